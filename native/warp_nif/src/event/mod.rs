@@ -1,0 +1,16 @@
+//! Events on their way in (`pack`) and out (`stored`).
+
+mod pack;
+mod stored;
+
+pub use pack::{GivenId, PackError, Packed, Rules, pack};
+pub use stored::{StoredEvent, derived_id, derived_seq, parse_row, same_content, to_term};
+
+/// The most bytes that a payload, and a metadata, may have as JSON text.
+pub const MAX_JSON_BYTES: usize = 1024 * 1024;
+/// The most bytes that a type, an event id or an aggregate's name may have.
+pub const MAX_NAME_BYTES: usize = 512;
+/// The most events in one append.
+pub const MAX_BATCH_EVENTS: usize = 10_000;
+/// The most bytes in one append, as JSON text.
+pub const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;

@@ -1,0 +1,428 @@
+//! Checks events given by a caller and writes them as the data of one row of the log.
+
+use std::collections::{HashMap, HashSet};
+
+use rustler::types::map::MapIterator;
+use rustler::{Binary, Encoder, Env, ListIterator, NewBinary, Resource, Term, TermType};
+
+use super::stored::{derived_seq, event_map};
+use super::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_JSON_BYTES, MAX_NAME_BYTES};
+use crate::atoms;
+use crate::hash::hash64;
+use crate::json::{self, JsonError, Terms, Validate};
+
+/// What a context knows about its aggregates.
+pub struct Rules {
+    /// By name: the current schema version and whether there is a fold.
+    pub aggregates: HashMap<String, (u64, bool)>,
+    /// The aggregate of events that name none, when there is just one.
+    pub default: Option<String>,
+}
+
+#[rustler::resource_impl]
+impl Resource for Rules {}
+
+/// How an event id that the caller gave is looked up.
+#[derive(Clone, Copy)]
+pub enum GivenId {
+    /// Through the index of ids, by its hash.
+    Hash(u64),
+    /// It has the form of this entity's derived id with that seq.
+    Derived(u64),
+}
+
+/// One append, ready to be written as one row.
+pub struct Packed {
+    /// The aggregate of the row: that of its first event.
+    pub aggregate: String,
+    /// A JSON array with one element per event.
+    pub data: String,
+    /// Where each element stands in `data`.
+    pub spans: Vec<(usize, usize)>,
+    /// Index of the event and its id, for each id given.
+    pub ids: Vec<(usize, GivenId)>,
+}
+
+#[rustler::resource_impl]
+impl Resource for Packed {}
+
+impl Packed {
+    /// How many events.
+    pub fn count(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// The same append with only the events at `indexes`, which are in order.
+    pub fn keep(&self, indexes: &[usize]) -> Self {
+        let mut kept = Self {
+            aggregate: self.aggregate.clone(),
+            data: String::from("["),
+            spans: Vec::new(),
+            ids: Vec::new(),
+        };
+        for &index in indexes {
+            let Some(text) = self
+                .spans
+                .get(index)
+                .and_then(|&(from, to)| self.data.get(from..to))
+            else {
+                continue;
+            };
+            if !kept.spans.is_empty() {
+                kept.data.push(',');
+            }
+            let from = kept.data.len();
+            kept.data.push_str(text);
+            let of_event = self.ids.iter().filter(|(at, _)| *at == index);
+            kept.ids
+                .extend(of_event.map(|(_, id)| (kept.spans.len(), *id)));
+            kept.spans.push((from, kept.data.len()));
+        }
+        kept.data.push(']');
+        kept
+    }
+}
+
+/// Why a list of events is not taken. Each becomes one Erlang term.
+pub enum PackError<'a> {
+    /// `{bad_event, N, Field, Why}`, N counting from 1.
+    Event(usize, Term<'a>, Term<'a>),
+    /// `{unknown_aggregate, Name}`.
+    UnknownAggregate(Term<'a>),
+    /// `{duplicate_event_id, Id}`: twice in the same append.
+    DuplicateId(Term<'a>),
+    /// `empty_batch`.
+    Empty,
+    /// `{batch_too_large, Count, Max}`.
+    TooMany(usize),
+    /// `{batch_too_large_bytes, Bytes, Max}`.
+    TooManyBytes(usize),
+    /// `dirty`: too much for a normal scheduler.
+    OverBudget,
+}
+
+impl Encoder for PackError<'_> {
+    fn encode<'b>(&self, env: Env<'b>) -> Term<'b> {
+        match self {
+            Self::Event(n, field, why) => {
+                (atoms::bad_event(), n, field.in_env(env), why.in_env(env)).encode(env)
+            }
+            Self::UnknownAggregate(name) => {
+                (atoms::unknown_aggregate(), name.in_env(env)).encode(env)
+            }
+            Self::DuplicateId(id) => (atoms::duplicate_event_id(), id.in_env(env)).encode(env),
+            Self::Empty => atoms::empty_batch().encode(env),
+            Self::TooMany(n) => (atoms::batch_too_large(), n, MAX_BATCH_EVENTS).encode(env),
+            Self::TooManyBytes(n) => {
+                (atoms::batch_too_large_bytes(), n, MAX_BATCH_BYTES).encode(env)
+            }
+            Self::OverBudget => atoms::dirty().encode(env),
+        }
+    }
+}
+
+/// Packs the events of one append to `entity`.
+///
+/// `default` names the aggregate of events that name none (else the context's only one).
+/// `budget` limits the bytes of JSON read and written. Returns the row and, when an aggregate
+/// among them folds, the events as `apply` gets them, with seq and time still 0.
+pub fn pack<'a>(
+    env: Env<'a>,
+    rules: &Rules,
+    entity: &str,
+    default: Option<Binary<'a>>,
+    events: Term<'a>,
+    budget: usize,
+) -> Result<(Packed, Option<Vec<Term<'a>>>), PackError<'a>> {
+    let count = events.list_length().map_err(|_| {
+        PackError::Event(
+            1,
+            atoms::undefined().encode(env),
+            atoms::not_a_list().encode(env),
+        )
+    })?;
+    match count {
+        0 => return Err(PackError::Empty),
+        n if n > MAX_BATCH_EVENTS => return Err(PackError::TooMany(n)),
+        _ => {}
+    }
+    let list: ListIterator<'a> = events.decode().map_err(|_| PackError::Empty)?;
+    let mut packer = Packer {
+        env,
+        rules,
+        entity,
+        default,
+        budget,
+        n: 0,
+        row_aggregate: None,
+        out: Vec::with_capacity(128 * count.min(1024)),
+        spans: Vec::with_capacity(count),
+        ids: Vec::new(),
+        seen: HashSet::new(),
+        folds: rules.aggregates.values().any(|(_, folds)| *folds),
+        any_folds: false,
+    };
+    packer.out.push(b'[');
+    let mut terms = Vec::with_capacity(if packer.folds { count } else { 0 });
+    for event in list {
+        packer.n += 1;
+        let term = packer.event(event)?;
+        terms.extend(term);
+        if packer.out.len() > MAX_BATCH_BYTES {
+            return Err(PackError::TooManyBytes(packer.out.len()));
+        }
+        if packer.out.len() > budget {
+            return Err(PackError::OverBudget);
+        }
+    }
+    packer.out.push(b']');
+    let any_folds = packer.any_folds;
+    let packed = packer.finish()?;
+    Ok((packed, any_folds.then_some(terms)))
+}
+
+struct Packer<'a, 'r> {
+    env: Env<'a>,
+    rules: &'r Rules,
+    entity: &'r str,
+    default: Option<Binary<'a>>,
+    budget: usize,
+    n: usize,
+    row_aggregate: Option<&'a [u8]>,
+    out: Vec<u8>,
+    spans: Vec<(usize, usize)>,
+    ids: Vec<(usize, GivenId)>,
+    seen: HashSet<&'a [u8]>,
+    folds: bool,
+    any_folds: bool,
+}
+
+/// The fields of an event as given.
+#[derive(Default)]
+struct Fields<'a> {
+    kind: Option<Term<'a>>,
+    payload: Option<Term<'a>>,
+    aggregate: Option<Term<'a>>,
+    id: Option<Term<'a>>,
+    schema_vsn: Option<Term<'a>>,
+    metadata: Option<Term<'a>>,
+}
+
+impl<'a> Packer<'a, '_> {
+    fn finish(self) -> Result<Packed, PackError<'a>> {
+        let lossless = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| PackError::Empty);
+        Ok(Packed {
+            aggregate: lossless(self.row_aggregate.unwrap_or_default().to_vec())?,
+            data: lossless(self.out)?,
+            spans: self.spans,
+            ids: self.ids,
+        })
+    }
+
+    fn event(&mut self, event: Term<'a>) -> Result<Option<Term<'a>>, PackError<'a>> {
+        let given = self.fields(event)?;
+        let (aggregate, (version, folds)) = self.aggregate(given.aggregate)?;
+        self.any_folds |= folds;
+
+        if !self.spans.is_empty() {
+            self.out.push(b',');
+        }
+        let from = self.out.len();
+        self.out.extend_from_slice(b"{\"type\":");
+        let kind = given
+            .kind
+            .ok_or_else(|| self.bad(atoms::r#type(), atoms::missing()))?;
+        self.name(kind, atoms::r#type())?;
+        if let Some(id) = given.id {
+            self.out.extend_from_slice(b",\"id\":");
+            let text = self.name(id, atoms::id())?;
+            self.given_id(id, text)?;
+        }
+        match self.row_aggregate {
+            None => self.row_aggregate = Some(aggregate.as_slice()),
+            Some(of_row) if of_row == aggregate.as_slice() => {}
+            Some(_) => {
+                self.out.extend_from_slice(b",\"aggregate\":");
+                self.name(aggregate.to_term(self.env), atoms::aggregate())?;
+            }
+        }
+        let schema_vsn = self.schema_vsn(given.schema_vsn, version)?;
+        if schema_vsn != 1 {
+            self.out
+                .extend_from_slice(format!(",\"schema_vsn\":{schema_vsn}").as_bytes());
+        }
+        let metadata = match given.metadata {
+            None => Term::map_new(self.env),
+            Some(map) if map.is_map() && map.map_size().is_ok_and(|size| size == 0) => map,
+            Some(term) => {
+                self.out.extend_from_slice(b",\"metadata\":");
+                self.object(term, atoms::metadata())?
+            }
+        };
+        self.out.extend_from_slice(b",\"payload\":");
+        let payload = given
+            .payload
+            .ok_or_else(|| self.bad(atoms::payload(), atoms::missing()))?;
+        let payload = self.object(payload, atoms::payload())?;
+        self.out.push(b'}');
+        self.spans.push((from, self.out.len()));
+
+        let zero = 0u64.encode(self.env);
+        Ok(self.folds.then(|| {
+            let id = given
+                .id
+                .unwrap_or_else(|| atoms::undefined().encode(self.env));
+            let vsn = schema_vsn.encode(self.env);
+            let aggregate = aggregate.to_term(self.env);
+            event_map(
+                self.env,
+                [kind, payload, aggregate, id, vsn, metadata, zero, zero],
+            )
+        }))
+    }
+
+    fn fields(&self, event: Term<'a>) -> Result<Fields<'a>, PackError<'a>> {
+        let pairs = MapIterator::new(event)
+            .ok_or_else(|| self.bad(atoms::undefined(), atoms::not_a_map()))?;
+        let mut given = Fields::default();
+        for (key, value) in pairs {
+            let slot = if atoms::r#type() == key {
+                &mut given.kind
+            } else if atoms::payload() == key {
+                &mut given.payload
+            } else if atoms::aggregate() == key {
+                &mut given.aggregate
+            } else if atoms::id() == key {
+                &mut given.id
+            } else if atoms::schema_vsn() == key {
+                &mut given.schema_vsn
+            } else if atoms::metadata() == key {
+                &mut given.metadata
+            } else if atoms::seq() == key || atoms::recorded_at() == key {
+                // An exported event can be given back as it is; both are assigned anew.
+                continue;
+            } else {
+                return Err(self.bad_term(key, atoms::unknown_field()));
+            };
+            *slot = Some(value);
+        }
+        Ok(given)
+    }
+
+    fn aggregate(
+        &self,
+        given: Option<Term<'a>>,
+    ) -> Result<(Binary<'a>, (u64, bool)), PackError<'a>> {
+        let name = match (given, self.default, &self.rules.default) {
+            (Some(term), _, _) => term
+                .decode::<Binary<'a>>()
+                .map_err(|_| self.bad(atoms::aggregate(), atoms::not_a_binary()))?,
+            (None, Some(default), _) => default,
+            (None, None, Some(only)) => NewBinary::from_slice(self.env, only.as_bytes()).into(),
+            (None, None, None) => return Err(self.bad(atoms::aggregate(), atoms::required())),
+        };
+        std::str::from_utf8(name.as_slice())
+            .ok()
+            .and_then(|text| self.rules.aggregates.get(text))
+            .map(|rule| (name, *rule))
+            .ok_or_else(|| PackError::UnknownAggregate(name.to_term(self.env)))
+    }
+
+    /// Writes a non-empty UTF-8 binary of limited length as a JSON string.
+    fn name(&mut self, term: Term<'a>, field: rustler::Atom) -> Result<&'a [u8], PackError<'a>> {
+        let binary: Binary<'a> = term
+            .decode()
+            .map_err(|_| self.bad(field, atoms::not_a_binary()))?;
+        let bytes = binary.as_slice();
+        if bytes.is_empty() {
+            return Err(self.bad(field, atoms::empty()));
+        }
+        if bytes.len() > MAX_NAME_BYTES {
+            return Err(self.bad(field, (atoms::too_long(), bytes.len(), MAX_NAME_BYTES)));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| self.bad(field, atoms::not_utf8()))?;
+        serde_json::to_writer(&mut self.out, text)
+            .map_err(|_| self.bad(field, atoms::not_utf8()))?;
+        Ok(bytes)
+    }
+
+    fn given_id(&mut self, term: Term<'a>, bytes: &'a [u8]) -> Result<(), PackError<'a>> {
+        if !self.seen.insert(bytes) {
+            return Err(PackError::DuplicateId(term));
+        }
+        let derived = std::str::from_utf8(bytes)
+            .ok()
+            .and_then(|text| derived_seq(self.entity, text));
+        let id = derived.map_or_else(|| GivenId::Hash(hash64(bytes)), GivenId::Derived);
+        self.ids.push((self.spans.len(), id));
+        Ok(())
+    }
+
+    fn schema_vsn(&self, given: Option<Term<'a>>, current: u64) -> Result<u64, PackError<'a>> {
+        let Some(term) = given else {
+            return Ok(current);
+        };
+        match term.decode::<u32>() {
+            Ok(vsn) if vsn > 0 => Ok(u64::from(vsn)),
+            _ => Err(self.bad(atoms::schema_vsn(), atoms::not_a_positive_integer())),
+        }
+    }
+
+    /// Writes a JSON object given as a map or as text. Returns it as a term with binary keys.
+    fn object(&mut self, term: Term<'a>, field: rustler::Atom) -> Result<Term<'a>, PackError<'a>> {
+        let from = self.out.len();
+        let limit = self.budget.min(from + MAX_JSON_BYTES + 1);
+        let written = match term.get_type() {
+            TermType::Binary => self.object_text(term, limit),
+            TermType::Map => json::encode(term, &mut self.out, limit).and_then(|encoded| {
+                if encoded.canonical || !self.folds {
+                    return Ok(term);
+                }
+                let text = std::str::from_utf8(self.out.get(from..).unwrap_or_default());
+                json::parse(text.unwrap_or_default(), Terms(self.env))
+            }),
+            _ => Err(JsonError::NotAnObject),
+        };
+        let bytes = self.out.len() - from;
+        match written {
+            Err(JsonError::OverBudget) if bytes <= MAX_JSON_BYTES => Err(PackError::OverBudget),
+            Err(JsonError::OverBudget) => {
+                Err(self.bad(field, JsonError::TooLarge(bytes, MAX_JSON_BYTES)))
+            }
+            Err(error) => Err(self.bad(field, error)),
+            Ok(_) if bytes > MAX_JSON_BYTES => {
+                Err(self.bad(field, JsonError::TooLarge(bytes, MAX_JSON_BYTES)))
+            }
+            Ok(value) => Ok(value),
+        }
+    }
+
+    fn object_text(&mut self, term: Term<'a>, limit: usize) -> Result<Term<'a>, JsonError> {
+        let binary: Binary<'a> = term.decode().map_err(|_| JsonError::NotAnObject)?;
+        let bytes = binary.as_slice();
+        if bytes.len() > MAX_JSON_BYTES {
+            return Err(JsonError::TooLarge(bytes.len(), MAX_JSON_BYTES));
+        }
+        if self.out.len() + bytes.len() > limit {
+            return Err(JsonError::OverBudget);
+        }
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| JsonError::Invalid(format!("not UTF-8: {error}")))?;
+        let value = if self.folds {
+            json::parse(text, Terms(self.env))?
+        } else {
+            json::parse(text, Validate)?;
+            term
+        };
+        self.out.extend_from_slice(text.trim().as_bytes());
+        Ok(value)
+    }
+
+    fn bad(&self, field: rustler::Atom, why: impl Encoder) -> PackError<'a> {
+        self.bad_term(field.encode(self.env), why)
+    }
+
+    fn bad_term(&self, field: Term<'a>, why: impl Encoder) -> PackError<'a> {
+        PackError::Event(self.n, field, why.encode(self.env))
+    }
+}

@@ -1,0 +1,49 @@
+//! Faults on request, for the tests. Not compiled into a released library.
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+static PANICS: AtomicU64 = AtomicU64::new(0);
+static FAILED_SYNCS: AtomicU64 = AtomicU64::new(0);
+static STALL_MS: AtomicU64 = AtomicU64::new(0);
+
+/// What goes wrong at coming commits of any shard in this VM.
+pub enum Fault {
+    /// The writer panics at that many commits.
+    Panic(u64),
+    /// That many commits fail as if their fsync had.
+    FsyncFails(u64),
+    /// The next commit takes that many milliseconds longer.
+    Stall(u64),
+    /// Nothing any more.
+    Off,
+}
+
+/// Arms a fault.
+pub fn set(fault: &Fault) {
+    match fault {
+        Fault::Panic(times) => PANICS.store(*times, SeqCst),
+        Fault::FsyncFails(times) => FAILED_SYNCS.store(*times, SeqCst),
+        Fault::Stall(millis) => STALL_MS.store(*millis, SeqCst),
+        Fault::Off => {
+            for armed in [&PANICS, &FAILED_SYNCS, &STALL_MS] {
+                armed.store(0, SeqCst);
+            }
+        }
+    }
+}
+
+/// Called right before each COMMIT.
+pub fn at_commit() -> Result<()> {
+    std::thread::sleep(Duration::from_millis(STALL_MS.swap(0, SeqCst)));
+    let one_left = |left: u64| left.checked_sub(1);
+    if PANICS.try_update(SeqCst, SeqCst, one_left).is_ok() {
+        panic!("a panic that was asked for");
+    }
+    if FAILED_SYNCS.try_update(SeqCst, SeqCst, one_left).is_ok() {
+        return Err(Error::Io("an fsync failure that was asked for".into()));
+    }
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! JSON between text and Erlang terms, through `serde_json`.
+//!
+//! Objects are maps with binary keys, strings binaries, `null` the atom `null`. Integers keep
+//! every digit and floats their exact value, in both directions.
+
+mod decode;
+mod encode;
+
+pub use decode::{Terms, Validate, parse};
+pub use encode::encode;
+
+use rustler::{Encoder, Env, Term};
+
+use crate::atoms;
+
+/// How deep arrays and objects may nest.
+pub const MAX_DEPTH: usize = 128;
+/// How many digits an integer may have: parsing takes time that grows with their square.
+pub const MAX_DIGITS: usize = 4096;
+
+/// Why a text or a term is not taken as JSON. Each becomes one Erlang term.
+#[derive(Debug, PartialEq, Eq)]
+pub enum JsonError {
+    /// `{invalid_json, Message}`, with line and column.
+    Invalid(String),
+    /// `{too_deep, 128}`.
+    TooDeep,
+    /// `{too_large, Bytes, Max}`.
+    TooLarge(usize, usize),
+    /// `not_an_object`.
+    NotAnObject,
+    /// `{not_json, Description}`: a term that JSON has no form for.
+    NotJson(String),
+    /// The text grew over what a normal scheduler should handle; try again on a dirty one.
+    OverBudget,
+}
+
+impl Encoder for JsonError {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        match self {
+            Self::Invalid(message) => (atoms::invalid_json(), message).encode(env),
+            Self::TooDeep => (atoms::too_deep(), MAX_DEPTH).encode(env),
+            Self::TooLarge(bytes, max) => (atoms::too_large(), bytes, max).encode(env),
+            Self::NotAnObject => atoms::not_an_object().encode(env),
+            Self::NotJson(what) => (atoms::not_json(), what).encode(env),
+            Self::OverBudget => atoms::dirty().encode(env),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The disk side of Warp, as one NIF library.
+//!
+//! A *shard* is one SQLite file with one writer thread ([`shard`]). Events are checked and packed
+//! into rows by the caller ([`event`]), with JSON converted both ways ([`json`]). What Erlang
+//! calls is in [`nifs`]; everything else knows nothing of it.
+
+mod atoms;
+mod error;
+mod event;
+#[cfg(feature = "fault")]
+mod fault;
+mod hash;
+mod json;
+mod nifs;
+mod shard;
+
+rustler::init!("warp_nif");

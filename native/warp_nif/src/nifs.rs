@@ -1,0 +1,446 @@
+//! What Erlang can call.
+//!
+//! | function | scheduler | why |
+//! |---|---|---|
+//! | `shard_of`, `rules` | normal | a hash; a handful of names |
+//! | `pack` | normal | stops at [`PACK_BUDGET`] bytes and asks for `pack_dirty` |
+//! | `pack_dirty`, `keep` | dirty CPU | up to 16 MiB of JSON |
+//! | `submit`, `erase` | normal | only queue; at most [`MAX_APPENDS`] rows at once |
+//! | `save_snapshot` | dirty CPU | copies a state of up to 16 MiB, then only queues |
+//! | `lock`, `establish`, `unlock`, `open`, `close` | dirty IO | files, and waiting for a thread |
+//! | `head`, `snapshot`, `page`, `check_ids`, `stats` | dirty IO | read the file |
+//!
+//! A panic in any of them becomes an Erlang error in the calling process.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustler::{Atom, Binary, Encoder, Env, ListIterator, NewBinary, ResourceArc, Term};
+
+use crate::atoms;
+use crate::error::{Error, Result};
+use crate::event::{self, PackError, Packed, Rules};
+use crate::hash::{hash64, jump};
+use crate::shard::{
+    Append, Command, Config, DirLock, Direction, Durability, LockHandle, Page, Shard, SnapshotRow,
+    Submission,
+};
+
+/// The most bytes that an entity's id may have.
+const MAX_ENTITY_BYTES: usize = 512;
+/// How many bytes of JSON a normal scheduler handles at once: well under a millisecond.
+const PACK_BUDGET: usize = 32 * 1024;
+/// How many appends one submission may have.
+const MAX_APPENDS: usize = 1000;
+
+fn reply<'a, T: Encoder>(env: Env<'a>, result: Result<T>) -> Term<'a> {
+    match result {
+        Ok(value) => (atoms::ok(), value).encode(env),
+        Err(error) => (atoms::error(), error).encode(env),
+    }
+}
+
+fn reply_ok<'a>(env: Env<'a>, result: Result<()>) -> Term<'a> {
+    match result {
+        Ok(()) => atoms::ok().encode(env),
+        Err(error) => (atoms::error(), error).encode(env),
+    }
+}
+
+fn text(binary: &Binary<'_>) -> Result<String> {
+    let text = std::str::from_utf8(binary.as_slice());
+    text.map(str::to_owned)
+        .map_err(|_| Error::Io("not UTF-8".into()))
+}
+
+#[cfg(unix)]
+fn path(binary: &Binary<'_>) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(binary.as_slice()).into()
+}
+
+/// `{ok, Shard}` for a valid entity id, else `{error, Why}`.
+#[rustler::nif]
+fn shard_of<'a>(env: Env<'a>, id: Term<'a>, shards: u32) -> Term<'a> {
+    let Ok(binary) = id.decode::<Binary<'a>>() else {
+        return (atoms::error(), atoms::not_a_binary()).encode(env);
+    };
+    let bytes = binary.as_slice();
+    if bytes.is_empty() {
+        (atoms::error(), atoms::empty()).encode(env)
+    } else if bytes.len() > MAX_ENTITY_BYTES {
+        let why = (atoms::too_long(), bytes.len(), MAX_ENTITY_BYTES);
+        (atoms::error(), why).encode(env)
+    } else if std::str::from_utf8(bytes).is_err() {
+        (atoms::error(), atoms::not_utf8()).encode(env)
+    } else {
+        (atoms::ok(), jump(hash64(bytes), shards)).encode(env)
+    }
+}
+
+/// What `pack` checks events against: `[{Name, Version, Folds}]`.
+#[rustler::nif]
+fn rules(aggregates: Vec<(String, u64, bool)>) -> ResourceArc<Rules> {
+    let default = match aggregates.as_slice() {
+        [only] => Some(only.0.clone()),
+        _ => None,
+    };
+    let by_name = aggregates
+        .into_iter()
+        .map(|(name, version, folds)| (name, (version, folds)));
+    ResourceArc::new(Rules {
+        aggregates: by_name.collect::<HashMap<_, _>>(),
+        default,
+    })
+}
+
+/// `{ok, Packed, Count, Bytes, HasIds, Events | none}`, `{error, Reason}` or `dirty`.
+#[rustler::nif]
+fn pack<'a>(
+    env: Env<'a>,
+    rules: ResourceArc<Rules>,
+    entity: Binary<'a>,
+    default: Term<'a>,
+    events: Term<'a>,
+) -> Term<'a> {
+    pack_within(env, &rules, &entity, default, events, PACK_BUDGET)
+}
+
+/// As `pack`, whatever the size.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn pack_dirty<'a>(
+    env: Env<'a>,
+    rules: ResourceArc<Rules>,
+    entity: Binary<'a>,
+    default: Term<'a>,
+    events: Term<'a>,
+) -> Term<'a> {
+    pack_within(env, &rules, &entity, default, events, usize::MAX)
+}
+
+fn pack_within<'a>(
+    env: Env<'a>,
+    rules: &Rules,
+    entity: &Binary<'a>,
+    default: Term<'a>,
+    events: Term<'a>,
+    budget: usize,
+) -> Term<'a> {
+    let entity = std::str::from_utf8(entity.as_slice()).unwrap_or_default();
+    match event::pack(env, rules, entity, default.decode().ok(), events, budget) {
+        Ok((packed, terms)) => {
+            let (count, bytes) = (packed.count(), packed.data.len());
+            let terms = terms.map_or_else(|| atoms::none().encode(env), |list| list.encode(env));
+            let has_ids = !packed.ids.is_empty();
+            let packed = ResourceArc::new(packed);
+            (atoms::ok(), packed, count, bytes, has_ids, terms).encode(env)
+        }
+        Err(PackError::OverBudget) => atoms::dirty().encode(env),
+        Err(error) => (atoms::error(), error).encode(env),
+    }
+}
+
+/// `{Packed, Count, Bytes}` with only the events at these indexes, in order, from 0.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn keep(packed: ResourceArc<Packed>, indexes: Vec<usize>) -> (ResourceArc<Packed>, usize, usize) {
+    let kept = packed.keep(&indexes);
+    let (count, bytes) = (kept.count(), kept.data.len());
+    (ResourceArc::new(kept), count, bytes)
+}
+
+/// Locks a context's directory: `{ok, Lock}` or `{error, Reason}`.
+#[rustler::nif(schedule = "DirtyIo")]
+fn lock<'a>(env: Env<'a>, dir: Binary<'a>, patience_ms: u64) -> Term<'a> {
+    let taken = DirLock::take(&path(&dir), Duration::from_millis(patience_ms));
+    reply(env, taken.map(ResourceArc::new))
+}
+
+/// Notes that all shards exist now: from here on a missing one is an error.
+#[rustler::nif(schedule = "DirtyIo")]
+fn establish<'a>(env: Env<'a>, lock: ResourceArc<LockHandle>) -> Term<'a> {
+    reply_ok(env, lock.share().and_then(|lock| lock.establish()))
+}
+
+/// Gives the lock up. It is free once the shards that were opened under it have closed.
+#[rustler::nif(schedule = "DirtyIo")]
+fn unlock(lock: ResourceArc<LockHandle>) -> Atom {
+    lock.release();
+    atoms::ok()
+}
+
+/// Opens a shard for the calling process, which gets all answers.
+#[rustler::nif(schedule = "DirtyIo")]
+fn open<'a>(
+    env: Env<'a>,
+    lock: ResourceArc<LockHandle>,
+    file: Binary<'a>,
+    context: Binary<'a>,
+    shard_and_shards: (u32, u32),
+    durability: Atom,
+    queue_limit: usize,
+) -> Term<'a> {
+    let opened = (|| {
+        let config = Config {
+            path: path(&file),
+            context: text(&context)?,
+            shard: shard_and_shards.0,
+            shards: shard_and_shards.1,
+            durability: if durability == atoms::normal() {
+                Durability::Normal
+            } else {
+                Durability::Full
+            },
+            queue_limit: queue_limit.max(1),
+        };
+        let owner = env.pid();
+        let shard = Shard::open(config, lock.share()?, owner)?;
+        if env.monitor(&shard, &owner).is_none() {
+            // The owner died while its shard was being opened.
+            shard.close();
+        }
+        Ok(shard)
+    })();
+    reply(env, opened)
+}
+
+/// Closes a shard and waits until its file is closed.
+#[rustler::nif(schedule = "DirtyIo")]
+fn close(shard: ResourceArc<Shard>) -> Atom {
+    shard.close();
+    atoms::ok()
+}
+
+/// Queues `[{Packed, RecordedAt}]` behind `Base`. The answer comes as a message.
+#[rustler::nif]
+fn submit<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    entity: Binary<'a>,
+    base: u64,
+    appends: ListIterator<'a>,
+) -> Term<'a> {
+    let decoded: rustler::NifResult<Vec<Append>> = appends
+        .take(MAX_APPENDS)
+        .map(|append| {
+            let (packed, recorded_at) = append.decode()?;
+            Ok(Append {
+                packed,
+                recorded_at,
+            })
+        })
+        .collect();
+    let queued = decoded
+        .map_err(|_| Error::Io("appends are not {Packed, RecordedAt}".into()))
+        .and_then(|appends| {
+            shard.submit(Command::Append(Submission {
+                entity: text(&entity)?,
+                from: env.pid(),
+                base,
+                appends,
+            }))
+        });
+    reply_ok(env, queued)
+}
+
+/// Queues the erasure of an entity. The answer comes as a message.
+#[rustler::nif]
+fn erase<'a>(env: Env<'a>, shard: ResourceArc<Shard>, entity: Binary<'a>) -> Term<'a> {
+    let queued = text(&entity).and_then(|entity| {
+        shard.submit(Command::Erase {
+            entity,
+            from: env.pid(),
+        })
+    });
+    reply_ok(env, queued)
+}
+
+/// Queues a snapshot: `{Aggregate, Version, Seq, RecordedAt}` and the state. Never answered.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn save_snapshot<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    entity: Binary<'a>,
+    incarnation: i64,
+    of: (String, u64, u64, i64),
+    image: Binary<'a>,
+) -> Term<'a> {
+    let (aggregate, version, seq, recorded_at) = of;
+    let queued = text(&entity).and_then(|entity| {
+        shard.submit(Command::Snapshot {
+            entity,
+            incarnation,
+            snapshot: SnapshotRow {
+                aggregate,
+                version,
+                seq,
+                recorded_at,
+                image: image.as_slice().to_vec(),
+            },
+        })
+    });
+    reply_ok(env, queued)
+}
+
+/// `{ok, {Incarnation, Seq, RecordedAt}}` of the last event; `{ok, none}` without events.
+#[rustler::nif(schedule = "DirtyIo")]
+fn head<'a>(env: Env<'a>, shard: ResourceArc<Shard>, entity: Binary<'a>) -> Term<'a> {
+    let found = text(&entity).and_then(|entity| shard.read(|reader| reader.head(&entity)));
+    reply(
+        env,
+        found.map(|head| match head {
+            Some(head) => (head.incarnation, head.seq, head.recorded_at).encode(env),
+            None => atoms::none().encode(env),
+        }),
+    )
+}
+
+/// `{ok, {Version, Seq, RecordedAt, State}}`, or `{ok, none}`.
+#[rustler::nif(schedule = "DirtyIo")]
+fn snapshot<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    incarnation: i64,
+    aggregate: Binary<'a>,
+) -> Term<'a> {
+    let found = text(&aggregate)
+        .and_then(|aggregate| shard.read(|reader| reader.snapshot(incarnation, &aggregate)));
+    reply(
+        env,
+        found.map(|snapshot| match snapshot {
+            Some(stored) => {
+                let image: Binary<'a> = NewBinary::from_slice(env, &stored.image).into();
+                (stored.version, stored.seq, stored.recorded_at, image).encode(env)
+            }
+            None => atoms::none().encode(env),
+        }),
+    )
+}
+
+/// `{ok, {Incarnation, Events, NextSeq | done}}`: up to `Limit` events from `From` (0: the
+/// first, or the last when going backward).
+#[rustler::nif(schedule = "DirtyIo")]
+fn page<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    entity: Binary<'a>,
+    incarnation: i64,
+    from: u64,
+    limit: u64,
+    direction: Atom,
+) -> Term<'a> {
+    let direction = if direction == atoms::backward() {
+        Direction::Backward
+    } else {
+        Direction::Forward
+    };
+    let result = text(&entity).and_then(|entity| {
+        let start = (from > 0).then_some(from);
+        let page =
+            shard.read(|reader| reader.page(&entity, incarnation, start, limit, direction))?;
+        let next = page
+            .next
+            .map_or_else(|| atoms::done().encode(env), |seq| seq.encode(env));
+        let incarnation = page.incarnation;
+        Ok((incarnation, events(env, &page, limit, direction)?, next).encode(env))
+    });
+    reply(env, result)
+}
+
+fn events<'a>(
+    env: Env<'a>,
+    page: &Page,
+    limit: u64,
+    direction: Direction,
+) -> Result<Vec<Term<'a>>> {
+    let (low, high) = match direction {
+        Direction::Forward => (page.from, page.from.saturating_add(limit - 1)),
+        Direction::Backward => (page.from.saturating_sub(limit - 1), page.from),
+    };
+    let mut terms = Vec::new();
+    for row in &page.rows {
+        let of_row = event::parse_row(&row.data)?;
+        let numbered = (row.seq..)
+            .zip(&of_row)
+            .filter(|(seq, _)| (low..=high).contains(seq));
+        let term = |(seq, stored): (u64, &event::StoredEvent<'_>)| {
+            event::to_term(
+                env,
+                stored,
+                &row.entity,
+                &row.aggregate,
+                seq,
+                row.recorded_at,
+            )
+        };
+        match direction {
+            Direction::Forward => {
+                for event in numbered {
+                    terms.push(term(event)?);
+                }
+            }
+            Direction::Backward => {
+                let found: Vec<_> = numbered.collect();
+                for event in found.into_iter().rev() {
+                    terms.push(term(event)?);
+                }
+            }
+        }
+    }
+    Ok(terms)
+}
+
+/// `{ok, none}`, or what would keep `Packed` from being appended.
+#[rustler::nif(schedule = "DirtyIo")]
+fn check_ids<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    entity: Binary<'a>,
+    packed: ResourceArc<Packed>,
+) -> Term<'a> {
+    let found =
+        text(&entity).and_then(|entity| shard.read(|reader| reader.check_ids(&entity, &packed)));
+    reply(
+        env,
+        found.map(|stop| stop.map_or_else(|| atoms::none().encode(env), |stop| stop.encode(env))),
+    )
+}
+
+/// A map of counters; histograms are `[{BelowMicroseconds, Count}]`.
+#[rustler::nif(schedule = "DirtyIo")]
+fn stats(env: Env<'_>, shard: ResourceArc<Shard>) -> Term<'_> {
+    let report = shard.stats();
+    let mut map = Term::map_new(env);
+    for (name, value) in report.counters {
+        map = map.map_put(name, value).unwrap_or(map);
+    }
+    for (name, histogram) in [
+        (atoms::sync_us(), report.sync),
+        (atoms::commit_us(), report.commit),
+    ] {
+        map = map.map_put(name, histogram).unwrap_or(map);
+    }
+    map
+}
+
+/// Arms a fault; `undefined` in a library built without them.
+#[rustler::nif]
+fn fault(kind: Term<'_>) -> Atom {
+    #[cfg(feature = "fault")]
+    {
+        use crate::fault::{Fault, set};
+        let fault = match kind.decode::<(Atom, u64)>() {
+            Ok((name, times)) if name == atoms::panic() => Fault::Panic(times),
+            Ok((name, times)) if name == atoms::fsync_fails() => Fault::FsyncFails(times),
+            Ok((name, millis)) if name == atoms::stall() => Fault::Stall(millis),
+            _ => Fault::Off,
+        };
+        set(&fault);
+        atoms::ok()
+    }
+    #[cfg(not(feature = "fault"))]
+    {
+        let _ = kind;
+        atoms::undefined()
+    }
+}

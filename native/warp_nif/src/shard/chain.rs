@@ -1,0 +1,63 @@
+//! Walking an entity's rows: each names the one before it.
+
+use std::ops::ControlFlow;
+
+use rusqlite::Connection;
+
+use super::entities::{self, EntityInfo};
+use super::rows::{self, Row};
+use super::tail::Mark;
+use crate::error::{Error, Result};
+
+/// A row to walk back from in order to reach `seq`: it, or one not far behind it.
+pub fn entry(connection: &Connection, info: &EntityInfo, marks: &[Mark], seq: u64) -> Result<i64> {
+    if seq > info.seq {
+        return Ok(info.head);
+    }
+    if let Some(position) = entities::mark_from(connection, info.incarnation, seq)? {
+        return Ok(position);
+    }
+    let in_memory = marks.iter().find(|(first, _)| *first >= seq);
+    Ok(in_memory.map_or(info.head, |(_, position)| *position))
+}
+
+/// Calls `each` with the rows from `position` back to the entity's first, until it breaks.
+pub fn walk_back(
+    connection: &Connection,
+    entity: &str,
+    mut position: i64,
+    mut each: impl FnMut(Row) -> ControlFlow<()>,
+) -> Result<()> {
+    while position != 0 {
+        let row = rows::at(connection, position)?
+            .filter(|row| row.entity == entity)
+            .ok_or_else(|| {
+                Error::Corrupt(format!("log row at position {position}: not of its entity"))
+            })?;
+        position = row.prev;
+        if each(row).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The row that holds the event with that seq.
+pub fn row_of(
+    connection: &Connection,
+    entity: &str,
+    info: &EntityInfo,
+    marks: &[Mark],
+    seq: u64,
+) -> Result<Option<Row>> {
+    let mut found = None;
+    let position = entry(connection, info, marks, seq)?;
+    walk_back(connection, entity, position, |row| {
+        if row.seq > seq {
+            return ControlFlow::Continue(());
+        }
+        found = (row.last_seq() >= seq).then_some(row);
+        ControlFlow::Break(())
+    })?;
+    Ok(found)
+}

@@ -1,0 +1,70 @@
+//! What the writer is asked to do, and what it answers.
+
+use rustler::{LocalPid, ResourceArc};
+
+use crate::error::Error;
+use crate::event::Packed;
+
+/// A request to the writer. Answers go to the process that asked.
+pub enum Command {
+    /// Append rows to one entity.
+    Append(Submission),
+    /// Erase everything of an entity.
+    Erase { entity: String, from: LocalPid },
+    /// Keep a snapshot. Never answered: it is only ever an optimisation.
+    Snapshot {
+        entity: String,
+        incarnation: i64,
+        snapshot: super::snapshots::SnapshotRow,
+    },
+}
+
+/// The appends that one entity's process hands over at once.
+pub struct Submission {
+    /// The entity's id.
+    pub entity: String,
+    /// Who gets the answer.
+    pub from: LocalPid,
+    /// The seq that the entity's log must end at for these appends to be what was decided.
+    pub base: u64,
+    /// In order; each becomes one row.
+    pub appends: Vec<Append>,
+}
+
+/// One append of a submission.
+pub struct Append {
+    /// Its events.
+    pub packed: ResourceArc<Packed>,
+    /// Microseconds since 1970, UTC.
+    pub recorded_at: i64,
+}
+
+/// What became of a command.
+#[derive(Debug)]
+pub enum Answer {
+    /// All appends are durable.
+    Stored { incarnation: i64 },
+    /// The first `appends` are durable; the next one was not taken, nor any behind it.
+    Stopped {
+        incarnation: i64,
+        appends: usize,
+        why: Stop,
+    },
+    /// The log does not end at `base`, but at this seq. Nothing was written.
+    WrongBase(u64),
+    /// The entity and its bytes are gone.
+    Erased,
+    /// Nothing was written.
+    Failed(Error),
+}
+
+/// Why an append was not taken.
+#[derive(Debug)]
+pub enum Stop {
+    /// These of its events (by index) are in the log already, at these seqs.
+    Duplicates(Vec<(usize, u64)>),
+    /// An id of it belongs to another event, at this seq.
+    Conflict(u64),
+    /// This id has the form of a derived one, but is not that of the event it was given to.
+    Reserved(String),
+}

@@ -1,0 +1,93 @@
+//! The lock on a context's directory. The operating system holds it, so it goes with the VM.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustler::Resource;
+
+use super::relock;
+use crate::error::{Error, Result};
+
+const RETRY: Duration = Duration::from_millis(10);
+
+/// A locked directory. Unlocked when the last shard that was opened under it has closed.
+///
+/// The file `lock` is empty until all shards have been created once: from then on a shard that
+/// is missing was lost, and must not be made anew in silence.
+pub struct DirLock {
+    file: File,
+    established: AtomicBool,
+}
+
+/// What Erlang holds of a lock: released by hand, or with the term.
+pub struct LockHandle(Mutex<Option<Arc<DirLock>>>);
+
+#[rustler::resource_impl]
+impl Resource for LockHandle {}
+
+impl DirLock {
+    /// Creates `dir` if need be and locks the file `lock` in it, waiting up to `patience`.
+    ///
+    /// Errors: `InUse` when another context holds it, `Io`.
+    pub fn take(dir: &Path, patience: Duration) -> Result<LockHandle> {
+        fs::create_dir_all(dir).map_err(|error| Error::io(dir, &error))?;
+        let path = dir.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(|error| Error::io(&path, &error))?;
+        let deadline = Instant::now() + patience;
+        loop {
+            match file.try_lock() {
+                Ok(()) => {
+                    let length = file.metadata().map_err(|e| Error::io(&path, &e))?.len();
+                    let established = AtomicBool::new(length > 0);
+                    let lock = Arc::new(Self { file, established });
+                    return Ok(LockHandle(Mutex::new(Some(lock))));
+                }
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(RETRY);
+                }
+                Err(TryLockError::WouldBlock) => return Err(Error::InUse(dir.to_owned())),
+                Err(TryLockError::Error(error)) => return Err(Error::io(&path, &error)),
+            }
+        }
+    }
+
+    /// Whether all shards have been created before.
+    pub fn is_established(&self) -> bool {
+        self.established.load(Ordering::Acquire)
+    }
+
+    /// Notes durably that all shards exist now.
+    pub fn establish(&self) -> Result<()> {
+        if self.is_established() {
+            return Ok(());
+        }
+        let mut file = &self.file;
+        file.write_all(b"warp: all shards of this context have been created\n")
+            .and_then(|()| file.sync_all())
+            .map_err(|error| Error::io(Path::new("lock"), &error))?;
+        self.established.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl LockHandle {
+    /// The lock, to be shared with a shard. Error: `Closed` after `release`.
+    pub fn share(&self) -> Result<Arc<DirLock>> {
+        relock(&self.0).clone().ok_or(Error::Closed)
+    }
+
+    /// Gives up this handle's share of the lock.
+    pub fn release(&self) {
+        relock(&self.0).take();
+    }
+}

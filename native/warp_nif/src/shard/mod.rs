@@ -1,0 +1,234 @@
+//! A shard: one SQLite file, one writer thread, readers on their own connections.
+//!
+//! The handle here is what Erlang holds. Appends, erasures and snapshots are only queued by it;
+//! the writer thread (`writer`) carries them out and answers through the shard's owner process.
+
+mod chain;
+mod command;
+mod compact;
+mod entities;
+mod erase;
+mod flush;
+mod ids;
+mod lock;
+mod queue;
+mod reader;
+mod rows;
+mod schema;
+mod snapshots;
+mod stats;
+mod store;
+mod tail;
+mod transaction;
+mod writer;
+
+pub use command::{Append, Command, Submission};
+pub use lock::{DirLock, LockHandle};
+pub use reader::{Direction, Page, Reader};
+pub use snapshots::SnapshotRow;
+pub use stats::Report;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use rustler::{Env, LocalPid, Monitor, Resource, ResourceArc};
+
+use crate::error::{Error, Result};
+use queue::Queue;
+use schema::Identity;
+use stats::Stats;
+use tail::Tail;
+
+/// What a shard is opened with.
+pub struct Config {
+    /// The database file.
+    pub path: PathBuf,
+    /// The context's name.
+    pub context: String,
+    /// The number of this shard, from 0.
+    pub shard: u32,
+    /// How many shards the context has.
+    pub shards: u32,
+    /// Whether each commit is fsynced before it is acknowledged.
+    pub durability: Durability,
+    /// How many submissions may wait for the writer.
+    pub queue_limit: usize,
+}
+
+/// When a commit counts as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// After its fsync: it outlives a power failure.
+    Full,
+    /// After it is written to the operating system: it outlives the VM, not a power failure.
+    Normal,
+}
+
+/// What the handle, the writer and the readers of a shard share.
+pub struct Shared {
+    path: PathBuf,
+    queue: Queue,
+    tail: RwLock<Tail>,
+    stats: Stats,
+    readers: Mutex<Vec<Connection>>,
+    closed: AtomicBool,
+}
+
+/// The handle of an open shard.
+pub struct Shard {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[rustler::resource_impl]
+impl Resource for Shard {
+    /// The owner process is gone: the writer stops, and the file can be opened again.
+    fn down<'a>(&'a self, _env: Env<'a>, _pid: LocalPid, _monitor: Monitor) {
+        self.shared.close();
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl Shard {
+    /// Opens or creates the shard's file and starts its writer. Answers go to `owner`.
+    ///
+    /// The lock is held until the writer has closed the file. Waits for an earlier writer of
+    /// the same file in this VM to finish.
+    pub fn open(config: Config, lock: Arc<DirLock>, owner: LocalPid) -> Result<ResourceArc<Self>> {
+        let claim = Claim::take(&config.path)?;
+        let identity = Identity {
+            context: config.context,
+            shard: i64::from(config.shard),
+            shards: i64::from(config.shards),
+        };
+        let connection = schema::open(
+            &config.path,
+            &identity,
+            config.durability,
+            !lock.is_established(),
+        )?;
+        let (store, tail) = store::Store::recover(connection)?;
+        let shared = Arc::new(Shared {
+            path: config.path,
+            queue: Queue::new(config.queue_limit),
+            tail: RwLock::new(tail),
+            stats: Stats::default(),
+            readers: Mutex::new(Vec::new()),
+            closed: AtomicBool::new(false),
+        });
+        let for_writer = Arc::clone(&shared);
+        let writer = std::thread::Builder::new()
+            .name(format!("warp-shard-{:04}", config.shard))
+            .spawn(move || {
+                writer::run(&for_writer, store, owner);
+                drop((claim, lock));
+            })
+            .map_err(|error| Error::io(&shared.path, &error))?;
+        shared.queue.wakes(writer.thread().clone());
+        Ok(ResourceArc::new(Self {
+            shared,
+            writer: Mutex::new(Some(writer)),
+        }))
+    }
+
+    /// Queues a command. Errors: `Overloaded` at a limit of the queue, `Closed`.
+    pub fn submit(&self, command: Command) -> Result<()> {
+        if self.shared.is_closed() {
+            return Err(Error::Closed);
+        }
+        self.shared.queue.push(command)
+    }
+
+    /// Runs `read` on a read-only connection, in one read transaction.
+    pub fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
+        reader::with_reader(&self.shared, read)
+    }
+
+    /// A report of the shard's counters.
+    pub fn stats(&self) -> Report {
+        self.shared.report()
+    }
+
+    /// Stops the writer after what it is doing, closes the file and waits for both.
+    pub fn close(&self) {
+        self.shared.close();
+        let writer = relock(&self.writer).take();
+        if let Some(writer) = writer {
+            // A panic of the writer was reported when it happened.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Shared {
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.queue.wake();
+        relock(&self.readers).clear();
+    }
+
+    fn tail(&self) -> RwLockReadGuard<'_, Tail> {
+        self.tail.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the writer thread alone.
+    fn tail_mut(&self) -> RwLockWriteGuard<'_, Tail> {
+        self.tail.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Locks a mutex whose data stays consistent even if a holder panicked.
+fn relock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The right to be the one writer of a file in this VM.
+struct Claim(PathBuf);
+
+static CLAIMED: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
+static RELEASED: Condvar = Condvar::new();
+const CLAIM_PATIENCE: Duration = Duration::from_secs(30);
+
+impl Claim {
+    fn take(path: &Path) -> Result<Self> {
+        let deadline = Instant::now() + CLAIM_PATIENCE;
+        let mut claimed = relock(&CLAIMED);
+        while !claimed.get_or_insert_default().insert(path.to_owned()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::Io(format!(
+                    "{}: its last writer has not finished yet",
+                    path.display()
+                )));
+            }
+            claimed = RELEASED
+                .wait_timeout(claimed, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        relock(&CLAIMED).get_or_insert_default().remove(&self.0);
+        RELEASED.notify_all();
+    }
+}

@@ -1,0 +1,254 @@
+//! Reading an entity's log, beside the writer, from a consistent view of the file.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+use rusqlite::Connection;
+
+use super::command::Stop;
+use super::entities::{self, EntityInfo};
+use super::ids::Lookup;
+use super::rows::{self, Row};
+use super::snapshots::{self, Stored};
+use super::tail::Mark;
+use super::{Shared, chain, relock, schema};
+use crate::error::{Error, Result};
+use crate::event::Packed;
+
+/// How many idle read connections a shard keeps.
+const MAX_IDLE: usize = 4;
+/// How many bytes of rows one page holds at most, but for a single larger row.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// A connection inside a read transaction.
+pub struct Reader<'s> {
+    connection: &'s Connection,
+    shared: &'s Shared,
+}
+
+/// Which way a history goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    Forward,
+    Backward,
+}
+
+/// Where an entity's log stands.
+pub struct Head {
+    pub incarnation: i64,
+    pub seq: u64,
+    pub recorded_at: i64,
+}
+
+/// Rows in the order asked for, and the seq to go on from.
+pub struct Page {
+    pub incarnation: i64,
+    pub rows: Vec<Row>,
+    /// The first seq wanted of `rows`, in the direction asked for.
+    pub from: u64,
+    pub next: Option<u64>,
+}
+
+/// Runs `read` in a read transaction on an idle connection, or a new one.
+pub fn with_reader<T>(shared: &Shared, read: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
+    if shared.is_closed() {
+        return Err(Error::Closed);
+    }
+    let idle = relock(&shared.readers).pop();
+    let connection = match idle {
+        Some(connection) => connection,
+        None => schema::open_reader(&shared.path)?,
+    };
+    connection.prepare_cached("BEGIN")?.execute([])?;
+    let result = read(&Reader {
+        connection: &connection,
+        shared,
+    });
+    connection.prepare_cached("ROLLBACK")?.execute([])?;
+    // A connection that met an error is not used again.
+    let mut idle = relock(&shared.readers);
+    if result.is_ok() && idle.len() < MAX_IDLE && !shared.is_closed() {
+        idle.push(connection);
+    }
+    result
+}
+
+impl Reader<'_> {
+    /// What is known of an entity; `None` when it has no events.
+    ///
+    /// NOTE: memory first, then the file. What was in memory stands in any later view of the
+    /// file, and what is no longer in memory had been written behind before this view began.
+    fn info(&self, entity: &str) -> Result<Option<(EntityInfo, Vec<Mark>)>> {
+        let active = self.shared.tail().entity(entity).cloned();
+        match active {
+            None => Ok(entities::find(self.connection, entity)?.map(|info| (info, Vec::new()))),
+            Some(active) => {
+                // Erased since we looked into memory?
+                let head = rows::at(self.connection, active.info.head)?;
+                Ok(head.map(|_| (active.info, active.marks)))
+            }
+        }
+    }
+
+    /// Where the entity's log ends; `None` when it has no events.
+    pub fn head(&self, entity: &str) -> Result<Option<Head>> {
+        let Some((info, _)) = self.info(entity)? else {
+            return Ok(None);
+        };
+        let missing = || Error::Corrupt(format!("log row at position {}: missing", info.head));
+        let row = rows::at(self.connection, info.head)?.ok_or_else(missing)?;
+        Ok(Some(Head {
+            incarnation: info.incarnation,
+            seq: info.seq,
+            recorded_at: row.recorded_at,
+        }))
+    }
+
+    /// The snapshot of an aggregate, if there is one that can be read.
+    pub fn snapshot(&self, incarnation: i64, aggregate: &str) -> Result<Option<Stored>> {
+        snapshots::load(self.connection, incarnation, aggregate)
+    }
+
+    /// The rows that hold up to `limit` events from `from` on.
+    ///
+    /// `incarnation` is that of an earlier page, or 0; another one now is the error `Changed`.
+    pub fn page(
+        &self,
+        entity: &str,
+        incarnation: i64,
+        from: Option<u64>,
+        limit: u64,
+        direction: Direction,
+    ) -> Result<Page> {
+        let info = self.info(entity)?;
+        if incarnation != 0
+            && info
+                .as_ref()
+                .is_none_or(|(i, _)| i.incarnation != incarnation)
+        {
+            return Err(Error::Changed);
+        }
+        let Some((info, marks)) = info else {
+            return Ok(Page {
+                incarnation: 0,
+                rows: Vec::new(),
+                from: 1,
+                next: None,
+            });
+        };
+        match direction {
+            Direction::Forward => self.forward(entity, &info, &marks, from.unwrap_or(1), limit),
+            Direction::Backward => {
+                let from = from.unwrap_or(info.seq).min(info.seq);
+                self.backward(entity, &info, &marks, from, limit)
+            }
+        }
+    }
+
+    fn forward(
+        &self,
+        entity: &str,
+        info: &EntityInfo,
+        marks: &[Mark],
+        from: u64,
+        limit: u64,
+    ) -> Result<Page> {
+        let end = from.saturating_add(limit);
+        let mut found = VecDeque::new();
+        let mut bytes = 0;
+        if from <= info.seq {
+            let entry = chain::entry(self.connection, info, marks, end)?;
+            chain::walk_back(self.connection, entity, entry, |row| {
+                if row.last_seq() < from {
+                    return ControlFlow::Break(());
+                }
+                let is_last = row.seq <= from;
+                if row.seq < end {
+                    bytes += row.data.len();
+                    found.push_front(row);
+                    // Too much for one page: the later rows wait for the next one.
+                    while bytes > PAGE_BYTES && found.len() > 1 {
+                        bytes -= found.pop_back().map_or(0, |row| row.data.len());
+                    }
+                }
+                if is_last {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })?;
+        }
+        let next = found.back().map(|row| row.last_seq().min(end - 1) + 1);
+        Ok(Page {
+            incarnation: info.incarnation,
+            rows: found.into(),
+            from,
+            next: next.filter(|seq| *seq <= info.seq),
+        })
+    }
+
+    fn backward(
+        &self,
+        entity: &str,
+        info: &EntityInfo,
+        marks: &[Mark],
+        from: u64,
+        limit: u64,
+    ) -> Result<Page> {
+        // The lowest seq wanted.
+        let end = from.saturating_sub(limit.saturating_sub(1)).max(1);
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        if from > 0 {
+            let entry = chain::entry(self.connection, info, marks, from)?;
+            chain::walk_back(self.connection, entity, entry, |row| {
+                if row.seq > from {
+                    return ControlFlow::Continue(());
+                }
+                bytes += row.data.len();
+                let is_last = row.seq <= end || bytes > PAGE_BYTES;
+                found.push(row);
+                if is_last {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })?;
+        }
+        let next = found.last().map(|row| row.seq.max(end) - 1);
+        Ok(Page {
+            incarnation: info.incarnation,
+            rows: found,
+            from,
+            next: next.filter(|seq| *seq > 0),
+        })
+    }
+
+    /// What would keep `packed` from being appended, as of what is committed.
+    pub fn check_ids(&self, entity: &str, packed: &Packed) -> Result<Option<Stop>> {
+        let Some((info, marks)) = self.info(entity)? else {
+            return Ok(None);
+        };
+        let positions = |hash| {
+            let mut found = self
+                .shared
+                .tail()
+                .positions_of_id(info.incarnation, hash)
+                .to_vec();
+            found.extend(entities::positions_of_id(
+                self.connection,
+                info.incarnation,
+                hash,
+            )?);
+            Ok(found)
+        };
+        Lookup {
+            connection: self.connection,
+            entity,
+            info: &info,
+            marks: &marks,
+            positions,
+        }
+        .check(packed)
+    }
+}

@@ -1,0 +1,199 @@
+//! Rows of the log.
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::error::{Error, Result};
+
+/// What an erased row holds in place of its time and checksum.
+const ERASED: i64 = 1 << 62;
+
+/// One append as it stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Where in the log; only grows.
+    pub position: i64,
+    pub entity: String,
+    /// The aggregate of events that name none.
+    pub aggregate: String,
+    /// The seq of its first event.
+    pub seq: u64,
+    /// How many events.
+    pub count: u64,
+    /// Microseconds since 1970, UTC.
+    pub recorded_at: i64,
+    /// The position of the entity's previous row; 0 for its first.
+    pub prev: i64,
+    /// A JSON array of `count` events.
+    pub data: String,
+}
+
+impl Row {
+    /// The seq of its last event.
+    pub fn last_seq(&self) -> u64 {
+        self.seq + self.count - 1
+    }
+}
+
+/// XXH3-64 over all of the row, so that a changed byte is never taken for data.
+fn checksum(row: &RowRef<'_>) -> i64 {
+    let mut hash = Xxh3Default::new();
+    for number in [row.position, row.prev, row.recorded_at] {
+        hash.update(&number.to_le_bytes());
+    }
+    for number in [
+        row.seq,
+        row.count,
+        row.entity.len() as u64,
+        row.aggregate.len() as u64,
+    ] {
+        hash.update(&number.to_le_bytes());
+    }
+    for text in [row.entity, row.aggregate, row.data] {
+        hash.update(text.as_bytes());
+    }
+    // Bit 62 set and 63 not: always eight bytes in the file, so that erasing keeps the row's size.
+    (hash.digest().cast_signed() & i64::MAX) | ERASED
+}
+
+/// A row to be written, borrowed.
+pub struct RowRef<'a> {
+    pub position: i64,
+    pub entity: &'a str,
+    pub aggregate: &'a str,
+    pub seq: u64,
+    pub count: u64,
+    pub recorded_at: i64,
+    pub prev: i64,
+    pub data: &'a str,
+}
+
+/// The statement that `insert` runs, prepared once per transaction.
+pub fn insert_statement(connection: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
+    connection.prepare_cached(
+        "INSERT INTO log (position, entity, aggregate, seq, count, recorded_at, prev, checksum, data)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )
+}
+
+/// Writes a row.
+pub fn insert(statement: &mut CachedStatement<'_>, row: &RowRef<'_>) -> Result<()> {
+    statement.execute(rusqlite::params![
+        row.position,
+        row.entity,
+        row.aggregate,
+        row.seq.cast_signed(),
+        row.count.cast_signed(),
+        row.recorded_at,
+        row.prev,
+        checksum(row),
+        row.data,
+    ])?;
+    Ok(())
+}
+
+const SELECT_ROWS: &str =
+    "SELECT position, entity, aggregate, seq, count, recorded_at, prev, data, checksum
+     FROM log WHERE position >= ?1 AND position <= ?2 ORDER BY position";
+
+/// The row at `position`; `None` where there is none, or an erased one.
+pub fn at(connection: &Connection, position: i64) -> Result<Option<Row>> {
+    let found = connection
+        .prepare_cached(SELECT_ROWS)?
+        .query_row([position, position], |row| Ok(from_sql(row)))
+        .optional()?;
+    found.transpose().map(Option::flatten)
+}
+
+/// Calls `each` with every row behind `position`, in order, erased ones left out.
+pub fn after(
+    connection: &Connection,
+    position: i64,
+    mut each: impl FnMut(Row) -> Result<()>,
+) -> Result<()> {
+    let mut statement = connection.prepare(SELECT_ROWS)?;
+    let mut rows = statement.query([position + 1, i64::MAX])?;
+    while let Some(row) = rows.next()? {
+        if let Some(row) = from_sql(row)? {
+            each(row)?;
+        }
+    }
+    Ok(())
+}
+
+/// The last position ever given in this log, erased rows included.
+pub fn last_position(connection: &Connection) -> Result<i64> {
+    Ok(
+        connection.query_row("SELECT coalesce(max(position), 0) FROM log", [], |row| {
+            row.get(0)
+        })?,
+    )
+}
+
+/// Overwrites a row in place with as many zeros. The row itself stays, as a gap in the log.
+///
+/// NOTE: every column keeps its size, so SQLite overwrites the row where it stands. Deleting it
+/// could make SQLite move neighbouring rows between pages, and the bytes that a move leaves
+/// behind are not covered by `secure_delete`.
+pub fn erase(connection: &Connection, position: i64) -> Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE log SET entity = zeroblob(octet_length(entity)),
+                            aggregate = zeroblob(octet_length(aggregate)),
+                            data = zeroblob(octet_length(data)),
+                            recorded_at = iif(recorded_at < 1 << 47, recorded_at, ?2),
+                            checksum = ?2
+             WHERE position = ?1",
+        )?
+        .execute((position, ERASED))?;
+    Ok(())
+}
+
+fn from_sql(row: &rusqlite::Row<'_>) -> Result<Option<Row>> {
+    let position: i64 = row.get(0)?;
+    if matches!(row.get_ref(1)?, rusqlite::types::ValueRef::Blob(_)) {
+        return Ok(None);
+    }
+    let number = |at: usize| -> Result<u64> {
+        let number: i64 = row.get(at)?;
+        u64::try_from(number).map_err(|_| broken(position, "a negative number"))
+    };
+    let found = Row {
+        position,
+        entity: row.get(1)?,
+        aggregate: row.get(2)?,
+        seq: number(3)?,
+        count: number(4)?,
+        recorded_at: row.get(5)?,
+        prev: row.get(6)?,
+        data: row.get(7)?,
+    };
+    let stored: i64 = row.get(8)?;
+    if found.count == 0 || found.seq == 0 || checksum(&found.borrow()) != stored {
+        return Err(broken(position, "its checksum does not fit"));
+    }
+    if found.prev < 0 || found.prev >= position {
+        return Err(broken(position, "its previous row is not before it"));
+    }
+    Ok(Some(found))
+}
+
+impl Row {
+    /// The row, borrowed.
+    pub fn borrow(&self) -> RowRef<'_> {
+        RowRef {
+            position: self.position,
+            entity: &self.entity,
+            aggregate: &self.aggregate,
+            seq: self.seq,
+            count: self.count,
+            recorded_at: self.recorded_at,
+            prev: self.prev,
+            data: &self.data,
+        }
+    }
+}
+
+fn broken(position: i64, what: &str) -> Error {
+    Error::Corrupt(format!("log row at position {position}: {what}"))
+}

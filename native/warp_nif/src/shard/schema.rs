@@ -1,0 +1,313 @@
+//! The shard's file: creating it, and checking that it is ours, before anything is touched.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::Durability;
+use crate::error::{Error, Result};
+
+/// `application_id` of every shard: the bytes "WARP".
+const APPLICATION_ID: u32 = 0x5741_5250;
+/// `user_version` of every shard: the version of the format in `docs/file-format.md`.
+const FORMAT: u32 = 1;
+/// How long a writer waits for another program's lock on the file.
+const BUSY: Duration = Duration::from_secs(5);
+
+const SCHEMA: &str = r"
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+
+-- One row per append, in position order. What finds an entity's rows is written behind.
+CREATE TABLE log (
+  position INTEGER PRIMARY KEY,
+  entity TEXT NOT NULL,
+  aggregate TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  count INTEGER NOT NULL,
+  recorded_at INTEGER NOT NULL,
+  prev INTEGER NOT NULL,
+  checksum INTEGER NOT NULL,
+  data TEXT NOT NULL
+);
+
+-- Integers only, so that moving rows between pages never leaves a copy of anything personal.
+CREATE TABLE entities (
+  hash INTEGER NOT NULL,
+  incarnation INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  head INTEGER NOT NULL,
+  rows INTEGER NOT NULL,
+  PRIMARY KEY (hash, incarnation)
+) WITHOUT ROWID;
+CREATE TABLE marks (
+  incarnation INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  PRIMARY KEY (incarnation, seq)
+) WITHOUT ROWID;
+CREATE TABLE ids (
+  incarnation INTEGER NOT NULL,
+  hash INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  PRIMARY KEY (incarnation, hash, position)
+) WITHOUT ROWID;
+CREATE TABLE snapshots (slot INTEGER PRIMARY KEY, image BLOB NOT NULL);
+CREATE TABLE snapshot_slots (
+  incarnation INTEGER NOT NULL,
+  aggregate INTEGER NOT NULL,
+  slot INTEGER NOT NULL,
+  size INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  recorded_at INTEGER NOT NULL,
+  PRIMARY KEY (incarnation, aggregate)
+) WITHOUT ROWID;
+
+CREATE VIEW events AS
+SELECT log.position AS position,
+       log.entity AS entity,
+       log.seq + item.key AS seq,
+       coalesce(json_extract(item.value, '$.id'), log.entity || '#' || (log.seq + item.key)) AS id,
+       coalesce(json_extract(item.value, '$.aggregate'), log.aggregate) AS aggregate,
+       json_extract(item.value, '$.type') AS type,
+       coalesce(json_extract(item.value, '$.schema_vsn'), 1) AS schema_vsn,
+       json_extract(item.value, '$.payload') AS payload,
+       coalesce(json_extract(item.value, '$.metadata'), '{}') AS metadata,
+       strftime('%Y-%m-%dT%H:%M:%S', log.recorded_at / 1000000, 'unixepoch')
+         || printf('.%06dZ', log.recorded_at % 1000000) AS recorded_at
+FROM log, json_each(log.data) AS item
+WHERE typeof(log.entity) = 'text';
+";
+
+/// Whose file it is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub context: String,
+    pub shard: i64,
+    pub shards: i64,
+}
+
+/// Opens the shard at `path` for its writer, creating it where there is none.
+///
+/// Errors, with the file left as it was: `NotAShard`, `NewerFormat`, `ShardCount`,
+/// `WrongIdentity`, `Corrupt`, `Io`, `DiskFull`.
+pub fn open(
+    path: &Path,
+    identity: &Identity,
+    durability: Durability,
+    may_create: bool,
+) -> Result<Connection> {
+    let fresh = check_header(path)?;
+    if fresh && !may_create {
+        let what = "this shard of an existing context is missing or empty";
+        return Err(Error::Corrupt(format!("{}: {what}", path.display())));
+    }
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+    .map_err(|error| with_path(path, error.into()))?;
+    connection.busy_timeout(BUSY)?;
+    if fresh {
+        create(&connection, path, identity)?;
+    } else {
+        check_identity(&connection, path, identity)?;
+    }
+    let synchronous = match durability {
+        Durability::Full => "FULL",
+        Durability::Normal => "NORMAL",
+    };
+    connection
+        .execute_batch(&format!(
+            "PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = {synchronous};
+             PRAGMA fullfsync = ON;
+             PRAGMA checkpoint_fullfsync = ON;
+             PRAGMA wal_autocheckpoint = 0;
+             PRAGMA secure_delete = ON;
+             PRAGMA temp_store = MEMORY;
+             PRAGMA cache_size = -8192;"
+        ))
+        .map_err(|error| with_path(path, error.into()))?;
+    Ok(connection)
+}
+
+/// Opens the shard at `path` for reading only.
+pub fn open_reader(path: &Path) -> Result<Connection> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+    .map_err(|error| with_path(path, error.into()))?;
+    connection.busy_timeout(BUSY)?;
+    Ok(connection)
+}
+
+fn with_path(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Io(message) => Error::Io(format!("{}: {message}", path.display())),
+        Error::Corrupt(message) => Error::Corrupt(format!("{}: {message}", path.display())),
+        other => other,
+    }
+}
+
+/// Reads the header straight from the file: even SQLite's reading could touch a foreign file.
+///
+/// A shard's header is complete from its first transaction on, which runs without a WAL.
+/// Returns true when there is no file, or an empty one.
+fn check_header(path: &Path) -> Result<bool> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(Error::io(path, &error)),
+    };
+    let mut header = Vec::new();
+    file.by_ref()
+        .take(100)
+        .read_to_end(&mut header)
+        .map_err(|error| Error::io(path, &error))?;
+    if header.is_empty() {
+        return Ok(true);
+    }
+    let word = |at: usize| {
+        let bytes: [u8; 4] = header.get(at..at + 4)?.try_into().ok()?;
+        Some(u32::from_be_bytes(bytes))
+    };
+    match (header.starts_with(b"SQLite format 3\0"), word(68), word(60)) {
+        (true, Some(APPLICATION_ID), Some(1..=FORMAT)) => Ok(false),
+        (true, Some(APPLICATION_ID), Some(version)) => {
+            Err(Error::NewerFormat(path.to_owned(), i64::from(version)))
+        }
+        _ => Err(Error::NotAShard(path.to_owned())),
+    }
+}
+
+fn create(connection: &Connection, path: &Path, identity: &Identity) -> Result<()> {
+    let create = || -> rusqlite::Result<()> {
+        // SQLite may have a WAL of a file that was emptied: it must not come back to life.
+        connection.pragma_update(None, "journal_mode", "DELETE")?;
+        connection.pragma_update(None, "synchronous", "EXTRA")?;
+        let transaction = connection.unchecked_transaction()?;
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+        connection.pragma_update(None, "user_version", FORMAT)?;
+        connection.execute_batch(SCHEMA)?;
+        let mut insert = connection.prepare("INSERT INTO meta (name, value) VALUES (?1, ?2)")?;
+        insert.execute(("context", &identity.context))?;
+        insert.execute(("shard", identity.shard))?;
+        insert.execute(("shards", identity.shards))?;
+        insert.execute(("flushed", 0))?;
+        insert.execute(("erased_bytes", 0))?;
+        insert.execute(("seals", 0))?;
+        transaction.commit()
+    };
+    create().map_err(|error| with_path(path, error.into()))?;
+    // The file's name must be as durable as its content.
+    let dir = path.parent().unwrap_or(Path::new("."));
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|error| Error::io(dir, &error))
+}
+
+fn check_identity(connection: &Connection, path: &Path, expected: &Identity) -> Result<()> {
+    let found = (|| -> rusqlite::Result<Identity> {
+        Ok(Identity {
+            context: meta(connection, "context")?,
+            shard: meta(connection, "shard")?,
+            shards: meta(connection, "shards")?,
+        })
+    })()
+    .map_err(|error| with_path(path, error.into()))?;
+    if found.shards != expected.shards {
+        return Err(Error::ShardCount(found.shards, expected.shards));
+    }
+    if found != *expected {
+        let found = format!("shard {} of context {}", found.shard, found.context);
+        return Err(Error::WrongIdentity(path.to_owned(), found));
+    }
+    Ok(())
+}
+
+/// A value of the table `meta`.
+pub fn meta<T: rusqlite::types::FromSql>(
+    connection: &Connection,
+    name: &str,
+) -> rusqlite::Result<T> {
+    connection
+        .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+}
+
+/// Sets a number of the table `meta`.
+pub fn set_meta(connection: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE meta SET value = ?2 WHERE name = ?1")?
+        .execute((name, value))
+        .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(shards: i64) -> Identity {
+        Identity {
+            context: "bank".into(),
+            shard: 0,
+            shards,
+        }
+    }
+
+    fn open_in(dir: &Path, shards: i64) -> Result<Connection> {
+        open(&dir.join("s.db"), &identity(shards), Durability::Full, true)
+    }
+
+    #[test]
+    fn a_shard_opens_again_only_as_what_it_was() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        drop(open_in(dir.path(), 4).expect("created"));
+        drop(open_in(dir.path(), 4).expect("opened again"));
+        assert!(matches!(
+            open_in(dir.path(), 8),
+            Err(Error::ShardCount(4, 8))
+        ));
+    }
+
+    #[test]
+    fn foreign_and_newer_files_are_refused_untouched() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("s.db");
+        std::fs::write(&path, "shopping list").expect("written");
+        assert!(matches!(open_in(dir.path(), 4), Err(Error::NotAShard(_))));
+        assert_eq!(std::fs::read(&path).expect("read"), b"shopping list");
+
+        std::fs::remove_file(&path).expect("removed");
+        let other = Connection::open(&path).expect("opened");
+        other.execute_batch("CREATE TABLE t(x)").expect("created");
+        drop(other);
+        assert!(matches!(open_in(dir.path(), 4), Err(Error::NotAShard(_))));
+
+        std::fs::remove_file(&path).expect("removed");
+        let ours = open_in(dir.path(), 4).expect("created");
+        ours.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA user_version = 9")
+            .expect("changed");
+        drop(ours);
+        assert!(matches!(
+            open_in(dir.path(), 4),
+            Err(Error::NewerFormat(_, 9))
+        ));
+    }
+
+    #[test]
+    fn an_emptied_shard_of_an_existing_context_is_not_made_anew() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("s.db");
+        std::fs::write(&path, "").expect("written");
+        let opened = open(&path, &identity(4), Durability::Full, false);
+        assert!(matches!(opened, Err(Error::Corrupt(_))));
+    }
+}

@@ -1,0 +1,247 @@
+//! The writer's side of the file: recovery, commits, and what is done between them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::command::{Answer, Command};
+use super::entities::{self, EntityInfo};
+use super::flush::flush;
+use super::tail::{Change, Tail};
+use super::transaction::{Effect, Transaction, publish};
+use super::{Shared, compact, erase, rows, schema};
+use crate::error::{Error, Result};
+use crate::event::{derived_seq, parse_row};
+use crate::hash::hash64;
+
+/// After how many pages (4 kB each) the WAL is moved into the file.
+const CHECKPOINT_PAGES: usize = 4096;
+/// How much further it may grow when a reader kept that from finishing.
+const CHECKPOINT_AGAIN: usize = 1024;
+
+/// The writer's connection and what it knows of the log.
+pub struct Store {
+    connection: Connection,
+    /// The last position given.
+    position: i64,
+    /// Rows up to here are in the index on disk.
+    flushed: i64,
+    wal_pages: Arc<AtomicUsize>,
+    checkpoint_at: usize,
+    /// Bytes of something erased may still stand in the WAL.
+    wal_holds_erased: bool,
+}
+
+/// A committed transaction.
+pub struct Committed {
+    /// One per command, in order; none for those that are never answered.
+    pub answers: Vec<Option<Answer>>,
+    /// Rows, events and bytes written.
+    pub written: (u64, u64, u64),
+    /// Entities erased.
+    pub erased: u64,
+    /// How long the COMMIT took.
+    pub sync: Duration,
+    effects: Vec<Effect>,
+}
+
+impl Store {
+    /// Reads the part of the log that was not written behind, checking it, and writes it behind.
+    pub fn recover(mut connection: Connection) -> Result<(Self, Tail)> {
+        compact::compact_if_worth(&connection)?;
+        let flushed = schema::meta(&connection, "flushed")?;
+        let mut tail = Tail::default();
+        rows::after(&connection, flushed, |row| {
+            let before = match tail.entity(&row.entity) {
+                Some(active) => Some(active.info.clone()),
+                None => entities::find(&connection, &row.entity)?,
+            };
+            let ends_at = before.as_ref().map_or((0, 0), |info| (info.seq, info.head));
+            if (row.seq - 1, row.prev) != ends_at {
+                let what = format!("log row at position {}: out of sequence", row.position);
+                return Err(Error::Corrupt(what));
+            }
+            let ids = parse_row(&row.data)?
+                .iter()
+                .filter_map(|event| event.id.as_deref())
+                .filter(|id| derived_seq(&row.entity, id).is_none())
+                .map(|id| hash64(id.as_bytes()))
+                .collect();
+            tail.apply(Change {
+                info: EntityInfo::advance(before.as_ref(), row.position, row.count),
+                first_seq: row.seq,
+                bytes: row.data.len(),
+                entity: row.entity,
+                ids,
+            });
+            Ok(())
+        })?;
+        let position = rows::last_position(&connection)?;
+        let wal_pages = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&wal_pages);
+        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: i32| {
+            counter.store(usize::try_from(pages).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        let mut store = Self {
+            connection,
+            position,
+            flushed,
+            wal_pages,
+            checkpoint_at: CHECKPOINT_PAGES,
+            wal_holds_erased: false,
+        };
+        if tail.rows() > 0 {
+            let written = flush(&store.connection, &tail, position);
+            match store.after_flush(written) {
+                Ok(()) => tail.flushed(),
+                // Without room for it the shard can still be read; it is tried again later.
+                Err(Error::DiskFull) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((store, tail))
+    }
+
+    pub fn position(&self) -> i64 {
+        self.position
+    }
+
+    /// Carries out the commands in one transaction. On an error nothing of it was kept.
+    pub fn commit(&mut self, shared: &Shared, commands: &[Command]) -> Result<Committed> {
+        self.connection
+            .prepare_cached("BEGIN IMMEDIATE")?
+            .execute([])?;
+        let staged = self.stage(shared, commands);
+        let (mut committed, position) = match staged {
+            Ok(staged) => staged,
+            Err(error) => {
+                self.roll_back()?;
+                return Err(error);
+            }
+        };
+        let started = Instant::now();
+        if let Err(error) = self.sync() {
+            self.roll_back()?;
+            self.seal();
+            return Err(error);
+        }
+        committed.sync = started.elapsed();
+        self.position = position;
+        self.wal_holds_erased |= committed.erased > 0;
+        publish(
+            &mut shared.tail_mut(),
+            std::mem::take(&mut committed.effects),
+        );
+        Ok(committed)
+    }
+
+    fn stage(&self, shared: &Shared, commands: &[Command]) -> Result<(Committed, i64)> {
+        let mut transaction =
+            Transaction::new(&self.connection, shared, self.position, self.flushed)?;
+        let mut answers = Vec::with_capacity(commands.len());
+        for command in commands {
+            answers.push(transaction.run(command)?);
+        }
+        let mut written = (0, 0, 0);
+        let mut erased = 0;
+        for effect in &transaction.effects {
+            match effect {
+                Effect::Row(change) => {
+                    written.0 += 1;
+                    written.1 += change.info.seq + 1 - change.first_seq;
+                    written.2 += change.bytes as u64;
+                }
+                Effect::Forget { .. } => erased += 1,
+            }
+        }
+        let committed = Committed {
+            answers,
+            written,
+            erased,
+            sync: Duration::ZERO,
+            effects: transaction.effects,
+        };
+        Ok((committed, transaction.position))
+    }
+
+    fn sync(&self) -> Result<()> {
+        #[cfg(feature = "fault")]
+        crate::fault::at_commit()?;
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+
+    fn roll_back(&self) -> Result<()> {
+        // SQLite has rolled back by itself after some errors.
+        if !self.connection.is_autocommit() {
+            self.connection.prepare_cached("ROLLBACK")?.execute([])?;
+        }
+        Ok(())
+    }
+
+    /// Overwrites what a failed commit may have left in the WAL.
+    ///
+    /// A COMMIT whose fsync failed can have written whole frames. They are not part of the
+    /// database now, but after a crash before the next commit, recovery would take them for
+    /// committed, although their callers were told that they failed.
+    fn seal(&self) {
+        let sealed = self
+            .connection
+            .execute("UPDATE meta SET value = value + 1 WHERE name = 'seals'", []);
+        if sealed.is_err() && !self.connection.is_autocommit() {
+            // As long as the disk refuses everything there is nothing better to do.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+    }
+
+    /// Work that no caller waits for: writing behind and moving the WAL into the file.
+    pub fn tidy(&mut self, shared: &Shared) -> Result<()> {
+        if shared.tail().is_due() {
+            self.flush_shared(shared)?;
+        }
+        let pages = self.wal_pages.load(Ordering::Relaxed);
+        if pages >= self.checkpoint_at {
+            let (log, moved): (i64, i64) =
+                self.connection
+                    .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+                        Ok((row.get(1)?, row.get(2)?))
+                    })?;
+            self.checkpoint_at = if log == moved {
+                CHECKPOINT_PAGES
+            } else {
+                pages + CHECKPOINT_AGAIN
+            };
+        }
+        Ok(())
+    }
+
+    /// Makes sure that nothing erased is left in the WAL.
+    pub fn empty_wal(&mut self) -> Result<()> {
+        if self.wal_holds_erased {
+            erase::empty_wal(&self.connection)?;
+            self.wal_holds_erased = false;
+        }
+        Ok(())
+    }
+
+    /// Writes everything behind.
+    pub fn flush_shared(&mut self, shared: &Shared) -> Result<()> {
+        // Only this thread changes the tail, so readers can go on using it meanwhile.
+        let written = flush(&self.connection, &shared.tail(), self.position);
+        self.after_flush(written)?;
+        shared.tail_mut().flushed();
+        Ok(())
+    }
+
+    fn after_flush(&mut self, written: Result<()>) -> Result<()> {
+        if written.is_err() {
+            self.roll_back()?;
+        } else {
+            self.flushed = self.position;
+        }
+        written
+    }
+}

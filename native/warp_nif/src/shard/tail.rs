@@ -1,0 +1,143 @@
+//! What has been committed to the log but not yet written behind, kept in memory.
+//!
+//! The writer adds to it after each commit and before each acknowledgement; readers look here
+//! first. Its size is bounded by how many rows may pass before a flush.
+
+use std::collections::HashMap;
+
+use super::entities::EntityInfo;
+
+/// After how many rows, or ids, the tail is written behind.
+const FLUSH_ROWS: usize = 8192;
+/// After how many bytes of event data: they are read again at opening after a crash.
+const FLUSH_BYTES: usize = 32 * 1024 * 1024;
+/// How many entities are remembered between flushes, to spare the writer looking them up.
+const MAX_ENTITIES: usize = 16_384;
+
+/// A mark not yet written: the first seq of a row and its position.
+pub type Mark = (u64, i64);
+
+/// An entity in the tail.
+#[derive(Debug, Clone)]
+pub struct Active {
+    pub info: EntityInfo,
+    /// Marks since the last flush, in order.
+    pub marks: Vec<Mark>,
+    /// Whether `info` differs from what was written behind.
+    pub dirty: bool,
+}
+
+/// The part of the index that is only in memory.
+#[derive(Default)]
+pub struct Tail {
+    entities: HashMap<String, Active>,
+    /// By incarnation and hash of the id.
+    ids: HashMap<(i64, u64), Vec<i64>>,
+    rows: usize,
+    bytes: usize,
+}
+
+/// One row's effect on the tail.
+pub struct Change {
+    pub entity: String,
+    pub info: EntityInfo,
+    pub first_seq: u64,
+    /// Bytes of its data.
+    pub bytes: usize,
+    /// Hashes of the ids that the row's events were given.
+    pub ids: Vec<u64>,
+}
+
+impl Tail {
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn is_due(&self) -> bool {
+        self.rows >= FLUSH_ROWS || self.ids.len() >= FLUSH_ROWS || self.bytes >= FLUSH_BYTES
+    }
+
+    pub fn entity(&self, entity: &str) -> Option<&Active> {
+        self.entities.get(entity)
+    }
+
+    pub fn positions_of_id(&self, incarnation: i64, hash: u64) -> &[i64] {
+        self.ids
+            .get(&(incarnation, hash))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// Notes an entity that was looked up on disk.
+    pub fn remember(&mut self, entity: &str, info: EntityInfo) {
+        self.entities.entry(entity.to_owned()).or_insert(Active {
+            info,
+            marks: Vec::new(),
+            dirty: false,
+        });
+    }
+
+    /// Notes a committed row.
+    pub fn apply(&mut self, change: Change) {
+        self.rows += 1;
+        self.bytes += change.bytes;
+        for hash in change.ids {
+            let positions = self.ids.entry((change.info.incarnation, hash)).or_default();
+            positions.push(change.info.head);
+        }
+        let mark = change
+            .info
+            .is_marked()
+            .then_some((change.first_seq, change.info.head));
+        match self.entities.get_mut(&change.entity) {
+            Some(active) => {
+                active.info = change.info;
+                active.dirty = true;
+                active.marks.extend(mark);
+            }
+            None => {
+                let active = Active {
+                    info: change.info,
+                    marks: mark.into_iter().collect(),
+                    dirty: true,
+                };
+                self.entities.insert(change.entity, active);
+            }
+        }
+    }
+
+    /// Forgets an entity that was erased.
+    pub fn forget(&mut self, entity: &str, incarnation: i64) {
+        self.entities.remove(entity);
+        self.ids.retain(|(of, _), _| *of != incarnation);
+    }
+
+    /// Entities that differ from what was written behind.
+    pub fn dirty(&self) -> impl Iterator<Item = (&String, &Active)> {
+        self.entities.iter().filter(|(_, active)| active.dirty)
+    }
+
+    /// Ids not yet written: incarnation, hash, position.
+    pub fn ids(&self) -> impl Iterator<Item = (i64, u64, i64)> {
+        let each = |(&(incarnation, hash), positions): (&(i64, u64), &Vec<i64>)| {
+            let positions = positions.clone();
+            positions
+                .into_iter()
+                .map(move |position| (incarnation, hash, position))
+        };
+        self.ids.iter().flat_map(each)
+    }
+
+    /// Everything was written behind.
+    pub fn flushed(&mut self) {
+        self.rows = 0;
+        self.bytes = 0;
+        self.ids.clear();
+        if self.entities.len() > MAX_ENTITIES {
+            self.entities.clear();
+        }
+        for active in self.entities.values_mut() {
+            active.dirty = false;
+            active.marks.clear();
+        }
+    }
+}

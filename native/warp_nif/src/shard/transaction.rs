@@ -1,0 +1,242 @@
+//! One group commit: commands carried out in one SQLite transaction, all or none.
+
+use std::collections::HashMap;
+
+use rusqlite::{CachedStatement, Connection};
+
+use super::command::{Answer, Command, Stop, Submission};
+use super::entities::{self, EntityInfo};
+use super::ids::Lookup;
+use super::rows::{self, RowRef};
+use super::tail::{Change, Mark, Tail};
+use super::{Shared, erase, snapshots};
+use crate::error::Result;
+use crate::event::{GivenId, Packed};
+
+/// What a transaction will have done once it is committed.
+pub enum Effect {
+    Row(Change),
+    Forget { entity: String, incarnation: i64 },
+}
+
+/// A transaction under way. Nothing outside of it changes before the commit.
+pub struct Transaction<'s> {
+    connection: &'s Connection,
+    shared: &'s Shared,
+    insert: CachedStatement<'s>,
+    /// The last position given.
+    pub position: i64,
+    /// Rows up to here are in the index on disk.
+    flushed: i64,
+    /// `None` for an entity erased in this transaction.
+    entities: HashMap<String, Option<EntityInfo>>,
+    ids: HashMap<(i64, u64), Vec<i64>>,
+    pub effects: Vec<Effect>,
+}
+
+impl<'s> Transaction<'s> {
+    pub fn new(
+        connection: &'s Connection,
+        shared: &'s Shared,
+        position: i64,
+        flushed: i64,
+    ) -> Result<Self> {
+        Ok(Self {
+            connection,
+            shared,
+            insert: rows::insert_statement(connection)?,
+            position,
+            flushed,
+            entities: HashMap::new(),
+            ids: HashMap::new(),
+            effects: Vec::new(),
+        })
+    }
+
+    /// Carries out one command. The answer holds once the transaction is committed.
+    pub fn run(&mut self, command: &Command) -> Result<Option<Answer>> {
+        match command {
+            Command::Append(submission) => self.append(submission).map(Some),
+            Command::Erase { entity, .. } => self.erase(entity).map(Some),
+            Command::Snapshot {
+                entity,
+                incarnation,
+                snapshot,
+            } => {
+                let info = self.info(entity)?;
+                if info.is_some_and(|i| i.incarnation == *incarnation && i.seq >= snapshot.seq) {
+                    snapshots::save(self.connection, *incarnation, snapshot)?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn append(&mut self, submission: &Submission) -> Result<Answer> {
+        let mut info = self.info(&submission.entity)?;
+        let seq = info.as_ref().map_or(0, |info| info.seq);
+        if seq != submission.base {
+            return Ok(Answer::WrongBase(seq));
+        }
+        for (done, append) in submission.appends.iter().enumerate() {
+            let packed: &Packed = &append.packed;
+            if !packed.ids.is_empty()
+                && let Some(why) = self.check_ids(&submission.entity, info.as_ref(), packed)?
+            {
+                return Ok(Answer::Stopped {
+                    incarnation: info.as_ref().map_or(0, |info| info.incarnation),
+                    appends: done,
+                    why,
+                });
+            }
+            let next = self.insert(
+                &submission.entity,
+                info.as_ref(),
+                packed,
+                append.recorded_at,
+            )?;
+            self.entities
+                .insert(submission.entity.clone(), Some(next.clone()));
+            info = Some(next);
+        }
+        Ok(Answer::Stored {
+            incarnation: info.map_or(0, |info| info.incarnation),
+        })
+    }
+
+    fn insert(
+        &mut self,
+        entity: &str,
+        info: Option<&EntityInfo>,
+        packed: &Packed,
+        recorded_at: i64,
+    ) -> Result<EntityInfo> {
+        let count = packed.count() as u64;
+        let first_seq = info.map_or(0, |info| info.seq) + 1;
+        let row = RowRef {
+            position: self.position + 1,
+            entity,
+            aggregate: &packed.aggregate,
+            seq: first_seq,
+            count,
+            recorded_at,
+            prev: info.map_or(0, |info| info.head),
+            data: &packed.data,
+        };
+        rows::insert(&mut self.insert, &row)?;
+        self.position = row.position;
+        let next = EntityInfo::advance(info, row.position, count);
+        let ids: Vec<u64> = hashes(packed).collect();
+        for hash in &ids {
+            let positions = self.ids.entry((next.incarnation, *hash)).or_default();
+            positions.push(row.position);
+        }
+        self.effects.push(Effect::Row(Change {
+            entity: entity.to_owned(),
+            info: next.clone(),
+            first_seq,
+            bytes: packed.data.len(),
+            ids,
+        }));
+        Ok(next)
+    }
+
+    fn check_ids(
+        &self,
+        entity: &str,
+        info: Option<&EntityInfo>,
+        packed: &Packed,
+    ) -> Result<Option<Stop>> {
+        let nothing = EntityInfo {
+            incarnation: 0,
+            seq: 0,
+            head: 0,
+            rows: 0,
+        };
+        let info = info.unwrap_or(&nothing);
+        let marks: Vec<Mark> = {
+            let tail = self.shared.tail();
+            tail.entity(entity)
+                .map_or_else(Vec::new, |active| active.marks.clone())
+        };
+        Lookup {
+            connection: self.connection,
+            entity,
+            info,
+            marks: &marks,
+            positions: |hash| self.positions_of_id(info.incarnation, hash),
+        }
+        .check(packed)
+    }
+
+    fn positions_of_id(&self, incarnation: i64, hash: u64) -> Result<Vec<i64>> {
+        let mut found = self
+            .ids
+            .get(&(incarnation, hash))
+            .cloned()
+            .unwrap_or_default();
+        found.extend_from_slice(self.shared.tail().positions_of_id(incarnation, hash));
+        // An entity younger than the last flush has no ids on disk.
+        if incarnation != 0 && incarnation <= self.flushed {
+            found.extend(entities::positions_of_id(
+                self.connection,
+                incarnation,
+                hash,
+            )?);
+        }
+        Ok(found)
+    }
+
+    fn erase(&mut self, entity: &str) -> Result<Answer> {
+        if let Some(info) = self.info(entity)? {
+            erase::erase(self.connection, entity, &info)?;
+            self.entities.insert(entity.to_owned(), None);
+            self.ids.retain(|(of, _), _| *of != info.incarnation);
+            self.effects.push(Effect::Forget {
+                entity: entity.to_owned(),
+                incarnation: info.incarnation,
+            });
+        }
+        Ok(Answer::Erased)
+    }
+
+    fn info(&self, entity: &str) -> Result<Option<EntityInfo>> {
+        if let Some(staged) = self.entities.get(entity) {
+            return Ok(staged.clone());
+        }
+        let known = self
+            .shared
+            .tail()
+            .entity(entity)
+            .map(|active| active.info.clone());
+        if known.is_some() {
+            return Ok(known);
+        }
+        let found = entities::find(self.connection, entity)?;
+        if let Some(info) = &found {
+            self.shared.tail_mut().remember(entity, info.clone());
+        }
+        Ok(found)
+    }
+}
+
+/// Brings the tail up to date with a committed transaction.
+pub fn publish(tail: &mut Tail, effects: Vec<Effect>) {
+    for effect in effects {
+        match effect {
+            Effect::Row(change) => tail.apply(change),
+            Effect::Forget {
+                entity,
+                incarnation,
+            } => tail.forget(&entity, incarnation),
+        }
+    }
+}
+
+/// The hashes of the ids that are looked up through the index.
+pub fn hashes(packed: &Packed) -> impl Iterator<Item = u64> {
+    packed.ids.iter().filter_map(|(_, id)| match id {
+        GivenId::Hash(hash) => Some(*hash),
+        GivenId::Derived(_) => None,
+    })
+}

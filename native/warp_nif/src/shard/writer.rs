@@ -1,0 +1,215 @@
+//! The writer thread of a shard: drains the queue, commits, answers, and tidies up.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use rustler::{Encoder, Env, LocalPid, OwnedEnv, Term};
+
+use super::Shared;
+use super::command::{Answer, Command, Stop};
+use super::queue::size;
+use super::store::{Committed, Store};
+use crate::atoms;
+use crate::error::Error;
+
+/// How many rows one transaction takes at most.
+const MAX_ROWS: usize = 4096;
+/// How many bytes one transaction takes at most, but for a single larger command.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// How often an idle writer looks after what is left to do.
+const IDLE: Duration = Duration::from_secs(1);
+/// A COMMIT that takes longer is reported to the owner.
+const SLOW_SYNC: Duration = Duration::from_secs(1);
+
+/// Runs until the shard is closed. A panic is contained: everyone who waits gets an error, and
+/// the owner is told, so that the shard is opened anew.
+pub fn run(shared: &Shared, store: Store, owner: LocalPid) {
+    let mut waiting = Vec::new();
+    let served = catch_unwind(AssertUnwindSafe(|| {
+        let mut writer = Writer {
+            shared,
+            store,
+            owner,
+            waiting: &mut waiting,
+        };
+        writer.serve();
+    }));
+    shared.close();
+    if let Err(panic) = served {
+        let message = panic
+            .downcast_ref::<&str>()
+            .map(ToString::to_string)
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "unknown panic".into());
+        let interrupted = |from| (from, Answer::Failed(Error::Interrupted));
+        answer(owner, waiting.into_iter().map(interrupted).collect());
+        refuse_queued(shared, owner);
+        send(owner, |env| {
+            (atoms::warp_writer_down(), message).encode(env)
+        });
+    } else {
+        refuse_queued(shared, owner);
+    }
+}
+
+fn refuse_queued(shared: &Shared, owner: LocalPid) {
+    let queued = std::iter::from_fn(|| shared.queue.pop());
+    let refused =
+        queued.filter_map(|command| Some((asker(&command)?, Answer::Failed(Error::Closed))));
+    answer(owner, refused.collect());
+}
+
+struct Writer<'s> {
+    shared: &'s Shared,
+    store: Store,
+    owner: LocalPid,
+    /// Who waits for the transaction under way.
+    waiting: &'s mut Vec<LocalPid>,
+}
+
+impl Writer<'_> {
+    fn serve(&mut self) {
+        self.shared
+            .stats
+            .position
+            .store(self.store.position(), Relaxed);
+        while !self.shared.is_closed() {
+            let commands = self.drain();
+            if commands.is_empty() {
+                // What fails here is tried again a second later.
+                let _ = self.store.empty_wal();
+                self.shared.queue.sleep(IDLE);
+            } else {
+                self.shared.stats.busy();
+                self.carry_out(&commands);
+                // Failing to write behind costs memory and a longer start, not data.
+                let _ = self.store.tidy(self.shared);
+                self.shared.stats.idle();
+            }
+        }
+        let _ = self.store.empty_wal();
+        let _ = self.store.flush_shared(self.shared);
+    }
+
+    fn drain(&self) -> Vec<Command> {
+        let (mut commands, mut rows, mut bytes) = (Vec::new(), 0, 0);
+        while rows < MAX_ROWS && bytes < MAX_BYTES {
+            let Some(command) = self.shared.queue.pop() else {
+                break;
+            };
+            bytes += size(&command);
+            rows += match &command {
+                Command::Append(submission) => submission.appends.len(),
+                Command::Erase { .. } | Command::Snapshot { .. } => 1,
+            };
+            commands.push(command);
+        }
+        commands
+    }
+
+    fn carry_out(&mut self, commands: &[Command]) {
+        let started = Instant::now();
+        self.waiting.clear();
+        self.waiting.extend(commands.iter().filter_map(asker));
+        match self.store.commit(self.shared, commands) {
+            Ok(committed) => {
+                let answers = self.account(committed, started);
+                self.reply(commands, answers);
+            }
+            // One entity's broken rows are no reason to refuse the others.
+            Err(Error::Corrupt(_)) if commands.len() > 1 => {
+                for command in commands {
+                    self.carry_out(std::slice::from_ref(command));
+                }
+            }
+            Err(error) => {
+                self.shared.stats.failed_commits.fetch_add(1, Relaxed);
+                let failed = || Some(Answer::Failed(error.clone()));
+                self.reply(commands, commands.iter().map(|_| failed()).collect());
+            }
+        }
+    }
+
+    fn account(&mut self, committed: Committed, started: Instant) -> Vec<Option<Answer>> {
+        let stats = &self.shared.stats;
+        stats.commits.fetch_add(1, Relaxed);
+        stats.appends.fetch_add(committed.written.0, Relaxed);
+        stats.events.fetch_add(committed.written.1, Relaxed);
+        stats.bytes.fetch_add(committed.written.2, Relaxed);
+        stats.erased_entities.fetch_add(committed.erased, Relaxed);
+        stats.position.store(self.store.position(), Relaxed);
+        stats.sync.add(committed.sync);
+        stats.commit.add(started.elapsed());
+        if committed.sync >= SLOW_SYNC {
+            let millis = u64::try_from(committed.sync.as_millis()).unwrap_or(u64::MAX);
+            send(self.owner, |env| {
+                (atoms::warp_slow_sync(), millis).encode(env)
+            });
+        }
+        committed.answers
+    }
+
+    fn reply(&mut self, commands: &[Command], mut answers: Vec<Option<Answer>>) {
+        let erases = |answer: &Option<Answer>| matches!(answer, Some(Answer::Erased));
+        if answers.iter().any(erases)
+            && let Err(error) = self.store.empty_wal()
+        {
+            for answer in answers.iter_mut().filter(|answer| erases(answer)) {
+                *answer = Some(Answer::Failed(error.clone()));
+            }
+        }
+        self.waiting.clear();
+        let askers = commands.iter().map(asker);
+        let pairs = askers
+            .zip(answers)
+            .filter_map(|(from, answer)| Some((from?, answer?)));
+        answer(self.owner, pairs.collect());
+    }
+}
+
+fn asker(command: &Command) -> Option<LocalPid> {
+    match command {
+        Command::Append(submission) => Some(submission.from),
+        Command::Erase { from, .. } => Some(*from),
+        Command::Snapshot { .. } => None,
+    }
+}
+
+/// One message to the owner, which hands each answer on: sending many from here costs more.
+fn answer(owner: LocalPid, answers: Vec<(LocalPid, Answer)>) {
+    if !answers.is_empty() {
+        send(owner, |env| (atoms::warp_replies(), answers).encode(env));
+    }
+}
+
+fn send(to: LocalPid, message: impl FnOnce(Env<'_>) -> Term<'_>) {
+    // An owner that is gone needs no answer: those who waited for it are gone as well.
+    let _ = OwnedEnv::new().send_and_clear(&to, message);
+}
+
+impl Encoder for Answer {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        match self {
+            Self::Stored { incarnation } => (atoms::stored(), incarnation).encode(env),
+            Self::Stopped {
+                incarnation,
+                appends,
+                why,
+            } => (atoms::stopped(), incarnation, appends, why).encode(env),
+            Self::WrongBase(seq) => (atoms::wrong_base(), seq).encode(env),
+            Self::Erased => atoms::erased().encode(env),
+            Self::Failed(error) => (atoms::failed(), error).encode(env),
+        }
+    }
+}
+
+impl Encoder for Stop {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        match self {
+            Self::Duplicates(found) => (atoms::duplicates(), found).encode(env),
+            Self::Conflict(seq) => (atoms::id_conflict(), seq).encode(env),
+            Self::Reserved(id) => (atoms::reserved_id(), id).encode(env),
+        }
+    }
+}

@@ -1,0 +1,28 @@
+%% What the modules of one context share. Kept as a persistent term: reading it copies nothing.
+-record(context, {
+    ref :: reference(),
+    name :: binary(),
+    dir :: binary(),
+    shards :: pos_integer(),
+    mode :: actor | read_through,
+    durability :: full | normal,
+    snapshot_every :: pos_integer(),
+    idle_timeout :: timeout(),
+    max_pending :: pos_integer(),
+    aggregates :: #{binary() => warp_aggregate:aggregate()},
+    %% What the NIF checks events against.
+    rules :: reference(),
+    %% {Id, Pid, Pending, Shard}: the resident entities.
+    registry :: ets:table(),
+    %% {{Id, Aggregate}, State}: published states.
+    states :: ets:table(),
+    %% {{shard, N} | {entity_sup, N}, Handle | Pid}: what runs of each shard.
+    running :: ets:table()
+}).
+
+%% The handle of an entity. `shard` is why not, where the id is not a valid one.
+-record(warp_entity, {
+    ref :: reference(),
+    id :: term(),
+    shard :: non_neg_integer() | {bad_entity_id, term()}
+}).

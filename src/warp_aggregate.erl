@@ -1,0 +1,136 @@
+%% @private Aggregates: what the user's functions are called with, and what becomes of it when
+%% they refuse, crash or answer nonsense. Pure but for those functions.
+-module(warp_aggregate).
+
+-export([version/1, folds/1, initial/1, live/6, replay/4, migrate/2]).
+
+-export_type([aggregate/0, states/0, reason/0]).
+
+-type aggregate() :: #{
+    name := binary(),
+    initial_state := term(),
+    apply => fun((State :: term(), warp_core:event()) -> State :: term()),
+    version => pos_integer(),
+    validate => fun((State :: term(), warp_core:event()) -> ok | {error, term()}),
+    migrate => fun((warp_core:event(), pos_integer()) -> warp_core:event()),
+    project => fun((binary(), term(), warp_core:event()) -> [term()])
+}.
+-type aggregates() :: #{binary() => aggregate()}.
+%% By aggregate. One whose fold failed on an event in the log has no state, but a reason.
+-type states() :: #{binary() => {ok, term()} | {error, reason()}}.
+-type reason() ::
+    {rejected, term()}
+    | {validate_failed | apply_failed | migrate_failed, {error | exit | throw, term(), list()}}
+    | {bad_return, validate | migrate, term()}.
+
+%% @doc The version of an aggregate's schema and state.
+-spec version(aggregate()) -> pos_integer().
+version(Aggregate) ->
+    maps:get(version, Aggregate, 1).
+
+%% @doc Whether events change its state. A pure log has none to change.
+-spec folds(aggregate()) -> boolean().
+folds(#{apply := _}) -> true;
+folds(#{}) -> false.
+
+%% @doc The states before the first event.
+-spec initial(aggregates()) -> states().
+initial(Aggregates) ->
+    maps:map(fun(_Name, #{initial_state := State}) -> {ok, State} end, Aggregates).
+
+%% @doc Validates and applies new events. They are given their seq, from Seq + 1 on, and time.
+-spec live(aggregates(), binary(), [warp_core:event()], warp_core:seq(), warp_core:micros(),
+           states()) -> {ok, states()} | {error, reason()}.
+live(_Aggregates, _Id, [], _Seq, _Time, States) ->
+    {ok, States};
+live(Aggregates, Id, [Event | Events], Seq0, Time, States) ->
+    Seq = Seq0 + 1,
+    #{aggregate := Name} = Event,
+    Aggregate = maps:get(Name, Aggregates),
+    case maps:get(Name, States) of
+        {ok, State} ->
+            case accept(Aggregate, State, number(Event, Id, Seq, Time)) of
+                {ok, Next} ->
+                    live(Aggregates, Id, Events, Seq, Time, States#{Name := {ok, Next}});
+                {error, _} = Error ->
+                    Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+number(#{id := undefined} = Event, Id, Seq, Time) ->
+    Derived = <<Id/binary, $#, (integer_to_binary(Seq))/binary>>,
+    Event#{id := Derived, seq := Seq, recorded_at := Time};
+number(Event, _Id, Seq, Time) ->
+    Event#{seq := Seq, recorded_at := Time}.
+
+accept(Aggregate, State, Event0) ->
+    case migrate(Aggregate, Event0) of
+        {ok, Event} ->
+            case validate(Aggregate, State, Event) of
+                ok -> apply_to(Aggregate, State, Event);
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc Applies events of the log to the states, each only from the seq that its state is behind:
+%% `From' gives, by aggregate, the seq that its state includes already.
+-spec replay(aggregates(), [warp_core:event()], #{binary() => warp_core:seq()}, states()) ->
+    states().
+replay(_Aggregates, [], _From, States) ->
+    States;
+replay(Aggregates, [#{aggregate := Name, seq := Seq} = Event | Events], From, States) ->
+    case States of
+        #{Name := {ok, State}} ->
+            case Seq > maps:get(Name, From, 0) of
+                true ->
+                    Next = again(maps:get(Name, Aggregates), State, Event),
+                    replay(Aggregates, Events, From, States#{Name := Next});
+                false ->
+                    replay(Aggregates, Events, From, States)
+            end;
+        #{} ->
+            %% Failed before, or an aggregate that is no longer part of the context.
+            replay(Aggregates, Events, From, States)
+    end.
+
+again(Aggregate, State, Event0) ->
+    case migrate(Aggregate, Event0) of
+        {ok, Event} -> apply_to(Aggregate, State, Event);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc The event as the current schema has it.
+-spec migrate(aggregate(), warp_core:event()) -> {ok, warp_core:event()} | {error, reason()}.
+migrate(#{migrate := Migrate}, #{schema_vsn := Vsn} = Event) ->
+    try Migrate(Event, Vsn) of
+        Migrated when is_map(Migrated) -> {ok, Migrated};
+        Other -> {error, {bad_return, migrate, Other}}
+    catch
+        Class:Reason:Stack -> {error, {migrate_failed, {Class, Reason, Stack}}}
+    end;
+migrate(_Aggregate, Event) ->
+    {ok, Event}.
+
+validate(#{validate := Validate}, State, Event) ->
+    try Validate(State, Event) of
+        ok -> ok;
+        {error, Reason} -> {error, {rejected, Reason}};
+        Other -> {error, {bad_return, validate, Other}}
+    catch
+        Class:Reason:Stack -> {error, {validate_failed, {Class, Reason, Stack}}}
+    end;
+validate(_Aggregate, _State, _Event) ->
+    ok.
+
+apply_to(#{apply := Apply}, State, Event) ->
+    try
+        {ok, Apply(State, Event)}
+    catch
+        Class:Reason:Stack -> {error, {apply_failed, {Class, Reason, Stack}}}
+    end;
+apply_to(_Aggregate, State, _Event) ->
+    {ok, State}.

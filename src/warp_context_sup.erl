@@ -1,0 +1,23 @@
+%% @private One context: its keeper, and behind it its shards.
+-module(warp_context_sup).
+-behaviour(supervisor).
+
+-export([start_link/2]).
+-export([init/1]).
+
+-spec start_link(reference(), warp_options:settings()) -> supervisor:startlink_ret().
+start_link(Ref, Settings) ->
+    supervisor:start_link(?MODULE, {Ref, Settings}).
+
+-spec init({reference(), warp_options:settings()}) ->
+    {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init({Ref, Settings}) ->
+    Keeper = #{id => keeper, start => {warp_context, start_link, [Ref, Settings]}},
+    Shards = #{
+        id => shards,
+        start => {warp_shards_sup, start_link, [Ref]},
+        type => supervisor,
+        shutdown => infinity
+    },
+    %% Without the keeper's tables and lock nothing behind it can go on.
+    {ok, {#{strategy => rest_for_one, intensity => 1000, period => 1}, [Keeper, Shards]}}.

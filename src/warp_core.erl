@@ -1,0 +1,362 @@
+%% @doc Warp: an entity-native, event-sourced database inside a BEAM application.
+%%
+%% One entity is one process, one writer and one append-only log. What an append answers `{ok, _}'
+%% to is on disk; reads come from memory.
+%%
+%% ```
+%% {ok, Ctx} = warp_core:start(#{context => <<"bank">>, data_dir => "data",
+%%     aggregates => [#{name => <<"Account">>, initial_state => 0,
+%%         apply => fun(Balance, #{type := <<"Credited">>, payload := #{<<"amount">> := N}}) ->
+%%                          Balance + N
+%%                  end}]}),
+%% Alice = warp_core:entity(Ctx, <<"alice">>),
+%% {ok, 1} = warp_core:append(Alice, #{type => <<"Credited">>, payload => #{amount => 5000}}),
+%% {ok, 5000} = warp_core:get(Alice, <<"Account">>).
+%% '''
+%%
+%% All functions can be called from any process. Every error is `{error, Reason}', with the
+%% reasons in the types below.
+-module(warp_core).
+
+-export([start/1, stop/1, entity/2]).
+-export([append/2, append/3, append_batch/2, append_batch/3, decide/3]).
+-export([get/2, state_at/3, history/1, history/2, export/1, delete/1]).
+-export([stats/1]).
+
+-include("warp.hrl").
+
+-export_type([ctx/0, entity/0, seq/0, micros/0, event/0, new_event/0, json/0, aggregate/0]).
+-export_type([append_options/0, history_options/0, error/0, write_error/0, read_error/0]).
+
+%% A started context.
+-type ctx() :: warp_context:ctx().
+%% A handle of one entity: cheap to make, to copy and to send.
+-opaque entity() :: #warp_entity{}.
+%% A place in an entity's log: 1 is its first event.
+-type seq() :: non_neg_integer().
+%% Microseconds since 1970, UTC.
+-type micros() :: integer().
+-type json() ::
+    null | boolean() | number() | binary() | [json()] | #{binary() => json()}.
+%% An event going in. Atoms are taken as strings, as keys too; `nil' as null. Payload and
+%% metadata must be JSON objects of at most 1 MiB, nested at most 128 deep.
+-type new_event() :: #{
+    type := binary(),
+    %% A map, or JSON text.
+    payload := map() | binary(),
+    %% Not needed when the context has only one.
+    aggregate => binary(),
+    %% For idempotency: one id stands for one event of the entity.
+    id => binary(),
+    %% By default the version of the aggregate.
+    schema_vsn => pos_integer(),
+    metadata => map() | binary()
+}.
+%% An event coming out.
+-type event() :: #{
+    type := binary(),
+    payload := #{binary() => json()},
+    aggregate := binary(),
+    id := binary(),
+    schema_vsn := pos_integer(),
+    metadata := #{binary() => json()},
+    seq := seq(),
+    recorded_at := micros()
+}.
+%% `initial_state' is the state before the first event, and `apply' gives the state after each.
+%% Without `apply' the aggregate is a pure log. `validate' may refuse an event before it is
+%% stored. `migrate' brings an event that was stored with an older schema version up to date: it
+%% is called with every event and its version, before `validate' and `apply' see it. Raise
+%% `version' when `apply' folds differently: snapshots of older versions are thrown away.
+-type aggregate() :: warp_aggregate:aggregate().
+-type append_options() :: #{
+    %% What the log must end at, for the append to be made. Default: any.
+    expected => any | no_stream | seq(),
+    %% How long to wait, in milliseconds. Default: 5000.
+    timeout => timeout()
+}.
+-type history_options() :: #{
+    %% The first event wanted. Default: the first, or the last going backward.
+    from => seq(),
+    %% Default: 1000.
+    limit => pos_integer(),
+    %% Default: forward.
+    direction => forward | backward
+}.
+-type crash() :: {error | exit | throw, term(), list()}.
+%% Errors of any operation on an entity.
+-type error() ::
+    {bad_entity_id, empty | not_utf8 | not_a_binary | {too_long, pos_integer(), pos_integer()}}
+    | context_stopped
+    | {shard_unavailable, non_neg_integer()}
+    %% No answer in time. An append may still be stored: append again with the same event id.
+    | timeout
+    %% The entity's process went down meanwhile. Likewise.
+    | interrupted
+    | overloaded
+    | {io_error, binary()}
+    | {corrupt, binary()}.
+-type read_error() ::
+    error()
+    | {unknown_aggregate, term()}
+    | {apply_failed | migrate_failed, crash()}
+    | {bad_return, migrate, term()}
+    | warp_options:error().
+-type write_error() ::
+    read_error()
+    %% The Nth event of the append, from 1, and the field of it.
+    | {bad_event, pos_integer(), Field :: term(), Why :: term()}
+    | {rejected, term()}
+    | {validate_failed | decide_failed, crash()}
+    | {bad_return, validate | decide, term()}
+    | {wrong_expected_seq, Actual :: seq()}
+    %% The id belongs to an event with another type or payload.
+    | {id_conflict, seq()}
+    %% Ids of the form ENTITY#SEQ belong to events that were given none.
+    | {reserved_id, binary()}
+    | {duplicate_event_id, binary()}
+    | empty_batch
+    | {batch_too_large | batch_too_large_bytes, pos_integer(), Max :: pos_integer()}
+    | disk_full.
+
+%% How long a read may take.
+-define(READ_TIMEOUT_MS, 5000).
+
+%% @doc Starts a context, and the application `warp_core' if need be.
+%%
+%% Required are `context' (its name: letters, digits, `_', `.', `-'), `data_dir' (its shards are
+%% `DATA_DIR/CONTEXT/shard-0000.db' and so on) and `aggregates'. Options and their defaults:
+%% `shards' (16, for good: it is stored), `mode' (`actor': entities stay in memory;
+%% `read_through': reads fold the log), `durability' (`full': fsynced before it is acknowledged;
+%% `normal': may be lost in a power failure), `snapshot_every' (1000 events), `idle_timeout'
+%% (60000 ms, after which an entity leaves memory), `max_pending' (10000 requests per entity,
+%% beyond which callers are told `overloaded'), `cluster' (`single_node'), `projections' (`none').
+%%
+%% Errors: `{missing_option, Key}', `{unknown_option, Key}', `{bad_option, Key, Why}',
+%% `{data_dir_in_use, Dir}', `{shard_count_mismatch, Stored, Given}', `{not_a_shard, Path}',
+%% `{newer_format, Path, Version}', `{wrong_identity, Path, Found}', `disk_full',
+%% `{io_error, Message}', `{corrupt, Message}'. After an error nothing is left running.
+-spec start(map()) -> {ok, ctx()} | {error, term()}.
+start(Options) ->
+    case warp_options:start(Options) of
+        {ok, Settings} ->
+            case application:ensure_all_started(warp_core) of
+                {ok, _} -> warp_context:start(Settings);
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc Stops a context. What was acknowledged is on disk; calls under way get an error.
+-spec stop(ctx()) -> ok.
+stop(Ctx) ->
+    warp_context:stop(Ctx).
+
+%% @doc The entity with that id: any UTF-8 binary of 1 to 512 bytes. It need not exist; one comes
+%% into being with its first event. With an invalid id each operation gives
+%% `{error, {bad_entity_id, Why}}'.
+-spec entity(ctx(), binary()) -> entity().
+entity({warp_context, Ref, Shards}, Id) ->
+    case warp_nif:shard_of(Id, Shards) of
+        {ok, N} -> #warp_entity{ref = Ref, id = Id, shard = N};
+        {error, Why} -> #warp_entity{ref = Ref, id = Id, shard = {bad_entity_id, Why}}
+    end.
+
+%% @equiv append(Entity, Event, #{})
+-spec append(entity(), new_event()) -> {ok, seq()} | {error, write_error()}.
+append(Entity, Event) ->
+    append(Entity, Event, #{}).
+
+%% @doc Appends an event, and answers when it is durable.
+%%
+%% An event whose id the entity already has is not written again: the answer is the seq of the
+%% first one, even if by now it would be refused.
+-spec append(entity(), new_event(), append_options()) -> {ok, seq()} | {error, write_error()}.
+append(Entity, Event, Options) ->
+    case write(Entity, [Event], Options) of
+        {stored, Seq, Seq} -> {ok, Seq};
+        {stored_at, [Seq]} -> {ok, Seq};
+        {error, _} = Error -> Error
+    end.
+
+%% @equiv append_batch(Entity, Events, #{})
+-spec append_batch(entity(), [new_event()]) -> {ok, {seq(), seq()}} | {error, write_error()}.
+append_batch(Entity, Events) ->
+    append_batch(Entity, Events, #{}).
+
+%% @doc Appends events as one: all of them are stored, or none. At most 10,000 of them, and
+%% 16 MiB. Answers the seqs of the first and the last.
+%%
+%% Those of them that the entity already has are not written again.
+-spec append_batch(entity(), [new_event()], append_options()) ->
+    {ok, {seq(), seq()}} | {error, write_error()}.
+append_batch(Entity, Events, Options) ->
+    case write(Entity, Events, Options) of
+        {stored, First, Last} -> {ok, {First, Last}};
+        {stored_at, [First | _] = Seqs} -> {ok, {First, lists:last(Seqs)}};
+        {error, _} = Error -> Error
+    end.
+
+write(Entity, Events, Options) ->
+    case warp_options:call(Options, [expected, timeout]) of
+        {ok, #{expected := Expected, timeout := Timeout}} ->
+            in_context(Entity, fun(Context, Id) ->
+                case warp_pack:pack(Context, Id, undefined, Events) of
+                    {ok, #{bytes := Bytes} = Pack} ->
+                        Request = {append, Pack, Expected},
+                        warp_client:call(Entity, Request, Bytes, Timeout, once);
+                    {error, _} = Error ->
+                        Error
+                end
+            end);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc Checks and acts without a race: runs `Fun(State)' inside the entity's process and appends
+%% the events that it returns, as a batch. `{error, Reason}' from it comes back as it is.
+%%
+%% Events that name no aggregate belong to the one given. The function may run again, on the
+%% state of then, when a commit before it failed; it should have no effects of its own.
+-spec decide(entity(), binary(), fun((State :: term()) -> {ok, [new_event()]} | {error, Reason})) ->
+    {ok, [seq()]} | {error, write_error() | Reason}.
+decide(Entity, Aggregate, Fun) when is_function(Fun, 1) ->
+    in_aggregate(Entity, Aggregate, fun(_Context, _Id) ->
+        Request = {decide, Aggregate, Fun},
+        {ok, #{timeout := Timeout}} = warp_options:call(#{}, [timeout]),
+        case warp_client:call(Entity, Request, 0, Timeout, once) of
+            {stored, First, Last} -> {ok, lists:seq(First, Last)};
+            {stored_at, Seqs} -> {ok, Seqs};
+            {error, _} = Error -> Error
+        end
+    end);
+decide(_Entity, _Aggregate, _Fun) ->
+    {error, {bad_option, decide, {not_a_function, 1}}}.
+
+%% @doc The state of an aggregate, with everything acknowledged in it. Its initial state when
+%% there are no events.
+-spec get(entity(), binary()) -> {ok, State :: term()} | {error, read_error()}.
+get(#warp_entity{ref = Ref, id = Id} = Entity, Aggregate) ->
+    case warp_context:find(Ref) of
+        {ok, #context{states = States, mode = actor}} ->
+            try ets:lookup(States, {Id, Aggregate}) of
+                [{_, State}] -> {ok, State};
+                [] -> fetch(Entity, Aggregate)
+            catch
+                %% The table's keeper is being restarted.
+                error:badarg -> fetch(Entity, Aggregate)
+            end;
+        {ok, #context{}} ->
+            fetch(Entity, Aggregate);
+        not_found ->
+            {error, context_stopped}
+    end.
+
+fetch(Entity, Aggregate) ->
+    in_aggregate(Entity, Aggregate, fun
+        (#context{mode = actor}, _Id) ->
+            warp_client:call(Entity, {get, Aggregate}, 0, ?READ_TIMEOUT_MS, repeatable);
+        (#context{mode = read_through} = Context, _Id) ->
+            fold_at(Context, Entity, Aggregate, {seq, infinity})
+    end).
+
+%% @doc The state of an aggregate as it was: with all events up to that seq, or recorded up to
+%% that time. `{seq, 0}' is the initial state; a seq or a time to come is the present.
+-spec state_at(entity(), binary(), {seq, seq()} | {time, micros()}) ->
+    {ok, State :: term()} | {error, read_error()}.
+state_at(Entity, Aggregate, {Kind, At} = Point) when
+    Kind =:= seq, is_integer(At), At >= 0; Kind =:= time, is_integer(At)
+->
+    in_aggregate(Entity, Aggregate, fun(Context, _Id) ->
+        fold_at(Context, Entity, Aggregate, Point)
+    end);
+state_at(_Entity, _Aggregate, _Point) ->
+    {error, {bad_option, at, not_seq_or_time}}.
+
+fold_at(Context, Entity, Aggregate, Point) ->
+    aside_with_shard(Context, Entity, fun(Handle, Id) ->
+        warp_replay:state_at(Context, Handle, Id, Aggregate, Point)
+    end).
+
+%% @equiv history(Entity, #{})
+-spec history(entity()) -> {ok, [event()]} | {error, read_error()}.
+history(Entity) ->
+    history(Entity, #{}).
+
+%% @doc Events of an entity, in the order asked for, migrated to the current schema.
+-spec history(entity(), history_options()) -> {ok, [event()]} | {error, read_error()}.
+history(Entity, Options) ->
+    case warp_options:history(Options) of
+        {ok, Range} ->
+            in_context(Entity, fun(Context, _Id) ->
+                aside_with_shard(Context, Entity, fun(Handle, Id) ->
+                    warp_replay:history(Context, Handle, Id, Range)
+                end)
+            end);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc Every event of an entity, first to last, as it was stored; none for one without events.
+%% They can be appended, as they are, to an empty entity of the same name elsewhere.
+-spec export(entity()) -> {ok, [event()]} | {error, error()}.
+export(Entity) ->
+    in_context(Entity, fun(Context, Id) ->
+        with_shard(Context, Entity, fun(Handle) -> warp_replay:export(Handle, Id) end)
+    end).
+
+%% @doc Deletes an entity: from memory, the log, snapshots and ids, and from the bytes of the
+%% files. Deleting one without events is fine. An entity of that name may begin anew after it.
+%%
+%% Waits as long as it takes: an answer other than `ok' means that it must be called again.
+-spec delete(entity()) -> ok | {error, error() | disk_full}.
+delete(Entity) ->
+    in_context(Entity, fun(_Context, _Id) ->
+        case warp_client:call(Entity, delete, 0, infinity, repeatable) of
+            deleted -> ok;
+            {error, _} = Error -> Error
+        end
+    end).
+
+%% @doc Counters of a context since it was started, and of each shard under `shards': queue depth
+%% and limit, commits, appends, events, bytes, and how long commits took (`commit_us') and how
+%% long of that their COMMIT, with the fsync (`sync_us'), as `[{BelowMicroseconds, Count}]'.
+-spec stats(ctx()) -> map() | {error, context_stopped}.
+stats(Ctx) ->
+    case warp_context:find(Ctx) of
+        {ok, Context} -> warp_stats:context(Context);
+        not_found -> {error, context_stopped}
+    end.
+
+in_aggregate(Entity, Aggregate, Fun) ->
+    in_context(Entity, fun(#context{aggregates = Aggregates} = Context, Id) ->
+        case is_map_key(Aggregate, Aggregates) of
+            true -> Fun(Context, Id);
+            false -> {error, {unknown_aggregate, Aggregate}}
+        end
+    end).
+
+in_context(#warp_entity{ref = Ref, id = Id, shard = Shard}, Fun) ->
+    case warp_context:find(Ref) of
+        {ok, Context} when is_integer(Shard) -> Fun(Context, Id);
+        {ok, _} -> {error, Shard};
+        not_found -> {error, context_stopped}
+    end.
+
+with_shard(Context, #warp_entity{shard = N}, Fun) ->
+    case warp_context:shard(Context, N) of
+        {ok, Handle} ->
+            case Fun(Handle) of
+                {error, closed} -> {error, {shard_unavailable, N}};
+                Result -> Result
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% For reads that call the user's functions: those may take for ever.
+aside_with_shard(Context, #warp_entity{id = Id} = Entity, Fun) ->
+    with_shard(Context, Entity, fun(Handle) ->
+        warp_client:aside(fun() -> Fun(Handle, Id) end, ?READ_TIMEOUT_MS)
+    end).

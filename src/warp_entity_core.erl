@@ -1,0 +1,319 @@
+%% @private The decisions of an entity: what becomes of a request, given where its log stands and
+%% what is on its way there. Pure, but for the user's functions; `warp_entity' carries it out.
+%%
+%% The state knows two places in the log. What is committed, which reads see; and, ahead of it,
+%% what will be committed when all that was accepted is. Requests are judged by the latter.
+-module(warp_entity_core).
+
+-export([new/2, reset/2, request/3, deletion/2, take/1, settle/2]).
+-export([read/2, is_quiet/1, is_erasing/1, base/1, committed/1]).
+
+-include("warp.hrl").
+
+-export_type([core/0, request/0, entry/0, settled/0]).
+
+-record(place, {
+    seq :: warp_core:seq(),
+    time :: warp_core:micros(),
+    states :: warp_aggregate:states()
+}).
+
+-record(append, {
+    from :: gen_server:from(),
+    request :: request(),
+    pack :: warp_pack:packed(),
+    %% Of all events of the request: a seq for each that was in the log already.
+    template :: template(),
+    %% The log behind it.
+    place :: #place{}
+}).
+-record(refusal, {
+    from :: gen_server:from(),
+    request :: request(),
+    result :: result()
+}).
+-record(deletion, {from :: gen_server:from()}).
+
+-record(core, {
+    context :: #context{},
+    id :: binary(),
+    committed :: #place{},
+    ahead :: #place{},
+    %% Handed to the writer, in order.
+    in_flight = [] :: [entry()],
+    %% Waiting behind it, last first.
+    queue = [] :: [entry()]
+}).
+
+-opaque core() :: #core{}.
+-opaque entry() :: #append{} | #refusal{} | #deletion{}.
+-type template() :: all_new | [new | warp_core:seq()].
+-type request() ::
+    {append, warp_pack:packed(), any | no_stream | warp_core:seq()}
+    | {decide, binary(), fun((term()) -> {ok, [map()]} | {error, term()})}
+    %% What is left of one when events that were in the log already are taken out.
+    | {rest, warp_pack:packed(), template()}.
+-type result() ::
+    {stored, warp_core:seq(), warp_core:seq()}
+    | {stored_at, [warp_core:seq()]}
+    | deleted
+    | {error, term()}.
+%% What a caller gets. A refused append with ids may turn out to be in the log already: that is
+%% still to be looked up.
+-type settled() ::
+    {answer, gen_server:from(), request() | delete, result()}
+    | {look_up, gen_server:from(), request(), result()}.
+
+%% How many rows one submission has at most.
+-define(MAX_APPENDS, 1000).
+
+-spec new(warp_context:context(), binary()) -> core().
+new(#context{aggregates = Aggregates} = Context, Id) ->
+    Empty = #place{seq = 0, time = 0, states = warp_aggregate:initial(Aggregates)},
+    #core{context = Context, id = Id, committed = Empty, ahead = Empty}.
+
+%% @doc The core at where the log was found to stand. What waits is judged once more.
+-spec reset(warp_replay:loaded(), core()) -> core().
+reset(#{seq := Seq, recorded_at := Time, states := States}, Core) ->
+    Place = #place{seq = Seq, time = Time, states = States},
+    #core{in_flight = InFlight, queue = Queue} = Core,
+    again(InFlight ++ lists:reverse(Queue),
+          Core#core{committed = Place, ahead = Place, in_flight = [], queue = []}).
+
+%% @doc Judges a request and queues what comes of it: refusals too, so that callers are answered
+%% in order, and none is refused for a state that was then not reached.
+-spec request(request(), gen_server:from(), core()) -> core().
+request(Request, From, Core) ->
+    case judge(Request, Core) of
+        {ok, Pack, Template, Ahead} ->
+            Append = #append{from = From, request = Request, pack = Pack, template = Template,
+                             place = Ahead},
+            queue(Append, Core#core{ahead = Ahead});
+        Result ->
+            queue(#refusal{from = From, request = Request, result = Result}, Core)
+    end.
+
+%% @doc Queues a deletion. What comes after it meets an entity without events.
+-spec deletion(gen_server:from(), core()) -> core().
+deletion(From, #core{context = Context, id = Id} = Core) ->
+    #core{ahead = Empty} = new(Context, Id),
+    queue(#deletion{from = From}, Core#core{ahead = Empty}).
+
+queue(Entry, #core{queue = Queue} = Core) ->
+    Core#core{queue = [Entry | Queue]}.
+
+judge({append, Pack, Expected}, #core{ahead = #place{seq = Seq}} = Core) ->
+    case Expected of
+        any -> accept(Pack, all_new, Core);
+        Seq -> accept(Pack, all_new, Core);
+        no_stream when Seq =:= 0 -> accept(Pack, all_new, Core);
+        _ -> {error, {wrong_expected_seq, Seq}}
+    end;
+judge({decide, Name, Fun}, #core{ahead = #place{states = States}} = Core) ->
+    #core{context = Context, id = Id} = Core,
+    case States of
+        #{Name := {ok, State}} ->
+            try Fun(State) of
+                {ok, []} ->
+                    {stored_at, []};
+                {ok, [_ | _] = Events} ->
+                    case warp_pack:pack(Context, Id, Name, Events) of
+                        {ok, Pack} -> accept(Pack, all_new, Core);
+                        {error, _} = Error -> Error
+                    end;
+                {error, Reason} ->
+                    {error, Reason};
+                Other ->
+                    {error, {bad_return, decide, Other}}
+            catch
+                Class:Reason:Stack -> {error, {decide_failed, {Class, Reason, Stack}}}
+            end;
+        #{Name := {error, _} = Error} ->
+            Error
+    end;
+judge({rest, Pack, Template}, Core) ->
+    accept(Pack, Template, Core).
+
+accept(#{count := Count, events := Events} = Pack, Template, Core) ->
+    #core{context = #context{aggregates = Aggregates}, id = Id, ahead = Ahead} = Core,
+    #place{seq = Seq, time = Before, states = States} = Ahead,
+    %% Never before the event before it, whatever the clock does.
+    Time = max(os:system_time(microsecond), Before),
+    Result =
+        case Events of
+            none -> {ok, States};
+            _ -> warp_aggregate:live(Aggregates, Id, Events, Seq, Time, States)
+        end,
+    case Result of
+        {ok, Next} ->
+            {ok, Pack, Template, #place{seq = Seq + Count, time = Time, states = Next}};
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc What to do next, when nothing is under way: have appends written, have the entity erased,
+%% or answer refusals that nothing stands before.
+-spec take(core()) ->
+    {append, [{warp_nif:packed(), warp_core:micros()}], core()}
+    | {erase, core()}
+    | {refuse, settled(), core()}
+    | {nothing, core()}.
+take(#core{in_flight = [_ | _]} = Core) ->
+    {nothing, Core};
+take(#core{queue = []} = Core) ->
+    {nothing, Core};
+take(#core{queue = Queue} = Core) ->
+    case lists:reverse(Queue) of
+        [#refusal{} = Refusal | Rest] ->
+            {Settled, Next} = settle_entry(Refusal, Core#core{queue = lists:reverse(Rest)}),
+            {refuse, Settled, Next};
+        [#deletion{} = Deletion | Rest] ->
+            {erase, Core#core{in_flight = [Deletion], queue = lists:reverse(Rest)}};
+        Entries ->
+            {Taken, Rest} = split(Entries, ?MAX_APPENDS, []),
+            Rows = [{maps:get(packed, Pack), Time}
+                    || #append{pack = Pack, place = #place{time = Time}} <- Taken],
+            {append, Rows, Core#core{in_flight = Taken, queue = lists:reverse(Rest)}}
+    end.
+
+split([#append{} = Entry | Entries], Room, Taken) when Room > 0 ->
+    split(Entries, Room - 1, [Entry | Taken]);
+split([#refusal{} = Entry | Entries], Room, Taken) ->
+    split(Entries, Room, [Entry | Taken]);
+split(Rest, _Room, Taken) ->
+    {lists:reverse(Taken), Rest}.
+
+%% @doc What the writer's answer means for the callers, in order.
+-spec settle(warp_nif:answer(), core()) -> {[settled()], core()}.
+settle({stored, _}, #core{in_flight = InFlight} = Core) ->
+    lists:mapfoldl(fun settle_entry/2, Core#core{in_flight = []}, InFlight);
+settle(erased, #core{in_flight = [#deletion{from = From}]} = Core) ->
+    #core{context = Context, id = Id} = Core,
+    #core{committed = Empty} = new(Context, Id),
+    {[{answer, From, delete, deleted}], Core#core{committed = Empty, in_flight = []}};
+settle({stopped, _, Done, Why}, #core{in_flight = InFlight, queue = Queue} = Core) ->
+    {Before, [#append{} = Stopped | Behind]} = after_appends(InFlight, Done, []),
+    {Settled, Core1} = lists:mapfoldl(fun settle_entry/2, Core, Before),
+    Fresh = Core1#core{ahead = Core1#core.committed, in_flight = [], queue = []},
+    {Own, Core2} = stop(Why, Stopped, Fresh),
+    {Settled ++ Own, again(Behind ++ lists:reverse(Queue), Core2)};
+settle({failed, Reason}, #core{in_flight = InFlight, queue = Queue} = Core) ->
+    Failed = [{answer, from(Entry), of_entry(Entry), {error, Reason}}
+              || Entry <- InFlight ++ lists:reverse(Queue)],
+    {Failed, Core#core{ahead = Core#core.committed, in_flight = [], queue = []}}.
+
+settle_entry(#append{from = From, request = Request, place = Place} = Entry, Core) ->
+    #append{pack = #{count := Count}, template = Template} = Entry,
+    First = Place#place.seq - Count + 1,
+    Result =
+        case Template of
+            all_new -> {stored, First, Place#place.seq};
+            _ -> {stored_at, fill(Template, First)}
+        end,
+    {{answer, From, Request, Result}, Core#core{committed = Place}};
+settle_entry(#refusal{from = From, request = Request, result = Result}, Core) ->
+    case {Result, Request} of
+        {{error, _}, {append, #{has_ids := true}, _}} -> {{look_up, From, Request, Result}, Core};
+        _ -> {{answer, From, Request, Result}, Core}
+    end.
+
+%% Splits behind that many appends, before the next one.
+after_appends([#append{} | _] = Entries, 0, Before) ->
+    {lists:reverse(Before), Entries};
+after_appends([#append{} = Entry | Entries], N, Before) ->
+    after_appends(Entries, N - 1, [Entry | Before]);
+after_appends([Entry | Entries], N, Before) ->
+    after_appends(Entries, N, [Entry | Before]).
+
+stop({duplicates, Found}, #append{from = From, request = Request} = Append, Core) ->
+    #append{pack = #{count := Count, events := Events} = Pack, template = Template0} = Append,
+    Template = known(Template0, Found, Count),
+    case [Index || Index <- lists:seq(0, Count - 1), not lists:keymember(Index, 1, Found)] of
+        [] ->
+            {[{answer, From, Request, {stored_at, Template}}], Core};
+        Missing ->
+            Kept = warp_pack:keep(Pack, Missing, nth(Missing, Events)),
+            {[], request({rest, Kept, Template}, From, Core)}
+    end;
+stop(Reason, #append{from = From, request = Request}, Core) ->
+    {[{answer, From, Request, {error, Reason}}], Core}.
+
+nth(_Indexes, none) ->
+    none;
+nth(Indexes, Events) ->
+    Numbered = lists:zip(lists:seq(0, length(Events) - 1), Events),
+    [Event || {Index, Event} <- Numbered, lists:member(Index, Indexes)].
+
+%% Notes the seqs of events that were found; Found counts only those that were still new.
+known(all_new, Found, Count) ->
+    known(lists:duplicate(Count, new), Found, Count);
+known(Template, Found, _Count) ->
+    {Known, _} = lists:mapfoldl(
+        fun
+            (new, Index) ->
+                case lists:keyfind(Index, 1, Found) of
+                    {Index, Seq} -> {Seq, Index + 1};
+                    false -> {new, Index + 1}
+                end;
+            (Seq, Index) ->
+                {Seq, Index}
+        end,
+        0,
+        Template
+    ),
+    Known.
+
+fill(Template, First) ->
+    {Seqs, _} = lists:mapfoldl(
+        fun
+            (new, Next) -> {Next, Next + 1};
+            (Seq, Next) -> {Seq, Next}
+        end,
+        First,
+        Template
+    ),
+    Seqs.
+
+again(Entries, Core) ->
+    lists:foldl(
+        fun
+            (#deletion{from = From}, Acc) -> deletion(From, Acc);
+            (#append{from = From, request = Request}, Acc) -> request(Request, From, Acc);
+            (#refusal{from = From, request = Request}, Acc) -> request(Request, From, Acc)
+        end,
+        Core,
+        Entries
+    ).
+
+from(#append{from = From}) -> From;
+from(#refusal{from = From}) -> From;
+from(#deletion{from = From}) -> From.
+
+of_entry(#append{request = Request}) -> Request;
+of_entry(#refusal{request = Request}) -> Request;
+of_entry(#deletion{}) -> delete.
+
+%% @doc The committed state of an aggregate.
+-spec read(binary(), core()) -> {ok, term()} | {error, term()}.
+read(Name, #core{committed = #place{states = States}}) ->
+    maps:get(Name, States).
+
+%% @doc Whether nothing is under way or waiting.
+-spec is_quiet(core()) -> boolean().
+is_quiet(#core{in_flight = [], queue = []}) -> true;
+is_quiet(#core{}) -> false.
+
+%% @doc Whether the writer is erasing the entity.
+-spec is_erasing(core()) -> boolean().
+is_erasing(#core{in_flight = [#deletion{}]}) -> true;
+is_erasing(#core{}) -> false.
+
+%% @doc The seq that the committed log ends at.
+-spec base(core()) -> warp_core:seq().
+base(#core{committed = #place{seq = Seq}}) ->
+    Seq.
+
+%% @doc The committed states, with the seq and time of the last event in them.
+-spec committed(core()) -> {warp_core:seq(), warp_core:micros(), warp_aggregate:states()}.
+committed(#core{committed = #place{seq = Seq, time = Time, states = States}}) ->
+    {Seq, Time, States}.

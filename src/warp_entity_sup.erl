@@ -1,0 +1,28 @@
+%% @private The resident entities of one shard.
+-module(warp_entity_sup).
+-behaviour(supervisor).
+
+-export([start_link/2]).
+-export([init/1]).
+
+-include("warp.hrl").
+
+-spec start_link(reference(), non_neg_integer()) -> supervisor:startlink_ret().
+start_link(Ref, N) ->
+    supervisor:start_link(?MODULE, {Ref, N}).
+
+-spec init({reference(), non_neg_integer()}) ->
+    {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init({Ref, N}) ->
+    {ok, #context{registry = Registry, running = Running}} = warp_context:find(Ref),
+    %% Entities of an earlier supervisor that was killed could not unregister.
+    true = ets:match_delete(Registry, {'_', '_', '_', N}),
+    true = ets:insert(Running, {{entity_sup, N}, self()}),
+    Entity = #{
+        id => entity,
+        start => {warp_entity, start_link, [Ref, N]},
+        restart => temporary,
+        %% What is not acknowledged need not be finished, and nothing else is at stake.
+        shutdown => brutal_kill
+    },
+    {ok, {#{strategy => simple_one_for_one, intensity => 1000, period => 1}, [Entity]}}.

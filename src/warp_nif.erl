@@ -1,0 +1,123 @@
+%% @private The NIF library. Which function runs on which scheduler stands in one table, in
+%% `native/warp_nif/src/nifs.rs'.
+-module(warp_nif).
+
+-export([shard_of/2, rules/1, pack/4, pack_dirty/4, keep/2]).
+-export([lock/2, establish/1, unlock/1, open/6, close/1]).
+-export([submit/4, erase/2, save_snapshot/5]).
+-export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
+
+-on_load(init/0).
+
+-export_type([lock/0, shard/0, rules/0, packed/0, answer/0, stop/0, reason/0]).
+
+-opaque lock() :: reference().
+-opaque shard() :: reference().
+-opaque rules() :: reference().
+-opaque packed() :: reference().
+-type incarnation() :: non_neg_integer().
+%% Why an append of a submission, and all behind it, was not taken.
+-type stop() ::
+    {duplicates, [{Index :: non_neg_integer(), warp_core:seq()}]}
+    | {id_conflict, warp_core:seq()}
+    | {reserved_id, binary()}.
+%% What the process that called `submit' or `erase' gets, as `{warp_reply, answer()}'.
+-type answer() ::
+    {stored, incarnation()}
+    | {stopped, incarnation(), Done :: non_neg_integer(), stop()}
+    | {wrong_base, warp_core:seq()}
+    | erased
+    | {failed, reason()}.
+-type reason() ::
+    disk_full | overloaded | closed | interrupted | changed
+    | {io_error | corrupt, binary()}.
+
+-define(MISSING, erlang:nif_error(nif_not_loaded)).
+
+%% The environment variable is for packagers and tests: a library elsewhere, without extension.
+init() ->
+    Path =
+        case os:getenv("WARP_NIF") of
+            false -> filename:join(priv_dir(), "warp_nif");
+            Given -> Given
+        end,
+    erlang:load_nif(Path, 0).
+
+priv_dir() ->
+    case code:priv_dir(warp_core) of
+        {error, bad_name} ->
+            Ebin = filename:dirname(code:which(?MODULE)),
+            filename:join(filename:dirname(Ebin), "priv");
+        Dir ->
+            Dir
+    end.
+
+-spec shard_of(term(), pos_integer()) -> {ok, non_neg_integer()} | {error, term()}.
+shard_of(_Id, _Shards) -> ?MISSING.
+
+-spec rules([{binary(), pos_integer(), boolean()}]) -> rules().
+rules(_Aggregates) -> ?MISSING.
+
+-spec pack(rules(), binary(), binary() | undefined, [map()]) ->
+    {ok, packed(), Count :: pos_integer(), Bytes :: pos_integer(), HasIds :: boolean(),
+     [map()] | none} | {error, term()} | dirty.
+pack(_Rules, _Entity, _DefaultAggregate, _Events) -> ?MISSING.
+
+-spec pack_dirty(rules(), binary(), binary() | undefined, [map()]) ->
+    {ok, packed(), Count :: pos_integer(), Bytes :: pos_integer(), HasIds :: boolean(),
+     [map()] | none} | {error, term()}.
+pack_dirty(_Rules, _Entity, _DefaultAggregate, _Events) -> ?MISSING.
+
+-spec keep(packed(), [non_neg_integer()]) -> {packed(), non_neg_integer(), pos_integer()}.
+keep(_Packed, _Indexes) -> ?MISSING.
+
+-spec lock(binary(), non_neg_integer()) -> {ok, lock()} | {error, term()}.
+lock(_Dir, _PatienceMs) -> ?MISSING.
+
+-spec establish(lock()) -> ok | {error, term()}.
+establish(_Lock) -> ?MISSING.
+
+-spec unlock(lock()) -> ok.
+unlock(_Lock) -> ?MISSING.
+
+-spec open(lock(), binary(), binary(), {non_neg_integer(), pos_integer()}, full | normal,
+           pos_integer()) -> {ok, shard()} | {error, term()}.
+open(_Lock, _File, _Context, _ShardOfShards, _Durability, _QueueLimit) -> ?MISSING.
+
+-spec close(shard()) -> ok.
+close(_Shard) -> ?MISSING.
+
+-spec submit(shard(), binary(), warp_core:seq(), [{packed(), warp_core:micros()}]) ->
+    ok | {error, reason()}.
+submit(_Shard, _Entity, _Base, _Appends) -> ?MISSING.
+
+-spec erase(shard(), binary()) -> ok | {error, reason()}.
+erase(_Shard, _Entity) -> ?MISSING.
+
+-spec save_snapshot(shard(), binary(), incarnation(),
+                    {binary(), pos_integer(), warp_core:seq(), warp_core:micros()}, binary()) ->
+    ok | {error, reason()}.
+save_snapshot(_Shard, _Entity, _Incarnation, _Of, _State) -> ?MISSING.
+
+-spec head(shard(), binary()) ->
+    {ok, {incarnation(), warp_core:seq(), warp_core:micros()} | none} | {error, reason()}.
+head(_Shard, _Entity) -> ?MISSING.
+
+-spec snapshot(shard(), incarnation(), binary()) ->
+    {ok, {pos_integer(), warp_core:seq(), warp_core:micros(), binary()} | none}
+    | {error, reason()}.
+snapshot(_Shard, _Incarnation, _Aggregate) -> ?MISSING.
+
+-spec page(shard(), binary(), incarnation(), warp_core:seq(), pos_integer(),
+           forward | backward) ->
+    {ok, {incarnation(), [warp_core:event()], warp_core:seq() | done}} | {error, reason()}.
+page(_Shard, _Entity, _Incarnation, _From, _Limit, _Direction) -> ?MISSING.
+
+-spec check_ids(shard(), binary(), packed()) -> {ok, none | stop()} | {error, reason()}.
+check_ids(_Shard, _Entity, _Packed) -> ?MISSING.
+
+-spec stats(shard()) -> map().
+stats(_Shard) -> ?MISSING.
+
+-spec fault({panic | fsync_fails | stall, non_neg_integer()} | off) -> ok | undefined.
+fault(_Kind) -> ?MISSING.

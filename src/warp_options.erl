@@ -1,0 +1,156 @@
+%% @private Options, checked before anything is done with them.
+-module(warp_options).
+
+-export([start/1, call/2, history/1]).
+
+-export_type([settings/0, error/0]).
+
+-type settings() :: #{
+    context := binary(),
+    data_dir := binary(),
+    aggregates := #{binary() => warp_aggregate:aggregate()},
+    shards := pos_integer(),
+    mode := actor | read_through,
+    durability := full | normal,
+    cluster := single_node,
+    projections := none,
+    snapshot_every := pos_integer(),
+    idle_timeout := timeout(),
+    max_pending := pos_integer()
+}.
+-type error() ::
+    {missing_option, atom()} | {unknown_option, term()} | {bad_option, atom(), term()}.
+
+-define(MAX_SHARDS, 4096).
+-define(MAX_NAME_BYTES, 200).
+-define(MAX_AGGREGATE_BYTES, 512).
+-define(CALL_TIMEOUT_MS, 5000).
+-define(HISTORY_LIMIT, 1000).
+
+%% @doc The settings of a context, with defaults filled in.
+-spec start(term()) -> {ok, settings()} | {error, error()}.
+start(Given) ->
+    check(Given, [
+        {context, required, fun context/1},
+        {data_dir, required, fun data_dir/1},
+        {aggregates, required, fun aggregates/1},
+        {shards, 16, fun(N) -> integer(N, 1, ?MAX_SHARDS) end},
+        {mode, actor, fun(M) -> one_of(M, [actor, read_through]) end},
+        {durability, full, fun(D) -> one_of(D, [full, normal]) end},
+        {cluster, single_node, fun(C) -> one_of(C, [single_node]) end},
+        {projections, none, fun(P) -> one_of(P, [none]) end},
+        {snapshot_every, 1000, fun(N) -> integer(N, 1, infinity) end},
+        {idle_timeout, 60000, fun timeout/1},
+        {max_pending, 10000, fun(N) -> integer(N, 1, infinity) end}
+    ]).
+
+%% @doc The options of an append.
+-spec call(term(), [expected | timeout]) -> {ok, map()} | {error, error()}.
+call(Given, Keys) ->
+    Known = [{expected, any, fun expected/1}, {timeout, ?CALL_TIMEOUT_MS, fun timeout/1}],
+    check(Given, [lists:keyfind(Key, 1, Known) || Key <- Keys]).
+
+%% @doc The options of a history. A `from' of 0 is the first event, or the last one backward.
+-spec history(term()) -> {ok, map()} | {error, error()}.
+history(Given) ->
+    check(Given, [
+        {from, 0, fun(N) -> integer(N, 1, infinity) end},
+        {limit, ?HISTORY_LIMIT, fun(N) -> integer(N, 1, infinity) end},
+        {direction, forward, fun(D) -> one_of(D, [forward, backward]) end}
+    ]).
+
+check(Given, Options) when is_map(Given) ->
+    case maps:keys(maps:without([Key || {Key, _, _} <- Options], Given)) of
+        [] -> each(Options, Given, #{});
+        [Unknown | _] -> {error, {unknown_option, Unknown}}
+    end;
+check(_Given, _Options) ->
+    {error, {bad_option, options, not_a_map}}.
+
+each([], _Given, Checked) ->
+    {ok, Checked};
+each([{Key, Default, Check} | Options], Given, Checked) ->
+    case Given of
+        #{Key := Value} ->
+            case Check(Value) of
+                {ok, Right} -> each(Options, Given, Checked#{Key => Right});
+                {error, Why} -> {error, {bad_option, Key, Why}}
+            end;
+        #{} when Default =:= required ->
+            {error, {missing_option, Key}};
+        #{} ->
+            each(Options, Given, Checked#{Key => Default})
+    end.
+
+%% The name is a folder: it has to be one on every system, and no path.
+context(Name) ->
+    case is_binary(Name) andalso re:run(Name, "^[A-Za-z0-9_][A-Za-z0-9_.-]*$", [dollar_endonly]) of
+        {match, _} when byte_size(Name) =< ?MAX_NAME_BYTES -> {ok, Name};
+        {match, _} -> {error, {too_long, byte_size(Name), ?MAX_NAME_BYTES}};
+        nomatch -> {error, only_letters_digits_underscore_dot_dash};
+        false -> {error, not_a_binary}
+    end.
+
+data_dir(Dir) ->
+    try unicode:characters_to_binary(filename:absname(Dir), utf8, file:native_name_encoding()) of
+        Path when is_binary(Path), Dir =/= "", Dir =/= <<>> -> {ok, Path};
+        _ -> {error, not_a_path}
+    catch
+        error:_ -> {error, not_a_path}
+    end.
+
+aggregates([]) ->
+    {error, empty};
+aggregates(List) when is_list(List) ->
+    try lists:foldl(fun add_aggregate/2, #{}, List) of
+        ByName -> {ok, ByName}
+    catch
+        throw:Why -> {error, Why};
+        error:function_clause -> {error, not_a_list}
+    end;
+aggregates(_) ->
+    {error, not_a_list}.
+
+add_aggregate(#{name := Name} = Aggregate, ByName) when is_binary(Name) ->
+    _ = [throw({Name, name, empty}) || Name =:= <<>>],
+    Size = byte_size(Name),
+    _ = [throw({Name, name, {too_long, Size, ?MAX_AGGREGATE_BYTES}}) || Size > ?MAX_AGGREGATE_BYTES],
+    _ = [throw({name, not_utf8}) || not is_list(unicode:characters_to_list(Name))],
+    _ = [throw({duplicate_name, Name}) || is_map_key(Name, ByName)],
+    _ = [throw({Name, initial_state, missing}) || not is_map_key(initial_state, Aggregate)],
+    maps:foreach(
+        fun(Key, Value) -> _ = [throw({Name, Key, Why}) || Why <- field(Key, Value)] end, Aggregate),
+    ByName#{Name => Aggregate};
+add_aggregate(#{name := _}, _ByName) ->
+    throw({name, not_a_binary});
+add_aggregate(#{}, _ByName) ->
+    throw({name, missing});
+add_aggregate(_, _ByName) ->
+    throw(not_a_map).
+
+%% What is wrong with a field of an aggregate.
+field(name, _) -> [];
+field(initial_state, _) -> [];
+field(version, V) when is_integer(V), V > 0, V < 1 bsl 32 -> [];
+field(version, _) -> [not_a_positive_integer];
+field(Key, F) when Key =:= apply; Key =:= validate; Key =:= migrate -> [{not_a_function, 2} || not is_function(F, 2)];
+field(project, F) -> [{not_a_function, 3} || not is_function(F, 3)];
+field(_, _) -> [unknown_field].
+
+expected(any) -> {ok, any};
+expected(no_stream) -> {ok, no_stream};
+expected(Seq) when is_integer(Seq), Seq >= 0 -> {ok, Seq};
+expected(_) -> {error, not_any_no_stream_or_a_seq}.
+
+timeout(infinity) -> {ok, infinity};
+timeout(Millis) -> integer(Millis, 0, 1 bsl 32 - 1).
+
+integer(N, Min, Max) when is_integer(N), N >= Min, N =< Max -> {ok, N};
+integer(_, Min, infinity) -> {error, {not_an_integer_from, Min}};
+integer(_, Min, Max) -> {error, {not_an_integer_between, Min, Max}}.
+
+one_of(Value, Values) ->
+    case lists:member(Value, Values) of
+        true -> {ok, Value};
+        false -> {error, {not_one_of, Values}}
+    end.

@@ -1,0 +1,44 @@
+%% @private Events as a caller gives them, checked and packed for the log.
+-module(warp_pack).
+
+-export([pack/4, keep/3]).
+
+-include("warp.hrl").
+
+-export_type([packed/0]).
+
+%% `events' are as `apply' gets them, but for seq and time; none when no aggregate folds them.
+-type packed() :: #{
+    packed := warp_nif:packed(),
+    count := pos_integer(),
+    bytes := pos_integer(),
+    has_ids := boolean(),
+    events := [warp_core:event()] | none
+}.
+
+%% More than these are never tried on a normal scheduler.
+-define(MANY, 100).
+
+%% @doc Checks and packs the events of one append. Those that name no aggregate belong to
+%% Default, or to the context's only one.
+-spec pack(warp_context:context(), binary(), binary() | undefined, [map()]) ->
+    {ok, packed()} | {error, term()}.
+pack(#context{rules = Rules}, Id, Default, [_, _ | _] = Events) when length(Events) > ?MANY ->
+    result(warp_nif:pack_dirty(Rules, Id, Default, Events));
+pack(#context{rules = Rules}, Id, Default, Events) ->
+    case warp_nif:pack(Rules, Id, Default, Events) of
+        dirty -> result(warp_nif:pack_dirty(Rules, Id, Default, Events));
+        Result -> result(Result)
+    end.
+
+result({ok, Packed, Count, Bytes, HasIds, Events}) ->
+    {ok, #{packed => Packed, count => Count, bytes => Bytes, has_ids => HasIds,
+           events => Events}};
+result({error, _} = Error) ->
+    Error.
+
+%% @doc Only the events at those indexes, which are in order and count from 0.
+-spec keep(packed(), [non_neg_integer()], [warp_core:event()] | none) -> packed().
+keep(#{packed := Packed0} = Pack, Indexes, Events) ->
+    {Packed, Count, Bytes} = warp_nif:keep(Packed0, Indexes),
+    Pack#{packed := Packed, count := Count, bytes := Bytes, events := Events}.

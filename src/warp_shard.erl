@@ -1,0 +1,159 @@
+%% @private The owner of a shard's file. It opens it, again and again if need be, hands on what
+%% the writer answers, and tells an operator when the disk keeps everyone waiting.
+-module(warp_shard).
+-behaviour(gen_server).
+
+-export([start_link/2, status/1]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+
+-include("warp.hrl").
+-include_lib("kernel/include/logger.hrl").
+
+%% How many submissions may wait for the writer. An entity has one at a time.
+-define(QUEUE_LIMIT, 16384).
+-define(RETRY_MIN_MS, 100).
+-define(RETRY_MAX_MS, 5000).
+%% How often the writer is looked after, and how long one transaction may take unremarked.
+-define(WATCH_MS, 1000).
+-define(STALL_MS, 3000).
+%% After a slow fsync was reported, others are not for that long.
+-define(QUIET_MS, 60000).
+%% How long entities get to hand errors on to their callers after the writer crashed.
+-define(LAST_WORDS_MS, 50).
+
+-record(state, {
+    context :: #context{},
+    n :: non_neg_integer(),
+    handle :: warp_nif:shard() | undefined,
+    %% Why the last attempt to open failed.
+    error :: term(),
+    retry_ms = ?RETRY_MIN_MS :: pos_integer(),
+    stalled = false :: boolean(),
+    quiet_until :: integer() | undefined
+}).
+
+-spec start_link(reference(), non_neg_integer()) -> gen_server:start_ret().
+start_link(Ref, N) ->
+    gen_server:start_link(?MODULE, {Ref, N}, []).
+
+%% @doc Whether the shard is open. Waits for an attempt under way.
+-spec status(pid()) -> ok | {error, term()}.
+status(Pid) ->
+    try
+        gen_server:call(Pid, status, infinity)
+    catch
+        exit:_ -> {error, interrupted}
+    end.
+
+-spec init({reference(), non_neg_integer()}) -> {ok, #state{}, {continue, open}}.
+init({Ref, N}) ->
+    _ = process_flag(trap_exit, true),
+    %% Answers wait here for a short time only, but there can be many.
+    _ = process_flag(message_queue_data, off_heap),
+    {ok, #context{running = Running} = Context} = warp_context:find(Ref),
+    true = ets:insert(Running, {{owner, N}, self()}),
+    {ok, #state{context = Context, n = N}, {continue, open}}.
+
+-spec handle_continue(open, #state{}) -> {noreply, #state{}}.
+handle_continue(open, State) ->
+    {noreply, open(State)}.
+
+-spec handle_call(status, gen_server:from(), #state{}) -> {reply, ok | {error, term()}, #state{}}.
+handle_call(status, _From, #state{handle = undefined, error = Reason} = State) ->
+    {reply, {error, Reason}, State};
+handle_call(status, _From, State) ->
+    {reply, ok, State}.
+
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_Message, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({warp_replies, Replies}, State) ->
+    _ = [Pid ! {warp_reply, Reply} || {Pid, Reply} <- Replies],
+    {noreply, State};
+handle_info({warp_slow_sync, Millis}, State) ->
+    {noreply, slow_sync(Millis, State)};
+handle_info({warp_writer_down, Message}, State) ->
+    ?LOG_ERROR("Warp: the writer of shard ~b of context ~ts crashed and is started again: ~ts",
+               [State#state.n, name(State), Message]),
+    unpublish(State),
+    _ = erlang:send_after(?LAST_WORDS_MS, self(), {exit, writer_down}),
+    {noreply, State};
+handle_info({exit, Reason}, State) ->
+    {stop, {shutdown, Reason}, State};
+handle_info(open, State) ->
+    case open(State) of
+        #state{handle = undefined, error = Reason} = Failed ->
+            ?LOG_WARNING("Warp: shard ~b of context ~ts cannot be opened and is tried again: ~tp",
+                         [State#state.n, name(State), Reason]),
+            {noreply, Failed};
+        Opened ->
+            {noreply, Opened}
+    end;
+handle_info(watch, State) ->
+    {noreply, watch(State)};
+handle_info({'EXIT', _Pid, Reason}, State) ->
+    {stop, Reason, State}.
+
+-spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, #state{handle = undefined}) ->
+    ok;
+terminate(_Reason, #state{handle = Handle} = State) ->
+    unpublish(State),
+    ok = warp_nif:close(Handle).
+
+open(#state{context = Context, n = N} = State) ->
+    #context{dir = Dir, name = Name, shards = Shards, durability = Durability,
+             running = Running} = Context,
+    File = filename:join(Dir, io_lib:format("shard-~4..0b.db", [N])),
+    Lock = warp_context:lock(Running),
+    case warp_nif:open(Lock, to_binary(File), Name, {N, Shards}, Durability, ?QUEUE_LIMIT) of
+        {ok, Handle} ->
+            true = ets:insert(Running, {{shard, N}, Handle}),
+            _ = erlang:send_after(?WATCH_MS, self(), watch),
+            State#state{handle = Handle, retry_ms = ?RETRY_MIN_MS};
+        {error, Reason} ->
+            Retry = State#state.retry_ms,
+            _ = erlang:send_after(Retry, self(), open),
+            State#state{error = Reason, retry_ms = min(2 * Retry, ?RETRY_MAX_MS)}
+    end.
+
+to_binary(Path) ->
+    unicode:characters_to_binary(Path, utf8, file:native_name_encoding()).
+
+%% Nobody finds the shard from now on.
+unpublish(#state{context = #context{running = Running}, n = N}) ->
+    try ets:delete(Running, {shard, N}) of
+        true -> ok
+    catch
+        %% The keeper went first, and the table with it.
+        error:badarg -> ok
+    end.
+
+watch(#state{handle = Handle, stalled = Stalled} = State) ->
+    #{busy_ms := Busy, queue_depth := Depth} = warp_nif:stats(Handle),
+    _ = erlang:send_after(?WATCH_MS, self(), watch),
+    case Busy >= ?STALL_MS of
+        true when not Stalled ->
+            ?LOG_WARNING("Warp: shard ~b of context ~ts has been stalled for ~b ms in one "
+                         "transaction, with ~b more submissions waiting: is its disk all right?",
+                         [State#state.n, name(State), Busy, Depth]),
+            State#state{stalled = true};
+        IsStalled ->
+            State#state{stalled = IsStalled}
+    end.
+
+slow_sync(Millis, #state{quiet_until = Until} = State) ->
+    Now = erlang:monotonic_time(millisecond),
+    case Until =:= undefined orelse Now >= Until of
+        true ->
+            ?LOG_WARNING("Warp: a commit to shard ~b of context ~ts took ~b ms to reach the disk",
+                         [State#state.n, name(State), Millis]),
+            State#state{quiet_until = Now + ?QUIET_MS};
+        false ->
+            State
+    end.
+
+name(#state{context = #context{name = Name}}) ->
+    Name.

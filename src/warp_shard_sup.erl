@@ -1,0 +1,28 @@
+%% @private One shard: the owner of its file, and behind it the entities that live in it.
+-module(warp_shard_sup).
+-behaviour(supervisor).
+
+-export([start_link/2]).
+-export([init/1]).
+
+-spec start_link(reference(), non_neg_integer()) -> supervisor:startlink_ret().
+start_link(Ref, N) ->
+    supervisor:start_link(?MODULE, {Ref, N}).
+
+-spec init({reference(), non_neg_integer()}) ->
+    {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init({Ref, N}) ->
+    Shard = #{
+        id => shard,
+        start => {warp_shard, start_link, [Ref, N]},
+        %% Closing writes behind what is left, which a slow disk may take its time for.
+        shutdown => 60000
+    },
+    Entities = #{
+        id => entities,
+        start => {warp_entity_sup, start_link, [Ref, N]},
+        type => supervisor,
+        shutdown => infinity
+    },
+    %% An entity holds the handle of its shard, so it does not outlive the shard's owner.
+    {ok, {#{strategy => rest_for_one, intensity => 1000, period => 1}, [Shard, Entities]}}.

@@ -1,0 +1,48 @@
+%% @private The counters of a context, summed over its shards.
+-module(warp_stats).
+
+-export([context/1]).
+
+-include("warp.hrl").
+
+-spec context(warp_context:context()) -> map().
+context(#context{registry = Registry, states = States, shards = Shards} = Context) ->
+    Each = [shard(Context, N) || N <- lists:seq(0, Shards - 1)],
+    Open = [Counters || #{commits := _} = Counters <- Each],
+    Sums = lists:foldl(
+        fun(Counters, Acc) -> maps:merge_with(fun sum/3, maps:remove(shard, Counters), Acc) end,
+        #{},
+        Open),
+    maps:merge(Sums, #{
+        context => Context#context.name,
+        mode => Context#context.mode,
+        durability => Context#context.durability,
+        resident_entities => rows(Registry),
+        published_states => rows(States),
+        shards => Each
+    }).
+
+shard(Context, N) ->
+    case warp_context:shard(Context, N) of
+        {ok, Handle} -> (warp_nif:stats(Handle))#{shard => N};
+        {error, _} -> #{shard => N, unavailable => true}
+    end.
+
+%% Positions are of a shard; of a context the busiest one says more than a sum.
+sum(position, A, B) -> max(A, B);
+sum(busy_ms, A, B) -> max(A, B);
+sum(_Key, A, B) when is_integer(A) -> A + B;
+sum(_Key, A, B) -> merge(A, B).
+
+%% Two histograms, sorted by their bounds.
+merge([{Bound, N} | A], [{Bound, M} | B]) -> [{Bound, N + M} | merge(A, B)];
+merge([{Lower, _} = First | A], [{Higher, _} | _] = B) when Lower < Higher -> [First | merge(A, B)];
+merge([_ | _] = A, [First | B]) -> [First | merge(A, B)];
+merge([], B) -> B;
+merge(A, []) -> A.
+
+rows(Table) ->
+    case ets:info(Table, size) of
+        undefined -> 0;
+        Rows -> Rows
+    end.
