@@ -3,6 +3,7 @@
     ref :: reference(),
     name :: binary(),
     dir :: binary(),
+    lock :: warp_nif:lock(),
     shards :: pos_integer(),
     mode :: actor | read_through,
     durability :: full | normal,
@@ -11,7 +12,7 @@
     max_pending :: pos_integer(),
     aggregates :: #{binary() => warp_aggregate:aggregate()},
     %% What the NIF checks events against.
-    rules :: reference(),
+    rules :: warp_nif:rules(),
     %% {Id, Pid, Pending, Shard}: the resident entities.
     registry :: ets:table(),
     %% {{Id, Aggregate}, State}: published states.

@@ -86,16 +86,24 @@ stopped_or(Ref, Reason) ->
         not_found -> {error, context_stopped}
     end.
 
-%% @doc Runs Fun in a process of its own, which is killed at the timeout: for the user's
-%% functions that are called for a read.
+%% @doc Runs Fun in a process of its own, which is killed at the timeout, and goes with its caller:
+%% for the user's functions that are called for a read.
 -spec aside(fun(() -> Result), timeout()) -> Result | {error, timeout | interrupted}.
 aside(Fun, Timeout) ->
+    Caller = self(),
     Tag = make_ref(),
-    {Pid, Monitor} = spawn_monitor(fun() -> exit({Tag, Fun()}) end),
+    {Pid, Monitor} = spawn_opt(
+        fun() ->
+            Result = try Fun() catch _:_ -> {error, interrupted} end,
+            true = unlink(Caller),
+            exit({Tag, Result})
+        end,
+        [link, monitor]),
     receive
         {'DOWN', Monitor, process, Pid, {Tag, Result}} -> Result;
         {'DOWN', Monitor, process, Pid, _} -> {error, interrupted}
     after Timeout ->
+        true = unlink(Pid),
         true = exit(Pid, kill),
         true = erlang:demonitor(Monitor, [flush]),
         {error, timeout}

@@ -1,29 +1,29 @@
-%% @private A context: its keeper process, which holds the lock on the directory and the tables,
-%% and what all its other modules read of it.
+%% @private A context: starting and stopping it, its keeper process, which holds its tables, and
+%% what all other modules read of it.
 -module(warp_context).
 -behaviour(gen_server).
 
--export([start/1, stop/1, find/1, shard/2, lock/1, processes/1, shard_of/1]).
--export([start_link/2, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export([start/1, stop/1, forget_all/0, find/1, shard/2, processes/1, shard_of/1]).
+-export([start_link/2, init/1, handle_call/3, handle_cast/2]).
 
 -include("warp.hrl").
 
--export_type([ctx/0, context/0]).
+-export_type([ctx/0, context/0, start/0]).
 
 -opaque ctx() :: {warp_context, reference(), pos_integer()}.
 -type context() :: #context{}.
 
-%% How long a context waits for the lock: at its start, should another one just be stopping,
-%% and after a crash, for its own writers to finish.
+%% How long a context waits for the lock, should another one just be stopping.
 -define(LOCK_PATIENCE_MS, 1000).
--define(LOCK_PATIENCE_AGAIN_MS, 60000).
 
 %% @doc Starts a context and waits until all its shards are open.
 -spec start(warp_options:settings()) -> {ok, ctx()} | {error, term()}.
-start(#{shards := Shards} = Settings) ->
-    Ref = make_ref(),
-    case warp_core_sup:start_context(Ref, Settings) of
-        {ok, _Pid} ->
+start(#{context := Name, data_dir := DataDir, shards := Shards} = Settings) ->
+    Dir = filename:join(DataDir, Name),
+    case warp_nif:lock(Dir, ?LOCK_PATIENCE_MS) of
+        {ok, Lock} ->
+            Ref = make_ref(),
+            {ok, _Pid} = warp_core_sup:start_context(Ref, {Settings, Dir, Lock}),
             case opened(Ref, Shards) of
                 ok ->
                     {ok, {warp_context, Ref, Shards}};
@@ -31,9 +31,6 @@ start(#{shards := Shards} = Settings) ->
                     ok = stop_ref(Ref),
                     {error, Reason}
             end;
-        {error, {shutdown, {failed_to_start_child, keeper, {shutdown, Reason}}}} ->
-            _ = persistent_term:erase({?MODULE, Ref}),
-            {error, Reason};
         {error, Reason} ->
             {error, Reason}
     end.
@@ -45,15 +42,30 @@ stop({warp_context, Ref, _}) ->
 
 stop_ref(Ref) ->
     ok = warp_core_sup:stop_context(Ref),
-    _ = persistent_term:erase({?MODULE, Ref}),
+    forget(Ref).
+
+%% @doc Forgets what the processes of all contexts left when they were stopped with the
+%% application.
+-spec forget_all() -> ok.
+forget_all() ->
+    _ = [forget(Ref) || {{?MODULE, Ref}, #context{}} <- persistent_term:get()],
     ok.
 
+forget(Ref) ->
+    case find(Ref) of
+        {ok, #context{lock = Lock}} ->
+            _ = persistent_term:erase({?MODULE, Ref}),
+            warp_nif:unlock(Lock);
+        not_found ->
+            ok
+    end.
+
 opened(Ref, Shards) ->
-    {ok, #context{running = Running}} = find(Ref),
+    {ok, #context{running = Running, lock = Lock}} = find(Ref),
     Owners = [ets:lookup_element(Running, {owner, N}, 2) || N <- lists:seq(0, Shards - 1)],
     %% All are opening by now, side by side; this only collects the results.
     case [Error || {error, _} = Error <- [warp_shard:status(Owner) || Owner <- Owners]] of
-        [] -> warp_nif:establish(lock(Running));
+        [] -> warp_nif:establish(Lock);
         [Error | _] -> Error
     end.
 
@@ -79,10 +91,6 @@ shard(#context{running = Running}, N) ->
         error:badarg -> {error, {shard_unavailable, N}}
     end.
 
--spec lock(ets:table()) -> warp_nif:lock().
-lock(Running) ->
-    ets:lookup_element(Running, lock, 2).
-
 %% @doc Every process of a context but its entities, with its part.
 -spec processes(ctx()) -> [{atom(), pid()}].
 processes({warp_context, Ref, _}) ->
@@ -106,40 +114,26 @@ part(_N, Pid) -> [{shard_sup, Pid} | below(Pid)].
 shard_of(#warp_entity{shard = N}) when is_integer(N) ->
     N.
 
-%% The keeper process.
+%% The keeper process. The lock is not its own: it belongs to the context until it is stopped.
 
--spec start_link(reference(), warp_options:settings()) -> gen_server:start_ret().
-start_link(Ref, Settings) ->
-    gen_server:start_link(?MODULE, {Ref, Settings}, []).
+-type start() :: {warp_options:settings(), Dir :: binary(), warp_nif:lock()}.
 
--spec init({reference(), warp_options:settings()}) ->
-    {ok, ets:table()} | {stop, {shutdown, term()}}.
-init({Ref, #{context := Name, data_dir := DataDir} = Settings}) ->
-    _ = process_flag(trap_exit, true),
-    Again = find(Ref) =/= not_found,
-    Dir = filename:join(DataDir, Name),
-    Patience = case Again of true -> ?LOCK_PATIENCE_AGAIN_MS; false -> ?LOCK_PATIENCE_MS end,
-    case warp_nif:lock(Dir, Patience) of
-        {ok, Lock} ->
-            {ok, keep(Ref, Dir, Lock, Settings)};
-        {error, Reason} ->
-            %% A restart that fails at once would be tried again at once.
-            _ = [timer:sleep(1000) || Again],
-            {stop, {shutdown, Reason}}
-    end.
+-spec start_link(reference(), start()) -> gen_server:start_ret().
+start_link(Ref, Start) ->
+    gen_server:start_link(?MODULE, {Ref, Start}, []).
 
-keep(Ref, Dir, Lock, #{aggregates := Aggregates} = Settings) ->
+-spec init({reference(), start()}) -> {ok, #context{}}.
+init({Ref, {#{aggregates := Aggregates} = Settings, Dir, Lock}}) ->
     Tuning = [public, set, {read_concurrency, true}, {write_concurrency, true}],
-    Running = ets:new(warp_running, [public, set, {read_concurrency, true}]),
-    true = ets:insert(Running, {lock, Lock}),
     Rules = [
-        {AggregateName, warp_aggregate:version(Aggregate), warp_aggregate:folds(Aggregate)}
-     || {AggregateName, Aggregate} <- maps:to_list(Aggregates)
+        {Name, warp_aggregate:version(Aggregate), warp_aggregate:folds(Aggregate)}
+     || {Name, Aggregate} <- maps:to_list(Aggregates)
     ],
     Context = #context{
         ref = Ref,
         name = maps:get(context, Settings),
         dir = Dir,
+        lock = Lock,
         shards = maps:get(shards, Settings),
         mode = maps:get(mode, Settings),
         durability = maps:get(durability, Settings),
@@ -150,25 +144,15 @@ keep(Ref, Dir, Lock, #{aggregates := Aggregates} = Settings) ->
         rules = warp_nif:rules(Rules),
         registry = ets:new(warp_registry, Tuning),
         states = ets:new(warp_states, Tuning),
-        running = Running
+        running = ets:new(warp_running, [public, set, {read_concurrency, true}])
     },
     ok = persistent_term:put({?MODULE, Ref}, Context),
-    Running.
+    {ok, Context}.
 
--spec handle_call(term(), gen_server:from(), ets:table()) -> {noreply, ets:table()}.
-handle_call(_Request, _From, Running) ->
-    {noreply, Running}.
+-spec handle_call(term(), gen_server:from(), #context{}) -> {noreply, #context{}}.
+handle_call(_Request, _From, Context) ->
+    {noreply, Context}.
 
--spec handle_cast(term(), ets:table()) -> {noreply, ets:table()}.
-handle_cast(_Message, Running) ->
-    {noreply, Running}.
-
--spec handle_info(term(), ets:table()) -> {noreply, ets:table()} | {stop, term(), ets:table()}.
-handle_info({'EXIT', _Pid, Reason}, Running) ->
-    {stop, Reason, Running};
-handle_info(_Message, Running) ->
-    {noreply, Running}.
-
--spec terminate(term(), ets:table()) -> ok.
-terminate(_Reason, Running) ->
-    warp_nif:unlock(lock(Running)).
+-spec handle_cast(term(), #context{}) -> {noreply, #context{}}.
+handle_cast(_Message, Context) ->
+    {noreply, Context}.

@@ -5,14 +5,14 @@
 -export([start_link/2]).
 -export([init/1]).
 
--spec start_link(reference(), warp_options:settings()) -> supervisor:startlink_ret().
-start_link(Ref, Settings) ->
-    supervisor:start_link(?MODULE, {Ref, Settings}).
+-spec start_link(reference(), warp_context:start()) -> supervisor:startlink_ret().
+start_link(Ref, Start) ->
+    supervisor:start_link(?MODULE, {Ref, Start}).
 
--spec init({reference(), warp_options:settings()}) ->
+-spec init({reference(), warp_context:start()}) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
-init({Ref, Settings}) ->
-    Keeper = #{id => keeper, start => {warp_context, start_link, [Ref, Settings]}},
+init({Ref, Start}) ->
+    Keeper = #{id => keeper, start => {warp_context, start_link, [Ref, Start]}},
     Shards = #{
         id => shards,
         start => {warp_shards_sup, start_link, [Ref]},

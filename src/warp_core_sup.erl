@@ -9,11 +9,11 @@
 start_link() ->
     supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
--spec start_context(reference(), warp_options:settings()) -> {ok, pid()} | {error, term()}.
-start_context(Ref, Settings) ->
+-spec start_context(reference(), warp_context:start()) -> {ok, pid()} | {error, term()}.
+start_context(Ref, Start) ->
     Child = #{
         id => Ref,
-        start => {warp_context_sup, start_link, [Ref, Settings]},
+        start => {warp_context_sup, start_link, [Ref, Start]},
         type => supervisor,
         shutdown => infinity
     },

@@ -54,8 +54,8 @@ call(Given, Keys) ->
 -spec history(term()) -> {ok, map()} | {error, error()}.
 history(Given) ->
     check(Given, [
-        {from, 0, fun(N) -> integer(N, 1, infinity) end},
-        {limit, ?HISTORY_LIMIT, fun(N) -> integer(N, 1, infinity) end},
+        {from, 0, fun seq/1},
+        {limit, ?HISTORY_LIMIT, fun seq/1},
         {direction, forward, fun(D) -> one_of(D, [forward, backward]) end}
     ]).
 
@@ -91,6 +91,8 @@ context(Name) ->
         false -> {error, not_a_binary}
     end.
 
+data_dir(Dir) when not is_list(Dir), not is_binary(Dir) ->
+    {error, not_a_path};
 data_dir(Dir) ->
     try unicode:characters_to_binary(filename:absname(Dir), utf8, file:native_name_encoding()) of
         Path when is_binary(Path), Dir =/= "", Dir =/= <<>> -> {ok, Path};
@@ -141,6 +143,10 @@ expected(any) -> {ok, any};
 expected(no_stream) -> {ok, no_stream};
 expected(Seq) when is_integer(Seq), Seq >= 0 -> {ok, Seq};
 expected(_) -> {error, not_any_no_stream_or_a_seq}.
+
+%% No log ends there: what is beyond means the same, and would not fit the file's integers.
+seq(N) when is_integer(N), N > 1 bsl 62 -> {ok, 1 bsl 62};
+seq(N) -> integer(N, 1, infinity).
 
 timeout(infinity) -> {ok, infinity};
 timeout(Millis) -> integer(Millis, 0, 1 bsl 32 - 1).

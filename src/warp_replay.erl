@@ -57,8 +57,8 @@ fold(Aggregates, Handle, Id, Until) ->
             Oldest = lists:min([maps:get(Name, From, 0) || Name <- maps:keys(Folding)]),
             Step = fun(Events, Acc) ->
                 case lists:splitwith(fun(E) -> within(E, Until) end, Events) of
-                    {All, []} -> {go_on, warp_aggregate:replay(Folding, All, From, Acc)};
-                    {Some, _} -> {enough, warp_aggregate:replay(Folding, Some, From, Acc)}
+                    {All, []} -> {go_on, warp_aggregate:replay(Aggregates, All, From, Acc)};
+                    {Some, _} -> {enough, warp_aggregate:replay(Aggregates, Some, From, Acc)}
                 end
             end,
             case pages(Handle, Id, Incarnation, Oldest + 1, Step, States) of

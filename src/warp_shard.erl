@@ -104,10 +104,9 @@ terminate(_Reason, #state{handle = Handle} = State) ->
     ok = warp_nif:close(Handle).
 
 open(#state{context = Context, n = N} = State) ->
-    #context{dir = Dir, name = Name, shards = Shards, durability = Durability,
+    #context{dir = Dir, lock = Lock, name = Name, shards = Shards, durability = Durability,
              running = Running} = Context,
     File = filename:join(Dir, io_lib:format("shard-~4..0b.db", [N])),
-    Lock = warp_context:lock(Running),
     case warp_nif:open(Lock, to_binary(File), Name, {N, Shards}, Durability, ?QUEUE_LIMIT) of
         {ok, Handle} ->
             true = ets:insert(Running, {{shard, N}, Handle}),

@@ -375,11 +375,11 @@ impl<'a> Packer<'a, '_> {
         let written = match term.get_type() {
             TermType::Binary => self.object_text(term, limit),
             TermType::Map => json::encode(term, &mut self.out, limit).and_then(|encoded| {
-                if encoded.canonical || !self.folds {
+                if encoded.canonical {
                     return Ok(term);
                 }
                 let text = std::str::from_utf8(self.out.get(from..).unwrap_or_default());
-                json::parse(text.unwrap_or_default(), Terms(self.env))
+                self.parse(text.unwrap_or_default(), term)
             }),
             _ => Err(JsonError::NotAnObject),
         };
@@ -408,14 +408,18 @@ impl<'a> Packer<'a, '_> {
         }
         let text = std::str::from_utf8(bytes)
             .map_err(|error| JsonError::Invalid(format!("not UTF-8: {error}")))?;
-        let value = if self.folds {
-            json::parse(text, Terms(self.env))?
-        } else {
-            json::parse(text, Validate)?;
-            term
-        };
+        let value = self.parse(text, term)?;
         self.out.extend_from_slice(text.trim().as_bytes());
         Ok(value)
+    }
+
+    /// The object as a term, if anyone will look at it; else whatever term was given for it.
+    fn parse(&self, text: &str, given: Term<'a>) -> Result<Term<'a>, JsonError> {
+        if self.folds {
+            json::parse(text, Terms(self.env))
+        } else {
+            json::parse(text, Validate).map(|_| given)
+        }
     }
 
     fn bad(&self, field: rustler::Atom, why: impl Encoder) -> PackError<'a> {

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 
-use rustler::types::map::map_new;
 use rustler::{BigInt, Encoder, Env, NewBinary, Term};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{JsonError, MAX_DEPTH, MAX_DIGITS};
 use crate::atoms;
+use crate::hash::hash64;
 
 /// What a parsed value is built into.
 pub trait Build: Copy {
@@ -24,7 +24,8 @@ pub trait Build: Copy {
     fn float(self, value: f64) -> Self::Value;
     fn string(self, value: &str) -> Self::Value;
     fn array(self, items: Vec<Self::Value>) -> Self::Value;
-    fn object(self, keys: Vec<Self::Value>, values: Vec<Self::Value>) -> Self::Value;
+    /// `None` when a key stands twice.
+    fn object(self, keys: Vec<Self::Value>, values: Vec<Self::Value>) -> Option<Self::Value>;
 }
 
 /// Builds Erlang terms in an environment.
@@ -58,39 +59,55 @@ impl<'a> Build for Terms<'a> {
     fn array(self, items: Vec<Term<'a>>) -> Term<'a> {
         items.encode(self.0)
     }
-    fn object(self, keys: Vec<Term<'a>>, values: Vec<Term<'a>>) -> Term<'a> {
-        Term::map_from_term_arrays(self.0, &keys, &values).unwrap_or_else(|_| {
-            // A key stands twice: as in most JSON readers, its last value counts.
-            keys.iter()
-                .zip(&values)
-                .fold(map_new(self.0), |map, (key, value)| {
-                    map.map_put(key, value).unwrap_or(map)
-                })
-        })
+    fn object(self, keys: Vec<Term<'a>>, values: Vec<Term<'a>>) -> Option<Term<'a>> {
+        Term::map_from_term_arrays(self.0, &keys, &values).ok()
     }
 }
 
-/// Builds nothing: parsing only checks the text.
+/// Builds nothing: parsing only checks the text. A string's value is its hash, by which keys that
+/// stand twice are found.
 #[derive(Clone, Copy)]
 pub struct Validate;
 
 impl Build for Validate {
-    type Value = ();
+    type Value = u64;
 
-    fn null(self) {}
-    fn boolean(self, _: bool) {}
-    fn signed(self, _: i64) {}
-    fn unsigned(self, _: u64) {}
-    fn big(self, _: &BigInt) {}
-    fn float(self, _: f64) {}
-    fn string(self, _: &str) {}
-    fn array(self, _: Vec<()>) {}
-    fn object(self, _: Vec<()>, _: Vec<()>) {}
+    fn null(self) -> u64 {
+        0
+    }
+    fn boolean(self, _: bool) -> u64 {
+        0
+    }
+    fn signed(self, _: i64) -> u64 {
+        0
+    }
+    fn unsigned(self, _: u64) -> u64 {
+        0
+    }
+    fn big(self, _: &BigInt) -> u64 {
+        0
+    }
+    fn float(self, _: f64) -> u64 {
+        0
+    }
+    fn string(self, value: &str) -> u64 {
+        hash64(value.as_bytes())
+    }
+    fn array(self, _: Vec<u64>) -> u64 {
+        0
+    }
+    fn object(self, mut keys: Vec<u64>, _: Vec<u64>) -> Option<u64> {
+        keys.sort_unstable();
+        keys.is_sorted_by(|a, b| a < b).then_some(0)
+    }
 }
+
+const TWICE: &str = "a key stands twice in an object";
 
 /// Parses a whole JSON text that must be an object.
 ///
-/// Errors: text that is not JSON, not an object, or nested too deep.
+/// Errors: text that is not JSON, not an object, nested too deep, or with a key that stands twice
+/// in an object: readers do not agree on what that would mean.
 pub fn parse<B: Build>(text: &str, build: B) -> Result<B::Value, JsonError> {
     if !text
         .trim_start_matches([' ', '\t', '\n', '\r'])
@@ -201,7 +218,9 @@ impl<'de, B: Build> Visitor<'de> for Seed<'_, B> {
             keys.push(key);
             values.push(pairs.next_value_seed(inner)?);
         }
-        Ok(self.build.object(keys, values))
+        self.build
+            .object(keys, values)
+            .ok_or_else(|| de::Error::custom(TWICE))
     }
 }
 
@@ -216,7 +235,9 @@ fn exact<B: Build>(text: &str, build: B) -> Result<B::Value, JsonError> {
                 keys.push(build.string(&key));
                 values.push(exact(value.get(), build)?);
             }
-            Ok(build.object(keys, values))
+            build
+                .object(keys, values)
+                .ok_or_else(|| JsonError::Invalid(TWICE.into()))
         }
         Some(b'[') => {
             let items: Vec<&RawValue> = serde_json::from_str(text).map_err(invalid)?;
@@ -279,7 +300,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn check(text: &str) -> Result<(), JsonError> {
-        parse(text, Validate)
+        parse(text, Validate).map(drop)
     }
 
     #[test]
@@ -297,6 +318,15 @@ mod tests {
     }
 
     #[test]
+    fn keys_stand_once() {
+        assert!(matches!(
+            check("{\"a\":1,\"b\":{\"c\":1,\"c\":2}}"),
+            Err(JsonError::Invalid(_))
+        ));
+        assert_eq!(check("{\"a\":1,\"b\":{\"a\":1}}"), Ok(()));
+    }
+
+    #[test]
     fn depth_is_limited_exactly() {
         let nested = |n: usize| format!("{{\"a\":{}{}}}", "[".repeat(n - 1), "]".repeat(n - 1));
         assert_eq!(check(&nested(MAX_DEPTH)), Ok(()));
@@ -307,7 +337,11 @@ mod tests {
     #[test]
     fn integers_of_any_size_are_taken_up_to_the_limit() {
         let number = |n: usize| format!("{{\"a\":{}}}", "9".repeat(n));
-        assert_eq!(check(&number(200)), Ok(()));
+        assert_eq!(check(&number(MAX_DIGITS)), Ok(()));
+        assert!(matches!(
+            check(&number(MAX_DIGITS + 1)),
+            Err(JsonError::Invalid(_))
+        ));
         assert_eq!(check("{\"a\":{\"b\":[36893488147419103232, 1.5]}}"), Ok(()));
         assert!(matches!(check(&number(5000)), Err(JsonError::Invalid(_))));
     }

@@ -107,14 +107,17 @@ impl Writer<'_> {
         if let Ok(small) = term.decode::<i64>() {
             return self.leaf(&small);
         }
-        // Base-256 external form: 1.7 kB are 4,096 digits.
-        if term.to_binary().len() > MAX_DIGITS * 10 / 24 {
-            return Err(JsonError::NotJson(format!(
-                "integer of more than {MAX_DIGITS} digits"
-            )));
+        let too_long = || JsonError::NotJson(format!("integer of more than {MAX_DIGITS} digits"));
+        // In external form a byte is more than two digits. Printing a larger one takes long.
+        if term.to_binary().len() > MAX_DIGITS / 2 {
+            return Err(too_long());
         }
         let big: BigInt = term.decode().map_err(|_| not_json(term))?;
-        self.out.extend_from_slice(big.to_string().as_bytes());
+        let digits = big.to_string();
+        if digits.trim_start_matches('-').len() > MAX_DIGITS {
+            return Err(too_long());
+        }
+        self.out.extend_from_slice(digits.as_bytes());
         Ok(())
     }
 

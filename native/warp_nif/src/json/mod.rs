@@ -15,8 +15,8 @@ use crate::atoms;
 
 /// How deep arrays and objects may nest.
 pub const MAX_DEPTH: usize = 128;
-/// How many digits an integer may have: parsing takes time that grows with their square.
-pub const MAX_DIGITS: usize = 4096;
+/// How many digits an integer may have: what serde_json reads without leaving the range of floats.
+pub const MAX_DIGITS: usize = 308;
 
 /// Why a text or a term is not taken as JSON. Each becomes one Erlang term.
 #[derive(Debug, PartialEq, Eq)]

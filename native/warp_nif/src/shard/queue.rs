@@ -19,6 +19,8 @@ pub struct Queue {
     bytes: AtomicUsize,
     writer: OnceLock<Thread>,
     writer_sleeps: AtomicBool,
+    /// How many commands have to wait for a sleeping writer to be woken.
+    wake_at: AtomicUsize,
 }
 
 impl Queue {
@@ -28,6 +30,7 @@ impl Queue {
             bytes: AtomicUsize::new(0),
             writer: OnceLock::new(),
             writer_sleeps: AtomicBool::new(false),
+            wake_at: AtomicUsize::new(1),
         }
     }
 
@@ -47,7 +50,10 @@ impl Queue {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(Error::Overloaded);
         }
-        if self.writer_sleeps.swap(false, Ordering::AcqRel) {
+        if self.writer_sleeps.load(Ordering::SeqCst)
+            && self.commands.len() >= self.wake_at.load(Ordering::Relaxed)
+            && self.writer_sleeps.swap(false, Ordering::AcqRel)
+        {
             self.wake();
         }
         Ok(())
@@ -60,11 +66,12 @@ impl Queue {
         Some(command)
     }
 
-    /// Sleeps until something is queued, `wake` is called or the time is over.
-    pub fn sleep(&self, at_most: Duration) {
+    /// Sleeps until that many commands wait, `wake` is called or the time is over.
+    pub fn sleep(&self, until: usize, at_most: Duration) {
+        self.wake_at.store(until, Ordering::Relaxed);
         self.writer_sleeps.store(true, Ordering::SeqCst);
         // Looked at again after the flag is up: a push before that would not wake us.
-        if self.commands.is_empty() {
+        if self.commands.len() < until {
             thread::park_timeout(at_most);
         }
         self.writer_sleeps.store(false, Ordering::Release);

@@ -19,6 +19,8 @@ const MAX_ROWS: usize = 4096;
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// How often an idle writer looks after what is left to do.
 const IDLE: Duration = Duration::from_secs(1);
+/// How long a transaction waits at most for more callers.
+const MAX_GATHER: Duration = Duration::from_millis(2);
 /// A COMMIT that takes longer is reported to the owner.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
 
@@ -79,17 +81,33 @@ impl Writer<'_> {
             if commands.is_empty() {
                 // What fails here is tried again a second later.
                 let _ = self.store.empty_wal();
-                self.shared.queue.sleep(IDLE);
+                self.shared.queue.sleep(1, IDLE);
             } else {
+                let started = Instant::now();
                 self.shared.stats.busy();
                 self.carry_out(&commands);
                 // Failing to write behind costs memory and a longer start, not data.
                 let _ = self.store.tidy(self.shared);
                 self.shared.stats.idle();
+                self.gather(commands.len(), started.elapsed());
             }
         }
         let _ = self.store.empty_wal();
         let _ = self.store.flush_shared(self.shared);
+    }
+
+    /// Lets a fair share of the callers come back before the next transaction.
+    ///
+    /// Without it a transaction takes only those who were quick, and pays a whole fsync for
+    /// them. Those just answered and those who queued meanwhile are all the callers there are;
+    /// with half of them in one transaction the other half prepares the next. A caller who is
+    /// alone never waits, and nobody longer than twice the transaction before.
+    fn gather(&self, answered: usize, took: Duration) {
+        let queued = self.shared.queue.depth();
+        let share = (answered + queued) / 2;
+        if queued < share && !self.shared.is_closed() {
+            self.shared.queue.sleep(share, (took * 2).min(MAX_GATHER));
+        }
     }
 
     fn drain(&self) -> Vec<Command> {
