@@ -39,31 +39,31 @@ initial(Aggregates) ->
     maps:map(fun(_Name, #{initial_state := State}) -> {ok, State} end, Aggregates).
 
 %% @doc Validates and applies new events. They are given their seq, from Seq + 1 on, and time.
--spec live(aggregates(), binary(), [warp_core:event()], warp_core:seq(), warp_core:micros(),
+-spec live(aggregates(), binary(), [warp_nif:packed_event()], warp_core:seq(), warp_core:micros(),
            states()) -> {ok, states()} | {error, reason()}.
 live(_Aggregates, _Id, [], _Seq, _Time, States) ->
     {ok, States};
-live(Aggregates, Id, [Event | Events], Seq0, Time, States) ->
+live(Aggregates, Id, [{_, _, Name, _, _, _} = Packed | Events], Seq0, Time, States) ->
     Seq = Seq0 + 1,
-    #{aggregate := Name} = Event,
-    Aggregate = maps:get(Name, Aggregates),
-    case maps:get(Name, States) of
-        {ok, State} ->
-            case accept(Aggregate, State, number(Event, Id, Seq, Time)) of
+    case States of
+        #{Name := {ok, State}} ->
+            #{Name := Aggregate} = Aggregates,
+            case accept(Aggregate, State, event(Packed, Id, Seq, Time)) of
                 {ok, Next} ->
                     live(Aggregates, Id, Events, Seq, Time, States#{Name := {ok, Next}});
                 {error, _} = Error ->
                     Error
             end;
-        {error, _} = Error ->
+        #{Name := {error, _} = Error} ->
             Error
     end.
 
-number(#{id := undefined} = Event, Id, Seq, Time) ->
-    Derived = <<Id/binary, $#, (integer_to_binary(Seq))/binary>>,
-    Event#{id := Derived, seq := Seq, recorded_at := Time};
-number(Event, _Id, Seq, Time) ->
-    Event#{seq := Seq, recorded_at := Time}.
+event({Type, Payload, Aggregate, undefined, Vsn, Metadata}, Entity, Seq, Time) ->
+    Derived = <<Entity/binary, $#, (integer_to_binary(Seq))/binary>>,
+    event({Type, Payload, Aggregate, Derived, Vsn, Metadata}, Entity, Seq, Time);
+event({Type, Payload, Aggregate, Id, Vsn, Metadata}, _Entity, Seq, Time) ->
+    #{type => Type, payload => Payload, aggregate => Aggregate, id => Id, schema_vsn => Vsn,
+      metadata => Metadata, seq => Seq, recorded_at => Time}.
 
 accept(Aggregate, State, Event0) ->
     case migrate(Aggregate, Event0) of

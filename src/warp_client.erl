@@ -6,11 +6,12 @@
 
 -include("warp.hrl").
 
-%% How many bytes of events may wait for one entity.
--define(MAX_PENDING_BYTES, 64 * 1024 * 1024).
 %% How often, and after how long, a process that went away is looked for again.
 -define(ATTEMPTS, 50).
 -define(PAUSE_MS, 20).
+
+%% How long an answer is waited for before the process is monitored.
+-define(UNWATCHED_MS, 50).
 
 %% Whether a request may be made again when the process was killed: `once' is for what could have
 %% been carried out.
@@ -27,9 +28,9 @@ call(#warp_entity{ref = Ref, id = Id} = Entity, Request, Bytes, Timeout, Safety,
         {ok, Context} ->
             case warp_registry:ensure(Context, Entity) of
                 {ok, Pid, Pending} ->
-                    case admit(Pending, Bytes, Context) of
+                    case warp_pending:admit(Pending, Bytes, Context#context.max_pending) of
                         true ->
-                            case ask(Pid, Request, Timeout) of
+                            case ask(Pid, Pending, Request, Timeout) of
                                 {again, When} when Left > 0, (When =:= now orelse
                                                               Safety =:= repeatable) ->
                                     ok = warp_registry:forget(Context, {Id, Pid}),
@@ -54,30 +55,55 @@ call(#warp_entity{ref = Ref, id = Id} = Entity, Request, Bytes, Timeout, Safety,
             {error, context_stopped}
     end.
 
-%% The entity's process takes what it answers off again, and a process that dies takes its
-%% counter with it: so a caller that dies leaves nothing counted.
-admit(Pending, Bytes, #context{max_pending = Max}) ->
-    Count = atomics:add_get(Pending, 1, 1),
-    Waiting = atomics:add_get(Pending, 2, Bytes),
-    case Count =< Max andalso (Waiting =< ?MAX_PENDING_BYTES orelse Waiting =:= Bytes) of
-        true ->
-            true;
-        false ->
-            ok = atomics:sub(Pending, 1, 1),
-            ok = atomics:sub(Pending, 2, Bytes),
-            false
+%% A gen_server:call, but for the monitor: for what it costs, a process that was killed is noticed
+%% a little later. One that goes by itself answers all whose requests it has, and says in its
+%% counters that it is closed before it looks for the last of them: so a caller who finds it not
+%% closed after sending was in time.
+ask(Pid, Pending, Request, Timeout) ->
+    Alias = erlang:alias([reply]),
+    Tag = [alias | Alias],
+    Pid ! {'$gen_call', {self(), Tag}, Request},
+    Unwatched =
+        case warp_pending:is_closed(Pending) of
+            true -> 0;
+            false -> min(Timeout, ?UNWATCHED_MS)
+        end,
+    receive
+        {Tag, again} -> {again, now};
+        {Tag, Answer} -> Answer
+    after Unwatched ->
+        watch(Pid, Pending, Alias, remaining(Timeout, Unwatched))
     end.
 
-ask(Pid, Request, Timeout) ->
-    try
-        gen_server:call(Pid, Request, Timeout)
-    catch
-        exit:{timeout, _} -> {error, timeout};
-        exit:{{shutdown, {warp, Reason}}, _} -> {error, Reason};
-        %% It went, idle, before it took the request.
-        exit:{normal, _} -> {again, now};
-        exit:{noproc, _} -> {again, now};
-        exit:{_Killed, _} -> {again, later}
+remaining(infinity, _Waited) -> infinity;
+remaining(Timeout, Waited) -> Timeout - Waited.
+
+watch(Pid, Pending, Alias, Timeout) ->
+    Tag = [alias | Alias],
+    Monitor = erlang:monitor(process, Pid),
+    Result =
+        receive
+            {Tag, again} -> {again, now};
+            {Tag, Answer} -> Answer;
+            {'DOWN', Monitor, process, Pid, _} -> down(Pending, Tag)
+        after Timeout ->
+            {error, timeout}
+        end,
+    _ = erlang:unalias(Alias),
+    true = erlang:demonitor(Monitor, [flush]),
+    %% It may have answered in the meantime.
+    receive {Tag, _} -> ok after 0 -> ok end,
+    Result.
+
+down(Pending, Tag) ->
+    receive
+        {Tag, again} -> {again, now};
+        {Tag, Answer} -> Answer
+    after 0 ->
+        case warp_pending:is_closed(Pending) of
+            true -> {again, now};
+            false -> {again, later}
+        end
     end.
 
 stopped_or(Ref, Reason) ->

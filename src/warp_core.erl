@@ -199,7 +199,7 @@ append_batch(Entity, Events, Options) ->
     end.
 
 write(Entity, Events, Options) ->
-    case warp_options:call(Options, [expected, timeout]) of
+    case warp_options:call(Options) of
         {ok, #{expected := Expected, timeout := Timeout}} ->
             in_context(Entity, fun(Context, Id) ->
                 case warp_pack:pack(Context, Id, undefined, Events) of
@@ -224,7 +224,7 @@ write(Entity, Events, Options) ->
 decide(Entity, Aggregate, Fun) when is_function(Fun, 1) ->
     in_aggregate(Entity, Aggregate, fun(_Context, _Id) ->
         Request = {decide, Aggregate, Fun},
-        {ok, #{timeout := Timeout}} = warp_options:call(#{}, [timeout]),
+        {ok, #{timeout := Timeout}} = warp_options:call(#{}),
         case warp_client:call(Entity, Request, 0, Timeout, once) of
             {stored, First, Last} -> {ok, lists:seq(First, Last)};
             {stored_at, Seqs} -> {ok, Seqs};

@@ -1,6 +1,11 @@
 %% @private The process of an entity: its one writer. It carries out what `warp_entity_core'
 %% decides: hands appends to the shard's writer, answers callers, publishes states for readers,
 %% keeps snapshots, and goes when it has been idle for long enough.
+%%
+%% Waking a process costs more than anything else on the way of an append. So callers are
+%% answered by the shard's owner, from a receipt that goes with the appends, and this process
+%% looks at its `pending' counters, when it is asked for something next, to see that they were
+%% stored. Only when something waits for that does it have itself woken.
 -module(warp_entity).
 -behaviour(gen_server).
 
@@ -13,19 +18,25 @@
     context :: #context{},
     n :: non_neg_integer(),
     id :: binary(),
-    %% Requests admitted and not yet answered, and their bytes: see `warp_client'.
+    %% See `warp_pending'.
     pending :: atomics:atomics_ref(),
     handle :: warp_nif:shard() | undefined,
     core :: warp_entity_core:core(),
     incarnation = 0 :: non_neg_integer(),
     snapshot_seq = 0 :: warp_core:seq(),
+    %% The number of the submission in flight, if it went with a receipt.
+    receipt = none :: none | pos_integer(),
+    submissions = 0 :: non_neg_integer(),
     %% Aggregates whose state readers find in ETS.
     published = [] :: [binary()],
+    %% What the next tick finds: requests since the last one, or none. Between ticks a request
+    %% costs no timer.
+    tick = off :: off | busy | idle,
     passivation :: reference() | undefined
 }).
 
-%% After that long without a message the process hibernates, and the idle timeout runs.
--define(DOZE_MS, 1000).
+%% After that long without a request, up to twice, the process hibernates.
+-define(TICK_MS, 1000).
 
 -spec start_link(reference(), non_neg_integer(), binary()) -> gen_server:start_ret() | ignore.
 start_link(Ref, N, Id) ->
@@ -35,7 +46,7 @@ start_link(Ref, N, Id) ->
     {ok, #state{}, {continue, load}} | ignore.
 init({Ref, N, Id}) ->
     {ok, Context} = warp_context:find(Ref),
-    Pending = atomics:new(2, []),
+    Pending = warp_pending:new(),
     case warp_registry:register(Context, Id, N, Pending) of
         true ->
             State = #state{context = Context, n = N, id = Id, pending = Pending,
@@ -46,20 +57,19 @@ init({Ref, N, Id}) ->
     end.
 
 -spec handle_continue(load, #state{}) ->
-    {noreply, #state{}, timeout()} | {stop, {shutdown, {warp, term()}}, #state{}}.
-handle_continue(load, #state{context = Context, n = N, id = Id} = State) ->
+    {noreply, #state{}, timeout()} | {stop, normal, #state{}}.
+handle_continue(load, #state{context = Context, n = N} = State) ->
     %% One killed before us may have left states published.
     Names = maps:keys(Context#context.aggregates),
     Clean = unpublish(State#state{published = Names}),
     case warp_context:shard(Context, N) of
         {ok, Handle} ->
             case load(Clean#state{handle = Handle}) of
-                {ok, Loaded} -> noreply(Loaded);
+                {ok, Loaded} -> noreply(awake(Loaded));
                 {error, Reason} -> give_up(Reason, Clean)
             end;
         {error, Reason} ->
-            ok = warp_registry:unregister(Context, Id, State#state.pending),
-            {stop, {shutdown, {warp, Reason}}, Clean}
+            give_up(Reason, Clean)
     end.
 
 load(#state{context = Context, id = Id, handle = Handle, core = Core} = State) ->
@@ -72,22 +82,23 @@ load(#state{context = Context, id = Id, handle = Handle, core = Core} = State) -
             Error
     end.
 
-%% Requests in the mailbox are answered by the exit reason.
-give_up(Reason, #state{context = Context, id = Id, pending = Pending} = State) ->
-    ok = warp_registry:unregister(Context, Id, Pending),
-    {stop, {shutdown, {warp, reason(Reason, State)}}, State}.
+give_up(Reason, State) ->
+    leave({error, reason(Reason, State)}, State),
+    {stop, normal, State}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {noreply, #state{}, timeout()} | {reply, term(), #state{}, timeout()}.
-handle_call({get, Name}, _From, #state{core = Core} = State0) ->
-    State = awake(State0),
-    answered(0, State),
+handle_call({get, Name}, _From, State0) ->
+    #state{core = Core, pending = Pending} = State = awake(State0),
+    ok = warp_pending:answered(Pending, 1, 0),
     Result = warp_entity_core:read(Name, Core),
     {reply, Result, publish(Name, Result, State), wait(State)};
-handle_call(delete, From, #state{core = Core} = State) ->
-    noreply(advance(awake(State#state{core = warp_entity_core:deletion(From, Core)})));
-handle_call(Request, From, #state{core = Core} = State) ->
-    noreply(advance(awake(State#state{core = warp_entity_core:request(Request, From, Core)}))).
+handle_call(delete, From, State0) ->
+    #state{core = Core} = State = awake(State0),
+    noreply(advance(State#state{core = warp_entity_core:deletion(From, Core)}));
+handle_call(Request, From, State0) ->
+    #state{core = Core} = State = awake(State0),
+    noreply(advance(State#state{core = warp_entity_core:request(Request, From, Core)})).
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}, timeout()}.
 handle_cast(_Message, State) ->
@@ -95,11 +106,14 @@ handle_cast(_Message, State) ->
 
 -spec handle_info(term(), #state{}) ->
     {noreply, #state{}, timeout() | hibernate} | {stop, term(), #state{}}.
+handle_info({warp_stored, _Number}, State) ->
+    noreply(advance(catch_up(State)));
 handle_info({warp_reply, {wrong_base, _}}, State) ->
     %% Another process of this entity wrote, while this one was being killed with its
     %% supervisor: the writer let only one of them through.
-    reload(State);
-handle_info({warp_reply, Answer}, #state{core = Core} = State) ->
+    reload(State#state{receipt = none});
+handle_info({warp_reply, Answer}, #state{core = Core} = State0) ->
+    State = State0#state{receipt = none},
     Erasing = warp_entity_core:is_erasing(Core),
     {Settled, Next} = warp_entity_core:settle(Answer, Core),
     Known = answer(Settled, incarnation(Answer, State#state{core = Next})),
@@ -110,21 +124,15 @@ handle_info({warp_reply, Answer}, #state{core = Core} = State) ->
         _ ->
             noreply(advance(snapshot(Known)))
     end;
-handle_info(timeout, #state{context = #context{mode = read_through}} = State) ->
+handle_info(timeout, State) ->
+    %% Nothing else to do, in read_through.
     go(State);
-handle_info(timeout, #state{context = #context{idle_timeout = Idle}, core = Core} = State) ->
-    case warp_entity_core:base(Core) of
-        0 ->
-            go(State);
-        _ when Idle =:= infinity ->
-            {noreply, State, hibernate};
-        _ when Idle =< ?DOZE_MS ->
-            go(State);
-        _ ->
-            Timer = erlang:send_after(Idle - ?DOZE_MS, self(), passivate),
-            {noreply, State#state{passivation = Timer}, hibernate}
-    end;
-handle_info(passivate, #state{core = Core} = State) ->
+handle_info(tick, #state{tick = busy} = State) ->
+    noreply(start_tick(State#state{tick = idle}));
+handle_info(tick, State) ->
+    doze(catch_up(State#state{tick = off}));
+handle_info(passivate, State0) ->
+    #state{core = Core} = State = catch_up(State0),
     case warp_entity_core:is_quiet(Core) of
         true -> go(State);
         false -> noreply(State)
@@ -132,10 +140,46 @@ handle_info(passivate, #state{core = Core} = State) ->
 handle_info(_Stray, State) ->
     noreply(State).
 
-%% Callers whose requests are still in the mailbox see that it was not taken, and ask again.
-go(#state{context = Context, id = Id, pending = Pending} = State) ->
-    ok = warp_registry:unregister(Context, Id, Pending),
+doze(#state{context = #context{idle_timeout = Idle}, core = Core} = State) ->
+    case warp_entity_core:is_quiet(Core) andalso warp_entity_core:base(Core) of
+        false ->
+            noreply(start_tick(State#state{tick = idle}));
+        0 ->
+            go(State);
+        _ when Idle =:= infinity ->
+            {noreply, State, hibernate};
+        _ when Idle =< 2 * ?TICK_MS ->
+            go(State);
+        _ ->
+            Timer = erlang:send_after(Idle - 2 * ?TICK_MS, self(), passivate),
+            {noreply, State#state{passivation = Timer}, hibernate}
+    end.
+
+interval(infinity) -> ?TICK_MS;
+interval(Idle) -> min(?TICK_MS, Idle div 2).
+
+start_tick(#state{context = #context{idle_timeout = Idle}} = State) ->
+    _ = erlang:send_after(interval(Idle), self(), tick),
+    State.
+
+%% Stops. Callers whose requests are still in the mailbox ask again, where there will be another
+%% process; or get the reason why there can't be one.
+go(State) ->
+    leave(again, State),
     {stop, normal, unpublish(State)}.
+
+leave(Reply, #state{context = Context, id = Id, pending = Pending}) ->
+    ok = warp_pending:close(Pending),
+    ok = warp_registry:unregister(Context, Id, Pending),
+    turn_away(Reply).
+
+turn_away(Reply) ->
+    receive
+        {'$gen_call', From, _Request} ->
+            gen_server:reply(From, Reply),
+            turn_away(Reply)
+    after 0 -> ok
+    end.
 
 reload(State) ->
     case load(State) of
@@ -150,22 +194,57 @@ reload(State) ->
 advance(#state{core = Core0, handle = Handle, id = Id} = State) ->
     case warp_entity_core:take(Core0) of
         {append, Rows, Core} ->
-            Ready = unpublish(State#state{core = Core}),
+            {Receipt, Ready} = receipt(unpublish(State#state{core = Core})),
             Base = warp_entity_core:base(Core),
-            queued(warp_nif:submit(Handle, Id, Base, Rows), Ready);
+            queued(warp_nif:submit(Handle, Id, Base, Rows, Receipt), Ready);
         {erase, Core} ->
             queued(warp_nif:erase(Handle, Id), unpublish(State#state{core = Core}));
         {refuse, Settled, Core} ->
             advance(answer([Settled], State#state{core = Core}));
         {nothing, Core} ->
-            State#state{core = Core}
+            wanting(State#state{core = Core})
+    end.
+
+%% The first answer tells the incarnation, and in read_through the process is to go: it is woken.
+receipt(#state{incarnation = Incarnation, context = #context{mode = Mode}} = State) when
+    Incarnation =:= 0; Mode =:= read_through
+->
+    {none, State};
+receipt(#state{core = Core, pending = Pending, submissions = Before} = State) ->
+    Number = Before + 1,
+    case warp_entity_core:replies(Core) of
+        {ok, Replies, Bytes} ->
+            {warp_pending:receipt(Pending, Number, Replies, Bytes),
+             State#state{receipt = Number, submissions = Number}};
+        unknown ->
+            {none, State}
+    end.
+
+%% Something waits for what is in flight: have this process woken, unless it was stored already.
+wanting(#state{receipt = none} = State) ->
+    State;
+wanting(#state{receipt = Number, pending = Pending, core = Core} = State) ->
+    case warp_entity_core:is_waiting(Core) andalso warp_pending:want(Pending, Number) of
+        true -> advance(catch_up(State));
+        false -> State
+    end.
+
+%% Takes note of what was stored and answered meanwhile.
+catch_up(#state{receipt = none} = State) ->
+    State;
+catch_up(#state{receipt = Number, pending = Pending, core = Core} = State) ->
+    case warp_pending:is_stored(Pending, Number) of
+        true ->
+            snapshot(State#state{core = warp_entity_core:stored(Core), receipt = none});
+        false ->
+            State
     end.
 
 queued(ok, State) ->
     State;
 queued({error, Reason}, #state{core = Core} = State) ->
     {Settled, Next} = warp_entity_core:settle({failed, Reason}, Core),
-    answer(Settled, State#state{core = Next}).
+    answer(Settled, State#state{core = Next, receipt = none}).
 
 incarnation({stored, Incarnation}, State) ->
     State#state{incarnation = Incarnation};
@@ -180,8 +259,8 @@ answer(Settled, State) ->
     lists:foreach(fun(Each) -> answer_one(Each, State) end, Settled),
     State.
 
-answer_one({answer, From, Request, Result}, State) ->
-    answered(bytes(Request), State),
+answer_one({answer, From, Request, Result}, #state{pending = Pending} = State) ->
+    ok = warp_pending:answered(Pending, 1, warp_entity_core:bytes(Request)),
     gen_server:reply(From, result(Result, State));
 answer_one({look_up, From, {append, Pack, _} = Request, Refused}, State) ->
     #state{handle = Handle, id = Id} = State,
@@ -196,13 +275,6 @@ answer_one({look_up, From, {append, Pack, _} = Request, Refused}, State) ->
                 Refused
         end,
     answer_one({answer, From, Request, Result}, State).
-
-bytes({append, #{bytes := Bytes}, _}) -> Bytes;
-bytes(_Request) -> 0.
-
-answered(Bytes, #state{pending = Pending}) ->
-    ok = atomics:sub(Pending, 1, 1),
-    ok = atomics:sub(Pending, 2, Bytes).
 
 result({error, Reason}, State) -> {error, reason(Reason, State)};
 result(Result, _State) -> Result.
@@ -257,18 +329,24 @@ snapshot(Name, #{apply := _} = Aggregate, Seq, Time, States, State) ->
 snapshot(_Name, _PureLog, _Seq, _Time, _States, _State) ->
     ok.
 
-awake(#state{passivation = undefined} = State) ->
-    State;
-awake(#state{passivation = Timer} = State) ->
-    _ = erlang:cancel_timer(Timer, [{async, true}, {info, false}]),
-    State#state{passivation = undefined}.
+%% A request came.
+awake(#state{tick = busy} = State) ->
+    catch_up(State);
+awake(#state{tick = idle} = State) ->
+    catch_up(State#state{tick = busy});
+awake(#state{tick = off, context = #context{mode = read_through}} = State) ->
+    catch_up(State);
+awake(#state{tick = off, passivation = Timer} = State) ->
+    _ = [erlang:cancel_timer(Timer, [{async, true}, {info, false}]) || Timer =/= undefined],
+    catch_up(start_tick(State#state{tick = busy, passivation = undefined})).
 
 noreply(State) ->
     {noreply, State, wait(State)}.
 
-wait(#state{context = #context{mode = Mode, idle_timeout = Idle}, core = Core}) ->
+wait(#state{context = #context{mode = actor}}) ->
+    infinity;
+wait(#state{core = Core}) ->
     case warp_entity_core:is_quiet(Core) of
-        false -> infinity;
-        true when Mode =:= read_through -> 0;
-        true -> min(Idle, ?DOZE_MS)
+        true -> 0;
+        false -> infinity
     end.

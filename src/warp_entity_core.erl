@@ -5,8 +5,8 @@
 %% what will be committed when all that was accepted is. Requests are judged by the latter.
 -module(warp_entity_core).
 
--export([new/2, reset/2, request/3, deletion/2, take/1, settle/2]).
--export([read/2, is_quiet/1, is_erasing/1, base/1, committed/1]).
+-export([new/2, reset/2, request/3, deletion/2, take/1, replies/1, stored/1, settle/2]).
+-export([read/2, is_quiet/1, is_waiting/1, is_erasing/1, bytes/1, base/1, committed/1]).
 
 -include("warp.hrl").
 
@@ -183,6 +183,30 @@ split([#refusal{} = Entry | Entries], Room, Taken) ->
 split(Rest, _Room, Taken) ->
     {lists:reverse(Taken), Rest}.
 
+%% @doc What to tell the callers of all that is in flight, should all of it be stored; unknown when
+%% there are refusals among it that have to be looked up.
+-spec replies(core()) -> {ok, [{gen_server:from(), result()}], Bytes :: non_neg_integer()} | unknown.
+replies(#core{in_flight = InFlight} = Core) ->
+    {Settled, _} = lists:mapfoldl(fun settle_entry/2, Core, InFlight),
+    case lists:keymember(look_up, 1, Settled) of
+        false ->
+            {ok, [{From, Result} || {answer, From, _, Result} <- Settled],
+             lists:sum([bytes(Request) || {answer, _, Request, _} <- Settled])};
+        true ->
+            unknown
+    end.
+
+%% @doc The bytes that a request keeps waiting.
+-spec bytes(request() | delete) -> non_neg_integer().
+bytes({append, #{bytes := Bytes}, _}) -> Bytes;
+bytes(_Request) -> 0.
+
+%% @doc All that is in flight is stored, and its callers know.
+-spec stored(core()) -> core().
+stored(#core{in_flight = InFlight} = Core) ->
+    {_, Stored} = lists:mapfoldl(fun settle_entry/2, Core#core{in_flight = []}, InFlight),
+    Stored.
+
 %% @doc What the writer's answer means for the callers, in order.
 -spec settle(warp_nif:answer(), core()) -> {[settled()], core()}.
 settle({stored, _}, #core{in_flight = InFlight} = Core) ->
@@ -302,6 +326,10 @@ read(Name, #core{committed = #place{states = States}}) ->
 -spec is_quiet(core()) -> boolean().
 is_quiet(#core{in_flight = [], queue = []}) -> true;
 is_quiet(#core{}) -> false.
+
+%% @doc Whether something waits for what is in flight.
+-spec is_waiting(core()) -> boolean().
+is_waiting(#core{queue = Queue}) -> Queue =/= [].
 
 %% @doc Whether the writer is erasing the entity.
 -spec is_erasing(core()) -> boolean().

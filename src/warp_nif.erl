@@ -4,17 +4,21 @@
 
 -export([shard_of/2, rules/1, pack/4, pack_dirty/4, keep/2]).
 -export([lock/2, establish/1, unlock/1, open/6, close/1]).
--export([submit/4, erase/2, save_snapshot/5]).
+-export([submit/5, erase/2, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
 
 -on_load(init/0).
 
--export_type([lock/0, shard/0, rules/0, packed/0, answer/0, stop/0, reason/0]).
+-export_type([lock/0, shard/0, rules/0, packed/0, packed_event/0, answer/0, stop/0, reason/0]).
 
 -opaque lock() :: reference().
 -opaque shard() :: reference().
 -opaque rules() :: reference().
 -opaque packed() :: reference().
+%% An event as reading it back will give it, but for seq and time.
+-type packed_event() ::
+    {Type :: binary(), Payload :: map(), Aggregate :: binary(), Id :: binary() | undefined,
+     SchemaVsn :: pos_integer(), Metadata :: map()}.
 -type incarnation() :: non_neg_integer().
 %% Why an append of a submission, and all behind it, was not taken.
 -type stop() ::
@@ -60,12 +64,12 @@ rules(_Aggregates) -> ?MISSING.
 
 -spec pack(rules(), binary(), binary() | undefined, [map()]) ->
     {ok, packed(), Count :: pos_integer(), Bytes :: pos_integer(), HasIds :: boolean(),
-     [map()] | none} | {error, term()} | dirty.
+     [packed_event()] | none} | {error, term()} | dirty.
 pack(_Rules, _Entity, _DefaultAggregate, _Events) -> ?MISSING.
 
 -spec pack_dirty(rules(), binary(), binary() | undefined, [map()]) ->
     {ok, packed(), Count :: pos_integer(), Bytes :: pos_integer(), HasIds :: boolean(),
-     [map()] | none} | {error, term()}.
+     [packed_event()] | none} | {error, term()}.
 pack_dirty(_Rules, _Entity, _DefaultAggregate, _Events) -> ?MISSING.
 
 -spec keep(packed(), [non_neg_integer()]) -> {packed(), non_neg_integer(), pos_integer()}.
@@ -87,9 +91,9 @@ open(_Lock, _File, _Context, _ShardOfShards, _Durability, _QueueLimit) -> ?MISSI
 -spec close(shard()) -> ok.
 close(_Shard) -> ?MISSING.
 
--spec submit(shard(), binary(), warp_core:seq(), [{packed(), warp_core:micros()}]) ->
-    ok | {error, reason()}.
-submit(_Shard, _Entity, _Base, _Appends) -> ?MISSING.
+-spec submit(shard(), binary(), warp_core:seq(), [{packed(), warp_core:micros()}],
+             Receipt :: term() | none) -> ok | {error, reason()}.
+submit(_Shard, _Entity, _Base, _Appends, _Receipt) -> ?MISSING.
 
 -spec erase(shard(), binary()) -> ok | {error, reason()}.
 erase(_Shard, _Entity) -> ?MISSING.

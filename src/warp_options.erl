@@ -1,7 +1,7 @@
 %% @private Options, checked before anything is done with them.
 -module(warp_options).
 
--export([start/1, call/2, history/1]).
+-export([start/1, call/1, history/1]).
 
 -export_type([settings/0, error/0]).
 
@@ -45,10 +45,12 @@ start(Given) ->
     ]).
 
 %% @doc The options of an append.
--spec call(term(), [expected | timeout]) -> {ok, map()} | {error, error()}.
-call(Given, Keys) ->
-    Known = [{expected, any, fun expected/1}, {timeout, ?CALL_TIMEOUT_MS, fun timeout/1}],
-    check(Given, [lists:keyfind(Key, 1, Known) || Key <- Keys]).
+-spec call(term()) -> {ok, #{expected := any | no_stream | warp_core:seq(), timeout := timeout()}}
+    | {error, error()}.
+call(Given) when Given =:= #{} ->
+    {ok, #{expected => any, timeout => ?CALL_TIMEOUT_MS}};
+call(Given) ->
+    check(Given, [{expected, any, fun expected/1}, {timeout, ?CALL_TIMEOUT_MS, fun timeout/1}]).
 
 %% @doc The options of a history. A `from' of 0 is the first event, or the last one backward.
 -spec history(term()) -> {ok, map()} | {error, error()}.

@@ -7,13 +7,13 @@
 
 -export_type([packed/0]).
 
-%% `events' are as `apply' gets them, but for seq and time; none when no aggregate folds them.
+%% `events' are none when no aggregate folds them.
 -type packed() :: #{
     packed := warp_nif:packed(),
     count := pos_integer(),
     bytes := pos_integer(),
     has_ids := boolean(),
-    events := [warp_core:event()] | none
+    events := [warp_nif:packed_event()] | none
 }.
 
 %% More than these are never tried on a normal scheduler.
@@ -38,7 +38,7 @@ result({error, _} = Error) ->
     Error.
 
 %% @doc Only the events at those indexes, which are in order and count from 0.
--spec keep(packed(), [non_neg_integer()], [warp_core:event()] | none) -> packed().
+-spec keep(packed(), [non_neg_integer()], [warp_nif:packed_event()] | none) -> packed().
 keep(#{packed := Packed0} = Pack, Indexes, Events) ->
     {Packed, Count, Bytes} = warp_nif:keep(Packed0, Indexes),
     Pack#{packed := Packed, count := Count, bytes := Bytes, events := Events}.

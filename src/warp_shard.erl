@@ -70,7 +70,7 @@ handle_cast(_Message, State) ->
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_info({warp_replies, Replies}, State) ->
-    _ = [Pid ! {warp_reply, Reply} || {Pid, Reply} <- Replies],
+    ok = lists:foreach(fun hand_on/1, Replies),
     {noreply, State};
 handle_info({warp_slow_sync, Millis}, State) ->
     {noreply, slow_sync(Millis, State)};
@@ -120,6 +120,13 @@ open(#state{context = Context, n = N} = State) ->
 
 to_binary(Path) ->
     unicode:characters_to_binary(Path, utf8, file:native_name_encoding()).
+
+%% What the writer answered to an entity, or that it stored what came with this receipt.
+hand_on({Pid, Answer}) when is_pid(Pid) ->
+    Pid ! {warp_reply, Answer},
+    ok;
+hand_on(Receipt) ->
+    warp_pending:hand_out(Receipt).
 
 %% Nobody finds the shard from now on.
 unpublish(#state{context = #context{running = Running}, n = N}) ->

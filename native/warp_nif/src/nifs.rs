@@ -16,15 +16,15 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustler::{Atom, Binary, Encoder, Env, ListIterator, NewBinary, ResourceArc, Term};
+use rustler::{Atom, Binary, Encoder, Env, ListIterator, NewBinary, OwnedEnv, ResourceArc, Term};
 
 use crate::atoms;
 use crate::error::{Error, Result};
 use crate::event::{self, PackError, Packed, Rules};
 use crate::hash::{hash64, jump};
 use crate::shard::{
-    Append, Command, Config, DirLock, Direction, Durability, LockHandle, Page, Shard, SnapshotRow,
-    Submission,
+    Append, Command, Config, DirLock, Direction, Durability, LockHandle, Page, Receipt, Shard,
+    SnapshotRow, Submission,
 };
 
 /// The most bytes that an entity's id may have.
@@ -211,7 +211,8 @@ fn close(shard: ResourceArc<Shard>) -> Atom {
     atoms::ok()
 }
 
-/// Queues `[{Packed, RecordedAt}]` behind `Base`. The answer comes as a message.
+/// Queues `[{Packed, RecordedAt}]` behind `Base`. The answer comes as a message; or, when a
+/// receipt other than `none` is given and all are stored, the shard's owner gets that instead.
 #[rustler::nif]
 fn submit<'a>(
     env: Env<'a>,
@@ -219,6 +220,7 @@ fn submit<'a>(
     entity: Binary<'a>,
     base: u64,
     appends: ListIterator<'a>,
+    receipt: Term<'a>,
 ) -> Term<'a> {
     let decoded: rustler::NifResult<Vec<Append>> = appends
         .take(MAX_APPENDS)
@@ -238,6 +240,11 @@ fn submit<'a>(
                 from: env.pid(),
                 base,
                 appends,
+                receipt: (atoms::none() != receipt).then(|| {
+                    let env = OwnedEnv::new();
+                    let term = env.save(receipt);
+                    Receipt { env, term }
+                }),
             }))
         });
     reply_ok(env, queued)

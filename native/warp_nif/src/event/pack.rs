@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use rustler::types::map::MapIterator;
+use rustler::types::tuple::make_tuple;
 use rustler::{Binary, Encoder, Env, ListIterator, NewBinary, Resource, Term, TermType};
 
-use super::stored::{derived_seq, event_map};
+use super::stored::derived_seq;
 use super::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_JSON_BYTES, MAX_NAME_BYTES};
 use crate::atoms;
 use crate::hash::hash64;
@@ -125,7 +126,8 @@ impl Encoder for PackError<'_> {
 ///
 /// `default` names the aggregate of events that name none (else the context's only one).
 /// `budget` limits the bytes of JSON read and written. Returns the row and, when an aggregate
-/// among them folds, the events as `apply` gets them, with seq and time still 0.
+/// among them folds, the events: `{Type, Payload, Aggregate, Id | undefined, Vsn, Metadata}`,
+/// normalised to what reading the row gives.
 pub fn pack<'a>(
     env: Env<'a>,
     rules: &Rules,
@@ -267,17 +269,13 @@ impl<'a> Packer<'a, '_> {
         self.out.push(b'}');
         self.spans.push((from, self.out.len()));
 
-        let zero = 0u64.encode(self.env);
         Ok(self.folds.then(|| {
             let id = given
                 .id
                 .unwrap_or_else(|| atoms::undefined().encode(self.env));
             let vsn = schema_vsn.encode(self.env);
             let aggregate = aggregate.to_term(self.env);
-            event_map(
-                self.env,
-                [kind, payload, aggregate, id, vsn, metadata, zero, zero],
-            )
+            make_tuple(self.env, &[kind, payload, aggregate, id, vsn, metadata])
         }))
     }
 

@@ -1,6 +1,7 @@
 //! What the writer is asked to do, and what it answers.
 
-use rustler::{LocalPid, ResourceArc};
+use rustler::env::SavedTerm;
+use rustler::{LocalPid, OwnedEnv, ResourceArc};
 
 use crate::error::Error;
 use crate::event::Packed;
@@ -29,6 +30,14 @@ pub struct Submission {
     pub base: u64,
     /// In order; each becomes one row.
     pub appends: Vec<Append>,
+    /// What the owner gets in place of an answer for `from`, when all of them are stored.
+    pub receipt: Option<Receipt>,
+}
+
+/// A term kept for the owner of the shard.
+pub struct Receipt {
+    pub env: OwnedEnv,
+    pub term: SavedTerm,
 }
 
 /// One append of a submission.

@@ -22,7 +22,7 @@ mod tail;
 mod transaction;
 mod writer;
 
-pub use command::{Append, Command, Submission};
+pub use command::{Append, Command, Receipt, Submission};
 pub use lock::{DirLock, LockHandle};
 pub use reader::{Direction, Page, Reader};
 pub use snapshots::SnapshotRow;

@@ -178,11 +178,21 @@ impl Writer<'_> {
             }
         }
         self.waiting.clear();
-        let askers = commands.iter().map(asker);
-        let pairs = askers
-            .zip(answers)
-            .filter_map(|(from, answer)| Some((from?, answer?)));
-        answer(self.owner, pairs.collect());
+        let pairs = commands.iter().zip(answers);
+        let replies: Vec<_> = pairs
+            .filter_map(|(of, answer)| {
+                Some(Reply {
+                    of,
+                    answer: answer?,
+                })
+            })
+            .filter(|reply| asker(reply.of).is_some())
+            .collect();
+        if !replies.is_empty() {
+            send(self.owner, |env| {
+                (atoms::warp_replies(), replies).encode(env)
+            });
+        }
     }
 }
 
@@ -204,6 +214,23 @@ fn answer(owner: LocalPid, answers: Vec<(LocalPid, Answer)>) {
 fn send(to: LocalPid, message: impl FnOnce(Env<'_>) -> Term<'_>) {
     // An owner that is gone needs no answer: those who waited for it are gone as well.
     let _ = OwnedEnv::new().send_and_clear(&to, message);
+}
+
+/// An answer for the process that asked, or its receipt.
+struct Reply<'c> {
+    of: &'c Command,
+    answer: Answer,
+}
+
+impl Encoder for Reply<'_> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        if let (Answer::Stored { .. }, Command::Append(submission)) = (&self.answer, self.of)
+            && let Some(receipt) = &submission.receipt
+        {
+            return receipt.env.run(|own| receipt.term.load(own).in_env(env));
+        }
+        (asker(self.of), &self.answer).encode(env)
+    }
 }
 
 impl Encoder for Answer {
