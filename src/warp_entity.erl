@@ -256,25 +256,21 @@ incarnation({failed, _}, State) ->
     State.
 
 answer(Settled, State) ->
-    lists:foreach(fun(Each) -> answer_one(Each, State) end, Settled),
-    State.
+    lists:foldl(fun answer_one/2, State, Settled).
 
 answer_one({answer, From, Request, Result}, #state{pending = Pending} = State) ->
     ok = warp_pending:answered(Pending, 1, warp_entity_core:bytes(Request)),
-    gen_server:reply(From, result(Result, State));
-answer_one({look_up, From, {append, Pack, _} = Request, Refused}, State) ->
-    #state{handle = Handle, id = Id} = State,
-    #{packed := Packed, count := Count} = Pack,
-    %% An append that was carried out before is answered as it was then, even if by now it
-    %% would be refused.
-    Result =
+    gen_server:reply(From, result(Result, State)),
+    State;
+answer_one({look_up, From, {append, #{packed := Packed}, _} = Request, Refused}, State) ->
+    #state{handle = Handle, id = Id, core = Core0} = State,
+    Found =
         case warp_nif:check_ids(Handle, Id, Packed) of
-            {ok, {duplicates, Found}} when length(Found) =:= Count ->
-                {stored_at, [Seq || {_, Seq} <- Found]};
-            _ ->
-                Refused
+            {ok, Stop} -> Stop;
+            {error, _} -> none
         end,
-    answer_one({answer, From, Request, Result}, State).
+    {Settled, Core} = warp_entity_core:look_up(Found, {From, Request}, Refused, Core0),
+    answer(Settled, State#state{core = Core}).
 
 result({error, Reason}, State) -> {error, reason(Reason, State)};
 result(Result, _State) -> Result.

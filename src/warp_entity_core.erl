@@ -5,7 +5,7 @@
 %% what will be committed when all that was accepted is. Requests are judged by the latter.
 -module(warp_entity_core).
 
--export([new/2, reset/2, request/3, deletion/2, take/1, replies/1, stored/1, settle/2]).
+-export([new/2, reset/2, request/3, deletion/2, take/1, replies/1, stored/1, settle/2, look_up/4]).
 -export([read/2, is_quiet/1, is_waiting/1, is_erasing/1, bytes/1, base/1, committed/1]).
 
 -include("warp.hrl").
@@ -52,7 +52,7 @@
     {append, warp_pack:packed(), any | no_stream | warp_core:seq()}
     | {decide, binary(), fun((term()) -> {ok, [map()]} | {error, term()})}
     %% What is left of one when events that were in the log already are taken out.
-    | {rest, warp_pack:packed(), template()}.
+    | {rest, warp_pack:packed(), template(), Bytes :: non_neg_integer()}.
 -type result() ::
     {stored, warp_core:seq(), warp_core:seq()}
     | {stored_at, [warp_core:seq()]}
@@ -131,7 +131,7 @@ judge({decide, Name, Fun}, #core{ahead = #place{states = States}} = Core) ->
         #{Name := {error, _} = Error} ->
             Error
     end;
-judge({rest, Pack, Template}, Core) ->
+judge({rest, Pack, Template, _}, Core) ->
     accept(Pack, Template, Core).
 
 accept(#{count := Count, events := Events} = Pack, Template, Core) ->
@@ -199,6 +199,7 @@ replies(#core{in_flight = InFlight} = Core) ->
 %% @doc The bytes that a request keeps waiting.
 -spec bytes(request() | delete) -> non_neg_integer().
 bytes({append, #{bytes := Bytes}, _}) -> Bytes;
+bytes({rest, _, _, Bytes}) -> Bytes;
 bytes(_Request) -> 0.
 
 %% @doc All that is in flight is stored, and its callers know.
@@ -250,17 +251,32 @@ after_appends([Entry | Entries], N, Before) ->
     after_appends(Entries, N, [Entry | Before]).
 
 stop({duplicates, Found}, #append{from = From, request = Request} = Append, Core) ->
-    #append{pack = #{count := Count, events := Events} = Pack, template = Template0} = Append,
+    #append{pack = Pack, template = Template} = Append,
+    without(Found, From, Request, Pack, Template, Core);
+stop(Reason, #append{from = From, request = Request}, Core) ->
+    {[{answer, From, Request, {error, Reason}}], Core}.
+
+%% @doc What a refusal comes to once it is known which of its ids are in the log already: an
+%% append that was carried out before is answered as it was then, even if by now it would be
+%% refused. Of one that was carried out in part, the rest is judged alone.
+-spec look_up(none | warp_nif:stop(), {gen_server:from(), request()}, result(), core()) ->
+    {[settled()], core()}.
+look_up({duplicates, Found}, {From, {append, Pack, _} = Request}, _Refused, Core) ->
+    without(Found, From, Request, Pack, all_new, Core);
+look_up({id_conflict, _} = Conflict, {From, Request}, _Refused, Core) ->
+    {[{answer, From, Request, {error, Conflict}}], Core};
+look_up(_Nothing, {From, Request}, Refused, Core) ->
+    {[{answer, From, Request, Refused}], Core}.
+
+without(Found, From, Request, #{count := Count, events := Events} = Pack, Template0, Core) ->
     Template = known(Template0, Found, Count),
     case [Index || Index <- lists:seq(0, Count - 1), not lists:keymember(Index, 1, Found)] of
         [] ->
             {[{answer, From, Request, {stored_at, Template}}], Core};
         Missing ->
             Kept = warp_pack:keep(Pack, Missing, nth(Missing, Events)),
-            {[], request({rest, Kept, Template}, From, Core)}
-    end;
-stop(Reason, #append{from = From, request = Request}, Core) ->
-    {[{answer, From, Request, {error, Reason}}], Core}.
+            {[], request({rest, Kept, Template, bytes(Request)}, From, Core)}
+    end.
 
 nth(_Indexes, none) ->
     none;

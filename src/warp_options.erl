@@ -97,8 +97,13 @@ data_dir(Dir) when not is_list(Dir), not is_binary(Dir) ->
     {error, not_a_path};
 data_dir(Dir) ->
     try unicode:characters_to_binary(filename:absname(Dir), utf8, file:native_name_encoding()) of
-        Path when is_binary(Path), Dir =/= "", Dir =/= <<>> -> {ok, Path};
-        _ -> {error, not_a_path}
+        Path when is_binary(Path), Dir =/= "", Dir =/= <<>> ->
+            case binary:match(Path, <<0>>) of
+                nomatch -> {ok, Path};
+                _ -> {error, not_a_path}
+            end;
+        _ ->
+            {error, not_a_path}
     catch
         error:_ -> {error, not_a_path}
     end.

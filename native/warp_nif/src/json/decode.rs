@@ -263,7 +263,7 @@ fn integer<B: Build>(text: &str, build: B) -> Result<B::Value, JsonError> {
         return Ok(build.signed(small));
     }
     let too_long = || JsonError::Invalid(format!("integer of more than {MAX_DIGITS} digits"));
-    if text.len() > MAX_DIGITS {
+    if text.trim_start_matches('-').len() > MAX_DIGITS {
         return Err(too_long());
     }
     let big: BigInt = text.parse().map_err(|_| too_long())?;

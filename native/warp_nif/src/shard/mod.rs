@@ -30,7 +30,7 @@ pub use stats::Report;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{
     Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
@@ -71,6 +71,9 @@ pub enum Durability {
     Normal,
 }
 
+/// How long closing waits for reads under way.
+const READER_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What the handle, the writer and the readers of a shard share.
 pub struct Shared {
     path: PathBuf,
@@ -78,6 +81,8 @@ pub struct Shared {
     tail: RwLock<Tail>,
     stats: Stats,
     readers: Mutex<Vec<Connection>>,
+    /// How many reads are under way.
+    reading: AtomicUsize,
     closed: AtomicBool,
 }
 
@@ -126,6 +131,7 @@ impl Shard {
             tail: RwLock::new(tail),
             stats: Stats::default(),
             readers: Mutex::new(Vec::new()),
+            reading: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
         });
         let for_writer = Arc::clone(&shared);
@@ -174,13 +180,22 @@ impl Shard {
 
 impl Shared {
     fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.closed.load(Ordering::SeqCst)
     }
 
     fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.queue.wake();
+        self.closed.store(true, Ordering::SeqCst);
         relock(&self.readers).clear();
+        self.queue.wake();
+    }
+
+    /// Waits for the reads under way, when closed. The writer's connection has to close last:
+    /// only it can move what is left in the WAL into the file.
+    fn await_readers(&self) {
+        let deadline = Instant::now() + READER_PATIENCE;
+        while self.reading.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn tail(&self) -> RwLockReadGuard<'_, Tail> {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 
 use rusqlite::Connection;
 
@@ -51,9 +52,7 @@ pub struct Page {
 
 /// Runs `read` in a read transaction on an idle connection, or a new one.
 pub fn with_reader<T>(shared: &Shared, read: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
-    if shared.is_closed() {
-        return Err(Error::Closed);
-    }
+    let _under_way = UnderWay::begin(shared)?;
     let idle = relock(&shared.readers).pop();
     let connection = match idle {
         Some(connection) => connection,
@@ -71,6 +70,28 @@ pub fn with_reader<T>(shared: &Shared, read: impl FnOnce(&Reader<'_>) -> Result<
         idle.push(connection);
     }
     result
+}
+
+/// Counts a read while it is under way.
+struct UnderWay<'s>(&'s Shared);
+
+impl<'s> UnderWay<'s> {
+    fn begin(shared: &'s Shared) -> Result<Self> {
+        shared.reading.fetch_add(1, Ordering::SeqCst);
+        let counted = Self(shared);
+        // Looked at after counting: a writer that closes now waits for this read.
+        if shared.is_closed() {
+            Err(Error::Closed)
+        } else {
+            Ok(counted)
+        }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.reading.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Reader<'_> {

@@ -94,6 +94,7 @@ impl Writer<'_> {
         }
         let _ = self.store.empty_wal();
         let _ = self.store.flush_shared(self.shared);
+        self.shared.await_readers();
     }
 
     /// Lets a fair share of the callers come back before the next transaction.
