@@ -37,6 +37,7 @@
 
 %% After that long without a request, up to twice, the process hibernates.
 -define(TICK_MS, 1000).
+-define(BURST_MS, 50).
 
 -spec start_link(reference(), non_neg_integer(), binary()) -> gen_server:start_ret() | ignore.
 start_link(Ref, N, Id) ->
@@ -57,7 +58,7 @@ init({Ref, N, Id}) ->
     end.
 
 -spec handle_continue(load, #state{}) ->
-    {noreply, #state{}, timeout()} | {stop, normal, #state{}}.
+    {noreply, #state{}} | {stop, normal, #state{}}.
 handle_continue(load, #state{context = Context, n = N} = State) ->
     %% One killed before us may have left states published.
     Names = maps:keys(Context#context.aggregates),
@@ -65,7 +66,7 @@ handle_continue(load, #state{context = Context, n = N} = State) ->
     case warp_context:shard(Context, N) of
         {ok, Handle} ->
             case load(Clean#state{handle = Handle}) of
-                {ok, Loaded} -> noreply(awake(Loaded));
+                {ok, Loaded} -> {noreply, awake(Loaded)};
                 {error, Reason} -> give_up(Reason, Clean)
             end;
         {error, Reason} ->
@@ -87,27 +88,27 @@ give_up(Reason, State) ->
     {stop, normal, State}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
-    {noreply, #state{}, timeout()} | {reply, term(), #state{}, timeout()}.
+    {noreply, #state{}} | {reply, term(), #state{}}.
 handle_call({get, Name}, _From, State0) ->
     #state{core = Core, pending = Pending} = State = awake(State0),
     ok = warp_pending:answered(Pending, 1, 0),
     Result = warp_entity_core:read(Name, Core),
-    {reply, Result, publish(Name, Result, State), wait(State)};
+    {reply, Result, publish(Name, Result, State)};
 handle_call(delete, From, State0) ->
     #state{core = Core} = State = awake(State0),
-    noreply(advance(State#state{core = warp_entity_core:deletion(From, Core)}));
+    {noreply, advance(State#state{core = warp_entity_core:deletion(From, Core)})};
 handle_call(Request, From, State0) ->
     #state{core = Core} = State = awake(State0),
-    noreply(advance(State#state{core = warp_entity_core:request(Request, From, Core)})).
+    {noreply, advance(State#state{core = warp_entity_core:request(Request, From, Core)})}.
 
--spec handle_cast(term(), #state{}) -> {noreply, #state{}, timeout()}.
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_Message, State) ->
-    noreply(State).
+    {noreply, State}.
 
 -spec handle_info(term(), #state{}) ->
-    {noreply, #state{}, timeout() | hibernate} | {stop, term(), #state{}}.
+    {noreply, #state{}} | {noreply, #state{}, hibernate} | {stop, normal, #state{}}.
 handle_info({warp_stored, _Number}, State) ->
-    noreply(advance(catch_up(State)));
+    {noreply, advance(catch_up(State))};
 handle_info({warp_reply, {wrong_base, _}}, State) ->
     %% Another process of this entity wrote, while this one was being killed with its
     %% supervisor: the writer let only one of them through.
@@ -122,28 +123,27 @@ handle_info({warp_reply, Answer}, #state{core = Core} = State0) ->
             %% What is left of the entity can only be told by reading it again.
             go(Known);
         _ ->
-            noreply(advance(snapshot(Known)))
+            {noreply, advance(snapshot(Known))}
     end;
-handle_info(timeout, State) ->
-    %% Nothing else to do, in read_through.
-    go(State);
 handle_info(tick, #state{tick = busy} = State) ->
-    noreply(start_tick(State#state{tick = idle}));
+    {noreply, start_tick(State#state{tick = idle})};
 handle_info(tick, State) ->
     doze(catch_up(State#state{tick = off}));
 handle_info(passivate, State0) ->
     #state{core = Core} = State = catch_up(State0),
     case warp_entity_core:is_quiet(Core) of
         true -> go(State);
-        false -> noreply(State)
+        false -> {noreply, State}
     end;
 handle_info(_Stray, State) ->
-    noreply(State).
+    {noreply, State}.
 
-doze(#state{context = #context{idle_timeout = Idle}, core = Core} = State) ->
+doze(#state{context = #context{mode = Mode, idle_timeout = Idle}, core = Core} = State) ->
     case warp_entity_core:is_quiet(Core) andalso warp_entity_core:base(Core) of
         false ->
-            noreply(start_tick(State#state{tick = idle}));
+            {noreply, start_tick(State#state{tick = idle})};
+        _ when Mode =:= read_through ->
+            go(State);
         0 ->
             go(State);
         _ when Idle =:= infinity ->
@@ -155,11 +155,13 @@ doze(#state{context = #context{idle_timeout = Idle}, core = Core} = State) ->
             {noreply, State#state{passivation = Timer}, hibernate}
     end.
 
-interval(infinity) -> ?TICK_MS;
-interval(Idle) -> min(?TICK_MS, Idle div 2).
+%% In read_through the process is there for a burst of writes, and then gone.
+interval(#context{mode = read_through}) -> ?BURST_MS;
+interval(#context{idle_timeout = infinity}) -> ?TICK_MS;
+interval(#context{idle_timeout = Idle}) -> min(?TICK_MS, Idle div 2).
 
-start_tick(#state{context = #context{idle_timeout = Idle}} = State) ->
-    _ = erlang:send_after(interval(Idle), self(), tick),
+start_tick(#state{context = Context} = State) ->
+    _ = erlang:send_after(interval(Context), self(), tick),
     State.
 
 %% Stops. Callers whose requests are still in the mailbox ask again, where there will be another
@@ -184,7 +186,7 @@ turn_away(Reply) ->
 reload(State) ->
     case load(State) of
         {ok, Loaded} ->
-            noreply(advance(Loaded));
+            {noreply, advance(Loaded)};
         {error, Reason} ->
             {Settled, Core} = warp_entity_core:settle({failed, Reason}, State#state.core),
             go(answer(Settled, State#state{core = Core}))
@@ -205,10 +207,8 @@ advance(#state{core = Core0, handle = Handle, id = Id} = State) ->
             wanting(State#state{core = Core})
     end.
 
-%% The first answer tells the incarnation, and in read_through the process is to go: it is woken.
-receipt(#state{incarnation = Incarnation, context = #context{mode = Mode}} = State) when
-    Incarnation =:= 0; Mode =:= read_through
-->
+%% The first answer tells the incarnation: this process is woken for it.
+receipt(#state{incarnation = 0} = State) ->
     {none, State};
 receipt(#state{core = Core, pending = Pending, submissions = Before} = State) ->
     Number = Before + 1,
@@ -330,19 +330,6 @@ awake(#state{tick = busy} = State) ->
     catch_up(State);
 awake(#state{tick = idle} = State) ->
     catch_up(State#state{tick = busy});
-awake(#state{tick = off, context = #context{mode = read_through}} = State) ->
-    catch_up(State);
 awake(#state{tick = off, passivation = Timer} = State) ->
     _ = [erlang:cancel_timer(Timer, [{async, true}, {info, false}]) || Timer =/= undefined],
     catch_up(start_tick(State#state{tick = busy, passivation = undefined})).
-
-noreply(State) ->
-    {noreply, State, wait(State)}.
-
-wait(#state{context = #context{mode = actor}}) ->
-    infinity;
-wait(#state{core = Core}) ->
-    case warp_entity_core:is_quiet(Core) of
-        true -> 0;
-        false -> infinity
-    end.

@@ -153,7 +153,11 @@ pub fn pack<'a>(
         env,
         rules,
         entity,
-        default,
+        default: default.or_else(|| {
+            let only = rules.default.as_ref()?;
+            Some(NewBinary::from_slice(env, only.as_bytes()).into())
+        }),
+        last: None,
         budget,
         n: 0,
         row_aggregate: None,
@@ -163,6 +167,7 @@ pub fn pack<'a>(
         seen: HashSet::new(),
         folds: rules.aggregates.values().any(|(_, folds)| *folds),
         any_folds: false,
+        no_metadata: Term::map_new(env),
     };
     packer.out.push(b'[');
     let mut terms = Vec::with_capacity(if packer.folds { count } else { 0 });
@@ -188,6 +193,7 @@ struct Packer<'a, 'r> {
     rules: &'r Rules,
     entity: &'r str,
     default: Option<Binary<'a>>,
+    last: Option<Known<'a>>,
     budget: usize,
     n: usize,
     row_aggregate: Option<&'a [u8]>,
@@ -197,6 +203,15 @@ struct Packer<'a, 'r> {
     seen: HashSet<&'a [u8]>,
     folds: bool,
     any_folds: bool,
+    no_metadata: Term<'a>,
+}
+
+/// An aggregate of the context.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    name: Binary<'a>,
+    version: u64,
+    folds: bool,
 }
 
 /// The fields of an event as given.
@@ -223,7 +238,11 @@ impl<'a> Packer<'a, '_> {
 
     fn event(&mut self, event: Term<'a>) -> Result<Option<Term<'a>>, PackError<'a>> {
         let given = self.fields(event)?;
-        let (aggregate, (version, folds)) = self.aggregate(given.aggregate)?;
+        let Known {
+            name: aggregate,
+            version,
+            folds,
+        } = self.aggregate(given.aggregate)?;
         self.any_folds |= folds;
 
         if !self.spans.is_empty() {
@@ -254,7 +273,7 @@ impl<'a> Packer<'a, '_> {
                 .extend_from_slice(format!(",\"schema_vsn\":{schema_vsn}").as_bytes());
         }
         let metadata = match given.metadata {
-            None => Term::map_new(self.env),
+            None => self.no_metadata,
             Some(map) if map.is_map() && map.map_size().is_ok_and(|size| size == 0) => map,
             Some(term) => {
                 self.out.extend_from_slice(b",\"metadata\":");
@@ -280,9 +299,20 @@ impl<'a> Packer<'a, '_> {
     }
 
     fn fields(&self, event: Term<'a>) -> Result<Fields<'a>, PackError<'a>> {
+        let size = event
+            .map_size()
+            .map_err(|_| self.bad(atoms::undefined(), atoms::not_a_map()))?;
+        let mut given = Fields {
+            kind: event.map_get(atoms::r#type()).ok(),
+            payload: event.map_get(atoms::payload()).ok(),
+            ..Fields::default()
+        };
+        // Most events have no more than these.
+        if size == 2 && given.kind.is_some() && given.payload.is_some() {
+            return Ok(given);
+        }
         let pairs = MapIterator::new(event)
             .ok_or_else(|| self.bad(atoms::undefined(), atoms::not_a_map()))?;
-        let mut given = Fields::default();
         for (key, value) in pairs {
             let slot = if atoms::r#type() == key {
                 &mut given.kind
@@ -307,23 +337,31 @@ impl<'a> Packer<'a, '_> {
         Ok(given)
     }
 
-    fn aggregate(
-        &self,
-        given: Option<Term<'a>>,
-    ) -> Result<(Binary<'a>, (u64, bool)), PackError<'a>> {
-        let name = match (given, self.default, &self.rules.default) {
-            (Some(term), _, _) => term
+    fn aggregate(&mut self, given: Option<Term<'a>>) -> Result<Known<'a>, PackError<'a>> {
+        let name = match (given, self.default) {
+            (Some(term), _) => term
                 .decode::<Binary<'a>>()
                 .map_err(|_| self.bad(atoms::aggregate(), atoms::not_a_binary()))?,
-            (None, Some(default), _) => default,
-            (None, None, Some(only)) => NewBinary::from_slice(self.env, only.as_bytes()).into(),
-            (None, None, None) => return Err(self.bad(atoms::aggregate(), atoms::required())),
+            (None, Some(default)) => default,
+            (None, None) => return Err(self.bad(atoms::aggregate(), atoms::required())),
         };
-        std::str::from_utf8(name.as_slice())
+        // Mostly it is the same one again.
+        if let Some(last) = self
+            .last
+            .filter(|last| last.name.as_slice() == name.as_slice())
+        {
+            return Ok(last);
+        }
+        let known = std::str::from_utf8(name.as_slice())
             .ok()
             .and_then(|text| self.rules.aggregates.get(text))
-            .map(|rule| (name, *rule))
-            .ok_or_else(|| PackError::UnknownAggregate(name.to_term(self.env)))
+            .map(|&(version, folds)| Known {
+                name,
+                version,
+                folds,
+            });
+        self.last = known;
+        known.ok_or_else(|| PackError::UnknownAggregate(name.to_term(self.env)))
     }
 
     /// Writes a non-empty UTF-8 binary of limited length as a JSON string.

@@ -60,9 +60,9 @@ pub fn find(connection: &Connection, entity: &str) -> Result<Option<EntityInfo>>
             rows: row.get::<_, i64>(3)?.cast_unsigned(),
         };
         // Another entity can have the same hash: the head row tells.
-        let head = rows::at(connection, info.head)?
+        let (name, _) = rows::stamp(connection, info.head)?
             .ok_or_else(|| Error::Corrupt(format!("log row at position {}: missing", info.head)))?;
-        if head.entity == entity {
+        if name == entity {
             return Ok(Some(info));
         }
     }

@@ -66,8 +66,9 @@ impl Queue {
         Some(command)
     }
 
-    /// Sleeps until that many commands wait, `wake` is called or the time is over.
-    pub fn sleep(&self, until: usize, at_most: Duration) {
+    /// Sleeps until that many commands wait, `wake` is called or the time is over. Whether any
+    /// wait.
+    pub fn sleep(&self, until: usize, at_most: Duration) -> bool {
         self.wake_at.store(until, Ordering::Relaxed);
         self.writer_sleeps.store(true, Ordering::SeqCst);
         // Looked at again after the flag is up: a push before that would not wake us.
@@ -75,6 +76,7 @@ impl Queue {
             thread::park_timeout(at_most);
         }
         self.writer_sleeps.store(false, Ordering::Release);
+        !self.commands.is_empty()
     }
 
     /// Wakes the writer, whatever it waits for.

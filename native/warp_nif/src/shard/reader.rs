@@ -105,7 +105,7 @@ impl Reader<'_> {
             None => Ok(entities::find(self.connection, entity)?.map(|info| (info, Vec::new()))),
             Some(active) => {
                 // Erased since we looked into memory?
-                let head = rows::at(self.connection, active.info.head)?;
+                let head = rows::stamp(self.connection, active.info.head)?;
                 Ok(head.map(|_| (active.info, active.marks)))
             }
         }
@@ -117,11 +117,11 @@ impl Reader<'_> {
             return Ok(None);
         };
         let missing = || Error::Corrupt(format!("log row at position {}: missing", info.head));
-        let row = rows::at(self.connection, info.head)?.ok_or_else(missing)?;
+        let (_, recorded_at) = rows::stamp(self.connection, info.head)?.ok_or_else(missing)?;
         Ok(Some(Head {
             incarnation: info.incarnation,
             seq: info.seq,
-            recorded_at: row.recorded_at,
+            recorded_at,
         }))
     }
 

@@ -105,6 +105,17 @@ pub fn at(connection: &Connection, position: i64) -> Result<Option<Row>> {
     found.transpose().map(Option::flatten)
 }
 
+/// The entity and the time of the row at `position`, without reading its data; `None` where there
+/// is none, or an erased one. The checksum is left to whoever reads the row.
+pub fn stamp(connection: &Connection, position: i64) -> Result<Option<(String, i64)>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT entity, recorded_at FROM log WHERE position = ?1 AND typeof(entity) = 'text'",
+        )?
+        .query_row([position], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?)
+}
+
 /// Calls `each` with every row behind `position`, in order, erased ones left out.
 pub fn after(
     connection: &Connection,

@@ -17,6 +17,8 @@ use crate::error::Error;
 const MAX_ROWS: usize = 4096;
 /// How many bytes one transaction takes at most, but for a single larger command.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// How many snapshots wait for a transaction before they get one of their own.
+const MAX_PUT_OFF: usize = 32;
 /// How often an idle writer looks after what is left to do.
 const IDLE: Duration = Duration::from_secs(1);
 /// How long a transaction waits at most for more callers.
@@ -34,6 +36,7 @@ pub fn run(shared: &Shared, store: Store, owner: LocalPid) {
             store,
             owner,
             waiting: &mut waiting,
+            put_off: Vec::new(),
         };
         writer.serve();
     }));
@@ -68,6 +71,8 @@ struct Writer<'s> {
     owner: LocalPid,
     /// Who waits for the transaction under way.
     waiting: &'s mut Vec<LocalPid>,
+    /// Snapshots for a later transaction.
+    put_off: Vec<Command>,
 }
 
 impl Writer<'_> {
@@ -81,7 +86,10 @@ impl Writer<'_> {
             if commands.is_empty() {
                 // What fails here is tried again a second later.
                 let _ = self.store.empty_wal();
-                self.shared.queue.sleep(1, IDLE);
+                if !self.shared.queue.sleep(1, IDLE) {
+                    let put_off = std::mem::take(&mut self.put_off);
+                    self.carry_out(&put_off);
+                }
             } else {
                 let started = Instant::now();
                 self.shared.stats.busy();
@@ -111,7 +119,9 @@ impl Writer<'_> {
         }
     }
 
-    fn drain(&self) -> Vec<Command> {
+    /// What the next transaction carries out. Snapshots, which nobody waits for, are put off to
+    /// one that others wait for, as long as they are few.
+    fn drain(&mut self) -> Vec<Command> {
         let (mut commands, mut rows, mut bytes) = (Vec::new(), 0, 0);
         while rows < MAX_ROWS && bytes < MAX_BYTES {
             let Some(command) = self.shared.queue.pop() else {
@@ -122,12 +132,21 @@ impl Writer<'_> {
                 Command::Append(submission) => submission.appends.len(),
                 Command::Erase { .. } | Command::Snapshot { .. } => 1,
             };
-            commands.push(command);
+            match command {
+                Command::Snapshot { .. } => self.put_off.push(command),
+                _ => commands.push(command),
+            }
+        }
+        if !commands.is_empty() || self.put_off.len() > MAX_PUT_OFF {
+            commands.append(&mut self.put_off);
         }
         commands
     }
 
     fn carry_out(&mut self, commands: &[Command]) {
+        if commands.is_empty() {
+            return;
+        }
         let started = Instant::now();
         self.waiting.clear();
         self.waiting.extend(commands.iter().filter_map(asker));

@@ -1,0 +1,126 @@
+%% What the benchmarks share: the machine's figures, contexts, callers that count, and tables.
+-module(warp_bench_run).
+
+-export([machine/2, with_context/3, ledger/0, log/0, event/1, callers/3, title/2, row/2]).
+-export([rate/1, micros/1]).
+
+%% The yardstick for everything durable: how often this disk makes 4 kB durable, one by one.
+-spec machine(file:filename(), map()) -> ok.
+machine(Dir, #{shards := Shards, seconds := Seconds}) ->
+    ok = filelib:ensure_path(Dir),
+    io:format("~b schedulers, OTP ~s, ~s~n",
+              [erlang:system_info(schedulers_online), erlang:system_info(otp_release),
+               erlang:system_info(system_architecture)]),
+    io:format("~s fdatasync/s of 4 kB, ~b shards, ~b s per figure, durability full~n",
+              [rate(fdatasync(filename:join(Dir, "sync"))), Shards, Seconds]).
+
+fdatasync(File) ->
+    {ok, Fd} = file:open(File, [write, raw, binary]),
+    Page = binary:copy(<<1>>, 4096),
+    {Took, _} = timer:tc(fun() ->
+        [begin ok = file:write(Fd, Page), ok = file:datasync(Fd) end || _ <- lists:seq(1, 2000)]
+    end),
+    ok = file:close(Fd),
+    ok = file:delete(File),
+    2000 * 1000000 / Took.
+
+%% A real fold: a balance and a count.
+-spec ledger() -> map().
+ledger() ->
+    #{
+        name => <<"Ledger">>,
+        initial_state => #{balance => 0, entries => 0},
+        apply => fun(#{balance := B, entries := N}, #{payload := #{<<"amount">> := Amount}}) ->
+            #{balance => B + Amount, entries => N + 1}
+        end
+    }.
+
+%% No fold: a pure log.
+-spec log() -> map().
+log() ->
+    #{name => <<"Log">>, initial_state => none}.
+
+%% A payload of about 50 bytes as JSON.
+-spec event(integer()) -> map().
+event(N) ->
+    #{type => <<"Credited">>,
+      payload => #{<<"amount">> => N, <<"from">> => <<"acct-00001234">>, <<"ok">> => true}}.
+
+-spec with_context(file:filename(), map(), fun((warp_core:ctx()) -> Result)) -> Result.
+with_context(Dir, Options, Fun) ->
+    _ = file:del_dir_r(Dir),
+    Defaults = #{context => <<"bench">>, data_dir => Dir, aggregates => [ledger()]},
+    {ok, Ctx} = warp_core:start(maps:merge(Defaults, Options)),
+    try
+        Fun(Ctx)
+    after
+        ok = warp_core:stop(Ctx),
+        _ = file:del_dir_r(Dir)
+    end.
+
+%% N callers call Fun(Caller, Round) for that many seconds, after a fifth of it to warm up.
+%% Gives calls per second and the latencies at 50 and 99 percent, in microseconds.
+-spec callers(pos_integer(), pos_integer(), fun((pos_integer(), pos_integer()) -> term())) ->
+    {float(), number(), number()}.
+callers(N, Seconds, Fun) ->
+    Self = self(),
+    Go = atomics:new(1, []),
+    Pids = [spawn_link(fun() -> caller(Self, Go, Caller, Fun) end) || Caller <- lists:seq(1, N)],
+    timer:sleep(Seconds * 200),
+    ok = atomics:put(Go, 1, 1),
+    Start = erlang:monotonic_time(),
+    timer:sleep(Seconds * 1000),
+    ok = atomics:put(Go, 1, 2),
+    Took = erlang:convert_time_unit(erlang:monotonic_time() - Start, native, microsecond),
+    Counted = [receive {Pid, Count, Sample} -> {Count, Sample} end || Pid <- Pids],
+    Calls = lists:sum([Count || {Count, _} <- Counted]),
+    Sorted = lists:sort(lists:append([Sample || {_, Sample} <- Counted])),
+    {Calls * 1000000 / Took, at(Sorted, 50), at(Sorted, 99)}.
+
+caller(Parent, Go, Caller, Fun) ->
+    {Count, Sample} = count(Go, Caller, Fun, 1, 0, []),
+    Parent ! {self(), Count, Sample},
+    ok.
+
+count(Go, Caller, Fun, Round, Count, Sample) ->
+    %% One call in 16 is timed: a clock reading is not free.
+    case Round rem 16 of
+        0 ->
+            T0 = erlang:monotonic_time(),
+            _ = Fun(Caller, Round),
+            Took = erlang:convert_time_unit(erlang:monotonic_time() - T0, native, nanosecond),
+            next(Go, Caller, Fun, Round, Count, [Took | Sample]);
+        _ ->
+            _ = Fun(Caller, Round),
+            next(Go, Caller, Fun, Round, Count, Sample)
+    end.
+
+next(Go, Caller, Fun, Round, Count, Sample) ->
+    case atomics:get(Go, 1) of
+        0 -> count(Go, Caller, Fun, Round + 1, 0, []);
+        1 -> count(Go, Caller, Fun, Round + 1, Count + 1, Sample);
+        2 -> {Count, Sample}
+    end.
+
+at([], _Percent) ->
+    0;
+at(Sorted, Percent) ->
+    lists:nth(max(1, length(Sorted) * Percent div 100), Sorted) / 1000.
+
+-spec title(string(), [string()]) -> ok.
+title(Title, Columns) ->
+    io:format("~n~-38s~s~n", [Title, [io_lib:format("~14s", [Column]) || Column <- Columns]]).
+
+-spec row(iodata(), [iodata()]) -> ok.
+row(Name, Values) ->
+    io:format("  ~-36s~s~n", [Name, [io_lib:format("~14s", [Value]) || Value <- Values]]).
+
+-spec rate(number()) -> string().
+rate(PerSecond) when PerSecond >= 1.0e6 -> lists:flatten(io_lib:format("~.2f M", [PerSecond / 1.0e6]));
+rate(PerSecond) when PerSecond >= 1.0e3 -> lists:flatten(io_lib:format("~.1f k", [PerSecond / 1.0e3]));
+rate(PerSecond) -> lists:flatten(io_lib:format("~.1f", [float(PerSecond)])).
+
+-spec micros(number()) -> string().
+micros(Micros) when Micros >= 1000 -> lists:flatten(io_lib:format("~.1f ms", [Micros / 1000]));
+micros(Micros) when Micros >= 10 -> lists:flatten(io_lib:format("~b us", [round(Micros)]));
+micros(Micros) -> lists:flatten(io_lib:format("~b ns", [round(Micros * 1000)])).
