@@ -94,14 +94,21 @@ shard(#context{running = Running}, N) ->
 %% @doc Every process of a context but its entities, with its part.
 -spec processes(ctx()) -> [{atom(), pid()}].
 processes({warp_context, Ref, _}) ->
-    case lists:keyfind(Ref, 1, supervisor:which_children(warp_core_sup)) of
+    case lists:keyfind(Ref, 1, children(warp_core_sup)) of
         {_, Pid, _, _} when is_pid(Pid) -> [{context_sup, Pid} | below(Pid)];
         _ -> []
     end.
 
 below(Supervisor) ->
-    Children = supervisor:which_children(Supervisor),
-    lists:append([part(Id, Pid) || {Id, Pid, _, _} <- Children, is_pid(Pid)]).
+    lists:append([part(Id, Pid) || {Id, Pid, _, _} <- children(Supervisor), is_pid(Pid)]).
+
+%% None for a supervisor that goes while it is asked.
+children(Supervisor) ->
+    try
+        supervisor:which_children(Supervisor)
+    catch
+        exit:_ -> []
+    end.
 
 part(keeper, Pid) -> [{keeper, Pid}];
 part(shards, Pid) -> [{shards_sup, Pid} | below(Pid)];

@@ -244,6 +244,8 @@ queued(ok, State) ->
     State;
 queued({error, Reason}, #state{core = Core} = State) ->
     {Settled, Next} = warp_entity_core:settle({failed, Reason}, Core),
+    %% With a closed shard this process is of no more use.
+    _ = [self() ! passivate || Reason =:= closed],
     answer(Settled, State#state{core = Next, receipt = none}).
 
 incarnation({stored, Incarnation}, State) ->

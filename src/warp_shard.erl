@@ -51,6 +51,9 @@ init({Ref, N}) ->
     %% Answers wait here for a short time only, but there can be many.
     _ = process_flag(message_queue_data, off_heap),
     {ok, #context{running = Running} = Context} = warp_context:find(Ref),
+    %% An owner that was killed could not take its handle back. Now, before an entity of the new
+    %% one can start, and find it.
+    true = ets:delete(Running, {shard, N}),
     true = ets:insert(Running, {{owner, N}, self()}),
     {ok, #state{context = Context, n = N}, {continue, open}}.
 
@@ -129,8 +132,8 @@ hand_on(Receipt) ->
     warp_pending:hand_out(Receipt).
 
 %% Nobody finds the shard from now on.
-unpublish(#state{context = #context{running = Running}, n = N}) ->
-    try ets:delete(Running, {shard, N}) of
+unpublish(#state{context = #context{running = Running}, n = N, handle = Handle}) ->
+    try ets:delete_object(Running, {{shard, N}, Handle}) of
         true -> ok
     catch
         %% The keeper went first, and the table with it.
