@@ -162,6 +162,8 @@ take(#core{in_flight = [_ | _]} = Core) ->
     {nothing, Core};
 take(#core{queue = []} = Core) ->
     {nothing, Core};
+take(#core{queue = [#append{pack = #{packed := Packed}, place = Place} = Only]} = Core) ->
+    {append, [{Packed, Place#place.time}], Core#core{in_flight = [Only], queue = []}};
 take(#core{queue = Queue} = Core) ->
     case lists:reverse(Queue) of
         [#refusal{} = Refusal | Rest] ->
@@ -186,6 +188,9 @@ split(Rest, _Room, Taken) ->
 %% @doc What to tell the callers of all that is in flight, should all of it be stored; unknown when
 %% there are refusals among it that have to be looked up.
 -spec replies(core()) -> {ok, [{gen_server:from(), result()}], Bytes :: non_neg_integer()} | unknown.
+replies(#core{in_flight = [#append{} = Only]} = Core) ->
+    {{answer, From, Request, Result}, _} = settle_entry(Only, Core),
+    {ok, [{From, Result}], bytes(Request)};
 replies(#core{in_flight = InFlight} = Core) ->
     {Settled, _} = lists:mapfoldl(fun settle_entry/2, Core, InFlight),
     case lists:keymember(look_up, 1, Settled) of
@@ -204,6 +209,8 @@ bytes(_Request) -> 0.
 
 %% @doc All that is in flight is stored, and its callers know.
 -spec stored(core()) -> core().
+stored(#core{in_flight = [#append{place = Place}]} = Core) ->
+    Core#core{committed = Place, in_flight = []};
 stored(#core{in_flight = InFlight} = Core) ->
     {_, Stored} = lists:mapfoldl(fun settle_entry/2, Core#core{in_flight = []}, InFlight),
     Stored.

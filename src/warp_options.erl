@@ -22,6 +22,7 @@
     {missing_option, atom()} | {unknown_option, term()} | {bad_option, atom(), term()}.
 
 -define(MAX_SHARDS, 4096).
+-define(MAX_PENDING, 1000000).
 -define(MAX_NAME_BYTES, 200).
 -define(MAX_AGGREGATE_BYTES, 512).
 -define(CALL_TIMEOUT_MS, 5000).
@@ -41,7 +42,7 @@ start(Given) ->
         {projections, none, fun(P) -> one_of(P, [none]) end},
         {snapshot_every, 1000, fun(N) -> integer(N, 1, infinity) end},
         {idle_timeout, 60000, fun timeout/1},
-        {max_pending, 10000, fun(N) -> integer(N, 1, infinity) end}
+        {max_pending, 10000, fun(N) -> integer(N, 1, ?MAX_PENDING) end}
     ]).
 
 %% @doc The options of an append.

@@ -16,26 +16,28 @@
 %% How many bytes of events may wait for one entity.
 -define(MAX_BYTES, 64 * 1024 * 1024).
 
-%% Requests not yet answered, and their bytes.
--define(REQUESTS, 1).
--define(BYTES, 2).
+%% Requests not yet answered, in the lower 24 bits, and above them their bytes.
+-define(WAITING, 1).
+-define(BYTES_FROM_BIT, 24).
 %% The number of the last submission that was stored and answered.
--define(STORED, 3).
+-define(STORED, 2).
 %% The number of the submission after which the process wants to be woken.
--define(WANTED, 4).
+-define(WANTED, 3).
 %% 1 when the process takes no more requests.
--define(CLOSED, 5).
+-define(CLOSED, 4).
 
 -spec new() -> pending().
 new() ->
-    atomics:new(5, []).
+    atomics:new(4, []).
 
 %% @doc Counts a request, unless there are too many, or too large ones, already.
 -spec admit(pending(), non_neg_integer(), pos_integer()) -> boolean().
 admit(Pending, Bytes, Max) ->
-    Requests = atomics:add_get(Pending, ?REQUESTS, 1),
-    Waiting = atomics:add_get(Pending, ?BYTES, Bytes),
-    case Requests =< Max andalso (Waiting =< ?MAX_BYTES orelse Waiting =:= Bytes) of
+    Waiting = atomics:add_get(Pending, ?WAITING, 1 + (Bytes bsl ?BYTES_FROM_BIT)),
+    Requests = Waiting band ((1 bsl ?BYTES_FROM_BIT) - 1),
+    AllBytes = Waiting bsr ?BYTES_FROM_BIT,
+    %% One alone is always let in: its size was limited when it was packed.
+    case Requests =< Max andalso (AllBytes =< ?MAX_BYTES orelse AllBytes =:= Bytes) of
         true ->
             true;
         false ->
@@ -46,8 +48,7 @@ admit(Pending, Bytes, Max) ->
 %% @doc Takes answered requests off again.
 -spec answered(pending(), non_neg_integer(), non_neg_integer()) -> ok.
 answered(Pending, Requests, Bytes) ->
-    ok = atomics:sub(Pending, ?REQUESTS, Requests),
-    atomics:sub(Pending, ?BYTES, Bytes).
+    atomics:sub(Pending, ?WAITING, Requests + (Bytes bsl ?BYTES_FROM_BIT)).
 
 %% @doc The process takes what is in its mailbox by now, and nothing after it.
 -spec close(pending()) -> ok.
