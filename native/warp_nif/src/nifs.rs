@@ -14,13 +14,14 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustler::{Atom, Binary, Encoder, Env, ListIterator, NewBinary, OwnedEnv, ResourceArc, Term};
 
 use crate::atoms;
 use crate::error::{Error, Result};
-use crate::event::{self, PackError, Packed, Rules};
+use crate::event::{self, PackError, PackedHandle, Rules};
 use crate::hash::{hash64, jump};
 use crate::shard::{
     Append, Command, Config, DirLock, Direction, Durability, LockHandle, Page, Receipt, Shard,
@@ -133,7 +134,7 @@ fn pack_within<'a>(
             let (count, bytes) = (packed.count(), packed.data.len());
             let terms = terms.map_or_else(|| atoms::none().encode(env), |list| list.encode(env));
             let has_ids = !packed.ids.is_empty();
-            let packed = ResourceArc::new(packed);
+            let packed = ResourceArc::new(PackedHandle(Arc::new(packed)));
             (atoms::ok(), packed, count, bytes, has_ids, terms).encode(env)
         }
         Err(PackError::OverBudget) => atoms::dirty().encode(env),
@@ -143,10 +144,13 @@ fn pack_within<'a>(
 
 /// `{Packed, Count, Bytes}` with only the events at these indexes, in order, from 0.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn keep(packed: ResourceArc<Packed>, indexes: Vec<usize>) -> (ResourceArc<Packed>, usize, usize) {
-    let kept = packed.keep(&indexes);
+fn keep(
+    packed: ResourceArc<PackedHandle>,
+    indexes: Vec<usize>,
+) -> (ResourceArc<PackedHandle>, usize, usize) {
+    let kept = packed.0.keep(&indexes);
     let (count, bytes) = (kept.count(), kept.data.len());
-    (ResourceArc::new(kept), count, bytes)
+    (ResourceArc::new(PackedHandle(Arc::new(kept))), count, bytes)
 }
 
 /// Locks a context's directory: `{ok, Lock}` or `{error, Reason}`.
@@ -225,9 +229,9 @@ fn submit<'a>(
     let decoded: rustler::NifResult<Vec<Append>> = appends
         .take(MAX_APPENDS)
         .map(|append| {
-            let (packed, recorded_at) = append.decode()?;
+            let (packed, recorded_at): (ResourceArc<PackedHandle>, i64) = append.decode()?;
             Ok(Append {
-                packed,
+                packed: Arc::clone(&packed.0),
                 recorded_at,
             })
         })
@@ -237,7 +241,7 @@ fn submit<'a>(
         .and_then(|appends| {
             shard.submit(Command::Append(Submission {
                 entity: text(&entity)?,
-                from: env.pid(),
+                from: Some(env.pid()),
                 base,
                 appends,
                 receipt: (atoms::none() != receipt).then(|| {
@@ -256,7 +260,7 @@ fn erase<'a>(env: Env<'a>, shard: ResourceArc<Shard>, entity: Binary<'a>) -> Ter
     let queued = text(&entity).and_then(|entity| {
         shard.submit(Command::Erase {
             entity,
-            from: env.pid(),
+            from: Some(env.pid()),
         })
     });
     reply_ok(env, queued)
@@ -403,10 +407,10 @@ fn check_ids<'a>(
     env: Env<'a>,
     shard: ResourceArc<Shard>,
     entity: Binary<'a>,
-    packed: ResourceArc<Packed>,
+    packed: ResourceArc<PackedHandle>,
 ) -> Term<'a> {
     let found =
-        text(&entity).and_then(|entity| shard.read(|reader| reader.check_ids(&entity, &packed)));
+        text(&entity).and_then(|entity| shard.read(|reader| reader.check_ids(&entity, &packed.0)));
     reply(
         env,
         found.map(|stop| stop.map_or_else(|| atoms::none().encode(env), |stop| stop.encode(env))),

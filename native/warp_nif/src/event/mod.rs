@@ -3,7 +3,7 @@
 mod pack;
 mod stored;
 
-pub use pack::{GivenId, PackError, Packed, Rules, pack};
+pub use pack::{GivenId, PackError, Packed, PackedHandle, Rules, pack};
 pub use stored::{StoredEvent, derived_id, derived_seq, parse_row, same_content, to_term};
 
 /// The most bytes that a payload, and a metadata, may have as JSON text.

@@ -1,6 +1,7 @@
 //! Checks events given by a caller and writes them as the data of one row of the log.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use rustler::types::map::MapIterator;
 use rustler::types::tuple::make_tuple;
@@ -44,8 +45,11 @@ pub struct Packed {
     pub ids: Vec<(usize, GivenId)>,
 }
 
+/// A packed append as Erlang holds it, until the writer has written it.
+pub struct PackedHandle(pub Arc<Packed>);
+
 #[rustler::resource_impl]
-impl Resource for Packed {}
+impl Resource for PackedHandle {}
 
 impl Packed {
     /// How many events.

@@ -1,7 +1,9 @@
 //! What the writer is asked to do, and what it answers.
 
+use std::sync::Arc;
+
 use rustler::env::SavedTerm;
-use rustler::{LocalPid, OwnedEnv, ResourceArc};
+use rustler::{LocalPid, OwnedEnv};
 
 use crate::error::Error;
 use crate::event::Packed;
@@ -11,7 +13,10 @@ pub enum Command {
     /// Append rows to one entity.
     Append(Submission),
     /// Erase everything of an entity.
-    Erase { entity: String, from: LocalPid },
+    Erase {
+        entity: String,
+        from: Option<LocalPid>,
+    },
     /// Keep a snapshot. Never answered: it is only ever an optimisation.
     Snapshot {
         entity: String,
@@ -24,8 +29,8 @@ pub enum Command {
 pub struct Submission {
     /// The entity's id.
     pub entity: String,
-    /// Who gets the answer.
-    pub from: LocalPid,
+    /// Who gets the answer, if anyone.
+    pub from: Option<LocalPid>,
     /// The seq that the entity's log must end at for these appends to be what was decided.
     pub base: u64,
     /// In order; each becomes one row.
@@ -43,7 +48,7 @@ pub struct Receipt {
 /// One append of a submission.
 pub struct Append {
     /// Its events.
-    pub packed: ResourceArc<Packed>,
+    pub packed: Arc<Packed>,
     /// Microseconds since 1970, UTC.
     pub recorded_at: i64,
 }

@@ -19,6 +19,8 @@ mod snapshots;
 mod stats;
 mod store;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod writer;
 
@@ -125,15 +127,7 @@ impl Shard {
             !lock.is_established(),
         )?;
         let (store, tail) = store::Store::recover(connection)?;
-        let shared = Arc::new(Shared {
-            path: config.path,
-            queue: Queue::new(config.queue_limit),
-            tail: RwLock::new(tail),
-            stats: Stats::default(),
-            readers: Mutex::new(Vec::new()),
-            reading: AtomicUsize::new(0),
-            closed: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared::new(config.path, tail, config.queue_limit));
         let for_writer = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
             .name(format!("warp-shard-{:04}", config.shard))
@@ -179,6 +173,18 @@ impl Shard {
 }
 
 impl Shared {
+    fn new(path: PathBuf, tail: Tail, queue_limit: usize) -> Self {
+        Self {
+            path,
+            queue: Queue::new(queue_limit),
+            tail: RwLock::new(tail),
+            stats: Stats::default(),
+            readers: Mutex::new(Vec::new()),
+            reading: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
     }

@@ -218,8 +218,8 @@ impl Writer<'_> {
 
 fn asker(command: &Command) -> Option<LocalPid> {
     match command {
-        Command::Append(submission) => Some(submission.from),
-        Command::Erase { from, .. } => Some(*from),
+        Command::Append(submission) => submission.from,
+        Command::Erase { from, .. } => *from,
         Command::Snapshot { .. } => None,
     }
 }

@@ -1,0 +1,368 @@
+//! The store against a model: random appends, erasures, write-behinds and reopenings.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::command::{Answer, Append, Command, Stop, Submission};
+use super::reader::{Direction, with_reader};
+use super::schema::{self, Identity};
+use super::snapshots::SnapshotRow;
+use super::store::Store;
+use super::{Durability, Shared, erase};
+use crate::event::{GivenId, Packed, parse_row};
+use crate::hash::hash64;
+
+/// What a step of a test does to one of a few entities.
+#[derive(Debug, Clone)]
+enum Step {
+    Append { entity: u8, events: u8 },
+    AppendWithId { entity: u8, id: u8 },
+    Erase { entity: u8 },
+    Snapshot { entity: u8, bytes: u16 },
+    Flush,
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let entity = 0u8..4;
+    prop_oneof![
+        8 => (entity.clone(), 1u8..5).prop_map(|(entity, events)| Step::Append { entity, events }),
+        3 => (entity.clone(), 0u8..6).prop_map(|(entity, id)| Step::AppendWithId { entity, id }),
+        1 => entity.clone().prop_map(|entity| Step::Erase { entity }),
+        1 => (entity, 0u16..2000).prop_map(|(entity, bytes)| Step::Snapshot { entity, bytes }),
+        1 => Just(Step::Flush),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+/// A store and what should be in it: the data of each event, in order.
+struct Tested {
+    dir: tempfile::TempDir,
+    store: Option<Store>,
+    shared: Shared,
+    model: BTreeMap<String, Vec<String>>,
+    written: u64,
+}
+
+fn identity() -> Identity {
+    Identity {
+        context: "test".into(),
+        shard: 0,
+        shards: 1,
+    }
+}
+
+fn open(path: &Path) -> (Store, Shared) {
+    let connection = schema::open(path, &identity(), Durability::Normal, true).expect("opens");
+    let (store, tail) = Store::recover(connection).expect("recovers");
+    (store, Shared::new(path.to_owned(), tail, 16))
+}
+
+fn packed(events: &[String], ids: Vec<(usize, GivenId)>) -> Packed {
+    let mut data = String::from("[");
+    let mut spans = Vec::new();
+    for event in events {
+        if !spans.is_empty() {
+            data.push(',');
+        }
+        spans.push((data.len(), data.len() + event.len()));
+        data.push_str(event);
+    }
+    data.push(']');
+    Packed {
+        aggregate: "A".into(),
+        data,
+        spans,
+        ids,
+    }
+}
+
+impl Tested {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (store, shared) = open(&dir.path().join("s.db"));
+        Self {
+            dir,
+            store: Some(store),
+            shared,
+            model: BTreeMap::new(),
+            written: 0,
+        }
+    }
+
+    fn commit(&mut self, command: Command) -> Option<Answer> {
+        let store = self.store.as_mut().expect("open");
+        let committed = store.commit(&self.shared, &[command]).expect("commits");
+        committed.answers.into_iter().next().flatten()
+    }
+
+    fn append(&mut self, entity: &str, packed: Packed) -> Option<Answer> {
+        let base = self.model.get(entity).map_or(0, Vec::len) as u64;
+        self.commit(Command::Append(Submission {
+            entity: entity.into(),
+            from: None,
+            base,
+            appends: vec![Append {
+                packed: Arc::new(packed),
+                recorded_at: 1_700_000_000_000_000,
+            }],
+            receipt: None,
+        }))
+    }
+
+    fn run(&mut self, step: &Step) {
+        let name = |entity: u8| format!("entity-{entity}");
+        match step {
+            Step::Append { entity, events } => {
+                let events: Vec<_> = (0..*events)
+                    .map(|_| {
+                        self.written += 1;
+                        format!("{{\"type\":\"T\",\"payload\":{{\"n\":{}}}}}", self.written)
+                    })
+                    .collect();
+                let answer = self.append(&name(*entity), packed(&events, Vec::new()));
+                assert!(matches!(answer, Some(Answer::Stored { .. })), "{answer:?}");
+                self.model.entry(name(*entity)).or_default().extend(events);
+            }
+            Step::AppendWithId { entity, id } => {
+                let event = format!("{{\"type\":\"T\",\"id\":\"id-{id}\",\"payload\":{{}}}}");
+                let hash = hash64(format!("id-{id}").as_bytes());
+                let row = packed(std::slice::from_ref(&event), vec![(0, GivenId::Hash(hash))]);
+                let answer = self.append(&name(*entity), row);
+                let log = self.model.entry(name(*entity)).or_default();
+                match log.iter().position(|known| *known == event) {
+                    None => {
+                        assert!(matches!(answer, Some(Answer::Stored { .. })), "{answer:?}");
+                        log.push(event);
+                    }
+                    Some(at) => {
+                        let Some(Answer::Stopped {
+                            appends: 0,
+                            why: Stop::Duplicates(found),
+                            ..
+                        }) = answer
+                        else {
+                            panic!("stored twice: {answer:?}");
+                        };
+                        assert_eq!(found, [(0, at as u64 + 1)]);
+                    }
+                }
+            }
+            Step::Erase { entity } => {
+                let answer = self.commit(Command::Erase {
+                    entity: name(*entity),
+                    from: None,
+                });
+                assert!(matches!(answer, Some(Answer::Erased)), "{answer:?}");
+                self.model.remove(&name(*entity));
+            }
+            Step::Snapshot { entity, bytes } => {
+                let incarnation = self
+                    .head(&name(*entity))
+                    .map_or(0, |(incarnation, _)| incarnation);
+                let seq = self.model.get(&name(*entity)).map_or(0, Vec::len) as u64;
+                let answer = self.commit(Command::Snapshot {
+                    entity: name(*entity),
+                    incarnation,
+                    snapshot: SnapshotRow {
+                        aggregate: "A".into(),
+                        version: 1,
+                        seq,
+                        recorded_at: 0,
+                        image: vec![*entity; usize::from(*bytes)],
+                    },
+                });
+                assert!(answer.is_none());
+                if seq > 0 {
+                    let kept =
+                        with_reader(&self.shared, |reader| reader.snapshot(incarnation, "A"))
+                            .expect("reads")
+                            .expect("kept");
+                    assert_eq!((kept.seq, kept.image.len()), (seq, usize::from(*bytes)));
+                }
+            }
+            Step::Flush => {
+                let store = self.store.as_mut().expect("open");
+                store.flush_shared(&self.shared).expect("writes behind");
+            }
+            Step::Reopen => {
+                self.store = None;
+                let (store, shared) = open(&self.dir.path().join("s.db"));
+                self.store = Some(store);
+                self.shared = shared;
+            }
+        }
+    }
+
+    fn head(&self, entity: &str) -> Option<(i64, u64)> {
+        let head = with_reader(&self.shared, |reader| reader.head(entity)).expect("reads");
+        head.map(|head| (head.incarnation, head.seq))
+    }
+
+    /// The payloads and ids of a range, as pages of that size give them.
+    fn read(
+        &self,
+        entity: &str,
+        from: Option<u64>,
+        page: u64,
+        direction: Direction,
+    ) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut next = Some(from);
+        while let Some(from) = next {
+            let page = with_reader(&self.shared, |reader| {
+                reader.page(entity, 0, from, page, direction)
+            })
+            .expect("reads");
+            let low = page.next.map_or(1, |seq| {
+                if direction == Direction::Backward {
+                    seq + 1
+                } else {
+                    1
+                }
+            });
+            let high = match (page.next, direction) {
+                (Some(seq), Direction::Forward) => seq - 1,
+                _ => u64::MAX,
+            };
+            let (low, high) = match direction {
+                Direction::Forward => (page.from, high),
+                Direction::Backward => (low, page.from),
+            };
+            for row in &page.rows {
+                let mut of_row: Vec<_> = (row.seq..)
+                    .zip(parse_row(&row.data).expect("parses"))
+                    .collect();
+                if direction == Direction::Backward {
+                    of_row.reverse();
+                }
+                for (seq, event) in of_row {
+                    if (low..=high).contains(&seq) {
+                        let id = event
+                            .id
+                            .map(|id| format!("\"id\":\"{id}\","))
+                            .unwrap_or_default();
+                        found.push(format!(
+                            "{{\"type\":\"T\",{id}\"payload\":{}}}",
+                            event.payload.get()
+                        ));
+                    }
+                }
+            }
+            next = page.next.map(Some);
+        }
+        found
+    }
+
+    fn check(&self, page: u64) {
+        for entity in (0..4).map(|n| format!("entity-{n}")) {
+            let mut expected = self.model.get(&entity).cloned().unwrap_or_default();
+            let seq = self.head(&entity).map_or(0, |(_, seq)| seq);
+            assert_eq!(seq, expected.len() as u64, "{entity}");
+            assert_eq!(self.read(&entity, None, page, Direction::Forward), expected);
+            expected.reverse();
+            assert_eq!(
+                self.read(&entity, None, page, Direction::Backward),
+                expected
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_store_holds_what_the_model_does(
+        steps in prop::collection::vec(step(), 1..250),
+        page in 1u64..40,
+    ) {
+        let mut tested = Tested::new();
+        for step in &steps {
+            tested.run(step);
+        }
+        tested.check(page);
+        tested.run(&Step::Reopen);
+        tested.check(page);
+    }
+}
+
+#[test]
+fn an_erased_entity_leaves_no_bytes() {
+    let mut tested = Tested::new();
+    let secret = |n: usize| {
+        format!(
+            "{{\"type\":\"T\",\"payload\":{{\"s\":\"secret-{n}-{}\"}}}}",
+            "x".repeat(n * 7 % 900)
+        )
+    };
+    for n in 0..600 {
+        let entity = format!("entity-{}", n % 60);
+        tested.append(&entity, packed(&[secret(n)], Vec::new()));
+        tested.model.entry(entity).or_default().push(secret(n));
+    }
+    for n in (0..60).step_by(2) {
+        let entity = format!("entity-{n}");
+        tested.commit(Command::Erase {
+            entity: entity.clone(),
+            from: None,
+        });
+        tested.model.remove(&entity);
+    }
+    tested
+        .store
+        .as_mut()
+        .expect("open")
+        .empty_wal()
+        .expect("emptied");
+    let mut bytes = Vec::new();
+    for file in std::fs::read_dir(tested.dir.path()).expect("lists") {
+        bytes.extend(std::fs::read(file.expect("entry").path()).expect("reads"));
+    }
+    let holds = |text: &str| {
+        bytes
+            .windows(text.len())
+            .any(|window| window == text.as_bytes())
+    };
+    for n in 0..600 {
+        assert_eq!(holds(&format!("secret-{n}-")), n % 2 == 1, "event {n}");
+    }
+    for n in 0..60 {
+        assert_eq!(holds(&format!("entity-{n}A")), n % 2 == 1, "entity {n}");
+    }
+}
+
+#[test]
+fn a_changed_byte_is_never_taken_for_data() {
+    let mut tested = Tested::new();
+    for n in 0..50 {
+        let event = format!("{{\"type\":\"T\",\"payload\":{{\"n\":\"value-{n:04}\"}}}}");
+        tested.append("entity-0", packed(std::slice::from_ref(&event), Vec::new()));
+        tested
+            .model
+            .entry("entity-0".into())
+            .or_default()
+            .push(event);
+    }
+    tested.run(&Step::Flush);
+    let path = tested.dir.path().join("s.db");
+    erase::empty_wal(&schema::open(&path, &identity(), Durability::Normal, false).expect("opens"))
+        .expect("moved into the file");
+    let mut bytes = std::fs::read(&path).expect("reads");
+    let at = bytes
+        .windows(10)
+        .position(|window| window == b"value-0025")
+        .expect("is there");
+    *bytes.get_mut(at).expect("in range") = b'V';
+    std::fs::write(&path, bytes).expect("writes");
+    let read = with_reader(&tested.shared, |reader| {
+        reader.page("entity-0", 0, None, 100, Direction::Forward)
+    });
+    assert!(
+        matches!(read, Err(crate::error::Error::Corrupt(_))),
+        "read as if nothing was"
+    );
+}
