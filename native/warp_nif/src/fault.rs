@@ -36,13 +36,14 @@ pub fn set(fault: &Fault) {
 }
 
 /// Called right before each COMMIT.
+#[expect(clippy::panic, reason = "a panic is what was asked for")]
 pub fn at_commit() -> Result<()> {
     std::thread::sleep(Duration::from_millis(STALL_MS.swap(0, SeqCst)));
     let one_left = |left: u64| left.checked_sub(1);
-    if PANICS.try_update(SeqCst, SeqCst, one_left).is_ok() {
+    if PANICS.fetch_update(SeqCst, SeqCst, one_left).is_ok() {
         panic!("a panic that was asked for");
     }
-    if FAILED_SYNCS.try_update(SeqCst, SeqCst, one_left).is_ok() {
+    if FAILED_SYNCS.fetch_update(SeqCst, SeqCst, one_left).is_ok() {
         return Err(Error::Io("an fsync failure that was asked for".into()));
     }
     Ok(())

@@ -169,7 +169,5 @@ fn short(term: Term<'_>) -> String {
         // Printing a large term takes long; its kind says enough.
         return format!("{:?}", term.get_type()).to_lowercase();
     }
-    let mut text = format!("{term:?}");
-    text.truncate(text.floor_char_boundary(80));
-    text
+    format!("{term:?}").chars().take(80).collect()
 }

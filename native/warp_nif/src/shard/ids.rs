@@ -1,5 +1,8 @@
 //! Event ids that an entity may have already.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
 use rusqlite::Connection;
 
 use super::chain;
@@ -20,6 +23,9 @@ pub struct Lookup<'a, F> {
     pub positions: F,
 }
 
+/// The seq that an id stands at, and whether that event says the same as the one to be appended.
+type Found = (u64, bool);
+
 impl<F: Fn(u64) -> Result<Vec<i64>>> Lookup<'_, F> {
     /// What keeps `packed` from being appended: ids in use, or reserved ones.
     pub fn check(&self, packed: &Packed) -> Result<Option<Stop>> {
@@ -27,19 +33,19 @@ impl<F: Fn(u64) -> Result<Vec<i64>>> Lookup<'_, F> {
             return Ok(None);
         }
         let given = parse_row(&packed.data)?;
-        let mut duplicates = Vec::new();
-        for (index, id) in &packed.ids {
-            let event = given
-                .get(*index)
-                .ok_or_else(|| Error::corrupt("an id of no event"))?;
-            match self.find(*id, event, &packed.aggregate)? {
-                Some((seq, true)) => duplicates.push((*index, seq)),
-                Some((seq, false)) => return Ok(Some(Stop::Conflict(seq))),
-                None => {}
+        let mut found: BTreeMap<usize, Found> = BTreeMap::new();
+        // A batch that is appended again has all its ids in one row: each row is read once.
+        for (position, indexes) in self.candidates(packed)? {
+            if let Some(row) = rows::at(self.connection, position)? {
+                self.look_into(&row, &indexes, &given, &packed.aggregate, &mut found)?;
             }
         }
-        if !duplicates.is_empty() {
-            return Ok(Some(Stop::Duplicates(duplicates)));
+        if let Some((seq, _)) = found.values().find(|(_, same)| !same) {
+            return Ok(Some(Stop::Conflict(*seq)));
+        }
+        if !found.is_empty() {
+            let duplicates = found.into_iter().map(|(index, (seq, _))| (index, seq));
+            return Ok(Some(Stop::Duplicates(duplicates.collect())));
         }
         let reserved = packed.ids.iter().find(|(index, id)| match id {
             GivenId::Derived(seq) => *seq != self.info.seq + 1 + *index as u64,
@@ -49,43 +55,64 @@ impl<F: Fn(u64) -> Result<Vec<i64>>> Lookup<'_, F> {
         Ok(id.map(|id| Stop::Reserved(id.to_owned())))
     }
 
-    /// The seq of the event that has the id of `event`, and whether it says the same.
-    fn find(
-        &self,
-        id: GivenId,
-        event: &StoredEvent<'_>,
-        aggregate: &str,
-    ) -> Result<Option<(u64, bool)>> {
-        let wanted = event.id.as_deref().unwrap_or_default();
-        let in_row = |row: &Row| -> Result<Option<(u64, bool)>> {
-            for (seq, stored) in (row.seq..).zip(parse_row(&row.data)?) {
-                let same_id = match &stored.id {
-                    Some(id) => *id == wanted,
-                    None => derived_id(self.entity, seq) == wanted,
-                };
-                if same_id {
-                    let same = same_content(event, aggregate, &stored, &row.aggregate);
-                    return Ok(Some((seq, same)));
-                }
-            }
-            Ok(None)
-        };
-        match id {
-            GivenId::Derived(seq) if seq > self.info.seq => Ok(None),
-            GivenId::Derived(seq) => {
-                let row = chain::row_of(self.connection, self.entity, self.info, self.marks, seq)?;
-                row.map_or(Ok(None), |row| in_row(&row))
-            }
-            GivenId::Hash(hash) => {
-                for position in (self.positions)(hash)? {
-                    if let Some(row) = rows::at(self.connection, position)?
-                        && let Some(found) = in_row(&row)?
-                    {
-                        return Ok(Some(found));
+    /// The rows that may hold ids of `packed`, with the indexes of the events that have them.
+    fn candidates(&self, packed: &Packed) -> Result<BTreeMap<i64, Vec<usize>>> {
+        let mut candidates: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+        let mut last: Option<Row> = None;
+        for (index, id) in &packed.ids {
+            match *id {
+                GivenId::Hash(hash) => {
+                    for position in (self.positions)(hash)? {
+                        candidates.entry(position).or_default().push(*index);
                     }
                 }
-                Ok(None)
+                GivenId::Derived(seq) if seq <= self.info.seq => {
+                    if last
+                        .as_ref()
+                        .is_none_or(|row| !(row.seq..=row.last_seq()).contains(&seq))
+                    {
+                        let (connection, marks) = (self.connection, self.marks);
+                        last = chain::row_of(connection, self.entity, self.info, marks, seq)?;
+                    }
+                    if let Some(row) = &last {
+                        candidates.entry(row.position).or_default().push(*index);
+                    }
+                }
+                GivenId::Derived(_) => {}
             }
         }
+        Ok(candidates)
+    }
+
+    fn look_into(
+        &self,
+        row: &Row,
+        indexes: &[usize],
+        given: &[StoredEvent<'_>],
+        aggregate: &str,
+        found: &mut BTreeMap<usize, Found>,
+    ) -> Result<()> {
+        let stored = parse_row(&row.data)?;
+        let by_id: HashMap<Cow<'_, str>, (u64, &StoredEvent<'_>)> = (row.seq..)
+            .zip(&stored)
+            .map(|(seq, event)| {
+                let id = event
+                    .id
+                    .as_deref()
+                    .map_or_else(|| Cow::Owned(derived_id(self.entity, seq)), Cow::Borrowed);
+                (id, (seq, event))
+            })
+            .collect();
+        for index in indexes {
+            let event = given
+                .get(*index)
+                .ok_or_else(|| Error::corrupt("an id of no event"))?;
+            let id = event.id.as_deref().unwrap_or_default();
+            if let Some((seq, stored)) = by_id.get(id) {
+                let same = same_content(event, aggregate, stored, &row.aggregate);
+                found.insert(*index, (*seq, same));
+            }
+        }
+        Ok(())
     }
 }
