@@ -62,7 +62,7 @@ memory(#{dir := Dir, shards := Shards}) ->
         Workers = 200,
         Self = self(),
         Pids = [spawn_link(fun() ->
-                    [{ok, _} = warp_core:append(warp_core:entity(Ctx, <<"idle-", (integer_to_binary(I))/binary>>), event(I))
+                    [{ok, _} = warp_core:append(idle(Ctx, I), event(I))
                      || I <- lists:seq(W, ?IDLE, Workers)],
                     Self ! {done, self()}
                 end) || W <- lists:seq(1, Workers)],
@@ -76,6 +76,9 @@ memory(#{dir := Dir, shards := Shards}) ->
         row(io_lib:format("~b entities, BEAM", [?IDLE]), [integer_to_list((Beam - Beam0) div ?IDLE)]),
         row("the same, resident set of the VM", [integer_to_list((Resident - Resident0) div ?IDLE)])
     end).
+
+idle(Ctx, I) ->
+    warp_core:entity(Ctx, <<"idle-", (integer_to_binary(I))/binary>>).
 
 memory() ->
     {erlang:memory(total), resident_set()}.

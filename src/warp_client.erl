@@ -4,6 +4,9 @@
 
 -export([call/5, aside/2]).
 
+%% A tag of gen_server is [alias | Alias].
+-dialyzer({no_improper_lists, [ask/4, watch/4]}).
+
 -include("warp.hrl").
 
 %% How often, and after how long, a process that went away is looked for again.
@@ -117,20 +120,24 @@ stopped_or(Ref, Reason) ->
 -spec aside(fun(() -> Result), timeout()) -> Result | {error, timeout | interrupted}.
 aside(Fun, Timeout) ->
     Caller = self(),
-    Tag = make_ref(),
+    Alias = erlang:alias([reply]),
     {Pid, Monitor} = spawn_opt(
         fun() ->
             Result = try Fun() catch _:_ -> {error, interrupted} end,
             true = unlink(Caller),
-            exit({Tag, Result})
+            Alias ! {Alias, Result}
         end,
         [link, monitor]),
-    receive
-        {'DOWN', Monitor, process, Pid, {Tag, Result}} -> Result;
-        {'DOWN', Monitor, process, Pid, _} -> {error, interrupted}
-    after Timeout ->
-        true = unlink(Pid),
-        true = exit(Pid, kill),
-        true = erlang:demonitor(Monitor, [flush]),
-        {error, timeout}
-    end.
+    Answer =
+        receive
+            {Alias, Result} -> Result;
+            {'DOWN', Monitor, process, Pid, _} -> {error, interrupted}
+        after Timeout ->
+            {error, timeout}
+        end,
+    _ = erlang:unalias(Alias),
+    true = erlang:demonitor(Monitor, [flush]),
+    true = unlink(Pid),
+    true = exit(Pid, kill),
+    receive {Alias, _} -> ok after 0 -> ok end,
+    Answer.

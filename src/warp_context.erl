@@ -10,7 +10,7 @@
 
 -export_type([ctx/0, context/0, start/0]).
 
--opaque ctx() :: {warp_context, reference(), pos_integer()}.
+-type ctx() :: {warp_context, reference(), pos_integer()}.
 -type context() :: #context{}.
 
 %% How long a context waits for the lock, should another one just be stopping.
@@ -117,7 +117,7 @@ part(entities, Pid) -> [{entity_sup, Pid}];
 part(_N, Pid) -> [{shard_sup, Pid} | below(Pid)].
 
 %% @doc The shard that an entity lives in.
--spec shard_of(warp_core:entity()) -> non_neg_integer().
+-spec shard_of(#warp_entity{}) -> non_neg_integer().
 shard_of(#warp_entity{shard = N}) when is_integer(N) ->
     N.
 

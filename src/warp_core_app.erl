@@ -4,9 +4,12 @@
 
 -export([start/2, stop/1]).
 
--spec start(application:start_type(), term()) -> supervisor:startlink_ret().
+-spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
 start(_Type, _Args) ->
-    warp_core_sup:start_link().
+    case warp_core_sup:start_link() of
+        {ok, Pid} -> {ok, Pid};
+        {error, _} = Error -> Error
+    end.
 
 -spec stop(term()) -> ok.
 stop(_State) ->

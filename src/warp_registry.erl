@@ -7,7 +7,7 @@
 -include("warp.hrl").
 
 %% @doc The resident process of an entity.
--spec lookup(warp_core:entity()) -> {ok, pid()} | none.
+-spec lookup(#warp_entity{}) -> {ok, pid()} | none.
 lookup(#warp_entity{ref = Ref, id = Id}) ->
     case warp_context:find(Ref) of
         {ok, #context{registry = Registry}} ->
