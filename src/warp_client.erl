@@ -26,7 +26,7 @@
 call(Entity, Request, Bytes, Timeout, Safety) ->
     call(Entity, Request, Bytes, Timeout, Safety, ?ATTEMPTS).
 
-call(#warp_entity{ref = Ref, id = Id} = Entity, Request, Bytes, Timeout, Safety, Left) ->
+call(#warp_entity{ref = Ref} = Entity, Request, Bytes, Timeout, Safety, Left) ->
     case warp_context:find(Ref) of
         {ok, Context} ->
             case warp_registry:ensure(Context, Entity) of
@@ -36,7 +36,6 @@ call(#warp_entity{ref = Ref, id = Id} = Entity, Request, Bytes, Timeout, Safety,
                             case ask(Pid, Pending, Request, Timeout) of
                                 {again, When} when Left > 0, (When =:= now orelse
                                                               Safety =:= repeatable) ->
-                                    ok = warp_registry:forget(Context, {Id, Pid}),
                                     _ = [timer:sleep(?PAUSE_MS) || When =/= now],
                                     call(Entity, Request, Bytes, Timeout, Safety, Left - 1);
                                 {again, _} ->

@@ -44,21 +44,24 @@ start_link(Ref, N, Id) ->
     gen_server:start_link(?MODULE, {Ref, N, Id}, []).
 
 -spec init({reference(), non_neg_integer(), binary()}) ->
-    {ok, #state{}, {continue, load}} | ignore.
+    {ok, #state{}, {continue, load | load_behind}} | ignore.
 init({Ref, N, Id}) ->
     {ok, Context} = warp_context:find(Ref),
     Pending = warp_pending:new(),
+    State = #state{context = Context, n = N, id = Id, pending = Pending,
+                   core = warp_entity_core:new(Context, Id)},
     case warp_registry:register(Context, Id, N, Pending) of
-        true ->
-            State = #state{context = Context, n = N, id = Id, pending = Pending,
-                           core = warp_entity_core:new(Context, Id)},
-            {ok, State, {continue, load}};
-        false ->
-            ignore
+        first -> {ok, State, {continue, load}};
+        successor -> {ok, State, {continue, load_behind}};
+        taken -> ignore
     end.
 
--spec handle_continue(load, #state{}) ->
+-spec handle_continue(load | load_behind, #state{}) ->
     {noreply, #state{}} | {stop, normal, #state{}}.
+handle_continue(load_behind, #state{context = Context, n = N} = State) ->
+    %% What the one before us handed over may be stored, and acknowledged, only now.
+    ok = warp_shard:await_queue(Context, N),
+    handle_continue(load, State);
 handle_continue(load, #state{context = Context, n = N} = State) ->
     %% One killed before us may have left states published.
     Names = maps:keys(Context#context.aggregates),

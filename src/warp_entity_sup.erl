@@ -14,8 +14,10 @@ start_link(Ref, N) ->
 -spec init({reference(), non_neg_integer()}) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init({Ref, N}) ->
-    {ok, #context{registry = Registry, running = Running}} = warp_context:find(Ref),
-    %% Entities of an earlier supervisor that was killed could not unregister.
+    {ok, #context{registry = Registry, running = Running} = Context} = warp_context:find(Ref),
+    %% Entities of an earlier supervisor that was killed could not unregister, and what they
+    %% handed over may still be on its way.
+    ok = warp_shard:await_queue(Context, N),
     true = ets:match_delete(Registry, {'_', '_', '_', N}),
     true = ets:insert(Running, {{entity_sup, N}, self()}),
     Entity = #{

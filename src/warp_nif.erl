@@ -4,7 +4,7 @@
 
 -export([shard_of/2, rules/1, pack/4, pack_dirty/4, keep/2]).
 -export([lock/2, establish/1, unlock/1, open/6, close/1]).
--export([submit/5, erase/2, save_snapshot/5]).
+-export([submit/5, erase/2, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
 
 -on_load(init/0).
@@ -25,12 +25,13 @@
     {duplicates, [{Index :: non_neg_integer(), warp_core:seq()}]}
     | {id_conflict, warp_core:seq()}
     | {reserved_id, binary()}.
-%% What the process that called `submit' or `erase' gets, as `{warp_reply, answer()}'.
+%% What the process that called `submit', `erase' or `pass' gets, as `{warp_reply, answer()}'.
 -type answer() ::
     {stored, incarnation()}
     | {stopped, incarnation(), Done :: non_neg_integer(), stop()}
     | {wrong_base, warp_core:seq()}
     | erased
+    | passed
     | {failed, reason()}.
 -type reason() ::
     disk_full | overloaded | closed | interrupted | changed
@@ -97,6 +98,9 @@ submit(_Shard, _Entity, _Base, _Appends, _Receipt) -> ?MISSING.
 
 -spec erase(shard(), binary()) -> ok | {error, reason()}.
 erase(_Shard, _Entity) -> ?MISSING.
+
+-spec pass(shard()) -> ok | {error, reason()}.
+pass(_Shard) -> ?MISSING.
 
 -spec save_snapshot(shard(), binary(), incarnation(),
                     {binary(), pos_integer(), warp_core:seq(), warp_core:micros()}, binary()) ->

@@ -2,7 +2,7 @@
 %% the supervisor of the entity's own shard, never through a central process.
 -module(warp_registry).
 
--export([lookup/1, ensure/2, register/4, unregister/3, forget/2]).
+-export([lookup/1, ensure/2, register/4, unregister/3]).
 
 -include("warp.hrl").
 
@@ -21,11 +21,17 @@ lookup(#warp_entity{ref = Ref, id = Id}) ->
 
 %% @doc The process of an entity and its counter of pending requests.
 -spec ensure(warp_context:context(), #warp_entity{}) ->
-    {ok, pid(), atomics:atomics_ref()} | {error, {shard_unavailable, non_neg_integer()}}.
+    {ok, pid(), warp_pending:pending()} | {error, {shard_unavailable, non_neg_integer()}}.
 ensure(#context{registry = Registry} = Context, #warp_entity{id = Id} = Entity) ->
     case rows(Registry, Id) of
-        [{_, Pid, Pending, _}] -> {ok, Pid, Pending};
-        [] -> start(Context, Entity)
+        [{_, Pid, Pending, _}] ->
+            %% Only its successor takes one that was killed out of the table.
+            case is_process_alive(Pid) of
+                true -> {ok, Pid, Pending};
+                false -> start(Context, Entity)
+            end;
+        [] ->
+            start(Context, Entity)
     end.
 
 start(#context{running = Running} = Context, #warp_entity{id = Id, shard = N} = Entity) ->
@@ -41,39 +47,43 @@ start(#context{running = Running} = Context, #warp_entity{id = Id, shard = N} = 
         exit:_ -> {error, {shard_unavailable, N}}
     end.
 
-%% @doc Registers the calling process. False when another living one is registered.
--spec register(warp_context:context(), binary(), non_neg_integer(), atomics:atomics_ref()) ->
-    boolean().
-register(#context{registry = Registry} = Context, Id, N, Pending) ->
-    case ets:insert_new(Registry, {Id, self(), Pending, N}) of
-        true ->
-            true;
-        false ->
-            case rows(Registry, Id) of
-                [{_, Pid, _, _} = Row] ->
-                    case is_process_alive(Pid) of
-                        true ->
-                            false;
-                        false ->
-                            true = ets:delete_object(Registry, Row),
-                            register(Context, Id, N, Pending)
-                    end;
-                [] ->
-                    register(Context, Id, N, Pending)
+%% @doc Registers the calling process: as the first, or in place of one that was killed, whose
+%% last appends may still be on their way. Not while another one is alive.
+-spec register(warp_context:context(), binary(), non_neg_integer(), warp_pending:pending()) ->
+    first | successor | taken.
+register(#context{registry = Registry}, Id, N, Pending) ->
+    Row = {Id, self(), Pending, N},
+    case ets:insert_new(Registry, Row) of
+        true -> first;
+        false -> succeed(Registry, Row)
+    end.
+
+succeed(Registry, {Id, _, _, _} = Row) ->
+    case rows(Registry, Id) of
+        [{_, Pid, _, _} = Old] ->
+            case is_process_alive(Pid) of
+                true ->
+                    taken;
+                false ->
+                    true = ets:delete_object(Registry, Old),
+                    case ets:insert_new(Registry, Row) of
+                        true -> successor;
+                        false -> succeed(Registry, Row)
+                    end
+            end;
+        [] ->
+            %% It has just gone, by itself or taken out by another successor.
+            case ets:insert_new(Registry, Row) of
+                true -> successor;
+                false -> succeed(Registry, Row)
             end
     end.
 
 %% @doc Takes the calling process out of the registry.
--spec unregister(warp_context:context(), binary(), atomics:atomics_ref()) -> ok.
+-spec unregister(warp_context:context(), binary(), warp_pending:pending()) -> ok.
 unregister(#context{registry = Registry}, Id, Pending) ->
     _ = [true = ets:delete_object(Registry, Row)
          || {_, Pid, P, _} = Row <- rows(Registry, Id), Pid =:= self(), P =:= Pending],
-    ok.
-
-%% @doc Takes a process that is gone out of the registry.
--spec forget(warp_context:context(), {binary(), pid()}) -> ok.
-forget(#context{registry = Registry}, {Id, Gone}) ->
-    _ = [ets:delete_object(Registry, Row) || {_, Pid, _, _} = Row <- rows(Registry, Id), Pid =:= Gone],
     ok.
 
 rows(Registry, Id) ->

@@ -50,13 +50,15 @@ fold(Aggregates, Handle, Id, Until) ->
         {ok, {Incarnation, Seq, Time}} when map_size(Folding) =:= 0 ->
             {ok, loaded(Incarnation, Seq, Time, Initial, Seq)};
         {ok, {Incarnation, Seq, Time}} ->
-            Snapshots = snapshots(Folding, Handle, Incarnation, Until),
+            %% More may be written while we read: what is returned is as of Seq.
+            ByNow = fun(At, Then) -> At =< Seq andalso Until(At, Then) end,
+            Snapshots = snapshots(Folding, Handle, Incarnation, ByNow),
             From = maps:map(fun(_, {At, _}) -> At end, Snapshots),
             States = maps:fold(
                 fun(Name, {_, State}, Acc) -> Acc#{Name := {ok, State}} end, Initial, Snapshots),
             Oldest = lists:min([maps:get(Name, From, 0) || Name <- maps:keys(Folding)]),
             Step = fun(Events, Acc) ->
-                case lists:splitwith(fun(E) -> within(E, Until) end, Events) of
+                case lists:splitwith(fun(E) -> within(E, ByNow) end, Events) of
                     {All, []} -> {go_on, warp_aggregate:replay(Aggregates, All, From, Acc)};
                     {Some, _} -> {enough, warp_aggregate:replay(Aggregates, Some, From, Acc)}
                 end

@@ -3,7 +3,7 @@
 -module(warp_shard).
 -behaviour(gen_server).
 
--export([start_link/2, status/1]).
+-export([start_link/2, status/1, await_queue/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -include("warp.hrl").
@@ -43,6 +43,25 @@ status(Pid) ->
         gen_server:call(Pid, status, infinity)
     catch
         exit:_ -> {error, interrupted}
+    end.
+
+%% @doc Waits until everything that is queued at the shard by now is committed, or has failed.
+-spec await_queue(warp_context:context(), non_neg_integer()) -> ok.
+await_queue(Context, N) ->
+    case warp_context:shard(Context, N) of
+        {ok, Handle} ->
+            case warp_nif:pass(Handle) of
+                ok ->
+                    receive {warp_reply, _PassedOrFailed} -> ok end;
+                {error, overloaded} ->
+                    timer:sleep(10),
+                    await_queue(Context, N);
+                {error, _Closed} ->
+                    ok
+            end;
+        {error, _} ->
+            %% A shard opens only after its last writer is done with everything.
+            ok
     end.
 
 -spec init({reference(), non_neg_integer()}) -> {ok, #state{}, {continue, open}}.

@@ -72,6 +72,7 @@ rustler::atoms! {
     failed,
     wrong_base,
     erased,
+    passed,
 
     // Options and statistics.
     full,

@@ -5,7 +5,7 @@
 //! | `shard_of`, `rules` | normal | a hash; a handful of names |
 //! | `pack` | normal | stops at [`PACK_BUDGET`] bytes and asks for `pack_dirty` |
 //! | `pack_dirty`, `keep` | dirty CPU | up to 16 MiB of JSON |
-//! | `submit`, `erase` | normal | only queue; at most [`MAX_APPENDS`] rows at once |
+//! | `submit`, `erase`, `pass` | normal | only queue; at most [`MAX_APPENDS`] rows at once |
 //! | `save_snapshot` | dirty CPU | copies a state of up to 16 MiB, then only queues |
 //! | `lock`, `establish`, `unlock`, `open`, `close` | dirty IO | files, and waiting for a thread |
 //! | `head`, `snapshot`, `page`, `check_ids`, `stats` | dirty IO | read the file |
@@ -264,6 +264,13 @@ fn erase<'a>(env: Env<'a>, shard: ResourceArc<Shard>, entity: Binary<'a>) -> Ter
         })
     });
     reply_ok(env, queued)
+}
+
+/// Asks for `passed` as a message, once everything queued before is committed or has failed.
+#[rustler::nif]
+fn pass(env: Env<'_>, shard: ResourceArc<Shard>) -> Term<'_> {
+    let from = Some(env.pid());
+    reply_ok(env, shard.submit(Command::Pass { from }))
 }
 
 /// Queues a snapshot: `{Aggregate, Version, Seq, RecordedAt}` and the state. Never answered.

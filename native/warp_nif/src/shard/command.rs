@@ -17,6 +17,8 @@ pub enum Command {
         entity: String,
         from: Option<LocalPid>,
     },
+    /// Answer once everything queued before is committed, or has failed.
+    Pass { from: Option<LocalPid> },
     /// Keep a snapshot. Never answered: it is only ever an optimisation.
     Snapshot {
         entity: String,
@@ -68,6 +70,8 @@ pub enum Answer {
     WrongBase(u64),
     /// The entity and its bytes are gone.
     Erased,
+    /// Everything before is done.
+    Passed,
     /// Nothing was written.
     Failed(Error),
 }

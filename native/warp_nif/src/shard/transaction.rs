@@ -58,6 +58,7 @@ impl<'s> Transaction<'s> {
         match command {
             Command::Append(submission) => self.append(submission).map(Some),
             Command::Erase { entity, .. } => self.erase(entity).map(Some),
+            Command::Pass { .. } => Ok(Some(Answer::Passed)),
             Command::Snapshot {
                 entity,
                 incarnation,

@@ -130,7 +130,7 @@ impl Writer<'_> {
             bytes += size(&command);
             rows += match &command {
                 Command::Append(submission) => submission.appends.len(),
-                Command::Erase { .. } | Command::Snapshot { .. } => 1,
+                Command::Erase { .. } | Command::Pass { .. } | Command::Snapshot { .. } => 1,
             };
             match command {
                 Command::Snapshot { .. } => self.put_off.push(command),
@@ -219,7 +219,7 @@ impl Writer<'_> {
 fn asker(command: &Command) -> Option<LocalPid> {
     match command {
         Command::Append(submission) => submission.from,
-        Command::Erase { from, .. } => *from,
+        Command::Erase { from, .. } | Command::Pass { from } => *from,
         Command::Snapshot { .. } => None,
     }
 }
@@ -264,6 +264,7 @@ impl Encoder for Answer {
             } => (atoms::stopped(), incarnation, appends, why).encode(env),
             Self::WrongBase(seq) => (atoms::wrong_base(), seq).encode(env),
             Self::Erased => atoms::erased().encode(env),
+            Self::Passed => atoms::passed().encode(env),
             Self::Failed(error) => (atoms::failed(), error).encode(env),
         }
     }
