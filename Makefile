@@ -1,0 +1,39 @@
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup build nif nif-fault test test-long check bench demo clean
+
+# Arguments that bench and demo hand on: make demo ARGS="--csv orders.csv --id customer"
+ARGS ?=
+
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install what the other targets need, or say what to install
+	@scripts/setup
+
+build: setup ## Build the NIF and the application
+	@rebar3 compile
+
+nif: setup ## Build only the NIF, into priv/
+	@scripts/build-nif
+
+nif-fault: setup ## Build the NIF with the fault hooks that tests need, into _build/fault/
+	@scripts/build-nif fault
+
+test: build nif-fault ## Run all tests and print their totals
+	@scripts/run-tests
+
+test-long: build nif-fault ## Run the same tests with many more rounds
+	@WARP_LONG=1 scripts/run-tests
+
+check: setup ## Check formatting, lints, calls and types
+	@scripts/run-checks
+
+bench: build ## Measure: make bench ARGS="..."
+	@scripts/run-erlang bench warp_bench $(ARGS)
+
+demo: build ## Load a year of flights, kill the VM, check, query, delete: make demo ARGS="--help"
+	@demo/run $(ARGS)
+
+clean: ## Remove everything that was built, the demo's data too
+	@rm -rf _build target priv/*.so

@@ -1,0 +1,147 @@
+%% Snapshots: a shortcut to the state that never changes what the state is.
+-module(warp_snapshot_SUITE).
+-compile([export_all, nowarn_export_all]).
+-include_lib("stdlib/include/assert.hrl").
+
+suite() -> [{timetrap, {seconds, 60}}].
+all() -> warp_test:both_modes().
+groups() -> warp_test:both_modes(cases()).
+init_per_group(Mode, Config) -> warp_test:init_group(Mode, Config).
+end_per_group(_, _) -> ok.
+init_per_testcase(_, Config) -> warp_test:init_case(Config).
+end_per_testcase(_, Config) -> warp_test:end_case(Config).
+
+cases() ->
+    [the_state_from_a_snapshot_is_the_fold_of_all_events,
+     a_cold_read_starts_from_the_snapshot,
+     each_aggregate_of_an_entity_has_its_own_snapshot,
+     a_snapshot_of_a_large_state_comes_back,
+     a_snapshot_of_another_version_is_thrown_away,
+     a_snapshot_that_can_not_be_read_is_thrown_away,
+     a_snapshot_whose_bytes_were_changed_is_thrown_away,
+     time_travel_before_a_snapshot_is_right,
+     the_mode_can_be_switched_with_snapshots_on_disk].
+
+the_state_from_a_snapshot_is_the_fold_of_all_events(Config) ->
+    Ctx = warp_test:start(Config, #{snapshot_every => 7}),
+    Alice = warp_core:entity(Ctx, <<"alice">>),
+    [begin
+         {ok, N} = warp_core:append(Alice, warp_test:saw(#{n => N})),
+         N rem 3 =:= 0 andalso warp_test:passivate(Alice),
+         {ok, State} = warp_core:get(Alice, <<"Seen">>),
+         ?assertEqual(lists:reverse(warp_test:history(Alice)), State)
+     end || N <- lists:seq(1, 60)].
+
+a_cold_read_starts_from_the_snapshot(Config) ->
+    Applied = counters:new(1, []),
+    Ctx = start_counting(Config, Applied, 10),
+    Alice = append_until_snapshot(Ctx, 500),
+    ReadCold = fun(Entity) ->
+        warp_test:passivate(Entity),
+        Before = counters:get(Applied, 1),
+        ?assertEqual({ok, 500}, warp_core:get(Entity, <<"Counter">>)),
+        counters:get(Applied, 1) - Before
+    end,
+    warp_test:wait_until(fun() -> ReadCold(Alice) < 20 end),
+    Restarted = warp_core:entity(warp_test:restart(Ctx), <<"alice">>),
+    ?assert(ReadCold(Restarted) < 20).
+
+each_aggregate_of_an_entity_has_its_own_snapshot(Config) ->
+    Ctx = warp_test:start(Config, #{snapshot_every => 5}),
+    Alice = warp_core:entity(Ctx, <<"alice">>),
+    [begin
+         {ok, _} = warp_core:append(Alice, warp_test:incremented()),
+         {ok, _} = warp_core:append_batch(Alice, [warp_test:credited(2), warp_test:added(N)])
+     end || N <- lists:seq(1, 50)],
+    wait_for_snapshots(Config, 1),
+    Again = warp_core:entity(warp_test:restart(Ctx), <<"alice">>),
+    ?assertEqual({ok, 50}, warp_core:get(Again, <<"Counter">>)),
+    ?assertEqual({ok, 100}, warp_core:get(Again, <<"Account">>)),
+    ?assertEqual({ok, lists:seq(1, 50)}, warp_core:get(Again, <<"Todo">>)).
+
+a_snapshot_of_a_large_state_comes_back(Config) ->
+    Ctx = warp_test:start(Config, #{snapshot_every => 5}),
+    Alice = warp_core:entity(Ctx, <<"alice">>),
+    Titles = [binary:copy(<<N>>, 300000) || N <- lists:seq($a, $k)],
+    [{ok, _} = warp_core:append(Alice, warp_test:added(Title)) || Title <- Titles],
+    wait_for_snapshots(Config, 1),
+    Again = warp_core:entity(warp_test:restart(Ctx), <<"alice">>),
+    ?assertEqual({ok, Titles}, warp_core:get(Again, <<"Todo">>)).
+
+a_snapshot_of_another_version_is_thrown_away(Config) ->
+    Ctx = warp_test:start(Config, #{snapshot_every => 10}),
+    _ = append_until_snapshot(Ctx, 100),
+    Tens = (warp_test:counter())#{version => 2, apply => fun(Count, _) -> Count + 10 end},
+    Again = warp_test:restart(Ctx, #{aggregates => [Tens]}),
+    ?assertEqual({ok, 1000}, warp_core:get(warp_core:entity(Again, <<"alice">>), <<"Counter">>)),
+    Back = warp_test:restart(Again, #{aggregates => [warp_test:counter()]}),
+    ?assertEqual({ok, 100}, warp_core:get(warp_core:entity(Back, <<"alice">>), <<"Counter">>)).
+
+a_snapshot_that_can_not_be_read_is_thrown_away(Config) ->
+    spoil_and_read(Config, "x'00'"),
+    spoil_and_read(Config, "x''"),
+    spoil_and_read(Config, "'text'"),
+    spoil_and_read(Config, "17").
+
+%% Still a readable term, but not the one that was written.
+a_snapshot_whose_bytes_were_changed_is_thrown_away(Config) ->
+    Spoilt = binary:encode_hex(term_to_binary(12345)),
+    spoil_and_read(Config, ["x'", Spoilt, "'"]).
+
+time_travel_before_a_snapshot_is_right(Config) ->
+    Ctx = warp_test:start(Config, #{snapshot_every => 10}),
+    Alice = append_until_snapshot(Ctx, 100),
+    warp_test:passivate(Alice),
+    [?assertEqual({ok, N}, warp_core:state_at(Alice, <<"Counter">>, {seq, N}))
+     || N <- [0, 1, 9, 10, 11, 19, 20, 50, 89, 99, 100]],
+    [?assertEqual({ok, N}, warp_core:state_at(Alice, <<"Counter">>, {time, At}))
+     || #{seq := N, recorded_at := At} <- warp_test:history(Alice), N rem 20 =:= 5].
+
+the_mode_can_be_switched_with_snapshots_on_disk(Config) ->
+    Ctx = warp_test:start(Config, #{snapshot_every => 10}),
+    _ = append_until_snapshot(Ctx, 100),
+    #{mode := Mode} = warp_test:opts(Config),
+    [Other] = [actor, read_through] -- [Mode],
+    Switched = warp_test:restart(Ctx, #{mode => Other}),
+    Alice = warp_core:entity(Switched, <<"alice">>),
+    ?assertEqual({ok, 100}, warp_core:get(Alice, <<"Counter">>)),
+    {ok, 101} = warp_core:append(Alice, warp_test:incremented()),
+    Back = warp_core:entity(warp_test:restart(Switched, #{mode => Mode}), <<"alice">>),
+    ?assertEqual({ok, 101}, warp_core:get(Back, <<"Counter">>)).
+
+%% ---------------------------------------------------------------- helpers
+
+start_counting(Config, Applied, SnapshotEvery) ->
+    #{apply := Apply} = Counter = warp_test:counter(),
+    Counting = fun(State, Event) -> counters:add(Applied, 1, 1), Apply(State, Event) end,
+    warp_test:start(Config, #{snapshot_every => SnapshotEvery,
+                              aggregates => [Counter#{apply => Counting}]}).
+
+append_until_snapshot(Ctx, Count) ->
+    Alice = warp_core:entity(Ctx, <<"alice">>),
+    [{ok, _} = warp_core:append(Alice, warp_test:incremented()) || _ <- lists:seq(1, Count)],
+    {ok, Count} = warp_core:get(Alice, <<"Counter">>),
+    wait_for_snapshots([{dir, filename:dirname(warp_test:context_dir(Ctx))}], 1),
+    Alice.
+
+wait_for_snapshots(Config, AtLeast) ->
+    warp_test:wait_until(fun() -> length(shell(Config, "select 1 from snapshots")) >= AtLeast end).
+
+spoil_and_read(Config, Value) ->
+    Ctx = warp_test:start(Config, #{snapshot_every => 10}),
+    _ = append_until_snapshot(Ctx, 100),
+    warp_test:stop(Ctx),
+    [Column] = lists:usort(shell(Config, "select name from pragma_table_info('snapshots') "
+                                         "where upper(type) = 'BLOB'")),
+    _ = shell(Config, ["update snapshots set ", Column, " = ", Value]),
+    Again = warp_core:entity(warp_test:start(Config, #{snapshot_every => 10}), <<"alice">>),
+    ?assertEqual({ok, 100}, warp_core:get(Again, <<"Counter">>)),
+    ?assertEqual({ok, 101}, warp_core:append(Again, warp_test:incremented())),
+    ?assertEqual({ok, 101}, warp_core:get(Again, <<"Counter">>)),
+    warp_test:stop_all(),
+    warp_test:remove_dir(proplists:get_value(dir, Config)),
+    ok = filelib:ensure_path(proplists:get_value(dir, Config)).
+
+shell(Config, Sql) ->
+    [Row || File <- warp_test:shard_files(proplists:get_value(dir, Config)),
+            Row <- warp_test:sqlite(File, Sql)].
