@@ -49,7 +49,8 @@ options(["--only", Names | Args], Options) ->
     _ = [throw(["there is no case ", Name]) || Name <- Only, not lists:keymember(Name, 1, ?CASES)],
     options(Args, Options#{only := Only});
 options([Help | _], _) when Help =:= "--help"; Help =:= "-h" ->
-    throw("");
+    io:put_chars(usage()),
+    halt(0);
 options([Arg | _], _) ->
     throw(["unknown or incomplete option ", Arg]).
 

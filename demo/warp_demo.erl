@@ -3,17 +3,18 @@
 
 -export([main/0]).
 
--spec main() -> no_return().
+%% Ends the VM with init:stop, since halt may lose what has just been written.
+-spec main() -> ok.
 main() ->
     ok = io:setopts(standard_io, [{encoding, unicode}]),
     case warp_demo_options:parse(init:get_plain_arguments()) of
         {ok, Options} ->
-            halt(guarded(fun() -> demo(Options) end));
+            init:stop(guarded(fun() -> demo(Options) end));
         help ->
             io:put_chars(warp_demo_options:usage()),
-            halt(0);
+            init:stop(0);
         {error, Why} ->
-            halt(fail([Why, "\n\n", warp_demo_options:usage()]))
+            init:stop(fail([Why, "\n\n", warp_demo_options:usage()]))
     end.
 
 %% The exit status. What is thrown as {stop, Why} is for the user; all else is a fault of the demo

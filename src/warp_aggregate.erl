@@ -2,7 +2,7 @@
 %% they refuse, crash or answer nonsense. Pure but for those functions.
 -module(warp_aggregate).
 
--export([version/1, folds/1, initial/1, live/6, replay/4, migrate/2]).
+-export([version/1, folds/1, judges/1, initial/1, live/6, replay/4, migrate/2]).
 
 -export_type([aggregate/0, states/0, reason/0]).
 
@@ -32,6 +32,11 @@ version(Aggregate) ->
 -spec folds(aggregate()) -> boolean().
 folds(#{apply := _}) -> true;
 folds(#{}) -> false.
+
+%% @doc Whether new events are looked at before they are stored.
+-spec judges(aggregate()) -> boolean().
+judges(#{validate := _}) -> true;
+judges(Aggregate) -> folds(Aggregate).
 
 %% @doc The states before the first event.
 -spec initial(aggregates()) -> states().

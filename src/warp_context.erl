@@ -133,7 +133,7 @@ start_link(Ref, Start) ->
 init({Ref, {#{aggregates := Aggregates} = Settings, Dir, Lock}}) ->
     Tuning = [public, set, {read_concurrency, true}, {write_concurrency, true}],
     Rules = [
-        {Name, warp_aggregate:version(Aggregate), warp_aggregate:folds(Aggregate)}
+        {Name, warp_aggregate:version(Aggregate), warp_aggregate:judges(Aggregate)}
      || {Name, Aggregate} <- maps:to_list(Aggregates)
     ],
     Context = #context{

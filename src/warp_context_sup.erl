@@ -19,5 +19,5 @@ init({Ref, Start}) ->
         type => supervisor,
         shutdown => infinity
     },
-    %% Without the keeper's tables and lock nothing behind it can go on.
+    %% Without the keeper's tables nothing behind it can go on.
     {ok, {#{strategy => rest_for_one, intensity => 1000, period => 1}, [Keeper, Shards]}}.

@@ -60,7 +60,7 @@ priv_dir() ->
 -spec shard_of(term(), pos_integer()) -> {ok, non_neg_integer()} | {error, term()}.
 shard_of(_Id, _Shards) -> ?MISSING.
 
--spec rules([{binary(), pos_integer(), boolean()}]) -> rules().
+-spec rules([{binary(), Version :: pos_integer(), Judges :: boolean()}]) -> rules().
 rules(_Aggregates) -> ?MISSING.
 
 -spec pack(rules(), binary(), binary() | undefined, [map()]) ->

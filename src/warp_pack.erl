@@ -7,7 +7,7 @@
 
 -export_type([packed/0]).
 
-%% `events' are none when no aggregate folds them.
+%% `events' are none when no aggregate looks at them before they are stored.
 -type packed() :: #{
     packed := warp_nif:packed(),
     count := pos_integer(),

@@ -47,22 +47,30 @@ status(Pid) ->
 
 %% @doc Waits until everything that is queued at the shard by now is committed, or has failed.
 -spec await_queue(warp_context:context(), non_neg_integer()) -> ok.
-await_queue(Context, N) ->
-    case warp_context:shard(Context, N) of
-        {ok, Handle} ->
-            case warp_nif:pass(Handle) of
-                ok ->
-                    receive {warp_reply, _PassedOrFailed} -> ok end;
-                {error, overloaded} ->
-                    timer:sleep(10),
-                    await_queue(Context, N);
-                {error, _Closed} ->
-                    ok
-            end;
-        {error, _} ->
+await_queue(#context{running = Running} = Context, N) ->
+    case {warp_context:shard(Context, N), ets:lookup(Running, {owner, N})} of
+        {{ok, Handle}, [{_, Owner}]} ->
+            Monitor = erlang:monitor(process, Owner),
+            Passed = passed(warp_nif:pass(Handle), Monitor),
+            true = erlang:demonitor(Monitor, [flush]),
+            _ = [await_queue(Context, N) || Passed =:= overloaded],
+            ok;
+        _ ->
             %% A shard opens only after its last writer is done with everything.
             ok
     end.
+
+%% The answer comes through the shard's owner: without it there is none.
+passed(ok, Monitor) ->
+    receive
+        {warp_reply, _PassedOrFailed} -> ok;
+        {'DOWN', Monitor, process, _, _} -> ok
+    end;
+passed({error, overloaded}, _Monitor) ->
+    ok = timer:sleep(10),
+    overloaded;
+passed({error, _Closed}, _Monitor) ->
+    ok.
 
 -spec init({reference(), non_neg_integer()}) -> {ok, #state{}, {continue, open}}.
 init({Ref, N}) ->

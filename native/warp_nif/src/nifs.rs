@@ -80,7 +80,7 @@ fn shard_of<'a>(env: Env<'a>, id: Term<'a>, shards: u32) -> Term<'a> {
     }
 }
 
-/// What `pack` checks events against: `[{Name, Version, Folds}]`.
+/// What `pack` checks events against: `[{Name, Version, Judges}]`.
 #[rustler::nif]
 fn rules(aggregates: Vec<(String, u64, bool)>) -> ResourceArc<Rules> {
     let default = match aggregates.as_slice() {

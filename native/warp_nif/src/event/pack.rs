@@ -15,7 +15,7 @@ use crate::json::{self, JsonError, Terms, Validate};
 
 /// What a context knows about its aggregates.
 pub struct Rules {
-    /// By name: the current schema version and whether there is a fold.
+    /// By name: the current schema version, and whether it judges events before they are stored.
     pub aggregates: HashMap<String, (u64, bool)>,
     /// The aggregate of events that name none, when there is just one.
     pub default: Option<String>,
@@ -130,7 +130,7 @@ impl Encoder for PackError<'_> {
 ///
 /// `default` names the aggregate of events that name none (else the context's only one).
 /// `budget` limits the bytes of JSON read and written. Returns the row and, when an aggregate
-/// among them folds, the events: `{Type, Payload, Aggregate, Id | undefined, Vsn, Metadata}`,
+/// among them judges, the events: `{Type, Payload, Aggregate, Id | undefined, Vsn, Metadata}`,
 /// normalised to what reading the row gives.
 pub fn pack<'a>(
     env: Env<'a>,
@@ -169,12 +169,12 @@ pub fn pack<'a>(
         spans: Vec::with_capacity(count),
         ids: Vec::new(),
         seen: HashSet::new(),
-        folds: rules.aggregates.values().any(|(_, folds)| *folds),
-        any_folds: false,
+        judges: rules.aggregates.values().any(|(_, judges)| *judges),
+        any_judges: false,
         no_metadata: Term::map_new(env),
     };
     packer.out.push(b'[');
-    let mut terms = Vec::with_capacity(if packer.folds { count } else { 0 });
+    let mut terms = Vec::with_capacity(if packer.judges { count } else { 0 });
     for event in list {
         packer.n += 1;
         let term = packer.event(event)?;
@@ -187,9 +187,9 @@ pub fn pack<'a>(
         }
     }
     packer.out.push(b']');
-    let any_folds = packer.any_folds;
+    let any_judges = packer.any_judges;
     let packed = packer.finish()?;
-    Ok((packed, any_folds.then_some(terms)))
+    Ok((packed, any_judges.then_some(terms)))
 }
 
 struct Packer<'a, 'r> {
@@ -205,8 +205,8 @@ struct Packer<'a, 'r> {
     spans: Vec<(usize, usize)>,
     ids: Vec<(usize, GivenId)>,
     seen: HashSet<&'a [u8]>,
-    folds: bool,
-    any_folds: bool,
+    judges: bool,
+    any_judges: bool,
     no_metadata: Term<'a>,
 }
 
@@ -215,7 +215,7 @@ struct Packer<'a, 'r> {
 struct Known<'a> {
     name: Binary<'a>,
     version: u64,
-    folds: bool,
+    judges: bool,
 }
 
 /// The fields of an event as given.
@@ -245,9 +245,9 @@ impl<'a> Packer<'a, '_> {
         let Known {
             name: aggregate,
             version,
-            folds,
+            judges,
         } = self.aggregate(given.aggregate)?;
-        self.any_folds |= folds;
+        self.any_judges |= judges;
 
         if !self.spans.is_empty() {
             self.out.push(b',');
@@ -292,7 +292,7 @@ impl<'a> Packer<'a, '_> {
         self.out.push(b'}');
         self.spans.push((from, self.out.len()));
 
-        Ok(self.folds.then(|| {
+        Ok(self.judges.then(|| {
             let id = given
                 .id
                 .unwrap_or_else(|| atoms::undefined().encode(self.env));
@@ -359,10 +359,10 @@ impl<'a> Packer<'a, '_> {
         let known = std::str::from_utf8(name.as_slice())
             .ok()
             .and_then(|text| self.rules.aggregates.get(text))
-            .map(|&(version, folds)| Known {
+            .map(|&(version, judges)| Known {
                 name,
                 version,
-                folds,
+                judges,
             });
         self.last = known;
         known.ok_or_else(|| PackError::UnknownAggregate(name.to_term(self.env)))
@@ -455,7 +455,7 @@ impl<'a> Packer<'a, '_> {
 
     /// The object as a term, if anyone will look at it; else whatever term was given for it.
     fn parse(&self, text: &str, given: Term<'a>) -> Result<Term<'a>, JsonError> {
-        if self.folds {
+        if self.judges {
             json::parse(text, Terms(self.env))
         } else {
             json::parse(text, Validate).map(|_| given)

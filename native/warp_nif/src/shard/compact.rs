@@ -29,5 +29,5 @@ pub fn compact_if_worth(connection: &Connection) -> Result<()> {
     connection.execute_batch("VACUUM; PRAGMA temp_store = MEMORY")?;
     // Only now: after a crash before this, deleting and rewriting is done once more.
     schema::set_meta(connection, "erased_bytes", 0)?;
-    erase::empty_wal(connection)
+    erase::empty_wal(connection, schema::BUSY)
 }

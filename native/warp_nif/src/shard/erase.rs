@@ -1,5 +1,7 @@
 //! Erasing an entity: from the log, from what finds it, and from the bytes of the files.
 
+use std::time::Duration;
+
 use rusqlite::Connection;
 
 use super::entities::EntityInfo;
@@ -35,13 +37,15 @@ pub fn erase(connection: &Connection, entity: &str, info: &EntityInfo) -> Result
     Ok(())
 }
 
-/// Moves everything out of the WAL and empties it.
+/// Moves everything out of the WAL and empties it, waiting up to `patience` for readers.
 ///
-/// Error: `Io` when another program is reading the file and does not stop for seconds.
-pub fn empty_wal(connection: &Connection) -> Result<()> {
-    let busy: i64 =
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    if busy == 0 {
+/// Error: `Io` when another program is reading the file and does not stop for that long.
+pub fn empty_wal(connection: &Connection, patience: Duration) -> Result<()> {
+    connection.busy_timeout(patience)?;
+    let busy: rusqlite::Result<i64> =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+    connection.busy_timeout(schema::BUSY)?;
+    if busy? == 0 {
         return Ok(());
     }
     Err(Error::Io(

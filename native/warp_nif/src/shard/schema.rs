@@ -15,7 +15,7 @@ const APPLICATION_ID: u32 = 0x5741_5250;
 /// `user_version` of every shard: the version of the format in `docs/file-format.md`.
 const FORMAT: u32 = 1;
 /// How long a writer waits for another program's lock on the file.
-const BUSY: Duration = Duration::from_secs(5);
+pub const BUSY: Duration = Duration::from_secs(5);
 
 const SCHEMA: &str = r"
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -100,6 +100,9 @@ pub fn open(
     durability: Durability,
     may_create: bool,
 ) -> Result<Connection> {
+    if may_create {
+        finish_creation(path)?;
+    }
     let fresh = check_header(path)?;
     if fresh && !may_create {
         let what = "this shard of an existing context is missing or empty";
@@ -146,6 +149,19 @@ pub fn open_reader(path: &Path) -> Result<Connection> {
     .map_err(|error| with_path(path, error.into()))?;
     connection.busy_timeout(BUSY)?;
     Ok(connection)
+}
+
+/// Has SQLite roll back a creation that was cut short: until then the header means nothing.
+fn finish_creation(path: &Path) -> Result<()> {
+    let mut journal = path.to_owned().into_os_string();
+    journal.push("-journal");
+    if Path::new(&journal).exists() {
+        let connection = Connection::open(path)?;
+        let _: i64 = connection
+            .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))
+            .map_err(|error| with_path(path, error.into()))?;
+    }
+    Ok(())
 }
 
 fn with_path(path: &Path, error: Error) -> Error {

@@ -219,9 +219,9 @@ impl Store {
     }
 
     /// Makes sure that nothing erased is left in the WAL.
-    pub fn empty_wal(&mut self) -> Result<()> {
+    pub fn empty_wal(&mut self, patience: Duration) -> Result<()> {
         if self.wal_holds_erased {
-            erase::empty_wal(&self.connection)?;
+            erase::empty_wal(&self.connection, patience)?;
             self.wal_holds_erased = false;
         }
         Ok(())

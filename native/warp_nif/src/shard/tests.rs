@@ -316,7 +316,7 @@ fn an_erased_entity_leaves_no_bytes() {
         .store
         .as_mut()
         .expect("open")
-        .empty_wal()
+        .empty_wal(schema::BUSY)
         .expect("emptied");
     let mut bytes = Vec::new();
     for file in std::fs::read_dir(tested.dir.path()).expect("lists") {
@@ -349,8 +349,11 @@ fn a_changed_byte_is_never_taken_for_data() {
     }
     tested.run(&Step::Flush);
     let path = tested.dir.path().join("s.db");
-    erase::empty_wal(&schema::open(&path, &identity(), Durability::Normal, false).expect("opens"))
-        .expect("moved into the file");
+    erase::empty_wal(
+        &schema::open(&path, &identity(), Durability::Normal, false).expect("opens"),
+        schema::BUSY,
+    )
+    .expect("moved into the file");
     let mut bytes = std::fs::read(&path).expect("reads");
     let at = bytes
         .windows(10)

@@ -23,6 +23,8 @@ const MAX_PUT_OFF: usize = 32;
 const IDLE: Duration = Duration::from_secs(1);
 /// How long a transaction waits at most for more callers.
 const MAX_GATHER: Duration = Duration::from_millis(2);
+/// How long an erasure, and all behind it, waits for other programs that read the file.
+const ERASE_PATIENCE: Duration = Duration::from_secs(1);
 /// A COMMIT that takes longer is reported to the owner.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
 
@@ -85,7 +87,7 @@ impl Writer<'_> {
             let commands = self.drain();
             if commands.is_empty() {
                 // What fails here is tried again a second later.
-                let _ = self.store.empty_wal();
+                let _ = self.store.empty_wal(Duration::ZERO);
                 if !self.shared.queue.sleep(1, IDLE) {
                     let put_off = std::mem::take(&mut self.put_off);
                     self.carry_out(&put_off);
@@ -100,7 +102,7 @@ impl Writer<'_> {
                 self.gather(commands.len(), started.elapsed());
             }
         }
-        let _ = self.store.empty_wal();
+        let _ = self.store.empty_wal(ERASE_PATIENCE);
         let _ = self.store.flush_shared(self.shared);
         self.shared.await_readers();
     }
@@ -191,7 +193,7 @@ impl Writer<'_> {
     fn reply(&mut self, commands: &[Command], mut answers: Vec<Option<Answer>>) {
         let erases = |answer: &Option<Answer>| matches!(answer, Some(Answer::Erased));
         if answers.iter().any(erases)
-            && let Err(error) = self.store.empty_wal()
+            && let Err(error) = self.store.empty_wal(ERASE_PATIENCE)
         {
             for answer in answers.iter_mut().filter(|answer| erases(answer)) {
                 *answer = Some(Answer::Failed(error.clone()));
