@@ -46,6 +46,7 @@ main() ->
     halt(1).
 
 %% Port and program talk over these two, which close when the VM that started this one goes.
+-spec end_with_the_driver() -> no_return().
 end_with_the_driver() ->
     Port = open_port({fd, 3, 4}, [eof, binary]),
     receive {Port, eof} -> halt(1) end.

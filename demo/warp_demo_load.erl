@@ -7,7 +7,7 @@
 -export_type([result/0]).
 
 -define(CALLERS, 256).
--define(IN_FLIGHT, 10000).
+-define(IN_FLIGHT, 20000).
 -define(LARGEST_BATCH, 500).
 -define(RETRIES, 100).
 

@@ -247,8 +247,9 @@ queued(ok, State) ->
     State;
 queued({error, Reason}, #state{core = Core} = State) ->
     {Settled, Next} = warp_entity_core:settle({failed, Reason}, Core),
-    %% With a closed shard this process is of no more use.
-    _ = [self() ! passivate || Reason =:= closed],
+    %% Of a closed shard this process is of no more use, and a full queue is no time to keep
+    %% what was turned away in memory.
+    self() ! passivate,
     answer(Settled, State#state{core = Next, receipt = none}).
 
 incarnation({stored, Incarnation}, State) ->

@@ -268,6 +268,10 @@ stop(Reason, #append{from = From, request = Request}, Core) ->
 %% refused. Of one that was carried out in part, the rest is judged alone.
 -spec look_up(none | warp_nif:stop(), {gen_server:from(), request()}, result(), core()) ->
     {[settled()], core()}.
+look_up({duplicates, Found}, {From, {append, #{count := Count}, _} = Request},
+        {error, {wrong_expected_seq, _}} = Refused, Core) when length(Found) < Count ->
+    %% What is missing would still be appended where it was not expected.
+    {[{answer, From, Request, Refused}], Core};
 look_up({duplicates, Found}, {From, {append, Pack, _} = Request}, _Refused, Core) ->
     without(Found, From, Request, Pack, all_new, Core);
 look_up({id_conflict, _} = Conflict, {From, Request}, _Refused, Core) ->

@@ -48,17 +48,23 @@ status(Pid) ->
 %% @doc Waits until everything that is queued at the shard by now is committed, or has failed.
 -spec await_queue(warp_context:context(), non_neg_integer()) -> ok.
 await_queue(#context{running = Running} = Context, N) ->
-    case {warp_context:shard(Context, N), ets:lookup(Running, {owner, N})} of
-        {{ok, Handle}, [{_, Owner}]} ->
+    %% The owner first: a new one takes the handle of the last away before it is found itself.
+    case ets:lookup(Running, {owner, N}) of
+        [{_, Owner}] ->
             Monitor = erlang:monitor(process, Owner),
-            Passed = passed(warp_nif:pass(Handle), Monitor),
+            Passed = pass(warp_context:shard(Context, N), Monitor),
             true = erlang:demonitor(Monitor, [flush]),
             _ = [await_queue(Context, N) || Passed =:= overloaded],
             ok;
-        _ ->
-            %% A shard opens only after its last writer is done with everything.
+        [] ->
             ok
     end.
+
+pass({ok, Handle}, Monitor) ->
+    passed(warp_nif:pass(Handle), Monitor);
+pass({error, _NotOpen}, _Monitor) ->
+    %% A shard opens only after its last writer is done with everything.
+    ok.
 
 %% The answer comes through the shard's owner: without it there is none.
 passed(ok, Monitor) ->

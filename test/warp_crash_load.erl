@@ -35,7 +35,7 @@ caller(Ctx, SideDir, Round, Caller) ->
 
 loop(Ctx, File, By, N) ->
     lists:foreach(
-      fun({Op, I}) ->
+      fun({I, Op}) ->
               Call = {N, I},
               write(File, {trying, Call, Op}),
               write(File, {answered, Call, run(Ctx, Op)})

@@ -17,13 +17,13 @@ init_per_suite(Config) -> warp_killer:quiet(Config).
 end_per_suite(Config) -> warp_killer:loud(Config).
 
 resident_entities_behave_like_a_map_of_lists(_Config) ->
-    check([actor], 400).
+    check([actor], 250).
 
 reading_through_behaves_like_a_map_of_lists(_Config) ->
-    check([read_through], 400).
+    check([read_through], 250).
 
 a_context_may_change_its_mode_at_every_restart(_Config) ->
-    check([read_through, actor], 200).
+    check([read_through, actor], 120).
 
 %% A failure tells the shortest calls that still show it; the log of the case has
 %% their answers too.

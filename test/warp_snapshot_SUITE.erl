@@ -129,12 +129,13 @@ wait_for_snapshots(Config, AtLeast) ->
 
 %% Spoil gives, as SQL, what is to stand in place of the snapshot's bytes.
 spoil_and_read(Config, Spoil) ->
-    Ctx = warp_test:start(Config, #{snapshot_every => 10}),
+    Opts = #{snapshot_every => 10, aggregates => [warp_test:counter()]},
+    Ctx = warp_test:start(Config, Opts),
     _ = append_until_snapshot(Ctx, 100),
     warp_test:stop(Ctx),
     [Hex] = shell(Config, "select hex(image) from snapshots"),
     _ = shell(Config, ["update snapshots set image = ", Spoil(binary:decode_hex(Hex))]),
-    Again = warp_core:entity(warp_test:start(Config, #{snapshot_every => 10}), <<"alice">>),
+    Again = warp_core:entity(warp_test:start(Config, Opts), <<"alice">>),
     ?assertEqual({ok, 100}, warp_core:get(Again, <<"Counter">>)),
     ?assertEqual({ok, 101}, warp_core:append(Again, warp_test:incremented())),
     ?assertEqual({ok, 101}, warp_core:get(Again, <<"Counter">>)),

@@ -17,6 +17,7 @@ end_per_testcase(_, Config) -> warp_test:end_case(Config).
 cases() ->
     [a_context_names_its_processes,
      a_killed_entity_keeps_its_log_and_state,
+     an_entity_that_was_killed_takes_appends_at_once,
      callers_of_a_killed_entity_are_answered,
      each_process_may_be_killed_in_turn,
      each_process_may_be_killed_under_load,
@@ -38,6 +39,14 @@ a_killed_entity_keeps_its_log_and_state(Config) ->
          {ok, N} = warp_core:append(Alice, warp_test:incremented()),
          _ = warp_test:kill_entity(Alice),
          ?assertEqual({ok, N}, warp_core:get(Alice, <<"Counter">>))
+     end || N <- lists:seq(1, 30)],
+    warp_test:assert_whole(Alice, 30).
+
+an_entity_that_was_killed_takes_appends_at_once(Config) ->
+    Alice = warp_core:entity(warp_test:start(Config), <<"alice">>),
+    [begin
+         ?assertEqual({ok, N}, warp_core:append(Alice, warp_test:incremented())),
+         warp_test:kill_entity(Alice)
      end || N <- lists:seq(1, 30)],
     warp_test:assert_whole(Alice, 30).
 

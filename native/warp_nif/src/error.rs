@@ -62,9 +62,10 @@ impl From<rusqlite::Error> for Error {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Corrupt(error.to_string())
             }
+            // Neither our SQL nor the schema changes: without a table, or with a column of
+            // another type, the file is no longer what it was.
+            Some(ErrorCode::Unknown) | None => Self::Corrupt(error.to_string()),
             Some(_) => Self::Io(error.to_string()),
-            // A column of another type than the schema's: the file was changed by others.
-            None => Self::Corrupt(error.to_string()),
         }
     }
 }

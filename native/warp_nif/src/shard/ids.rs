@@ -36,9 +36,10 @@ impl<F: Fn(u64) -> Result<Vec<i64>>> Lookup<'_, F> {
         let mut found: BTreeMap<usize, Found> = BTreeMap::new();
         // A batch that is appended again has all its ids in one row: each row is read once.
         for (position, indexes) in self.candidates(packed)? {
-            if let Some(row) = rows::at(self.connection, position)? {
-                self.look_into(&row, &indexes, &given, &packed.aggregate, &mut found)?;
-            }
+            let row = rows::at(self.connection, position)?.ok_or_else(|| {
+                Error::Corrupt(format!("log row at position {position}: missing"))
+            })?;
+            self.look_into(&row, &indexes, &given, &packed.aggregate, &mut found)?;
         }
         if let Some((seq, _)) = found.values().find(|(_, same)| !same) {
             return Ok(Some(Stop::Conflict(*seq)));

@@ -63,10 +63,13 @@ pub fn with_reader<T>(shared: &Shared, read: impl FnOnce(&Reader<'_>) -> Result<
         connection: &connection,
         shared,
     });
+    // A connection that met an error is not used again: closing it ends its transaction.
+    if result.is_err() {
+        return result;
+    }
     connection.prepare_cached("ROLLBACK")?.execute([])?;
-    // A connection that met an error is not used again.
     let mut idle = relock(&shared.readers);
-    if result.is_ok() && idle.len() < MAX_IDLE && !shared.is_closed() {
+    if idle.len() < MAX_IDLE && !shared.is_closed() {
         idle.push(connection);
     }
     result

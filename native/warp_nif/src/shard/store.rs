@@ -91,7 +91,8 @@ impl Store {
             flushed,
             wal_pages,
             checkpoint_at: CHECKPOINT_PAGES,
-            wal_holds_erased: false,
+            // As far as we know: whoever wrote the WAL may have been killed right after an erasure.
+            wal_holds_erased: true,
         };
         if tail.rows() > 0 {
             let written = flush(&store.connection, &tail, position);
@@ -102,6 +103,8 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
+        // Else the writer tries again when it is idle.
+        let _ = store.empty_wal(Duration::ZERO);
         Ok((store, tail))
     }
 
