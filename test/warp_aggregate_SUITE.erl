@@ -118,9 +118,11 @@ a_crash_in_decide_writes_nothing(Config) ->
     warp_test:assert_whole(Alice, 0).
 
 nonsense_from_a_callback_refuses_the_event(Config) ->
-    [refused(Config, #{validate => fun(_, _) -> Nonsense end}, {error, {bad_return, validate, Nonsense}})
+    [refused(Config, #{validate => fun(_, _) -> Nonsense end},
+             {error, {bad_return, validate, Nonsense}})
      || Nonsense <- [true, false, {ok, fine}, error, {error, a, b}, []]],
-    [refused(Config, #{migrate => fun(_, _) -> Nonsense end}, {error, {bad_return, migrate, Nonsense}})
+    [refused(Config, #{migrate => fun(_, _) -> Nonsense end},
+             {error, {bad_return, migrate, Nonsense}})
      || Nonsense <- [ok, not_an_event, {ok, #{}}, []]].
 
 one_callers_bad_event_does_not_fail_its_neighbours(Config) ->
@@ -159,8 +161,9 @@ history_is_migrated_and_export_is_as_stored(Config) ->
     Alice = warp_core:entity(restart_with(Ctx, units()), <<"alice">>),
     {ok, 2} = warp_core:append(Alice, amount(4)),
     {ok, Export} = warp_core:export(Alice),
-    Versions = fun(Events) -> [{Vsn, Amount} || #{schema_vsn := Vsn, payload := #{<<"amount">> := Amount}}
-                                                    <- Events] end,
+    Versions = fun(Events) ->
+        [{Vsn, Amount} || #{schema_vsn := Vsn, payload := #{<<"amount">> := Amount}} <- Events]
+    end,
     ?assertEqual([{2, 3}, {2, 4}], Versions(warp_test:history(Alice))),
     ?assertEqual([{1, 300}, {2, 4}], Versions(Export)).
 
@@ -170,14 +173,18 @@ a_log_whose_callbacks_now_crash_is_whole_again_once_they_are_mended(Config) ->
     Broken = fun(_, _) -> error(broken) end,
     BadApply = restart_with(Ctx, (cents())#{apply => Broken}),
     Failing = warp_core:entity(BadApply, <<"alice">>),
-    ApplyFailed = fun(Result) -> ?assertMatch({error, {apply_failed, {error, broken, _}}}, Result) end,
+    ApplyFailed = fun(Result) ->
+        ?assertMatch({error, {apply_failed, {error, broken, _}}}, Result)
+    end,
     ApplyFailed(warp_core:get(Failing, <<"Test">>)),
     ApplyFailed(warp_core:append(Failing, amount(3))),
     ApplyFailed(warp_core:state_at(Failing, <<"Test">>, {seq, 1})),
     warp_test:assert_whole(Failing, 2),
     BadMigrate = restart_with(BadApply, (cents())#{migrate => Broken}),
     Unread = warp_core:entity(BadMigrate, <<"alice">>),
-    MigrateFailed = fun(Result) -> ?assertMatch({error, {migrate_failed, {error, broken, _}}}, Result) end,
+    MigrateFailed = fun(Result) ->
+        ?assertMatch({error, {migrate_failed, {error, broken, _}}}, Result)
+    end,
     MigrateFailed(warp_core:get(Unread, <<"Test">>)),
     MigrateFailed(warp_core:append(Unread, amount(3))),
     MigrateFailed(warp_core:history(Unread)),

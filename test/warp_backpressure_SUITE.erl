@@ -119,7 +119,8 @@ start_gated_context(Config, MaxPending) ->
     Gated = #{name => <<"Gated">>, initial_state => 0,
               apply => fun(Count, _) -> Count + 1 end,
               validate => fun(_, _) -> wait_for(Gate) end},
-    Ctx = warp_test:start(Config, #{max_pending => MaxPending, aggregates => [Gated, warp_test:counter()]}),
+    Ctx = warp_test:start(Config, #{max_pending => MaxPending,
+                                    aggregates => [Gated, warp_test:counter()]}),
     {Gate, warp_core:entity(Ctx, <<"alice">>), Ctx}.
 
 wait_for(Gate) ->

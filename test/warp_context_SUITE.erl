@@ -67,8 +67,10 @@ an_owned_directory_is_refused(Config) ->
     ?assertEqual({ok, 2}, warp_core:append(warp_core:entity(Ctx, <<"alice">>), warp_test:incremented())).
 
 a_directory_owned_by_another_vm_is_refused(Config) ->
-    {ok, Peer, _} = peer:start_link(#{connection => standard_io, args => ["-pa" | code:get_path()]}),
-    Opts = #{data_dir => dir(Config), context => <<"test">>, shards => 2, aggregates => [warp_test:log()]},
+    {ok, Peer, _} = peer:start_link(#{connection => standard_io,
+                                      args => ["-pa" | code:get_path()]}),
+    Opts = #{data_dir => dir(Config), context => <<"test">>, shards => 2,
+             aggregates => [warp_test:log()]},
     {ok, _} = peer:call(Peer, warp_core, start, [Opts]),
     ?assertMatch({error, {data_dir_in_use, _}}, warp_test:try_start(Opts)),
     peer:stop(Peer),

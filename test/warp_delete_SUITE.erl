@@ -69,13 +69,13 @@ deleting_one_leaves_the_others_alone(Config) ->
     Ctx = warp_test:start(Config, #{shards => 1}),
     Names = [<<"ann">>, <<"anna">>, <<"an">>, <<"ANN">>, <<"ann ">>, <<"ann", 0>>, <<"ann%">>],
     Entities = [Ann | Others] = [warp_core:entity(Ctx, Name) || Name <- Names],
-    [{ok, _} = warp_core:append_batch(E, [warp_test:incremented(), (warp_test:incremented())#{id => <<"i">>}])
-     || E <- Entities, _ <- [once]],
+    WithId = (warp_test:incremented())#{id => <<"i">>},
+    [{ok, _} = warp_core:append_batch(E, [warp_test:incremented(), WithId]) || E <- Entities],
     Logs = [warp_test:history(E) || E <- Others],
     ok = warp_core:delete(Ann),
     assert_empty(Ann),
     ?assertEqual(Logs, [warp_test:history(E) || E <- Others]),
-    [?assertEqual({ok, 2}, warp_core:append(E, (warp_test:incremented())#{id => <<"i">>})) || E <- Others].
+    [?assertEqual({ok, 2}, warp_core:append(E, WithId)) || E <- Others].
 
 no_byte_of_single_appends_is_left(Config) ->
     Ctx = warp_test:start(Config),
@@ -146,8 +146,8 @@ no_byte_is_left_of_an_entity_that_lived_many_times(Config) ->
     Victim = warp_core:entity(Ctx, <<"victim-entity">>),
     Neighbour = warp_core:entity(Ctx, <<"neighbour">>),
     [begin
-         [{ok, _} = warp_core:append(E, victim_or_neighbour(E, Victim, N)) || N <- lists:seq(1, 30),
-                                                                              E <- [Victim, Neighbour]],
+         [{ok, _} = warp_core:append(E, victim_or_neighbour(E, Victim, N))
+          || N <- lists:seq(1, 30), E <- [Victim, Neighbour]],
          ok = warp_core:delete(Victim)
      end || _Life <- lists:seq(1, 10)],
     ?assertEqual([], found(warp_test:context_dir(Ctx), [<<"victim">>])),
@@ -225,7 +225,9 @@ deletes_among_appends_lose_nothing_else(Config) ->
 an_append_after_a_delete_sees_nothing_of_before(Config) ->
     Ctx = warp_test:start(Config),
     Alice = warp_core:entity(Ctx, <<"alice">>),
-    Append = fun() -> [{ok, _} = warp_core:append(Alice, warp_test:incremented()) || _ <- lists:seq(1, 100)] end,
+    Append = fun() ->
+        [{ok, _} = warp_core:append(Alice, warp_test:incremented()) || _ <- lists:seq(1, 100)]
+    end,
     Delete = fun() -> [ok = warp_core:delete(Alice) || _ <- lists:seq(1, 10)] end,
     _ = warp_test:parallel([Append || _ <- lists:seq(1, 10)] ++ [Delete]),
     {ok, Count} = warp_core:get(Alice, <<"Counter">>),
@@ -273,7 +275,8 @@ found(Dir, Needles) ->
         {ok, Content} = file:read_file(File),
         [Content | All]
     end, []),
-    lists:usort([binary:part(Content, Match) || Content <- Bytes, Match <- binary:matches(Content, Needles)]).
+    lists:usort([binary:part(Content, Match) || Content <- Bytes,
+                                                Match <- binary:matches(Content, Needles)]).
 
 marker(N) ->
     iolist_to_binary(io_lib:format("marker-~4..0b-~8.36.0b", [N, rand:uniform(1 bsl 40)])).

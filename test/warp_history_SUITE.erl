@@ -99,7 +99,8 @@ state_at_a_seq_is_the_fold_up_to_it(Config) ->
     Alice = warp_core:entity(Ctx, <<"alice">>),
     append_singles(Alice, 70),
     append_batches(Alice, [30, 100]),
-    Expected = [{N, {ok, N * (N + 1) div 2}} || N <- [0, 1, 2, 49, 50, 51, 70, 71, 100, 101, 199, 200]],
+    Expected = [{N, {ok, N * (N + 1) div 2}}
+                || N <- [0, 1, 2, 49, 50, 51, 70, 71, 100, 101, 199, 200]],
     At = fun(Entity) -> [{N, warp_core:state_at(Entity, <<"Counter">>, {seq, N})}
                          || {N, _} <- Expected] end,
     ?assertEqual(Expected, At(Alice)),

@@ -31,7 +31,7 @@ the_required_options_are_enough(Config) ->
 
 every_documented_value_is_taken(Config) ->
     [begin
-         Ctx = warp_test:start((required(Config))#{Key => Value}),
+         Ctx = warp_test:start((required(Config))#{shards => 1, Key => Value}),
          Alice = warp_core:entity(Ctx, <<"alice">>),
          ?assertMatch({ok, _}, warp_core:append(Alice, warp_test:incremented())),
          warp_test:stop(Ctx)
@@ -81,7 +81,7 @@ a_wrong_aggregate_is_refused(Config) ->
 
 a_data_dir_is_made_with_its_parents(Config) ->
     Dir = filename:join([dir(Config), "not", "yet", "there"]),
-    Ctx = warp_test:start((required(Config))#{data_dir => Dir}),
+    Ctx = warp_test:start((required(Config))#{data_dir => Dir, shards => 1}),
     {ok, 1} = warp_core:append(warp_core:entity(Ctx, <<"alice">>), warp_test:incremented()),
     ?assert(filelib:is_regular(filename:join([Dir, "test", "shard-0000.db"]))).
 

@@ -86,7 +86,8 @@ resident_entities_are_counted(Config) ->
          {ok, 1} = warp_core:get(Entity, <<"Counter">>)
      end || Entity <- Entities],
     Counted = fun() -> maps:with([resident_entities, published_states], warp_core:stats(Ctx)) end,
-    Resident = case warp_test:opts(Config) of #{mode := actor} -> 10; #{mode := read_through} -> 0 end,
+    #{mode := Mode} = warp_test:opts(Config),
+    Resident = maps:get(Mode, #{actor => 10, read_through => 0}),
     warp_test:wait_until(fun() ->
         Counted() =:= #{resident_entities => Resident, published_states => Resident}
     end),

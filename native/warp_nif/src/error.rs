@@ -57,6 +57,11 @@ impl Error {
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
+        if let Some(failure) = error.sqlite_error()
+            && failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ
+        {
+            return Self::Corrupt(format!("the file ends too early: {error}"));
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::DiskFull,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
