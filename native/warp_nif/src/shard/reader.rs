@@ -59,20 +59,17 @@ pub fn with_reader<T>(shared: &Shared, read: impl FnOnce(&Reader<'_>) -> Result<
         None => schema::open_reader(&shared.path)?,
     };
     connection.prepare_cached("BEGIN")?.execute([])?;
-    let result = read(&Reader {
+    // A connection that met an error is not used again: closing it ends its transaction.
+    let found = read(&Reader {
         connection: &connection,
         shared,
-    });
-    // A connection that met an error is not used again: closing it ends its transaction.
-    if result.is_err() {
-        return result;
-    }
+    })?;
     connection.prepare_cached("ROLLBACK")?.execute([])?;
     let mut idle = relock(&shared.readers);
     if idle.len() < MAX_IDLE && !shared.is_closed() {
         idle.push(connection);
     }
-    result
+    Ok(found)
 }
 
 /// Counts a read while it is under way.
