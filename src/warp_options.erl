@@ -94,11 +94,12 @@ context(Name) ->
         false -> {error, not_a_binary}
     end.
 
-data_dir(Dir) when not is_list(Dir), not is_binary(Dir) ->
+%% A binary is a path in the file system's own encoding already; so is what comes of it.
+data_dir(Dir) when Dir =:= ""; Dir =:= <<>>; not is_list(Dir), not is_binary(Dir) ->
     {error, not_a_path};
 data_dir(Dir) ->
-    try unicode:characters_to_binary(filename:absname(Dir), utf8, file:native_name_encoding()) of
-        Path when is_binary(Path), Dir =/= "", Dir =/= <<>> ->
+    try encoded(filename:absname(Dir)) of
+        Path when is_binary(Path) ->
             case binary:match(Path, <<0>>) of
                 nomatch -> {ok, Path};
                 _ -> {error, not_a_path}
@@ -108,6 +109,9 @@ data_dir(Dir) ->
     catch
         error:_ -> {error, not_a_path}
     end.
+
+encoded(Path) when is_binary(Path) -> Path;
+encoded(Path) -> unicode:characters_to_binary(Path, unicode, file:native_name_encoding()).
 
 aggregates([]) ->
     {error, empty};

@@ -143,7 +143,7 @@ open(#state{context = Context, n = N} = State) ->
     #context{dir = Dir, lock = Lock, name = Name, shards = Shards, durability = Durability,
              running = Running} = Context,
     File = filename:join(Dir, io_lib:format("shard-~4..0b.db", [N])),
-    case warp_nif:open(Lock, to_binary(File), Name, {N, Shards}, Durability, ?QUEUE_LIMIT) of
+    case warp_nif:open(Lock, File, Name, {N, Shards}, Durability, ?QUEUE_LIMIT) of
         {ok, Handle} ->
             true = ets:insert(Running, {{shard, N}, Handle}),
             _ = erlang:send_after(?WATCH_MS, self(), watch),
@@ -153,9 +153,6 @@ open(#state{context = Context, n = N} = State) ->
             _ = erlang:send_after(Retry, self(), open),
             State#state{error = Reason, retry_ms = min(2 * Retry, ?RETRY_MAX_MS)}
     end.
-
-to_binary(Path) ->
-    unicode:characters_to_binary(Path, utf8, file:native_name_encoding()).
 
 %% What the writer answered to an entity, or that it stored what came with this receipt.
 hand_on({Pid, Answer}) when is_pid(Pid) ->
