@@ -112,10 +112,10 @@ handle_cast(_Message, State) ->
     {noreply, #state{}} | {noreply, #state{}, hibernate} | {stop, normal, #state{}}.
 handle_info({warp_stored, _Number}, State) ->
     {noreply, advance(catch_up(State))};
-handle_info({warp_reply, {wrong_base, _}}, State) ->
+handle_info({warp_reply, {wrong_base, Seq}}, State) ->
     %% Another process of this entity wrote, while this one was being killed with its
     %% supervisor: the writer let only one of them through.
-    reload(State#state{receipt = none});
+    reload(Seq, State#state{receipt = none});
 handle_info({warp_reply, Answer}, #state{core = Core} = State0) ->
     State = State0#state{receipt = none},
     Erasing = warp_entity_core:is_erasing(Core),
@@ -186,14 +186,24 @@ turn_away(Reply) ->
     after 0 -> ok
     end.
 
-reload(State) ->
+reload(Seq, #state{core = Before} = State) ->
     case load(State) of
-        {ok, Loaded} ->
-            {noreply, advance(Loaded)};
+        {ok, #state{core = Core} = Loaded} ->
+            Judged = warp_entity_core:base(Before),
+            case warp_entity_core:base(Core) of
+                Base when Base =/= Seq, Base =:= Judged ->
+                    %% What the writer knows of the log, the file does not show.
+                    give_up_on({corrupt, <<"the log ends elsewhere than it should">>}, State);
+                _ ->
+                    {noreply, advance(Loaded)}
+            end;
         {error, Reason} ->
-            {Settled, Core} = warp_entity_core:settle({failed, Reason}, State#state.core),
-            go(answer(Settled, State#state{core = Core}))
+            give_up_on(Reason, State)
     end.
+
+give_up_on(Reason, #state{core = Core0} = State) ->
+    {Settled, Core} = warp_entity_core:settle({failed, Reason}, Core0),
+    go(answer(Settled, State#state{core = Core})).
 
 %% Does what can be done now.
 advance(#state{core = Core0, handle = Handle, id = Id} = State) ->

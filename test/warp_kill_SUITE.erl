@@ -10,7 +10,8 @@
          init_per_testcase/2, end_per_testcase/2]).
 -export([the_log_is_what_was_acknowledged_and_perhaps_what_was_interrupted/1,
          a_number_handed_out_by_decide_is_handed_out_once/1,
-         every_process_of_a_context_may_be_killed_in_its_turn/1]).
+         every_process_of_a_context_may_be_killed_in_its_turn/1,
+         a_context_heals_from_kills_in_quick_succession/1]).
 
 -define(CALLERS, 12).
 
@@ -22,7 +23,8 @@ groups() ->
     warp_test:both_modes(
       [the_log_is_what_was_acknowledged_and_perhaps_what_was_interrupted,
        a_number_handed_out_by_decide_is_handed_out_once,
-       every_process_of_a_context_may_be_killed_in_its_turn]).
+       every_process_of_a_context_may_be_killed_in_its_turn,
+       a_context_heals_from_kills_in_quick_succession]).
 
 init_per_suite(Config) -> warp_killer:quiet(Config).
 end_per_suite(Config) -> warp_killer:loud(Config).
@@ -153,6 +155,32 @@ every_process_of_a_context_may_be_killed_in_its_turn(Config) ->
       end, lists:seq(1, Count)),
     warp_test:assert_whole(Entity, Count + 1),
     warp_test:wait_until(fun() -> length(warp_context:processes(Ctx)) >= Count end).
+
+%% What is being started is killed as well, before it is up.
+a_context_heals_from_kills_in_quick_succession(Config) ->
+    Ctx = warp_test:start(Config),
+    Entity = warp_core:entity(Ctx, <<"a">>),
+    Times = case os:getenv("WARP_LONG") of false -> 250; _ -> 5000 end,
+    Acknowledged =
+        [begin
+             [begin
+                  warp_killer:kill_process(Ctx, rand:uniform(1000)),
+                  timer:sleep(rand:uniform(4) - 1)
+              end || _ <- lists:seq(1, 3)],
+             append_when_healed(Entity, N)
+         end || N <- lists:seq(1, Times)],
+    Log = reading(fun() -> warp_core:export(Entity) end),
+    assert_seqs(Log),
+    Ids = maps:from_list([{Seq, Id} || #{seq := Seq, id := Id} <- Log]),
+    [?assertEqual(Id, maps:get(Seq, Ids)) || {Seq, Id} <- Acknowledged],
+    {Micros, ok} = timer:tc(fun() -> warp_core:stop(Ctx) end),
+    ?assert(Micros < 10_000_000, Micros).
+
+append_when_healed(Entity, N) ->
+    Id = integer_to_binary(N),
+    warp_killer:settle(fun() -> warp_core:append(Entity, (warp_test:incremented())#{id => Id}) end),
+    {ok, Seq} = warp_core:append(Entity, (warp_test:incremented())#{id => Id}),
+    {Seq, Id}.
 
 %% -------------------------------------------------------------------- Helpers
 

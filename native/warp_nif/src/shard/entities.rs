@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::rows;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::hash::hash64;
 
 /// Every how many rows of an entity one is marked, so that a read can start near it.
@@ -60,10 +60,9 @@ pub fn find(connection: &Connection, entity: &str) -> Result<Option<EntityInfo>>
             rows: row.get::<_, i64>(3)?.cast_unsigned(),
         };
         // Another entity can have the same hash: the head row tells.
-        let (name, _) = rows::stamp(connection, info.head)?
-            .ok_or_else(|| Error::Corrupt(format!("log row at position {}: missing", info.head)))?;
-        if name == entity {
-            return Ok(Some(info));
+        match rows::stamp(connection, info.head)? {
+            rows::Stamp::Live { entity: name, .. } if name == entity => return Ok(Some(info)),
+            rows::Stamp::Live { .. } | rows::Stamp::Erased => {}
         }
     }
     Ok(None)

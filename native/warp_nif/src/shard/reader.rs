@@ -105,8 +105,10 @@ impl Reader<'_> {
             None => Ok(entities::find(self.connection, entity)?.map(|info| (info, Vec::new()))),
             Some(active) => {
                 // Erased since we looked into memory?
-                let head = rows::stamp(self.connection, active.info.head)?;
-                Ok(head.map(|_| (active.info, active.marks)))
+                match rows::stamp(self.connection, active.info.head)? {
+                    rows::Stamp::Live { .. } => Ok(Some((active.info, active.marks))),
+                    rows::Stamp::Erased => Ok(None),
+                }
             }
         }
     }
@@ -116,13 +118,14 @@ impl Reader<'_> {
         let Some((info, _)) = self.info(entity)? else {
             return Ok(None);
         };
-        let missing = || Error::Corrupt(format!("log row at position {}: missing", info.head));
-        let (_, recorded_at) = rows::stamp(self.connection, info.head)?.ok_or_else(missing)?;
-        Ok(Some(Head {
-            incarnation: info.incarnation,
-            seq: info.seq,
-            recorded_at,
-        }))
+        match rows::stamp(self.connection, info.head)? {
+            rows::Stamp::Live { recorded_at, .. } => Ok(Some(Head {
+                incarnation: info.incarnation,
+                seq: info.seq,
+                recorded_at,
+            })),
+            rows::Stamp::Erased => Ok(None),
+        }
     }
 
     /// The snapshot of an aggregate, if there is one that can be read.

@@ -105,15 +105,26 @@ pub fn at(connection: &Connection, position: i64) -> Result<Option<Row>> {
     found.transpose().map(Option::flatten)
 }
 
-/// The entity and the time of the row at `position`, without reading its data; `None` where there
-/// is none, or an erased one. The checksum is left to whoever reads the row.
-pub fn stamp(connection: &Connection, position: i64) -> Result<Option<(String, i64)>> {
-    Ok(connection
-        .prepare_cached(
-            "SELECT entity, recorded_at FROM log WHERE position = ?1 AND typeof(entity) = 'text'",
-        )?
-        .query_row([position], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?)
+/// What a row says of itself before its data.
+pub enum Stamp {
+    Live { entity: String, recorded_at: i64 },
+    Erased,
+}
+
+/// The stamp of the row at `position`, which has to be there. The checksum is left to whoever
+/// reads the whole row.
+pub fn stamp(connection: &Connection, position: i64) -> Result<Stamp> {
+    let found = connection
+        .prepare_cached("SELECT entity, recorded_at FROM log WHERE position = ?1")?
+        .query_row([position], |row| match row.get_ref(0)? {
+            rusqlite::types::ValueRef::Blob(_) => Ok(Stamp::Erased),
+            _ => Ok(Stamp::Live {
+                entity: row.get(0)?,
+                recorded_at: row.get(1)?,
+            }),
+        })
+        .optional()?;
+    found.ok_or_else(|| broken(position, "missing"))
 }
 
 /// Calls `each` with every row behind `position`, in order, erased ones left out.
