@@ -36,9 +36,10 @@ start(Opts) ->
     run(Vm, fun collect_warnings/0),
     Vm.
 
-%% Runs the fun in the VM, in a process of its own; an exception there is one here.
+%% Runs the fun in the VM, in a process of its own, for as long as the case may take; an
+%% exception there is one here.
 run(Vm, Fun) ->
-    peer:call(Vm, erlang, apply, [Fun, []], 120000).
+    peer:call(Vm, erlang, apply, [Fun, []], infinity).
 
 stop(Vm) ->
     peer:stop(Vm).

@@ -98,10 +98,15 @@ new_dir() ->
     ok = filelib:ensure_path(Dir),
     Dir.
 
+%% A VM that was killed may leave a last file while its folder is being emptied.
 remove_dir(Dir) ->
+    remove_dir(Dir, 50).
+
+remove_dir(Dir, Attempts) ->
     case file:del_dir_r(Dir) of
         ok -> ok;
-        {error, enoent} -> ok
+        {error, enoent} -> ok;
+        {error, eexist} when Attempts > 0 -> timer:sleep(20), remove_dir(Dir, Attempts - 1)
     end.
 
 context_dir(Ctx) ->
