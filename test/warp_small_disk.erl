@@ -19,8 +19,9 @@ mount(Dir, MiB) ->
             end
     end.
 
+%% Also when a VM that is on its way down still has files open there.
 unmount(Dir) ->
-    _ = sh(["umount ", Dir]),
+    ok = sh(["umount ", Dir, " || umount -l ", Dir]),
     _ = file:delete(Dir ++ ".img"),
     ok.
 
