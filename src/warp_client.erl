@@ -2,12 +2,20 @@
 %% tells what an answer that does not come means.
 -module(warp_client).
 
--export([call/5, aside/2]).
+-export([call/5, cast/2, reply/2, taken/1, aside/2]).
+
+-export_type([from/0, taken/0]).
 
 %% A tag of gen_server is [alias | Alias].
 -dialyzer({no_improper_lists, [ask/4, watch/4]}).
 
 -include("warp.hrl").
+-include_lib("kernel/include/logger.hrl").
+
+%% Who gets the answer to a request: nobody, of a cast to that entity.
+-type from() :: gen_server:from() | {cast, EntityId :: binary()}.
+%% Where to tell that a cast was taken.
+-type taken() :: reference().
 
 %% How often, and after how long, a process that went away is looked for again.
 -define(ATTEMPTS, 50).
@@ -26,36 +34,103 @@
 call(Entity, Request, Bytes, Timeout, Safety) ->
     call(Entity, Request, Bytes, Timeout, Safety, ?ATTEMPTS).
 
-call(#warp_entity{ref = Ref} = Entity, Request, Bytes, Timeout, Safety, Left) ->
+call(#warp_entity{ref = Ref} = Entity, Request, Bytes, Timeout, Safety, Left0) ->
+    case reach(Entity, Bytes, Left0) of
+        {ok, Pid, Pending, Left} ->
+            case ask(Pid, Pending, Request, Timeout) of
+                {again, When} when Left > 0, (When =:= now orelse Safety =:= repeatable) ->
+                    _ = [timer:sleep(?PAUSE_MS) || When =/= now],
+                    call(Entity, Request, Bytes, Timeout, Safety, Left - 1);
+                {again, _} ->
+                    stopped_or(Ref, interrupted);
+                Answer ->
+                    Answer
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% The process of the entity, at which the request is counted from now on.
+reach(#warp_entity{ref = Ref} = Entity, Bytes, Left) ->
     case warp_context:find(Ref) of
         {ok, Context} ->
             case warp_registry:ensure(Context, Entity) of
                 {ok, Pid, Pending} ->
                     case warp_pending:admit(Pending, Bytes, Context#context.max_pending) of
-                        true ->
-                            case ask(Pid, Pending, Request, Timeout) of
-                                {again, When} when Left > 0, (When =:= now orelse
-                                                              Safety =:= repeatable) ->
-                                    _ = [timer:sleep(?PAUSE_MS) || When =/= now],
-                                    call(Entity, Request, Bytes, Timeout, Safety, Left - 1);
-                                {again, _} ->
-                                    stopped_or(Ref, interrupted);
-                                Answer ->
-                                    Answer
-                            end;
-                        false ->
-                            {error, overloaded}
+                        true -> {ok, Pid, Pending, Left};
+                        false -> {error, overloaded}
                     end;
                 {error, _} when Left > 0 ->
                     %% The shard, or its supervisor, is being started again: nothing was asked.
                     _ = timer:sleep(?PAUSE_MS),
-                    call(Entity, Request, Bytes, Timeout, Safety, Left - 1);
+                    reach(Entity, Bytes, Left - 1);
                 {error, _} = Error ->
                     Error
             end;
         not_found ->
             {error, context_stopped}
     end.
+
+%% @doc Gives the process of an entity a request that nobody gets the answer to. Those of one
+%% caller are taken in order, also when the process leaves memory meanwhile: so they are in one
+%% mailbox, or their sender waits until the process has taken them or is gone. A process that is
+%% killed takes what is in its mailbox with it.
+-spec cast(#warp_entity{}, term()) -> ok | {error, term()}.
+cast(Entity, Request) ->
+    cast(Entity, Request, ?ATTEMPTS).
+
+cast(#warp_entity{ref = Ref} = Entity, Request, Left0) ->
+    case reach(Entity, 0, Left0) of
+        {ok, Pid, Pending, Left} ->
+            Taken = erlang:alias(),
+            ok = gen_server:cast(Pid, {Taken, Request}),
+            %% As in a call: one that is not closed now takes it.
+            Result =
+                case warp_pending:is_closed(Pending) of
+                    true -> await_taken(Pid, Taken);
+                    false -> ok
+                end,
+            _ = erlang:unalias(Taken),
+            receive {Taken, taken} -> ok after 0 -> ok end,
+            case Result of
+                ok -> ok;
+                again when Left > 0 -> cast(Entity, Request, Left - 1);
+                again -> stopped_or(Ref, interrupted)
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+await_taken(Pid, _Taken) when Pid =:= self() ->
+    ok;
+await_taken(Pid, Taken) ->
+    Monitor = erlang:monitor(process, Pid),
+    receive
+        {Taken, taken} ->
+            true = erlang:demonitor(Monitor, [flush]),
+            ok;
+        {'DOWN', Monitor, process, Pid, _} ->
+            receive {Taken, taken} -> ok after 0 -> again end
+    end.
+
+%% @doc Tells the sender of a cast, should it wait, that it need not send it again.
+-spec taken(taken()) -> ok.
+taken(Taken) ->
+    Taken ! {Taken, taken},
+    ok.
+
+%% @doc Answers a request. What became of a cast only the log of the system hears, and only when
+%% it was not carried out.
+-spec reply(from(), term()) -> ok.
+reply(From, {sending, Messages, Result}) ->
+    ok = lists:foreach(fun({To, Message}) -> To ! Message end, Messages),
+    reply(From, Result);
+reply({cast, Id}, {error, Reason}) ->
+    ?LOG_WARNING("Warp: what was sent to entity ~ts was not carried out: ~tp", [Id, Reason]);
+reply({cast, _Id}, _Stored) ->
+    ok;
+reply(From, Answer) ->
+    gen_server:reply(From, Answer).
 
 %% A gen_server:call, but for the monitor: for what it costs, a process that was killed is noticed
 %% a little later. One that goes by itself answers all whose requests it has, and says in its

@@ -19,14 +19,15 @@
 -module(warp_core).
 
 -export([start/1, stop/1, entity/2]).
--export([append/2, append/3, append_batch/2, append_batch/3, decide/3]).
+-export([append/2, append/3, append_batch/2, append_batch/3]).
+-export([decide/3, decide/4, cast/3, pid/1]).
 -export([get/2, state_at/3, history/1, history/2, export/1, delete/1]).
 -export([stats/1]).
 
 -include("warp.hrl").
 
 -export_type([ctx/0, entity/0, seq/0, micros/0, event/0, new_event/0, json/0, aggregate/0]).
--export_type([append_options/0, history_options/0, error/0, write_error/0, read_error/0]).
+-export_type([append_options/0, decide_options/0, decision/1, history_options/0, error/0, write_error/0, read_error/0]).
 
 %% A started context.
 -opaque ctx() :: warp_context:ctx().
@@ -75,6 +76,14 @@
     %% How long to wait, in milliseconds. Default: 5000.
     timeout => timeout()
 }.
+-type decide_options() :: #{
+    %% How long to wait, in milliseconds. Default: 5000.
+    timeout => timeout()
+}.
+%% What a decision comes to: events to append, as a batch, and messages to send, in order, once
+%% they are durable; or nothing of it.
+-type decision(Reason) ::
+    {ok, [new_event()]} | {ok, [new_event()], [{pid(), Message :: term()}]} | {error, Reason}.
 -type history_options() :: #{
     %% The first event wanted. Default: the first, or the last going backward.
     from => seq(),
@@ -214,25 +223,63 @@ write(Entity, Events, Options) ->
             Error
     end.
 
+%% @equiv decide(Entity, Aggregate, Fun, #{})
+-spec decide(entity(), binary(), fun((State :: term()) -> decision(Reason))) ->
+    {ok, [seq()]} | {error, write_error() | Reason}.
+decide(Entity, Aggregate, Fun) ->
+    decide(Entity, Aggregate, Fun, #{}).
+
 %% @doc Checks and acts without a race: runs `Fun(State)' inside the entity's process and appends
 %% the events that it returns, as a batch. `{error, Reason}' from it comes back as it is.
 %%
+%% Messages that it returns beside events are sent when the events are durable (if there are none,
+%% when everything before them is), and before the answer. Of a decision that fails none is sent.
+%%
 %% Events that name no aggregate belong to the one given. The function may run again, on the
-%% state of then, when a commit before it failed; it should have no effects of its own.
--spec decide(entity(), binary(), fun((State :: term()) -> {ok, [new_event()]} | {error, Reason})) ->
+%% state of then, when a commit before it failed; it should have no effects of its own, and must
+%% not call its own entity.
+-spec decide(entity(), binary(), fun((State :: term()) -> decision(Reason)), decide_options()) ->
     {ok, [seq()]} | {error, write_error() | Reason}.
-decide(Entity, Aggregate, Fun) when is_function(Fun, 1) ->
+decide(Entity, Aggregate, Fun, Options) when is_function(Fun, 1) ->
+    case warp_options:decide(Options) of
+        {ok, #{timeout := Timeout}} ->
+            in_aggregate(Entity, Aggregate, fun(_Context, _Id) ->
+                case warp_client:call(Entity, {decide, Aggregate, Fun}, 0, Timeout, once) of
+                    {stored, First, Last} -> {ok, lists:seq(First, Last)};
+                    {stored_at, Seqs} -> {ok, Seqs};
+                    {error, _} = Error -> Error
+                end
+            end);
+        {error, _} = Error ->
+            Error
+    end;
+decide(_Entity, _Aggregate, _Fun, _Options) ->
+    {error, {bad_option, decide, {not_a_function, 1}}}.
+
+%% @doc Decides as `decide/4' does, and does not wait for it. Casts of one process to one entity
+%% are carried out in the order they were made.
+%%
+%% `ok' means that the entity's process has it, not that it is durable: have a message sent for
+%% that. It is lost when the process is killed before it has come to it. What fails is logged.
+-spec cast(entity(), binary(), fun((State :: term()) -> decision(term()))) ->
+    ok | {error, write_error()}.
+cast(Entity, Aggregate, Fun) when is_function(Fun, 1) ->
     in_aggregate(Entity, Aggregate, fun(_Context, _Id) ->
-        Request = {decide, Aggregate, Fun},
-        {ok, #{timeout := Timeout}} = warp_options:call(#{}),
-        case warp_client:call(Entity, Request, 0, Timeout, once) of
-            {stored, First, Last} -> {ok, lists:seq(First, Last)};
-            {stored_at, Seqs} -> {ok, Seqs};
+        warp_client:cast(Entity, {decide, Aggregate, Fun})
+    end);
+cast(_Entity, _Aggregate, _Fun) ->
+    {error, {bad_option, decide, {not_a_function, 1}}}.
+
+%% @doc The entity's process, started if there is none: for `monitor', `sys' and the like. It is
+%% another one after the entity has left memory and comes back; the entity itself is its handle.
+-spec pid(entity()) -> {ok, pid()} | {error, error()}.
+pid(Entity) ->
+    in_context(Entity, fun(Context, _Id) ->
+        case warp_registry:ensure(Context, Entity) of
+            {ok, Pid, _Pending} -> {ok, Pid};
             {error, _} = Error -> Error
         end
-    end);
-decide(_Entity, _Aggregate, _Fun) ->
-    {error, {bad_option, decide, {not_a_function, 1}}}.
+    end).
 
 %% @doc The state of an aggregate, with everything acknowledged in it. Its initial state when
 %% there are no events.

@@ -87,7 +87,9 @@ load(#state{context = Context, id = Id, handle = Handle, core = Core} = State) -
     end.
 
 give_up(Reason, State) ->
-    leave({error, reason(Reason, State)}, State),
+    Error = {error, reason(Reason, State)},
+    ok = drop_casts(Error, State),
+    leave(Error, State),
     {stop, normal, State}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
@@ -104,9 +106,14 @@ handle_call(Request, From, State0) ->
     #state{core = Core} = State = awake(State0),
     {noreply, advance(State#state{core = warp_entity_core:request(Request, From, Core)})}.
 
--spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast(_Message, State) ->
-    {noreply, State}.
+-spec handle_cast({warp_client:taken(), term()}, #state{}) -> {noreply, #state{}}.
+handle_cast(Cast, State) ->
+    {noreply, cast(Cast, State)}.
+
+cast({Taken, Request}, #state{id = Id} = State0) ->
+    #state{core = Core} = State = awake(State0),
+    ok = warp_client:taken(Taken),
+    advance(State#state{core = warp_entity_core:request(Request, {cast, Id}, Core)}).
 
 -spec handle_info(term(), #state{}) ->
     {noreply, #state{}} | {noreply, #state{}, hibernate} | {stop, normal, #state{}}.
@@ -135,7 +142,7 @@ handle_info(tick, State) ->
 handle_info(passivate, State0) ->
     #state{core = Core} = State = catch_up(State0),
     case warp_entity_core:is_quiet(Core) of
-        true -> go(State);
+        true -> retire(State);
         false -> {noreply, State}
     end;
 handle_info(_Stray, State) ->
@@ -146,13 +153,13 @@ doze(#state{context = #context{mode = Mode, idle_timeout = Idle}, core = Core} =
         false ->
             {noreply, start_tick(State#state{tick = idle})};
         _ when Mode =:= read_through ->
-            go(State);
+            retire(State);
         0 ->
-            go(State);
+            retire(State);
         _ when Idle =:= infinity ->
             {noreply, State, hibernate};
         _ when Idle =< 2 * ?TICK_MS ->
-            go(State);
+            retire(State);
         _ ->
             Timer = erlang:send_after(Idle - 2 * ?TICK_MS, self(), passivate),
             {noreply, State#state{passivation = Timer}, hibernate}
@@ -167,12 +174,44 @@ start_tick(#state{context = Context} = State) ->
     _ = erlang:send_after(interval(Context), self(), tick),
     State.
 
-%% Stops. Callers whose requests are still in the mailbox ask again, where there will be another
-%% process; or get the reason why there can't be one.
+%% Stops, unless there is a cast to be carried out: sent on, it could be overtaken. The sender of
+%% one that comes after this finds the process closed, and waits until it is gone.
+retire(#state{pending = Pending} = State) ->
+    ok = warp_pending:close(Pending),
+    case casts() of
+        [] ->
+            depart(State);
+        Casts ->
+            ok = warp_pending:reopen(Pending),
+            {noreply, lists:foldl(fun cast/2, State, Casts)}
+    end.
+
+%% Stops, whatever there is to be done.
 go(State) ->
+    ok = drop_casts({error, interrupted}, State),
+    depart(State).
+
+%% Callers whose requests are still in the mailbox ask again, where there will be another process.
+depart(State) ->
     leave(again, State),
     {stop, normal, unpublish(State)}.
 
+drop_casts(Error, #state{id = Id, pending = Pending}) ->
+    ok = warp_pending:close(Pending),
+    lists:foreach(
+        fun({Taken, _Request}) ->
+            ok = warp_client:taken(Taken),
+            ok = warp_client:reply({cast, Id}, Error)
+        end,
+        casts()).
+
+casts() ->
+    receive
+        {'$gen_cast', Cast} -> [Cast | casts()]
+    after 0 -> []
+    end.
+
+%% Callers get the reply, in place of an answer.
 leave(Reply, #state{context = Context, id = Id, pending = Pending}) ->
     ok = warp_pending:close(Pending),
     ok = warp_registry:unregister(Context, Id, Pending),
@@ -276,7 +315,7 @@ answer(Settled, State) ->
 
 answer_one({answer, From, Request, Result}, #state{pending = Pending} = State) ->
     ok = warp_pending:answered(Pending, 1, warp_entity_core:bytes(Request)),
-    gen_server:reply(From, result(Result, State)),
+    ok = warp_client:reply(From, result(Result, State)),
     State;
 answer_one({look_up, From, {append, #{packed := Packed}, _} = Request, Refused}, State) ->
     #state{handle = Handle, id = Id, core = Core0} = State,

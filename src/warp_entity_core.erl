@@ -19,20 +19,23 @@
 }).
 
 -record(append, {
-    from :: gen_server:from(),
+    from :: warp_client:from(),
     request :: request(),
     pack :: warp_pack:packed(),
     %% Of all events of the request: a seq for each that was in the log already.
     template :: template(),
+    %% What is sent, before the answer, once it is stored.
+    messages :: [message()],
     %% The log behind it.
     place :: #place{}
 }).
 -record(refusal, {
-    from :: gen_server:from(),
+    from :: warp_client:from(),
     request :: request(),
+    messages :: [message()],
     result :: result()
 }).
--record(deletion, {from :: gen_server:from()}).
+-record(deletion, {from :: warp_client:from()}).
 
 -record(core, {
     context :: #context{},
@@ -50,19 +53,22 @@
 -type template() :: all_new | [new | warp_core:seq()].
 -type request() ::
     {append, warp_pack:packed(), any | no_stream | warp_core:seq()}
-    | {decide, binary(), fun((term()) -> {ok, [map()]} | {error, term()})}
+    | {decide, binary(), fun((term()) -> warp_core:decision(term()))}
     %% What is left of one when events that were in the log already are taken out.
-    | {rest, warp_pack:packed(), template(), Bytes :: non_neg_integer()}.
+    | {rest, warp_pack:packed(), template(), Bytes :: non_neg_integer(), [message()]}.
+-type message() :: {pid(), term()}.
 -type result() ::
     {stored, warp_core:seq(), warp_core:seq()}
     | {stored_at, [warp_core:seq()]}
+    %% The messages first, then the result.
+    | {sending, [message(), ...], result()}
     | deleted
     | {error, term()}.
 %% What a caller gets. A refused append with ids may turn out to be in the log already: that is
 %% still to be looked up.
 -type settled() ::
-    {answer, gen_server:from(), request() | delete, result()}
-    | {look_up, gen_server:from(), request(), result()}.
+    {answer, warp_client:from(), request() | delete, result()}
+    | {look_up, warp_client:from(), request(), result()}.
 
 %% How many rows one submission has at most.
 -define(MAX_APPENDS, 1000).
@@ -82,19 +88,20 @@ reset(#{seq := Seq, recorded_at := Time, states := States}, Core) ->
 
 %% @doc Judges a request and queues what comes of it: refusals too, so that callers are answered
 %% in order, and none is refused for a state that was then not reached.
--spec request(request(), gen_server:from(), core()) -> core().
+-spec request(request(), warp_client:from(), core()) -> core().
 request(Request, From, Core) ->
     case judge(Request, Core) of
-        {ok, Pack, Template, Ahead} ->
+        {{accepted, Pack, Template, Ahead}, Messages} ->
             Append = #append{from = From, request = Request, pack = Pack, template = Template,
-                             place = Ahead},
+                             messages = Messages, place = Ahead},
             queue(Append, Core#core{ahead = Ahead});
-        Result ->
-            queue(#refusal{from = From, request = Request, result = Result}, Core)
+        {Result, Messages} ->
+            queue(#refusal{from = From, request = Request, messages = Messages, result = Result},
+                  Core)
     end.
 
 %% @doc Queues a deletion. What comes after it meets an entity without events.
--spec deletion(gen_server:from(), core()) -> core().
+-spec deletion(warp_client:from(), core()) -> core().
 deletion(From, #core{context = Context, id = Id} = Core) ->
     #core{ahead = Empty} = new(Context, Id),
     queue(#deletion{from = From}, Core#core{ahead = Empty}).
@@ -104,35 +111,51 @@ queue(Entry, #core{queue = Queue} = Core) ->
 
 judge({append, Pack, Expected}, #core{ahead = #place{seq = Seq}} = Core) ->
     case Expected of
-        any -> accept(Pack, all_new, Core);
-        Seq -> accept(Pack, all_new, Core);
-        no_stream when Seq =:= 0 -> accept(Pack, all_new, Core);
-        _ -> {error, {wrong_expected_seq, Seq}}
+        any -> {accept(Pack, all_new, Core), []};
+        Seq -> {accept(Pack, all_new, Core), []};
+        no_stream when Seq =:= 0 -> {accept(Pack, all_new, Core), []};
+        _ -> {{error, {wrong_expected_seq, Seq}}, []}
     end;
 judge({decide, Name, Fun}, #core{ahead = #place{states = States}} = Core) ->
-    #core{context = Context, id = Id} = Core,
     case States of
         #{Name := {ok, State}} ->
             try Fun(State) of
-                {ok, []} ->
-                    {stored_at, []};
-                {ok, [_ | _] = Events} ->
-                    case warp_pack:pack(Context, Id, Name, Events) of
-                        {ok, Pack} -> accept(Pack, all_new, Core);
-                        {error, _} = Error -> Error
-                    end;
-                {error, Reason} ->
-                    {error, Reason};
-                Other ->
-                    {error, {bad_return, decide, Other}}
+                Decision -> decided(Decision, Name, Core)
             catch
-                Class:Reason:Stack -> {error, {decide_failed, {Class, Reason, Stack}}}
+                Class:Reason:Stack -> {{error, {decide_failed, {Class, Reason, Stack}}}, []}
             end;
         #{Name := {error, _} = Error} ->
-            Error
+            {Error, []}
     end;
-judge({rest, Pack, Template, _}, Core) ->
-    accept(Pack, Template, Core).
+judge({rest, Pack, Template, _, Messages}, Core) ->
+    with_messages(accept(Pack, Template, Core), Messages).
+
+decided({ok, Events}, Name, Core) ->
+    decided({ok, Events, []}, Name, Core);
+decided({ok, Events, Messages} = Decision, Name, Core) when is_list(Events), is_list(Messages) ->
+    #core{context = Context, id = Id} = Core,
+    IsMessage = fun({To, _}) -> is_pid(To); (_) -> false end,
+    case is_proper(Messages) andalso lists:all(IsMessage, Messages) of
+        true when Events =:= [] ->
+            {{stored_at, []}, Messages};
+        true ->
+            case warp_pack:pack(Context, Id, Name, Events) of
+                {ok, Pack} -> with_messages(accept(Pack, all_new, Core), Messages);
+                {error, _} = Error -> {Error, []}
+            end;
+        false ->
+            {{error, {bad_return, decide, Decision}}, []}
+    end;
+decided({error, _} = Refused, _Name, _Core) ->
+    {Refused, []};
+decided(Other, _Name, _Core) ->
+    {{error, {bad_return, decide, Other}}, []}.
+
+is_proper(List) ->
+    try length(List) >= 0 catch error:badarg -> false end.
+
+with_messages({error, _} = Error, _Messages) -> {Error, []};
+with_messages(Accepted, Messages) -> {Accepted, Messages}.
 
 accept(#{count := Count, events := Events} = Pack, Template, Core) ->
     #core{context = #context{aggregates = Aggregates}, id = Id, ahead = Ahead} = Core,
@@ -146,7 +169,7 @@ accept(#{count := Count, events := Events} = Pack, Template, Core) ->
         end,
     case Result of
         {ok, Next} ->
-            {ok, Pack, Template, #place{seq = Seq + Count, time = Time, states = Next}};
+            {accepted, Pack, Template, #place{seq = Seq + Count, time = Time, states = Next}};
         {error, _} = Error ->
             Error
     end.
@@ -187,7 +210,7 @@ split(Rest, _Room, Taken) ->
 
 %% @doc What to tell the callers of all that is in flight, should all of it be stored; unknown when
 %% there are refusals among it that have to be looked up.
--spec replies(core()) -> {ok, [{gen_server:from(), result()}], Bytes :: non_neg_integer()} | unknown.
+-spec replies(core()) -> {ok, [{warp_client:from(), result()}], Bytes :: non_neg_integer()} | unknown.
 replies(#core{in_flight = [#append{} = Only]} = Core) ->
     {{answer, From, Request, Result}, _} = settle_entry(Only, Core),
     {ok, [{From, Result}], bytes(Request)};
@@ -204,7 +227,7 @@ replies(#core{in_flight = InFlight} = Core) ->
 %% @doc The bytes that a request keeps waiting.
 -spec bytes(request() | delete) -> non_neg_integer().
 bytes({append, #{bytes := Bytes}, _}) -> Bytes;
-bytes({rest, _, _, Bytes}) -> Bytes;
+bytes({rest, _, _, Bytes, _}) -> Bytes;
 bytes(_Request) -> 0.
 
 %% @doc All that is in flight is stored, and its callers know.
@@ -235,19 +258,22 @@ settle({failed, Reason}, #core{in_flight = InFlight, queue = Queue} = Core) ->
     {Failed, Core#core{ahead = Core#core.committed, in_flight = [], queue = []}}.
 
 settle_entry(#append{from = From, request = Request, place = Place} = Entry, Core) ->
-    #append{pack = #{count := Count}, template = Template} = Entry,
+    #append{pack = #{count := Count}, template = Template, messages = Messages} = Entry,
     First = Place#place.seq - Count + 1,
     Result =
         case Template of
             all_new -> {stored, First, Place#place.seq};
             _ -> {stored_at, fill(Template, First)}
         end,
-    {{answer, From, Request, Result}, Core#core{committed = Place}};
-settle_entry(#refusal{from = From, request = Request, result = Result}, Core) ->
+    {{answer, From, Request, sending(Messages, Result)}, Core#core{committed = Place}};
+settle_entry(#refusal{from = From, request = Request, result = Result} = Refusal, Core) ->
     case {Result, Request} of
         {{error, _}, {append, #{has_ids := true}, _}} -> {{look_up, From, Request, Result}, Core};
-        _ -> {{answer, From, Request, Result}, Core}
+        _ -> {{answer, From, Request, sending(Refusal#refusal.messages, Result)}, Core}
     end.
+
+sending([], Result) -> Result;
+sending(Messages, Result) -> {sending, Messages, Result}.
 
 %% Splits behind that many appends, before the next one.
 after_appends([#append{} | _] = Entries, 0, Before) ->
@@ -258,35 +284,36 @@ after_appends([Entry | Entries], N, Before) ->
     after_appends(Entries, N, [Entry | Before]).
 
 stop({duplicates, Found}, #append{from = From, request = Request} = Append, Core) ->
-    #append{pack = Pack, template = Template} = Append,
-    without(Found, From, Request, Pack, Template, Core);
+    #append{pack = Pack, template = Template, messages = Messages} = Append,
+    without(Found, From, Request, Pack, Template, Messages, Core);
 stop(Reason, #append{from = From, request = Request}, Core) ->
     {[{answer, From, Request, {error, Reason}}], Core}.
 
 %% @doc What a refusal comes to once it is known which of its ids are in the log already: an
 %% append that was carried out before is answered as it was then, even if by now it would be
 %% refused. Of one that was carried out in part, the rest is judged alone.
--spec look_up(none | warp_nif:stop(), {gen_server:from(), request()}, result(), core()) ->
+-spec look_up(none | warp_nif:stop(), {warp_client:from(), request()}, result(), core()) ->
     {[settled()], core()}.
 look_up({duplicates, Found}, {From, {append, #{count := Count}, _} = Request},
         {error, {wrong_expected_seq, _}} = Refused, Core) when length(Found) < Count ->
     %% What is missing would still be appended where it was not expected.
     {[{answer, From, Request, Refused}], Core};
 look_up({duplicates, Found}, {From, {append, Pack, _} = Request}, _Refused, Core) ->
-    without(Found, From, Request, Pack, all_new, Core);
+    without(Found, From, Request, Pack, all_new, [], Core);
 look_up({id_conflict, _} = Conflict, {From, Request}, _Refused, Core) ->
     {[{answer, From, Request, {error, Conflict}}], Core};
 look_up(_Nothing, {From, Request}, Refused, Core) ->
     {[{answer, From, Request, Refused}], Core}.
 
-without(Found, From, Request, #{count := Count, events := Events} = Pack, Template0, Core) ->
+without(Found, From, Request, Pack, Template0, Messages, Core) ->
+    #{count := Count, events := Events} = Pack,
     Template = known(Template0, Found, Count),
     case [Index || Index <- lists:seq(0, Count - 1), not lists:keymember(Index, 1, Found)] of
         [] ->
-            {[{answer, From, Request, {stored_at, Template}}], Core};
+            {[{answer, From, Request, sending(Messages, {stored_at, Template})}], Core};
         Missing ->
             Kept = warp_pack:keep(Pack, Missing, nth(Missing, Events)),
-            {[], request({rest, Kept, Template, bytes(Request)}, From, Core)}
+            {[], request({rest, Kept, Template, bytes(Request), Messages}, From, Core)}
     end.
 
 nth(_Indexes, none) ->

@@ -1,7 +1,7 @@
 %% @private Options, checked before anything is done with them.
 -module(warp_options).
 
--export([start/1, call/1, history/1]).
+-export([start/1, call/1, decide/1, history/1]).
 
 -export_type([settings/0, error/0]).
 
@@ -52,6 +52,11 @@ call(Given) when Given =:= #{} ->
     {ok, #{expected => any, timeout => ?CALL_TIMEOUT_MS}};
 call(Given) ->
     check(Given, [{expected, any, fun expected/1}, {timeout, ?CALL_TIMEOUT_MS, fun timeout/1}]).
+
+%% @doc The options of a decide.
+-spec decide(term()) -> {ok, #{timeout := timeout()}} | {error, error()}.
+decide(Given) ->
+    check(Given, [{timeout, ?CALL_TIMEOUT_MS, fun timeout/1}]).
 
 %% @doc The options of a history. A `from' of 0 is the first event, or the last one backward.
 -spec history(term()) -> {ok, map()} | {error, error()}.

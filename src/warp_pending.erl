@@ -3,14 +3,14 @@
 %% counted.
 -module(warp_pending).
 
--export([new/0, admit/3, answered/3, close/1, is_closed/1]).
+-export([new/0, admit/3, answered/3, close/1, reopen/1, is_closed/1]).
 -export([receipt/4, hand_out/1, is_stored/2, want/2]).
 
 -export_type([pending/0, receipt/0]).
 
 -type pending() :: atomics:atomics_ref().
 %% What the owner of the shard needs to answer the callers of one submission.
--type receipt() :: {pending(), pos_integer(), pid(), [{gen_server:from(), term()}],
+-type receipt() :: {pending(), pos_integer(), pid(), [{warp_client:from(), term()}],
                     Bytes :: non_neg_integer()}.
 
 %% How many bytes of events may wait for one entity.
@@ -55,13 +55,18 @@ answered(Pending, Requests, Bytes) ->
 close(Pending) ->
     atomics:put(Pending, ?CLOSED, 1).
 
+%% @doc The process stays after all.
+-spec reopen(pending()) -> ok.
+reopen(Pending) ->
+    atomics:put(Pending, ?CLOSED, 0).
+
 %% @doc Whether a request sent before may have come too late to be looked at.
 -spec is_closed(pending()) -> boolean().
 is_closed(Pending) ->
     atomics:get(Pending, ?CLOSED) =:= 1.
 
 %% @doc What goes with the calling process's submission of that number.
--spec receipt(pending(), pos_integer(), [{gen_server:from(), term()}], non_neg_integer()) ->
+-spec receipt(pending(), pos_integer(), [{warp_client:from(), term()}], non_neg_integer()) ->
     receipt().
 receipt(Pending, Number, Replies, Bytes) ->
     {Pending, Number, self(), Replies, Bytes}.
@@ -75,7 +80,7 @@ receipt(Pending, Number, Replies, Bytes) ->
 hand_out({Pending, Number, Pid, Replies, Bytes}) ->
     ok = atomics:put(Pending, ?STORED, Number),
     ok = answered(Pending, length(Replies), Bytes),
-    lists:foreach(fun({From, Reply}) -> gen_server:reply(From, Reply) end, Replies),
+    lists:foreach(fun({From, Reply}) -> warp_client:reply(From, Reply) end, Replies),
     case atomics:get(Pending, ?WANTED) of
         Number ->
             Pid ! {warp_stored, Number},
