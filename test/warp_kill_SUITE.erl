@@ -80,13 +80,13 @@ append(Entity, Ids, Retry) ->
 
 %% Read your writes, also when the process that answered is dead by now.
 read_back(Entity, Seq, Ids) ->
-    [#{id := Id}] = reading(fun() -> warp_core:history(Entity, #{from => Seq, limit => 1}) end),
+    [#{id := Id}] = ok_again(fun() -> warp_core:history(Entity, #{from => Seq, limit => 1}) end),
     ?assertEqual(lists:last(Ids), Id),
-    Count = reading(fun() -> warp_core:get(Entity, <<"Counter">>) end),
+    Count = ok_again(fun() -> warp_core:get(Entity, <<"Counter">>) end),
     ?assert(Count >= Seq, {Count, Seq}).
 
 check_log(Ctx, Name, AllCalls) ->
-    Log = reading(fun() -> warp_core:export(warp_core:entity(Ctx, Name)) end),
+    Log = ok_again(fun() -> warp_core:export(warp_core:entity(Ctx, Name)) end),
     Calls = [Call || Call = #{entity := Entity} <- AllCalls, Entity =:= Name],
     assert_seqs(Log),
     Seqs = maps:from_list([{Id, Seq} || #{id := Id, seq := Seq} <- Log]),
@@ -95,7 +95,7 @@ check_log(Ctx, Name, AllCalls) ->
     lists:foreach(fun check_call/1, Places),
     ?assertEqual([], maps:keys(maps:without(lists:append([Ids || #{ids := Ids} <- Calls]), Seqs))),
     lists:foreach(fun(Caller) -> check_order(Caller, Places) end, lists:seq(1, ?CALLERS)),
-    Count = reading(fun() -> warp_core:get(warp_core:entity(Ctx, Name), <<"Counter">>) end),
+    Count = ok_again(fun() -> warp_core:get(warp_core:entity(Ctx, Name), <<"Counter">>) end),
     ?assertEqual(length(Log), Count).
 
 check_call({#{answer := {First, Last}}, Seqs}) ->
@@ -118,7 +118,7 @@ a_number_handed_out_by_decide_is_handed_out_once(Config) ->
     Take = fun(Last) -> {ok, [(warp_test:incremented())#{metadata => #{number => Last + 1}}]} end,
     Taken = under_killing(Ctx, [Entity], fun(_Caller, Until) -> take_until(Until, Entity, Take, []) end),
     settle(Ctx),
-    Log = reading(fun() -> warp_core:export(Entity) end),
+    Log = ok_again(fun() -> warp_core:export(Entity) end),
     assert_seqs(Log),
     ?assertEqual([], [Event || Event = #{seq := Seq, metadata := #{<<"number">> := Number}} <- Log,
                                Number =/= Seq]),
@@ -169,7 +169,7 @@ a_context_heals_from_kills_in_quick_succession(Config) ->
               end || _ <- lists:seq(1, 3)],
              append_when_healed(Entity, N)
          end || N <- lists:seq(1, Times)],
-    Log = reading(fun() -> warp_core:export(Entity) end),
+    Log = ok_again(fun() -> warp_core:export(Entity) end),
     assert_seqs(Log),
     Ids = maps:from_list([{Seq, Id} || #{seq := Seq, id := Id} <- Log]),
     [?assertEqual(Id, maps:get(Seq, Ids)) || {Seq, Id} <- Acknowledged],
@@ -178,9 +178,10 @@ a_context_heals_from_kills_in_quick_succession(Config) ->
 
 append_when_healed(Entity, N) ->
     Id = integer_to_binary(N),
-    warp_killer:settle(fun() -> warp_core:append(Entity, (warp_test:incremented())#{id => Id}) end),
-    {ok, Seq} = warp_core:append(Entity, (warp_test:incremented())#{id => Id}),
-    {Seq, Id}.
+    Append = fun() -> warp_core:append(Entity, (warp_test:incremented())#{id => Id}) end,
+    warp_killer:settle(Append),
+    %% What a kill began may still be going on when the first answer came.
+    {ok_again(Append), Id}.
 
 %% -------------------------------------------------------------------- Helpers
 
@@ -204,11 +205,12 @@ settle(Ctx) ->
         warp_killer:settle(fun() -> warp_core:append(Probe, warp_test:incremented()) end)
     end, lists:seq(1, 8)).
 
-reading(Fun) ->
+%% Calls until nothing that passes is in the way.
+ok_again(Fun) ->
     case Fun() of
         {ok, Value} -> Value;
         {error, Reason} ->
             ?assert(warp_killer:is_transient(Reason), Reason),
             timer:sleep(1),
-            reading(Fun)
+            ok_again(Fun)
     end.
