@@ -34,18 +34,27 @@ ensure(#context{registry = Registry} = Context, #warp_entity{id = Id} = Entity) 
             start(Context, Entity)
     end.
 
-start(#context{running = Running} = Context, #warp_entity{id = Id, shard = N} = Entity) ->
+start(#context{running = Running} = Context, #warp_entity{id = Id, shard = N}) ->
     try
         Supervisor = ets:lookup_element(Running, {entity_sup, N}, 2),
         supervisor:start_child(Supervisor, [Id])
     of
-        %% Started, or someone else was faster: either way it is there now.
-        {ok, _} -> ensure(Context, Entity);
+        %% Started, or someone else was faster: either way it is there now, unless it has left at
+        %% once, for the shard is not open.
+        {ok, _} -> started(rows(Context#context.registry, Id), N);
         {error, _} -> {error, {shard_unavailable, N}}
     catch
         error:badarg -> {error, {shard_unavailable, N}};
         exit:_ -> {error, {shard_unavailable, N}}
     end.
+
+started([{_, Pid, Pending, _}], N) ->
+    case is_process_alive(Pid) of
+        true -> {ok, Pid, Pending};
+        false -> {error, {shard_unavailable, N}}
+    end;
+started([], N) ->
+    {error, {shard_unavailable, N}}.
 
 %% @doc Registers the calling process: as the first, or in place of one that was killed, whose
 %% last appends may still be on their way. Not while another one is alive.
