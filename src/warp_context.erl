@@ -53,9 +53,13 @@ forget_all() ->
 
 forget(Ref) ->
     case find(Ref) of
-        {ok, #context{lock = Lock}} ->
-            _ = persistent_term:erase({?MODULE, Ref}),
-            warp_nif:unlock(Lock);
+        {ok, #context{lock = Literal}} ->
+            Lock = warp_nif:own(Literal),
+            %% Another one may be stopping it just now: one of them gives the lock up.
+            case persistent_term:erase({?MODULE, Ref}) of
+                true -> warp_nif:unlock(Lock);
+                false -> ok
+            end;
         not_found ->
             ok
     end.
@@ -65,7 +69,7 @@ opened(Ref, Shards) ->
     Owners = [ets:lookup_element(Running, {owner, N}, 2) || N <- lists:seq(0, Shards - 1)],
     %% All are opening by now, side by side; this only collects the results.
     case [Error || {error, _} = Error <- [warp_shard:status(Owner) || Owner <- Owners]] of
-        [] -> warp_nif:establish(Lock);
+        [] -> warp_nif:establish(warp_nif:own(Lock));
         [Error | _] -> Error
     end.
 

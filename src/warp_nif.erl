@@ -2,6 +2,7 @@
 %% `native/warp_nif/src/nifs.rs'.
 -module(warp_nif).
 
+-export([own/1]).
 -export([shard_of/2, rules/1, pack/4, pack_dirty/4, keep/2]).
 -export([lock/2, establish/1, unlock/1, open/6, close/1]).
 -export([submit/5, erase/2, pass/1, save_snapshot/5]).
@@ -56,6 +57,11 @@ priv_dir() ->
         Dir ->
             Dir
     end.
+
+%% @doc A copy of a reference on the caller's heap, for a NIF on a dirty scheduler. What belongs to
+%% a persistent term may be freed, when that is erased, while a call waits for such a scheduler.
+-spec own(Reference) -> Reference when Reference :: lock() | rules().
+own(Reference) -> binary_to_term(term_to_binary(Reference)).
 
 -spec shard_of(term(), pos_integer()) -> {ok, non_neg_integer()} | {error, term()}.
 shard_of(_Id, _Shards) -> ?MISSING.

@@ -24,10 +24,10 @@
 -spec pack(warp_context:context(), binary(), binary() | undefined, [map()]) ->
     {ok, packed()} | {error, term()}.
 pack(#context{rules = Rules}, Id, Default, [_, _ | _] = Events) when length(Events) > ?MANY ->
-    result(warp_nif:pack_dirty(Rules, Id, Default, Events));
+    result(warp_nif:pack_dirty(warp_nif:own(Rules), Id, Default, Events));
 pack(#context{rules = Rules}, Id, Default, Events) ->
     case warp_nif:pack(Rules, Id, Default, Events) of
-        dirty -> result(warp_nif:pack_dirty(Rules, Id, Default, Events));
+        dirty -> result(warp_nif:pack_dirty(warp_nif:own(Rules), Id, Default, Events));
         Result -> result(Result)
     end.
 

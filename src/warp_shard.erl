@@ -143,7 +143,7 @@ open(#state{context = Context, n = N} = State) ->
     #context{dir = Dir, lock = Lock, name = Name, shards = Shards, durability = Durability,
              running = Running} = Context,
     File = filename:join(Dir, io_lib:format("shard-~4..0b.db", [N])),
-    case warp_nif:open(Lock, File, Name, {N, Shards}, Durability, ?QUEUE_LIMIT) of
+    case warp_nif:open(warp_nif:own(Lock), File, Name, {N, Shards}, Durability, ?QUEUE_LIMIT) of
         {ok, Handle} ->
             true = ets:insert(Running, {{shard, N}, Handle}),
             _ = erlang:send_after(?WATCH_MS, self(), watch),
