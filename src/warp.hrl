@@ -18,7 +18,15 @@
     %% {{Id, Aggregate}, State}: published states.
     states :: ets:table(),
     %% {{shard, N} | {entity_sup, N}, Handle | Pid}: what runs of each shard.
-    running :: ets:table()
+    running :: ets:table(),
+    %% Step functions, by name.
+    steps :: #{binary() => fun()},
+    %% What the NIF checks the events of sagas against.
+    saga_rules :: warp_nif:rules(),
+    %% {{saga, Id}, Shard, Pid | starting | stuck, [Entity], Phase, StartedAt}: the sagas under way;
+    %% {{doomed, SagaId, Entity}}: an entity of one that was deleted.
+    sagas :: ets:table(),
+    saga_counts :: counters:counters_ref()
 }).
 
 %% The handle of an entity. `shard` is why not, where the id is not a valid one.

@@ -118,6 +118,7 @@ part(keeper, Pid) -> [{keeper, Pid}];
 part(shards, Pid) -> [{shards_sup, Pid} | below(Pid)];
 part(shard, Pid) -> [{shard, Pid}];
 part(entities, Pid) -> [{entity_sup, Pid}];
+part(sagas, Pid) -> [{saga_keeper, Pid}];
 part(_N, Pid) -> [{shard_sup, Pid} | below(Pid)].
 
 %% @doc The shard that an entity lives in.
@@ -155,7 +156,11 @@ init({Ref, {#{aggregates := Aggregates} = Settings, Dir, Lock}}) ->
         rules = warp_nif:rules(Rules),
         registry = ets:new(warp_registry, Tuning),
         states = ets:new(warp_states, Tuning),
-        running = ets:new(warp_running, [public, set, {read_concurrency, true}])
+        running = ets:new(warp_running, [public, set, {read_concurrency, true}]),
+        steps = maps:get(steps, Settings),
+        saga_rules = warp_saga_plan:rules(),
+        sagas = ets:new(warp_sagas, Tuning),
+        saga_counts = warp_saga_stats:new()
     },
     ok = persistent_term:put({?MODULE, Ref}, Context),
     {ok, Context}.

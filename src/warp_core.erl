@@ -95,7 +95,8 @@
 -type crash() :: {error | exit | throw, term(), list()}.
 %% Errors of any operation on an entity.
 -type error() ::
-    {bad_entity_id, empty | not_utf8 | not_a_binary | {too_long, pos_integer(), pos_integer()}}
+    {bad_entity_id, empty | not_utf8 | not_a_binary | reserved
+                    | {too_long, pos_integer(), pos_integer()}}
     | context_stopped
     | {shard_unavailable, non_neg_integer()}
     %% No answer in time. An append may still be stored: append again with the same event id.
@@ -139,7 +140,8 @@
 %% `read_through': reads fold the log), `durability' (`full': fsynced before it is acknowledged;
 %% `normal': may be lost in a power failure), `snapshot_every' (1000 events), `idle_timeout'
 %% (60000 ms, after which an entity leaves memory), `max_pending' (10000 requests per entity,
-%% beyond which callers are told `overloaded'), `cluster' (`single_node'), `projections' (`none').
+%% beyond which callers are told `overloaded'), `steps' (functions that steps of sagas name, see
+%% `warp_saga'), `cluster' (`single_node'), `projections' (`none').
 %%
 %% Errors: `{missing_option, Key}', `{unknown_option, Key}', `{bad_option, Key, Why}',
 %% `{data_dir_in_use, Dir}', `{shard_count_mismatch, Stored, Given}', `{not_a_shard, Path}',
@@ -164,8 +166,10 @@ stop(Ctx) ->
 
 %% @doc The entity with that id: any UTF-8 binary of 1 to 512 bytes. It need not exist; one comes
 %% into being with its first event. With an invalid id each operation gives
-%% `{error, {bad_entity_id, Why}}'.
+%% `{error, {bad_entity_id, Why}}'. Ids that begin with `$warp/' are Warp's own: `reserved'.
 -spec entity(ctx(), binary()) -> entity().
+entity({warp_context, Ref, _Shards}, <<"$warp/", _/binary>> = Id) ->
+    #warp_entity{ref = Ref, id = Id, shard = {bad_entity_id, reserved}};
 entity({warp_context, Ref, Shards}, Id) ->
     case warp_nif:shard_of(Id, Shards) of
         {ok, N} -> #warp_entity{ref = Ref, id = Id, shard = N};
@@ -356,13 +360,22 @@ export(Entity) ->
 %% @doc Deletes an entity: from memory, the log, snapshots and ids, and from the bytes of the
 %% files. Deleting one without events is fine. An entity of that name may begin anew after it.
 %%
+%% Its payloads are cleared from the logs of sagas too. What a saga under way still asks of it is
+%% refused with `entity_deleted': a step that was to come turns the saga back, a compensation makes
+%% it stuck.
+%%
 %% Waits as long as it takes: an answer other than `ok' means that it must be called again.
 -spec delete(entity()) -> ok | {error, error() | disk_full}.
 delete(Entity) ->
-    in_context(Entity, fun(_Context, _Id) ->
-        case warp_client:call(Entity, delete, 0, infinity, repeatable) of
-            deleted -> ok;
-            {error, _} = Error -> Error
+    in_context(Entity, fun(Context, _Id) ->
+        case warp_saga_erase:await_loaded(Context) of
+            ok ->
+                case warp_client:call(Entity, delete, 0, infinity, repeatable) of
+                    deleted -> ok;
+                    {error, _} = Error -> Error
+                end;
+            {error, _} = Error ->
+                Error
         end
     end).
 

@@ -32,7 +32,9 @@
     %% What the next tick finds: requests since the last one, or none. Between ticks a request
     %% costs no timer.
     tick = off :: off | busy | idle,
-    passivation :: reference() | undefined
+    passivation :: reference() | undefined,
+    %% Clears the payloads of an entity that is being deleted from the logs of sagas.
+    clearing :: reference() | undefined
 }).
 
 %% After that long without a request, up to twice, the process hibernates.
@@ -99,8 +101,17 @@ handle_call({get, Name}, _From, State0) ->
     ok = warp_pending:answered(Pending, 1, 0),
     Result = warp_entity_core:read(Name, Core),
     {reply, Result, publish(Name, Result, State)};
+handle_call({saga_step, Saga, Request}, From, #state{context = Context, id = Id} = State) ->
+    case warp_saga_erase:is_doomed(Context, Saga, Id) of
+        true ->
+            ok = warp_pending:answered(State#state.pending, 1, warp_entity_core:bytes(Request)),
+            {reply, {error, entity_deleted}, awake(State)};
+        false ->
+            handle_call(Request, From, State)
+    end;
 handle_call(delete, From, State0) ->
-    #state{core = Core} = State = awake(State0),
+    #state{core = Core, context = Context, id = Id} = State = awake(State0),
+    ok = warp_saga_erase:doom(Context, Id),
     {noreply, advance(State#state{core = warp_entity_core:deletion(From, Core)})};
 handle_call(Request, From, State0) ->
     #state{core = Core} = State = awake(State0),
@@ -119,6 +130,9 @@ cast({Taken, Request}, #state{id = Id} = State0) ->
     {noreply, #state{}} | {noreply, #state{}, hibernate} | {stop, normal, #state{}}.
 handle_info({warp_stored, _Number}, State) ->
     {noreply, advance(catch_up(State))};
+handle_info({warp_reply, passed}, State) ->
+    %% Came late: from the queue of a shard that has closed meanwhile.
+    {noreply, State};
 handle_info({warp_reply, {wrong_base, Seq}}, State) ->
     %% Another process of this entity wrote, while this one was being killed with its
     %% supervisor: the writer let only one of them through.
@@ -134,6 +148,13 @@ handle_info({warp_reply, Answer}, #state{core = Core} = State0) ->
             go(Known);
         _ ->
             {noreply, advance(snapshot(Known))}
+    end;
+handle_info({'DOWN', Clearing, process, _, Reason}, #state{clearing = Clearing} = State0) ->
+    #state{handle = Handle, id = Id} = State = State0#state{clearing = undefined},
+    case Reason of
+        {cleared, ok} -> {noreply, queued(warp_nif:erase(Handle, Id), State)};
+        {cleared, {error, Why}} -> {noreply, advance(queued({error, Why}, State))};
+        _ -> {noreply, advance(queued({error, interrupted}, State))}
     end;
 handle_info(tick, #state{tick = busy} = State) ->
     {noreply, start_tick(State#state{tick = idle})};
@@ -252,7 +273,10 @@ advance(#state{core = Core0, handle = Handle, id = Id} = State) ->
             Base = warp_entity_core:base(Core),
             queued(warp_nif:submit(Handle, Id, Base, Rows, Receipt), Ready);
         {erase, Core} ->
-            queued(warp_nif:erase(Handle, Id), unpublish(State#state{core = Core}));
+            #state{context = Context} = State,
+            Clear = fun() -> exit({cleared, warp_saga_erase:clear(Context, Handle, Id)}) end,
+            {_, Clearing} = spawn_monitor(Clear),
+            unpublish(State#state{core = Core, clearing = Clearing});
         {refuse, Settled, Core} ->
             advance(answer([Settled], State#state{core = Core}));
         {nothing, Core} ->

@@ -5,8 +5,9 @@
 -export([own/1]).
 -export([shard_of/2, rules/1, pack/4, pack_dirty/4, keep/2]).
 -export([lock/2, establish/1, unlock/1, open/6, close/1]).
--export([submit/5, erase/2, pass/1, save_snapshot/5]).
+-export([submit/5, submit_clearing/5, erase/2, clear/2, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
+-export([open_sagas/1, saga_steps/2]).
 
 -on_load(init/0).
 
@@ -26,12 +27,13 @@
     {duplicates, [{Index :: non_neg_integer(), warp_core:seq()}]}
     | {id_conflict, warp_core:seq()}
     | {reserved_id, binary()}.
-%% What the process that called `submit', `erase' or `pass' gets, as `{warp_reply, answer()}'.
+%% What the process that called `submit', `erase', `clear' or `pass' gets, as `{warp_reply, answer()}'.
 -type answer() ::
     {stored, incarnation()}
     | {stopped, incarnation(), Done :: non_neg_integer(), stop()}
     | {wrong_base, warp_core:seq()}
     | erased
+    | cleared
     | passed
     | {failed, reason()}.
 -type reason() ::
@@ -102,8 +104,15 @@ close(_Shard) -> ?MISSING.
              Receipt :: term() | none) -> ok | {error, reason()}.
 submit(_Shard, _Entity, _Base, _Appends, _Receipt) -> ?MISSING.
 
+-spec submit_clearing(shard(), binary(), warp_core:seq(), [{packed(), warp_core:micros()}],
+                      [warp_core:seq()]) -> ok | {error, reason()}.
+submit_clearing(_Shard, _Entity, _Base, _Appends, _Seqs) -> ?MISSING.
+
 -spec erase(shard(), binary()) -> ok | {error, reason()}.
 erase(_Shard, _Entity) -> ?MISSING.
+
+-spec clear(shard(), [{binary(), [warp_core:seq()]}]) -> ok | {error, reason()}.
+clear(_Shard, _Events) -> ?MISSING.
 
 -spec pass(shard()) -> ok | {error, reason()}.
 pass(_Shard) -> ?MISSING.
@@ -130,8 +139,14 @@ page(_Shard, _Entity, _Incarnation, _From, _Limit, _Direction) -> ?MISSING.
 -spec check_ids(shard(), binary(), packed()) -> {ok, none | stop()} | {error, reason()}.
 check_ids(_Shard, _Entity, _Packed) -> ?MISSING.
 
+-spec open_sagas(shard()) -> {ok, [binary()]} | {error, reason()}.
+open_sagas(_Shard) -> ?MISSING.
+
+-spec saga_steps(shard(), binary()) -> {ok, [{binary(), non_neg_integer()}]} | {error, reason()}.
+saga_steps(_Shard, _Entity) -> ?MISSING.
+
 -spec stats(shard()) -> map().
 stats(_Shard) -> ?MISSING.
 
--spec fault({panic | fsync_fails | stall, non_neg_integer()} | off) -> ok | undefined.
+-spec fault({panic | fsync_fails | stall | abort_after, non_neg_integer()} | off) -> ok | undefined.
 fault(_Kind) -> ?MISSING.

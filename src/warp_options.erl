@@ -1,7 +1,7 @@
 %% @private Options, checked before anything is done with them.
 -module(warp_options).
 
--export([start/1, call/1, decide/1, history/1]).
+-export([start/1, call/1, decide/1, history/1, saga/1]).
 
 -export_type([settings/0, error/0]).
 
@@ -9,6 +9,7 @@
     context := binary(),
     data_dir := binary(),
     aggregates := #{binary() => warp_aggregate:aggregate()},
+    steps := #{binary() => fun()},
     shards := pos_integer(),
     mode := actor | read_through,
     durability := full | normal,
@@ -27,6 +28,8 @@
 -define(MAX_AGGREGATE_BYTES, 512).
 -define(CALL_TIMEOUT_MS, 5000).
 -define(HISTORY_LIMIT, 1000).
+-define(SAGA_RETRIES, 10).
+-define(MAX_SAGA_RETRIES, 1000000).
 
 %% @doc The settings of a context, with defaults filled in.
 -spec start(term()) -> {ok, settings()} | {error, error()}.
@@ -35,6 +38,7 @@ start(Given) ->
         {context, required, fun context/1},
         {data_dir, required, fun data_dir/1},
         {aggregates, required, fun aggregates/1},
+        {steps, #{}, fun steps/1},
         {shards, 16, fun(N) -> integer(N, 1, ?MAX_SHARDS) end},
         {mode, actor, fun(M) -> one_of(M, [actor, read_through]) end},
         {durability, full, fun(D) -> one_of(D, [full, normal]) end},
@@ -65,6 +69,17 @@ history(Given) ->
         {from, 0, fun seq/1},
         {limit, ?HISTORY_LIMIT, fun seq/1},
         {direction, forward, fun(D) -> one_of(D, [forward, backward]) end}
+    ]).
+
+%% @doc The options of a saga.
+-spec saga(term()) ->
+    {ok, #{timeout := timeout(), retries := non_neg_integer(), wait := timeout()}}
+    | {error, error()}.
+saga(Given) ->
+    check(Given, [
+        {timeout, infinity, fun timeout/1},
+        {retries, ?SAGA_RETRIES, fun(N) -> integer(N, 0, ?MAX_SAGA_RETRIES) end},
+        {wait, infinity, fun timeout/1}
     ]).
 
 check(Given, Options) when is_map(Given) ->
@@ -135,6 +150,7 @@ add_aggregate(#{name := Name} = Aggregate, ByName) when is_binary(Name) ->
     Size = byte_size(Name),
     _ = [throw({Name, name, {too_long, Size, ?MAX_AGGREGATE_BYTES}}) || Size > ?MAX_AGGREGATE_BYTES],
     _ = [throw({name, not_utf8}) || not is_list(unicode:characters_to_list(Name))],
+    _ = [throw({Name, name, reserved}) || binary:part(Name, 0, min(5, Size)) =:= <<"$warp">>],
     _ = [throw({duplicate_name, Name}) || is_map_key(Name, ByName)],
     _ = [throw({Name, initial_state, missing}) || not is_map_key(initial_state, Aggregate)],
     maps:foreach(
@@ -155,6 +171,26 @@ field(version, _) -> [not_a_positive_integer];
 field(Key, F) when Key =:= apply; Key =:= validate; Key =:= migrate -> [{not_a_function, 2} || not is_function(F, 2)];
 field(project, F) -> [{not_a_function, 3} || not is_function(F, 3)];
 field(_, _) -> [unknown_field].
+
+%% Functions that steps of sagas name.
+steps(ByName) when is_map(ByName) ->
+    Wrong = [{Name, step(Name, Fun)} || {Name, Fun} <- maps:to_list(ByName), step(Name, Fun) =/= ok],
+    case Wrong of
+        [] -> {ok, ByName};
+        [Why | _] -> {error, Why}
+    end;
+steps(_) ->
+    {error, not_a_map}.
+
+step(<<>>, _Fun) -> name_is_empty;
+step(Name, _Fun) when not is_binary(Name) -> name_is_not_a_binary;
+step(Name, _Fun) when byte_size(Name) > ?MAX_AGGREGATE_BYTES -> name_is_too_long;
+step(Name, Fun) when is_function(Fun, 2); is_function(Fun, 3) ->
+    case unicode:characters_to_list(Name) of
+        Text when is_list(Text) -> ok;
+        _ -> name_is_not_utf8
+    end;
+step(_Name, _Fun) -> {not_a_function, 2, 3}.
 
 expected(any) -> {ok, any};
 expected(no_stream) -> {ok, no_stream};

@@ -1,7 +1,7 @@
 %% @private Events as a caller gives them, checked and packed for the log.
 -module(warp_pack).
 
--export([pack/4, keep/3]).
+-export([pack/4, pack_with/4, keep/3]).
 
 -include("warp.hrl").
 
@@ -23,9 +23,15 @@
 %% Default, or to the context's only one.
 -spec pack(warp_context:context(), binary(), binary() | undefined, [map()]) ->
     {ok, packed()} | {error, term()}.
-pack(#context{rules = Rules}, Id, Default, [_, _ | _] = Events) when length(Events) > ?MANY ->
-    result(warp_nif:pack_dirty(warp_nif:own(Rules), Id, Default, Events));
 pack(#context{rules = Rules}, Id, Default, Events) ->
+    pack_with(Rules, Id, Default, Events).
+
+%% @doc As `pack/4', by other rules.
+-spec pack_with(warp_nif:rules(), binary(), binary() | undefined, [map()]) ->
+    {ok, packed()} | {error, term()}.
+pack_with(Rules, Id, Default, [_, _ | _] = Events) when length(Events) > ?MANY ->
+    result(warp_nif:pack_dirty(warp_nif:own(Rules), Id, Default, Events));
+pack_with(Rules, Id, Default, Events) ->
     case warp_nif:pack(Rules, Id, Default, Events) of
         dirty -> result(warp_nif:pack_dirty(warp_nif:own(Rules), Id, Default, Events));
         Result -> result(Result)

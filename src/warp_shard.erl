@@ -20,6 +20,8 @@
 -define(QUIET_MS, 60000).
 %% How long entities get to hand errors on to their callers after the writer crashed.
 -define(LAST_WORDS_MS, 50).
+%% How often who waits for the queue looks whether the shard is still the same.
+-define(LOOK_AGAIN_MS, 200).
 
 -record(state, {
     context :: #context{},
@@ -52,7 +54,7 @@ await_queue(#context{running = Running} = Context, N) ->
     case ets:lookup(Running, {owner, N}) of
         [{_, Owner}] ->
             Monitor = erlang:monitor(process, Owner),
-            Passed = pass(warp_context:shard(Context, N), Monitor),
+            Passed = pass(warp_context:shard(Context, N), Monitor, Context, N),
             true = erlang:demonitor(Monitor, [flush]),
             _ = [await_queue(Context, N) || Passed =:= overloaded],
             ok;
@@ -60,22 +62,28 @@ await_queue(#context{running = Running} = Context, N) ->
             ok
     end.
 
-pass({ok, Handle}, Monitor) ->
-    passed(warp_nif:pass(Handle), Monitor);
-pass({error, _NotOpen}, _Monitor) ->
+pass({ok, Handle}, Monitor, Context, N) ->
+    passed(warp_nif:pass(Handle), Monitor, {ok, Handle}, Context, N);
+pass({error, _NotOpen}, _Monitor, _Context, _N) ->
     %% A shard opens only after its last writer is done with everything.
     ok.
 
 %% The answer comes through the shard's owner: without it there is none.
-passed(ok, Monitor) ->
+passed(ok, Monitor, Shard, Context, N) ->
     receive
         {warp_reply, _PassedOrFailed} -> ok;
         {'DOWN', Monitor, process, _, _} -> ok
+    after ?LOOK_AGAIN_MS ->
+        %% The handle may have been that of an owner that was just going.
+        case warp_context:shard(Context, N) of
+            Shard -> passed(ok, Monitor, Shard, Context, N);
+            _ -> ok
+        end
     end;
-passed({error, overloaded}, _Monitor) ->
+passed({error, overloaded}, _Monitor, _Shard, _Context, _N) ->
     ok = timer:sleep(10),
     overloaded;
-passed({error, _Closed}, _Monitor) ->
+passed({error, _Closed}, _Monitor, _Shard, _Context, _N) ->
     ok.
 
 -spec init({reference(), non_neg_integer()}) -> {ok, #state{}, {continue, open}}.

@@ -1,4 +1,4 @@
-%% @private One shard: the owner of its file, and behind it the entities that live in it.
+%% @private One shard: the owner of its file, and behind it the entities and sagas that live in it.
 -module(warp_shard_sup).
 -behaviour(supervisor).
 
@@ -24,5 +24,12 @@ init({Ref, N}) ->
         type => supervisor,
         shutdown => infinity
     },
-    %% An entity holds the handle of its shard, so it does not outlive the shard's owner.
-    {ok, {#{strategy => rest_for_one, intensity => 1000, period => 1}, [Shard, Entities]}}.
+    Sagas = #{
+        id => sagas,
+        start => {warp_saga_keeper, start_link, [Ref, N]},
+        %% All that it knows is in the file.
+        shutdown => brutal_kill
+    },
+    %% An entity holds the handle of its shard, so it does not outlive the shard's owner; nor does a
+    %% saga.
+    {ok, {#{strategy => rest_for_one, intensity => 1000, period => 1}, [Shard, Entities, Sagas]}}.

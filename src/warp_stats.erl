@@ -19,6 +19,7 @@ context(#context{registry = Registry, states = States, shards = Shards} = Contex
         durability => Context#context.durability,
         resident_entities => rows(Registry),
         published_states => rows(States),
+        sagas => warp_saga_stats:read(Context),
         shards => Each
     }).
 

@@ -72,6 +72,7 @@ rustler::atoms! {
     failed,
     wrong_base,
     erased,
+    cleared,
     passed,
 
     // Options and statistics.
@@ -98,5 +99,6 @@ rustler::atoms! {
     panic,
     fsync_fails,
     stall,
+    abort_after,
     off,
 }

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 static PANICS: AtomicU64 = AtomicU64::new(0);
 static FAILED_SYNCS: AtomicU64 = AtomicU64::new(0);
 static STALL_MS: AtomicU64 = AtomicU64::new(0);
+static COMMITS_LEFT: AtomicU64 = AtomicU64::new(0);
 
 /// What goes wrong at coming commits of any shard in this VM.
 pub enum Fault {
@@ -17,6 +18,8 @@ pub enum Fault {
     FsyncFails(u64),
     /// The next commit takes that many milliseconds longer.
     Stall(u64),
+    /// The VM ends at once, as if killed, right after that many more commits.
+    AbortAfter(u64),
     /// Nothing any more.
     Off,
 }
@@ -27,8 +30,9 @@ pub fn set(fault: &Fault) {
         Fault::Panic(times) => PANICS.store(*times, SeqCst),
         Fault::FsyncFails(times) => FAILED_SYNCS.store(*times, SeqCst),
         Fault::Stall(millis) => STALL_MS.store(*millis, SeqCst),
+        Fault::AbortAfter(commits) => COMMITS_LEFT.store(*commits, SeqCst),
         Fault::Off => {
-            for armed in [&PANICS, &FAILED_SYNCS, &STALL_MS] {
+            for armed in [&PANICS, &FAILED_SYNCS, &STALL_MS, &COMMITS_LEFT] {
                 armed.store(0, SeqCst);
             }
         }
@@ -47,4 +51,11 @@ pub fn at_commit() -> Result<()> {
         return Err(Error::Io("an fsync failure that was asked for".into()));
     }
     Ok(())
+}
+
+/// Called right after each COMMIT, before anyone hears of it.
+pub fn after_commit() {
+    if COMMITS_LEFT.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) == Ok(1) {
+        std::process::abort();
+    }
 }

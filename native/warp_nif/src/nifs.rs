@@ -5,10 +5,11 @@
 //! | `shard_of`, `rules` | normal | a hash; a handful of names |
 //! | `pack` | normal | stops at [`PACK_BUDGET`] bytes and asks for `pack_dirty` |
 //! | `pack_dirty`, `keep` | dirty CPU | up to 16 MiB of JSON |
-//! | `submit`, `erase`, `pass` | normal | only queue; at most [`MAX_APPENDS`] rows at once |
+//! | `submit`, `submit_clearing`, `erase`, `clear`, `pass` | normal | only queue; at most [`MAX_APPENDS`] rows at once |
 //! | `save_snapshot` | dirty CPU | copies a state of up to 16 MiB, then only queues |
 //! | `lock`, `establish`, `unlock`, `open`, `close` | dirty IO | files, and waiting for a thread |
 //! | `head`, `snapshot`, `page`, `check_ids`, `stats` | dirty IO | read the file |
+//! | `open_sagas`, `saga_steps` | dirty IO | read the file |
 //!
 //! A panic in any of them becomes an Erlang error in the calling process.
 
@@ -226,6 +227,33 @@ fn submit<'a>(
     appends: ListIterator<'a>,
     receipt: Term<'a>,
 ) -> Term<'a> {
+    let receipt = (atoms::none() != receipt).then_some(receipt);
+    queue_appends(env, &shard, &entity, base, appends, Vec::new(), receipt)
+}
+
+/// As `submit`, without a receipt. Clears the payloads of the entity's events at these seqs in
+/// the same transaction.
+#[rustler::nif]
+fn submit_clearing<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    entity: Binary<'a>,
+    base: u64,
+    appends: ListIterator<'a>,
+    seqs: Vec<u64>,
+) -> Term<'a> {
+    queue_appends(env, &shard, &entity, base, appends, seqs, None)
+}
+
+fn queue_appends<'a>(
+    env: Env<'a>,
+    shard: &Shard,
+    entity: &Binary<'a>,
+    base: u64,
+    appends: ListIterator<'a>,
+    clear: Vec<u64>,
+    receipt: Option<Term<'a>>,
+) -> Term<'a> {
     let decoded: rustler::NifResult<Vec<Append>> = appends
         .take(MAX_APPENDS)
         .map(|append| {
@@ -240,11 +268,12 @@ fn submit<'a>(
         .map_err(|_| Error::Io("appends are not {Packed, RecordedAt}".into()))
         .and_then(|appends| {
             shard.submit(Command::Append(Submission {
-                entity: text(&entity)?,
+                entity: text(entity)?,
                 from: Some(env.pid()),
                 base,
                 appends,
-                receipt: (atoms::none() != receipt).then(|| {
+                clear,
+                receipt: receipt.map(|receipt| {
                     let env = OwnedEnv::new();
                     let term = env.save(receipt);
                     Receipt { env, term }
@@ -264,6 +293,14 @@ fn erase<'a>(env: Env<'a>, shard: ResourceArc<Shard>, entity: Binary<'a>) -> Ter
         })
     });
     reply_ok(env, queued)
+}
+
+/// Queues the clearing of payloads, `[{Entity, [Seq]}]`. The answer comes as a message, once
+/// their bytes are gone, and those of all that was cleared along with appends before.
+#[rustler::nif]
+fn clear(env: Env<'_>, shard: ResourceArc<Shard>, events: Vec<(String, Vec<u64>)>) -> Term<'_> {
+    let from = Some(env.pid());
+    reply_ok(env, shard.submit(Command::Clear { events, from }))
 }
 
 /// Asks for `passed` as a message, once everything queued before is committed or has failed.
@@ -424,6 +461,22 @@ fn check_ids<'a>(
     )
 }
 
+/// `{ok, [Entity]}`: the sagas that are not closed.
+#[rustler::nif(schedule = "DirtyIo")]
+fn open_sagas(env: Env<'_>, shard: ResourceArc<Shard>) -> Term<'_> {
+    reply(env, shard.read(|reader| reader.open_sagas()))
+}
+
+/// `{ok, [{Saga, Step}]}`: the steps that left events in the entity's log.
+#[rustler::nif(schedule = "DirtyIo")]
+fn saga_steps<'a>(env: Env<'a>, shard: ResourceArc<Shard>, entity: Binary<'a>) -> Term<'a> {
+    let found = text(&entity).and_then(|entity| shard.read(|reader| reader.saga_steps(&entity)));
+    reply(
+        env,
+        found.map(|steps| steps.into_iter().collect::<Vec<_>>()),
+    )
+}
+
 /// A map of counters; histograms are `[{BelowMicroseconds, Count}]`.
 #[rustler::nif(schedule = "DirtyIo")]
 fn stats(env: Env<'_>, shard: ResourceArc<Shard>) -> Term<'_> {
@@ -451,6 +504,7 @@ fn fault(kind: Term<'_>) -> Atom {
             Ok((name, times)) if name == atoms::panic() => Fault::Panic(times),
             Ok((name, times)) if name == atoms::fsync_fails() => Fault::FsyncFails(times),
             Ok((name, millis)) if name == atoms::stall() => Fault::Stall(millis),
+            Ok((name, n)) if name == atoms::abort_after() => Fault::AbortAfter(n),
             _ => Fault::Off,
         };
         set(&fault);

@@ -17,6 +17,11 @@ pub enum Command {
         entity: String,
         from: Option<LocalPid>,
     },
+    /// Clear payloads of an entity's events: entities, and the seqs of those events.
+    Clear {
+        events: Vec<(String, Vec<u64>)>,
+        from: Option<LocalPid>,
+    },
     /// Answer once everything queued before is committed, or has failed.
     Pass { from: Option<LocalPid> },
     /// Keep a snapshot. Never answered: it is only ever an optimisation.
@@ -37,6 +42,8 @@ pub struct Submission {
     pub base: u64,
     /// In order; each becomes one row.
     pub appends: Vec<Append>,
+    /// Seqs of the entity's events whose payloads are cleared in the same transaction.
+    pub clear: Vec<u64>,
     /// What the owner gets in place of an answer for `from`, when all of them are stored.
     pub receipt: Option<Receipt>,
 }
@@ -70,6 +77,8 @@ pub enum Answer {
     WrongBase(u64),
     /// The entity and its bytes are gone.
     Erased,
+    /// The payloads and their bytes are gone.
+    Cleared,
     /// Everything before is done.
     Passed,
     /// Nothing was written.

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::tail::Tail;
-use super::{entities, schema};
+use super::{entities, sagas, schema};
 use crate::error::Result;
 use crate::hash::hash64;
 
@@ -50,6 +50,7 @@ pub fn flush(connection: &Connection, tail: &Tail, position: i64) -> Result<()> 
             insert.execute(id)?;
         }
     }
+    sagas::flush(connection, tail.sagas())?;
     schema::set_meta(connection, "flushed", position)?;
     transaction.commit()?;
     Ok(())

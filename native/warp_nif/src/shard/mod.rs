@@ -14,6 +14,7 @@ mod lock;
 mod queue;
 mod reader;
 mod rows;
+mod sagas;
 mod schema;
 mod snapshots;
 mod stats;

@@ -1,6 +1,6 @@
 //! Reading an entity's log, beside the writer, from a consistent view of the file.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
@@ -12,7 +12,7 @@ use super::ids::Lookup;
 use super::rows::{self, Row};
 use super::snapshots::{self, Stored};
 use super::tail::Mark;
-use super::{Shared, chain, relock, schema};
+use super::{Shared, chain, relock, sagas, schema};
 use crate::error::{Error, Result};
 use crate::event::Packed;
 
@@ -246,6 +246,43 @@ impl Reader<'_> {
             from,
             next: next.filter(|seq| *seq > 0),
         })
+    }
+
+    /// The entities of all sagas that are not closed.
+    pub fn open_sagas(&self) -> Result<Vec<String>> {
+        let changes = self.shared.tail().sagas().list();
+        let mut names = Vec::new();
+        for incarnation in sagas::open(self.connection, &changes)? {
+            if let rows::Stamp::Live { entity, .. } = rows::stamp(self.connection, incarnation)? {
+                names.push(entity);
+            }
+        }
+        Ok(names)
+    }
+
+    /// The steps of sagas, as saga and number, that left events in the entity's log.
+    pub fn saga_steps(&self, entity: &str) -> Result<BTreeSet<(String, u64)>> {
+        let Some((info, _)) = self.info(entity)? else {
+            return Ok(BTreeSet::new());
+        };
+        let mut positions: BTreeSet<i64> = {
+            let tail = self.shared.tail();
+            let of_entity = tail.ids().filter(|(of, _, _)| *of == info.incarnation);
+            of_entity.map(|(_, _, position)| position).collect()
+        };
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT position FROM ids WHERE incarnation = ?1")?;
+        for position in statement.query_map([info.incarnation], |row| row.get(0))? {
+            positions.insert(position?);
+        }
+        let mut steps = BTreeSet::new();
+        for position in positions {
+            if let Some(row) = rows::at(self.connection, position)? {
+                steps.extend(sagas::steps_of(&row)?);
+            }
+        }
+        Ok(steps)
     }
 
     /// What would keep `packed` from being appended, as of what is committed.

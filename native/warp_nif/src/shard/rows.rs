@@ -171,6 +171,18 @@ pub fn erase(connection: &Connection, position: i64) -> Result<()> {
     Ok(())
 }
 
+/// Overwrites a row's data with as many other bytes, where it stands, and renews its checksum.
+pub fn overwrite(connection: &Connection, row: &Row, data: &str) -> Result<()> {
+    let changed = RowRef {
+        data,
+        ..row.borrow()
+    };
+    connection
+        .prepare_cached("UPDATE log SET data = ?2, checksum = ?3 WHERE position = ?1")?
+        .execute((row.position, data, checksum(&changed)))?;
+    Ok(())
+}
+
 fn from_sql(row: &rusqlite::Row<'_>) -> Result<Option<Row>> {
     let position: i64 = row.get(0)?;
     if matches!(row.get_ref(1)?, rusqlite::types::ValueRef::Blob(_)) {

@@ -66,6 +66,8 @@ CREATE TABLE snapshot_slots (
   PRIMARY KEY (incarnation, aggregate)
 ) WITHOUT ROWID;
 
+CREATE TABLE open_sagas (incarnation INTEGER PRIMARY KEY);
+
 CREATE VIEW events AS
 SELECT log.position AS position,
        log.entity AS entity,
@@ -81,6 +83,9 @@ SELECT log.position AS position,
 FROM log, json_each(log.data) AS item
 WHERE typeof(log.entity) = 'text';
 ";
+
+/// What files of earlier versions of Warp lack.
+const ADDED: &str = "CREATE TABLE IF NOT EXISTS open_sagas (incarnation INTEGER PRIMARY KEY)";
 
 /// Whose file it is.
 #[derive(Debug, PartialEq, Eq)]
@@ -136,6 +141,9 @@ pub fn open(
              PRAGMA temp_store = MEMORY;
              PRAGMA cache_size = -8192;"
         ))
+        .map_err(|error| with_path(path, error.into()))?;
+    connection
+        .execute_batch(ADDED)
         .map_err(|error| with_path(path, error.into()))?;
     Ok(connection)
 }

@@ -11,7 +11,7 @@ use super::entities::{self, EntityInfo};
 use super::flush::flush;
 use super::tail::{Change, Tail};
 use super::transaction::{Effect, Transaction, publish};
-use super::{Shared, compact, erase, rows, schema};
+use super::{Shared, compact, erase, rows, sagas, schema};
 use crate::error::{Error, Result};
 use crate::event::{derived_seq, parse_row};
 use crate::hash::hash64;
@@ -32,6 +32,9 @@ pub struct Store {
     checkpoint_at: usize,
     /// Bytes of something erased may still stand in the WAL.
     wal_holds_erased: bool,
+    /// Likewise of payloads that were cleared along with an append: they may stand there until
+    /// someone erases.
+    wal_holds_cleared: bool,
 }
 
 /// A committed transaction.
@@ -45,6 +48,8 @@ pub struct Committed {
     /// How long the COMMIT took.
     pub sync: Duration,
     effects: Vec<Effect>,
+    /// Payloads cleared: for someone who waits, and along with an append.
+    cleared: (bool, bool),
 }
 
 impl Store {
@@ -69,7 +74,9 @@ impl Store {
                 .filter(|id| derived_seq(&row.entity, id).is_none())
                 .map(|id| hash64(id.as_bytes()))
                 .collect();
+            let saga_open = sagas::leaves_open(&row.entity, &row.aggregate);
             tail.apply(Change {
+                saga_open,
                 info: EntityInfo::advance(before.as_ref(), row.position, row.count),
                 first_seq: row.seq,
                 bytes: row.data.len(),
@@ -93,6 +100,7 @@ impl Store {
             checkpoint_at: CHECKPOINT_PAGES,
             // As far as we know: whoever wrote the WAL may have been killed right after an erasure.
             wal_holds_erased: true,
+            wal_holds_cleared: false,
         };
         if tail.rows() > 0 {
             let written = flush(&store.connection, &tail, position);
@@ -133,7 +141,8 @@ impl Store {
         }
         committed.sync = started.elapsed();
         self.position = position;
-        self.wal_holds_erased |= committed.erased > 0;
+        self.wal_holds_erased |= committed.erased > 0 || committed.cleared.0;
+        self.wal_holds_cleared |= committed.cleared.1;
         publish(
             &mut shared.tail_mut(),
             std::mem::take(&mut committed.effects),
@@ -165,6 +174,7 @@ impl Store {
             written,
             erased,
             sync: Duration::ZERO,
+            cleared: (transaction.erased, transaction.cleared),
             effects: transaction.effects,
         };
         Ok((committed, transaction.position))
@@ -174,6 +184,8 @@ impl Store {
         #[cfg(feature = "fault")]
         crate::fault::at_commit()?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
+        #[cfg(feature = "fault")]
+        crate::fault::after_commit();
         Ok(())
     }
 
@@ -223,9 +235,16 @@ impl Store {
 
     /// Makes sure that nothing erased is left in the WAL.
     pub fn empty_wal(&mut self, patience: Duration) -> Result<()> {
+        self.wal_holds_erased |= self.wal_holds_cleared;
+        self.empty_wal_of_erased(patience)
+    }
+
+    /// As `empty_wal`, unless all that is in there was cleared along with appends.
+    pub fn empty_wal_of_erased(&mut self, patience: Duration) -> Result<()> {
         if self.wal_holds_erased {
             erase::empty_wal(&self.connection, patience)?;
             self.wal_holds_erased = false;
+            self.wal_holds_cleared = false;
         }
         Ok(())
     }

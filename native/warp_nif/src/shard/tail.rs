@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::entities::EntityInfo;
+use super::sagas::Changes;
 
 /// After how many rows, or ids, the tail is written behind.
 const FLUSH_ROWS: usize = 8192;
@@ -33,6 +34,7 @@ pub struct Tail {
     entities: HashMap<String, Active>,
     /// By incarnation and hash of the id.
     ids: HashMap<(i64, u64), Vec<i64>>,
+    sagas: Changes,
     rows: usize,
     bytes: usize,
 }
@@ -46,6 +48,8 @@ pub struct Change {
     pub bytes: usize,
     /// Hashes of the ids that the row's events were given.
     pub ids: Vec<u64>,
+    /// Whether the row leaves its saga open, if it is of one.
+    pub saga_open: Option<bool>,
 }
 
 impl Tail {
@@ -83,6 +87,10 @@ impl Tail {
         for hash in change.ids {
             let positions = self.ids.entry((change.info.incarnation, hash)).or_default();
             positions.push(change.info.head);
+        }
+        if let Some(open) = change.saga_open {
+            let incarnation = change.info.incarnation;
+            self.sagas.apply(incarnation, change.first_seq == 1, open);
         }
         let mark = change
             .info
@@ -127,11 +135,17 @@ impl Tail {
         self.ids.iter().flat_map(each)
     }
 
+    /// Which sagas were opened or closed since the last flush.
+    pub fn sagas(&self) -> &Changes {
+        &self.sagas
+    }
+
     /// Everything was written behind.
     pub fn flushed(&mut self) {
         self.rows = 0;
         self.bytes = 0;
         self.ids.clear();
+        self.sagas.clear();
         if self.entities.len() > MAX_ENTITIES {
             self.entities.clear();
         }

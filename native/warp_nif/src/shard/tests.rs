@@ -109,6 +109,7 @@ impl Tested {
                 packed: Arc::new(packed),
                 recorded_at: 1_700_000_000_000_000,
             }],
+            clear: Vec::new(),
             receipt: None,
         }))
     }

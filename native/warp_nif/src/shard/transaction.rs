@@ -9,7 +9,7 @@ use super::entities::{self, EntityInfo};
 use super::ids::Lookup;
 use super::rows::{self, RowRef};
 use super::tail::{Change, Mark, Tail};
-use super::{Shared, erase, snapshots};
+use super::{Shared, erase, sagas, snapshots};
 use crate::error::Result;
 use crate::event::{GivenId, Packed};
 
@@ -32,6 +32,10 @@ pub struct Transaction<'s> {
     entities: HashMap<String, Option<EntityInfo>>,
     ids: HashMap<(i64, u64), Vec<i64>>,
     pub effects: Vec<Effect>,
+    /// Whether payloads were cleared along with an append.
+    pub cleared: bool,
+    /// Whether payloads were cleared for someone who waits for their bytes to be gone.
+    pub erased: bool,
 }
 
 impl<'s> Transaction<'s> {
@@ -50,6 +54,8 @@ impl<'s> Transaction<'s> {
             entities: HashMap::new(),
             ids: HashMap::new(),
             effects: Vec::new(),
+            cleared: false,
+            erased: false,
         })
     }
 
@@ -58,6 +64,15 @@ impl<'s> Transaction<'s> {
         match command {
             Command::Append(submission) => self.append(submission).map(Some),
             Command::Erase { entity, .. } => self.erase(entity).map(Some),
+            Command::Clear { events, .. } => {
+                for (entity, seqs) in events {
+                    if let Some(info) = self.info(entity)? {
+                        self.clear(entity, &info, seqs)?;
+                        self.erased = true;
+                    }
+                }
+                Ok(Some(Answer::Cleared))
+            }
             Command::Pass { .. } => Ok(Some(Answer::Passed)),
             Command::Snapshot {
                 entity,
@@ -100,6 +115,10 @@ impl<'s> Transaction<'s> {
                 .insert(submission.entity.clone(), Some(next.clone()));
             info = Some(next);
         }
+        if let (Some(info), false) = (&info, submission.clear.is_empty()) {
+            self.clear(&submission.entity, info, &submission.clear)?;
+            self.cleared = true;
+        }
         Ok(Answer::Stored {
             incarnation: info.map_or(0, |info| info.incarnation),
         })
@@ -138,8 +157,19 @@ impl<'s> Transaction<'s> {
             first_seq,
             bytes: packed.data.len(),
             ids,
+            saga_open: sagas::leaves_open(entity, &packed.aggregate),
         }));
         Ok(next)
+    }
+
+    fn clear(&self, entity: &str, info: &EntityInfo, seqs: &[u64]) -> Result<()> {
+        sagas::clear(self.connection, entity, info, &self.marks(entity), seqs)
+    }
+
+    fn marks(&self, entity: &str) -> Vec<Mark> {
+        let tail = self.shared.tail();
+        tail.entity(entity)
+            .map_or_else(Vec::new, |active| active.marks.clone())
     }
 
     fn check_ids(
@@ -155,11 +185,7 @@ impl<'s> Transaction<'s> {
             rows: 0,
         };
         let info = info.unwrap_or(&nothing);
-        let marks: Vec<Mark> = {
-            let tail = self.shared.tail();
-            tail.entity(entity)
-                .map_or_else(Vec::new, |active| active.marks.clone())
-        };
+        let marks = self.marks(entity);
         Lookup {
             connection: self.connection,
             entity,

@@ -87,7 +87,7 @@ impl Writer<'_> {
             let commands = self.drain();
             if commands.is_empty() {
                 // What fails here is tried again a second later.
-                let _ = self.store.empty_wal(Duration::ZERO);
+                let _ = self.store.empty_wal_of_erased(Duration::ZERO);
                 if !self.shared.queue.sleep(1, IDLE) {
                     let put_off = std::mem::take(&mut self.put_off);
                     self.carry_out(&put_off);
@@ -132,6 +132,7 @@ impl Writer<'_> {
             bytes += size(&command);
             rows += match &command {
                 Command::Append(submission) => submission.appends.len(),
+                Command::Clear { events, .. } => events.len().max(1),
                 Command::Erase { .. } | Command::Pass { .. } | Command::Snapshot { .. } => 1,
             };
             match command {
@@ -191,7 +192,8 @@ impl Writer<'_> {
     }
 
     fn reply(&mut self, commands: &[Command], mut answers: Vec<Option<Answer>>) {
-        let erases = |answer: &Option<Answer>| matches!(answer, Some(Answer::Erased));
+        let erases =
+            |answer: &Option<Answer>| matches!(answer, Some(Answer::Erased | Answer::Cleared));
         if answers.iter().any(erases)
             && let Err(error) = self.store.empty_wal(ERASE_PATIENCE)
         {
@@ -221,7 +223,7 @@ impl Writer<'_> {
 fn asker(command: &Command) -> Option<LocalPid> {
     match command {
         Command::Append(submission) => submission.from,
-        Command::Erase { from, .. } | Command::Pass { from } => *from,
+        Command::Erase { from, .. } | Command::Clear { from, .. } | Command::Pass { from } => *from,
         Command::Snapshot { .. } => None,
     }
 }
@@ -266,6 +268,7 @@ impl Encoder for Answer {
             } => (atoms::stopped(), incarnation, appends, why).encode(env),
             Self::WrongBase(seq) => (atoms::wrong_base(), seq).encode(env),
             Self::Erased => atoms::erased().encode(env),
+            Self::Cleared => atoms::cleared().encode(env),
             Self::Passed => atoms::passed().encode(env),
             Self::Failed(error) => (atoms::failed(), error).encode(env),
         }

@@ -1,0 +1,298 @@
+%% @private The decisions of a saga: what to do next, given its plan, its log and what became of
+%% its steps so far. Pure: `warp_saga_runner' carries it out.
+%%
+%% What is recorded in the log changes the state only through `replay/2', live as after a restart.
+%% What is not recorded can be found out again: a step is appended with the same event id until it
+%% is known whether it was applied, and nothing is compensated before that.
+-module(warp_saga_core).
+
+-export([new/1, recovered/1, replay/2, retry/1, stop/2]).
+-export([next/2, outcome/3, phase/1, plan/1, result/1, describe/1]).
+
+-export_type([core/0, entry/0, action/0, outcome/0, task/0, phase/0, failure/0, result/0]).
+
+-type n() :: non_neg_integer().
+-type fate() ::
+    %% Not begun, as far as the log and this process know.
+    todo
+    %% It may be in its entity's log, or come there from what was sent already.
+    | unknown
+    | {applied, warp_core:seq()}
+    | {refused, term()}
+    | {reversed, warp_core:seq(), warp_core:seq()}
+    %% Applied, and its compensation was refused.
+    | {blocked, warp_core:seq(), term()}.
+%% The step, or none for the deadline and a cancellation, and why.
+-type failure() :: {n() | none, term()}.
+-type phase() :: forward | compensating | stuck | committed | compensated | resolved.
+%% What the log holds behind the plan.
+-type entry() ::
+    {committed, [warp_core:seq()]}
+    | {compensating, failure(), [not_run | {applied, warp_core:seq()} | {refused, term()}]}
+    | {compensated, [{n(), warp_core:seq()}]}
+    | {stuck, [{n(), warp_core:seq()}], failure()}
+    | retried
+    | {resolved, binary()}.
+%% Whether it was never sent before, so that it cannot be in a log yet.
+-type task() :: {n(), first | again}.
+-type action() ::
+    {forward | reverse, [task()]}
+    %% Find out whether these are applied, and apply nothing.
+    | {probe, [n()]}
+    | {wait, Millis :: non_neg_integer()}
+    %% Append these; the payloads of those steps are not needed any more.
+    | {record, [entry()], Clear :: [n()]}
+    | finished.
+-type outcome() ::
+    {applied, warp_core:seq()}
+    | {refused, term()}
+    | absent
+    %% Not known, or not now: to be tried again.
+    | {transient, term()}.
+-type result() :: {committed | compensated | stuck, map()}.
+
+-record(core, {
+    plan :: warp_saga_plan:plan(),
+    phase = forward :: phase(),
+    fates :: #{n() => fate()},
+    %% Why not to go on forward; recorded once all outcomes are known.
+    stop = none :: none | failure(),
+    failed = none :: none | failure(),
+    blocked = none :: none | failure(),
+    note = none :: none | binary(),
+    %% Transient failures of a step.
+    tries = #{} :: #{n() => pos_integer()},
+    pause = 0 :: non_neg_integer(),
+    %% Whether an earlier process may have sent steps that are not recorded.
+    recovered = false :: boolean()
+}).
+-opaque core() :: #core{}.
+
+-define(FIRST_PAUSE_MS, 10).
+-define(LAST_PAUSE_MS, 1000).
+
+%% @doc A saga whose plan was stored just now.
+-spec new(warp_saga_plan:plan()) -> core().
+new(#{steps := Steps} = Plan) ->
+    #core{plan = Plan, fates = maps:from_list([{N, todo} || #{n := N} <- Steps])}.
+
+%% @doc A saga as its log leaves it, to go on with: what is not recorded may have been done.
+-spec recovered(core()) -> core().
+recovered(#core{phase = forward, fates = Fates} = Core) ->
+    Core#core{recovered = true, fates = maps:map(fun(_, _) -> unknown end, Fates)};
+recovered(Core) ->
+    Core#core{recovered = true}.
+
+%% @doc The state behind one more entry of the log.
+-spec replay(entry(), core()) -> core().
+replay({committed, Seqs}, #core{plan = #{steps := Steps}} = Core) ->
+    Fates = maps:from_list([{N, {applied, Seq}} || {#{n := N}, Seq} <- lists:zip(Steps, Seqs)]),
+    Core#core{phase = committed, fates = Fates};
+replay({compensating, Failure, Each}, #core{plan = #{steps := Steps}} = Core) ->
+    Fates = maps:from_list([{N, fate(Of)} || {#{n := N}, Of} <- lists:zip(Steps, Each)]),
+    Core#core{phase = compensating, fates = Fates, failed = Failure, stop = none, tries = #{}};
+replay({compensated, Reversed}, Core) ->
+    Core#core{phase = compensated, fates = reversed(Reversed, Core#core.fates)};
+replay({stuck, Reversed, {N, Reason} = Failure}, Core) ->
+    Fates = #{N := {_, Seq}} = unblocked(reversed(Reversed, Core#core.fates)),
+    Core#core{phase = stuck, fates = Fates#{N := {blocked, Seq, Reason}}, blocked = Failure};
+replay(retried, #core{fates = Fates} = Core) ->
+    Core#core{phase = compensating, fates = unblocked(Fates), blocked = none, tries = #{}};
+replay({resolved, Note}, Core) ->
+    Core#core{phase = resolved, note = Note}.
+
+fate(not_run) -> todo;
+fate(Known) -> Known.
+
+reversed(Reversed, Fates) ->
+    lists:foldl(
+        fun({N, CompSeq}, Acc) ->
+            case Acc of
+                #{N := {reversed, _, _}} -> Acc;
+                #{N := {_, Seq}} -> Acc#{N := {reversed, Seq, CompSeq}}
+            end
+        end,
+        unblocked(Fates),
+        Reversed).
+
+unblocked(Fates) ->
+    maps:map(fun(_, {blocked, Seq, _}) -> {applied, Seq}; (_, Fate) -> Fate end, Fates).
+
+%% @doc What an operator's retry of a stuck saga records.
+-spec retry(core()) -> entry().
+retry(#core{phase = stuck}) ->
+    retried.
+
+%% @doc Go no further forward. What was decided before stays.
+-spec stop(cancelled | timeout, core()) -> core().
+stop(Reason, #core{phase = forward, stop = none} = Core) ->
+    Core#core{stop = {none, Reason}, pause = 0};
+stop(_Reason, Core) ->
+    Core.
+
+%% @doc What to do next, at that time.
+-spec next(core(), warp_core:micros()) -> {action(), core()}.
+next(#core{phase = forward, stop = none} = Core, Now) ->
+    #core{plan = #{groups := Groups, deadline := Deadline}} = Core,
+    case first_group(Groups, fun(N) -> not is_applied(N, Core) end) of
+        [] -> commit(Core);
+        _ when Now >= Deadline -> next(stop(timeout, Core), Now);
+        Ns -> unless_paused({forward, tasks(Ns, Core)}, Now, Core)
+    end;
+next(#core{phase = forward, fates = Fates} = Core, Now) ->
+    case lists:sort([N || {N, unknown} <- maps:to_list(Fates)]) of
+        [] -> turn_back(Core);
+        Ns -> unless_paused({probe, Ns}, Now, Core)
+    end;
+next(#core{phase = compensating, plan = #{groups := Groups}, fates = Fates} = Core, Now) ->
+    case lists:sort([{N, Reason} || {N, {blocked, _, Reason}} <- maps:to_list(Fates)]) of
+        [] ->
+            case first_group(lists:reverse(Groups), fun(N) -> is_applied(N, Core) end) of
+                [] -> {{record, [{compensated, reversed(Fates)}], []}, Core};
+                Ns -> unless_paused({reverse, tasks(Ns, Core)}, Now, Core)
+            end;
+        Blocked ->
+            %% The last step first, as everywhere on the way back.
+            {{record, [{stuck, reversed(Fates), lists:last(Blocked)}], []}, Core}
+    end;
+next(Core, _Now) ->
+    {finished, Core}.
+
+first_group([], _Wanted) ->
+    [];
+first_group([Group | Groups], Wanted) ->
+    case lists:filter(Wanted, Group) of
+        [] -> first_group(Groups, Wanted);
+        Ns -> Ns
+    end.
+
+is_applied(N, #core{fates = Fates}) ->
+    case Fates of
+        #{N := {applied, _}} -> true;
+        #{} -> false
+    end.
+
+tasks(Ns, #core{recovered = Recovered, tries = Tries}) ->
+    [{N, case Recovered orelse is_map_key(N, Tries) of true -> again; false -> first end}
+     || N <- Ns].
+
+unless_paused(Action, _Now, #core{pause = 0} = Core) ->
+    {Action, Core};
+unless_paused(_Action, Now, #core{pause = Pause, stop = none, phase = forward} = Core) ->
+    #core{plan = #{deadline := Deadline}} = Core,
+    {{wait, at_most(Pause, Deadline, Now)}, Core#core{pause = 0}};
+unless_paused(_Action, _Now, #core{pause = Pause} = Core) ->
+    {{wait, Pause}, Core#core{pause = 0}}.
+
+at_most(Pause, infinity, _Now) -> Pause;
+at_most(Pause, Deadline, Now) -> min(Pause, max(0, (Deadline - Now) div 1000) + 1).
+
+commit(#core{plan = #{steps := Steps}, fates = Fates} = Core) ->
+    Seqs = [begin #{N := {applied, Seq}} = Fates, Seq end || #{n := N} <- Steps],
+    {{record, [{committed, Seqs}], []}, Core}.
+
+%% All outcomes are known.
+turn_back(#core{plan = #{steps := Steps}, fates = Fates, stop = Failure} = Core) ->
+    Each = [known(maps:get(N, Fates)) || #{n := N} <- Steps],
+    Applied = [Seq || {applied, Seq} <- Each],
+    Clear = [N || {#{n := N}, Of} <- lists:zip(Steps, Each), not is_tuple(Of) orelse
+                                                             element(1, Of) =:= refused],
+    Compensating = {compensating, Failure, Each},
+    case Applied of
+        _ when length(Applied) =:= length(Each) ->
+            %% The last of them was found applied after all.
+            commit(Core);
+        [] ->
+            {{record, [Compensating, {compensated, []}], Clear}, Core};
+        _ ->
+            {{record, [Compensating], Clear}, Core}
+    end.
+
+known(todo) -> not_run;
+known({applied, _} = Fate) -> Fate;
+known({refused, _} = Fate) -> Fate.
+
+reversed(Fates) ->
+    lists:sort([{N, CompSeq} || {N, {reversed, _, CompSeq}} <- maps:to_list(Fates)]).
+
+%% @doc What became of a step that was to be done, reversed or looked for.
+-spec outcome(n(), outcome(), core()) -> core().
+outcome(N, Outcome, #core{phase = forward, fates = Fates} = Core) ->
+    case Outcome of
+        {applied, _} ->
+            Core#core{fates = Fates#{N := Outcome}};
+        {refused, Reason} ->
+            fail(N, Reason, Core#core{fates = Fates#{N := Outcome}});
+        absent ->
+            Core#core{fates = Fates#{N := absent(N, Core#core.stop)}};
+        {transient, Reason} ->
+            #core{plan = #{retries := Retries}} = Later =
+                later(N, Core#core{fates = Fates#{N := unknown}}),
+            case maps:get(N, Later#core.tries) > Retries of
+                true -> fail(N, Reason, Later);
+                false -> Later
+            end
+    end;
+outcome(N, Outcome, #core{phase = compensating, fates = Fates} = Core) ->
+    #{N := {applied, Seq}} = Fates,
+    case Outcome of
+        {applied, CompSeq} -> Core#core{fates = Fates#{N := {reversed, Seq, CompSeq}}};
+        {refused, Reason} -> Core#core{fates = Fates#{N := {blocked, Seq, Reason}}};
+        {transient, _} -> later(N, Core)
+    end.
+
+absent(N, {N, Reason}) -> {refused, Reason};
+absent(_N, _Stop) -> todo.
+
+fail(N, Reason, #core{stop = none} = Core) ->
+    Core#core{stop = {N, Reason}, pause = 0};
+fail(_N, _Reason, Core) ->
+    Core.
+
+later(N, #core{tries = Tries, pause = Pause} = Core) ->
+    Count = maps:get(N, Tries, 0) + 1,
+    Backoff = min(?LAST_PAUSE_MS, ?FIRST_PAUSE_MS bsl min(Count - 1, 10)),
+    Core#core{tries = Tries#{N => Count}, pause = max(Pause, Backoff)}.
+
+-spec phase(core()) -> phase().
+phase(#core{phase = Phase}) ->
+    Phase.
+
+-spec plan(core()) -> warp_saga_plan:plan().
+plan(#core{plan = Plan}) ->
+    Plan.
+
+%% @doc What the callers of a saga get that came to an end, or is stuck.
+-spec result(core()) -> result().
+result(#core{phase = committed} = Core) -> {committed, describe(Core)};
+result(#core{phase = compensated} = Core) -> {compensated, describe(Core)};
+result(#core{phase = Phase} = Core) when Phase =:= stuck; Phase =:= resolved ->
+    {stuck, describe(Core)}.
+
+%% @doc The saga as callers see it.
+-spec describe(core()) -> map().
+describe(#core{plan = #{id := Id, steps := Steps}} = Core) ->
+    #core{failed = Failed, blocked = Blocked, note = Note} = Core,
+    maps:from_list(
+        [{id, Id}, {steps, [step(Step, Core) || Step <- Steps]}]
+        ++ [{failed, failure(Failed, Steps)} || Failed =/= none]
+        ++ [{blocked, failure(Blocked, Steps)} || Blocked =/= none]
+        ++ [{note, Note} || Note =/= none]).
+
+failure({none, Reason}, _Steps) ->
+    #{step => none, entity => none, reason => Reason};
+failure({N, Reason}, Steps) ->
+    #{entity := Entity} = lists:nth(N + 1, Steps),
+    #{step => N, entity => Entity, reason => Reason}.
+
+step(#{n := N, entity := Entity, aggregate := Aggregate}, #core{fates = Fates, phase = Phase}) ->
+    Step = #{step => N, entity => Entity, aggregate => Aggregate},
+    IsStuck = Phase =:= stuck orelse Phase =:= resolved,
+    case maps:get(N, Fates) of
+        {applied, Seq} when IsStuck -> Step#{status => not_reversed, seq => Seq};
+        {applied, Seq} -> Step#{status => applied, seq => Seq};
+        {blocked, Seq, Reason} -> Step#{status => not_reversed, seq => Seq, reason => Reason};
+        {reversed, Seq, Comp} -> Step#{status => reversed, seq => Seq, compensation_seq => Comp};
+        {refused, Reason} -> Step#{status => refused, reason => Reason};
+        _ -> Step#{status => not_run}
+    end.

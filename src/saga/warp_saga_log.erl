@@ -1,0 +1,145 @@
+%% @private The log of a saga: the entries behind its plan as events, and back; and reading it.
+-module(warp_saga_log).
+
+-export([pack/3, packed_end/1, read/2, read/3]).
+
+-include("../warp.hrl").
+
+-export_type([saga/0]).
+
+%% A saga as its log has it.
+-type saga() :: #{
+    core := warp_saga_core:core(),
+    %% The seq that its log ends at.
+    seq := warp_core:seq(),
+    started_at := warp_core:micros(),
+    updated_at := warp_core:micros()
+}.
+
+-define(OPEN, <<"$warp/saga">>).
+%% The row that closes a saga is of this aggregate; the writer keeps a list of the others.
+-define(CLOSED, <<"$warp/saga/end">>).
+%% A larger reason is kept as the beginning of its text.
+-define(MAX_REASON_BYTES, 8192).
+-define(SHORTENED_CHARS, 2000).
+
+%% @doc Entries as one row, and themselves as reading it will give them.
+-spec pack(warp_context:context(), binary(), [warp_saga_core:entry()]) ->
+    {[warp_saga_core:entry()], warp_pack:packed()}.
+pack(#context{saga_rules = Rules}, Id, Entries0) ->
+    Entries = [shorten(Entry) || Entry <- Entries0],
+    Aggregate =
+        case packed_end(Entries) of
+            true -> ?CLOSED;
+            false -> ?OPEN
+        end,
+    Events = [#{type => Type, payload => Payload} || {Type, Payload} <- lists:map(fun event/1, Entries)],
+    {ok, Packed} = warp_pack:pack_with(Rules, warp_saga_plan:entity_id(Id), Aggregate, Events),
+    {Entries, Packed}.
+
+%% @doc Whether these close the saga.
+-spec packed_end([warp_saga_core:entry()]) -> boolean().
+packed_end(Entries) ->
+    lists:any(fun(Entry) -> is_tuple(Entry) andalso
+                            lists:member(element(1, Entry), [committed, compensated, resolved])
+              end, Entries).
+
+shorten({compensating, {N, Reason}, Each}) ->
+    {compensating, {N, short(Reason)},
+     [case Of of {refused, Why} -> {refused, short(Why)}; _ -> Of end || Of <- Each]};
+shorten({stuck, Reversed, {N, Reason}}) ->
+    {stuck, Reversed, {N, short(Reason)}};
+shorten(Entry) ->
+    Entry.
+
+short(Reason) ->
+    case erlang:external_size(Reason) > ?MAX_REASON_BYTES of
+        true -> {shortened, text(Reason)};
+        false -> Reason
+    end.
+
+text(Term) ->
+    Text = io_lib:format("~0tP", [Term, 100]),
+    unicode:characters_to_binary(string:slice(Text, 0, ?SHORTENED_CHARS)).
+
+event({committed, Seqs}) ->
+    {<<"Committed">>, #{<<"seqs">> => Seqs}};
+event({compensating, Failure, Each}) ->
+    {<<"Compensating">>, (failure(Failure))#{<<"steps">> => [fate(Of) || Of <- Each]}};
+event({compensated, Reversed}) ->
+    {<<"Compensated">>, #{<<"reversed">> => pairs(Reversed)}};
+event({stuck, Reversed, Failure}) ->
+    {<<"Stuck">>, (failure(Failure))#{<<"reversed">> => pairs(Reversed)}};
+event(retried) ->
+    {<<"Retried">>, #{}};
+event({resolved, Note}) ->
+    {<<"Resolved">>, #{<<"note">> => Note}}.
+
+failure({none, Reason}) -> reason(Reason);
+failure({N, Reason}) -> (reason(Reason))#{<<"step">> => N}.
+
+%% For people, and for us.
+reason(Reason) ->
+    #{<<"reason">> => text(Reason), <<"term">> => base64:encode(term_to_binary(Reason))}.
+
+fate(not_run) -> null;
+fate({applied, Seq}) -> Seq;
+fate({refused, Reason}) -> reason(Reason).
+
+pairs(Reversed) ->
+    [[N, Seq] || {N, Seq} <- Reversed].
+
+entry(#{type := <<"Committed">>, payload := #{<<"seqs">> := Seqs}}) ->
+    {committed, Seqs};
+entry(#{type := <<"Compensating">>, payload := #{<<"steps">> := Each} = Payload}) ->
+    {compensating, read_failure(Payload), [read_fate(Of) || Of <- Each]};
+entry(#{type := <<"Compensated">>, payload := #{<<"reversed">> := Reversed}}) ->
+    {compensated, read_pairs(Reversed)};
+entry(#{type := <<"Stuck">>, payload := #{<<"reversed">> := Reversed} = Payload}) ->
+    {stuck, read_pairs(Reversed), read_failure(Payload)};
+entry(#{type := <<"Retried">>}) ->
+    retried;
+entry(#{type := <<"Resolved">>, payload := #{<<"note">> := Note}}) ->
+    {resolved, Note}.
+
+read_failure(Payload) ->
+    {maps:get(<<"step">>, Payload, none), read_reason(Payload)}.
+
+read_reason(#{<<"term">> := Term}) ->
+    binary_to_term(base64:decode(Term)).
+
+read_fate(null) -> not_run;
+read_fate(Seq) when is_integer(Seq) -> {applied, Seq};
+read_fate(Refused) -> {refused, read_reason(Refused)}.
+
+read_pairs(Pairs) ->
+    [{N, Seq} || [N, Seq] <- Pairs].
+
+%% @doc The saga of that id, from its shard's file.
+-spec read(warp_context:context(), binary()) ->
+    {ok, saga()} | {error, not_found | {shard_unavailable, non_neg_integer()} | warp_nif:reason()}.
+read(#context{shards = Shards} = Context, Id) ->
+    {ok, N} = warp_nif:shard_of(warp_saga_plan:entity_id(Id), Shards),
+    case warp_context:shard(Context, N) of
+        {ok, Handle} ->
+            case read(Handle, N, Id) of
+                {error, closed} -> {error, {shard_unavailable, N}};
+                Result -> Result
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+-spec read(warp_nif:shard(), non_neg_integer(), binary()) ->
+    {ok, saga()} | {error, not_found | warp_nif:reason()}.
+read(Handle, _N, Id) ->
+    case warp_replay:export(Handle, warp_saga_plan:entity_id(Id)) of
+        {ok, []} -> {error, not_found};
+        {ok, [#{recorded_at := Started} | _] = Events} ->
+            {Plan, Rest} = warp_saga_plan:from_events(Id, Events),
+            Core = lists:foldl(fun(Event, Core) -> warp_saga_core:replay(entry(Event), Core) end,
+                               warp_saga_core:new(Plan), Rest),
+            #{seq := Seq, recorded_at := Updated} = lists:last(Events),
+            {ok, #{core => Core, seq => Seq, started_at => Started, updated_at => Updated}};
+        {error, _} = Error -> Error
+    end.

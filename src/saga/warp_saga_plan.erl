@@ -1,0 +1,298 @@
+%% @private The plan of a saga: what a caller built, checked, and as the first row of its log.
+%%
+%% That row holds the event `Planned' and then, for each step, `Forward' and `Reverse', whose
+%% payloads are those of the user and nothing else: so they can be cleared, one by one, and then
+%% their type is `Cleared'.
+-module(warp_saga_plan).
+
+-export([new/1, step/2, parallel/2, build/3]).
+-export([rules/0, check_id/1, entity_id/1, from_events/2, event_id/3, seqs/1]).
+
+-include("../warp.hrl").
+
+-export_type([saga/0, plan/0, step/0, action/0]).
+
+%% What a caller builds: the groups, last first, each with its steps.
+-opaque saga() :: {warp_saga, Id :: term(), [[term()] | {not_a_list, term()}]}.
+-type plan() :: #{
+    id := binary(),
+    %% In order, numbered from 0.
+    steps := [step()],
+    %% Of the steps' numbers, in order. The steps of one group go side by side.
+    groups := [[non_neg_integer(), ...]],
+    deadline := warp_core:micros() | infinity,
+    retries := non_neg_integer(),
+    %% Tells other steps under the same id; the payloads may be gone by then.
+    hash := non_neg_integer()
+}.
+-type step() :: #{
+    n := non_neg_integer(),
+    entity := binary(),
+    aggregate := binary(),
+    schema_vsn := pos_integer() | default,
+    forward := action(),
+    compensate := action()
+}.
+-type action() ::
+    {event, Type :: binary(), Payload :: map()}
+    | {run, Name :: binary(), Args :: map()}
+    %% What it was does not stand in the log any more.
+    | cleared.
+
+-define(PREFIX, "$warp/saga/").
+-define(AGGREGATE, <<"$warp/saga">>).
+-define(MAX_ID_BYTES, 500).
+-define(MAX_ENTITY_BYTES, 512).
+-define(MAX_STEPS, 1000).
+-define(MAX_NAME_BYTES, 512).
+
+-spec new(term()) -> saga().
+new(Id) ->
+    {warp_saga, Id, []}.
+
+-spec step(saga(), term()) -> saga().
+step({warp_saga, Id, Groups}, Step) ->
+    {warp_saga, Id, [[Step] | Groups]}.
+
+-spec parallel(saga(), term()) -> saga().
+parallel(Saga, []) ->
+    Saga;
+parallel({warp_saga, Id, Groups}, Steps) when is_list(Steps) ->
+    {warp_saga, Id, [Steps | Groups]};
+parallel({warp_saga, Id, Groups}, Other) ->
+    {warp_saga, Id, [{not_a_list, Other} | Groups]}.
+
+%% @doc What the NIF checks the events of sagas against.
+-spec rules() -> warp_nif:rules().
+rules() ->
+    warp_nif:rules([{Name, 1, true} || Name <- [?AGGREGATE, <<"$warp/saga/end">>]]).
+
+%% @doc The entity that a saga is.
+-spec entity_id(binary()) -> binary().
+entity_id(Id) ->
+    <<?PREFIX, Id/binary>>.
+
+%% @doc The id of the event that a step appends, forward or to reverse it.
+-spec event_id(binary(), forward | reverse, non_neg_integer()) -> binary().
+event_id(Id, forward, N) -> <<Id/binary, "/fwd/", (integer_to_binary(N))/binary>>;
+event_id(Id, reverse, N) -> <<Id/binary, "/comp/", (integer_to_binary(N))/binary>>.
+
+%% @doc Where the payloads of those steps stand in the saga's log.
+-spec seqs([non_neg_integer()]) -> [pos_integer()].
+seqs(Ns) ->
+    lists:append([[2 * N + 2, 2 * N + 3] || N <- Ns]).
+
+-spec check_id(term()) -> ok | {error, {bad_saga_id, term()}}.
+check_id(<<>>) ->
+    {error, {bad_saga_id, empty}};
+check_id(Id) when is_binary(Id), byte_size(Id) > ?MAX_ID_BYTES ->
+    {error, {bad_saga_id, {too_long, byte_size(Id), ?MAX_ID_BYTES}}};
+check_id(Id) when is_binary(Id) ->
+    case is_utf8(Id) of
+        true -> ok;
+        false -> {error, {bad_saga_id, not_utf8}}
+    end;
+check_id(_) ->
+    {error, {bad_saga_id, not_a_binary}}.
+
+%% @doc Checks what a caller built. The plan, and its row, packed.
+-spec build(saga(), warp_context:context(), map()) ->
+    {ok, plan(), warp_nif:packed()} | {error, term()}.
+build({warp_saga, Id, Groups0}, Context, #{timeout := Timeout, retries := Retries}) ->
+    try
+        ok = ok_or_throw(check_id(Id)),
+        {Steps, Groups} = number(lists:reverse(Groups0), Context),
+        Deadline = deadline(Timeout),
+        {Packed, Events} = pack(Id, Steps, Groups, Deadline, Retries, Context),
+        {ok, planned(Id, Events), Packed}
+    catch
+        throw:Reason -> {error, Reason}
+    end;
+build(_NotASaga, _Context, _Options) ->
+    {error, {bad_saga_id, not_a_saga}}.
+
+ok_or_throw(ok) -> ok;
+ok_or_throw({error, Reason}) -> throw(Reason).
+
+deadline(infinity) -> infinity;
+deadline(Millis) -> os:system_time(microsecond) + Millis * 1000.
+
+number([], _Context) ->
+    throw(empty_saga);
+number(Groups, Context) ->
+    Count = lists:sum([length(Group) || Group <- Groups, is_list(Group)]),
+    _ = [throw({too_many_steps, Count, ?MAX_STEPS}) || Count > ?MAX_STEPS],
+    {Numbered, _} = lists:mapfoldl(
+        fun
+            ({not_a_list, _}, N) -> bad(N, parallel, not_a_list);
+            (Group, N) -> {lists:zip(lists:seq(N, N + length(Group) - 1), Group), N + length(Group)}
+        end,
+        0,
+        Groups),
+    {[check_step(N, Step, Context) || {N, Step} <- lists:append(Numbered)],
+     [[N || {N, _} <- Group] || Group <- Numbered]}.
+
+-spec bad(non_neg_integer(), atom(), term()) -> no_return().
+bad(N, Field, Why) ->
+    throw({bad_step, N, {Field, Why}}).
+
+check_step(N, #{entity := Entity, aggregate := Name, forward := Forward, compensate := Reverse} = Step,
+           #context{aggregates = Aggregates} = Context) ->
+    _ = [bad(N, Field, unknown_field)
+         || Field <- maps:keys(Step) -- [entity, aggregate, schema_vsn, forward, compensate]],
+    ok = entity(N, Entity),
+    ok = name(N, aggregate, Name),
+    Vsn =
+        case {Step, Aggregates} of
+            {#{schema_vsn := Given}, _} -> Given;
+            {#{}, #{Name := Aggregate}} -> warp_aggregate:version(Aggregate);
+            {#{}, #{}} -> default
+        end,
+    _ = [bad(N, schema_vsn, not_a_positive_integer)
+         || not (Vsn =:= default orelse is_integer(Vsn) andalso Vsn > 0 andalso Vsn < 1 bsl 32)],
+    #{n => N, entity => Entity, aggregate => Name, schema_vsn => Vsn,
+      forward => action(N, forward, Forward, [2], Context),
+      compensate => action(N, compensate, Reverse, [2, 3], Context)};
+check_step(N, #{} = Step, _Context) ->
+    [Missing | _] = [entity, aggregate, forward, compensate] -- maps:keys(Step),
+    bad(N, Missing, missing);
+check_step(N, _Step, _Context) ->
+    bad(N, step, not_a_map).
+
+entity(N, <<"$warp/", _/binary>>) -> bad(N, entity, reserved);
+entity(N, Id) when is_binary(Id), byte_size(Id) > ?MAX_ENTITY_BYTES ->
+    bad(N, entity, {too_long, byte_size(Id), ?MAX_ENTITY_BYTES});
+entity(N, Id) -> name(N, entity, Id).
+
+name(N, Field, Name) -> name(N, Field, Name, fun(Why) -> Why end).
+
+name(N, Field, <<>>, As) -> bad(N, Field, As(empty));
+name(N, Field, Name, As) when is_binary(Name), byte_size(Name) > ?MAX_NAME_BYTES ->
+    bad(N, Field, As({too_long, byte_size(Name), ?MAX_NAME_BYTES}));
+name(N, Field, Name, As) when is_binary(Name) ->
+    _ = [bad(N, Field, As(not_utf8)) || not is_utf8(Name)],
+    ok;
+name(N, Field, _Name, As) -> bad(N, Field, As(not_a_binary)).
+
+is_utf8(Bytes) ->
+    is_list(unicode:characters_to_list(Bytes)).
+
+action(N, Side, #{type := Type, payload := Payload} = Given, _Arities, _Context) ->
+    ok = only(N, Side, Given, [type, payload]),
+    ok = name(N, Side, Type, fun(Why) -> {type, Why} end),
+    {event, Type, Payload};
+action(N, Side, #{run := Name} = Given, Arities, #context{steps = Functions}) ->
+    ok = only(N, Side, Given, [run, args]),
+    case Functions of
+        #{Name := Fun} ->
+            {arity, Arity} = erlang:fun_info(Fun, arity),
+            _ = [bad(N, Side, {step_arity, Name, Arity, Arities})
+                 || not lists:member(Arity, Arities)],
+            {run, Name, maps:get(args, Given, #{})};
+        #{} ->
+            bad(N, Side, {unknown_step, Name})
+    end;
+action(N, Side, #{type := _}, _Arities, _Context) -> bad(N, Side, {payload, missing});
+action(N, Side, #{payload := _}, _Arities, _Context) -> bad(N, Side, {type, missing});
+action(N, Side, #{}, _Arities, _Context) -> bad(N, Side, neither_type_nor_run);
+action(N, Side, _Action, _Arities, _Context) -> bad(N, Side, not_a_map).
+
+only(N, Side, Given, Known) ->
+    _ = [bad(N, Side, {Field, unknown_field}) || Field <- maps:keys(Given) -- Known],
+    ok.
+
+%% The NIF checks the payloads, and gives them back as reading the row will. The hash is of these:
+%% where they were given in another form, only a second row has the right one.
+pack(Id, Steps, Groups, Deadline, Retries, Context) ->
+    Given = hash(Id, Steps, Groups),
+    {Packed, [_ | Events]} = Row = pack_row(Id, Steps, Groups, Deadline, Retries, Given, Context),
+    Each = [{Type, Payload} || {Type, Payload, _, _, _, _} <- Events],
+    case hash(Id, read_back(Steps, Each), Groups) of
+        Given -> {Packed, element(2, Row)};
+        Hash -> pack_row(Id, Steps, Groups, Deadline, Retries, Hash, Context)
+    end.
+
+hash(Id, Steps, Groups) ->
+    Each = [{Entity, Name, Forward, Reverse}
+            || #{entity := Entity, aggregate := Name, forward := Forward, compensate := Reverse}
+                   <- Steps],
+    erlang:phash2({Id, Groups, Each}, 1 bsl 32).
+
+read_back([], []) ->
+    [];
+read_back([#{forward := Forward, compensate := Reverse} = Step | Steps], [{_, A}, {_, B} | Each]) ->
+    [Step#{forward => setelement(3, Forward, A), compensate => setelement(3, Reverse, B)}
+     | read_back(Steps, Each)].
+
+pack_row(Id, Steps, Groups, Deadline, Retries, Hash, #context{saga_rules = Rules}) ->
+    Row = [#{type => <<"Planned">>, payload => header(Steps, Groups, Deadline, Retries, Hash)}
+           | lists:append([[payload(<<"Forward">>, Forward), payload(<<"Reverse">>, Reverse)]
+                           || #{forward := Forward, compensate := Reverse} <- Steps])],
+    case warp_pack:pack_with(Rules, entity_id(Id), ?AGGREGATE, Row) of
+        {ok, #{packed := Packed, events := Events}} ->
+            {Packed, Events};
+        {error, {bad_event, 1, _, Why}} ->
+            throw({bad_saga, Why});
+        {error, {bad_event, At, Field, Why}} ->
+            Side = case At rem 2 of 0 -> forward; 1 -> compensate end,
+            bad(At div 2 - 1, Side, {Field, Why});
+        {error, Reason} ->
+            throw(Reason)
+    end.
+
+payload(Type, {event, _, Payload}) -> #{type => Type, payload => Payload};
+payload(Type, {run, _, Args}) -> #{type => Type, payload => Args}.
+
+header(Steps, Groups, Deadline, Retries, Hash) ->
+    Header = #{<<"steps">> => [step_header(Step) || Step <- Steps], <<"retries">> => Retries,
+               <<"hash">> => Hash},
+    maps:merge(
+        Header,
+        maps:from_list(
+            [{<<"deadline">>, Deadline} || Deadline =/= infinity]
+            ++ [{<<"groups">>, Groups} || lists:any(fun(Group) -> length(Group) > 1 end, Groups)])).
+
+step_header(#{entity := Entity, aggregate := Name, schema_vsn := Vsn, forward := Forward,
+              compensate := Reverse}) ->
+    Step = #{<<"entity">> => Entity, <<"aggregate">> => Name,
+             <<"forward">> => action_header(Forward), <<"compensate">> => action_header(Reverse)},
+    case Vsn of
+        default -> Step;
+        _ -> Step#{<<"schema_vsn">> => Vsn}
+    end.
+
+action_header({event, Type, _}) -> Type;
+action_header({run, Name, _}) -> #{<<"run">> => Name}.
+
+%% A plan that was packed just now.
+planned(Id, [{_, Header, _, _, _, _} | Each]) ->
+    plan(Id, Header, [{Type, Payload} || {Type, Payload, _, _, _, _} <- Each]).
+
+%% @doc The plan, from the first events of the saga's log, and the events behind it.
+-spec from_events(binary(), [warp_core:event()]) -> {plan(), [warp_core:event()]}.
+from_events(Id, [#{type := <<"Planned">>, payload := #{<<"steps">> := Steps} = Header} | Events]) ->
+    {Each, Rest} = lists:split(2 * length(Steps), Events),
+    {plan(Id, Header, [{Type, Payload} || #{type := Type, payload := Payload} <- Each]), Rest}.
+
+plan(Id, #{<<"steps">> := Headers, <<"retries">> := Retries, <<"hash">> := Hash} = Header, Each) ->
+    Ns = lists:seq(0, length(Headers) - 1),
+    #{id => Id,
+      steps => steps(Ns, Headers, Each),
+      groups => maps:get(<<"groups">>, Header, [[N] || N <- Ns]),
+      deadline => maps:get(<<"deadline">>, Header, infinity),
+      retries => Retries,
+      hash => Hash}.
+
+steps([], [], []) ->
+    [];
+steps([N | Ns], [#{<<"entity">> := Entity, <<"aggregate">> := Name} = Header | Headers],
+      [Forward, Reverse | Each]) ->
+    #{<<"forward">> := Ahead, <<"compensate">> := Back} = Header,
+    [#{n => N, entity => Entity, aggregate => Name,
+       schema_vsn => maps:get(<<"schema_vsn">>, Header, default),
+       forward => action(Ahead, Forward), compensate => action(Back, Reverse)}
+     | steps(Ns, Headers, Each)].
+
+action(_Header, {<<"Cleared">>, _}) -> cleared;
+action(#{<<"run">> := Name}, {_, Args}) -> {run, Name, Args};
+action(Type, {_, Payload}) -> {event, Type, Payload}.

@@ -1,0 +1,195 @@
+%% @private The process of one saga under way: carries out what `warp_saga_core' decides, one
+%% action after the other. It is linked to its keeper and ends with `{finished, _}'; all that it
+%% knows can be read from the log again.
+-module(warp_saga_runner).
+
+-export([begin_new/4, go_on/4, retry/4, resolve/5]).
+
+-include("../warp.hrl").
+
+-export_type([place/0, finish/0]).
+
+%% The shard that the saga lives in.
+-type place() :: {non_neg_integer(), warp_nif:shard()}.
+%% What a runner ends with; `known' when the log has that saga already.
+-type finish() :: {ok, warp_saga_core:result()} | {error, term()} | known.
+
+-record(state, {
+    context :: warp_context:context(),
+    place :: place(),
+    id :: binary(),
+    core :: warp_saga_core:core(),
+    %% Where its log ends.
+    seq :: warp_core:seq(),
+    time :: warp_core:micros()
+}).
+
+%% How long to wait before something is recorded again that the disk refused.
+-define(FIRST_PAUSE_MS, 20).
+-define(LAST_PAUSE_MS, 2000).
+
+%% @doc Stores a plan and carries it out.
+-spec begin_new(warp_context:context(), place(), warp_saga_plan:plan(), warp_nif:packed()) ->
+    no_return().
+begin_new(Context, {N, Handle} = Place, #{id := Id, steps := Steps} = Plan, Packed) ->
+    Time = os:system_time(microsecond),
+    Row = {{saga, Id}, N, self(), [], forward, Time},
+    true = ets:insert(Context#context.sagas, Row),
+    case submit(Handle, Id, 0, Packed, Time, [], fun() -> list(Context, Id, Plan) end) of
+        ok ->
+            State = #state{context = Context, place = Place, id = Id, time = Time,
+                           core = warp_saga_core:new(Plan), seq = 1 + 2 * length(Steps)},
+            run(State);
+        {error, {wrong_base, _}} ->
+            finish(known, Context, Plan);
+        {error, closed} ->
+            finish({error, {shard_unavailable, N}}, Context, Plan);
+        {error, Reason} ->
+            finish({error, Reason}, Context, Plan)
+    end.
+
+%% @doc Carries on with a saga as its log has it.
+-spec go_on(warp_context:context(), place(), binary(), warp_saga_log:saga()) -> no_return().
+go_on(Context, Place, Id, #{core := Core} = Saga) ->
+    run(state(Context, Place, Id, Saga#{core := warp_saga_core:recovered(Core)})).
+
+%% @doc Tries a stuck saga again.
+-spec retry(warp_context:context(), place(), binary(), warp_saga_log:saga()) -> no_return().
+retry(Context, Place, Id, #{core := Core} = Saga) ->
+    State = state(Context, Place, Id, Saga#{core := warp_saga_core:recovered(Core)}),
+    run(record([warp_saga_core:retry(Core)], [], State)).
+
+%% @doc Closes a stuck saga.
+-spec resolve(warp_context:context(), place(), binary(), warp_saga_log:saga(), binary()) ->
+    no_return().
+resolve(Context, Place, Id, Saga, Note) ->
+    run(record([{resolved, Note}], [], state(Context, Place, Id, Saga))).
+
+%% The keeper has listed it.
+state(#context{sagas = Sagas} = Context, Place, Id, #{core := Core, seq := Seq, updated_at := Time}) ->
+    true = ets:update_element(Sagas, {saga, Id}, {3, self()}),
+    #state{context = Context, place = Place, id = Id, core = Core, seq = Seq, time = Time}.
+
+%% From here on, who deletes an entity finds the saga; and its plan is in the writer's queue, so
+%% that a clearing comes behind it.
+list(#context{sagas = Sagas}, Id, #{steps := Steps}) ->
+    _ = ets:update_element(Sagas, {saga, Id}, {4, [Entity || #{entity := Entity} <- Steps]}),
+    ok.
+
+run(#state{core = Core0} = State0) ->
+    State = #state{context = Context} = State0#state{core = stopped(Core0, 0)},
+    case warp_saga_core:next(State#state.core, os:system_time(microsecond)) of
+        {{wait, Millis}, Core} ->
+            run(State#state{core = stopped(Core, Millis)});
+        {{forward, Tasks}, Core} ->
+            run(each(fun(Task) -> do(State, forward, Task) end, Tasks, State#state{core = Core}));
+        {{probe, Ns}, Core} ->
+            Probe = fun({N, again}) -> probe(State, N) end,
+            run(each(Probe, [{N, again} || N <- Ns], State#state{core = Core}));
+        {{reverse, Tasks}, Core} ->
+            Reverse = fun({N, _} = Task) -> do(State, {reverse, applied_at(N, Core)}, Task) end,
+            run(each(Reverse, Tasks, State#state{core = Core}));
+        {{record, Entries, Clear}, Core} ->
+            run(record(Entries, Clear, State#state{core = Core}));
+        {finished, Core} ->
+            finish({ok, warp_saga_core:result(Core)}, Context, warp_saga_core:plan(Core))
+    end.
+
+applied_at(N, Core) ->
+    #{steps := Steps} = warp_saga_core:describe(Core),
+    #{seq := Seq} = lists:nth(N + 1, Steps),
+    Seq.
+
+%% Cancelled in the meantime?
+stopped(Core, Millis) ->
+    receive
+        cancel -> warp_saga_core:stop(cancelled, Core)
+    after Millis ->
+        Core
+    end.
+
+do(#state{context = Context, core = Core}, Direction, Task) ->
+    warp_saga_step:run(Context, warp_saga_core:plan(Core), Direction, Task).
+
+probe(#state{context = Context, id = Id, core = Core}, N) ->
+    #{steps := Steps} = warp_saga_core:plan(Core),
+    warp_saga_step:probe(Context, Id, forward, lists:nth(N + 1, Steps)).
+
+each(Do, [{N, _} = Task], #state{core = Core} = State) ->
+    State#state{core = warp_saga_core:outcome(N, Do(Task), Core)};
+each(Do, Tasks, #state{core = Core} = State) ->
+    Pids = [{N, spawn_monitor_link(fun() -> Do(Task) end)} || {N, _} = Task <- Tasks],
+    Outcomes = [{N, awaited(Run)} || {N, Run} <- Pids],
+    State#state{core = lists:foldl(
+        fun({N, Outcome}, Acc) -> warp_saga_core:outcome(N, Outcome, Acc) end, Core, Outcomes)}.
+
+spawn_monitor_link(Fun) ->
+    Self = self(),
+    Ref = make_ref(),
+    _ = spawn_link(fun() -> Self ! {Ref, Fun()} end),
+    Ref.
+
+awaited(Ref) ->
+    receive {Ref, Outcome} -> Outcome end.
+
+%% Appends entries to the saga's log, however often the disk refuses.
+record(Entries, Clear, #state{} = State) ->
+    record(Entries, Clear, State, ?FIRST_PAUSE_MS).
+
+record(Entries0, Clear, #state{context = Context, place = {N, Handle}, id = Id} = State, Pause) ->
+    #state{seq = Seq, time = Before, core = Core} = State,
+    {Entries, #{packed := Packed, count := Count}} = warp_saga_log:pack(Context, Id, Entries0),
+    Time = max(os:system_time(microsecond), Before),
+    Seqs = warp_saga_plan:seqs(Clear),
+    %% Before it is stored: who deletes in the meantime empties the WAL once too often.
+    _ = [true = ets:insert(Context#context.running, {{cleared, N}, true}) || Seqs =/= []],
+    case submit(Handle, Id, Seq, Packed, Time, Seqs, fun() -> ok end) of
+        ok ->
+            Next = lists:foldl(fun warp_saga_core:replay/2, Core, Entries),
+            _ = ets:update_element(Context#context.sagas, {saga, Id},
+                                   {5, warp_saga_core:phase(Next)}),
+            State#state{core = Next, seq = Seq + Count, time = Time};
+        {error, Reason} when Reason =:= closed; Reason =:= interrupted;
+                             element(1, Reason) =:= wrong_base ->
+            %% The log has to be read again: by another runner, once the shard is open.
+            exit({read_again, Reason});
+        {error, _Refused} ->
+            ok = timer:sleep(Pause),
+            record(Entries0, Clear, State, min(2 * Pause, ?LAST_PAUSE_MS))
+    end.
+
+%% Once it is queued, Queued is called; and then the answer awaited, which comes through the
+%% shard's owner. Without that there is no keeper, and so not this process.
+submit(Handle, Id, Base, Packed, Time, Clear, Queued) ->
+    Entity = warp_saga_plan:entity_id(Id),
+    Rows = [{Packed, Time}],
+    Submitted =
+        case Clear of
+            [] -> warp_nif:submit(Handle, Entity, Base, Rows, none);
+            _ -> warp_nif:submit_clearing(Handle, Entity, Base, Rows, Clear)
+        end,
+    case Submitted of
+        ok ->
+            ok = Queued(),
+            receive
+                {warp_reply, {stored, _}} -> ok;
+                {warp_reply, {failed, Reason}} -> {error, Reason};
+                {warp_reply, {wrong_base, _} = Wrong} -> {error, Wrong}
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+-spec finish(finish(), warp_context:context(), warp_saga_plan:plan()) -> no_return().
+finish({ok, {stuck, #{note := _}}} = Finish, Context, Plan) ->
+    leave(Finish, Context, Plan);
+finish({ok, {stuck, _}} = Finish, #context{sagas = Sagas}, #{id := Id}) ->
+    true = ets:update_element(Sagas, {saga, Id}, {3, stuck}),
+    exit({finished, Finish});
+finish(Finish, Context, Plan) ->
+    leave(Finish, Context, Plan).
+
+leave(Finish, #context{sagas = Sagas}, #{id := Id, steps := Steps}) ->
+    _ = [true = ets:delete(Sagas, {doomed, Id, Entity}) || #{entity := Entity} <- Steps],
+    true = ets:delete(Sagas, {saga, Id}),
+    exit({finished, Finish}).
