@@ -60,24 +60,26 @@ ask(#context{running = Running}, N, Request, Timeout) ->
 %% @doc Whether it has read which sagas of the shard are open.
 -spec is_loaded(warp_context:context(), non_neg_integer()) -> boolean().
 is_loaded(#context{running = Running}, N) ->
-    try ets:lookup(Running, {sagas_loaded, N}) of
-        [{_, Pid}] -> is_process_alive(Pid);
-        [] -> false
+    try
+        Pid = ets:lookup_element(Running, {sagas, N}, 2),
+        ets:member(Running, {sagas_loaded, N, Pid}) andalso is_process_alive(Pid)
     catch
         error:badarg -> false
     end.
 
 -spec init({reference(), non_neg_integer()}) -> {ok, #state{}, {continue, load}}.
 init({Ref, N}) ->
-    _ = process_flag(trap_exit, true),
     {ok, #context{running = Running} = Context} = warp_context:find(Ref),
+    true = ets:match_delete(Running, {{sagas_loaded, N, '_'}}),
     true = ets:insert(Running, {{sagas, N}, self()}),
     {ok, #state{context = Context, n = N}, {continue, load}}.
 
 -spec handle_continue(load, #state{}) -> {noreply, #state{}}.
 handle_continue(load, #state{context = Context, n = N} = State) ->
+    Handle = handle(Context, N),
+    %% Whoever had the shard before can store nothing by now.
     ok = await_runners(Context, N),
-    {noreply, load(State#state{handle = handle(Context, N)})}.
+    {noreply, load(State#state{handle = Handle})}.
 
 %% The context starts without waiting for this.
 handle(Context, N) ->
@@ -98,49 +100,55 @@ await_runners(#context{sagas = Sagas} = Context, N) ->
     _ = [receive {'DOWN', Monitor, process, _, _} -> ok end || Monitor <- Monitors],
     warp_shard:await_queue(Context, N).
 
-load(#state{context = Context, n = N, handle = Handle} = State0) ->
+load(#state{context = Context, n = N, handle = Handle} = State) ->
     #context{running = Running, sagas = Sagas} = Context,
     case warp_nif:open_sagas(Handle) of
         {ok, Entities} ->
             Ids = [Id || <<"$warp/saga/", Id/binary>> <- Entities],
             Before = ets:select(Sagas, [{{{saga, '$1'}, N, '_', '_', '_', '_'}, [], ['$1']}]),
-            State = lists:foldl(fun reopen/2, State0, Ids),
+            Read = [{Id, Saga} || Id <- Ids, {ok, Saga} <- [read(Id, State)]],
+            _ = [list(Id, Saga, State) || {Id, Saga} <- Read],
             _ = [true = ets:delete(Sagas, {saga, Id}) || Id <- Before -- Ids],
             %% What an earlier run of the context cleared may still stand in the WAL.
-            true = ets:insert(Running, [{{cleared, N}, true}, {{sagas_loaded, N}, self()}]),
-            State;
+            true = ets:insert(Running, [{{cleared, N}, true}, {{sagas_loaded, N, self()}}]),
+            %% Only now: until here this process goes with its supervisor, whatever it waits for.
+            _ = process_flag(trap_exit, true),
+            lists:foldl(fun reopen/2, State, Read);
         {error, Reason} ->
             ?LOG_ERROR("Warp: open sagas of shard ~b of context ~ts cannot be read, and wait: ~tp",
                        [N, Context#context.name, Reason]),
             ok = timer:sleep(?RERUN_MS),
-            load(State0#state{handle = handle(Context, N)})
+            load(State#state{handle = handle(Context, N)})
+    end.
+
+read(Id, #state{context = #context{name = Name}, n = N, handle = Handle}) ->
+    case warp_saga_log:read(Handle, N, Id) of
+        {ok, Saga} ->
+            {ok, Saga};
+        {error, Reason} = Error ->
+            ?LOG_ERROR("Warp: saga ~ts of context ~ts is open, but cannot be read: ~tp",
+                       [Id, Name, Reason]),
+            Error
     end.
 
 %% Goes on with a saga that the file has open.
-reopen(Id, #state{context = Context, n = N, handle = Handle} = State) ->
-    case warp_saga_log:read(Handle, N, Id) of
-        {ok, #{core := Core} = Saga} ->
-            case warp_saga_core:phase(Core) of
-                stuck ->
-                    stuck(Id, Saga, State);
-                Phase ->
-                    count(recovered, Context),
-                    list(Id, Saga, starting, Phase, State),
-                    start(Id, hash(Saga), [], [Context, {N, Handle}, Id, Saga], go_on, State)
-            end;
-        {error, Reason} ->
-            ?LOG_ERROR("Warp: saga ~ts of context ~ts is open, but cannot be read: ~tp",
-                       [Id, Context#context.name, Reason]),
-            State
+reopen({Id, #{core := Core} = Saga}, #state{context = Context, n = N, handle = Handle} = State) ->
+    case warp_saga_core:phase(Core) of
+        stuck ->
+            stuck(Id, Saga, State);
+        _ ->
+            count(recovered, Context),
+            start(Id, hash(Saga), [], [Context, {N, Handle}, Id, Saga], go_on, State)
     end.
 
-stuck(Id, Saga, State) ->
-    list(Id, Saga, stuck, stuck, State),
-    State#state{runs = maps:put(Id, #run{pid = stuck, hash = hash(Saga)}, State#state.runs)}.
+stuck(Id, Saga, #state{runs = Runs} = State) ->
+    State#state{runs = Runs#{Id => #run{pid = stuck, hash = hash(Saga)}}}.
 
-list(Id, #{core := Core, started_at := Started}, Pid, Phase, #state{context = Context, n = N}) ->
+list(Id, #{core := Core, started_at := Started}, #state{context = Context, n = N}) ->
     #{steps := Steps} = warp_saga_core:plan(Core),
     Entities = [Entity || #{entity := Entity} <- Steps],
+    Phase = warp_saga_core:phase(Core),
+    Pid = case Phase of stuck -> stuck; _ -> starting end,
     true = ets:insert(Context#context.sagas, {{saga, Id}, N, Pid, Entities, Phase, Started}).
 
 hash(#{core := Core}) ->
@@ -232,6 +240,7 @@ rerun(Phase, Id, Hash, Waiting, Saga, State) when Phase =:= forward; Phase =:= c
     start(Id, Hash, Waiting, [Context, {N, Handle}, Id, Saga], go_on, State);
 rerun(stuck, Id, _Hash, Waiting, #{core := Core} = Saga, State) ->
     answer(Waiting, {ok, warp_saga_core:result(Core)}),
+    true = list(Id, Saga, State),
     stuck(Id, Saga, State);
 rerun(_Closed, Id, _Hash, _Waiting, #{core := Core}, State) ->
     done(Id, {ok, warp_saga_core:result(Core)}, State).

@@ -102,9 +102,17 @@ build({warp_saga, Id, Groups0}, Context, #{timeout := Timeout, retries := Retrie
     try
         ok = ok_or_throw(check_id(Id)),
         {Steps, Groups} = number(lists:reverse(Groups0), Context),
-        Deadline = deadline(Timeout),
-        {Packed, Events} = pack(Id, Steps, Groups, Deadline, Retries, Context),
-        {ok, planned(Id, Events), Packed}
+        Plan = #{id => Id, steps => Steps, groups => Groups, deadline => deadline(Timeout),
+                 retries => Retries, hash => hash(Id, Steps, Groups)},
+        {Packed, ReadBack} = pack(Plan, Context),
+        case hash(Id, ReadBack, Groups) of
+            Hash when Hash =:= map_get(hash, Plan) ->
+                {ok, Plan#{steps := ReadBack}, Packed};
+            Hash ->
+                %% Given in another form than reading the row will give it.
+                Other = Plan#{steps := ReadBack, hash := Hash},
+                {ok, Other, element(1, pack(Other, Context))}
+        end
     catch
         throw:Reason -> {error, Reason}
     end;
@@ -174,8 +182,8 @@ name(N, Field, Name, As) when is_binary(Name) ->
     ok;
 name(N, Field, _Name, As) -> bad(N, Field, As(not_a_binary)).
 
-is_utf8(Bytes) ->
-    is_list(unicode:characters_to_list(Bytes)).
+is_utf8(<<_/utf8, Rest/binary>>) -> is_utf8(Rest);
+is_utf8(Rest) -> Rest =:= <<>>.
 
 action(N, Side, #{type := Type, payload := Payload} = Given, _Arities, _Context) ->
     ok = only(N, Side, Given, [type, payload]),
@@ -201,36 +209,19 @@ only(N, Side, Given, Known) ->
     _ = [bad(N, Side, {Field, unknown_field}) || Field <- maps:keys(Given) -- Known],
     ok.
 
-%% The NIF checks the payloads, and gives them back as reading the row will. The hash is of these:
-%% where they were given in another form, only a second row has the right one.
-pack(Id, Steps, Groups, Deadline, Retries, Context) ->
-    Given = hash(Id, Steps, Groups),
-    {Packed, [_ | Events]} = Row = pack_row(Id, Steps, Groups, Deadline, Retries, Given, Context),
-    Each = [{Type, Payload} || {Type, Payload, _, _, _, _} <- Events],
-    case hash(Id, read_back(Steps, Each), Groups) of
-        Given -> {Packed, element(2, Row)};
-        Hash -> pack_row(Id, Steps, Groups, Deadline, Retries, Hash, Context)
-    end.
-
+%% Tells other steps; not other versions of their aggregate, which may have been raised meanwhile.
 hash(Id, Steps, Groups) ->
     Each = [{Entity, Name, Forward, Reverse}
             || #{entity := Entity, aggregate := Name, forward := Forward, compensate := Reverse}
                    <- Steps],
     erlang:phash2({Id, Groups, Each}, 1 bsl 32).
 
-read_back([], []) ->
-    [];
-read_back([#{forward := Forward, compensate := Reverse} = Step | Steps], [{_, A}, {_, B} | Each]) ->
-    [Step#{forward => setelement(3, Forward, A), compensate => setelement(3, Reverse, B)}
-     | read_back(Steps, Each)].
-
-pack_row(Id, Steps, Groups, Deadline, Retries, Hash, #context{saga_rules = Rules}) ->
-    Row = [#{type => <<"Planned">>, payload => header(Steps, Groups, Deadline, Retries, Hash)}
-           | lists:append([[payload(<<"Forward">>, Forward), payload(<<"Reverse">>, Reverse)]
-                           || #{forward := Forward, compensate := Reverse} <- Steps])],
+%% The NIF checks the payloads. The row, and the steps as reading it will give them.
+pack(#{id := Id, steps := Steps} = Plan, #context{saga_rules = Rules}) ->
+    Row = [#{type => <<"Planned">>, payload => header(Plan)} | payloads(Steps)],
     case warp_pack:pack_with(Rules, entity_id(Id), ?AGGREGATE, Row) of
-        {ok, #{packed := Packed, events := Events}} ->
-            {Packed, Events};
+        {ok, #{packed := Packed, events := [_ | Events]}} ->
+            {Packed, read_back(Steps, Events)};
         {error, {bad_event, 1, _, Why}} ->
             throw({bad_saga, Why});
         {error, {bad_event, At, Field, Why}} ->
@@ -240,17 +231,34 @@ pack_row(Id, Steps, Groups, Deadline, Retries, Hash, #context{saga_rules = Rules
             throw(Reason)
     end.
 
+payloads([]) ->
+    [];
+payloads([#{forward := Forward, compensate := Reverse} | Steps]) ->
+    [payload(<<"Forward">>, Forward), payload(<<"Reverse">>, Reverse) | payloads(Steps)].
+
+read_back([], []) ->
+    [];
+read_back([#{forward := Forward, compensate := Reverse} = Step | Steps], [A, B | Events]) ->
+    [Step#{forward := setelement(3, Forward, element(2, A)),
+           compensate := setelement(3, Reverse, element(2, B))}
+     | read_back(Steps, Events)].
+
 payload(Type, {event, _, Payload}) -> #{type => Type, payload => Payload};
 payload(Type, {run, _, Args}) -> #{type => Type, payload => Args}.
 
-header(Steps, Groups, Deadline, Retries, Hash) ->
+header(#{steps := Steps, groups := Groups, deadline := Deadline, retries := Retries, hash := Hash}) ->
     Header = #{<<"steps">> => [step_header(Step) || Step <- Steps], <<"retries">> => Retries,
                <<"hash">> => Hash},
-    maps:merge(
-        Header,
-        maps:from_list(
-            [{<<"deadline">>, Deadline} || Deadline =/= infinity]
-            ++ [{<<"groups">>, Groups} || lists:any(fun(Group) -> length(Group) > 1 end, Groups)])).
+    with_groups(Groups, with_deadline(Deadline, Header)).
+
+with_deadline(infinity, Header) -> Header;
+with_deadline(Deadline, Header) -> Header#{<<"deadline">> => Deadline}.
+
+with_groups(Groups, Header) ->
+    case lists:all(fun(Group) -> tl(Group) =:= [] end, Groups) of
+        true -> Header;
+        false -> Header#{<<"groups">> => Groups}
+    end.
 
 step_header(#{entity := Entity, aggregate := Name, schema_vsn := Vsn, forward := Forward,
               compensate := Reverse}) ->
@@ -263,10 +271,6 @@ step_header(#{entity := Entity, aggregate := Name, schema_vsn := Vsn, forward :=
 
 action_header({event, Type, _}) -> Type;
 action_header({run, Name, _}) -> #{<<"run">> => Name}.
-
-%% A plan that was packed just now.
-planned(Id, [{_, Header, _, _, _, _} | Each]) ->
-    plan(Id, Header, [{Type, Payload} || {Type, Payload, _, _, _, _} <- Each]).
 
 %% @doc The plan, from the first events of the saga's log, and the events behind it.
 -spec from_events(binary(), [warp_core:event()]) -> {plan(), [warp_core:event()]}.
