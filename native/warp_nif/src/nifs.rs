@@ -5,11 +5,15 @@
 //! | `shard_of`, `rules` | normal | a hash; a handful of names |
 //! | `pack` | normal | stops at [`PACK_BUDGET`] bytes and asks for `pack_dirty` |
 //! | `pack_dirty`, `keep` | dirty CPU | up to 16 MiB of JSON |
+//! | `json_encode`, `json_decode` | normal | stop at [`PACK_BUDGET`] bytes and ask for the dirty one |
+//! | `json_encode_dirty`, `json_decode_dirty` | dirty CPU | JSON of any size |
 //! | `submit`, `submit_clearing`, `erase`, `clear`, `pass` | normal | only queue; at most [`MAX_APPENDS`] rows at once |
 //! | `save_snapshot` | dirty CPU | copies a state of up to 16 MiB, then only queues |
 //! | `lock`, `establish`, `unlock`, `open`, `close` | dirty IO | files, and waiting for a thread |
-//! | `head`, `snapshot`, `page`, `check_ids`, `stats` | dirty IO | read the file |
+//! | `head`, `place`, `snapshot`, `page`, `follow`, `check_ids`, `stats` | dirty IO | read the file |
 //! | `open_sagas`, `saga_steps` | dirty IO | read the file |
+//! | `projection_open`, `_execute`, `_tidy`, `_close` | dirty IO | files |
+//! | `projection_query` | normal | starts a thread, which answers |
 //!
 //! A panic in any of them becomes an Erlang error in the calling process.
 
@@ -24,8 +28,9 @@ use crate::atoms;
 use crate::error::{Error, Result};
 use crate::event::{self, PackError, PackedHandle, Rules};
 use crate::hash::{hash64, jump};
+use crate::json::{self, Floats, JsonError};
 use crate::shard::{
-    Append, Command, Config, DirLock, Direction, Durability, LockHandle, Page, Receipt, Shard,
+    Append, Command, Config, DirLock, Direction, Durability, LockHandle, Page, Receipt, Row, Shard,
     SnapshotRow, Submission,
 };
 
@@ -152,6 +157,61 @@ fn keep(
     let kept = packed.0.keep(&indexes);
     let (count, bytes) = (kept.count(), kept.data.len());
     (ResourceArc::new(PackedHandle(Arc::new(kept))), count, bytes)
+}
+
+/// A term as JSON text: `{ok, Text}`, `{error, Reason}` or `dirty`. With `padded` floats have
+/// 17 digits.
+#[rustler::nif]
+fn json_encode<'a>(env: Env<'a>, term: Term<'a>, padded: bool) -> Term<'a> {
+    json_encode_within(env, term, padded, PACK_BUDGET)
+}
+
+/// As `json_encode`, whatever the size.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn json_encode_dirty<'a>(env: Env<'a>, term: Term<'a>, padded: bool) -> Term<'a> {
+    json_encode_within(env, term, padded, usize::MAX)
+}
+
+fn json_encode_within<'a>(env: Env<'a>, term: Term<'a>, padded: bool, budget: usize) -> Term<'a> {
+    let floats = if padded {
+        Floats::Padded
+    } else {
+        Floats::Shortest
+    };
+    let mut out = Vec::new();
+    match json::encode_with(term, &mut out, budget, floats) {
+        Ok(_) => {
+            let text: Binary<'a> = NewBinary::from_slice(env, &out).into();
+            (atoms::ok(), text).encode(env)
+        }
+        Err(JsonError::OverBudget) => atoms::dirty().encode(env),
+        Err(error) => (atoms::error(), error).encode(env),
+    }
+}
+
+/// The JSON object of a text: `{ok, Map}`, `{error, Reason}` or `dirty`.
+#[rustler::nif]
+fn json_decode<'a>(env: Env<'a>, text: Binary<'a>) -> Term<'a> {
+    if text.len() > PACK_BUDGET {
+        return atoms::dirty().encode(env);
+    }
+    json_decode_any(env, &text)
+}
+
+/// As `json_decode`, whatever the size.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn json_decode_dirty<'a>(env: Env<'a>, text: Binary<'a>) -> Term<'a> {
+    json_decode_any(env, &text)
+}
+
+fn json_decode_any<'a>(env: Env<'a>, text: &Binary<'a>) -> Term<'a> {
+    let parsed = std::str::from_utf8(text.as_slice())
+        .map_err(|error| JsonError::Invalid(error.to_string()))
+        .and_then(|text| json::parse(text, json::Terms(env)));
+    match parsed {
+        Ok(term) => (atoms::ok(), term).encode(env),
+        Err(error) => (atoms::error(), error).encode(env),
+    }
 }
 
 /// Locks a context's directory: `{ok, Lock}` or `{error, Reason}`.
@@ -348,6 +408,68 @@ fn head<'a>(env: Env<'a>, shard: ResourceArc<Shard>, entity: Binary<'a>) -> Term
             None => atoms::none().encode(env),
         }),
     )
+}
+
+/// `{ok, {Incarnation, Seq, Position}}` of the last event; `{ok, none}` without events.
+#[rustler::nif(schedule = "DirtyIo")]
+fn place<'a>(env: Env<'a>, shard: ResourceArc<Shard>, entity: Binary<'a>) -> Term<'a> {
+    let found = text(&entity).and_then(|entity| shard.read(|reader| reader.place(&entity)));
+    reply(
+        env,
+        found.map(|place| place.map_or_else(|| atoms::none().encode(env), |at| at.encode(env))),
+    )
+}
+
+/// `{ok, {[{Position, Entity, Seq, Events}], Last, done | more}}`: the log behind a position, with
+/// the events of these aggregates. Seq is that of the row's first event.
+#[rustler::nif(schedule = "DirtyIo")]
+fn follow<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    after: i64,
+    max_bytes: usize,
+    aggregates: Vec<Binary<'a>>,
+) -> Term<'a> {
+    let followed = shard
+        .read(|reader| reader.follow(after, max_bytes))
+        .and_then(|stretch| {
+            let rows = stretch
+                .rows
+                .iter()
+                .map(|row| followed(env, row, &aggregates))
+                .collect::<Result<Vec<_>>>()?;
+            let end = if stretch.at_end {
+                atoms::done()
+            } else {
+                atoms::more()
+            };
+            Ok((rows, stretch.last, end).encode(env))
+        });
+    reply(env, followed)
+}
+
+fn followed<'a>(env: Env<'a>, row: &Row, aggregates: &[Binary<'_>]) -> Result<Term<'a>> {
+    let of_row = event::parse_row(&row.data)?;
+    let mut terms = Vec::with_capacity(of_row.len());
+    for (seq, stored) in (row.seq..).zip(&of_row) {
+        let aggregate = stored.aggregate.as_deref().unwrap_or(&row.aggregate);
+        let wanted = aggregates
+            .iter()
+            .any(|name| name.as_slice() == aggregate.as_bytes());
+        if wanted {
+            let time = row.recorded_at;
+            terms.push(event::to_term(
+                env,
+                stored,
+                &row.entity,
+                &row.aggregate,
+                seq,
+                time,
+            )?);
+        }
+    }
+    let entity: Binary<'a> = NewBinary::from_slice(env, row.entity.as_bytes()).into();
+    Ok((row.position, entity, row.seq, terms).encode(env))
 }
 
 /// `{ok, {Version, Seq, RecordedAt, State}}`, or `{ok, none}`.

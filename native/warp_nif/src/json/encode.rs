@@ -17,9 +17,29 @@ pub struct Encoded {
 /// Map keys are binaries or atoms; atoms other than `true`, `false`, `null` and `nil` become
 /// strings. Errors: what is not JSON, too deep, or over the budget.
 pub fn encode(term: Term<'_>, out: &mut Vec<u8>, budget: usize) -> Result<Encoded, JsonError> {
+    encode_with(term, out, budget, Floats::Shortest)
+}
+
+/// How floats are written. Both forms name the same float.
+#[derive(Clone, Copy)]
+pub enum Floats {
+    /// With as few digits as can be.
+    Shortest,
+    /// With 17 digits. SQLite's JSON functions read some of the shortest forms one bit off.
+    Padded,
+}
+
+/// As [`encode`], with that form of floats.
+pub fn encode_with(
+    term: Term<'_>,
+    out: &mut Vec<u8>,
+    budget: usize,
+    floats: Floats,
+) -> Result<Encoded, JsonError> {
     let mut writer = Writer {
         out,
         budget,
+        floats,
         canonical: true,
     };
     writer.value(term, 0)?;
@@ -31,6 +51,7 @@ pub fn encode(term: Term<'_>, out: &mut Vec<u8>, budget: usize) -> Result<Encode
 struct Writer<'o> {
     out: &'o mut Vec<u8>,
     budget: usize,
+    floats: Floats,
     canonical: bool,
 }
 
@@ -47,7 +68,14 @@ impl Writer<'_> {
             TermType::Integer => self.integer(term),
             TermType::Float => {
                 let float: f64 = term.decode().map_err(|_| not_json(term))?;
-                self.leaf(&float)
+                match self.floats {
+                    Floats::Shortest => self.leaf(&float),
+                    Floats::Padded => {
+                        self.out
+                            .extend_from_slice(format!("{float:.16e}").as_bytes());
+                        Ok(())
+                    }
+                }
             }
             TermType::Atom => self.atom(term),
             TermType::Map => self.object(term, depth + 1),

@@ -7,7 +7,7 @@ mod decode;
 mod encode;
 
 pub use decode::{Terms, Validate, parse};
-pub use encode::encode;
+pub use encode::{Floats, encode, encode_with};
 
 use rustler::{Encoder, Env, Term};
 
