@@ -26,7 +26,10 @@
     %% {{saga, Id}, Shard, Pid | starting | stuck, [Entity], Phase, StartedAt}: the sagas under way;
     %% {{doomed, SagaId, Entity}}: an entity of one that was deleted.
     sagas :: ets:table(),
-    saga_counts :: counters:counters_ref()
+    saga_counts :: counters:counters_ref(),
+    %% As `warp_proj_options' gives it, and where its projectors say that they sleep.
+    projections = none :: none | #{target := embedded | rqlite, config := map(),
+                                   tables := map(), wake := atomics:atomics_ref()}
 }).
 
 %% The handle of an entity. `shard` is why not, where the id is not a valid one.

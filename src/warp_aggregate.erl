@@ -2,7 +2,7 @@
 %% they refuse, crash or answer nonsense. Pure but for those functions.
 -module(warp_aggregate).
 
--export([version/1, folds/1, judges/1, initial/1, live/6, replay/4, migrate/2]).
+-export([version/1, folds/1, judges/1, initial/1, live/6, replay/4, follow/3, migrate/2]).
 
 -export_type([aggregate/0, states/0, reason/0]).
 
@@ -106,6 +106,20 @@ again(Aggregate, State, Event0) ->
     case migrate(Aggregate, Event0) of
         {ok, Event} -> apply_to(Aggregate, State, Event);
         {error, _} = Error -> Error
+    end.
+
+%% @doc Applies one event of the log: the state behind it, and the event as `apply' saw it.
+-spec follow(aggregate(), term(), warp_core:event()) ->
+    {ok, term(), warp_core:event()} | {error, reason()}.
+follow(Aggregate, State, Event0) ->
+    case migrate(Aggregate, Event0) of
+        {ok, Event} ->
+            case apply_to(Aggregate, State, Event) of
+                {ok, Next} -> {ok, Next, Event};
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
     end.
 
 %% @doc The event as the current schema has it.

@@ -69,7 +69,23 @@ opened(Ref, Shards) ->
     Owners = [ets:lookup_element(Running, {owner, N}, 2) || N <- lists:seq(0, Shards - 1)],
     %% All are opening by now, side by side; this only collects the results.
     case [Error || {error, _} = Error <- [warp_shard:status(Owner) || Owner <- Owners]] of
-        [] -> warp_nif:establish(warp_nif:own(Lock));
+        [] ->
+            case projecting(Ref) of
+                ok -> warp_nif:establish(warp_nif:own(Lock));
+                {error, _} = Error -> Error
+            end;
+        [Error | _] ->
+            Error
+    end.
+
+%% A target that is away is no reason not to start; one that is not ours is.
+projecting(Ref) ->
+    {ok, Context} = find(Ref),
+    Parts = [{warp_proj_writer, writer}, {warp_proj_eraser, eraser}],
+    Each = [Module:status(Pid) || warp_proj:is_on(Context), {Module, Part} <- Parts,
+                                  {ok, Pid} <- [warp_proj:get(Context, Part)]],
+    case [Error || {error, _} = Error <- Each] of
+        [] -> ok;
         [Error | _] -> Error
     end.
 
@@ -114,6 +130,10 @@ children(Supervisor) ->
         exit:_ -> []
     end.
 
+part(projection, Pid) -> [{projection_sup, Pid} | below(Pid)];
+part(projectors, Pid) -> [{projectors_sup, Pid} | below(Pid)];
+part({_N, _Generation}, Pid) -> [{projector, Pid}];
+part(Part, Pid) when Part =:= writer; Part =:= eraser; Part =:= manager -> [{Part, Pid}];
 part(keeper, Pid) -> [{keeper, Pid}];
 part(shards, Pid) -> [{shards_sup, Pid} | below(Pid)];
 part(shard, Pid) -> [{shard, Pid}];
@@ -160,10 +180,14 @@ init({Ref, {#{aggregates := Aggregates} = Settings, Dir, Lock}}) ->
         steps = maps:get(steps, Settings),
         saga_rules = warp_saga_plan:rules(),
         sagas = ets:new(warp_sagas, Tuning),
-        saga_counts = warp_saga_stats:new()
+        saga_counts = warp_saga_stats:new(),
+        projections = projections(Settings)
     },
     ok = persistent_term:put({?MODULE, Ref}, Context),
     {ok, Context}.
+
+projections(#{projections := none}) -> none;
+projections(#{projections := Given, shards := N}) -> Given#{wake => atomics:new(2 * N, [])}.
 
 -spec handle_call(term(), gen_server:from(), #context{}) -> {noreply, #context{}}.
 handle_call(_Request, _From, Context) ->

@@ -11,7 +11,8 @@ start_link(Ref, Start) ->
 
 -spec init({reference(), warp_context:start()}) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
-init({Ref, Start}) ->
+init({Ref, {Settings, _, _} = Start}) ->
+    Projects = maps:get(projections, Settings) =/= none,
     Keeper = #{id => keeper, start => {warp_context, start_link, [Ref, Start]}},
     Shards = #{
         id => shards,
@@ -19,5 +20,13 @@ init({Ref, Start}) ->
         type => supervisor,
         shutdown => infinity
     },
+    %% Not there when nothing is projected.
+    Projection = #{
+        id => projection,
+        start => {warp_proj_sup, start_link, [Ref]},
+        type => supervisor,
+        shutdown => infinity
+    },
     %% Without the keeper's tables nothing behind it can go on.
-    {ok, {#{strategy => rest_for_one, intensity => 1000, period => 1}, [Keeper, Shards]}}.
+    {ok, {#{strategy => rest_for_one, intensity => 1000, period => 1},
+          [Keeper, Shards] ++ [Projection || Projects]}}.

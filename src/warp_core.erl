@@ -22,12 +22,14 @@
 -export([append/2, append/3, append_batch/2, append_batch/3]).
 -export([decide/3, decide/4, cast/3, pid/1]).
 -export([get/2, state_at/3, history/1, history/2, export/1, delete/1]).
+-export([query/3, query/4, await_projection/2]).
 -export([stats/1]).
 
 -include("warp.hrl").
 
 -export_type([ctx/0, entity/0, seq/0, micros/0, event/0, new_event/0, json/0, aggregate/0]).
--export_type([append_options/0, decide_options/0, decision/1, history_options/0, error/0, write_error/0, read_error/0]).
+-export_type([append_options/0, decide_options/0, decision/1, history_options/0]).
+-export_type([query_options/0, query_error/0, error/0, write_error/0, read_error/0]).
 
 %% A started context.
 -opaque ctx() :: warp_context:ctx().
@@ -128,6 +130,26 @@
     | empty_batch
     | {batch_too_large | batch_too_large_bytes, pos_integer(), Max :: pos_integer()}
     | disk_full.
+
+-type query_options() :: #{
+    max_rows => pos_integer(),
+    timeout => pos_integer(),
+    level => default | none | weak | linearizable | strong | auto
+}.
+-type query_error() ::
+    context_stopped
+    | no_projections
+    | read_only
+    | {sql_error, binary()}
+    | {too_many_rows, Max :: pos_integer()}
+    | {result_too_large, MaxBytes :: pos_integer()}
+    | timeout
+    | overloaded
+    | {target_away, term()}
+    | {bad_param, pos_integer(), term()}
+    | {bad_params, term()}
+    | {bad_option, term(), term()}
+    | {unknown_option, term()}.
 
 %% How long a read may take.
 -define(READ_TIMEOUT_MS, 5000).
@@ -369,15 +391,45 @@ export(Entity) ->
 delete(Entity) ->
     in_context(Entity, fun(Context, _Id) ->
         case warp_saga_erase:await_loaded(Context) of
-            ok ->
-                case warp_client:call(Entity, delete, 0, infinity, repeatable) of
-                    deleted -> ok;
-                    {error, _} = Error -> Error
-                end;
-            {error, _} = Error ->
-                Error
+            ok -> delete(Context, Entity);
+            {error, _} = Error -> Error
         end
     end).
+
+delete(#context{projections = none}, Entity) ->
+    case warp_client:call(Entity, delete, 0, infinity, repeatable) of
+        deleted -> ok;
+        {error, _} = Error -> Error
+    end;
+delete(Context, Entity) ->
+    warp_proj_eraser:delete(Context, Entity).
+
+%% @equiv query(Ctx, Sql, Params, #{})
+-spec query(ctx(), iodata(), [warp_projection:value()]) ->
+    {ok, #{columns := [binary()], rows := [[term()]]}} | {error, query_error()}.
+query(Ctx, Sql, Params) ->
+    query(Ctx, Sql, Params, #{}).
+
+%% @doc Runs one SQL statement that only reads, on the projection's tables. Parameters are `?1',
+%% `?2', ... or `?'.
+%%
+%% Options: `max_rows' (10000: more is an error), `timeout' (5000 ms) and, for rqlite, `level'
+%% (`none', `weak', `linearizable', `strong' or `auto'). Text comes as binaries, numbers as numbers,
+%% booleans as true and false where they come straight from a column that holds booleans, JSON as
+%% its text, a BLOB as `{blob, Bytes}'.
+-spec query(ctx(), iodata(), [warp_projection:value()], query_options()) ->
+    {ok, #{columns := [binary()], rows := [[term()]]}} | {error, query_error()}.
+query(Ctx, Sql, Params, Options) ->
+    warp_projection:query(Ctx, Sql, Params, Options).
+
+%% @doc Waits until everything that the entity has in its log by now shows in the projection.
+%%
+%% Errors of its own: `timeout'; `{set_aside, Seq}', when the entity's events from that seq on could
+%% not be projected (see {@link warp_projection:set_aside/1}); `no_projections'.
+-spec await_projection(entity(), timeout()) ->
+    ok | {error, error() | {set_aside, seq()} | no_projections}.
+await_projection(Entity, Timeout) ->
+    warp_projection:await(Entity, Timeout).
 
 %% @doc Counters of a context since it was started, and of each shard under `shards': queue depth
 %% and limit, commits, appends, events, bytes, and how long commits took (`commit_us') and how

@@ -9,14 +9,17 @@
 -export([submit/5, submit_clearing/5, erase/2, clear/2, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
 -export([open_sagas/1, saga_steps/2]).
+-export([place/2, follow/4, json_text/1, json_text_dirty/1]).
+-export([projection_open/2, projection_execute/2, projection_query/6, projection_tidy/1, projection_close/1]).
 
 -on_load(init/0).
 
--export_type([lock/0, shard/0, rules/0, packed/0, packed_event/0, answer/0, stop/0, reason/0]).
+-export_type([projection/0, lock/0, shard/0, rules/0, packed/0, packed_event/0, answer/0, stop/0, reason/0]).
 
 -opaque lock() :: reference().
 -opaque shard() :: reference().
 -opaque rules() :: reference().
+-opaque projection() :: reference().
 -opaque packed() :: reference().
 %% An event as reading it back will give it, but for seq and time.
 -type packed_event() ::
@@ -163,3 +166,37 @@ stats(_Shard) -> ?MISSING.
 
 -spec fault({panic | fsync_fails | stall | abort_after, non_neg_integer()} | off) -> ok | undefined.
 fault(_Kind) -> ?MISSING.
+
+-spec place(shard(), binary()) ->
+    {ok, {incarnation(), warp_core:seq(), Position :: pos_integer()} | none} | {error, reason()}.
+place(_Shard, _Entity) -> ?MISSING.
+
+-spec follow(shard(), After :: non_neg_integer(), MaxBytes :: pos_integer(), [binary()]) ->
+    {ok, {[{Position :: pos_integer(), Entity :: binary(), First :: warp_core:seq(),
+            Last :: warp_core:seq(), [warp_core:event()]}],
+          Last :: non_neg_integer(), done | more}}
+    | {error, reason()}.
+follow(_Shard, _After, _MaxBytes, _Aggregates) -> ?MISSING.
+
+-spec json_text(term()) -> {ok, binary()} | {error, term()} | dirty.
+json_text(_Term) -> ?MISSING.
+
+-spec json_text_dirty(term()) -> {ok, binary()} | {error, term()}.
+json_text_dirty(_Term) -> ?MISSING.
+
+-spec projection_open(binary(), Durable :: boolean()) -> {ok, projection()} | {error, term()}.
+projection_open(_File, _Durable) -> ?MISSING.
+
+-spec projection_execute(projection(), [warp_proj_target:statement()]) ->
+    ok | {error, {refused, pos_integer(), binary()} | {away, term()}}.
+projection_execute(_Projection, _Statements) -> ?MISSING.
+
+-spec projection_query(projection(), binary(), [warp_proj_target:value()], pos_integer(),
+                       pos_integer(), Tag :: term()) -> ok | {error, reason()}.
+projection_query(_Projection, _Sql, _Params, _MaxRows, _TimeoutMs, _Tag) -> ?MISSING.
+
+-spec projection_tidy(projection()) -> ok | {error, reason()}.
+projection_tidy(_Projection) -> ?MISSING.
+
+-spec projection_close(projection()) -> ok.
+projection_close(_Projection) -> ?MISSING.

@@ -14,7 +14,7 @@
     mode := actor | read_through,
     durability := full | normal,
     cluster := single_node,
-    projections := none,
+    projections := warp_proj_options:settings(),
     snapshot_every := pos_integer(),
     idle_timeout := timeout(),
     max_pending := pos_integer()
@@ -43,7 +43,7 @@ start(Given) ->
         {mode, actor, fun(M) -> one_of(M, [actor, read_through]) end},
         {durability, full, fun(D) -> one_of(D, [full, normal]) end},
         {cluster, single_node, fun(C) -> one_of(C, [single_node]) end},
-        {projections, none, fun(P) -> one_of(P, [none]) end},
+        {projections, none, fun warp_proj_options:check/1},
         {snapshot_every, 1000, fun(N) -> integer(N, 1, infinity) end},
         {idle_timeout, 60000, fun timeout/1},
         {max_pending, 10000, fun(N) -> integer(N, 1, ?MAX_PENDING) end}

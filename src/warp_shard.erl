@@ -31,7 +31,9 @@
     error :: term(),
     retry_ms = ?RETRY_MIN_MS :: pos_integer(),
     stalled = false :: boolean(),
-    quiet_until :: integer() | undefined
+    quiet_until :: integer() | undefined,
+    %% Who is told that the log grew.
+    wake = none :: none | {atomics:atomics_ref(), ets:table()}
 }).
 
 -spec start_link(reference(), non_neg_integer()) -> gen_server:start_ret().
@@ -96,7 +98,7 @@ init({Ref, N}) ->
     %% one can start, and find it.
     true = ets:delete(Running, {shard, N}),
     true = ets:insert(Running, {{owner, N}, self()}),
-    {ok, #state{context = Context, n = N}, {continue, open}}.
+    {ok, #state{context = Context, n = N, wake = warp_proj:wake(Context)}, {continue, open}}.
 
 -spec handle_continue(open, #state{}) -> {noreply, #state{}}.
 handle_continue(open, State) ->
@@ -115,6 +117,7 @@ handle_cast(_Message, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_info({warp_replies, Replies}, State) ->
     ok = lists:foreach(fun hand_on/1, Replies),
+    ok = warp_proj:commit(State#state.wake, State#state.n),
     {noreply, State};
 handle_info({warp_slow_sync, Millis}, State) ->
     {noreply, slow_sync(Millis, State)};

@@ -13,7 +13,7 @@ context(#context{registry = Registry, states = States, shards = Shards} = Contex
         fun(Counters, Acc) -> maps:merge_with(fun sum/3, maps:remove(shard, Counters), Acc) end,
         #{},
         Open),
-    maps:merge(Sums, #{
+    maps:merge(maps:merge(Sums, projections(Context)), #{
         context => Context#context.name,
         mode => Context#context.mode,
         durability => Context#context.durability,
@@ -22,6 +22,9 @@ context(#context{registry = Registry, states = States, shards = Shards} = Contex
         sagas => warp_saga_stats:read(Context),
         shards => Each
     }).
+
+projections(#context{projections = none}) -> #{};
+projections(Context) -> #{projections => warp_proj_stats:context(Context)}.
 
 shard(Context, N) ->
     case warp_context:shard(Context, N) of

@@ -75,6 +75,19 @@ rustler::atoms! {
     cleared,
     passed,
 
+    // Projections.
+    not_a_projection,
+    refused,
+    away,
+    read_only,
+    sql_error,
+    bad_params,
+    too_many_rows,
+    result_too_large,
+    timeout,
+    blob,
+    more,
+
     // Options and statistics.
     full,
     normal,

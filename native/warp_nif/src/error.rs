@@ -19,6 +19,8 @@ pub enum Error {
     Corrupt(String),
     /// `{not_a_shard, Path}`: a file that Warp did not make.
     NotAShard(PathBuf),
+    /// `{not_a_projection, Path}`: likewise, where a projection's file should be.
+    NotAProjection(PathBuf),
     /// `{newer_format, Path, Version}`: written by a newer Warp.
     NewerFormat(PathBuf, i64),
     /// `{shard_count_mismatch, Stored, Given}`.
@@ -91,6 +93,7 @@ impl Encoder for Error {
             Self::Io(message) => (atoms::io_error(), message).encode(env),
             Self::Corrupt(message) => (atoms::corrupt(), message).encode(env),
             Self::NotAShard(path) => (atoms::not_a_shard(), text(path)).encode(env),
+            Self::NotAProjection(path) => (atoms::not_a_projection(), text(path)).encode(env),
             Self::NewerFormat(path, version) => {
                 (atoms::newer_format(), text(path), version).encode(env)
             }

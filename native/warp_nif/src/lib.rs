@@ -1,7 +1,8 @@
 //! The disk side of Warp, as one NIF library.
 //!
 //! A *shard* is one SQLite file with one writer thread ([`shard`]). Events are checked and packed
-//! into rows by the caller ([`event`]), with JSON converted both ways ([`json`]). What Erlang
+//! into rows by the caller ([`event`]), with JSON converted both ways ([`json`]). What projections
+//! made of them may stand in a file of its own ([`projection`]). What Erlang
 //! calls is in [`nifs`]; everything else knows nothing of it.
 
 mod atoms;
@@ -12,6 +13,7 @@ mod fault;
 mod hash;
 mod json;
 mod nifs;
+mod projection;
 mod shard;
 
 rustler::init!("warp_nif");

@@ -14,6 +14,7 @@
 //! | `open_sagas`, `saga_steps` | dirty IO | read the file |
 //! | `projection_open`, `_execute`, `_tidy`, `_close` | dirty IO | files |
 //! | `projection_query` | normal | starts a thread, which answers |
+//! | `json_text` | normal | stops at its budget and asks for `json_text_dirty` (dirty CPU) |
 //!
 //! A panic in any of them becomes an Erlang error in the calling process.
 
@@ -420,8 +421,8 @@ fn place<'a>(env: Env<'a>, shard: ResourceArc<Shard>, entity: Binary<'a>) -> Ter
     )
 }
 
-/// `{ok, {[{Position, Entity, Seq, Events}], Last, done | more}}`: the log behind a position, with
-/// the events of these aggregates. Seq is that of the row's first event.
+/// `{ok, {[{Position, Entity, FirstSeq, LastSeq, Events}], Last, done | more}}`: the log behind a
+/// position, up to position Last, with the events of these aggregates.
 #[rustler::nif(schedule = "DirtyIo")]
 fn follow<'a>(
     env: Env<'a>,
@@ -469,7 +470,7 @@ fn followed<'a>(env: Env<'a>, row: &Row, aggregates: &[Binary<'_>]) -> Result<Te
         }
     }
     let entity: Binary<'a> = NewBinary::from_slice(env, row.entity.as_bytes()).into();
-    Ok((row.position, entity, row.seq, terms).encode(env))
+    Ok((row.position, entity, row.seq, row.last_seq(), terms).encode(env))
 }
 
 /// `{ok, {Version, Seq, RecordedAt, State}}`, or `{ok, none}`.

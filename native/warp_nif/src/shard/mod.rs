@@ -9,6 +9,7 @@ mod compact;
 mod entities;
 mod erase;
 mod flush;
+mod follow;
 mod ids;
 mod lock;
 mod queue;
@@ -28,6 +29,7 @@ mod writer;
 pub use command::{Append, Command, Receipt, Submission};
 pub use lock::{DirLock, LockHandle};
 pub use reader::{Direction, Page, Reader};
+pub use rows::Row;
 pub use snapshots::SnapshotRow;
 pub use stats::Report;
 

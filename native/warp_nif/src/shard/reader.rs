@@ -95,6 +95,10 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Reader<'_> {
+    pub(super) fn connection(&self) -> &Connection {
+        self.connection
+    }
+
     /// What is known of an entity; `None` when it has no events.
     ///
     /// NOTE: memory first, then the file. What was in memory stands in any later view of the
@@ -126,6 +130,13 @@ impl Reader<'_> {
             })),
             rows::Stamp::Erased => Ok(None),
         }
+    }
+
+    /// The entity's incarnation, the seq of its last event and the position of its last row;
+    /// `None` when it has no events.
+    pub fn place(&self, entity: &str) -> Result<Option<(i64, u64, i64)>> {
+        let info = self.info(entity)?;
+        Ok(info.map(|(info, _)| (info.incarnation, info.seq, info.head)))
     }
 
     /// The snapshot of an aggregate, if there is one that can be read.

@@ -143,6 +143,23 @@ pub fn after(
     Ok(())
 }
 
+/// Calls `each` with every position behind this one, in order, and its row (`None`: erased), until
+/// it has enough.
+pub fn each_after(
+    connection: &Connection,
+    position: i64,
+    mut each: impl FnMut(i64, Option<Row>) -> Result<bool>,
+) -> Result<()> {
+    let mut statement = connection.prepare_cached(SELECT_ROWS)?;
+    let mut rows = statement.query([position + 1, i64::MAX])?;
+    while let Some(row) = rows.next()? {
+        if !each(row.get(0)?, from_sql(row)?)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// The last position ever given in this log, erased rows included.
 pub fn last_position(connection: &Connection) -> Result<i64> {
     Ok(

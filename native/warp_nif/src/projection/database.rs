@@ -1,0 +1,257 @@
+//! The writing side of a projection's file.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode};
+use rustler::{ListIterator, Resource, Term};
+
+use super::values::{self, Bind};
+use crate::error::{Error, Result};
+
+/// `application_id` of every projection's file: the bytes "WPRJ".
+const APPLICATION_ID: u32 = 0x5750_524A;
+/// `user_version`: the version of the format in `docs/file-format.md`.
+const FORMAT: u32 = 1;
+/// How long another program's lock on the file is waited for.
+const BUSY: Duration = Duration::from_secs(5);
+/// How many prepared statements are kept.
+const STATEMENTS: usize = 512;
+/// Up to this size the file is rewritten after an erasure.
+const REWRITE_PAGES: i64 = 2048;
+
+/// An open projection.
+pub struct Database {
+    pub(super) path: PathBuf,
+    writer: Mutex<Option<Connection>>,
+    /// Idle connections that only read.
+    pub(super) readers: Mutex<Vec<Connection>>,
+    /// How many queries are under way.
+    pub(super) querying: AtomicUsize,
+    pub(super) closed: AtomicBool,
+}
+
+#[rustler::resource_impl]
+impl Resource for Database {}
+
+/// Why a transaction was not carried out.
+pub enum Failure {
+    /// The database refused this statement, counted from 1.
+    Refused(usize, String),
+    /// It could not be tried, or not be finished.
+    Away(Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Away(error.into())
+    }
+}
+
+impl Database {
+    /// Opens the file at `path`, creating it where there is none. With `durable`, each transaction
+    /// is fsynced; without, a power failure may undo the last ones, each as a whole.
+    ///
+    /// Errors, with the file left as it was: `NotAProjection`, `NewerFormat`, `Corrupt`, `Io`,
+    /// `DiskFull`.
+    pub fn open(path: PathBuf, durable: bool) -> Result<Self> {
+        let fresh = check_header(&path)?;
+        let connection = Connection::open(&path)?;
+        connection.busy_timeout(BUSY)?;
+        if fresh {
+            connection.execute_batch(&format!(
+                "PRAGMA page_size = 4096; BEGIN IMMEDIATE;
+                 PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"
+            ))?;
+        }
+        let synchronous = if durable { "FULL" } else { "NORMAL" };
+        connection.execute_batch(&format!(
+            "PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = {synchronous};
+             PRAGMA fullfsync = ON;
+             PRAGMA checkpoint_fullfsync = ON;
+             PRAGMA wal_autocheckpoint = 4096;
+             PRAGMA foreign_keys = OFF;
+             PRAGMA secure_delete = ON;
+             PRAGMA temp_store = MEMORY;
+             PRAGMA cache_size = -65536;"
+        ))?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        Ok(Self {
+            path,
+            writer: Mutex::new(Some(connection)),
+            readers: Mutex::new(Vec::new()),
+            querying: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Carries `[{Sql, [[Value]]}]` out in one transaction.
+    pub fn execute(&self, statements: ListIterator<'_>) -> std::result::Result<(), Failure> {
+        let writer = relock(&self.writer);
+        let connection = writer.as_ref().ok_or(Failure::Away(Error::Closed))?;
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let done = run_all(connection, statements).and_then(|()| {
+            connection.prepare_cached("COMMIT")?.execute([])?;
+            Ok(())
+        });
+        if done.is_err() && !connection.is_autocommit() {
+            connection.prepare_cached("ROLLBACK")?.execute([])?;
+        }
+        done
+    }
+
+    /// Sees to it that what was deleted is gone from the bytes of the file and its WAL.
+    ///
+    /// SQLite zeroes what it deletes (`secure_delete`), but not the copies that it left when it
+    /// moved rows between pages before. A small file is rewritten, which leaves none.
+    pub fn tidy(&self) -> Result<()> {
+        let writer = relock(&self.writer);
+        let connection = writer.as_ref().ok_or(Error::Closed)?;
+        // Idle readers hold no read transaction: they do not keep the WAL from being emptied.
+        let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+        if pages <= REWRITE_PAGES {
+            connection.execute_batch("VACUUM")?;
+        }
+        let busy: i64 =
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy == 0 {
+            return Ok(());
+        }
+        Err(Error::Io(
+            "erased, but old bytes are still in the write-ahead log: something is reading the file"
+                .into(),
+        ))
+    }
+
+    /// Closes the file. Queries under way end by themselves.
+    pub fn close(&self) {
+        self.closed.store(true, std::sync::atomic::Ordering::SeqCst);
+        relock(&self.readers).clear();
+        relock(&self.writer).take();
+    }
+}
+
+fn run_all(
+    connection: &Connection,
+    statements: ListIterator<'_>,
+) -> std::result::Result<(), Failure> {
+    for (index, statement) in statements.enumerate() {
+        let (sql, rows): (&str, ListIterator<'_>) = statement
+            .decode()
+            .map_err(|_| Failure::Refused(index + 1, "not {Sql, Rows}".into()))?;
+        let run = || -> std::result::Result<(), Bind> {
+            let mut prepared = connection.prepare_cached(sql)?;
+            for row in rows {
+                let values: ListIterator<'_> = row
+                    .decode()
+                    .map_err(|_| Bind::Bad("a row that is no list".into()))?;
+                let mut count = 0;
+                for value in values {
+                    count += 1;
+                    values::bind(&mut prepared, count, value)?;
+                }
+                if count != prepared.parameter_count() {
+                    return Err(Bind::Bad(format!(
+                        "{count} parameters for {}",
+                        prepared.parameter_count()
+                    )));
+                }
+                step(&mut prepared)?;
+            }
+            Ok(())
+        };
+        run().map_err(|error| match error {
+            Bind::Bad(message) => Failure::Refused(index + 1, message),
+            Bind::Sqlite(error) => judge(index + 1, error),
+        })?;
+    }
+    Ok(())
+}
+
+/// Runs a statement to its end, whether or not it gives rows.
+fn step(statement: &mut rusqlite::CachedStatement<'_>) -> rusqlite::Result<()> {
+    if statement.column_count() == 0 {
+        return statement.raw_execute().map(drop);
+    }
+    let mut rows = statement.raw_query();
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
+/// Whether the statement is to blame, or the machine.
+fn judge(index: usize, error: rusqlite::Error) -> Failure {
+    match error.sqlite_error_code() {
+        Some(
+            ErrorCode::DiskFull
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::DatabaseCorrupt
+            | ErrorCode::NotADatabase
+            | ErrorCode::CannotOpen
+            | ErrorCode::ReadOnly
+            | ErrorCode::OutOfMemory
+            | ErrorCode::PermissionDenied
+            | ErrorCode::FileLockingProtocolFailed
+            | ErrorCode::OperationInterrupted,
+        ) => Failure::Away(error.into()),
+        _ => Failure::Refused(index, message(&error)),
+    }
+}
+
+/// SQLite's own words for an error.
+pub fn message(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
+        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Whether there is no file yet, or an empty one. Reads nothing through SQLite: a file that is not
+/// ours is not touched.
+fn check_header(path: &Path) -> Result<bool> {
+    let mut header = [0; 100];
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(Error::io(path, &error)),
+    };
+    let size = file
+        .metadata()
+        .map_err(|error| Error::io(path, &error))?
+        .len();
+    if size == 0 {
+        return Ok(true);
+    }
+    let not_ours = || Error::NotAProjection(path.to_owned());
+    file.read_exact(&mut header).map_err(|_| not_ours())?;
+    let number = |at: usize| -> Option<u32> {
+        let bytes = header.get(at..at + 4)?;
+        bytes.try_into().ok().map(u32::from_be_bytes)
+    };
+    if !header.starts_with(b"SQLite format 3\0") || number(68) != Some(APPLICATION_ID) {
+        return Err(not_ours());
+    }
+    match number(60) {
+        Some(version) if version > FORMAT => {
+            Err(Error::NewerFormat(path.to_owned(), i64::from(version)))
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Locks a mutex whose data stays consistent even if a holder panicked.
+pub(super) fn relock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The list of a term, if it is one.
+pub fn list<'a>(term: Term<'a>) -> Result<ListIterator<'a>> {
+    term.decode().map_err(|_| Error::Io("not a list".into()))
+}

@@ -1,0 +1,131 @@
+//! What Erlang can call of the projection's file; `crate::nifs` has the table of schedulers.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustler::{Atom, Binary, Encoder, Env, ListIterator, NewBinary, OwnedEnv, ResourceArc, Term};
+
+use super::database::{Database, Failure};
+use super::query::{self, Query};
+use crate::atoms;
+use crate::error::{Error, Result};
+use crate::json::{self, JsonError};
+
+/// How many bytes of JSON a value may have, and how many a normal scheduler makes at once.
+const MAX_JSON: usize = 1024 * 1024;
+const JSON_BUDGET: usize = 16 * 1024;
+
+fn reply<'a>(env: Env<'a>, result: Result<()>) -> Term<'a> {
+    match result {
+        Ok(()) => atoms::ok().encode(env),
+        Err(error) => (atoms::error(), error).encode(env),
+    }
+}
+
+#[cfg(unix)]
+fn path(binary: &Binary<'_>) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(binary.as_slice()).into()
+}
+
+/// `{ok, Database}`, or `{error, Reason}`.
+#[rustler::nif(schedule = "DirtyIo")]
+fn projection_open<'a>(env: Env<'a>, file: Binary<'a>, durable: bool) -> Term<'a> {
+    match Database::open(path(&file), durable) {
+        Ok(database) => (atoms::ok(), ResourceArc::new(database)).encode(env),
+        Err(error) => (atoms::error(), error).encode(env),
+    }
+}
+
+/// One transaction: `ok`, `{error, {refused, N, Message}}` or `{error, {away, Reason}}`.
+#[rustler::nif(schedule = "DirtyIo")]
+fn projection_execute<'a>(
+    env: Env<'a>,
+    database: ResourceArc<Database>,
+    statements: ListIterator<'a>,
+) -> Term<'a> {
+    match database.execute(statements) {
+        Ok(()) => atoms::ok().encode(env),
+        Err(Failure::Refused(index, message)) => {
+            (atoms::error(), (atoms::refused(), index, message)).encode(env)
+        }
+        Err(Failure::Away(error)) => (atoms::error(), (atoms::away(), error)).encode(env),
+    }
+}
+
+/// Starts a query. The answer comes as a message with the tag.
+#[rustler::nif]
+fn projection_query<'a>(
+    env: Env<'a>,
+    database: ResourceArc<Database>,
+    sql: Binary<'a>,
+    params: Term<'a>,
+    max_rows: u64,
+    timeout_ms: u64,
+    tag: Term<'a>,
+) -> Term<'a> {
+    let started = (|| {
+        let sql = std::str::from_utf8(sql.as_slice())
+            .map_err(|_| Error::Io("SQL that is not UTF-8".into()))?
+            .to_owned();
+        let own = OwnedEnv::new();
+        let (params, tag) = (own.save(params), own.save(tag));
+        let query = Query {
+            sql,
+            max_rows: usize::try_from(max_rows).unwrap_or(usize::MAX),
+            timeout: Duration::from_millis(timeout_ms),
+            env: own,
+            params,
+            tag,
+        };
+        query::start(database, query, env.pid())
+    })();
+    reply(env, started)
+}
+
+/// Makes what was erased go from the bytes of the file and its WAL.
+#[rustler::nif(schedule = "DirtyIo")]
+fn projection_tidy<'a>(env: Env<'a>, database: ResourceArc<Database>) -> Term<'a> {
+    reply(env, database.tidy())
+}
+
+/// Closes the file.
+#[rustler::nif(schedule = "DirtyIo")]
+fn projection_close(database: ResourceArc<Database>) -> Atom {
+    database.close();
+    atoms::ok()
+}
+
+/// `{ok, Text}` of a term, `{error, Why}`, or `dirty`.
+#[rustler::nif]
+fn json_text<'a>(env: Env<'a>, term: Term<'a>) -> Term<'a> {
+    json_within(env, term, JSON_BUDGET, &JsonError::OverBudget)
+}
+
+/// As `json_text`, whatever the size.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn json_text_dirty<'a>(env: Env<'a>, term: Term<'a>) -> Term<'a> {
+    json_within(
+        env,
+        term,
+        MAX_JSON,
+        &JsonError::TooLarge(MAX_JSON + 1, MAX_JSON),
+    )
+}
+
+fn json_within<'a>(env: Env<'a>, term: Term<'a>, budget: usize, over: &JsonError) -> Term<'a> {
+    let mut text = Vec::new();
+    let failed = match json::encode(term, &mut text, budget) {
+        Ok(_) if text.len() <= budget => {
+            let binary: Binary<'a> = NewBinary::from_slice(env, &text).into();
+            return (atoms::ok(), binary).encode(env);
+        }
+        Ok(_) | Err(JsonError::OverBudget) => over.encode(env),
+        Err(error) => error.encode(env),
+    };
+    if atoms::dirty() == failed {
+        failed
+    } else {
+        (atoms::error(), failed).encode(env)
+    }
+}

@@ -1,0 +1,76 @@
+//! Values between Erlang and SQLite.
+
+use rusqlite::Statement;
+use rusqlite::types::ValueRef;
+use rustler::{Atom, Binary, Encoder, Env, NewBinary, Term, TermType};
+
+use crate::atoms;
+
+/// Binds one Erlang value. The error says what is wrong with it.
+pub fn bind(statement: &mut Statement<'_>, index: usize, value: Term<'_>) -> Result<(), Bind> {
+    match value.get_type() {
+        TermType::Binary => {
+            let binary: Binary<'_> = value.decode().map_err(|_| Bind::bad(index, "unreadable"))?;
+            let text = std::str::from_utf8(binary.as_slice())
+                .map_err(|_| Bind::bad(index, "text that is not UTF-8"))?;
+            statement.raw_bind_parameter(index, text)?;
+        }
+        TermType::Integer => {
+            let number: i64 = value
+                .decode()
+                .map_err(|_| Bind::bad(index, "an integer of more than 64 bits"))?;
+            statement.raw_bind_parameter(index, number)?;
+        }
+        TermType::Float => {
+            let number: f64 = value.decode().map_err(|_| Bind::bad(index, "unreadable"))?;
+            statement.raw_bind_parameter(index, number)?;
+        }
+        TermType::Atom if value.decode::<Atom>().is_ok_and(|a| a == atoms::null()) => {
+            statement.raw_bind_parameter(index, rusqlite::types::Null)?;
+        }
+        _ => return Err(Bind::bad(index, "no text, number or null")),
+    }
+    Ok(())
+}
+
+/// Why a value was not bound.
+pub enum Bind {
+    Bad(String),
+    Sqlite(rusqlite::Error),
+}
+
+impl Bind {
+    fn bad(index: usize, what: &str) -> Self {
+        Self::Bad(format!("parameter {index}: {what}"))
+    }
+}
+
+impl From<rusqlite::Error> for Bind {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// A value that was read. `is_bool`: the column was declared to hold booleans.
+pub fn to_term<'a>(env: Env<'a>, value: ValueRef<'_>, is_bool: bool) -> Term<'a> {
+    match value {
+        ValueRef::Null => atoms::null().encode(env),
+        ValueRef::Integer(number @ (0 | 1)) if is_bool => (number == 1).encode(env),
+        ValueRef::Integer(number) => number.encode(env),
+        ValueRef::Real(number) => number.encode(env),
+        ValueRef::Text(bytes) => binary(env, bytes),
+        ValueRef::Blob(bytes) => (atoms::blob(), binary(env, bytes)).encode(env),
+    }
+}
+
+/// How many bytes a value takes in a result, about.
+pub fn size(value: ValueRef<'_>) -> usize {
+    match value {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len() + 16,
+        _ => 16,
+    }
+}
+
+fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    NewBinary::from_slice(env, bytes).into()
+}

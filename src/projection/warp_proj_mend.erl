@@ -1,0 +1,130 @@
+%% @private Going on with an entity that was set aside: its events, from the one set aside (or the
+%% one behind it) up to where its projector stands, are read from its log and projected, piece by
+%% piece. Decides; the projector carries it out.
+-module(warp_proj_mend).
+
+-export([new/4, next/4, written/1, refused/3, reason/1]).
+
+-export_type([mend/0]).
+
+-record(mend, {
+    entity :: binary(),
+    from :: gen_server:from(),
+    %% The next event to be projected, and the last one, when that is known.
+    next :: warp_core:seq(),
+    last = unknown :: unknown | warp_core:seq(),
+    %% Where the projector has to be for that.
+    head = 0 :: non_neg_integer(),
+    blamed = #{} :: #{{binary(), warp_core:seq()} => term()},
+    %% What is being written: its events, and what follows.
+    writing = [] :: [warp_proj_changes:projected()],
+    then = go_on :: {go_on, warp_core:seq()} | go_on | stop | {stop, warp_core:seq()}
+}).
+
+-opaque mend() :: #mend{}.
+
+-define(PIECE, 200).
+-define(MAX_REASON, 4000).
+
+-spec new(retry | skip, binary(), warp_core:seq(), gen_server:from()) -> mend().
+new(retry, Entity, Seq, From) -> #mend{entity = Entity, from = From, next = Seq};
+new(skip, Entity, Seq, From) -> #mend{entity = Entity, from = From, next = Seq + 1}.
+
+%% @doc What to do next: write something, read the log on first, or answer.
+-spec next(mend(), warp_nif:shard(), warp_proj_fold:fold(),
+           {Committed :: non_neg_integer(), Seen :: #{binary() => warp_core:seq()}}) ->
+    {write, map(), mend()} | {later, mend()} | {done, binary(), gen_server:from(), term()}.
+next(#mend{then = {stop, Seq}} = Mend, _Handle, _Fold, _At) ->
+    done({error, {set_aside, Seq}}, Mend);
+next(#mend{then = stop} = Mend, _Handle, _Fold, _At) ->
+    done(ok, Mend);
+next(#mend{last = unknown, entity = Entity, head = Head} = Mend, Handle, Fold, {At, Seen}) ->
+    case warp_nif:place(Handle, Entity) of
+        {ok, none} ->
+            %% Deleted meanwhile.
+            piece(Mend#mend{last = 0}, Handle, Fold);
+        {ok, {_, Seq, Position}} when Position =< At ->
+            piece(Mend#mend{last = max(Seq, maps:get(Entity, Seen, 0))}, Handle, Fold);
+        {ok, _} when Head > 0, Head =< At, is_map_key(Entity, Seen) ->
+            piece(Mend#mend{last = maps:get(Entity, Seen)}, Handle, Fold);
+        {ok, {_, _, Position}} when Head =:= 0 ->
+            {later, Mend#mend{head = Position}};
+        {ok, _} ->
+            {later, Mend};
+        {error, Why} ->
+            done({error, Why}, Mend)
+    end;
+next(Mend, Handle, Fold, _At) ->
+    piece(Mend, Handle, Fold).
+
+done(Result, #mend{entity = Entity, from = From}) ->
+    {done, Entity, From, Result}.
+
+piece(#mend{next = Next, last = Last} = Mend, _Handle, _Fold) when Next > Last ->
+    write([], [], done, Mend#mend{then = stop});
+piece(#mend{entity = Entity, next = Next, last = Last, blamed = Blamed} = Mend, Handle, Fold) ->
+    Count = min(?PIECE, Last - Next + 1),
+    case warp_nif:page(Handle, Entity, 0, Next, Count, forward) of
+        {ok, {_, [], _}} ->
+            write([], [], done, Mend#mend{then = stop});
+        {ok, {_, Page, _}} ->
+            #{seq := Read} = lists:last(Page),
+            Names = warp_proj_fold:names(Fold),
+            Events = [E || #{aggregate := Name} = E <- Page, lists:member(Name, Names)],
+            case warp_proj_fold:events(Handle, {Entity, Next, Read}, Events, Blamed, Fold) of
+                {error, Why} -> done({error, Why}, Mend);
+                {Outcomes, _} -> outcomes(Outcomes, Read, Mend)
+            end;
+        {error, Why} ->
+            done({error, Why}, Mend)
+    end.
+
+outcomes(Outcomes, Read, #mend{entity = Entity} = Mend) ->
+    Projected = [P || {ok, P} <- Outcomes],
+    case [{Entity, Event, Reason} || {aside, Event, Reason} <- Outcomes] of
+        [] ->
+            write(Projected, [], Read + 1, Mend#mend{then = {go_on, Read + 1}});
+        [{_, #{seq := Seq}, _} = Aside] ->
+            write(Projected, [Aside], none, Mend#mend{then = {stop, Seq}})
+    end.
+
+write(Projected, Aside, Clear, #mend{entity = Entity} = Mend) ->
+    Work =
+        case Projected of
+            [] ->
+                none;
+            _ ->
+                {Steps, Needs} = warp_proj_changes:sequence(Projected),
+                {sequence, Steps, Needs}
+        end,
+    {write, #{work => Work, aside => Aside, clear => [{Entity, Clear} || Clear =/= none]},
+     Mend#mend{writing = Projected}}.
+
+%% @doc What was to be written is.
+-spec written(mend()) -> mend().
+written(#mend{then = {go_on, Next}} = Mend) -> Mend#mend{next = Next, then = go_on};
+written(Mend) -> Mend.
+
+%% @doc It was refused: the same again, up to the event that is to blame.
+-spec refused(mend(), pos_integer() | unknown, term()) -> mend().
+refused(#mend{writing = Projected, blamed = Blamed, entity = Entity, next = Next} = Mend, Index,
+        Reason) ->
+    Seq =
+        case Projected of
+            [_ | _] when is_integer(Index) -> element(2, lists:nth(Index, Projected));
+            [{_, First, _} | _] -> First;
+            [] -> Next
+        end,
+    Mend#mend{blamed = Blamed#{{Entity, Seq} => {refused, Reason}}, then = go_on}.
+
+%% @doc Why something was set aside, for people.
+-spec reason(term()) -> binary().
+reason({refused, Message}) when is_binary(Message) ->
+    <<"refused: ", Message/binary>>;
+reason({Failed, {Class, Reason, Stack}}) when is_list(Stack) ->
+    text("~ts: ~ts:~0tp in ~0tp", [Failed, Class, Reason, lists:sublist(Stack, 3)]);
+reason(Reason) ->
+    text("~0tp", [Reason]).
+
+text(Format, Arguments) ->
+    unicode:characters_to_binary(io_lib:format(Format, Arguments, [{chars_limit, ?MAX_REASON}])).

@@ -1,0 +1,24 @@
+%% @private The processes of a context's projection. Without the writer nobody knows where the
+%% checkpoints stand, so those behind it start again with it.
+-module(warp_proj_sup).
+-behaviour(supervisor).
+
+-export([start_link/1]).
+-export([init/1]).
+
+-spec start_link(reference()) -> supervisor:startlink_ret().
+start_link(Ref) ->
+    supervisor:start_link(?MODULE, Ref).
+
+-spec init(reference()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init(Ref) ->
+    {ok, Context} = warp_context:find(Ref),
+    _ = warp_proj:new(Context),
+    Children = [
+        #{id => writer, start => {warp_proj_writer, start_link, [Ref]}, shutdown => 60000},
+        #{id => eraser, start => {warp_proj_eraser, start_link, [Ref]}},
+        #{id => projectors, start => {warp_projector_sup, start_link, [Ref]}, type => supervisor,
+          shutdown => infinity},
+        #{id => manager, start => {warp_proj_manager, start_link, [Ref]}}
+    ],
+    {ok, {#{strategy => rest_for_one, intensity => 1000, period => 1}, Children}}.

@@ -1,0 +1,294 @@
+%% @doc Projections: tables that follow from events, to be queried with SQL.
+%%
+%% An aggregate's `project(EntityId, State, Event)' returns commands; State is the state behind the
+%% event. They are made with {@link upsert/3}, {@link increment/3} and {@link delete/2}, and carried
+%% out exactly once, in order per entity, a little after the event was stored. Tables and columns
+%% come into being as commands use them.
+%%
+%% ```
+%% project => fun(Id, #{total := Total}, #{payload := #{<<"customer">> := Customer}}) ->
+%%     [warp_projection:upsert(<<"orders">>, Id, #{customer => Customer, total => Total}),
+%%      warp_projection:increment(<<"customers">>, Customer, #{orders => 1})]
+%% end
+%% '''
+%%
+%% <b>Whose a row is.</b> A row belongs to the entity that upserted it first, and only that may
+%% upsert or delete it again. Any entity may increment columns of any row: what each one added is
+%% remembered. Deleting an entity takes out its rows and what it added, of all tables.
+%%
+%% <b>What cannot be projected</b>, since `project' crashes or the database refuses a command, is set
+%% aside: that event, and all behind it of the same entity, since an entity's events are projected in
+%% order. Nothing else waits for it. See {@link set_aside/1}, {@link retry/2} and {@link skip/2}.
+-module(warp_projection).
+
+-export([upsert/3, increment/3, delete/2]).
+-export([set_aside/1, set_aside/2, retry/2, skip/2]).
+-export([rebuild/1, await_rebuild/2, cancel_rebuild/1, rebuild_progress/1, status/1]).
+-export([query/4, await/2]).
+
+-include("../warp.hrl").
+
+-export_type([command/0, name/0, row_id/0, value/0, entry/0, error/0]).
+
+%% Letters, digits and `_', not a digit first, at most 60 bytes; not beginning with `_warp' or
+%% `sqlite_'. Upper and lower case are the same.
+-type name() :: binary() | atom().
+%% UTF-8 of 1 to 1024 bytes, or an integer of 64 bits.
+-type row_id() :: binary() | integer().
+%% Text (UTF-8, at most 1 MiB), an integer of 64 bits, a float, a boolean, null, or any JSON.
+-type value() :: binary() | integer() | float() | boolean() | null | {json, term()}.
+-opaque command() ::
+    {upsert, name(), row_id(), #{name() => value()}}
+    | {increment, name(), row_id(), #{name() => number()}}
+    | {delete, name(), row_id()}.
+%% An event that was set aside.
+-type entry() :: #{
+    entity := binary(),
+    seq := warp_core:seq(),
+    aggregate := binary(),
+    type := binary(),
+    %% For people.
+    reason := binary(),
+    at := warp_core:micros(),
+    %% How many events of the entity wait behind it.
+    waiting := non_neg_integer(),
+    event := warp_core:event() | undefined
+}.
+-type error() :: context_stopped | no_projections | interrupted | {target_away, term()} | term().
+
+-define(LIMIT, 100).
+-define(PAUSE_MS, 20).
+-define(INTERNAL, #{max_rows => infinity, timeout => 30000, level => strong}).
+
+%% @doc Sets columns of a row, which is made if need be; other columns stay as they are. The columns
+%% `id', `_entity' and `_seq' are Warp's own.
+-spec upsert(name(), row_id(), #{name() => value()}) -> command().
+upsert(Table, Id, Columns) -> {upsert, Table, Id, Columns}.
+
+%% @doc Adds numbers to columns of a row, which is made if need be. A column counts from 0; what is
+%% no number counts as 0. Sums of integers past 64 bits become floats.
+-spec increment(name(), row_id(), #{name() => number()}) -> command().
+increment(Table, Id, Columns) -> {increment, Table, Id, Columns}.
+
+%% @doc Deletes a row: what the entity set in it, and what it added. The row goes when nothing that
+%% others added is left in it.
+-spec delete(name(), row_id()) -> command().
+delete(Table, Id) -> {delete, Table, Id}.
+
+%% @equiv set_aside(Ctx, 100)
+-spec set_aside(warp_core:ctx()) -> {ok, [entry()]} | {error, error()}.
+set_aside(Ctx) -> set_aside(Ctx, ?LIMIT).
+
+%% @doc Events that were set aside, oldest first: one per entity, the one that the others of that
+%% entity wait behind.
+-spec set_aside(warp_core:ctx(), pos_integer()) -> {ok, [entry()]} | {error, error()}.
+set_aside(Ctx, Limit) when is_integer(Limit), Limit > 0 ->
+    Sql = <<"SELECT entity, seq, aggregate, type, reason, at FROM _warp_set_aside "
+            "WHERE building = 0 ORDER BY at, entity LIMIT ?1">>,
+    with(Ctx, fun(Context) ->
+        case read(Context, Sql, [Limit]) of
+            {ok, Rows} -> {ok, [entry(Ctx, Context, Row) || Row <- Rows]};
+            {error, _} = Error -> Error
+        end
+    end).
+
+entry(Ctx, Context, [Id, Seq, Aggregate, Type, Reason, At]) ->
+    #warp_entity{shard = N} = Entity = warp_core:entity(Ctx, Id),
+    Waiting =
+        case warp_context:shard(Context, N) of
+            {ok, Handle} ->
+                case warp_nif:place(Handle, Id) of
+                    {ok, {_, Last, _}} -> max(0, Last - Seq);
+                    _ -> 0
+                end;
+            {error, _} ->
+                0
+        end,
+    Event =
+        case warp_core:history(Entity, #{from => Seq, limit => 1}) of
+            {ok, [#{seq := Seq} = Found]} -> Found;
+            _ -> undefined
+        end,
+    #{entity => Id, seq => Seq, aggregate => Aggregate, type => Type, reason => Reason, at => At,
+      waiting => Waiting, event => Event}.
+
+%% @doc Projects what was set aside of an entity, or of all, again, with what waits behind it.
+%% `{error, {set_aside, Seq}}': it failed again, at that event; of all, the first error is given
+%% when each was tried.
+-spec retry(warp_core:ctx(), binary() | all) ->
+    ok | {error, not_set_aside | {set_aside, warp_core:seq()} | error()}.
+retry(Ctx, all) ->
+    with(Ctx, fun(Context) ->
+        case read(Context, <<"SELECT entity FROM _warp_set_aside WHERE building = 0">>, []) of
+            {ok, Rows} ->
+                Results = [mend(Ctx, retry, Entity) || [Entity] <- Rows],
+                case [Error || {error, Why} = Error <- Results, Why =/= not_set_aside] of
+                    [] -> ok;
+                    [First | _] -> First
+                end;
+            {error, _} = Error ->
+                Error
+        end
+    end);
+retry(Ctx, Entity) ->
+    mend(Ctx, retry, Entity).
+
+%% @doc Leaves the event that was set aside of an entity out for good, and goes on behind it.
+-spec skip(warp_core:ctx(), binary()) ->
+    ok | {error, not_set_aside | {set_aside, warp_core:seq()} | error()}.
+skip(Ctx, Entity) ->
+    mend(Ctx, skip, Entity).
+
+mend(Ctx, How, Id) ->
+    with(Ctx, fun(Context) ->
+        case warp_core:entity(Ctx, Id) of
+            #warp_entity{shard = N} when is_integer(N) ->
+                with_projector(Context, N, fun(Pid) -> warp_projector:mend(Pid, How, Id) end);
+            #warp_entity{shard = Bad} ->
+                {error, Bad}
+        end
+    end).
+
+%% @doc Makes all tables anew from the log, while those of before serve; then exchanges them in one
+%% transaction. Returns at once. One that was cancelled, or cut short by a crash, goes on where it
+%% was. This is the way after a change of `project' (raise the aggregate's `version': then
+%% {@link status/1} says that a rebuild is due).
+-spec rebuild(warp_core:ctx()) -> ok | {error, already_running | error()}.
+rebuild(Ctx) -> with_manager(Ctx, fun warp_proj_manager:rebuild/1).
+
+%% @doc Waits until a rebuild has ended.
+-spec await_rebuild(warp_core:ctx(), timeout()) ->
+    ok | {error, timeout | cancelled | not_running | error()}.
+await_rebuild(Ctx, Timeout) ->
+    with_manager(Ctx, fun(Pid) -> warp_proj_manager:await(Pid, Timeout) end).
+
+%% @doc Stops a rebuild. What it has done is kept, for {@link rebuild/1} to go on from.
+-spec cancel_rebuild(warp_core:ctx()) -> ok | {error, not_running | error()}.
+cancel_rebuild(Ctx) -> with_manager(Ctx, fun warp_proj_manager:cancel/1).
+
+%% @doc How far a rebuild is: events done and in all (an estimate), events per second, and how many
+%% seconds are left at that rate.
+-spec rebuild_progress(warp_core:ctx()) -> {ok, warp_proj_manager:progress()} | {error, error()}.
+rebuild_progress(Ctx) -> with_manager(Ctx, fun warp_proj_manager:progress/1).
+
+%% @doc How the target is, and how far each shard's projector is behind its log.
+-spec status(warp_core:ctx()) -> {ok, map()} | {error, error()}.
+status(Ctx) -> with(Ctx, fun(Context) -> {ok, warp_proj_stats:context(Context)} end).
+
+%% @private `warp_core:query/4'.
+-spec query(warp_core:ctx(), iodata(), [value()], map()) ->
+    {ok, warp_proj_target:result()} | {error, error()}.
+query(Ctx, Sql, Params, Given) ->
+    case {warp_proj_options:query(Given), params(Params, 1, []), text(Sql)} of
+        {{error, _} = Error, _, _} -> Error;
+        {_, {error, _} = Error, _} -> Error;
+        {_, _, {error, _} = Error} -> Error;
+        {{ok, Options}, {ok, Values}, {ok, Text}} ->
+            with(Ctx, fun(Context) -> select(Context, Text, Values, Options) end)
+    end.
+
+text(Sql) ->
+    try unicode:characters_to_binary(Sql) of
+        Text when is_binary(Text) -> {ok, Text};
+        _ -> {error, {sql_error, <<"not UTF-8">>}}
+    catch
+        error:_ -> {error, {sql_error, <<"not text">>}}
+    end.
+
+params([], _N, Values) ->
+    {ok, lists:reverse(Values)};
+params([Param | Params], N, Values) ->
+    case warp_proj_command:value(Param) of
+        {ok, {_, Value}} -> params(Params, N + 1, [Value | Values]);
+        {error, Why} -> {error, {bad_param, N, Why}}
+    end;
+params(_Other, _N, _Values) ->
+    {error, {bad_params, not_a_list}}.
+
+select(Context, Sql, Params, Options) ->
+    case warp_proj:get(Context, target) of
+        {ok, {Module, Target}} ->
+            case Module:query(Target, Sql, Params, Options) of
+                {error, {away, Why}} -> {error, {target_away, Why}};
+                Result -> Result
+            end;
+        none ->
+            {error, {target_away, not_reached_yet}}
+    end.
+
+read(Context, Sql, Params) ->
+    case select(Context, Sql, Params, ?INTERNAL) of
+        {ok, #{rows := Rows}} -> {ok, Rows};
+        %% Warp's own tables are not there yet.
+        {error, {sql_error, _}} -> {error, {target_away, not_reached_yet}};
+        {error, _} = Error -> Error
+    end.
+
+%% @private `warp_core:await_projection/2'.
+-spec await(#warp_entity{}, timeout()) -> ok | {error, timeout | {set_aside, warp_core:seq()} | error()}.
+await(#warp_entity{ref = Ref, id = Id, shard = N}, Timeout) ->
+    case warp_context:find(Ref) of
+        {ok, #context{projections = none}} -> {error, no_projections};
+        {ok, _} when not is_integer(N) -> {error, N};
+        {ok, Context} -> await(Context, Id, N, deadline(Timeout));
+        not_found -> {error, context_stopped}
+    end.
+
+await(Context, Id, N, Deadline) ->
+    Place =
+        case warp_context:shard(Context, N) of
+            {ok, Handle} -> warp_nif:place(Handle, Id);
+            {error, _} = Error -> Error
+        end,
+    case Place of
+        {ok, none} -> ok;
+        {ok, {_, _, Position}} -> await(Context, Id, N, Position, Deadline);
+        {error, closed} -> {error, {shard_unavailable, N}};
+        {error, _} = Failed -> Failed
+    end.
+
+await(Context, Id, N, Position, Deadline) ->
+    Await = fun(Pid) -> warp_projector:await(Pid, Id, Position, left(Deadline)) end,
+    case with_projector(Context, N, Await) of
+        {error, Why} when Why =:= interrupted; element(1, Why) =:= target_away ->
+            %% Started again, or not yet; or another one has taken its place.
+            case {left(Deadline), warp_context:find(Context#context.ref)} of
+                {0, _} -> {error, timeout};
+                {_, not_found} -> {error, context_stopped};
+                _ -> timer:sleep(?PAUSE_MS), await(Context, Id, N, Position, Deadline)
+            end;
+        Result ->
+            Result
+    end.
+
+deadline(infinity) -> infinity;
+deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
+
+left(infinity) -> infinity;
+left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
+
+with(Ctx, Fun) ->
+    case warp_context:find(Ctx) of
+        {ok, #context{projections = none}} -> {error, no_projections};
+        {ok, Context} -> Fun(Context);
+        not_found -> {error, context_stopped}
+    end.
+
+with_manager(Ctx, Fun) ->
+    with(Ctx, fun(Context) ->
+        case warp_proj:get(Context, manager) of
+            {ok, Pid} -> Fun(Pid);
+            none -> {error, interrupted}
+        end
+    end).
+
+with_projector(Context, N, Fun) ->
+    case warp_proj:get(Context, generation) of
+        {ok, Generation} ->
+            case warp_proj:get(Context, {projector, N, Generation}) of
+                {ok, Pid} -> Fun(Pid);
+                none -> {error, interrupted}
+            end;
+        none ->
+            {error, {target_away, not_reached_yet}}
+    end.

@@ -1,0 +1,43 @@
+%% @private The projectors of a context: one for each shard, and twice as many during a rebuild.
+-module(warp_projector_sup).
+-behaviour(supervisor).
+
+-export([start_link/1, start_all/2, stop_all/2]).
+-export([init/1]).
+
+-include("../warp.hrl").
+
+-spec start_link(reference()) -> supervisor:startlink_ret().
+start_link(Ref) ->
+    supervisor:start_link(?MODULE, Ref).
+
+%% @doc Starts the projectors of a generation; those that run already go on.
+-spec start_all(warp_context:context(), pos_integer()) -> ok.
+start_all(#context{ref = Ref, shards = Shards} = Context, Generation) ->
+    {ok, Supervisor} = warp_proj:get(Context, projectors),
+    lists:foreach(
+        fun(N) ->
+            _ = supervisor:start_child(Supervisor, #{
+                id => {N, Generation},
+                start => {warp_projector, start_link, [Ref, N, Generation]}})
+        end,
+        lists:seq(0, Shards - 1)).
+
+%% @doc Stops the projectors of a generation.
+-spec stop_all(warp_context:context(), pos_integer()) -> ok.
+stop_all(#context{shards = Shards} = Context, Generation) ->
+    {ok, Supervisor} = warp_proj:get(Context, projectors),
+    lists:foreach(
+        fun(N) ->
+            _ = supervisor:terminate_child(Supervisor, {N, Generation}),
+            _ = supervisor:delete_child(Supervisor, {N, Generation}),
+            ok = warp_proj:take(Context, {projector, N, Generation}),
+            ok = warp_proj:take(Context, {at, N, Generation})
+        end,
+        lists:seq(0, Shards - 1)).
+
+-spec init(reference()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init(Ref) ->
+    {ok, Context} = warp_context:find(Ref),
+    ok = warp_proj:put(Context, projectors, self()),
+    {ok, {#{strategy => one_for_one, intensity => 1000, period => 1}, []}}.
