@@ -27,6 +27,8 @@ disks_and_locks_are_no_refusals_test() ->
 other_statuses_test() ->
     Of = fun(Status, Body) -> warp_rqlite_answer:execute(Status, Body, 1) end,
     ?assertEqual({refused, 0, <<"invalid JSON body">>}, Of(400, <<"invalid JSON body\n">>)),
+    ?assertEqual({away, {http_status, 400, <<"Client sent an HTTP request to an HTTPS server.">>}},
+                 Of(400, <<"Client sent an HTTP request to an HTTPS server.\n">>)),
     ?assertEqual({refused, 0, <<"HTTP status 413">>}, Of(413, <<>>)),
     ?assertEqual({away, unauthorized}, Of(401, <<>>)),
     ?assertEqual({away, timeout}, Of(408, <<"timeout">>)),

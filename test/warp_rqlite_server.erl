@@ -34,7 +34,8 @@ require(Config) ->
 
 start(Dir) -> start(Dir, #{}).
 
-%% Opts: #{args => more arguments of rqlited, https => true, auth => "user:password"}.
+%% Opts: #{args => more arguments of rqlited, https => true, auth => "user:password",
+%% certificates => a folder with those of a client}.
 start(Dir, Opts) ->
     %% A node that is alone need not wait for others before it leads again.
     Alone = ["-raft-timeout", "200ms", "-raft-election-timeout", "200ms", "-raft-leader-lease-timeout", "200ms"],
@@ -185,7 +186,9 @@ await_leader(Servers) ->
 get_(#{opts := Opts} = Server, Path) ->
     Headers = [{"authorization", "Basic " ++ base64:encode_to_string(Auth)}
                || {ok, Auth} <- [maps:find(auth, Opts)]],
-    Tls = [{ssl, [{verify, verify_none}]} || maps:get(https, Opts, false)],
+    Own = [[{certfile, filename:join(Dir, "client.pem")}, {keyfile, filename:join(Dir, "client.key")}]
+           || {ok, Dir} <- [maps:find(certificates, Opts)]],
+    Tls = [{ssl, [{verify, verify_none} | lists:append(Own)]} || maps:get(https, Opts, false)],
     case httpc:request(get, {url(Server) ++ Path, [{"connection", "close"} | Headers]},
                        [{timeout, 3000} | Tls], [{body_format, binary}]) of
         {ok, {{_, Status, _}, _, Body}} -> {Status, Body};

@@ -24,6 +24,11 @@
 -define(NOTHING_DONE, [
     <<"not leader">>, <<"leader not found">>, <<"not ready">>, <<"store is not open">>, <<"not open">>
 ]).
+%% What it says of a request that it can't read.
+-define(UNFIT, [
+    <<"invalid JSON">>, <<"invalid request">>, <<"unsupported type">>, <<"invalid number">>,
+    <<"no statements">>
+]).
 -define(LONGEST, 500).
 
 %% @doc Of a request that executes Count statements in one transaction. `{refused, N, Message}'
@@ -82,7 +87,14 @@ results(200, Body) ->
         {ok, #{<<"results">> := Results}} when is_list(Results) -> {results, Results};
         _ -> {away, {not_an_answer_of_rqlite, short(Body)}}
     end;
-results(Status, Body) when Status =:= 400; Status =:= 413 -> {unfit, message(Status, Body)};
+results(400, Body) ->
+    Message = message(400, Body),
+    %% Not everything that says so is an rqlite that has read the request.
+    case starts_with_one_of(Message, ?UNFIT) of
+        true -> {unfit, Message};
+        false -> {away, {http_status, 400, Message}}
+    end;
+results(413, Body) -> {unfit, message(413, Body)};
 results(401, _Body) -> {away, unauthorized};
 results(408, _Body) -> {away, timeout};
 results(503, Body) -> {elsewhere, message(503, Body)};
@@ -100,7 +112,10 @@ of_request(Message) ->
     end.
 
 passing(Message) ->
-    lists:any(fun(Start) -> string:prefix(Message, Start) =/= nomatch end, ?PASSING).
+    starts_with_one_of(Message, ?PASSING).
+
+starts_with_one_of(Message, Starts) ->
+    lists:any(fun(Start) -> string:prefix(Message, Start) =/= nomatch end, Starts).
 
 message(Status, Body) ->
     case short(Body) of
