@@ -10,7 +10,8 @@
     {"reads", fun warp_bench_reads:resident/1},
     {"cold", fun warp_bench_reads:cold/1},
     {"memory", fun warp_bench_reads:memory/1},
-    {"start", fun warp_bench_reads:start/1}
+    {"start", fun warp_bench_reads:start/1},
+    {"projections", fun warp_bench_projections:projections/1}
 ]).
 
 -spec main() -> no_return().

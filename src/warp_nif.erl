@@ -9,7 +9,7 @@
 -export([submit/5, submit_clearing/5, erase/2, clear/2, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
 -export([open_sagas/1, saga_steps/2]).
--export([place/2, follow/4, json_text/1, json_text_dirty/1]).
+-export([place/2, follow/4]).
 -export([projection_open/2, projection_execute/2, projection_query/6, projection_tidy/1, projection_close/1]).
 
 -on_load(init/0).
@@ -177,12 +177,6 @@ place(_Shard, _Entity) -> ?MISSING.
           Last :: non_neg_integer(), done | more}}
     | {error, reason()}.
 follow(_Shard, _After, _MaxBytes, _Aggregates) -> ?MISSING.
-
--spec json_text(term()) -> {ok, binary()} | {error, term()} | dirty.
-json_text(_Term) -> ?MISSING.
-
--spec json_text_dirty(term()) -> {ok, binary()} | {error, term()}.
-json_text_dirty(_Term) -> ?MISSING.
 
 -spec projection_open(binary(), Durable :: boolean()) -> {ok, projection()} | {error, term()}.
 projection_open(_File, _Durable) -> ?MISSING.

@@ -23,15 +23,16 @@
 -spec check(term()) -> {ok, [op()]} | {error, term()}.
 check([]) ->
     {ok, []};
-check(Commands) when is_list(Commands) ->
+check(Commands) ->
     try
-        {ok, [op(Command) || Command <- Commands]}
+        {ok, ops(Commands)}
     catch
-        throw:Why -> {error, Why};
-        error:function_clause -> {error, {bad_commands, not_a_list}}
-    end;
-check(_Other) ->
-    {error, {bad_commands, not_a_list}}.
+        throw:Why -> {error, Why}
+    end.
+
+ops([]) -> [];
+ops([Command | Commands]) -> [op(Command) | ops(Commands)];
+ops(_Other) -> throw({bad_commands, not_a_list}).
 
 op({upsert, Table, Id, Columns}) when is_map(Columns) ->
     {upsert, known(table, Table), known_id(Id), columns(Columns, fun typed/2)};
@@ -150,20 +151,15 @@ value(false) ->
 value(Null) when Null =:= null; Null =:= nil; Null =:= undefined ->
     {ok, {any, null}};
 value({json, Term}) ->
-    case json(Term) of
-        {ok, Text} -> {ok, {json, Text}};
+    case warp_json:encode(Term) of
+        {ok, Text} when byte_size(Text) =< ?MAX_TEXT_BYTES -> {ok, {json, Text}};
+        {ok, Text} -> {error, {too_large, byte_size(Text), ?MAX_TEXT_BYTES}};
         {error, _} = Error -> Error
     end;
 value(Atom) when is_atom(Atom) ->
     {error, {not_a_value, Atom}};
 value(_Other) ->
     {error, not_a_value}.
-
-json(Term) ->
-    case warp_nif:json_text(Term) of
-        dirty -> warp_nif:json_text_dirty(Term);
-        Result -> Result
-    end.
 
 %% Most text is ASCII, and is seen to be without a list being made of it.
 is_utf8(Text) ->

@@ -51,9 +51,10 @@ forget_all(Fold) ->
 
 %% @doc Projects events of one entity, which are in order and begin at seq First. Last is the seq
 %% that the entity is at behind them, events of other aggregates included. Blamed are events that
-%% the target refused.
+%% the target refused; those skipped are left out if they fail.
 -spec events(warp_nif:shard(), {binary(), warp_core:seq(), warp_core:seq()}, [warp_core:event()],
-             #{{binary(), warp_core:seq()} => term()}, fold()) ->
+             {Blamed :: #{{binary(), warp_core:seq()} => term()},
+              Skipped :: #{{binary(), warp_core:seq()} => []}}, fold()) ->
     {[outcome()], fold()} | {error, term()}.
 events(_Handle, _Row, [], _Blamed, Fold) ->
     %% Its states, if there are any, no longer fit; the next event finds that out by the seq.
@@ -101,40 +102,43 @@ project([], _Entity, _Blamed, States, _Fold, Done) ->
     {lists:reverse(Done), States};
 project([#{aggregate := Name, seq := Seq} = Event | Events], Entity, Blamed, States, Fold, Done) ->
     #fold{aggregates = #{Name := Aggregate}} = Fold,
-    case Blamed of
-        #{{Entity, Seq} := Reason} ->
-            {lists:reverse([{aside, Event, Reason} | Done]), none};
-        #{} ->
-            case one(Aggregate, Name, Entity, Event, States) of
-                {ok, [], Next} ->
-                    project(Events, Entity, Blamed, Next, Fold, Done);
-                {ok, Ops, Next} ->
-                    Projected = {ok, {Entity, Seq, Ops}},
-                    project(Events, Entity, Blamed, Next, Fold, [Projected | Done]);
-                {error, Reason} ->
-                    {lists:reverse([{aside, Event, Reason} | Done]), none}
-            end
+    {Refused, Skipped} = Blamed,
+    case one(Aggregate, Name, Entity, Event, States) of
+        {ok, [], Next} ->
+            project(Events, Entity, Blamed, Next, Fold, Done);
+        {ok, Ops, Next} when not is_map_key({Entity, Seq}, Refused) ->
+            project(Events, Entity, Blamed, Next, Fold, [{ok, {Entity, Seq, Ops}} | Done]);
+        {ok, _Ops, Next} when is_map_key({Entity, Seq}, Skipped) ->
+            project(Events, Entity, Blamed, Next, Fold, Done);
+        {ok, _Ops, _Next} ->
+            {lists:reverse([{aside, Event, maps:get({Entity, Seq}, Refused)} | Done]), none};
+        {error, _Reason, Next} when is_map_key({Entity, Seq}, Skipped) ->
+            project(Events, Entity, Blamed, Next, Fold, Done);
+        {error, Reason, _Next} ->
+            {lists:reverse([{aside, Event, Reason} | Done]), none}
     end.
 
 one(#{project := Project, initial_state := Initial} = Aggregate, Name, Entity, Event, States) ->
     Before = maps:get(Name, States, {ok, Initial}),
     case after_event(Before, Aggregate, Event) of
         {ok, State, Migrated} ->
+            Next =
+                case States of
+                    #{Name := _} -> States#{Name := {ok, State}};
+                    #{} -> States
+                end,
             try Project(Entity, State, Migrated) of
                 Commands ->
                     case warp_proj_command:check(Commands) of
-                        {ok, Ops} when is_map_key(Name, States) ->
-                            {ok, Ops, States#{Name := {ok, State}}};
-                        {ok, Ops} ->
-                            {ok, Ops, States};
-                        {error, _} = Error ->
-                            Error
+                        {ok, Ops} -> {ok, Ops, Next};
+                        {error, Why} -> {error, Why, Next}
                     end
             catch
-                Class:Reason:Stack -> {error, {project_failed, {Class, Reason, Stack}}}
+                Class:Reason:Stack -> {error, {project_failed, {Class, Reason, Stack}}, Next}
             end;
-        {error, _} = Error ->
-            Error
+        {error, Reason} ->
+            %% Without a state there is none for what comes behind it either.
+            {error, Reason, States#{Name => {error, Reason}}}
     end.
 
 after_event({ok, State}, Aggregate, Event) -> warp_aggregate:follow(Aggregate, State, Event);

@@ -3,7 +3,7 @@
 %% piece. Decides; the projector carries it out.
 -module(warp_proj_mend).
 
--export([new/4, next/4, written/1, refused/3, reason/1]).
+-export([new/4, next/4, written/1, refused/3, skipped/1, reason/1]).
 
 -export_type([mend/0]).
 
@@ -16,6 +16,8 @@
     %% Where the projector has to be for that.
     head = 0 :: non_neg_integer(),
     blamed = #{} :: #{{binary(), warp_core:seq()} => term()},
+    %% The event that is left out, if it is.
+    skip = none :: none | warp_core:seq(),
     %% What is being written: its events, and what follows.
     writing = [] :: [warp_proj_changes:projected()],
     then = go_on :: {go_on, warp_core:seq()} | go_on | stop | {stop, warp_core:seq()}
@@ -28,25 +30,26 @@
 
 -spec new(retry | skip, binary(), warp_core:seq(), gen_server:from()) -> mend().
 new(retry, Entity, Seq, From) -> #mend{entity = Entity, from = From, next = Seq};
-new(skip, Entity, Seq, From) -> #mend{entity = Entity, from = From, next = Seq + 1}.
+new(skip, Entity, Seq, From) -> #mend{entity = Entity, from = From, next = Seq, skip = Seq}.
 
 %% @doc What to do next: write something, read the log on first, or answer.
 -spec next(mend(), warp_nif:shard(), warp_proj_fold:fold(),
-           {Committed :: non_neg_integer(), Seen :: #{binary() => warp_core:seq()}}) ->
+           {Committed :: non_neg_integer(), Seen :: #{binary() => warp_core:seq()},
+            Skipped :: #{{binary(), warp_core:seq()} => []}}) ->
     {write, map(), mend()} | {later, mend()} | {done, binary(), gen_server:from(), term()}.
 next(#mend{then = {stop, Seq}} = Mend, _Handle, _Fold, _At) ->
     done({error, {set_aside, Seq}}, Mend);
 next(#mend{then = stop} = Mend, _Handle, _Fold, _At) ->
     done(ok, Mend);
-next(#mend{last = unknown, entity = Entity, head = Head} = Mend, Handle, Fold, {At, Seen}) ->
+next(#mend{last = unknown, entity = Entity, head = Head} = Mend, Handle, Fold, {At, Seen, Skipped}) ->
     case warp_nif:place(Handle, Entity) of
         {ok, none} ->
             %% Deleted meanwhile.
-            piece(Mend#mend{last = 0}, Handle, Fold);
+            piece(Mend#mend{last = 0}, Handle, Fold, Skipped);
         {ok, {_, Seq, Position}} when Position =< At ->
-            piece(Mend#mend{last = max(Seq, maps:get(Entity, Seen, 0))}, Handle, Fold);
+            piece(Mend#mend{last = max(Seq, maps:get(Entity, Seen, 0))}, Handle, Fold, Skipped);
         {ok, _} when Head > 0, Head =< At, is_map_key(Entity, Seen) ->
-            piece(Mend#mend{last = maps:get(Entity, Seen)}, Handle, Fold);
+            piece(Mend#mend{last = maps:get(Entity, Seen)}, Handle, Fold, Skipped);
         {ok, {_, _, Position}} when Head =:= 0 ->
             {later, Mend#mend{head = Position}};
         {ok, _} ->
@@ -54,15 +57,16 @@ next(#mend{last = unknown, entity = Entity, head = Head} = Mend, Handle, Fold, {
         {error, Why} ->
             done({error, Why}, Mend)
     end;
-next(Mend, Handle, Fold, _At) ->
-    piece(Mend, Handle, Fold).
+next(Mend, Handle, Fold, {_, _, Skipped}) ->
+    piece(Mend, Handle, Fold, Skipped).
 
 done(Result, #mend{entity = Entity, from = From}) ->
     {done, Entity, From, Result}.
 
-piece(#mend{next = Next, last = Last} = Mend, _Handle, _Fold) when Next > Last ->
+piece(#mend{next = Next, last = Last} = Mend, _Handle, _Fold, _Skipped) when Next > Last ->
     write([], [], done, Mend#mend{then = stop});
-piece(#mend{entity = Entity, next = Next, last = Last, blamed = Blamed} = Mend, Handle, Fold) ->
+piece(#mend{entity = Entity, next = Next, last = Last, blamed = Blamed} = Mend, Handle, Fold,
+      Skipped) ->
     Count = min(?PIECE, Last - Next + 1),
     case warp_nif:page(Handle, Entity, 0, Next, Count, forward) of
         {ok, {_, [], _}} ->
@@ -70,8 +74,9 @@ piece(#mend{entity = Entity, next = Next, last = Last, blamed = Blamed} = Mend, 
         {ok, {_, Page, _}} ->
             #{seq := Read} = lists:last(Page),
             Names = warp_proj_fold:names(Fold),
+            All = maps:merge(Skipped, skipped(Mend)),
             Events = [E || #{aggregate := Name} = E <- Page, lists:member(Name, Names)],
-            case warp_proj_fold:events(Handle, {Entity, Next, Read}, Events, Blamed, Fold) of
+            case warp_proj_fold:events(Handle, {Entity, Next, Read}, Events, {Blamed, All}, Fold) of
                 {error, Why} -> done({error, Why}, Mend);
                 {Outcomes, _} -> outcomes(Outcomes, Read, Mend)
             end;
@@ -88,7 +93,7 @@ outcomes(Outcomes, Read, #mend{entity = Entity} = Mend) ->
             write(Projected, [Aside], none, Mend#mend{then = {stop, Seq}})
     end.
 
-write(Projected, Aside, Clear, #mend{entity = Entity} = Mend) ->
+write(Projected, Aside, Clear, #mend{entity = Entity, skip = Skip} = Mend) ->
     Work =
         case Projected of
             [] ->
@@ -97,8 +102,14 @@ write(Projected, Aside, Clear, #mend{entity = Entity} = Mend) ->
                 {Steps, Needs} = warp_proj_changes:sequence(Projected),
                 {sequence, Steps, Needs}
         end,
-    {write, #{work => Work, aside => Aside, clear => [{Entity, Clear} || Clear =/= none]},
+    {write, #{work => Work, aside => Aside, clear => [{Entity, Clear} || Clear =/= none],
+       skip => [{Entity, Skip} || Skip =/= none]},
      Mend#mend{writing = Projected}}.
+
+%% @doc The event that an operator left out with it.
+-spec skipped(mend()) -> #{{binary(), warp_core:seq()} => []}.
+skipped(#mend{skip = none}) -> #{};
+skipped(#mend{skip = Seq, entity = Entity}) -> #{{Entity, Seq} => []}.
 
 %% @doc What was to be written is.
 -spec written(mend()) -> mend().

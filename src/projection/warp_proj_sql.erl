@@ -12,6 +12,7 @@
 -export([guard/4, set_meta/2, tally_erasure/1]).
 -export([create_table/3, add_column/5, count_column/3, index/6, drop_table/2, rename_table/1]).
 -export([merged/3, step/4, erase/3, explain/1]).
+-export([read_skipped/0, skip/1]).
 -export([set_aside/2, clear_aside/3, begin_building/2, drop_building/0, swap/1]).
 
 -define(FORMAT, 1).
@@ -36,7 +37,9 @@ setup(Context, Shards, Version) ->
            "entity TEXT NOT NULL, shard INTEGER NOT NULL, position INTEGER NOT NULL, "
            "seq INTEGER NOT NULL, aggregate TEXT NOT NULL, type TEXT NOT NULL, "
            "reason TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (building, entity)) "
-           "WITHOUT ROWID">>)]
+           "WITHOUT ROWID">>),
+     run(<<"CREATE TABLE IF NOT EXISTS _warp_skipped (entity TEXT NOT NULL, seq INTEGER NOT NULL, "
+           "shard INTEGER NOT NULL, PRIMARY KEY (entity, seq)) WITHOUT ROWID">>)]
         ++ counts_table(live, 1)
         ++ [{<<"INSERT INTO _warp_meta VALUES (?1, ?2) ON CONFLICT DO NOTHING">>,
              [[<<"format">>, ?FORMAT], [<<"context">>, Context], [<<"shards">>, Shards],
@@ -339,6 +342,18 @@ set_aside(Place, Rows) ->
         "?8) ON CONFLICT (building, entity) DO UPDATE SET position = excluded.position, "
         "seq = excluded.seq, aggregate = excluded.aggregate, type = excluded.type, "
         "reason = excluded.reason, at = excluded.at">>, Rows}].
+
+%% @doc Events of a shard that an operator left out.
+-spec read_skipped() -> binary().
+read_skipped() ->
+    <<"SELECT entity, seq FROM _warp_skipped WHERE shard = ?1">>.
+
+%% @doc Notes events that an operator left out: `[Entity, Seq, Shard]'.
+-spec skip([[warp_proj_target:value()]]) -> [statement()].
+skip([]) ->
+    [];
+skip(Rows) ->
+    [{<<"INSERT INTO _warp_skipped VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING">>, Rows}].
 
 %% @doc The entity goes on from that seq; all of it was projected when that is `done'.
 -spec clear_aside(place(), binary(), warp_core:seq() | done) -> [statement()].

@@ -25,7 +25,8 @@
     work := none | {merged, warp_proj_changes:merged()}
           | {sequence, [warp_proj_changes:step()], warp_proj_changes:needs()},
     aside := [[warp_proj_target:value()]],
-    clear := [{binary(), warp_core:seq() | done}]
+    clear := [{binary(), warp_core:seq() | done}],
+    skip := [{binary(), warp_core:seq()}]
 }.
 
 -define(RETRY_MIN_MS, 100).
@@ -65,7 +66,8 @@ status(Pid) ->
 %% @doc Where a shard's projector has to go on.
 -spec join(pid(), non_neg_integer(), pos_integer()) ->
     {ok, #{turn := non_neg_integer(), position := non_neg_integer(),
-           events := non_neg_integer(), aside := #{binary() => warp_core:seq()}}}
+           events := non_neg_integer(), aside := #{binary() => warp_core:seq()},
+           skipped := #{{binary(), warp_core:seq()} => []}}}
     | {error, stale | term()}.
 join(Pid, Shard, Generation) ->
     call(Pid, {join, Shard, Generation}).
@@ -134,16 +136,7 @@ handle_call({join, Shard, Generation}, _From, #state{is = up} = State0) ->
     Reply =
         case place(Generation, State) of
             {ok, Place} ->
-                case {Turns, read(warp_proj_sql:read_aside(Place), [Shard], State)} of
-                    {#{{Place, Shard} := {Position, Turn, Events}}, {ok, Rows}} ->
-                        Aside = maps:from_list([{Entity, Seq} || [Entity, Seq] <- Rows]),
-                        {ok, #{turn => Turn, position => Position, events => Events,
-                               aside => Aside}};
-                    {_, {error, _} = Error} ->
-                        Error;
-                    {_, _} ->
-                        {error, stale}
-                end;
+                joined(Turns, {Place, Shard}, State);
             stale ->
                 {error, stale}
         end,
@@ -155,6 +148,21 @@ handle_call({rebuild, Step}, _From, #state{is = up} = State0) ->
     {reply, Reply, State};
 handle_call({rebuild, _}, _From, #state{is = Is} = State) ->
     {reply, {error, {target_away, Is}}, State}.
+
+joined(Turns, {Place, Shard} = Key, State) ->
+    case {Turns, read(warp_proj_sql:read_aside(Place), [Shard], State),
+          read(warp_proj_sql:read_skipped(), [Shard], State)} of
+        {#{Key := {Position, Turn, Events}}, {ok, Aside}, {ok, Skipped}} ->
+            {ok, #{turn => Turn, position => Position, events => Events,
+                   aside => maps:from_list([{Entity, Seq} || [Entity, Seq] <- Aside]),
+                   skipped => maps:from_list([{{Entity, Seq}, []} || [Entity, Seq] <- Skipped])}};
+        {_, {error, _} = Error, _} ->
+            Error;
+        {_, _, {error, _} = Error} ->
+            Error;
+        {_, _, _} ->
+            {error, stale}
+    end.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast({subscribe, Pid}, #state{subscribers = Others, is = Is} = State) ->
@@ -441,13 +449,15 @@ index(_N, _Work) -> unknown.
 
 %% Each statement of the work comes with the index of its event.
 statements(#{shard := Shard, generation := Generation, turn := Turn, position := Position,
-             events := Events, work := Work, aside := Aside, clear := Clear}, State) ->
+             events := Events, work := Work, aside := Aside, clear := Clear, skip := Skip},
+           State) ->
     #state{schemas = Schemas} = State,
     {ok, Place} = place(Generation, State),
     #{Place := Schema} = Schemas,
     Guard = warp_proj_sql:guard(Place, Shard, {Turn, Position}, Events),
     Notes = warp_proj_sql:set_aside(Place, Aside)
-        ++ lists:append([warp_proj_sql:clear_aside(Place, E, Seq) || {E, Seq} <- Clear]),
+        ++ lists:append([warp_proj_sql:clear_aside(Place, E, Seq) || {E, Seq} <- Clear])
+        ++ warp_proj_sql:skip([[E, Seq, Shard] || {E, Seq} <- Skip]),
     Tail = [{unknown, S} || S <- Notes],
     Needs = case Work of none -> #{}; {merged, #{needs := N}} -> N; {sequence, _, N} -> N end,
     case warp_proj_schema:grow(Place, Generation, Needs, Schema) of
@@ -497,7 +507,8 @@ erase_all(Items, #state{meta = #{<<"erasures">> := Count} = Meta, schemas = Sche
     Places = [{live, maps:get(live, Schemas)}]
         ++ [{building, B} || #{building := B} <- [Schemas], is_building(State)],
     Statements = [warp_proj_sql:tally_erasure(Count),
-                  {<<"DELETE FROM _warp_set_aside WHERE entity = ?1">>, Entities}]
+                  {<<"DELETE FROM _warp_set_aside WHERE entity = ?1">>, Entities},
+                  {<<"DELETE FROM _warp_skipped WHERE entity = ?1">>, Entities}]
         ++ [{Sql, [Row]} || {Place, Schema} <- Places, Table <- warp_proj_schema:tables(Schema),
                             Row <- Entities, Sql <- warp_proj_sql:erase(Place, Table, Schema)],
     case execute(Statements, State) of

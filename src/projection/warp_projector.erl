@@ -57,6 +57,8 @@
     %% Up to where, and in how large pieces, a refused command is looked for, and those found.
     careful = none :: none | {non_neg_integer(), pos_integer()},
     blamed = #{} :: #{{binary(), warp_core:seq()} => term()},
+    %% Events that an operator left out: should they fail again, they are left out again.
+    left_out = #{} :: #{{binary(), warp_core:seq()} => []},
     waiters = [] :: [{non_neg_integer(), integer() | infinity, binary(), gen_server:from()}],
     mends = [] :: [warp_proj_mend:mend()],
     asleep = false :: boolean(),
@@ -134,12 +136,13 @@ handle_continue(join, State) ->
 join(#state{context = Context, n = N, generation = Generation} = State) ->
     {ok, Writer} = warp_proj:get(Context, writer),
     case {warp_proj_writer:join(Writer, N, Generation), warp_context:shard(Context, N)} of
-        {{ok, #{turn := Turn, position := Position, events := Events, aside := Aside}},
+        {{ok, #{turn := Turn, position := Position, events := Events, aside := Aside,
+                skipped := Skipped}},
          {ok, Handle}} ->
             Joined = State#state{
                 writer = Writer, handle = Handle, turn = Turn, position = Position,
                 committed = Position, events = Events, aside = Aside, skipped = 0, ready = none,
-                flying = none, careful = none, blamed = #{},
+                flying = none, careful = none, blamed = #{}, left_out = Skipped,
                 fold = warp_proj_fold:forget_all(State#state.fold)},
             schedule(publish(Joined));
         _ ->
@@ -271,14 +274,15 @@ rows([], Batch, State) ->
     {ok, Batch, State};
 rows([{Position, Entity, First, Last, Events} | Rows], Batch, State) ->
     #state{context = Context, handle = Handle, fold = Fold, aside = Aside, seen = Seen,
-           blamed = Blamed} = State,
+           blamed = Blamed, left_out = Skipped} = State,
     case warp_proj:is_held(Context, Entity, {Position, First}) of
         true ->
             {held, Batch#batch{to = max(Batch#batch.from, Position - 1)}, State};
         false when is_map_key(Entity, Aside) ->
             rows(Rows, count(First, Last, Batch), State#state{seen = Seen#{Entity => Last}});
         false ->
-            case warp_proj_fold:events(Handle, {Entity, First, Last}, Events, Blamed, Fold) of
+            case warp_proj_fold:events(Handle, {Entity, First, Last}, Events, {Blamed, Skipped},
+                                       Fold) of
                 {error, _} = Error ->
                     Error;
                 {Outcomes, NextFold} ->
@@ -347,7 +351,7 @@ submit(#state{ready = #batch{} = Batch, writer = Writer, turn = Turn, skipped = 
         position => To, events => Events + Skipped, work => Work,
         aside => [aside_row(Entity, Event, Reason, To, State)
                   || {Entity, {Event, Reason}} <- maps:to_list(Noted)],
-        clear => []}),
+        clear => [], skip => []}),
     publish(State#state{ready = none, skipped = 0,
                         flying = {Tag, Batch#batch{events = Events + Skipped}}}).
 
@@ -407,7 +411,7 @@ answer(#state{waiters = Waiters, committed = Committed, aside = Aside} = State) 
 %% Nothing is read, ready or under way while an entity is mended.
 mend_on(Mend, #state{handle = Handle, fold = Fold, aside = Aside, seen = Seen} = State) ->
     #state{n = N, generation = Generation, turn = Turn, committed = Committed} = State,
-    case warp_proj_mend:next(Mend, Handle, Fold, {Committed, Seen}) of
+    case warp_proj_mend:next(Mend, Handle, Fold, {Committed, Seen, State#state.left_out}) of
         {write, #{work := _} = Changes, Next} ->
             Tag = make_ref(),
             Rows = [aside_row(Entity, Event, Reason, Committed, State)
@@ -428,7 +432,8 @@ mend_on(Mend, #state{handle = Handle, fold = Fold, aside = Aside, seen = Seen} =
                     {error, _} -> Aside
                 end,
             NextSeen = case After of #{Entity := _} -> Seen; #{} -> maps:remove(Entity, Seen) end,
-            schedule(publish(State#state{aside = After, seen = NextSeen,
+            Skipped = maps:merge(State#state.left_out, warp_proj_mend:skipped(Mend)),
+            schedule(publish(State#state{aside = After, seen = NextSeen, left_out = Skipped,
                                          fold = warp_proj_fold:forget(Entity, Fold)}))
     end.
 

@@ -14,7 +14,6 @@
 //! | `open_sagas`, `saga_steps` | dirty IO | read the file |
 //! | `projection_open`, `_execute`, `_tidy`, `_close` | dirty IO | files |
 //! | `projection_query` | normal | starts a thread, which answers |
-//! | `json_text` | normal | stops at its budget and asks for `json_text_dirty` (dirty CPU) |
 //!
 //! A panic in any of them becomes an Erlang error in the calling process.
 

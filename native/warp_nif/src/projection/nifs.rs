@@ -3,17 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustler::{Atom, Binary, Encoder, Env, ListIterator, NewBinary, OwnedEnv, ResourceArc, Term};
+use rustler::{Atom, Binary, Encoder, Env, ListIterator, OwnedEnv, ResourceArc, Term};
 
 use super::database::{Database, Failure};
 use super::query::{self, Query};
 use crate::atoms;
 use crate::error::{Error, Result};
-use crate::json::{self, JsonError};
-
-/// How many bytes of JSON a value may have, and how many a normal scheduler makes at once.
-const MAX_JSON: usize = 1024 * 1024;
-const JSON_BUDGET: usize = 16 * 1024;
 
 fn reply<'a>(env: Env<'a>, result: Result<()>) -> Term<'a> {
     match result {
@@ -94,38 +89,4 @@ fn projection_tidy<'a>(env: Env<'a>, database: ResourceArc<Database>) -> Term<'a
 fn projection_close(database: ResourceArc<Database>) -> Atom {
     database.close();
     atoms::ok()
-}
-
-/// `{ok, Text}` of a term, `{error, Why}`, or `dirty`.
-#[rustler::nif]
-fn json_text<'a>(env: Env<'a>, term: Term<'a>) -> Term<'a> {
-    json_within(env, term, JSON_BUDGET, &JsonError::OverBudget)
-}
-
-/// As `json_text`, whatever the size.
-#[rustler::nif(schedule = "DirtyCpu")]
-fn json_text_dirty<'a>(env: Env<'a>, term: Term<'a>) -> Term<'a> {
-    json_within(
-        env,
-        term,
-        MAX_JSON,
-        &JsonError::TooLarge(MAX_JSON + 1, MAX_JSON),
-    )
-}
-
-fn json_within<'a>(env: Env<'a>, term: Term<'a>, budget: usize, over: &JsonError) -> Term<'a> {
-    let mut text = Vec::new();
-    let failed = match json::encode(term, &mut text, budget) {
-        Ok(_) if text.len() <= budget => {
-            let binary: Binary<'a> = NewBinary::from_slice(env, &text).into();
-            return (atoms::ok(), binary).encode(env);
-        }
-        Ok(_) | Err(JsonError::OverBudget) => over.encode(env),
-        Err(error) => error.encode(env),
-    };
-    if atoms::dirty() == failed {
-        failed
-    } else {
-        (atoms::error(), failed).encode(env)
-    }
 }
