@@ -170,7 +170,7 @@ log_tail(#{dir := Dir}) ->
 %% The leader among them as one of them sees it, or none.
 leader(Servers) ->
     Seen = [Leader || #{raft := _} = Server <- Servers, is_running(Server),
-                      {200, Body} <- [get_(Server, "/nodes")],
+                      {200, Body} <- [get_(Server, "/nodes?timeout=500ms")],
                       {ok, Nodes} <- [warp_json:decode(Body)],
                       #{<<"leader">> := true, <<"reachable">> := true, <<"addr">> := Leader}
                           <- maps:values(Nodes)],

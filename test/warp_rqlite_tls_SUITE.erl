@@ -9,7 +9,7 @@
 -include_lib("stdlib/include/assert.hrl").
 -include_lib("public_key/include/public_key.hrl").
 
--define(OPTIONS, #{max_rows => 10, timeout => 1500, level => none}).
+-define(OPTIONS, #{max_rows => 10, timeout => 20000, level => none}).
 
 suite() -> [{timetrap, {minutes, 3}}].
 
@@ -96,7 +96,7 @@ both(Target) ->
     {Written, Read}.
 
 open(Urls, Options) ->
-    {ok, Checked} = warp_rqlite:check(Options#{nodes => Urls, timeout => 5000}),
+    {ok, Checked} = warp_rqlite:check(Options#{nodes => Urls, timeout => 20000}),
     {ok, Target} = warp_rqlite:open(Checked, #{}),
     Target.
 

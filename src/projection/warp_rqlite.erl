@@ -22,8 +22,10 @@
 -define(NODE, 1).
 %% Whether the nodes know the read level `linearizable': 0 unknown, 1 yes, 2 no.
 -define(LINEARIZABLE, 2).
-%% For how long all nodes are asked again when none would do it.
--define(PATIENCE_MS, 2000).
+%% For how long all nodes are asked again when none would do it. A leader is found within that, as a
+%% rule; a write is tried again by those above too, and a query is not.
+-define(WRITE_PATIENCE_MS, 2000).
+-define(READ_PATIENCE_MS, 5000).
 -define(PAUSE_MS, 100).
 %% How much longer than the server the client waits for the answer to a query.
 -define(GRACE_MS, 500).
@@ -64,7 +66,7 @@ execute(#target{timeout = Timeout} = Target, Statements) ->
         {ok, Body, Of} ->
             Path = "/db/execute?transaction&noparse&timeout=" ++ millis(Timeout),
             Judge = fun(Status, Answer) -> warp_rqlite_answer:execute(Status, Answer, length(Of)) end,
-            case ask(Target, write, Path, Body, min(?PATIENCE_MS, Timeout), Judge) of
+            case ask(Target, write, Path, Body, Timeout, Judge) of
                 ok -> ok;
                 {refused, 0, Message} -> {error, {refused, 0, Message}};
                 {refused, Element, Message} -> {error, {refused, lists:nth(Element, Of), Message}};
@@ -170,14 +172,16 @@ probe(#target{notes = Notes} = Target, Until) ->
 
 %% Asks the node that answered last, and then the others, for as long as none has done anything.
 %% A write is not asked again once a node may have seen it.
-ask(#target{notes = Notes, nodes = Nodes} = Target, Kind, Path, Body, Patience, Judge) ->
+ask(#target{notes = Notes, nodes = Nodes} = Target, Kind, Path, Body, Timeout, Judge) ->
     First = atomics:get(Notes, ?NODE),
-    ask_each(Target, Kind, Path, Body, now_ms() + Patience, Judge, First, tuple_size(Nodes)).
+    Patience = case Kind of write -> ?WRITE_PATIENCE_MS; read -> ?READ_PATIENCE_MS end,
+    Until = now_ms() + min(Patience, Timeout),
+    ask_each(Target, {Kind, Path, Body, Timeout, Judge}, Until, First, tuple_size(Nodes)).
 
-ask_each(Target, Kind, Path, Body, Until, Judge, Index, Left) ->
-    #target{client = Client, nodes = Nodes, notes = Notes, timeout = Timeout} = Target,
+ask_each(Target, {Kind, Path, Body, Timeout, Judge} = Request, Until, Index, Left) ->
+    #target{client = Client, nodes = Nodes, notes = Notes} = Target,
     Node = element(Index, Nodes),
-    Within = case Kind of write -> Timeout; read -> max(1, Until - now_ms()) + ?GRACE_MS end,
+    Within = case Kind of write -> Timeout; read -> Timeout + ?GRACE_MS end,
     Asked = case warp_rqlite_http:post(Client, Node, Path, Body, Within) of
                 {ok, Status, Answer} -> Judge(Status, Answer);
                 {error, {unanswered, Why}} when Kind =:= write -> {lost, Why};
@@ -188,11 +192,11 @@ ask_each(Target, Kind, Path, Body, Until, Judge, Index, Left) ->
     case Asked of
         {elsewhere, Reason} ->
             Pause = case Left of 1 -> ?PAUSE_MS; _ -> 0 end,
-            case now_ms() + Pause < Until of
+            case now_ms() + Pause < Until andalso (Left > 1 orelse may_pass(Reason)) of
                 true ->
                     timer:sleep(Pause),
                     Again = case Left of 1 -> tuple_size(Nodes); _ -> Left - 1 end,
-                    ask_each(Target, Kind, Path, Body, Until, Judge, Next, Again);
+                    ask_each(Target, Request, Until, Next, Again);
                 false ->
                     ok = atomics:put(Notes, ?NODE, Next),
                     {away, {at(Node), Reason}}
@@ -207,6 +211,10 @@ ask_each(Target, Kind, Path, Body, Until, Judge, Index, Left) ->
             ok = atomics:put(Notes, ?NODE, Index),
             Answered
     end.
+
+%% A certificate does not become right by asking again and again.
+may_pass({tls, _, _}) -> false;
+may_pass(_) -> true.
 
 at(Node) -> unicode:characters_to_binary(Node).
 
