@@ -1,6 +1,5 @@
 %% Projections: how fast events become rows, how far rows are behind under a steady load, and how
-%% fast a rebuild is. On the embedded target; and on rqlite, when WARP_RQLITE names a node of one
-%% that has nothing to lose ("http://127.0.0.1:4001").
+%% fast a rebuild is. On the embedded target, and on one local rqlite where there is an rqlited.
 -module(warp_bench_projections).
 
 -export([projections/1]).
@@ -11,12 +10,21 @@
 projections(Options) ->
     lists:foreach(fun(Target) -> of_target(Target, Options) end, targets()).
 
+%% Each figure starts with an empty target.
 targets() ->
-    [{"embedded", fun() -> embedded end}]
-        ++ [{"rqlite", fun() -> {rqlite, #{nodes => [Url]}} end}
-            || Url <- [os:getenv("WARP_RQLITE")], Url =/= false].
+    [{"embedded", fun(Measure) -> Measure(embedded) end}
+     | case warp_bench_rqlite:missing() of
+           false -> [{"rqlite", fun on_rqlite/1}];
+           Why -> io:format("~n~ts~n", [Why]), []
+       end].
 
-of_target({Name, Target}, #{seconds := Seconds, shards := Shards, dir := Dir}) ->
+on_rqlite(Measure) ->
+    {Node, Config} = warp_bench_rqlite:start(),
+    Measured = Measure({rqlite, Config}),
+    ok = warp_bench_rqlite:stop(Node),
+    Measured.
+
+of_target({Name, With}, #{seconds := Seconds, shards := Shards, dir := Dir}) ->
     warp_bench_run:title(["to ", Name, ", a row per entity"], ["events/s", "took"]),
     Entities = 10000,
     Count = 60000 * Seconds,
@@ -25,22 +33,25 @@ of_target({Name, Target}, #{seconds := Seconds, shards := Shards, dir := Dir}) -
     lists:foreach(
         fun({Title, Context, How}) ->
             ok = Write(Context, How),
-            {Took, Ctx} = caught_up(Dir, Context, Shards, Target()),
-            say(Title, Count, Took),
-            case How of
-                batches -> rebuilt(Ctx, Count);
-                singles -> ok
-            end,
-            ok = warp_core:stop(Ctx),
+            ok = With(fun(Target) ->
+                {Took, Ctx} = caught_up(Dir, Context, Shards, Target),
+                say(Title, Count, Took),
+                case How of
+                    batches -> rebuilt(Ctx, Count);
+                    _ -> ok
+                end,
+                warp_core:stop(Ctx)
+            end),
             _ = file:del_dir_r(filename:join(Dir, Context))
         end,
         [{"singles, entities in turn", <<"singles">>, singles},
-         {"batches of 100", <<"batches">>, batches}]),
-    lag(Dir, Shards, Target(), Seconds).
+         {"batches of 100", <<"batches">>, batches},
+         {"a row for each event", <<"rows">>, rows}]),
+    ok = With(fun(Target) -> lag(Dir, Shards, Target, Seconds) end).
 
 filled(Dir, Context, Shards, Entities, Count, How) ->
     {ok, Ctx} = warp_core:start(options(Dir, Context, Shards, none)),
-    {Each, Callers} = case How of singles -> {1, 1000}; batches -> {100, 64} end,
+    {Each, Callers} = case How of singles -> {1, 1000}; _ -> {100, 64} end,
     Rounds = Count div Each div Callers,
     Self = self(),
     Pids = [spawn_link(fun() ->
@@ -58,11 +69,19 @@ append(Ctx, N, Each) ->
 
 options(Dir, Context, Shards, Target) ->
     #{context => Context, data_dir => Dir, shards => Shards, projections => Target,
-      aggregates => [(warp_bench_run:ledger())#{project => fun project/3}]}.
+      aggregates => [(warp_bench_run:ledger())#{project => case Context of
+                                                               <<"rows">> -> fun project_each/3;
+                                                               _ -> fun project/3
+                                                           end}]}.
 
 project(Id, #{balance := Balance, entries := Entries}, #{payload := #{<<"from">> := From}}) ->
     [warp_projection:upsert(<<"accounts">>, Id,
                             #{<<"balance">> => Balance, <<"entries">> => Entries, <<"last">> => From})].
+
+%% Nothing that later events would make needless.
+project_each(Id, #{balance := Balance}, #{seq := Seq, payload := #{<<"from">> := From}}) ->
+    [warp_projection:upsert(<<"entries">>, <<Id/binary, "/", (integer_to_binary(Seq))/binary>>,
+                            #{<<"account">> => Id, <<"balance">> => Balance, <<"from">> => From})].
 
 caught_up(Dir, Context, Shards, Target) ->
     Start = erlang:monotonic_time(),
