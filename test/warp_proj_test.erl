@@ -38,7 +38,9 @@ init_case(Config) ->
     ok = emptied(?config(target, Config), Config),
     warp_test:init_case(Config).
 
+%% A server that a case halted goes on.
 end_case(Config) ->
+    _ = [warp_rqlite_server:resume(Server) || {server, Server} <- Config],
     warp_test:end_case(Config).
 
 emptied(rqlite, Config) ->

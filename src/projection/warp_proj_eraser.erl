@@ -203,7 +203,7 @@ erase(Context, Id, From, Timer) ->
         {ok, Writer} ->
             Tag = erlang:monitor(process, Writer),
             ok = warp_proj_writer:erase(Writer, Tag, Id),
-            erasing(Context, Id, From, Timer, Tag, unknown);
+            erasing(Context, Id, From, Timer, Tag, no_answer);
         none ->
             _ = timer:sleep(?RETRY_MS),
             erase(Context, Id, From, Timer)
@@ -215,8 +215,8 @@ erasing(Context, Id, From, Timer, Tag, Why) ->
         {warp_erased, Tag} ->
             true = erlang:demonitor(Tag, [flush]),
             From;
-        {warp_not_erased, Tag, Tables, Reason} ->
-            erasing(Context, Id, From, Timer, Tag, {Tables, Reason});
+        {warp_not_erased, Tag, Reason} ->
+            erasing(Context, Id, From, Timer, Tag, Reason);
         {'DOWN', Tag, process, _, _} ->
             _ = timer:sleep(?RETRY_MS),
             erase(Context, Id, From, Timer);
@@ -225,10 +225,9 @@ erasing(Context, Id, From, Timer, Tag, Why) ->
             erasing(Context, Id, none, Timer, Tag, Why)
     end.
 
-still(#context{projections = #{target := Target}}, {Tables, Reason}) ->
-    #{target => Target, projections => Tables, reason => Reason};
-still(Context, unknown) ->
-    still(Context, {[], timeout}).
+still(#context{projections = #{target := Target}} = Context, Why) ->
+    Tables = case warp_proj:get(Context, tables) of {ok, Known} -> Known; none -> [] end,
+    #{target => Target, projections => Tables, reason => Why}.
 
 forget(Context, Notes, {Id, N} = Who) ->
     case warp_proj_notes:remove(Notes, Id) of

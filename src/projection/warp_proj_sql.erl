@@ -232,25 +232,21 @@ insert(Place, Table, Columns, Shared) ->
 
 %% What an entity sets in a counted column is its share of the sum.
 share(Place, Table, Column, Id, Entity, N) when is_number(N) ->
-    C = quote(Column),
-    Counts = counts(Place),
-    [{<<"UPDATE ", (physical(Place, Table))/binary, " SET ", C/binary, " = coalesce(", C/binary,
-        ", 0) + ?5 - coalesce((SELECT amount FROM ", Counts/binary, " WHERE tbl = ?1 AND id = ?2 "
-        "AND col = ?3 AND entity = ?4), 0) WHERE \"id\" = ?2">>,
-      [[Table, Id, Column, Entity, N]]},
-     {<<"INSERT INTO ", Counts/binary, " VALUES (?1, ?2, ?3, ?4, ?5) "
+    [{<<"INSERT INTO ", (counts(Place))/binary, " VALUES (?1, ?2, ?3, ?4, ?5) "
         "ON CONFLICT (tbl, id, col, entity) DO UPDATE SET amount = excluded.amount">>,
-      [[Table, Id, Column, Entity, N]]}];
+      [[Table, Id, Column, Entity, N]]},
+     sum(Place, Table, Column, Id)];
 share(Place, Table, Column, Id, Entity, null) ->
-    C = quote(Column),
-    Counts = counts(Place),
-    [{<<"DELETE FROM ", Counts/binary, " WHERE tbl = ?1 AND id = ?2 AND col = ?3 AND entity = ?4">>,
-      [[Table, Id, Column, Entity]]},
-     {<<"UPDATE ", (physical(Place, Table))/binary, " SET ", C/binary, " = (SELECT sum(amount) FROM ",
-        Counts/binary, " WHERE tbl = ?1 AND id = ?2 AND col = ?3) WHERE \"id\" = ?2">>,
-      [[Table, Id, Column]]}];
+    [{<<"DELETE FROM ", (counts(Place))/binary,
+        " WHERE tbl = ?1 AND id = ?2 AND col = ?3 AND entity = ?4">>, [[Table, Id, Column, Entity]]},
+     sum(Place, Table, Column, Id)];
 share(_Place, Table, Column, _Id, _Entity, _Text) ->
     throw({counted_column, Table, Column, not_a_number}).
+
+sum(Place, Table, Column, Id) ->
+    {<<"UPDATE ", (physical(Place, Table))/binary, " SET ", (quote(Column))/binary,
+       " = (SELECT sum(amount) FROM ", (counts(Place))/binary,
+       " WHERE tbl = ?1 AND id = ?2 AND col = ?3) WHERE \"id\" = ?2">>, [[Table, Id, Column]]}.
 
 add(Place, Table, Column, Rows) ->
     C = quote(Column),

@@ -80,7 +80,7 @@ batch(Pid, Tag, Batch) ->
     gen_server:cast(Pid, {batch, self(), Tag, Batch}).
 
 %% @doc Has an entity erased from all tables. The caller gets `{warp_erased, Tag}', and, for as long
-%% as it does not work, `{warp_not_erased, Tag, Tables, Reason}' each time it was tried.
+%% as it does not work, `{warp_not_erased, Tag, Reason}' each time it was tried.
 -spec erase(pid(), reference(), binary()) -> ok.
 erase(Pid, Tag, Entity) ->
     gen_server:cast(Pid, {erase, self(), Tag, Entity}).
@@ -184,8 +184,8 @@ gather(#state{queue = Queue} = State) ->
         State
     end.
 
-tell_erasers({erase, Pid, Tag, _}, Is, #state{schemas = Schemas} = State) ->
-    Pid ! {warp_not_erased, Tag, warp_proj_schema:tables(maps:get(live, Schemas, #{})), Is},
+tell_erasers({erase, Pid, Tag, _}, Is, State) ->
+    Pid ! {warp_not_erased, Tag, Is},
     State;
 tell_erasers(_Item, _Is, State) ->
     State.
@@ -248,6 +248,7 @@ connect(#state{context = Context} = State) ->
         ok ->
             case load(State) of
                 {ok, Loaded} ->
+                    ok = publish(Loaded),
                     Up = is(up, Loaded#state{retry_ms = ?RETRY_MIN_MS}),
                     lists:foreach(fun(Pid) -> announce(Pid, Up) end, Up#state.subscribers),
                     write(resume(Up));
@@ -404,7 +405,7 @@ together(Items, State) ->
     case prepare(Items, [], State) of
         {ok, Statements, Next} ->
             case execute(Statements, State) of
-                ok -> {ok, written(Items, Next)};
+                ok -> {ok, written(Items, State, Next)};
                 {error, {refused, _, _}} -> {refused, Items, State};
                 {error, {away, Why}} -> {away, Why, State}
             end;
@@ -427,7 +428,7 @@ alone({batch, Pid, Tag, Batch} = Item, State) ->
         {ok, Guard, Ddl, Work, Next} ->
             case execute([Guard | Ddl] ++ [S || {_, S} <- Work], State) of
                 ok ->
-                    {ok, written([Item], Next)};
+                    {ok, written([Item], State, Next)};
                 {error, {refused, 1, _}} ->
                     %% Not in turn: something of ours was carried out without our knowing.
                     {away, out_of_turn, State};
@@ -496,9 +497,14 @@ changes(Place, [{Index, Entity, Seq, Op} | Steps], Schema, Done) ->
             {error, Index, Why}
     end.
 
-written(Items, State) ->
+written(Items, Before, State) ->
     lists:foreach(fun({batch, Pid, Tag, _}) -> Pid ! {warp_written, Tag} end, Items),
+    _ = [publish(State) || State#state.schemas =/= Before#state.schemas],
     State.
+
+%% Which tables there are, also for those who ask while the target is away.
+publish(#state{context = Context, schemas = #{live := Live}}) ->
+    warp_proj:put(Context, tables, warp_proj_schema:tables(Live)).
 
 %% ------------------------------------------------------------------ Erasing
 
@@ -520,8 +526,7 @@ erase_all(Items, #state{meta = #{<<"erasures">> := Count} = Meta, schemas = Sche
             %% Others need not wait for it: what would bring rows of the entity back is held.
             lists:foreach(
                 fun({erase, Pid, Tag, Entity}) ->
-                    Tables = warp_proj_schema:tables(maps:get(live, Schemas)),
-                    Pid ! {warp_not_erased, Tag, Tables, {refused, Message}},
+                    Pid ! {warp_not_erased, Tag, {refused, Message}},
                     Again = {'$gen_cast', {erase, Pid, Tag, Entity}},
                     erlang:send_after(?RETRY_MAX_MS, self(), Again)
                 end,
@@ -571,6 +576,7 @@ step(Statements, State) ->
         ok ->
             case load(State) of
                 {ok, #state{generation = Generation} = Loaded} ->
+                    ok = publish(Loaded),
                     {{ok, #{generation => Generation}}, Loaded};
                 {error, Why} ->
                     {{error, {target_away, Why}}, down(Why, State)}
