@@ -1,6 +1,6 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build nif nif-fault test test-long check bench demo clean
+.PHONY: help setup build nif nif-fault gleam test test-long check bench demo clean
 
 # Arguments that bench and demo hand on: make demo ARGS="--csv orders.csv --id customer"
 ARGS ?=
@@ -20,6 +20,10 @@ nif: setup ## Build only the NIF, into priv/
 nif-fault: setup ## Build the NIF with the fault hooks that tests need, into _build/fault/
 	@scripts/build-nif fault
 
+gleam: setup nif ## Compile the Gleam package, with gleam and Hex or with native/gleamc
+	@scripts/gleam how
+	@scripts/gleam build gleam
+
 test: build nif-fault ## Run all tests and print their totals
 	@scripts/run-tests
 
@@ -36,4 +40,4 @@ demo: build ## Load a year of flights, kill the VM, check, query, delete: make d
 	@demo/run $(ARGS)
 
 clean: ## Remove everything that was built, the demo's data too
-	@rm -rf _build target priv/*.so
+	@rm -rf _build target priv/*.so gleam/build gleam/*/build gleam/standins/*/build examples/*/build

@@ -1,0 +1,16 @@
+//// What a process says of its start. The published module also makes actors.
+
+import gleam/erlang/process.{type ExitReason, type Pid}
+
+pub type Started(data) {
+  Started(pid: Pid, data: data)
+}
+
+pub type StartError {
+  InitTimeout
+  InitFailed(String)
+  InitExited(ExitReason)
+}
+
+pub type StartResult(data) =
+  Result(Started(data), StartError)

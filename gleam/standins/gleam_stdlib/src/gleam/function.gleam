@@ -1,0 +1,5 @@
+//// Functions.
+
+pub fn identity(x: a) -> a {
+  x
+}
