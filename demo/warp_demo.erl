@@ -44,11 +44,14 @@ demo(Options) ->
     States =/= [] orelse stop("no row was stored; refused: ~ts",
                               [warp_demo_summary:reasons(Loaded)]),
     Found = check(Job, Loaded, States),
+    Projected = projected(Job, Ctx, Loaded),
     Shown = show(Job, Ctx, largest(Job, States), Killed),
+    gone(Job, Ctx, largest(Job, States), States),
     ok = warp_core:stop(Ctx),
     Seconds = (erlang:monotonic_time(millisecond) - Began) / 1000,
     warp_demo_summary:print(Job, #{killed => Killed, loaded => Loaded, bytes => Bytes,
-                                   found => Found, shown => Shown, seconds => Seconds}),
+                                   found => Found, projected => Projected, shown => Shown,
+                                   seconds => Seconds}),
     0.
 
 first_load(Job) ->
@@ -108,6 +111,29 @@ check(#{data := Data, context_dir := ContextDir} = Job,
             stop("~ts ~ts differ, above the first of them", [count(Count), Entities]);
         {error, Why} ->
             stop("could not compare: ~ts", [Why])
+    end.
+
+%% What projections have written by now.
+projected(#{data := Data} = Job, Ctx, #{refused := Refused}) ->
+    Names = lists:join(", ", [Name || {Name, _, _} <- Data:tables()]),
+    say("~nComparing the read model on ~ts (~ts) with the file", [warp_demo_read_model:name(), Names]),
+    case warp_demo_read_model:run(Job, Ctx, Refused) of
+        {ok, #{mismatches := 0, rows := Rows, seconds := Seconds} = Projected} ->
+            say("  ~ts rows: no difference; all events showed after ~ts s",
+                [count(Rows), warp_demo_text:decimal(Seconds, 2)]),
+            Projected;
+        {ok, #{mismatches := Count, examples := Examples}} ->
+            lists:foreach(fun(Line) -> say("  ~ts", [Line]) end, Examples),
+            stop("~ts rows of the read model differ, above the first of them", [count(Count)]);
+        {error, Why} ->
+            stop("could not compare the read model: ~ts", [Why])
+    end.
+
+gone(#{data := Data} = Job, Ctx, Id, States) ->
+    Left = lists:sum([hd(Data:values(State)) || {Other, State} <- States, Other =/= Id]),
+    case warp_demo_read_model:without(Job, Ctx, Id, Left) of
+        true -> say("  and of the read model: its row, and its share in the rows of others", []);
+        false -> stop("~ts was deleted, and the read model still has something of it", [Id])
     end.
 
 same(_, Count, _, Count) -> ok;

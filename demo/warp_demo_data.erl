@@ -23,6 +23,11 @@
 -callback direct(Csv :: file:filename_all(), Header :: [binary()], IdColumn :: binary(),
                  RefusedCsv :: file:filename_all()) -> [iodata()].
 
+%% The tables of the read model: name, columns after the id, of which the first counts its events,
+%% and a query that gives its rows from what `direct' has made. The first table has a row for each
+%% entity.
+-callback tables() -> [{Name :: string(), [{Column :: string(), SqlType :: string()}], Sql :: iodata()}].
+
 %% Whether an id's text stands in the files for nothing else, neither in other ids nor in payloads.
 -callback ids_stand_alone() -> boolean().
 -callback describe(State :: map()) -> iodata().

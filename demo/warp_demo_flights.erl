@@ -4,7 +4,7 @@
 -behaviour(warp_demo_data).
 
 -export([context/0, words/0, aggregate/0, reader/2, columns/0, values/1, direct/4,
-         ids_stand_alone/0, describe/1, describe_event/1, moments/1]).
+         tables/0, ids_stand_alone/0, describe/1, describe_event/1, moments/1]).
 
 -define(DAY, <<"2013-07-01">>).
 
@@ -19,7 +19,8 @@ aggregate() ->
     #{name => <<"aircraft">>,
       initial_state => #{flights => 0, cancelled => 0, miles => 0, minutes => 0,
                          worst_delay => null, last_destination => null},
-      apply => fun fold/2}.
+      apply => fun fold/2,
+      project => fun project/3}.
 
 fold(#{flights := Flights, cancelled := Cancelled} = State, #{type := <<"Cancelled">>}) ->
     State#{flights := Flights + 1, cancelled := Cancelled + 1};
@@ -29,6 +30,18 @@ fold(#{flights := Flights, miles := Miles, minutes := Minutes, worst_delay := Wo
       <<"dep_delay">> := Late, <<"arr_delay">> := Later} = Flight,
     State#{flights := Flights + 1, miles := Miles + Distance, minutes := add(Minutes, AirTime),
            worst_delay := worse(worse(Worst, Late), Later), last_destination := Destination}.
+
+%% The aircraft's state as a row; and what many aircraft have a share in.
+project(TailNumber, State, #{type := Type, payload := Flight}) ->
+    #{<<"carrier">> := Carrier, <<"origin">> := Origin, <<"dest">> := Destination} = Flight,
+    {Cancelled, Miles, Minutes} = case {Type, Flight} of
+                                      {<<"Cancelled">>, _} -> {1, 0, 0};
+                                      {_, #{<<"distance">> := D, <<"air_time">> := T}} -> {0, D, add(0, T)}
+                                  end,
+    Share = #{flights => 1, cancelled => Cancelled, miles => Miles, minutes => Minutes},
+    [warp_projection:upsert(aircraft, TailNumber, State),
+     warp_projection:increment(routes, <<Origin/binary, $-, Destination/binary>>, Share),
+     warp_projection:increment(carriers, Carrier, Share)].
 
 %% A diverted flight has no time in the air.
 add(Sum, null) -> Sum;
@@ -95,6 +108,15 @@ direct(_ByTime, _Header, _IdColumn, _Refused) ->
     Script = filename:join(warp_demo_text:root(), "demo/flights.sql"),
     [[".import --csv ", warp_demo_sqlite:quote(Published), " source"],
      [".read ", warp_demo_sqlite:quote(Script)]].
+
+tables() ->
+    Share = [{"flights", "integer"}, {"cancelled", "integer"}, {"miles", "integer"},
+             {"minutes", "integer"}],
+    Sums = "count(*), sum(cancelled), sum(iif(cancelled, 0, miles)), "
+           "sum(iif(cancelled, 0, ifnull(minutes, 0))) from flight",
+    [{"aircraft", columns(), "select * from direct"},
+     {"routes", Share, ["select origin || '-' || dest, ", Sums, " group by origin, dest"]},
+     {"carriers", Share, ["select carrier, ", Sums, " group by carrier"]}].
 
 ids_stand_alone() -> true.
 

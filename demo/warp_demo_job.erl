@@ -78,7 +78,8 @@ empty(Dir) ->
 open(#{data := Data, data_dir := DataDir, shards := Shards}) ->
     {Micros, Result} = timer:tc(fun() ->
         warp_core:start(#{context => Data:context(), data_dir => DataDir, shards => Shards,
-                          aggregates => [Data:aggregate()]})
+                          aggregates => [Data:aggregate()],
+                          projections => warp_demo_read_model:target()})
     end),
     case Result of
         {ok, Ctx} -> {Ctx, Micros / 1000000};
@@ -86,8 +87,8 @@ open(#{data := Data, data_dir := DataDir, shards := Shards}) ->
                                                       [DataDir, Reason])})
     end.
 
-%% What the context takes on disk.
+%% What the context's shards take on disk.
 -spec bytes(job()) -> non_neg_integer().
 bytes(#{context_dir := ContextDir}) ->
-    {ok, Files} = file:list_dir(ContextDir),
-    lists:sum([filelib:file_size(filename:join(ContextDir, File)) || File <- Files]).
+    lists:sum([filelib:file_size(filename:join(ContextDir, File))
+               || File <- filelib:wildcard("shard-*", ContextDir)]).

@@ -4,7 +4,7 @@
 -behaviour(warp_demo_data).
 
 -export([context/0, words/0, aggregate/0, reader/2, columns/0, values/1, direct/4,
-         ids_stand_alone/0, describe/1, describe_event/1, moments/1]).
+         tables/0, ids_stand_alone/0, describe/1, describe_event/1, moments/1]).
 
 context() -> <<"rows">>.
 
@@ -16,7 +16,10 @@ aggregate() ->
       initial_state => #{rows => 0, last_row => 0, last => #{}},
       apply => fun(#{rows := Rows} = State, #{id := <<"row-", N/binary>>, payload := Payload}) ->
                    State#{rows := Rows + 1, last_row := binary_to_integer(N), last := Payload}
-               end}.
+               end,
+      project => fun(Id, #{rows := Rows, last_row := Last}, _Event) ->
+                     [warp_projection:upsert(ids, Id, #{rows => Rows, last_row => Last})]
+                 end}.
 
 reader(Header, IdColumn) ->
     Names = lists:zipwith(fun name/2, Header, lists:seq(1, length(Header))),
@@ -82,6 +85,9 @@ direct(Csv, Header, IdColumn, Refused) ->
      [".import --csv ", warp_demo_sqlite:quote(Refused), " refused"],
      ["insert into direct select ", Id, ", count(*), max(rowid) from source "
       "where rowid not in (select row from refused)", Blank, " group by ", Id]].
+
+tables() ->
+    [{"ids", columns(), "select * from direct"}].
 
 ids_stand_alone() -> false.
 

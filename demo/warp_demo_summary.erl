@@ -10,7 +10,8 @@ print(#{data := Data, context_dir := ContextDir} = Job, Results) ->
     #{events := Events, event := Event, entities := Entities, entity := Entity} = Data:words(),
     #{events := Stored, entities := Ids, load := Load, second_load := SecondLoad, bytes := Bytes,
       rows := Rows, refused := Refused, recovered := Recovered, duplicates := Duplicates,
-      mismatches := Mismatches, deleted := #{lines_left := Left}, seconds := Seconds} =
+      mismatches := Mismatches, deleted := #{lines_left := Left}, seconds := Seconds,
+      read_model := #{rows := ModelRows, mismatches := ModelMismatches}} =
         numbers(Job, Results),
     #{acknowledged := Acknowledged, seconds := FirstSeconds, events_per_second := Rate} = Load,
     #{written := Written, seconds := SecondSeconds, rows_per_second := RowRate} = SecondLoad,
@@ -30,6 +31,8 @@ print(#{data := Data, context_dir := ContextDir} = Job, Results) ->
          {"on disk", warp_demo_text:bytes(Bytes),
           [count(round(Bytes / max(1, Stored))), " bytes per event"]},
          {"mismatches", count(Mismatches), ["among ", count(Ids), " ", Entities]},
+         {"read model", count(ModelRows), ["rows on ", warp_demo_read_model:name(), ", ",
+                                           count(ModelMismatches), " of them different"]},
          {"left of the deleted", count(Left), left(Left)},
          {"in all", [decimal(Seconds, 1), " s"], ""}],
     warp_demo_text:say(["\nSummary\n", warp_demo_text:table(Table), "\nThe files are yours:\n"
@@ -37,7 +40,7 @@ print(#{data := Data, context_dir := ContextDir} = Job, Results) ->
                         " 'select * from events limit 3'"]).
 
 numbers(#{}, #{killed := Killed, loaded := Loaded, bytes := Bytes, found := Found,
-               shown := Shown, seconds := Seconds}) ->
+               projected := Projected, shown := Shown, seconds := Seconds}) ->
     #{acknowledged := Acknowledged, seconds := FirstSeconds} = Killed,
     #{rows := Rows, blank := Blank, stored := Stored, calls := Calls, refused := Refused,
       recovered := Recovered, written := Written, seconds := SecondSeconds} = Loaded,
@@ -48,7 +51,7 @@ numbers(#{}, #{killed := Killed, loaded := Loaded, bytes := Bytes, found := Foun
       second_load => #{written => Written, calls => Calls, seconds => SecondSeconds,
                        rows_per_second => per_second(Rows, SecondSeconds)},
       recovered => Recovered, duplicates => Stored - Written, bytes => Bytes,
-      mismatches => Mismatches, deleted => Shown,
+      mismatches => Mismatches, deleted => Shown, read_model => maps:remove(examples, Projected),
       seconds => Seconds}.
 
 per_second(Count, Seconds) ->
