@@ -91,9 +91,11 @@ equal(Config0, Actions) ->
         Projections = warp_proj_test:projections(Config, #{tables => Tables}),
         Ctx0 = warp_proj_test:start(Config, [Aggregate], #{projections => Projections}),
         Ctx = lists:foldl(fun run/2, Ctx0, Actions),
+        %% What was killed last is there again.
+        ok = again(fun() -> warp_core:delete(warp_core:entity(Ctx, <<"nobody">>)) end),
         warp_proj_test:even(Ctx),
         Incremental = warp_proj_test:dump(Ctx),
-        ok = warp_projection:rebuild(Ctx),
+        ok = again(fun() -> warp_projection:rebuild(Ctx) end),
         ok = warp_projection:await_rebuild(Ctx, 60000),
         warp_proj_test:even(Ctx),
         Rebuilt = warp_proj_test:dump(Ctx),
@@ -101,6 +103,10 @@ equal(Config0, Actions) ->
         Same = without_empty(Incremental) =:= Model andalso without_empty(Rebuilt) =:= Model,
         Same orelse ct:pal("incremental ~p~nrebuilt ~p~nmodel ~p", [Incremental, Rebuilt, Model]),
         Same
+    catch
+        Class:Reason:Stack ->
+            ct:pal("~p:~p~n~p~nwith ~p", [Class, Reason, Stack, Actions]),
+            false
     after
         warp_proj_test:end_case(Config)
     end.
@@ -125,7 +131,7 @@ run(await, Ctx) ->
 %% Killed processes are asked again.
 again(Fun) ->
     case Fun() of
-        {error, interrupted} -> timer:sleep(10), again(Fun);
+        {error, Why} when Why =:= interrupted; element(1, Why) =:= target_away -> timer:sleep(10), again(Fun);
         Result -> Result
     end.
 

@@ -108,6 +108,8 @@ init(Ref) ->
     {ok, #context{projections = #{target := Name, config := Config, tables := Declared}} = Context} =
         warp_context:find(Ref),
     ok = warp_proj:put(Context, writer, self()),
+    %% What one before us noted is no longer so.
+    ok = warp_proj:put(Context, is, {away, starting}),
     {ok,
      #state{context = Context, module = warp_proj_target:module(Name), config = Config,
             declared = Declared,
