@@ -271,7 +271,8 @@ advance(#state{core = Core0, handle = Handle, id = Id} = State) ->
         {append, Rows, Core} ->
             {Receipt, Ready} = receipt(unpublish(State#state{core = Core})),
             Base = warp_entity_core:base(Core),
-            queued(warp_nif:submit(Handle, Id, Base, Rows, Receipt), Ready);
+            %% More may wait than one submission takes.
+            wanting(queued(warp_nif:submit(Handle, Id, Base, Rows, Receipt), Ready));
         {erase, Core} ->
             #state{context = Context} = State,
             Clear = fun() -> exit({cleared, warp_saga_erase:clear(Context, Handle, Id)}) end,

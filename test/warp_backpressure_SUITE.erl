@@ -20,7 +20,8 @@ cases() ->
      callers_killed_while_waiting_give_their_places_back,
      callers_that_time_out_give_their_places_back,
      a_late_answer_does_not_reach_the_caller,
-     a_timeout_of_infinity_waits].
+     a_timeout_of_infinity_waits,
+     more_than_one_submission_takes_are_answered].
 
 past_max_pending_callers_are_overloaded_at_once(Config) ->
     {Gate, Alice} = start_gated(Config, 10),
@@ -167,3 +168,15 @@ resident_bytes() ->
     {ok, Statm} = file:read_file("/proc/self/statm"),
     [_, Pages | _] = binary:split(Statm, <<" ">>, [global]),
     binary_to_integer(Pages) * 4096.
+
+%% What is left over is not forgotten when nothing comes after it.
+more_than_one_submission_takes_are_answered(Config) ->
+    Alice = warp_core:entity(warp_test:start(Config), <<"alice">>),
+    Rounds = 15,
+    [begin
+         Answers = warp_test:parallel(1100, fun(_) ->
+             warp_core:append(Alice, warp_test:incremented(), #{timeout => infinity})
+         end),
+         ?assertEqual([], [Other || Other <- Answers, element(1, Other) =/= ok])
+     end || _ <- lists:seq(1, Rounds)],
+    warp_test:assert_whole(Alice, Rounds * 1100).
