@@ -1,12 +1,10 @@
 %% What the stand-in of gleam_erlang does in Erlang.
 -module(gleam_erlang_standin).
 
--export([identity/1, existing_atom/1, sleep/1, sleep_forever/0, send/2, flush_messages/0]).
+-export([identity/1, sleep/1, send/2]).
 -export([new_name/1, register/2, unregister/1, named/1]).
--export([new_selector/0, add_handler/3, map_selector/2, merge_selector/2, select/2,
-         select_forever/1]).
--export([monitor/1, demonitor/1, to_down/1, trap_exits/1, to_exit_message/1, link/1, unlink/1,
-         kill/1, exit/2, cancel_timer/1]).
+-export([new_selector/0, add_handler/3, select/2, select_forever/1]).
+-export([monitor/1, demonitor/1, to_down/1, trap_exits/1, unlink/1, kill/1]).
 
 %% Handlers by what they take: {Tag, Size} of a tuple, a monitor, or anything.
 -type selector() :: {selector, #{term() => fun((term()) -> term())}}.
@@ -15,27 +13,15 @@
 identity(Term) ->
     Term.
 
--spec existing_atom(binary()) -> {ok, atom()} | {error, nil}.
-existing_atom(Name) ->
-    try {ok, binary_to_existing_atom(Name)} catch error:badarg -> {error, nil} end.
-
 -spec sleep(timeout()) -> nil.
 sleep(Millis) ->
     timer:sleep(Millis),
     nil.
 
--spec sleep_forever() -> no_return().
-sleep_forever() ->
-    sleep(infinity).
-
 -spec send(pid(), term()) -> nil.
 send(Pid, Message) ->
     Pid ! Message,
     nil.
-
--spec flush_messages() -> nil.
-flush_messages() ->
-    receive _ -> flush_messages() after 0 -> nil end.
 
 -spec new_name(binary()) -> atom().
 new_name(Prefix) ->
@@ -64,14 +50,6 @@ new_selector() ->
 -spec add_handler(selector(), term(), fun((term()) -> term())) -> selector().
 add_handler({selector, Handlers}, Key, Handler) ->
     {selector, Handlers#{Key => Handler}}.
-
--spec map_selector(selector(), fun((term()) -> term())) -> selector().
-map_selector({selector, Handlers}, Fun) ->
-    {selector, maps:map(fun(_, Handler) -> fun(Message) -> Fun(Handler(Message)) end end, Handlers)}.
-
--spec merge_selector(selector(), selector()) -> selector().
-merge_selector({selector, First}, {selector, Second}) ->
-    {selector, maps:merge(First, Second)}.
 
 -spec select_forever(selector()) -> term().
 select_forever(Selector) ->
@@ -104,9 +82,6 @@ demonitor(Monitor) ->
 to_down({'DOWN', Monitor, process, Pid, Reason}) -> {process_down, Monitor, Pid, reason(Reason)};
 to_down({'DOWN', Monitor, port, Port, Reason}) -> {port_down, Monitor, Port, reason(Reason)}.
 
--spec to_exit_message(tuple()) -> tuple().
-to_exit_message({'EXIT', Pid, Reason}) -> {exit_message, Pid, reason(Reason)}.
-
 reason(normal) -> normal;
 reason(killed) -> killed;
 reason(Other) -> {abnormal, Other}.
@@ -116,10 +91,6 @@ trap_exits(Trap) ->
     process_flag(trap_exit, Trap),
     nil.
 
--spec link(pid()) -> boolean().
-link(Pid) ->
-    try erlang:link(Pid) catch error:_ -> false end.
-
 -spec unlink(pid()) -> nil.
 unlink(Pid) ->
     erlang:unlink(Pid),
@@ -127,16 +98,5 @@ unlink(Pid) ->
 
 -spec kill(pid()) -> nil.
 kill(Pid) ->
-    ?MODULE:exit(Pid, kill).
-
--spec exit(pid(), term()) -> nil.
-exit(Pid, Reason) ->
-    erlang:exit(Pid, Reason),
+    exit(Pid, kill),
     nil.
-
--spec cancel_timer(reference()) -> timer_not_found | {cancelled, non_neg_integer()}.
-cancel_timer(Timer) ->
-    case erlang:cancel_timer(Timer) of
-        false -> timer_not_found;
-        Left -> {cancelled, Left}
-    end.

@@ -1,26 +1,18 @@
 %% What the stand-in of gleam_stdlib does in Erlang.
 -module(gleam_stdlib_standin).
 
--export([identity/1, print/1, println/1, println_error/1]).
--export([parse_int/1, parse_float/1, float_to_string/1]).
--export([compare/2, contains/2, starts_with/2, ends_with/2, replace/3, split/2, split_once/2,
-         join/2, slice/3, graphemes/1, trim/1, pad_start/3, pad_end/3, inspect/1,
-         bit_array_to_string/1]).
--export([map_get/2, map_has/2, map_put/3, map_remove/2, map_map/2, map_filter/2, map_fold/3]).
--export([sort/2]).
--export([classify/1, decode_string/1, decode_int/1, decode_float/1, decode_bool/1,
-         decode_bit_array/1, list_items/1, map_of/1, is_null/1, index/2]).
+-export([identity/1, println/1, println_error/1]).
+-export([parse_int/1, float_to_string/1]).
+-export([contains/2, starts_with/2, replace/3, split/2, join/2, inspect/1]).
+-export([map_get/2, map_put/3, map_remove/2, map_fold/3]).
+-export([classify/1, decode_string/1, decode_int/1, decode_float/1, decode_bool/1, list_items/1,
+         map_of/1, is_null/1, index/2]).
 
 -type result(Value, Error) :: {ok, Value} | {error, Error}.
 
 -spec identity(Term) -> Term.
 identity(Term) ->
     Term.
-
--spec print(binary()) -> nil.
-print(Text) ->
-    io:put_chars(Text),
-    nil.
 
 -spec println(binary()) -> nil.
 println(Text) ->
@@ -38,20 +30,11 @@ println_error(Text) ->
 parse_int(Text) ->
     try {ok, binary_to_integer(Text)} catch error:badarg -> {error, nil} end.
 
--spec parse_float(binary()) -> result(float(), nil).
-parse_float(Text) ->
-    try {ok, binary_to_float(Text)} catch error:badarg -> {error, nil} end.
-
 -spec float_to_string(float()) -> binary().
 float_to_string(Float) ->
     iolist_to_binary(io_lib_format:fwrite_g(Float)).
 
 %% Strings
-
--spec compare(binary(), binary()) -> lt | eq | gt.
-compare(Same, Same) -> eq;
-compare(A, B) when A < B -> lt;
-compare(_, _) -> gt.
 
 -spec contains(binary(), binary()) -> boolean().
 contains(Text, Part) ->
@@ -61,10 +44,6 @@ contains(Text, Part) ->
 starts_with(Text, Prefix) ->
     binary:longest_common_prefix([Text, Prefix]) =:= byte_size(Prefix).
 
--spec ends_with(binary(), binary()) -> boolean().
-ends_with(Text, Suffix) ->
-    binary:longest_common_suffix([Text, Suffix]) =:= byte_size(Suffix).
-
 -spec replace(binary(), binary(), binary()) -> binary().
 replace(Text, Pattern, With) ->
     unicode:characters_to_binary(string:replace(Text, Pattern, With, all)).
@@ -73,52 +52,13 @@ replace(Text, Pattern, With) ->
 split(Text, <<>>) -> graphemes(Text);
 split(Text, On) -> string:split(Text, On, all).
 
--spec split_once(binary(), binary()) -> result({binary(), binary()}, nil).
-split_once(Text, On) ->
-    case string:split(Text, On) of
-        [Before, After] -> {ok, {Before, After}};
-        _ -> {error, nil}
-    end.
-
 -spec join([binary()], binary()) -> binary().
 join(Texts, Between) ->
     iolist_to_binary(lists:join(Between, Texts)).
 
-%% An index below zero counts from the end.
--spec slice(binary(), integer(), integer()) -> binary().
-slice(_Text, _Index, Length) when Length =< 0 ->
-    <<>>;
-slice(Text, Index, Length) when Index >= 0 ->
-    unicode:characters_to_binary(string:slice(Text, Index, Length));
-slice(Text, Index, Length) ->
-    case string:length(Text) + Index of
-        FromStart when FromStart >= 0 -> slice(Text, FromStart, Length);
-        _ -> <<>>
-    end.
-
 -spec graphemes(binary()) -> [binary()].
 graphemes(Text) ->
     [unicode:characters_to_binary([Cluster]) || Cluster <- string:to_graphemes(Text)].
-
--spec trim(binary()) -> binary().
-trim(Text) ->
-    string:trim(Text).
-
--spec pad_start(binary(), integer(), binary()) -> binary().
-pad_start(Text, Length, With) ->
-    <<(padding(Text, Length, With))/binary, Text/binary>>.
-
--spec pad_end(binary(), integer(), binary()) -> binary().
-pad_end(Text, Length, With) ->
-    <<Text/binary, (padding(Text, Length, With))/binary>>.
-
-padding(Text, Length, With) ->
-    case {Length - string:length(Text), string:length(With)} of
-        {Missing, Size} when Missing > 0, Size > 0 ->
-            slice(binary:copy(With, Missing div Size + 1), 0, Missing);
-        _ ->
-            <<>>
-    end.
 
 -spec bit_array_to_string(bitstring()) -> result(binary(), nil).
 bit_array_to_string(Bits) when is_binary(Bits) ->
@@ -225,30 +165,15 @@ map_get(Map, Key) ->
         _ -> {error, nil}
     end.
 
--spec map_has(map(), term()) -> boolean().
-map_has(Map, Key) -> is_map_key(Key, Map).
-
 -spec map_put(map(), term(), term()) -> map().
 map_put(Map, Key, Value) -> Map#{Key => Value}.
 
 -spec map_remove(map(), term()) -> map().
 map_remove(Map, Key) -> maps:remove(Key, Map).
 
--spec map_map(map(), fun((term(), term()) -> term())) -> map().
-map_map(Map, Fun) -> maps:map(Fun, Map).
-
--spec map_filter(map(), fun((term(), term()) -> boolean())) -> map().
-map_filter(Map, Fun) -> maps:filter(Fun, Map).
-
 -spec map_fold(map(), Acc, fun((Acc, term(), term()) -> Acc)) -> Acc.
 map_fold(Map, Initial, Fun) ->
     maps:fold(fun(Key, Value, Acc) -> Fun(Acc, Key, Value) end, Initial, Map).
-
-%% Lists
-
--spec sort([Item], fun((Item, Item) -> lt | eq | gt)) -> [Item].
-sort(List, Compare) ->
-    lists:sort(fun(A, B) -> Compare(A, B) =/= gt end, List).
 
 %% Dynamic data
 
@@ -288,10 +213,6 @@ decode_float(_) -> {error, 0.0}.
 -spec decode_bool(term()) -> result(boolean(), boolean()).
 decode_bool(Boolean) when is_boolean(Boolean) -> {ok, Boolean};
 decode_bool(_) -> {error, false}.
-
--spec decode_bit_array(term()) -> result(bitstring(), bitstring()).
-decode_bit_array(Bits) when is_bitstring(Bits) -> {ok, Bits};
-decode_bit_array(_) -> {error, <<>>}.
 
 -spec list_items(term()) -> result(list(), nil).
 list_items(List) when is_list(List) -> {ok, list_items_of(List)};

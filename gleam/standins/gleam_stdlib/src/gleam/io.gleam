@@ -1,8 +1,5 @@
 //// Printing.
 
-@external(erlang, "gleam_stdlib_standin", "print")
-pub fn print(string: String) -> Nil
-
 @external(erlang, "gleam_stdlib_standin", "println")
 pub fn println(string: String) -> Nil
 

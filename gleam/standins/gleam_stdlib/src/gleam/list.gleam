@@ -1,20 +1,10 @@
 //// Lists.
 
-import gleam/order.{type Order}
-
 @external(erlang, "erlang", "length")
 pub fn length(of list: List(a)) -> Int
 
 @external(erlang, "lists", "reverse")
 pub fn reverse(list: List(a)) -> List(a)
-
-pub fn is_empty(list: List(a)) -> Bool {
-  list == []
-}
-
-pub fn contains(list: List(a), any elem: a) -> Bool {
-  any(list, fn(item) { item == elem })
-}
 
 pub fn first(list: List(a)) -> Result(a, Nil) {
   case list {
@@ -28,14 +18,6 @@ pub fn rest(list: List(a)) -> Result(List(a), Nil) {
     [_, ..rest] -> Ok(rest)
     [] -> Error(Nil)
   }
-}
-
-pub fn last(list: List(a)) -> Result(a, Nil) {
-  first(reverse(list))
-}
-
-pub fn prepend(to list: List(a), this item: a) -> List(a) {
-  [item, ..list]
 }
 
 @external(erlang, "erlang", "++")
@@ -114,17 +96,6 @@ pub fn fold(
   }
 }
 
-pub fn fold_right(
-  over list: List(a),
-  from initial: acc,
-  with fun: fn(acc, a) -> acc,
-) -> acc {
-  case list {
-    [] -> initial
-    [item, ..rest] -> fun(fold_right(rest, initial, fun), item)
-  }
-}
-
 pub fn index_fold(
   over list: List(a),
   from initial: acc,
@@ -152,37 +123,11 @@ pub fn try_fold(
   }
 }
 
-pub fn try_each(
-  over list: List(a),
-  with fun: fn(a) -> Result(b, e),
-) -> Result(Nil, e) {
-  try_fold(list, Nil, fn(_, item) {
-    case fun(item) {
-      Ok(_) -> Ok(Nil)
-      Error(error) -> Error(error)
-    }
-  })
-}
-
 pub fn each(list: List(a), f: fn(a) -> b) -> Nil {
   fold(list, Nil, fn(_, item) {
     f(item)
     Nil
   })
-}
-
-pub fn find(
-  in list: List(a),
-  one_that is_desired: fn(a) -> Bool,
-) -> Result(a, Nil) {
-  case list {
-    [] -> Error(Nil)
-    [item, ..rest] ->
-      case is_desired(item) {
-        True -> Ok(item)
-        False -> find(rest, is_desired)
-      }
-  }
 }
 
 pub fn find_map(
@@ -199,29 +144,10 @@ pub fn find_map(
   }
 }
 
-pub fn key_find(
-  in keyword_list: List(#(k, v)),
-  find desired_key: k,
-) -> Result(v, Nil) {
-  find_map(keyword_list, fn(pair) {
-    case pair.0 == desired_key {
-      True -> Ok(pair.1)
-      False -> Error(Nil)
-    }
-  })
-}
-
 pub fn all(in list: List(a), satisfying predicate: fn(a) -> Bool) -> Bool {
   case list {
     [] -> True
     [item, ..rest] -> predicate(item) && all(rest, predicate)
-  }
-}
-
-pub fn any(in list: List(a), satisfying predicate: fn(a) -> Bool) -> Bool {
-  case list {
-    [] -> False
-    [item, ..rest] -> predicate(item) || any(rest, predicate)
   }
 }
 
@@ -243,13 +169,6 @@ pub fn partition(
   #(reverse(yes), reverse(no))
 }
 
-pub fn take(from list: List(a), up_to n: Int) -> List(a) {
-  case list {
-    [item, ..rest] if n > 0 -> [item, ..take(rest, n - 1)]
-    _ -> []
-  }
-}
-
 pub fn drop(from list: List(a), up_to n: Int) -> List(a) {
   case list {
     [_, ..rest] if n > 0 -> drop(rest, n - 1)
@@ -264,13 +183,6 @@ pub fn repeat(item a: a, times times: Int) -> List(a) {
   }
 }
 
-pub fn zip(list: List(a), with other: List(b)) -> List(#(a, b)) {
-  case list, other {
-    [one, ..list], [two, ..other] -> [#(one, two), ..zip(list, other)]
-    _, _ -> []
-  }
-}
-
 pub fn unique(list: List(a)) -> List(a) {
   case list {
     [] -> []
@@ -280,6 +192,3 @@ pub fn unique(list: List(a)) -> List(a) {
     ]
   }
 }
-
-@external(erlang, "gleam_stdlib_standin", "sort")
-pub fn sort(list: List(a), by compare: fn(a, a) -> Order) -> List(a)

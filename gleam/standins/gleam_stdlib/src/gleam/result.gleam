@@ -1,16 +1,5 @@
 //// What succeeded or failed.
 
-pub fn is_ok(result: Result(a, e)) -> Bool {
-  case result {
-    Ok(_) -> True
-    Error(_) -> False
-  }
-}
-
-pub fn is_error(result: Result(a, e)) -> Bool {
-  !is_ok(result)
-}
-
 pub fn map(over result: Result(a, e), with fun: fn(a) -> b) -> Result(b, e) {
   case result {
     Ok(value) -> Ok(fun(value))
@@ -48,21 +37,10 @@ pub fn try_recover(
   }
 }
 
-pub fn flatten(result: Result(Result(a, e), e)) -> Result(a, e) {
-  try(result, fn(inner) { inner })
-}
-
 pub fn unwrap(result: Result(a, e), or default: a) -> a {
   case result {
     Ok(value) -> value
     Error(_) -> default
-  }
-}
-
-pub fn lazy_unwrap(result: Result(a, e), or default: fn() -> a) -> a {
-  case result {
-    Ok(value) -> value
-    Error(_) -> default()
   }
 }
 
@@ -76,14 +54,4 @@ pub fn replace(result: Result(a, e), value: b) -> Result(b, e) {
 
 pub fn replace_error(result: Result(a, e), error: f) -> Result(a, f) {
   map_error(result, fn(_) { error })
-}
-
-pub fn all(results: List(Result(a, e))) -> Result(List(a), e) {
-  case results {
-    [] -> Ok([])
-    [result, ..rest] -> {
-      use value <- try(result)
-      map(all(rest), fn(values) { [value, ..values] })
-    }
-  }
 }

@@ -31,9 +31,6 @@ pub fn is_alive(a: Pid) -> Bool
 @external(erlang, "gleam_erlang_standin", "sleep")
 pub fn sleep(a: Int) -> Nil
 
-@external(erlang, "gleam_erlang_standin", "sleep_forever")
-pub fn sleep_forever() -> Nil
-
 // Names
 
 @external(erlang, "gleam_erlang_standin", "new_name")
@@ -105,9 +102,6 @@ pub fn receive_forever(from subject: Subject(message)) -> message {
   |> selector_receive_forever
 }
 
-@external(erlang, "gleam_erlang_standin", "flush_messages")
-pub fn flush_messages() -> Nil
-
 pub fn call(
   subject: Subject(message),
   waiting timeout: Int,
@@ -117,14 +111,6 @@ pub fn call(
   selector_receive(selector, timeout)
 }
 
-pub fn call_forever(
-  subject: Subject(message),
-  make_request: fn(Subject(reply)) -> message,
-) -> reply {
-  use selector <- request(subject, make_request)
-  Ok(selector_receive_forever(selector))
-}
-
 /// The callee is monitored while its reply is waited for.
 fn request(
   subject: Subject(message),
@@ -132,7 +118,8 @@ fn request(
   wait: fn(Selector(reply)) -> Result(reply, Nil),
 ) -> reply {
   let reply_subject = new_subject()
-  let assert Ok(callee) = subject_owner(subject) as "Callee subject had no owner"
+  let assert Ok(callee) = subject_owner(subject)
+    as "Callee subject had no owner"
   let monitor = monitor(callee)
   send(subject, make_request(reply_subject))
   let reply =
@@ -163,12 +150,6 @@ pub fn selector_receive(
 @external(erlang, "gleam_erlang_standin", "select_forever")
 pub fn selector_receive_forever(from from: Selector(payload)) -> payload
 
-@external(erlang, "gleam_erlang_standin", "map_selector")
-pub fn map_selector(a: Selector(a), b: fn(a) -> b) -> Selector(b)
-
-@external(erlang, "gleam_erlang_standin", "merge_selector")
-pub fn merge_selector(a: Selector(a), b: Selector(a)) -> Selector(a)
-
 pub fn select(
   selector: Selector(payload),
   for subject: Subject(payload),
@@ -197,17 +178,6 @@ pub fn select_record(
   add_handler(selector, #(tag, arity + 1), transform)
 }
 
-type AnyMessage {
-  Anything
-}
-
-pub fn select_other(
-  selector: Selector(payload),
-  mapping handler: fn(Dynamic) -> payload,
-) -> Selector(payload) {
-  add_handler(selector, Anything, handler)
-}
-
 @external(erlang, "gleam_erlang_standin", "add_handler")
 fn add_handler(
   selector: Selector(payload),
@@ -215,11 +185,7 @@ fn add_handler(
   handler: fn(message) -> payload,
 ) -> Selector(payload)
 
-// Exits, monitors and links
-
-pub type ExitMessage {
-  ExitMessage(pid: Pid, reason: ExitReason)
-}
+// Exits and monitors
 
 pub type ExitReason {
   Normal
@@ -263,52 +229,8 @@ fn to_down(message: Dynamic) -> Down
 @external(erlang, "gleam_erlang_standin", "trap_exits")
 pub fn trap_exits(a: Bool) -> Nil
 
-pub fn select_trapped_exits(
-  selector: Selector(a),
-  handler: fn(ExitMessage) -> a,
-) -> Selector(a) {
-  select_record(selector, atom.create("EXIT"), 2, fn(message) {
-    handler(to_exit_message(message))
-  })
-}
-
-@external(erlang, "gleam_erlang_standin", "to_exit_message")
-fn to_exit_message(message: Dynamic) -> ExitMessage
-
-@external(erlang, "gleam_erlang_standin", "link")
-pub fn link(pid pid: Pid) -> Bool
-
 @external(erlang, "gleam_erlang_standin", "unlink")
 pub fn unlink(pid: Pid) -> Nil
 
 @external(erlang, "gleam_erlang_standin", "kill")
 pub fn kill(pid: Pid) -> Nil
-
-pub fn send_exit(to pid: Pid) -> Nil {
-  send_abnormal_exit(pid, Normal)
-}
-
-@external(erlang, "gleam_erlang_standin", "exit")
-pub fn send_abnormal_exit(pid: Pid, reason: anything) -> Nil
-
-// Timers
-
-pub type Timer
-
-pub type Cancelled {
-  TimerNotFound
-  Cancelled(time_remaining: Int)
-}
-
-pub fn send_after(subject: Subject(msg), delay: Int, message: msg) -> Timer {
-  case subject {
-    Subject(owner:, tag:) -> term_after(delay, owner, #(tag, message))
-    NamedSubject(name:) -> term_after(delay, name, #(name, message))
-  }
-}
-
-@external(erlang, "erlang", "send_after")
-fn term_after(delay: Int, to: process, message: term) -> Timer
-
-@external(erlang, "gleam_erlang_standin", "cancel_timer")
-pub fn cancel_timer(timer: Timer) -> Cancelled

@@ -41,14 +41,6 @@ pub fn new(strategy strategy: Strategy) -> Builder {
   )
 }
 
-pub fn restart_tolerance(
-  builder: Builder,
-  intensity intensity: Int,
-  period period: Int,
-) -> Builder {
-  Builder(..builder, intensity:, period:)
-}
-
 pub fn auto_shutdown(builder: Builder, value: AutoShutdown) -> Builder {
   Builder(..builder, auto_shutdown: value)
 }
@@ -61,7 +53,9 @@ pub fn add(builder: Builder, child: ChildSpecification(data)) -> Builder {
 pub fn start(
   builder: Builder,
 ) -> Result(actor.Started(Supervisor), actor.StartError) {
-  case start_link(Builder(..builder, children: list.reverse(builder.children))) {
+  case
+    start_link(Builder(..builder, children: list.reverse(builder.children)))
+  {
     Ok(pid) -> Ok(actor.Started(pid:, data: Supervisor(pid)))
     Error(error) -> Error(error)
   }
@@ -69,7 +63,3 @@ pub fn start(
 
 @external(erlang, "gleam_otp_standin", "start_link")
 fn start_link(builder: Builder) -> Result(Pid, actor.StartError)
-
-pub fn supervised(builder: Builder) -> ChildSpecification(Supervisor) {
-  supervision.supervisor(fn() { start(builder) })
-}

@@ -33,12 +33,6 @@ pub fn worker(
   )
 }
 
-pub fn supervisor(
-  run start: fn() -> Result(actor.Started(data), actor.StartError),
-) -> ChildSpecification(data) {
-  ChildSpecification(..worker(start), child_type: Supervisor)
-}
-
 pub fn timeout(
   child: ChildSpecification(data),
   ms ms: Int,

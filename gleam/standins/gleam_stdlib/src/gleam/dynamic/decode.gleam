@@ -63,8 +63,6 @@ pub const float: Decoder(Float) = Decoder(decode_float)
 
 pub const bool: Decoder(Bool) = Decoder(decode_bool)
 
-pub const bit_array: Decoder(BitArray) = Decoder(decode_bit_array)
-
 fn decode_dynamic(data: Dynamic) -> #(Dynamic, List(DecodeError)) {
   #(data, [])
 }
@@ -85,10 +83,6 @@ fn decode_bool(data: Dynamic) -> #(Bool, List(DecodeError)) {
   new_primitive_decoder("Bool", bool_or_placeholder).function(data)
 }
 
-fn decode_bit_array(data: Dynamic) -> #(BitArray, List(DecodeError)) {
-  new_primitive_decoder("BitArray", bit_array_or_placeholder).function(data)
-}
-
 @external(erlang, "gleam_stdlib_standin", "decode_string")
 fn string_or_placeholder(data: Dynamic) -> Result(String, String)
 
@@ -100,9 +94,6 @@ fn float_or_placeholder(data: Dynamic) -> Result(Float, Float)
 
 @external(erlang, "gleam_stdlib_standin", "decode_bool")
 fn bool_or_placeholder(data: Dynamic) -> Result(Bool, Bool)
-
-@external(erlang, "gleam_stdlib_standin", "decode_bit_array")
-fn bit_array_or_placeholder(data: Dynamic) -> Result(BitArray, BitArray)
 
 pub fn list(of inner: Decoder(a)) -> Decoder(List(a)) {
   Decoder(fn(data) {
@@ -124,8 +115,7 @@ fn decode_items(
     [] -> #(list.reverse(decoded), [])
     [item, ..rest] ->
       case inner.function(item) {
-        #(value, []) ->
-          decode_items(rest, inner, index + 1, [value, ..decoded])
+        #(value, []) -> decode_items(rest, inner, index + 1, [value, ..decoded])
         #(_, errors) -> #([], under(int.to_string(index), errors))
       }
   }
@@ -320,16 +310,6 @@ pub fn map(decoder: Decoder(a), transformer: fn(a) -> b) -> Decoder(b) {
   })
 }
 
-pub fn map_errors(
-  decoder: Decoder(a),
-  transformer: fn(List(DecodeError)) -> List(DecodeError),
-) -> Decoder(a) {
-  Decoder(fn(data) {
-    let #(value, errors) = decoder.function(data)
-    #(value, transformer(errors))
-  })
-}
-
 pub fn then(decoder: Decoder(a), next: fn(a) -> Decoder(b)) -> Decoder(b) {
   Decoder(fn(data) {
     let #(value, errors) = decoder.function(data)
@@ -369,8 +349,4 @@ fn or_else(result: Result(a, Nil), default: a) -> a {
     Ok(value) -> value
     Error(_) -> default
   }
-}
-
-pub fn recursive(inner: fn() -> Decoder(a)) -> Decoder(a) {
-  Decoder(fn(data) { inner().function(data) })
 }

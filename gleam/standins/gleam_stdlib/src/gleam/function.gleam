@@ -1,5 +1,0 @@
-//// Functions.
-
-pub fn identity(x: a) -> a {
-  x
-}
