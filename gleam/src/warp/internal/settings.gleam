@@ -1,0 +1,126 @@
+//// The engine's map of options, out of `WarpOptions`. The constructors are
+//// named so that they are the engine's terms: `Shards(16)` is `{shards, 16}`.
+
+import gleam/dict.{type Dict}
+import gleam/list
+import warp/aggregate
+import warp/context.{type WarpOptions}
+import warp/projection
+import warp/saga
+
+/// The map that `warp_core:start/1` takes.
+///
+pub type Settings
+
+type Setting {
+  Context(String)
+  DataDir(String)
+  Aggregates(List(aggregate.Engine))
+  Shards(Int)
+  Mode(Mode)
+  Durability(context.Durability)
+  Cluster(Cluster)
+  Projections(Projections)
+  Steps(Dict(String, saga.Function))
+  SnapshotEvery(Int)
+  IdleTimeout(IdleTimeout)
+  MaxPending(Int)
+}
+
+type Mode {
+  Actor
+  ReadThrough
+}
+
+type Cluster {
+  SingleNode
+  Clustered(List(String))
+}
+
+type Projections {
+  Embedded(projection.Config)
+  Rqlite(projection.Config)
+}
+
+type IdleTimeout
+
+/// The options in the engine's terms. Names that were left empty are left out,
+/// so that the engine says that they are missing.
+///
+pub fn from_options(options: WarpOptions) -> Settings {
+  [
+    Aggregates(list.map(options.aggregates, aggregate.to_engine)),
+    Shards(options.shards),
+    Mode(case options.mode {
+      context.ActorMode -> Actor
+      context.ReadThrough -> ReadThrough
+    }),
+    Durability(options.durability),
+    Cluster(case options.cluster {
+      context.SingleNode -> SingleNode
+      context.Clustered(seed_nodes:) -> Clustered(seed_nodes)
+    }),
+    SnapshotEvery(options.snapshot_every),
+    IdleTimeout(case options.idle_timeout {
+      context.After(milliseconds:) -> finite(milliseconds)
+      context.Never -> infinity()
+    }),
+    MaxPending(options.max_pending),
+  ]
+  |> named(options.context, Context)
+  |> named(options.data_dir, DataDir)
+  |> with_steps(options.steps)
+  |> with_projections(options.projections)
+  |> from_list
+}
+
+fn named(
+  settings: List(Setting),
+  value: String,
+  setting: fn(String) -> Setting,
+) -> List(Setting) {
+  case value {
+    "" -> settings
+    _ -> [setting(value), ..settings]
+  }
+}
+
+fn with_steps(
+  settings: List(Setting),
+  steps: List(saga.StepFunction),
+) -> List(Setting) {
+  case steps {
+    [] -> settings
+    _ -> [Steps(saga.step_functions(steps)), ..settings]
+  }
+}
+
+fn with_projections(
+  settings: List(Setting),
+  projections: context.Projections,
+) -> List(Setting) {
+  case projections {
+    context.NoProjections -> settings
+    context.Embedded -> [
+      Projections(Embedded(projection.embedded_config([]))),
+      ..settings
+    ]
+    context.EmbeddedWith(tables:) -> [
+      Projections(Embedded(projection.embedded_config(tables))),
+      ..settings
+    ]
+    context.Rqlite(options) -> [
+      Projections(Rqlite(projection.rqlite_config(options))),
+      ..settings
+    ]
+  }
+}
+
+@external(erlang, "maps", "from_list")
+fn from_list(settings: List(Setting)) -> Settings
+
+@external(erlang, "warp_ffi", "identity")
+fn finite(milliseconds: Int) -> IdleTimeout
+
+@external(erlang, "warp_ffi", "infinity")
+fn infinity() -> IdleTimeout

@@ -1,0 +1,75 @@
+%% What the Gleam modules call of projections. Terms are reshaped here, and nothing is decided.
+-module(warp_projection_ffi).
+
+-export([query/3, query/4, await/2, json/1]).
+-export([set_aside/2, retry/2, retry_all/1, skip/2]).
+-export([rebuild/1, await_rebuild/2, cancel_rebuild/1, rebuild_progress/1, status/1]).
+
+json(Json) -> {json, Json}.
+
+query(Ctx, Sql, Parameters) ->
+    query(Ctx, Sql, Parameters, #{}).
+
+query(Ctx, Sql, Parameters, Options) ->
+    map(fun(#{columns := Columns, rows := Rows}) -> {rows, Columns, Rows} end,
+        warp_core:query(Ctx, Sql, Parameters, Options)).
+
+await(Entity, Timeout) ->
+    nil(warp_core:await_projection(Entity, Timeout)).
+
+set_aside(Ctx, Limit) ->
+    map(fun(Entries) -> [entry(Entry) || Entry <- Entries] end,
+        warp_projection:set_aside(Ctx, Limit)).
+
+entry(#{entity := Entity, seq := Seq, aggregate := Aggregate, type := Type, reason := Reason,
+        at := At, waiting := Waiting, event := Event}) ->
+    {set_aside, Entity, Seq, Aggregate, Type, Reason, At, Waiting, option(Event)}.
+
+option(undefined) -> none;
+option(unknown) -> none;
+option(Value) -> {some, Value}.
+
+retry(Ctx, Entity) ->
+    nil(warp_projection:retry(Ctx, Entity)).
+
+retry_all(Ctx) ->
+    nil(warp_projection:retry(Ctx, all)).
+
+skip(Ctx, Entity) ->
+    nil(warp_projection:skip(Ctx, Entity)).
+
+rebuild(Ctx) ->
+    nil(warp_projection:rebuild(Ctx)).
+
+await_rebuild(Ctx, Timeout) ->
+    nil(warp_projection:await_rebuild(Ctx, Timeout)).
+
+cancel_rebuild(Ctx) ->
+    nil(warp_projection:cancel_rebuild(Ctx)).
+
+rebuild_progress(Ctx) ->
+    map(fun progress/1, warp_projection:rebuild_progress(Ctx)).
+
+progress(#{state := State, due := Due, done := Done, total := Total, rate := Rate,
+           seconds_left := Left}) ->
+    {progress, rebuild_state(State), Due, Done, Total, float(Rate), option(Left)}.
+
+rebuild_state(none) -> idle;
+rebuild_state(cancelled) -> paused;
+rebuild_state(State) -> State.
+
+status(Ctx) ->
+    map(fun status_of/1, warp_projection:status(Ctx)).
+
+status_of(#{state := State, behind_positions := Positions, behind_seconds := Seconds,
+            set_aside := SetAside, events := Events} = All) ->
+    {status, target(State), Positions, float(Seconds), SetAside, Events, All}.
+
+target(up) -> up;
+target({away, Why}) -> {away, warp_error_ffi:text(Why)}.
+
+map(Fun, {ok, Value}) -> {ok, Fun(Value)};
+map(_Fun, {error, Reason}) -> {error, warp_error_ffi:reason(Reason)}.
+
+nil(ok) -> {ok, nil};
+nil({error, Reason}) -> {error, warp_error_ffi:reason(Reason)}.

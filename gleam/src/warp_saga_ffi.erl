@@ -1,0 +1,115 @@
+%% What the Gleam modules call of sagas. Terms are reshaped here, and nothing is decided.
+-module(warp_saga_ffi).
+
+-export([step/2, parallel/2, function/1, compensation/1]).
+-export([commit/3, cancel/2, recover_pending/1, retry/2, resolve/3]).
+-export([status/2, pending/1, stuck/1]).
+
+step(Saga, Step) ->
+    warp_saga:step(Saga, to_map(Step)).
+
+parallel(Saga, Steps) ->
+    warp_saga:parallel(Saga, [to_map(Step) || Step <- Steps]).
+
+to_map({step, Entity, Aggregate, Vsn, Forward, Compensate}) ->
+    #{entity => Entity, aggregate => Aggregate, schema_vsn => Vsn, forward => action(Forward),
+      compensate => action(Compensate)}.
+
+action({step_event, Type, Payload}) -> #{type => Type, payload => Payload};
+action({append, #{type := Type, payload := Payload}}) -> #{type => Type, payload => Payload};
+action({run, Name, Arguments}) -> #{run => Name, args => Arguments}.
+
+function(Run) ->
+    fun(State, Arguments) -> answer(Run(State, Arguments)) end.
+
+compensation(Run) ->
+    fun(State, Arguments, Forward) -> answer(Run(State, Arguments, Forward)) end.
+
+%% The aggregate is the step's.
+answer({ok, Event}) -> {ok, maps:with([type, payload, schema_vsn, metadata], Event)};
+answer({error, Error}) -> {error, {warp_error, Error}}.
+
+commit(Saga, Ctx, Options) ->
+    map(fun outcome/1, warp_saga:commit(Saga, Ctx, Options)).
+
+cancel(Ctx, Id) ->
+    map(fun outcome/1, warp_saga:cancel(Ctx, Id)).
+
+retry(Ctx, Id) ->
+    map(fun outcome/1, warp_saga:retry(Ctx, Id)).
+
+resolve(Ctx, Id, Note) ->
+    map(fun outcome/1, warp_saga:resolve(Ctx, Id, Note)).
+
+recover_pending(Ctx) ->
+    map(fun(#{committed := Committed, compensated := Compensated, stuck := Stuck}) ->
+                {recovered, Committed, Compensated, Stuck}
+        end,
+        warp_saga:recover_pending(Ctx)).
+
+status(Ctx, Id) ->
+    map(fun(#{id := Saga, state := State, steps := Steps, started_at := Started,
+              updated_at := Updated} = Map) ->
+                {status, Saga, state(State), steps(Steps), failure(failed, Map),
+                 failure(blocked, Map), note(Map), Started, Updated}
+        end,
+        warp_saga:status(Ctx, Id)).
+
+pending(Ctx) ->
+    map(fun(Sagas) ->
+                [{pending, Id, state(State), Started}
+                 || #{id := Id, state := State, started_at := Started} <- Sagas]
+        end,
+        warp_saga:pending(Ctx)).
+
+stuck(Ctx) ->
+    map(fun(Sagas) -> [outcome({stuck, Saga}) || Saga <- Sagas] end, warp_saga:stuck(Ctx)).
+
+state(stuck) -> is_stuck;
+state(committed) -> is_committed;
+state(compensated) -> is_compensated;
+state(resolved) -> is_resolved;
+state(State) -> State.
+
+outcome({committed, #{id := Id, steps := Steps}}) ->
+    {committed, Id, steps(Steps)};
+outcome({compensated, #{id := Id, steps := Steps, failed := Failed}}) ->
+    {compensated, Id, steps(Steps), failure(Failed)};
+outcome({stuck, #{id := Id, steps := Steps, failed := Failed, blocked := Blocked} = Map}) ->
+    {stuck, Id, steps(Steps), failure(Failed), failure(Blocked), note(Map)}.
+
+failure(Key, Map) ->
+    case Map of
+        #{Key := Failure} -> {some, failure(Failure)};
+        #{} -> none
+    end.
+
+failure(#{step := none, reason := timeout}) ->
+    deadline_passed;
+failure(#{step := none, reason := cancelled}) ->
+    was_cancelled;
+failure(#{step := Step, entity := Entity, reason := Reason}) ->
+    {step_refused, Step, Entity, warp_error_ffi:reason(Reason)}.
+
+note(#{note := Note}) -> {some, Note};
+note(#{}) -> none.
+
+steps(Steps) ->
+    [{step_result, Step, Entity, Aggregate, step_status(Status, Map)}
+     || #{step := Step, entity := Entity, aggregate := Aggregate, status := Status} = Map <- Steps].
+
+step_status(applied, #{seq := Seq}) ->
+    {applied, Seq};
+step_status(reversed, #{seq := Seq, compensation_seq := Compensation}) ->
+    {reversed, Seq, Compensation};
+step_status(refused, #{reason := Reason}) ->
+    {step_not_taken, warp_error_ffi:reason(Reason)};
+step_status(not_run, #{}) ->
+    not_run;
+step_status(not_reversed, #{seq := Seq, reason := Reason}) ->
+    {not_reversed, Seq, {some, warp_error_ffi:reason(Reason)}};
+step_status(not_reversed, #{seq := Seq}) ->
+    {not_reversed, Seq, none}.
+
+map(Fun, {ok, Value}) -> {ok, Fun(Value)};
+map(_Fun, {error, Reason}) -> {error, warp_error_ffi:reason(Reason)}.

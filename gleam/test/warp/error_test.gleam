@@ -1,0 +1,705 @@
+//// Every error, as it really comes about.
+
+import gleam/dynamic.{type Dynamic}
+import gleam/dynamic/decode
+import gleam/erlang/process.{type Pid, type Subject}
+import gleam/list
+import gleam/string
+import warp
+import warp/actor
+import warp/aggregate.{AggregateDefinition}
+import warp/append
+import warp/context.{type WarpOptions, After, Clustered, WarpOptions}
+import warp/error.{type Error}
+import warp/event
+import warp/json
+import warp_testing.{
+  Credited, account, coerce, kill, overwrite, rename, shard_files, sqlite,
+  with_accounts, with_context, with_dir, with_options, write_file,
+}
+
+// Events.
+
+pub fn what_is_wrong_with_an_event_is_said_test() {
+  use ctx <- with_accounts
+  let alice = warp.entity(ctx, "alice")
+  let refused = fn(event, field, problem) {
+    assert warp.append(alice, event)
+      == Error(error.BadEvent(1, field, problem))
+  }
+  let text = fn(payload) { event.from_json("Credited", payload) }
+  let good = fn() { text("{\"amount\":1}") }
+
+  refused(event.from_json("", "{}"), "type", error.Empty)
+  refused(
+    event.from_json(string.repeat("x", 513), "{}"),
+    "type",
+    error.TooLong(513, 512),
+  )
+  refused(good() |> event.with_id(""), "id", error.Empty)
+  refused(
+    good() |> event.with_schema_vsn(0),
+    "schema_vsn",
+    error.NotAPositiveInteger,
+  )
+  refused(text("[1]"), "payload", error.NotAnObject)
+  refused(event.new("Credited", json.int(1)), "payload", error.NotAnObject)
+  let assert Error(error.BadEvent(1, "payload", error.InvalidJson(message))) =
+    warp.append(alice, text("{\"amount\":}"))
+  assert string.contains(message, "line 1 column 11")
+  let deep = string.repeat("[", 200) <> string.repeat("]", 200)
+  refused(text("{\"a\":" <> deep <> "}"), "payload", error.TooDeep(128))
+  let large = string.repeat("x", 1_048_576)
+  refused(
+    text("{\"a\":\"" <> large <> "\"}"),
+    "payload",
+    error.TooLarge(1_048_584, 1_048_576),
+  )
+  refused(
+    event.new("Credited", json.object([#("pid", coerce(process.self()))])),
+    "payload",
+    error.NotJson(string.inspect(process.self()) |> inspected_pid),
+  )
+  refused(good() |> event.with_metadata(json.null()), "metadata", error.NotAnObject)
+  refused(
+    good() |> event.with_id(coerce(<<255>>)),
+    "id",
+    error.NotUtf8,
+  )
+  refused(good() |> event.with_aggregate(coerce(7)), "aggregate", error.NotABinary)
+  // Such as other languages could give.
+  refused(coerce(7), "", error.NotAMap)
+  refused(term("#{type => <<\"A\">>}"), "payload", error.Missing)
+  refused(term("#{colour => 1}"), "colour", error.UnknownField)
+  assert warp.append_batch(alice, coerce(7))
+    == Error(error.BadEvent(1, "", error.NotAList))
+
+  // The number counts from 1, and of the batch nothing is stored.
+  assert warp.append_batch(alice, [good(), good(), text("[]")])
+    == Error(error.BadEvent(3, "payload", error.NotAnObject))
+  assert warp.export(alice) == Ok([])
+}
+
+/// `//erl(<0.1.0>)` as the engine shows it.
+///
+fn inspected_pid(text: String) -> String {
+  text |> string.replace("//erl(", "") |> string.replace(")", "")
+}
+
+pub fn what_is_wrong_with_a_batch_is_said_test() {
+  use ctx <- with_accounts
+  let alice = warp.entity(ctx, "alice")
+  let one = fn(_) { event.from_json("Credited", "{\"amount\":1}") }
+  assert warp.append_batch(alice, []) == Error(error.EmptyBatch)
+  assert warp.append_batch(alice, many(10_001, one))
+    == Error(error.BatchTooLarge(10_001, 10_000))
+  let megabyte = "{\"amount\":1,\"a\":\"" <> string.repeat("x", 1_000_000) <> "\"}"
+  let assert Error(error.BatchTooLargeBytes(bytes, 16_777_216)) =
+    warp.append_batch(
+      alice,
+      many(17, fn(_) { event.from_json("Credited", megabyte) }),
+    )
+  assert bytes > 16_777_216
+  let same = one(1) |> event.with_id("same")
+  assert warp.append_batch(alice, [same, same])
+    == Error(error.DuplicateEventId("same"))
+  assert warp.export(alice) == Ok([])
+}
+
+pub fn ids_that_cannot_be_taken_are_refused_test() {
+  use ctx <- with_accounts
+  let alice = warp.entity(ctx, "alice")
+  let credited = fn(amount) {
+    event.new("Credited", json.object([#("amount", json.int(amount))]))
+  }
+  let first = credited(1) |> event.with_id("first")
+  let assert Ok(1) = warp.append(alice, first)
+  assert warp.append(alice, credited(2) |> event.with_id("first"))
+    == Error(error.IdConflict(1))
+  assert warp.append(alice, credited(2) |> event.with_id("alice#7"))
+    == Error(error.ReservedId("alice#7"))
+  assert warp.append(alice, credited(2) |> event.with_aggregate("Nobody"))
+    == Error(error.UnknownAggregate("Nobody"))
+  assert warp.append_with(
+      alice,
+      credited(2),
+      append.options() |> append.expect(append.NoStream),
+    )
+    == Error(error.WrongExpectedSeq(1))
+
+  let long = string.repeat("x", 513)
+  let at = fn(id) { warp.append(warp.entity(ctx, id), credited(1)) }
+  assert at("") == Error(error.BadEntityId(error.Empty))
+  assert at(long) == Error(error.BadEntityId(error.TooLong(513, 512)))
+  assert at(coerce(<<255>>)) == Error(error.BadEntityId(error.NotUtf8))
+  assert at(coerce(7)) == Error(error.BadEntityId(error.NotABinary))
+  assert warp.export(warp.entity(ctx, "")) == Error(error.BadEntityId(error.Empty))
+  assert warp.delete(warp.entity(ctx, "")) == Error(error.BadEntityId(error.Empty))
+}
+
+// Functions that give what they should not, as only other languages can.
+
+pub fn nonsense_from_a_function_is_said_test() {
+  let odd =
+    AggregateDefinition(
+      name: "Odd",
+      initial_state: dynamic.int(0),
+      apply: fn(state, _event) { state },
+      project: fn(_, _, _) { [] },
+      migrate: fn(evt, version) {
+        case version {
+          9 -> coerce("no event")
+          _ -> evt
+        }
+      },
+    )
+  use options <- with_options([odd])
+  use ctx <- with_context(options)
+  let alice = warp.entity(ctx, "alice")
+  let nine = event.from_json("A", "{}") |> event.with_schema_vsn(9)
+  assert warp.append(alice, nine)
+    == Error(error.BadReturn("migrate", dynamic.string("no event")))
+  let assert Error(error.BadReturn("decide", _)) =
+    warp.decide(alice, "Odd", fn(_) { Ok(coerce(7)) })
+  assert warp.export(alice) == Ok([])
+}
+
+// Options.
+
+pub fn what_is_wrong_with_an_option_is_said_test() {
+  use options <- with_options([aggregate.definition(account())])
+  let refused = fn(options, error) {
+    assert start(options) == Error(error)
+  }
+  let between = error.NotAnIntegerBetween
+  refused(context.defaults(), error.MissingOption("context"))
+  refused(WarpOptions(..options, context: ""), error.MissingOption("context"))
+  refused(WarpOptions(..options, data_dir: ""), error.MissingOption("data_dir"))
+  refused(
+    WarpOptions(..options, context: "../up"),
+    error.BadOption("context", error.NotAName),
+  )
+  refused(
+    WarpOptions(..options, context: string.repeat("x", 201)),
+    error.BadOption("context", error.TooLong(201, 200)),
+  )
+  refused(
+    WarpOptions(..options, data_dir: "a\u{0}b"),
+    error.BadOption("data_dir", error.NotAPath),
+  )
+  refused(
+    WarpOptions(..options, shards: 0),
+    error.BadOption("shards", between(1, 4096)),
+  )
+  refused(
+    WarpOptions(..options, shards: 4097),
+    error.BadOption("shards", between(1, 4096)),
+  )
+  refused(
+    WarpOptions(..options, snapshot_every: 0),
+    error.BadOption("snapshot_every", error.NotAnIntegerFrom(1)),
+  )
+  refused(
+    WarpOptions(..options, max_pending: 1_000_001),
+    error.BadOption("max_pending", between(1, 1_000_000)),
+  )
+  refused(
+    WarpOptions(..options, idle_timeout: After(-1)),
+    error.BadOption("idle_timeout", between(0, 4_294_967_295)),
+  )
+  refused(
+    WarpOptions(..options, cluster: Clustered(seed_nodes: ["warp@10.0.0.1"])),
+    error.BadOption("cluster", error.NotOneOf(["single_node"])),
+  )
+  // Such as other languages could give.
+  refused(
+    WarpOptions(..options, durability: coerce("maybe")),
+    error.BadOption("durability", error.NotOneOf(["full", "normal"])),
+  )
+  // Nothing was made.
+  assert shard_files(options.data_dir) == []
+}
+
+pub fn what_is_wrong_with_an_aggregate_is_said_test() {
+  use options <- with_options([])
+  let refused = fn(aggregates, error) {
+    assert start(WarpOptions(..options, aggregates:)) == Error(error)
+  }
+  let named = fn(name) {
+    aggregate.new(name, initial: 0, apply: warp_testing.apply)
+    |> aggregate.definition
+  }
+  refused([], error.BadOption("aggregates", error.Empty))
+  refused(
+    [named("A"), named("B"), named("A")],
+    error.DuplicateAggregate("A"),
+  )
+  refused([named("")], error.BadAggregate("", "name", error.Empty))
+  let long = string.repeat("x", 513)
+  refused([named(long)], error.BadAggregate(long, "name", error.TooLong(513, 512)))
+  refused(
+    [named(coerce(<<255>>))],
+    error.BadAggregate("", "name", error.NotUtf8),
+  )
+  refused(
+    [named(coerce(7))],
+    error.BadAggregate("", "name", error.NotABinary),
+  )
+  refused(
+    [account() |> aggregate.version(0) |> aggregate.definition],
+    error.BadAggregate("Account", "version", error.NotAPositiveInteger),
+  )
+  refused(
+    [
+      account()
+      |> aggregate.migrate(coerce(fn(x) { x }))
+      |> aggregate.definition,
+    ],
+    error.BadAggregate("Account", "migrate", error.NotAFunction(2)),
+  )
+  assert shard_files(options.data_dir) == []
+}
+
+pub fn options_of_a_call_are_checked_test() {
+  use ctx <- with_accounts
+  let alice = warp.entity(ctx, "alice")
+  let good = event.from_json("Credited", "{\"amount\":1}")
+  assert warp.append_with(alice, good, append.options() |> append.timeout(-1))
+    == Error(error.BadOption(
+      "timeout",
+      error.NotAnIntegerBetween(0, 4_294_967_295),
+    ))
+  let assert Error(error.BadOption("expected", error.Because(_))) =
+    warp.append_with(
+      alice,
+      good,
+      append.options() |> append.expect(append.Seq(-1)),
+    )
+  assert warp.export(alice) == Ok([])
+}
+
+// Files.
+
+pub fn a_folder_that_is_open_is_refused_test() {
+  use options <- with_options([aggregate.definition(account())])
+  use _ctx <- with_context(options)
+  assert start(options)
+    == Error(error.DataDirInUse(options.data_dir <> "/test"))
+}
+
+fn closed(options: WarpOptions) -> #(String, String) {
+  with_context(options, fn(ctx) {
+    many(20, fn(n) {
+      let alice = warp.entity(ctx, "alice" <> string.inspect(n))
+      let assert Ok(1) = aggregate.append(alice, account(), Credited(5000))
+    })
+  })
+  let assert [first, second] = shard_files(options.data_dir)
+  #(first, second)
+}
+
+pub fn another_number_of_shards_is_refused_test() {
+  use options <- with_options([aggregate.definition(account())])
+  let _ = closed(options)
+  assert start(WarpOptions(..options, shards: 4))
+    == Error(error.ShardCountMismatch(stored: 2, given: 4))
+}
+
+pub fn a_file_of_somebody_else_is_refused_test() {
+  use options <- with_options([aggregate.definition(account())])
+  let #(first, _) = closed(options)
+  write_file(first, <<"Dear diary.":utf8>>)
+  assert start(options) == Error(error.NotAShard(first))
+}
+
+pub fn another_shard_is_refused_test() {
+  use options <- with_options([aggregate.definition(account())])
+  let #(first, second) = closed(options)
+  rename(first, first <> ".x")
+  rename(second, first)
+  rename(first <> ".x", second)
+  assert start(options)
+    == Error(error.WrongIdentity(first, "shard 1 of context test"))
+}
+
+pub fn a_newer_format_is_refused_test() {
+  use options <- with_options([aggregate.definition(account())])
+  let #(first, _) = closed(options)
+  assert sqlite(first, "PRAGMA user_version = 99") == []
+  assert start(options) == Error(error.NewerFormat(first, 99))
+}
+
+pub fn a_file_that_was_changed_is_corrupt_test() {
+  use options <- with_options([aggregate.definition(account())])
+  let #(first, second) = closed(options)
+  // Valid JSON still, and another sum.
+  let changed =
+    overwrite(first, <<"5000":utf8>>, <<"9000":utf8>>)
+    + overwrite(second, <<"5000":utf8>>, <<"9000":utf8>>)
+  assert changed > 0
+  case start(options) {
+    Error(error.Corrupt(message)) -> {
+      assert message != ""
+    }
+    Ok(ctx) -> {
+      let assert Error(error.Corrupt(message)) =
+        warp.entity(ctx, "alice1") |> aggregate.get(account())
+      warp.stop(ctx)
+      assert message != ""
+    }
+    Error(other) -> panic as error.to_string(other)
+  }
+}
+
+pub fn a_folder_that_cannot_be_made_is_an_io_error_test() {
+  use dir <- with_dir
+  write_file(dir <> "/file", <<"not a folder":utf8>>)
+  let assert Error(error.IoError(message)) =
+    start(
+      WarpOptions(
+        ..context.defaults(),
+        context: "test",
+        data_dir: dir <> "/file",
+        aggregates: [aggregate.definition(account())],
+      ),
+    )
+  assert message != ""
+}
+
+pub fn a_full_disk_refuses_and_goes_on_when_there_is_room_test() {
+  use disk <- warp_testing.with_small_disk
+  let options =
+    WarpOptions(
+      ..context.defaults(),
+      context: "test",
+      data_dir: disk,
+      aggregates: [aggregate.definition(account())],
+      shards: 1,
+    )
+  use ctx <- with_context(options)
+  let alice = warp.entity(ctx, "alice")
+  let assert Ok(1) = aggregate.append(alice, account(), Credited(1))
+  warp_testing.fill(disk <> "/filler")
+  let stored = append_until_full(alice, 1)
+  assert stored < 2000
+  // Nothing of the refused one is there, and what was acknowledged is.
+  let assert Ok(events) = warp.export(alice)
+  assert list.length(events) == stored
+  warp_testing.remove(disk <> "/filler")
+  assert aggregate.append(alice, account(), Credited(1)) == Ok(stored + 1)
+}
+
+fn append_until_full(alice: warp.Entity, stored: Int) -> Int {
+  let padding = string.repeat("x", 5000)
+  let payload =
+    json.object([#("amount", json.int(1)), #("padding", json.string(padding))])
+  case warp.append(alice, event.new("Credited", payload)) {
+    Ok(seq) if seq < 2000 -> append_until_full(alice, seq)
+    Ok(_) -> panic as "the disk never got full"
+    Error(error.DiskFull) -> stored
+    Error(other) -> panic as error.to_string(other)
+  }
+}
+
+// Processes.
+
+type Held {
+  Held(begun: Subject(Subject(Nil)))
+}
+
+fn holding() -> actor.Definition(Held, warp_testing.Overdraft) {
+  actor.new(account(), fn(_balance, held: Held) {
+    let go_on = process.new_subject()
+    process.send(held.begun, go_on)
+    process.receive_forever(go_on)
+    actor.append([Credited(1)])
+  })
+}
+
+pub fn too_many_requests_are_turned_away_test() {
+  use options <- with_options([aggregate.definition(account())])
+  use ctx <- with_context(WarpOptions(..options, max_pending: 3))
+  let alice = warp.entity(ctx, "alice")
+  let begun = process.new_subject()
+  let held = alice |> actor.of(holding())
+  // One that holds the entity up, and two that wait.
+  let assert Ok(Nil) = actor.send(held, Held(begun))
+  let assert Ok(go_on) = process.receive(begun, 60_000)
+  let assert Ok(Nil) = actor.send(held, Held(begun))
+  let assert Ok(Nil) = actor.send(held, Held(begun))
+  assert aggregate.append(alice, account(), Credited(1))
+    == Error(error.Overloaded)
+  assert actor.send(held, Held(begun)) == Error(error.Overloaded)
+  // They are carried out, and then there is room.
+  process.send(go_on, Nil)
+  let assert Ok(go_on) = process.receive(begun, 60_000)
+  process.send(go_on, Nil)
+  let assert Ok(go_on) = process.receive(begun, 60_000)
+  process.send(go_on, Nil)
+  warp_testing.wait_until(fn() {
+    aggregate.append(alice, account(), Credited(1)) != Error(error.Overloaded)
+  })
+}
+
+pub fn an_answer_that_does_not_come_in_time_test() {
+  use ctx <- with_accounts
+  let alice = warp.entity(ctx, "alice")
+  let begun = process.new_subject()
+  let assert Ok(Nil) =
+    alice |> actor.of(holding()) |> actor.send(Held(begun))
+  let assert Ok(go_on) = process.receive(begun, 60_000)
+  let soon = append.options() |> append.timeout(50) |> append.id("once")
+  assert aggregate.append_with(alice, account(), Credited(1), soon)
+    == Error(error.Timeout)
+  process.send(go_on, Nil)
+  // It is carried out all the same, and with its id it is stored once.
+  let later = append.options() |> append.id("once")
+  assert aggregate.append_with(alice, account(), Credited(1), later) == Ok(2)
+  assert aggregate.get(alice, account()) == Ok(2)
+}
+
+pub fn a_process_that_goes_down_interrupts_test() {
+  use ctx <- with_accounts
+  let alice = warp.entity(ctx, "alice")
+  let begun = process.new_subject()
+  let assert Ok(Nil) =
+    alice |> actor.of(holding()) |> actor.send(Held(begun))
+  let assert Ok(_go_on) = process.receive(begun, 60_000)
+  let result = process.new_subject()
+  let waiting =
+    process.spawn(fn() {
+      process.send(result, aggregate.append(alice, account(), Credited(1)))
+    })
+  warp_testing.wait_until(fn() { warp_testing.is_waiting(waiting) })
+  let _ = warp_testing.kill_entity(alice)
+  assert process.receive(result, 60_000) == Ok(Error(error.Interrupted))
+  assert aggregate.append(alice, account(), Credited(1)) == Ok(1)
+}
+
+pub fn a_shard_that_cannot_be_opened_again_is_unavailable_test() {
+  use options <- with_options([aggregate.definition(account())])
+  use ctx <- with_context(options)
+  let alice = warp.entity(ctx, "alice")
+  let assert Ok(1) = aggregate.append(alice, account(), Credited(1))
+  let shard = warp_testing.shard_of(alice)
+  let assert Ok(file) =
+    list.drop(shard_files(options.data_dir), shard) |> list.first
+  rename(file, file <> ".gone")
+  list.each(shard_owners(ctx), kill)
+  warp_testing.wait_until(fn() {
+    warp.export(alice) == Error(error.ShardUnavailable(shard))
+  })
+  assert aggregate.append(alice, account(), Credited(1))
+    == Error(error.ShardUnavailable(shard))
+  // It goes on by itself.
+  rename(file <> ".gone", file)
+  warp_testing.wait_until(fn() {
+    warp.export(alice) != Error(error.ShardUnavailable(shard))
+  })
+  assert aggregate.get(alice, account()) == Ok(1)
+}
+
+@external(erlang, "warp_testing_ffi", "shard_owners")
+fn shard_owners(context: warp.Context) -> List(Pid)
+
+pub fn a_context_that_was_stopped_answers_so_test() {
+  use options <- with_options([aggregate.definition(account())])
+  let assert Ok(ctx) = warp.start(options)
+  let alice = warp.entity(ctx, "alice")
+  warp.stop(ctx)
+  warp.stop(ctx)
+  let good = event.from_json("Credited", "{\"amount\":1}")
+  assert warp.append(alice, good) == Error(error.ContextStopped)
+  assert warp.get(alice, "Account") == Error(error.ContextStopped)
+  assert warp.history(alice) == Error(error.ContextStopped)
+  assert warp.export(alice) == Error(error.ContextStopped)
+  assert warp.delete(alice) == Error(error.ContextStopped)
+  assert warp.stats(ctx) == Error(error.ContextStopped)
+  assert warp.decide(alice, "Account", fn(_) { Ok([]) })
+    == Error(error.ContextStopped)
+}
+
+// What cannot be brought about here is given to the conversion itself.
+
+pub fn reasons_of_the_engine_have_a_variant_each_test() {
+  let variant = fn(reason: String) -> Error(Nil) { reason_of(term(reason)) }
+  assert variant("{warp_core, {\"no such file or directory\", \"warp_core.app\"}}")
+    == error.ApplicationNotStarted(
+      "{warp_core,{\"no such file or directory\",\"warp_core.app\"}}",
+    )
+  assert variant("{unknown_option, colour}") == error.UnknownOption("colour")
+  assert variant("{bad_entity_id, reserved}")
+    == error.BadEntityId(error.Reserved)
+  assert variant("{bad_option, aggregates, not_a_list}")
+    == error.BadOption("aggregates", error.NotAList)
+  assert variant("{bad_option, aggregates, {<<\"$warp\">>, name, reserved}}")
+    == error.BadAggregate("$warp", "name", error.Reserved)
+  assert variant("{apply_failed, {exit, gone, []}}")
+    == error.ApplyFailed("exit: gone")
+  assert variant("{apply_failed, {throw, ball, [{lists, map, [1, 2], []}]}}")
+    == error.ApplyFailed("throw: ball (lists.map/2)")
+  // Projections and sagas.
+  assert variant("no_projections") == error.NoProjections
+  assert variant("read_only") == error.ReadOnly
+  assert variant("{sql_error, <<\"no such table: t\">>}")
+    == error.SqlError("no such table: t")
+  assert variant("{too_many_rows, 10}") == error.TooManyRows(10)
+  assert variant("{bad_param, 2, {too_long, 9, 8}}")
+    == error.BadParameter(2, error.TooLong(9, 8))
+  assert variant("{bad_params, {expected, 1, given, 2}}")
+    == error.BadParameters(error.Because(
+      "the statement has 1 parameters, and 2 were given",
+    ))
+  assert variant("{bad_params, not_a_list}")
+    == error.BadParameters(error.NotAList)
+  assert variant("{target_away, nxdomain}") == error.TargetAway("nxdomain")
+  assert variant("{set_aside, 7}") == error.SetAside(7)
+  assert variant("not_set_aside") == error.NotSetAside
+  assert variant("already_running") == error.AlreadyRunning
+  assert variant("not_running") == error.NotRunning
+  assert variant("cancelled") == error.Cancelled
+  assert variant(
+      "{still_to_erase, #{projections => [<<\"t\">>], target => rqlite, reason => away}}",
+    )
+    == error.StillToErase(["t"], "away")
+  assert variant("{bad_saga_id, empty}") == error.BadSagaId(error.Empty)
+  assert variant("{bad_saga, {too_large, 2, 1}}")
+    == error.BadSaga(error.TooLarge(2, 1))
+  assert variant("{bad_step, 1, {forward, {payload, {too_deep, 128}}}}")
+    == error.BadStep(1, "forward payload", error.TooDeep(128))
+  assert variant("{bad_step, 1, {forward, {step_arity, <<\"x\">>, 3, [2]}}}")
+    == error.BadStep(
+      1,
+      "forward",
+      error.Because("the step function x is one that compensates"),
+    )
+  assert variant("empty_saga") == error.EmptySaga
+  assert variant("{too_many_steps, 1001, 1000}")
+    == error.TooManySteps(1001, 1000)
+  assert variant("{bad_step, 0, {entity, missing}}")
+    == error.BadStep(0, "entity", error.Missing)
+  assert variant("{saga_conflict, <<\"x\">>}") == error.SagaConflict("x")
+  assert variant("not_found") == error.SagaNotFound
+  assert variant("{not_stuck, running}") == error.NotStuck("running")
+  assert variant("{bad_note, empty}") == error.BadNote(error.Empty)
+  assert variant("entity_deleted") == error.EntityDeleted
+  assert variant("{unknown_step, <<\"x\">>}") == error.UnknownStep("x")
+  assert variant("{shortened, <<\"x\">>}") == error.Shortened("x")
+  // One that nobody knows yet.
+  let assert error.Unknown(reason) = variant("{from_the_future, 7}")
+  assert decode.run(reason, decode.at([1], decode.int)) == Ok(7)
+}
+
+pub fn every_error_says_what_to_do_test() {
+  let says = fn(error: Error(String), text: String) {
+    assert error.to_string(error) == text
+  }
+  says(error.Refused("too little"), "Refused: \"too little\".")
+  says(
+    error.WrongExpectedSeq(3),
+    "The log ends at seq 3, not where it was expected to. Read again and decide again.",
+  )
+  says(
+    error.BadEvent(2, "payload", error.TooDeep(128)),
+    "The payload of event 2 nests deeper than 128.",
+  )
+  says(error.BadEvent(1, "", error.NotAMap), "Event 1 is not a map.")
+  says(
+    error.BadOption("shards", error.NotAnIntegerBetween(1, 4096)),
+    "The option shards is not a whole number from 1 to 4096.",
+  )
+  says(
+    error.ShardCountMismatch(stored: 16, given: 8),
+    "The context was created with 16 shards, not 8. Give shards: 16.",
+  )
+  says(
+    error.UndecodableState([decode.DecodeError("Int", "String", ["a", "0"])]),
+    "The decoder does not take the state: expected Int, found String at a.0",
+  )
+  // None is without words.
+  [
+    error.Rejected(dynamic.int(1)),
+    error.IdConflict(1),
+    error.DuplicateEventId("x"),
+    error.ReservedId("x"),
+    error.BadEntityId(error.Reserved),
+    error.UnknownAggregate("x"),
+    error.EmptyBatch,
+    error.BatchTooLarge(1, 2),
+    error.BatchTooLargeBytes(1, 2),
+    error.UndecodableEvent("x", []),
+    error.UndecodableArguments([]),
+    error.EncodeFailed("x"),
+    error.ApplyFailed("x"),
+    error.ValidateFailed("x"),
+    error.MigrateFailed("x"),
+    error.DecideFailed("x"),
+    error.BadReturn("x", dynamic.int(1)),
+    error.Overloaded,
+    error.Timeout,
+    error.Interrupted,
+    error.ShardUnavailable(1),
+    error.DiskFull,
+    error.IoError("x"),
+    error.Corrupt("x"),
+    error.ContextStopped,
+    error.MissingOption("x"),
+    error.UnknownOption("x"),
+    error.BadAggregate("", "name", error.Empty),
+    error.BadAggregate("x", "version", error.NotAPositiveInteger),
+    error.DuplicateAggregate("x"),
+    error.DataDirInUse("x"),
+    error.NotAShard("x"),
+    error.WrongIdentity("x", "y"),
+    error.NewerFormat("x", 2),
+    error.ApplicationNotStarted("x"),
+    error.NoProjections,
+    error.ReadOnly,
+    error.SqlError("x"),
+    error.TooManyRows(1),
+    error.BadParameter(1, error.NotUtf8),
+    error.BadParameters(error.NotAList),
+    error.TargetAway("x"),
+    error.SetAside(1),
+    error.NotSetAside,
+    error.AlreadyRunning,
+    error.NotRunning,
+    error.Cancelled,
+    error.StillToErase(["x"], "y"),
+    error.BadSagaId(error.Empty),
+    error.BadSaga(error.TooLarge(2, 1)),
+    error.EmptySaga,
+    error.TooManySteps(1, 2),
+    error.BadStep(0, "x", error.Missing),
+    error.SagaConflict("x"),
+    error.SagaNotFound,
+    error.NotStuck("x"),
+    error.BadNote(error.Empty),
+    error.EntityDeleted,
+    error.UnknownStep("x"),
+    error.Shortened("x"),
+    error.Unknown(dynamic.int(1)),
+  ]
+  |> list.each(fn(error: Error(Nil)) {
+    assert string.length(error.to_string(error)) > 0
+  })
+}
+
+fn start(options: WarpOptions) -> Result(warp.Context, Error(Nil)) {
+  warp.start(options)
+}
+
+fn many(count: Int, make: fn(Int) -> a) -> List(a) {
+  case count {
+    0 -> []
+    _ -> [make(count), ..many(count - 1, make)]
+  }
+}
+
+/// An Erlang term from its text.
+///
+@external(erlang, "warp_testing_ffi", "term")
+fn term(text: String) -> a
+
+@external(erlang, "warp_error_ffi", "reason")
+fn reason_of(reason: Dynamic) -> Error(reason)

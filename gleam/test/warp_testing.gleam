@@ -1,0 +1,185 @@
+//// What the tests share: a bank account, contexts in fresh folders, and ways to
+//// do harm.
+
+import gleam/dynamic/decode.{type Decoder}
+import gleam/erlang/process.{type Pid}
+import warp.{type Context, type Entity}
+import warp/aggregate.{type Aggregate}
+import warp/context.{type WarpOptions, WarpOptions, defaults}
+import warp/error.{type Error}
+import warp/json.{type Json}
+
+// An account that may not be overdrawn.
+
+pub type AccountEvent {
+  Credited(amount: Int)
+  Debited(amount: Int)
+}
+
+pub type Overdraft {
+  Overdraft(by: Int)
+}
+
+pub type Account =
+  Aggregate(Int, AccountEvent, Overdraft)
+
+pub fn account() -> Account {
+  aggregate.new("Account", initial: 0, apply: apply)
+  |> aggregate.codec(encode:, decode:)
+  |> aggregate.validate(no_overdraft)
+}
+
+pub fn apply(balance: Int, event: AccountEvent) -> Int {
+  case event {
+    Credited(amount:) -> balance + amount
+    Debited(amount:) -> balance - amount
+  }
+}
+
+pub fn encode(event: AccountEvent) -> #(String, Json) {
+  case event {
+    Credited(amount:) -> #("Credited", amount_json(amount))
+    Debited(amount:) -> #("Debited", amount_json(amount))
+  }
+}
+
+fn amount_json(amount: Int) -> Json {
+  json.object([#("amount", json.int(amount))])
+}
+
+pub fn decode(type_: String) -> Decoder(AccountEvent) {
+  use amount <- decode.field("amount", decode.int)
+  case type_ {
+    "Credited" -> decode.success(Credited(amount:))
+    "Debited" -> decode.success(Debited(amount:))
+    _ -> decode.failure(Credited(0), "AccountEvent")
+  }
+}
+
+fn no_overdraft(balance: Int, event: AccountEvent) -> Result(Nil, Overdraft) {
+  case event {
+    Debited(amount:) if amount > balance -> Error(Overdraft(amount - balance))
+    _ -> Ok(Nil)
+  }
+}
+
+// Contexts.
+
+/// Runs a test with a context of accounts in a fresh folder.
+///
+pub fn with_accounts(run: fn(Context) -> a) -> a {
+  use options <- with_options([aggregate.definition(account())])
+  with_context(options, run)
+}
+
+/// Options with a fresh folder, which is removed afterwards.
+///
+pub fn with_options(
+  aggregates: List(aggregate.AggregateDefinition),
+  run: fn(WarpOptions) -> a,
+) -> a {
+  use dir <- with_dir
+  run(
+    WarpOptions(
+      ..defaults(),
+      context: "test",
+      aggregates:,
+      shards: 2,
+      data_dir: dir,
+    ),
+  )
+}
+
+/// Starts a context, and stops it afterwards.
+///
+pub fn with_context(options: WarpOptions, run: fn(Context) -> a) -> a {
+  let assert Ok(ctx) = warp.start(options)
+  use <- afterwards(fn() { warp.stop(ctx) })
+  run(ctx)
+}
+
+@external(erlang, "warp_testing_ffi", "with_dir")
+pub fn with_dir(run: fn(String) -> a) -> a
+
+@external(erlang, "warp_testing_ffi", "afterwards")
+pub fn afterwards(clean_up: fn() -> Nil, run: fn() -> a) -> a
+
+// Harm.
+
+/// Kills the entity's process, and waits until it is gone. Gives the pid it had.
+///
+pub fn kill_entity(entity: Entity) -> Pid {
+  let assert Ok(pid) = pid(entity)
+  kill(pid)
+  pid
+}
+
+@external(erlang, "warp_testing_ffi", "kill")
+pub fn kill(pid: Pid) -> Nil
+
+/// The entity's process, started if there is none.
+///
+@external(erlang, "warp_ffi", "pid")
+pub fn pid(entity: Entity) -> Result(Pid, Error(reason))
+
+/// Has the entity leave memory, and waits until it has.
+///
+@external(erlang, "warp_testing_ffi", "passivate")
+pub fn passivate(entity: Entity) -> Nil
+
+/// Waits until a function gives True.
+///
+@external(erlang, "warp_testing_ffi", "wait_until")
+pub fn wait_until(condition: fn() -> Bool) -> Nil
+
+/// The rows that the sqlite3 shell prints for a query.
+///
+@external(erlang, "warp_testing_ffi", "sqlite")
+pub fn sqlite(file: String, sql: String) -> List(String)
+
+/// The files of the shards below a folder.
+///
+@external(erlang, "warp_testing_ffi", "shard_files")
+pub fn shard_files(dir: String) -> List(String)
+
+/// The shard that an entity lives in.
+///
+@external(erlang, "warp_context", "shard_of")
+pub fn shard_of(entity: Entity) -> Int
+
+@external(erlang, "warp_testing_ffi", "write_file")
+pub fn write_file(path: String, bytes: BitArray) -> Nil
+
+@external(erlang, "warp_testing_ffi", "read_file")
+pub fn read_file(path: String) -> BitArray
+
+@external(erlang, "warp_testing_ffi", "rename")
+pub fn rename(path: String, to: String) -> Nil
+
+@external(erlang, "warp_testing_ffi", "remove")
+pub fn remove(path: String) -> Nil
+
+/// Writes bytes over every place of a file where others stand. Gives how often.
+///
+@external(erlang, "warp_testing_ffi", "overwrite")
+pub fn overwrite(path: String, from: BitArray, to: BitArray) -> Int
+
+/// Writes a file that takes all the room there is.
+///
+@external(erlang, "warp_testing_ffi", "fill")
+pub fn fill(path: String) -> Nil
+
+/// Whether a process waits for a message.
+///
+@external(erlang, "warp_testing_ffi", "is_waiting")
+pub fn is_waiting(pid: Pid) -> Bool
+
+/// A file system of a few megabytes, or why there is none.
+///
+@external(erlang, "warp_testing_ffi", "with_small_disk")
+pub fn with_small_disk(run: fn(String) -> Nil) -> Nil
+
+/// Any term as any type.
+///
+@external(erlang, "warp_ffi", "identity")
+pub fn coerce(value: a) -> b

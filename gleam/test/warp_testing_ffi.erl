@@ -1,0 +1,158 @@
+-module(warp_testing_ffi).
+
+-export([with_dir/1, afterwards/2, kill/1, passivate/1, wait_until/1, sqlite/2, shard_files/1]).
+-export([write_file/2, read_file/1, rename/2, remove/1, overwrite/3, with_small_disk/1]).
+-export([with_rqlite/1, shutdown/1, children/1, fill/1, is_waiting/1, term/1, shard_owners/1]).
+
+with_dir(Run) ->
+    Name = io_lib:format("warp-~s-~b", [os:getpid(), erlang:unique_integer([positive])]),
+    Dir = filename:join(os:getenv("TMPDIR", "/tmp"), Name),
+    ok = filelib:ensure_path(Dir),
+    try
+        Run(unicode:characters_to_binary(Dir))
+    after
+        ok = file:del_dir_r(Dir)
+    end.
+
+afterwards(CleanUp, Run) ->
+    try Run() after CleanUp() end.
+
+kill(Pid) ->
+    Monitor = monitor(process, Pid),
+    exit(Pid, kill),
+    receive {'DOWN', Monitor, process, Pid, _} -> nil end.
+
+passivate(Entity) ->
+    wait_until(fun() ->
+        case warp_registry:lookup(Entity) of
+            {ok, Pid} -> Pid ! passivate, not is_process_alive(Pid);
+            none -> true
+        end
+    end).
+
+wait_until(Condition) ->
+    wait_until(Condition, 12000).
+
+wait_until(_Condition, 0) ->
+    error(never_became_true);
+wait_until(Condition, Left) ->
+    case Condition() of
+        true -> nil;
+        false -> timer:sleep(5), wait_until(Condition, Left - 1)
+    end.
+
+sqlite(File, Sql) ->
+    Port = open_port({spawn_executable, os:find_executable("sqlite3")},
+                     [{args, ["-batch", "-cmd", ".timeout 5000", File, Sql]},
+                      binary, exit_status, stderr_to_stdout]),
+    {0, Output} = output(Port, <<>>),
+    binary:split(Output, <<"\n">>, [global, trim]).
+
+output(Port, Output) ->
+    receive
+        {Port, {data, More}} -> output(Port, <<Output/binary, More/binary>>);
+        {Port, {exit_status, Status}} -> {Status, Output}
+    end.
+
+shard_files(Dir) ->
+    Files = filelib:wildcard(binary_to_list(Dir) ++ "/**/shard-*.db"),
+    [unicode:characters_to_binary(File) || File <- lists:sort(Files)].
+
+write_file(Path, Bytes) -> ok = file:write_file(Path, Bytes), nil.
+read_file(Path) -> {ok, Bytes} = file:read_file(Path), Bytes.
+rename(Path, To) -> ok = file:rename(Path, To), nil.
+remove(Path) -> _ = file:del_dir_r(Path), nil.
+
+overwrite(Path, From, To) when byte_size(From) =:= byte_size(To) ->
+    {ok, Bytes} = file:read_file(Path),
+    ok = file:write_file(Path, binary:replace(Bytes, From, To, [global])),
+    length(binary:matches(Bytes, From)).
+
+%% Runs on a tmpfs. Where none can be mounted, says so and runs nothing.
+with_small_disk(Run) ->
+    with_dir(fun(Dir) ->
+        Disk = <<Dir/binary, "/disk">>,
+        ok = filelib:ensure_path(Disk),
+        case sh(["mount -t tmpfs -o size=4m tmpfs ", Disk, " 2>&1"]) of
+            "" ->
+                try Run(Disk) after sh(["umount ", Disk, " || umount -l ", Disk]) end;
+            Why ->
+                io:format("no small file system can be mounted here: ~ts", [Why])
+        end,
+        nil
+    end).
+
+%% Runs with the URL of an rqlited of its own. Where there is no rqlited, says so and runs nothing.
+with_rqlite(Run) ->
+    Script = filename:absname("../scripts/rqlited"),
+    case string:trim(os:cmd(Script ++ " 2>/dev/null")) of
+        "" ->
+            io:format("no rqlited here, see scripts/rqlited~n"),
+            nil;
+        Binary ->
+            with_dir(fun(Dir) -> with_rqlite(Binary, binary_to_list(Dir), Run) end)
+    end.
+
+with_rqlite(Binary, Dir, Run) ->
+    [Http, Raft] = ["127.0.0.1:" ++ integer_to_list(free_port()) || _ <- [http, raft]],
+    %% The shell's input ends with the port, and so with the VM.
+    Script = "\"$@\" >/dev/null 2>&1 </dev/null & read -r gone; kill -9 $!",
+    Arguments = ["-c", Script, "sh", Binary, "-http-addr", Http, "-raft-addr", Raft, Dir ++ "/data"],
+    Port = open_port({spawn_executable, "/bin/sh"}, [{args, Arguments}, exit_status]),
+    try
+        {ok, _} = application:ensure_all_started(inets),
+        _ = wait_until(fun() ->
+            case httpc:request("http://" ++ Http ++ "/readyz") of
+                {ok, {{_, 200, _}, _, _}} -> true;
+                _ -> false
+            end
+        end),
+        Run(list_to_binary("http://" ++ Http))
+    after
+        true = port_command(Port, "gone\n"),
+        receive {Port, {exit_status, _}} -> ok end
+    end.
+
+%% Below the ports that systems give to connections.
+free_port() ->
+    Port = 20000 + rand:uniform(12000),
+    case gen_tcp:listen(Port, [{ip, {127, 0, 0, 1}}]) of
+        {ok, Socket} -> ok = gen_tcp:close(Socket), Port;
+        {error, _} -> free_port()
+    end.
+
+sh(Command) ->
+    os:cmd(binary_to_list(iolist_to_binary(Command))).
+
+fill(Path) ->
+    {ok, File} = file:open(Path, [raw, write, append]),
+    ok = fill(File, 65536),
+    ok = file:close(File),
+    nil.
+
+fill(File, Size) ->
+    case file:write(File, binary:copy(<<1>>, Size)) of
+        ok -> fill(File, Size);
+        {error, enospc} when Size > 1 -> fill(File, Size div 16);
+        {error, enospc} -> ok
+    end.
+
+shutdown(Pid) ->
+    exit(Pid, shutdown),
+    nil.
+
+children(Supervisor) ->
+    [Pid || {_, Pid, _, _} <- supervisor:which_children(Supervisor), is_pid(Pid)].
+
+is_waiting(Pid) ->
+    process_info(Pid, status) =:= {status, waiting}.
+
+%% An Erlang term from its text.
+term(Text) ->
+    {ok, Tokens, _} = erl_scan:string(binary_to_list(Text) ++ "."),
+    {ok, Term} = erl_parse:parse_term(Tokens),
+    Term.
+
+%% The processes that own the shards.
+shard_owners(Ctx) ->
+    [Pid || {shard, Pid} <- warp_context:processes(Ctx)].
