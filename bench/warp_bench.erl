@@ -11,6 +11,7 @@
     {"cold", fun warp_bench_reads:cold/1},
     {"memory", fun warp_bench_reads:memory/1},
     {"start", fun warp_bench_reads:start/1},
+    {"sagas", fun warp_bench_sagas:sagas/1},
     {"projections", fun warp_bench_projections:projections/1}
 ]).
 

@@ -32,7 +32,7 @@
 -export_type([query_options/0, query_error/0, error/0, write_error/0, read_error/0]).
 
 %% A started context.
--opaque ctx() :: warp_context:ctx().
+-type ctx() :: warp_context:ctx().
 %% A handle of one entity: cheap to make, to copy and to send.
 -opaque entity() :: #warp_entity{}.
 %% A place in an entity's log: 1 is its first event.

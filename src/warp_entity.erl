@@ -275,8 +275,7 @@ advance(#state{core = Core0, handle = Handle, id = Id} = State) ->
             wanting(queued(warp_nif:submit(Handle, Id, Base, Rows, Receipt), Ready));
         {erase, Core} ->
             #state{context = Context} = State,
-            Clear = fun() -> exit({cleared, warp_saga_erase:clear(Context, Handle, Id)}) end,
-            {_, Clearing} = spawn_monitor(Clear),
+            {_, Clearing} = spawn_monitor(warp_saga_erase, clear, [Context, Handle, Id]),
             unpublish(State#state{core = Core, clearing = Clearing});
         {refuse, Settled, Core} ->
             advance(answer([Settled], State#state{core = Core}));

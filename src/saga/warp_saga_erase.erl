@@ -5,7 +5,7 @@
 %% when its saga turned back; or its saga is still under way, or stuck, and listed.
 -module(warp_saga_erase).
 
--export([await_loaded/1, doom/2, is_doomed/3, clear/3]).
+-export([await_loaded/1, doom/2, is_doomed/3, forget/3, clear/3]).
 
 -include("../warp.hrl").
 
@@ -38,15 +38,29 @@ await_loaded(N, Shards, Context, Deadline) ->
 %% @doc The entity is about to be deleted: what sagas that are listed by now ask of it from here
 %% on is refused. Called by its process, so that all they asked before comes before the deletion.
 -spec doom(warp_context:context(), binary()) -> ok.
-doom(#context{sagas = Sagas}, Entity) ->
+doom(#context{sagas = Sagas, saga_counts = Counts}, Entity) ->
     lists:foreach(
-        fun({Id, _Entities}) -> true = ets:insert(Sagas, {{doomed, Id, Entity}}) end,
+        fun({Id, _Entities}) ->
+            ok = warp_saga_stats:add(doomed, Counts),
+            true = ets:insert(Sagas, {{doomed, Id, Entity}})
+        end,
         listed(Sagas, Entity)).
 
 %% @doc Whether a saga's steps on that entity are refused.
 -spec is_doomed(warp_context:context(), binary(), binary()) -> boolean().
-is_doomed(#context{sagas = Sagas}, Id, Entity) ->
-    ets:member(Sagas, {doomed, Id, Entity}).
+is_doomed(#context{sagas = Sagas} = Context, Id, Entity) ->
+    warp_saga_stats:is_any_doomed(Context) andalso ets:member(Sagas, {doomed, Id, Entity}).
+
+%% @doc The saga has come to its end.
+-spec forget(warp_context:context(), binary(), [warp_saga_plan:step()]) -> ok.
+forget(#context{sagas = Sagas} = Context, Id, Steps) ->
+    case warp_saga_stats:is_any_doomed(Context) of
+        true ->
+            lists:foreach(
+                fun(#{entity := Entity}) -> true = ets:delete(Sagas, {doomed, Id, Entity}) end, Steps);
+        false ->
+            ok
+    end.
 
 listed(Sagas, Entity) ->
     ets:foldl(
@@ -63,9 +77,13 @@ listed(Sagas, Entity) ->
         Sagas).
 
 %% @doc Clears the payloads of that entity from the logs of all sagas, and from the bytes of the
-%% files. Called when all that sagas asked of the entity is carried out, or refused.
--spec clear(warp_context:context(), warp_nif:shard(), binary()) -> ok | {error, term()}.
-clear(#context{sagas = Sagas, shards = Shards, running = Running} = Context, Handle, Entity) ->
+%% files. A process of its own, started when all that sagas asked of the entity is carried out, or
+%% refused. It ends with `{cleared, ok | {error, Reason}}'.
+-spec clear(warp_context:context(), warp_nif:shard(), binary()) -> no_return().
+clear(Context, Handle, Entity) ->
+    exit({cleared, cleared(Context, Handle, Entity)}).
+
+cleared(#context{sagas = Sagas, shards = Shards, running = Running} = Context, Handle, Entity) ->
     case warp_nif:saga_steps(Handle, Entity) of
         {ok, Applied} ->
             Listed = [{Id, N} || {Id, Entities} <- listed(Sagas, Entity),
@@ -111,14 +129,14 @@ clear_shard(Context, N, Events) ->
 
 chunks(Context, N, Handle, Events) ->
     {Now, Later} = lists:split(min(?CHUNK, length(Events)), Events),
-    case cleared(Context, N, Handle, Now) of
+    case clear_chunk(Context, N, Handle, Now) of
         ok when Later =:= [] -> ok;
         ok -> chunks(Context, N, Handle, Later);
         Error -> Error
     end.
 
 %% The answer comes through the shard's owner: without it there is none.
-cleared(#context{running = Running}, N, Handle, Events) ->
+clear_chunk(#context{running = Running}, N, Handle, Events) ->
     Owner = ets:lookup_element(Running, {owner, N}, 2),
     Monitor = erlang:monitor(process, Owner),
     Result =

@@ -40,6 +40,7 @@
 -define(MAX_RUNNING, 20000).
 -define(LOOK_AGAIN_MS, 20).
 -define(RERUN_MS, 500).
+-define(HEAP_WORDS, 2500).
 
 -spec start_link(reference(), non_neg_integer()) -> gen_server:start_ret().
 start_link(Ref, N) ->
@@ -156,7 +157,8 @@ hash(#{core := Core}) ->
     Hash.
 
 start(Id, Hash, Waiting, Args, Function, #state{runs = Runs, ids = Ids} = State) ->
-    Pid = spawn_link(warp_saga_runner, Function, Args),
+    %% With room for all that a small saga needs, so that nothing has to be collected.
+    Pid = spawn_opt(warp_saga_runner, Function, Args, [link, {min_heap_size, ?HEAP_WORDS}]),
     State#state{runs = Runs#{Id => #run{pid = Pid, hash = Hash, waiting = Waiting}},
                 ids = Ids#{Pid => Id}}.
 

@@ -146,8 +146,8 @@ record(Entries0, Clear, #state{context = Context, place = {N, Handle}, id = Id} 
     case submit(Handle, Id, Seq, Packed, Time, Seqs, fun() -> ok end) of
         ok ->
             Next = lists:foldl(fun warp_saga_core:replay/2, Core, Entries),
-            _ = ets:update_element(Context#context.sagas, {saga, Id},
-                                   {5, warp_saga_core:phase(Next)}),
+            _ = [ets:update_element(Context#context.sagas, {saga, Id}, {5, compensating})
+                 || warp_saga_core:phase(Next) =:= compensating],
             State#state{core = Next, seq = Seq + Count, time = Time};
         {error, Reason} when Reason =:= closed; Reason =:= interrupted;
                              element(1, Reason) =:= wrong_base ->
@@ -189,7 +189,8 @@ finish({ok, {stuck, _}} = Finish, #context{sagas = Sagas}, #{id := Id}) ->
 finish(Finish, Context, Plan) ->
     leave(Finish, Context, Plan).
 
-leave(Finish, #context{sagas = Sagas}, #{id := Id, steps := Steps}) ->
-    _ = [true = ets:delete(Sagas, {doomed, Id, Entity}) || #{entity := Entity} <- Steps],
+-spec leave(finish(), warp_context:context(), warp_saga_plan:plan()) -> no_return().
+leave(Finish, #context{sagas = Sagas} = Context, #{id := Id, steps := Steps}) ->
+    ok = warp_saga_erase:forget(Context, Id, Steps),
     true = ets:delete(Sagas, {saga, Id}),
     exit({finished, Finish}).

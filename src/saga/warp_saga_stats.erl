@@ -1,15 +1,15 @@
 %% @private What a context counts of its sagas, and the lists of those under way.
 -module(warp_saga_stats).
 
--export([new/0, add/2, read/1, under_way/1, stuck/1]).
+-export([new/0, add/2, is_any_doomed/1, read/1, under_way/1, stuck/1]).
 
 -include("../warp.hrl").
 
--type counted() :: committed | compensated | became_stuck | resolved | recovered.
+-type counted() :: committed | compensated | became_stuck | resolved | recovered | doomed.
 
 -spec new() -> counters:counters_ref().
 new() ->
-    counters:new(5, [write_concurrency]).
+    counters:new(6, []).
 
 -spec add(counted(), counters:counters_ref()) -> ok.
 add(What, Counts) ->
@@ -21,7 +21,14 @@ index(committed) -> 1;
 index(compensated) -> 2;
 index(became_stuck) -> 3;
 index(resolved) -> 4;
-index(recovered) -> 5.
+index(recovered) -> 5;
+%% Steps of sagas whose entity was deleted meanwhile.
+index(doomed) -> 6.
+
+%% @doc Whether an entity of a saga under way was ever deleted.
+-spec is_any_doomed(warp_context:context()) -> boolean().
+is_any_doomed(#context{saga_counts = Counts}) ->
+    counters:get(Counts, index(doomed)) > 0.
 
 -spec read(warp_context:context()) -> map().
 read(#context{saga_counts = Counts} = Context) ->

@@ -106,8 +106,8 @@ decide(#context{steps = Functions} = Context, Plan, Direction, Step, Name, Args)
                     #{id := Id} = Plan,
                     Request = {saga_step, Id, {decide, Aggregate, Decide}},
                     outcome(call(Context, Entity, Request, none, patience(Plan, Side)));
-                {error, Reason} ->
-                    {transient, Reason}
+                {error, _} = Error ->
+                    outcome(Error)
             end
     end.
 
@@ -116,10 +116,19 @@ function(Functions, Name) ->
 
 %% What the compensation's function gets beside its arguments, if it wants it.
 forward_event(Context, Entity, {reverse, Seq}, Fun) when is_function(Fun, 3) ->
-    case warp_core:history(entity(Context, Entity), #{from => Seq, limit => 1}) of
-        {ok, [Event]} -> {ok, [Event]};
-        {ok, []} -> {ok, [#{}]};
-        {error, _} = Error -> Error
+    #warp_entity{shard = N} = entity(Context, Entity),
+    Range = #{from => Seq, limit => 1, direction => forward},
+    case warp_context:shard(Context, N) of
+        {ok, Handle} ->
+            Read = fun() -> warp_replay:history(Context, Handle, Entity, Range) end,
+            case warp_client:aside(Read, ?PATIENCE_MS) of
+                {ok, [Event]} -> {ok, [Event]};
+                %% The entity was deleted: its process will say so.
+                {ok, []} -> {ok, [#{}]};
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
     end;
 forward_event(_Context, _Entity, _Direction, _Fun) ->
     {ok, []}.
@@ -132,7 +141,8 @@ patience(_Plan, _Side) ->
     ?PATIENCE_MS.
 
 entity(#context{ref = Ref, shards = Shards}, Id) ->
-    warp_core:entity({warp_context, Ref, Shards}, Id).
+    {ok, N} = warp_nif:shard_of(Id, Shards),
+    #warp_entity{ref = Ref, id = Id, shard = N}.
 
 call(Context, Entity, Request, Pack, Patience) ->
     Bytes = case Pack of #{bytes := Size} -> Size; none -> 0 end,

@@ -32,10 +32,15 @@ impl<F: Fn(u64) -> Result<Vec<i64>>> Lookup<'_, F> {
         if packed.ids.is_empty() {
             return Ok(None);
         }
+        let candidates = self.candidates(packed)?;
+        let is_derived = |(_, id): &(usize, GivenId)| matches!(id, GivenId::Derived(_));
+        if candidates.is_empty() && !packed.ids.iter().any(is_derived) {
+            return Ok(None);
+        }
         let given = parse_row(&packed.data)?;
         let mut found: BTreeMap<usize, Found> = BTreeMap::new();
         // A batch that is appended again has all its ids in one row: each row is read once.
-        for (position, indexes) in self.candidates(packed)? {
+        for (position, indexes) in candidates {
             let row = rows::at(self.connection, position)?.ok_or_else(|| {
                 Error::Corrupt(format!("log row at position {position}: missing"))
             })?;
