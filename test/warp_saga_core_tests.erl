@@ -1,0 +1,156 @@
+%% The decisions of a saga against a world of logs, with refusals, transient failures and crashes
+%% at any point: whatever happens, no step stands half.
+-module(warp_saga_core_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+
+-define(FUEL, 2000).
+
+every_saga_ends_whole_or_reversed_test_() ->
+    {timeout, 120, ?_assert(proper:quickcheck(prop_whole_or_reversed(), [{numtests, 2000}, {to_file, user}]))}.
+
+%% ------------------------------------------------------------------------ The property
+
+%% The dice decide what becomes of each attempt, and where the process is killed.
+prop_whole_or_reversed() ->
+    Sizes = proper_types:non_empty(proper_types:list(proper_types:range(1, 3))),
+    Dice = proper_types:list(proper_types:range(0, 99)),
+    proper:forall({Sizes, proper_types:range(0, 3), Dice}, fun({Of, Retries, Rolls}) ->
+        Plan = plan(Of, Retries),
+        Start = #{plan => Plan, log => [], events => [], dice => Rolls, begun => []},
+        World = run(warp_saga_core:new(Plan), Start, ?FUEL),
+        proper:whenfail(fun() -> io:format("~p~n", [World]) end, fun() -> is_right(World) end)
+    end).
+
+plan(Sizes, Retries) ->
+    {Groups, Count} = lists:mapfoldl(
+        fun(Size, N) -> {lists:seq(N, N + Size - 1), N + Size} end, 0, Sizes),
+    Action = {event, <<"A">>, #{}},
+    #{id => <<"s">>, groups => Groups, deadline => 1000, retries => Retries, hash => 0,
+      steps => [#{n => N, entity => <<"e">>, aggregate => <<"A">>, schema_vsn => 1,
+                  forward => Action, compensate => Action} || N <- lists:seq(0, Count - 1)]}.
+
+run(_Core, World, 0) ->
+    World#{ended => never};
+run(Core0, World0, Fuel) ->
+    {Die, World} = roll(World0),
+    %% The deadline comes by and by; a cancellation now and then.
+    Core = case Die of 99 -> warp_saga_core:stop(cancelled, Core0); _ -> Core0 end,
+    Now = case Die of 98 -> 2000; _ -> 0 end,
+    case warp_saga_core:next(Core, Now) of
+        {finished, Done} ->
+            World#{ended => warp_saga_core:phase(Done), core => Done};
+        _ when Die < 10 ->
+            %% Killed: what was sent may still come through, and all that is known is in the log.
+            run(again(World), World, Fuel - 1);
+        {{wait, _}, Next} ->
+            run(Next, World, Fuel - 1);
+        {{record, Entries, _Clear}, Next} ->
+            record(Entries, Die, Next, World, Fuel);
+        {{forward, Tasks}, Next} ->
+            each(forward, Tasks, Die, Next, World, Fuel);
+        {{probe, Ns}, Next} ->
+            each(probe, [{N, again} || N <- Ns], Die, Next, World, Fuel);
+        {{reverse, Tasks}, Next} ->
+            each(reverse, Tasks, Die, Next, World, Fuel)
+    end.
+
+roll(#{dice := []} = World) -> {50, World};
+roll(#{dice := [Die | Dice]} = World) -> {Die, World#{dice := Dice}}.
+
+again(#{plan := Plan, log := Log}) ->
+    Core = lists:foldl(fun warp_saga_core:replay/2, warp_saga_core:new(Plan), Log),
+    warp_saga_core:recovered(Core).
+
+%% Stored, and then killed, or not.
+record(Entries, Die, Core, #{log := Log} = World0, Fuel) ->
+    World = World0#{log := Log ++ Entries},
+    ok = nothing_is_unknown(Entries, World),
+    case Die < 20 of
+        true -> run(again(World), World, Fuel - 1);
+        false -> run(lists:foldl(fun warp_saga_core:replay/2, Core, Entries), World, Fuel - 1)
+    end.
+
+%% What is recorded of the steps is so.
+nothing_is_unknown([{compensating, _, Each} | _], #{events := Events}) ->
+    _ = [?assertEqual(is_tuple(Of) andalso element(1, Of) =:= applied, lists:member({forward, N}, Events))
+         || {N, Of} <- lists:zip(lists:seq(0, length(Each) - 1), Each)],
+    ok;
+nothing_is_unknown(_, _) ->
+    ok.
+
+each(_Kind, [], _Die, Core, World, Fuel) ->
+    run(Core, World, Fuel - 1);
+each(Kind, [{N, Time} | Tasks], Die, Core, World0, Fuel) ->
+    {Roll, World1} = roll(World0),
+    {Outcome, World} = attempt(Kind, N, Time, Roll, World1),
+    case Die < 30 of
+        %% Killed in the midst of it.
+        true -> run(again(World), World, Fuel - 1);
+        false -> each(Kind, Tasks, Die, warp_saga_core:outcome(N, Outcome, Core), World, Fuel)
+    end.
+
+%% An entity: it has an event of each id at most once, and refuses what it has not, sometimes.
+attempt(probe, N, _, Roll, #{events := Events} = World) ->
+    case lists:member({forward, N}, Events) of
+        _ when Roll < 20 -> {{transient, timeout}, World};
+        true -> {{applied, seq(forward, N)}, World};
+        false -> {absent, World}
+    end;
+attempt(Kind, N, Time, Roll, #{events := Events, begun := Begun} = World0) ->
+    %% `first' means that it was never sent.
+    _ = [?assertNot(lists:member({Kind, N}, Begun)) || Time =:= first],
+    World = World0#{begun := [{Kind, N} | Begun]},
+    case lists:member({Kind, N}, Events) of
+        true when Roll < 20 -> {{transient, timeout}, World};
+        true -> {{applied, seq(Kind, N)}, World};
+        false when Roll < 15 -> {{transient, overloaded}, World};
+        %% Stored, but nobody hears of it.
+        false when Roll < 30 -> {{transient, interrupted}, World#{events := Events ++ [{Kind, N}]}};
+        false when Roll < 40, Kind =:= forward -> {{refused, no}, World};
+        false when Roll < 33 -> {{refused, no}, World};
+        false -> {{applied, seq(Kind, N)}, World#{events := Events ++ [{Kind, N}]}}
+    end.
+
+seq(forward, N) -> 2 * N + 1;
+seq(reverse, N) -> 2 * N + 2.
+
+%% -------------------------------------------------------------------- What has to hold
+
+is_right(#{ended := Ended, events := Events, plan := #{steps := Steps, groups := Groups}} = World) ->
+    Forward = [N || {forward, N} <- Events],
+    Reverse = [N || {reverse, N} <- Events],
+    All = [N || #{n := N} <- Steps],
+    length(Events) =:= length(lists:usort(Events))
+        andalso in_order(Forward, Groups)
+        andalso in_order(Reverse, lists:reverse(Groups))
+        andalso Reverse -- Forward =:= []
+        andalso case Ended of
+            committed -> lists:sort(Forward) =:= All andalso Reverse =:= [];
+            compensated -> lists:sort(Forward) =:= lists:sort(Reverse);
+            stuck -> lists:sort(Forward) =/= lists:sort(Reverse);
+            never -> false
+        end
+        andalso tells_the_truth(World, Forward, Reverse).
+
+%% Steps of a later group come after those of an earlier one.
+in_order(Ns, Groups) ->
+    Ranks = [rank(N, Groups, 0) || N <- Ns],
+    Ranks =:= lists:sort(Ranks).
+
+rank(N, [Group | Groups], Rank) ->
+    case lists:member(N, Group) of
+        true -> Rank;
+        false -> rank(N, Groups, Rank + 1)
+    end.
+
+tells_the_truth(#{core := Core} = World, Forward, Reverse) ->
+    {_, #{steps := Steps}} = Result = warp_saga_core:result(Core),
+    Told = fun(Statuses) -> [N || #{step := N, status := Status} <- Steps, lists:member(Status, Statuses)] end,
+    lists:sort(Forward) =:= Told([applied, reversed, not_reversed])
+        andalso lists:sort(Reverse) =:= Told([reversed])
+        %% As it will be told after a restart.
+        andalso Result =:= warp_saga_core:result(replayed(World)).
+
+replayed(#{plan := Plan, log := Log}) ->
+    lists:foldl(fun warp_saga_core:replay/2, warp_saga_core:new(Plan), Log).
