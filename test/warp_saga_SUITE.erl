@@ -9,6 +9,8 @@
                          ids/2, saga_log/2, types/2]).
 
 suite() -> [{timetrap, {seconds, 60}}].
+init_per_suite(Config) -> warp_killer:quiet(Config).
+end_per_suite(Config) -> warp_killer:loud(Config).
 all() -> warp_test:both_modes().
 groups() -> warp_test:both_modes(cases()).
 init_per_group(Mode, Config) -> warp_test:init_group(Mode, Config).
@@ -44,7 +46,10 @@ cases() ->
      bad_input_is_named_and_begins_nothing,
      what_is_reserved_is_refused,
      sagas_are_counted_and_listed,
-     an_unfinished_saga_can_be_waited_for].
+     an_unfinished_saga_can_be_waited_for,
+     a_transient_failure_is_tried_again_so_often_and_then_reverses,
+     an_unreachable_entity_is_tried_again,
+     files_of_a_version_without_sagas_open].
 
 %% ------------------------------------------------------------------ Forward, and back
 
@@ -501,3 +506,63 @@ an_unfinished_saga_can_be_waited_for(Config) ->
     receive {recovered, Counts} ->
         ?assertEqual({ok, #{committed => 1, compensated => 0, stuck => 0}}, Counts)
     end.
+
+%% ------------------------------------------------------------------ Transient failures
+
+%% Nobody gets through to an entity whose process is busy: there may be one request at a time.
+a_transient_failure_is_tried_again_so_often_and_then_reverses(Config) ->
+    Gate = self(),
+    Wait = fun(_, _) -> Gate ! {at_gate, self()}, receive go -> {error, gone} end end,
+    Ctx = warp_test:start(Config, #{max_pending => 1, steps => #{<<"wait">> => Wait}}),
+    fund(Ctx, <<"alice">>, 10),
+    spawn_link(fun() -> warp_saga:commit(saga(<<"w">>, [waits_for_gate(<<"bob">>)]), Ctx) end),
+    Busy = at_gate(Gate),
+    Saga = fun(Id) -> saga(Id, [step(<<"alice">>, <<"Debited">>, 3), step(<<"bob">>, <<"Credited">>, 3)]) end,
+    Self = self(),
+    spawn_link(fun() -> Self ! {once, warp_saga:commit(Saga(<<"once">>), Ctx, #{retries => 0})} end),
+    %% It turns back only when it knows that bob has not got it; and that bob cannot say yet.
+    receive {once, Early} -> ct:fail({too_early, Early}) after 300 -> ok end,
+    ?assertMatch({ok, [_, _]}, warp_saga:pending(Ctx)),
+    spawn_link(fun() -> Self ! {often, warp_saga:commit(Saga(<<"often">>), Ctx, #{retries => 1000})} end),
+    Busy ! go,
+    ?assertMatch({ok, {compensated, #{failed := #{step := 1, reason := overloaded},
+                                      steps := [#{status := reversed}, #{status := refused}]}}},
+                 receive {once, Once} -> Once end),
+    ?assertMatch({ok, {committed, _}}, receive {often, Often} -> Often end),
+    ?assertEqual([7, 3], balances(Ctx, [<<"alice">>, <<"bob">>])).
+
+an_unreachable_entity_is_tried_again(Config) ->
+    Ctx = warp_test:start(Config),
+    fund(Ctx, <<"alice">>, 1000),
+    Killer = spawn_link(fun Kill() ->
+        _ = [exit(Pid, kill) || {Role, Pid} <- warp_context:processes(Ctx),
+                                Role =:= shard orelse Role =:= saga_keeper],
+        timer:sleep(50),
+        Kill()
+    end),
+    Results = warp_test:parallel(10, fun(N) ->
+        [warp_saga:commit(transfer(<<(integer_to_binary(N))/binary, $-, (integer_to_binary(I))/binary>>,
+                                   <<"alice">>, <<"bob">>, 1), Ctx, #{retries => 1000})
+         || I <- lists:seq(1, 10)]
+    end),
+    unlink(Killer),
+    exit(Killer, kill),
+    ?assertEqual([], [Other || Other <- lists:append(Results), not is_committed(Other)]),
+    _ = [warp_test:wait_until(fun() ->
+             {Answer, _} = warp_core:get(warp_core:entity(Ctx, Name), <<"Account">>), Answer =:= ok
+         end) || Name <- [<<"alice">>, <<"bob">>]],
+    ?assertEqual([900, 100], balances(Ctx, [<<"alice">>, <<"bob">>])).
+
+is_committed({ok, {committed, _}}) -> true;
+is_committed(_) -> false.
+
+%% ------------------------------------------------------------------------------ Files
+
+files_of_a_version_without_sagas_open(Config) ->
+    Ctx = warp_test:start(Config),
+    fund(Ctx, <<"alice">>, 10),
+    warp_test:stop(Ctx),
+    [warp_test:sqlite(File, "DROP TABLE open_sagas") || File <- warp_test:shard_files(?config(dir, Config))],
+    Again = warp_test:start(Config),
+    ?assertMatch({ok, {committed, _}}, warp_saga:commit(transfer(<<"x">>, <<"alice">>, <<"bob">>, 3), Again)),
+    ?assertEqual([7, 3], balances(Again, [<<"alice">>, <<"bob">>])).
