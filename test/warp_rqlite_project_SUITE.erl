@@ -84,12 +84,13 @@ answers_get_lost(Config) ->
         [begin
              timer:sleep(rand:uniform(200)),
              warp_rqlite_proxy:mode(Proxy, Mode),
-             timer:sleep(rand:uniform(200)),
+             timer:sleep(100 + rand:uniform(200)),
              warp_rqlite_proxy:mode(Proxy, pass)
          end || Mode <- [cut_answer, cut_request, cut_answer, swallow, cut_answer]],
         loaded(Load, Ref),
         same(Ctx)
-    end, lists:seq(1, rounds(1))),
+    end, lists:seq(1, rounds(2))),
+    ?assert(warp_rqlite_proxy:lost(Proxy) > 0),
     warp_test:stop(Ctx),
     warp_rqlite_proxy:stop(Proxy).
 

@@ -1,14 +1,14 @@
 %% A TCP proxy to a real server, which can lose what tests want to be lost.
 -module(warp_rqlite_proxy).
 
--export([start/1, stop/1, url/1, mode/2, connections/1]).
+-export([start/1, stop/1, url/1, mode/2, connections/1, lost/1]).
 
 %% Mode `pass'. `cut_answer': the server gets the request, and when its answer comes both
 %% connections are closed. `swallow': the same, but the client's connection stays open, in silence.
 %% `cut_request': closed after a part of the request.
 start(#{http := Upstream}) ->
     Self = self(),
-    Counters = counters:new(2, []),
+    Counters = counters:new(3, []),
     Pid = spawn(fun() ->
         {ok, Listen} = gen_tcp:listen(0, [binary, {active, false}, {ip, {127, 0, 0, 1}},
                                           {backlog, 100}]),
@@ -25,6 +25,9 @@ url(#{port := Port}) -> "http://127.0.0.1:" ++ integer_to_list(Port).
 mode(#{counters := Counters}, Mode) -> counters:put(Counters, 1, number(Mode)).
 
 connections(#{counters := Counters}) -> counters:get(Counters, 2).
+
+%% How many answers were not handed on.
+lost(#{counters := Counters}) -> counters:get(Counters, 3).
 
 number(pass) -> 0;
 number(cut_answer) -> 1;
@@ -61,8 +64,12 @@ pump(Client, Server, Counters) ->
             end;
         {tcp, Server, Data} ->
             case counters:get(Counters, 1) of
-                1 -> close(Client, Server);
-                2 -> pump(Client, Server, Counters);
+                1 ->
+                    counters:add(Counters, 3, 1),
+                    close(Client, Server);
+                2 ->
+                    counters:add(Counters, 3, 1),
+                    pump(Client, Server, Counters);
                 _ ->
                     _ = gen_tcp:send(Client, Data),
                     pump(Client, Server, Counters)

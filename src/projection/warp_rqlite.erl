@@ -66,7 +66,7 @@ execute(#target{timeout = Timeout} = Target, Statements) ->
         {ok, Body, Of} ->
             Path = "/db/execute?transaction&noparse&timeout=" ++ millis(Timeout),
             Judge = fun(Status, Answer) -> warp_rqlite_answer:execute(Status, Answer, length(Of)) end,
-            case ask(Target, write, Path, Body, Timeout, Judge) of
+            case ask(Target, {write, Path, Body, Timeout, Judge}, now_ms() + Timeout) of
                 ok -> ok;
                 {refused, 0, Message} -> {error, {refused, 0, Message}};
                 {refused, Element, Message} -> {error, {refused, lists:nth(Element, Of), Message}};
@@ -90,13 +90,15 @@ query(Target, Sql, Params, #{max_rows := MaxRows, timeout := Timeout, level := W
             Error
     end.
 
-columns(Target, Query, MaxRows, Level, Until) ->
-    case read(Target, warp_rqlite_sql:columns_request(Query), schema_level(Level), Until) of
+%% What a query's columns are is known at once, so a node that says nothing is found out here.
+columns(#target{timeout = Timeout} = Target, Query, MaxRows, Level, Until) ->
+    Request = warp_rqlite_sql:columns_request(Query),
+    case read(Target, Request, schema_level(Level), Timeout, Until) of
         {ok, #{columns := []}} ->
             {error, {sql_error, <<"a query without columns">>}};
         {ok, #{columns := Columns, types := Types}} ->
-            Request = warp_rqlite_sql:rows_request(Query, length(Columns), MaxRows),
-            case read(Target, Request, Level, Until) of
+            Rows = warp_rqlite_sql:rows_request(Query, length(Columns), MaxRows),
+            case read(Target, Rows, Level, infinity, Until) of
                 {ok, #{values := Values}} ->
                     warp_rqlite_sql:rows(Columns, Types, Values, MaxRows);
                 %% A column was added in between.
@@ -111,12 +113,13 @@ columns(Target, Query, MaxRows, Level, Until) ->
     end.
 
 %% What is a statement, but no query, would write.
-what_is_wrong(Target, Query, Message, Until) ->
+what_is_wrong(#target{timeout = Timeout} = Target, Query, Message, Until) ->
     case binary:match(Message, <<"syntax error">>) of
         nomatch ->
             {sql_error, Message};
         _ ->
-            case read(Target, warp_rqlite_sql:is_statement_request(Query), none, Until) of
+            Request = warp_rqlite_sql:is_statement_request(Query),
+            case read(Target, Request, none, Timeout, Until) of
                 {ok, _} -> read_only;
                 {error, {away, _}} -> {sql_error, Message};
                 {error, Why} -> Why
@@ -128,16 +131,19 @@ schema_level(none) -> none;
 schema_level(auto) -> auto;
 schema_level(_) -> weak.
 
-read(Target, Request, Level, Until) ->
+read(Target, Request, Level, Longest, Until) ->
     case {Request, Until - now_ms()} of
         {{error, Why}, _} ->
             {error, {bad_params, Why}};
         {_, Left} when Left =< 0 ->
             {error, timeout};
         {{ok, Body}, Left} ->
-            Path = lists:concat(["/db/query?noparse&level=", Level, "&db_timeout=", millis(Left),
-                                 "&timeout=", millis(Left)]),
-            case ask(Target, read, Path, Body, Left, fun warp_rqlite_answer:query/2) of
+            Within = min(Left, Longest),
+            Path = lists:concat(["/db/query?noparse&level=", Level, "&db_timeout=", millis(Within),
+                                 "&timeout=", millis(Within)]),
+            Judge = fun warp_rqlite_answer:query/2,
+            case ask(Target, {read, Path, Body, Within + ?GRACE_MS, Judge}, Until) of
+                {away, timeout} -> {error, timeout};
                 {away, _} = Away -> {error, Away};
                 Answer -> Answer
             end
@@ -155,15 +161,14 @@ level(_Target, Level, _Until) ->
     {ok, Level}.
 
 %% A node that knows it refuses a bad value of its parameter.
-probe(#target{notes = Notes} = Target, Until) ->
+probe(#target{notes = Notes, timeout = Timeout} = Target, Until) ->
     Path = "/db/query?level=none&linearizable_timeout=x",
     Judge = fun(400, _) -> 1;
                (200, _) -> 2;
                (Status, Body) ->
                     warp_rqlite_answer:execute(Status, Body, 1)
             end,
-    case ask(Target, read, Path, <<"[\"SELECT 1\"]">>, max(1, Until - now_ms()), Judge) of
-        {error, timeout} -> {away, timeout};
+    case ask(Target, {read, Path, <<"[\"SELECT 1\"]">>, Timeout, Judge}, Until) of
         {away, _} = Away -> Away;
         Known when is_integer(Known) ->
             ok = atomics:put(Notes, ?LINEARIZABLE, Known),
@@ -172,45 +177,48 @@ probe(#target{notes = Notes} = Target, Until) ->
 
 %% Asks the node that answered last, and then the others, for as long as none has done anything.
 %% A write is not asked again once a node may have seen it.
-ask(#target{notes = Notes, nodes = Nodes} = Target, Kind, Path, Body, Timeout, Judge) ->
+ask(#target{notes = Notes, nodes = Nodes} = Target, {Kind, _, _, _, _} = Request, Until) ->
     First = atomics:get(Notes, ?NODE),
     Patience = case Kind of write -> ?WRITE_PATIENCE_MS; read -> ?READ_PATIENCE_MS end,
-    Until = now_ms() + min(Patience, Timeout),
-    ask_each(Target, {Kind, Path, Body, Timeout, Judge}, Until, First, tuple_size(Nodes)).
+    Rounds = min(Until, now_ms() + Patience),
+    ask_each(Target, Request, {Rounds, Until}, First, tuple_size(Nodes)).
 
-ask_each(Target, {Kind, Path, Body, Timeout, Judge} = Request, Until, Index, Left) ->
+%% Left: how many nodes are to be asked in this round. Rounds begin until then, and end by then.
+ask_each(Target, {Kind, Path, Body, Within, Judge} = Request, {Rounds, Until} = By, Index, Left) ->
     #target{client = Client, nodes = Nodes, notes = Notes} = Target,
     Node = element(Index, Nodes),
-    Within = case Kind of write -> Timeout; read -> Timeout + ?GRACE_MS end,
     Asked = case warp_rqlite_http:post(Client, Node, Path, Body, Within) of
                 {ok, Status, Answer} -> Judge(Status, Answer);
                 {error, {unanswered, Why}} when Kind =:= write -> {lost, Why};
-                {error, {unanswered, timeout}} -> {error, timeout};
                 {error, {_, Why}} -> {elsewhere, Why}
             end,
     Next = Index rem tuple_size(Nodes) + 1,
+    Now = now_ms(),
     case Asked of
+        {elsewhere, _} when Left > 1, Now < Until ->
+            ask_each(Target, Request, By, Next, Left - 1);
         {elsewhere, Reason} ->
-            Pause = case Left of 1 -> ?PAUSE_MS; _ -> 0 end,
-            case now_ms() + Pause < Until andalso (Left > 1 orelse may_pass(Reason)) of
+            case Now + ?PAUSE_MS < Rounds andalso may_pass(Reason) of
                 true ->
-                    timer:sleep(Pause),
-                    Again = case Left of 1 -> tuple_size(Nodes); _ -> Left - 1 end,
-                    ask_each(Target, Request, Until, Next, Again);
+                    timer:sleep(?PAUSE_MS),
+                    ask_each(Target, Request, By, Next, tuple_size(Nodes));
+                false when Reason =:= timeout, Now >= Until ->
+                    away(Target, Next, timeout);
                 false ->
-                    ok = atomics:put(Notes, ?NODE, Next),
-                    {away, {at(Node), Reason}}
+                    away(Target, Next, {at(Node), Reason})
             end;
         {lost, Reason} ->
-            ok = atomics:put(Notes, ?NODE, Next),
-            {away, {at(Node), no_answer, Reason}};
+            away(Target, Next, {at(Node), no_answer, Reason});
         {away, Reason} ->
-            ok = atomics:put(Notes, ?NODE, Next),
-            {away, {at(Node), Reason}};
+            away(Target, Next, {at(Node), Reason});
         Answered ->
             ok = atomics:put(Notes, ?NODE, Index),
             Answered
     end.
+
+away(#target{notes = Notes}, Next, Why) ->
+    ok = atomics:put(Notes, ?NODE, Next),
+    {away, Why}.
 
 %% A certificate does not become right by asking again and again.
 may_pass({tls, _, _}) -> false;
