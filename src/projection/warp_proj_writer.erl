@@ -31,7 +31,7 @@
 
 -define(RETRY_MIN_MS, 100).
 -define(RETRY_MAX_MS, 5000).
--define(QUERY, #{max_rows => infinity, timeout => 30000, level => strong}).
+-define(QUERY, #{max_rows => infinity, timeout => 10000, level => strong}).
 
 -record(state, {
     context :: #context{},
