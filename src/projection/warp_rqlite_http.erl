@@ -124,19 +124,21 @@ post(#{profile := Profile, tls := Tls, auth := Auth}, Node, Path, Json, Timeout)
     %% Aside: httpc would wait without end for a process of its own that was killed, and a late
     %% answer must not reach the caller's mailbox.
     {Pid, Ref} = spawn_monitor(fun() ->
-        exit({answer, httpc:request(post, Request, HttpOptions, [{body_format, binary}], Profile)})
+        Answer = try httpc:request(post, Request, HttpOptions, [{body_format, binary}], Profile)
+                 catch _:Crash -> {error, crash(Crash)}
+                 end,
+        exit({answer, Answer})
     end),
     receive
         {'DOWN', Ref, process, Pid, {answer, {ok, {{_, Status, _}, _, Body}}}} -> {ok, Status, Body};
         {'DOWN', Ref, process, Pid, {answer, {error, Why}}} -> {error, failure(Why)};
-        {'DOWN', Ref, process, Pid, Why} -> {error, {unanswered, crash(Why)}}
+        {'DOWN', Ref, process, Pid, _} -> {error, {unanswered, interrupted}}
     after Timeout + ?GRACE_MS ->
         exit(Pid, kill),
         receive {'DOWN', Ref, process, Pid, _} -> {error, {unanswered, timeout}} end
     end.
 
-%% A stack has arguments in it, and those may hold the password.
-crash({Why, Stack}) when is_list(Stack), is_atom(Why) -> Why;
+%% The arguments of what crashed may hold the password.
 crash(Why) when is_atom(Why) -> Why;
 crash(_) -> crashed.
 
