@@ -81,9 +81,14 @@ opened(Ref, Shards) ->
 %% A target that is away is no reason not to start; one that is not ours is.
 projecting(Ref) ->
     {ok, Context} = find(Ref),
+    case warp_proj:is_on(Context) of
+        true -> projecting_to(Context);
+        false -> warp_proj_notes:was_projected(Context#context.dir)
+    end.
+
+projecting_to(Context) ->
     Parts = [{warp_proj_writer, writer}, {warp_proj_eraser, eraser}],
-    Each = [Module:status(Pid) || warp_proj:is_on(Context), {Module, Part} <- Parts,
-                                  {ok, Pid} <- [warp_proj:get(Context, Part)]],
+    Each = [Module:status(Pid) || {Module, Part} <- Parts, {ok, Pid} <- [warp_proj:get(Context, Part)]],
     case [Error || {error, _} = Error <- Each] of
         [] -> ok;
         [Error | _] -> Error

@@ -6,7 +6,7 @@
          bad_commands_are_named/1, hostile_text/1, many_commands_to_one_row/1,
          what_is_written_shows_after_await/1, nothing_is_repeated_or_skipped/1,
          killed_processes_come_back/1, a_crash_is_set_aside/1, retry_goes_on/1, skip_goes_on/1,
-         set_aside_is_remembered/1, rows_of_others_are_refused/1, others_may_count/1,
+         set_aside_is_remembered/1, rows_of_others_are_refused/1, others_may_count/1, no_text_among_counts/1,
          a_refused_command_is_found_in_a_crowd/1, queries_only_read/1, queries_have_limits/1,
          bad_parameters/1, declared_tables/1, bad_declarations/1, no_projections/1,
          another_context_is_refused/1, stats_show_the_lag/1, reserved_entities_are_not_seen/1]).
@@ -26,7 +26,7 @@ groups() ->
          bad_commands_are_named, hostile_text, many_commands_to_one_row,
          what_is_written_shows_after_await, nothing_is_repeated_or_skipped,
          killed_processes_come_back, a_crash_is_set_aside, retry_goes_on, skip_goes_on,
-         set_aside_is_remembered, rows_of_others_are_refused, others_may_count,
+         set_aside_is_remembered, rows_of_others_are_refused, others_may_count, no_text_among_counts,
          a_refused_command_is_found_in_a_crowd, queries_only_read, queries_have_limits,
          bad_parameters, declared_tables, bad_declarations, no_projections,
          another_context_is_refused, stats_show_the_lag, reserved_entities_are_not_seen]).
@@ -387,6 +387,21 @@ others_may_count(Config) ->
     await(does(Ctx, <<"b">>, [warp_projection:delete(t, <<"r">>)])),
     ?assertEqual([], rows(Ctx, "SELECT * FROM t")).
 
+no_text_among_counts(Config) ->
+    Ctx = doing(Config),
+    await(does(Ctx, <<"a">>, [warp_projection:increment(t, <<"r">>, #{n => 1})])),
+    Entities = warp_test:parallel(20, fun(N) ->
+        Id = <<"e", (integer_to_binary(N))/binary>>,
+        Value = case N of 7 -> <<"text">>; _ -> N end,
+        does(Ctx, Id, [warp_projection:upsert(t, Id, #{n => Value})])
+    end),
+    Results = [warp_core:await_projection(E, 60000) || E <- Entities],
+    ?assertEqual({error, {set_aside, 1}}, lists:nth(7, Results)),
+    ?assertEqual(19, length([ok || ok <- Results])),
+    {ok, [#{reason := Reason}]} = warp_projection:set_aside(Ctx),
+    ?assertNotEqual(nomatch, binary:match(Reason, <<"counted_column">>)),
+    ?assertEqual([[1 + 210 - 7]], rows(Ctx, "SELECT sum(n) FROM t")).
+
 %% In one batch of many entities, some commands are refused: just those, and all of them.
 a_refused_command_is_found_in_a_crowd(Config) ->
     Ctx = start(Config, [warp_proj_test:commands()], #{shards => 1}),
@@ -494,19 +509,22 @@ declared_tables(Config) ->
 
 bad_declarations(Config) ->
     Try = fun(Projections) ->
-        warp_test:try_start((warp_test:opts(Config))#{aggregates => [warp_proj_test:shop()], projections => Projections})
+        warp_test:try_start((warp_test:opts(Config))#{aggregates => [warp_proj_test:shop()],
+                                                      projections => Projections})
     end,
     Bad = fun(Tables) -> Try(warp_proj_test:projections(Config, #{tables => Tables})) end,
     ?assertMatch({error, {bad_option, projections, {not_one_of, _}}}, Try(some)),
     ?assertMatch({error, {bad_option, projections, _}}, Try({embedded, #{file => "x"}})),
     ?assertMatch({error, {bad_option, projections, {tables, not_a_map}}}, Bad([])),
     ?assertMatch({error, {bad_option, projections, {table, <<"a b">>, _}}}, Bad(#{<<"a b">> => #{}})),
-    ?assertMatch({error, {bad_option, projections, {column, <<"id">>, reserved}}}, Bad(#{t => #{columns => #{id => text}}})),
+    ?assertMatch({error, {bad_option, projections, {column, <<"id">>, reserved}}},
+                 Bad(#{t => #{columns => #{id => text}}})),
     ?assertMatch({error, {bad_option, projections, {column, a, {unknown_type, string}}}},
                  Bad(#{t => #{columns => #{a => string}}})),
     ?assertMatch({error, {bad_option, projections, {index, <<"b">>, not_declared}}},
                  Bad(#{t => #{columns => #{a => text}, indexes => [[b]]}})),
-    ?assertMatch({error, {bad_option, projections, {tables, t, {unknown_key, column}}}}, Bad(#{t => #{column => #{}}})).
+    ?assertMatch({error, {bad_option, projections, {tables, t, {unknown_key, column}}}},
+                 Bad(#{t => #{column => #{}}})).
 
 no_projections(Config) ->
     Ctx = warp_test:start(Config, #{aggregates => [warp_proj_test:shop()]}),
@@ -523,6 +541,15 @@ no_projections(Config) ->
     await(warp_core:entity(With, <<"a">>)),
     ?assertEqual([[1]], rows(With, "SELECT total FROM orders")),
     ok = warp_core:stop(With),
+    %% From then on it can't be left out, or be another one: who would erase deleted entities there?
+    Other = case ?config(target, Config) of
+        embedded -> {rqlite, #{nodes => ["http://127.0.0.1:1"]}};
+        rqlite -> embedded
+    end,
+    [?assertMatch({error, {was_projected, _}},
+                  warp_test:try_start((warp_test:opts(Config))#{aggregates => [warp_proj_test:shop()],
+                                                                projections => Projections}))
+     || Projections <- [none, Other]],
     ?assertEqual({error, context_stopped}, warp_core:query(With, "SELECT 1", [])),
     ?assertEqual({error, context_stopped}, warp_projection:rebuild(With)).
 

@@ -153,7 +153,9 @@ remember({append, Id, Events}, Log) ->
     lists:foldl(
         fun(_, #{Id := {crashed, _}} = Acc) -> Acc;
            (crash, Acc) -> Acc#{Id => {crashed, element(2, maps:get(Id, Acc, {ok, []}))}};
-           (Commands, Acc) -> {ok, Before} = maps:get(Id, Acc, {ok, []}), Acc#{Id => {ok, Before ++ terms(Commands, Id)}}
+           (Commands, Acc) ->
+                {ok, Before} = maps:get(Id, Acc, {ok, []}),
+                Acc#{Id => {ok, Before ++ terms(Commands, Id)}}
         end,
         Log,
         Events);

@@ -16,6 +16,9 @@
 %% How long the target may be away before the caller of a deletion is told.
 -define(PATIENCE_MS, 10000).
 -define(RETRY_MS, 500).
+%% How often, and after how long, an eraser that went away is looked for again.
+-define(ATTEMPTS, 100).
+-define(PAUSE_MS, 50).
 
 -record(state, {
     context :: #context{},
@@ -41,25 +44,40 @@ status(Pid) ->
 %% @doc Deletes an entity from its log and from the projection.
 -spec delete(warp_context:context(), #warp_entity{}) -> ok | {error, term()}.
 delete(Context, Entity) ->
-    case warp_proj:get(Context, eraser) of
-        {ok, Pid} ->
-            try
-                gen_server:call(Pid, {delete, Entity}, infinity)
-            catch
-                exit:_ -> {error, interrupted}
-            end;
-        none ->
-            {error, interrupted}
+    delete(Context, Entity, ?ATTEMPTS).
+
+%% Should it be killed, it is asked again: a deletion can be repeated.
+delete(#context{ref = Ref} = Context, Entity, Left) ->
+    Result =
+        case warp_proj:get(Context, eraser) of
+            {ok, Pid} ->
+                try
+                    gen_server:call(Pid, {delete, Entity}, infinity)
+                catch
+                    exit:_ -> {error, interrupted}
+                end;
+            none ->
+                {error, interrupted}
+        end,
+    case {Result, warp_context:find(Ref)} of
+        {{error, interrupted}, not_found} ->
+            {error, context_stopped};
+        {{error, interrupted}, _} when Left > 0 ->
+            _ = timer:sleep(?PAUSE_MS),
+            delete(Context, Entity, Left - 1);
+        _ ->
+            Result
     end.
 
 -spec init(reference()) -> {ok, #state{}}.
 init(Ref) ->
     _ = process_flag(trap_exit, true),
     {ok, Context} = warp_context:find(Ref),
+    ok = warp_proj:put(Context, eraser, self()),
     {ok, open(#state{context = Context})}.
 
-open(#state{context = #context{dir = Dir} = Context} = State) ->
-    case warp_proj_notes:open(Dir) of
+open(#state{context = #context{dir = Dir, projections = #{target := Target}} = Context} = State) ->
+    case warp_proj_notes:open(Dir, Target) of
         {ok, Notes} ->
             {ok, Left} = warp_proj_notes:all(Notes),
             %% Before any projector begins.
@@ -68,7 +86,6 @@ open(#state{context = #context{dir = Dir} = Context} = State) ->
                     warp_proj:put(Context, {hold, Entity}, Incarnation)
                 end,
                 Left),
-            ok = warp_proj:put(Context, eraser, self()),
             lists:foldl(
                 fun({Entity, N, Incarnation}, Acc) ->
                     run(fun() -> go_on(Context, Notes, {Entity, N}, Incarnation) end, Entity, Acc)
@@ -85,6 +102,8 @@ handle_call(status, _From, #state{notes = undefined, error = Reason} = State) ->
     {reply, {error, Reason}, State};
 handle_call(status, _From, State) ->
     {reply, ok, State};
+handle_call({delete, _Entity}, _From, #state{notes = undefined, error = Reason} = State) ->
+    {reply, {error, Reason}, State};
 handle_call({delete, #warp_entity{id = Id} = Entity}, From, State) ->
     {noreply, start(Id, {From, Entity}, State)}.
 
@@ -140,6 +159,8 @@ begin_deletion(Context, Notes, #warp_entity{id = Id, shard = N} = Entity, From) 
                     ok = warp_proj:put(Context, {hold, Id}, Incarnation),
                     Deleted = warp_client:call(Entity, delete, 0, infinity, repeatable),
                     erased_log(Deleted, Context, Notes, {Id, N}, Incarnation, From);
+                {error, closed} ->
+                    gen_server:reply(From, {error, interrupted});
                 {error, Reason} ->
                     gen_server:reply(From, {error, Reason})
             end;

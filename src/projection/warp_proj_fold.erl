@@ -3,7 +3,7 @@
 %% near; what is not kept is folded from the log.
 -module(warp_proj_fold).
 
--export([new/1, names/1, forget/2, forget_all/1, events/5]).
+-export([new/1, names/1, forget/2, forget_all/1, trim/1, events/5]).
 
 -include("../warp.hrl").
 
@@ -27,9 +27,9 @@
     %% This event, and all behind it, are not projected.
     | {aside, warp_core:event(), Reason :: term()}.
 
-%% How many entities' states one half of the cache holds, and how large it may be.
+%% How many entities' states one half of the cache holds, and how large their process may become.
 -define(MAX_STATES, 20000).
--define(MAX_WORDS, 16 * 1024 * 1024).
+-define(MAX_WORDS, 8 * 1024 * 1024).
 
 -spec new(warp_context:context()) -> fold().
 new(#context{aggregates = All} = Context) ->
@@ -48,6 +48,14 @@ forget(Entity, #fold{young = Young, old = Old} = Fold) ->
 -spec forget_all(fold()) -> fold().
 forget_all(Fold) ->
     Fold#fold{young = #{}, old = #{}}.
+
+%% @doc Lets go of states while they take too much.
+-spec trim(fold()) -> fold().
+trim(#fold{young = Young} = Fold) ->
+    case erlang:process_info(self(), total_heap_size) of
+        {_, Words} when Words > ?MAX_WORDS -> Fold#fold{young = #{}, old = Young};
+        _ -> Fold
+    end.
 
 %% @doc Projects events of one entity, which are in order and begin at seq First. Last is the seq
 %% that the entity is at behind them, events of other aggregates included. Blamed are events that
@@ -152,6 +160,4 @@ keep(_Entity, _Last, _States, #fold{folding = []} = Fold) ->
 keep(Entity, Last, States, #fold{young = Young} = Fold) when map_size(Young) < ?MAX_STATES ->
     Fold#fold{young = Young#{Entity => {Last, States}}};
 keep(Entity, Last, States, #fold{young = Young} = Fold) ->
-    {_, Words} = erlang:process_info(self(), total_heap_size),
-    Old = case Words > ?MAX_WORDS of true -> #{}; false -> Young end,
-    Fold#fold{young = #{Entity => {Last, States}}, old = Old}.
+    Fold#fold{young = #{Entity => {Last, States}}, old = Young}.

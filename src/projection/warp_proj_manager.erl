@@ -161,9 +161,13 @@ begun(#state{began = Began}, _Building) -> Began.
 say(#state{logged = Logged, context = #context{name = Name}} = State) ->
     case now_ms() - Logged > ?LOG_MS of
         true ->
-            #{done := Done, total := Total, rate := Rate} = progress_of(State),
-            ?LOG_NOTICE("Warp: rebuild of the projection of context ~ts: ~b of about ~b events, ~b/s",
-                        [Name, Done, Total, round(Rate)]),
+            #{done := Done, total := Total, rate := Rate, seconds_left := Left} = progress_of(State),
+            ?LOG_NOTICE("Warp: rebuild of the projection of context ~ts: ~b of about ~b events, ~b/s, ~ts",
+                        [Name, Done, Total, round(Rate),
+                         case Left of
+                             unknown -> "no estimate yet";
+                             _ -> io_lib:format("about ~b s left", [ceil(Left)])
+                         end]),
             State#state{logged = now_ms()};
         false ->
             State

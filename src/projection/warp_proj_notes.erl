@@ -3,25 +3,61 @@
 %% its entity is left; so what a crash leaves is known at the next start.
 -module(warp_proj_notes).
 
--export([open/1, all/1, add/4, remove/2, close/1]).
+-export([open/2, was_projected/1, all/1, add/4, remove/2, close/1]).
 
 -type note() :: {Entity :: binary(), Shard :: non_neg_integer(), Incarnation :: non_neg_integer()}.
 
 -define(QUERY, #{max_rows => infinity, timeout => 30000, level => default}).
 
--spec open(binary()) -> {ok, warp_nif:projection()} | {error, term()}.
-open(Dir) ->
-    case warp_nif:projection_open(filename:join(Dir, <<"erasures.db">>), true) of
+%% @doc Opens the notes of a context that is projected to that target. `{was_projected,
+%% Path}': it was projected to another one, where deletions would not be carried out any more.
+-spec open(binary(), embedded | rqlite) -> {ok, warp_nif:projection()} | {error, term()}.
+open(Dir, Target) ->
+    case warp_nif:projection_open(file(Dir), true) of
         {ok, Notes} ->
-            Create = <<"CREATE TABLE IF NOT EXISTS notes (entity TEXT NOT NULL PRIMARY KEY, "
-                       "shard INTEGER NOT NULL, incarnation INTEGER NOT NULL) WITHOUT ROWID">>,
-            case warp_nif:projection_execute(Notes, [{Create, [[]]}]) of
-                ok -> {ok, Notes};
-                {error, {_, Why}} -> {error, Why};
-                {error, {refused, _, Message}} -> {error, {corrupt, Message}}
+            Name = atom_to_binary(Target),
+            case prepare(Notes, Name) of
+                {ok, [[Name]]} ->
+                    {ok, Notes};
+                {ok, [[_Other]]} ->
+                    ok = close(Notes),
+                    {error, {was_projected, file(Dir)}};
+                {error, _} = Error ->
+                    ok = close(Notes),
+                    Error
             end;
         {error, _} = Error ->
             Error
+    end.
+
+prepare(Notes, Target) ->
+    Statements =
+        [{<<"CREATE TABLE IF NOT EXISTS notes (entity TEXT NOT NULL PRIMARY KEY, "
+            "shard INTEGER NOT NULL, incarnation INTEGER NOT NULL) WITHOUT ROWID">>, [[]]},
+         {<<"CREATE TABLE IF NOT EXISTS target (one INTEGER PRIMARY KEY, name TEXT NOT NULL)">>, [[]]},
+         {<<"INSERT INTO target VALUES (1, ?1) ON CONFLICT DO NOTHING">>, [[Target]]}],
+    case done(warp_nif:projection_execute(Notes, Statements)) of
+        ok ->
+            case warp_proj_embedded:query(Notes, <<"SELECT name FROM target">>, [], ?QUERY) of
+                {ok, #{rows := Rows}} -> {ok, Rows};
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+done(ok) -> ok;
+done({error, {away, Why}}) -> {error, Why};
+done({error, {refused, _, Message}}) -> {error, {io_error, Message}}.
+
+file(Dir) -> filename:join(Dir, <<"erasures.db">>).
+
+%% @doc Whether a context that is to have no projection had one: nothing would be erased from it.
+-spec was_projected(binary()) -> ok | {error, {was_projected, Path :: binary()}}.
+was_projected(Dir) ->
+    case filelib:is_file(file(Dir)) of
+        true -> {error, {was_projected, file(Dir)}};
+        false -> ok
     end.
 
 -spec all(warp_nif:projection()) -> {ok, [note()]} | {error, term()}.
@@ -37,20 +73,15 @@ all(Notes) ->
     ok | {error, term()}.
 add(Notes, Entity, Shard, Incarnation) ->
     Sql = <<"INSERT INTO notes VALUES (?1, ?2, ?3) ON CONFLICT (entity) DO NOTHING">>,
-    case warp_nif:projection_execute(Notes, [{Sql, [[Entity, Shard, Incarnation]]}]) of
-        ok -> ok;
-        {error, {away, Why}} -> {error, Why};
-        {error, {refused, _, Message}} -> {error, {io_error, Message}}
-    end.
+    done(warp_nif:projection_execute(Notes, [{Sql, [[Entity, Shard, Incarnation]]}])).
 
 %% @doc Removes a note, and its bytes.
 -spec remove(warp_nif:projection(), binary()) -> ok | {error, term()}.
 remove(Notes, Entity) ->
     Sql = <<"DELETE FROM notes WHERE entity = ?1">>,
-    case warp_nif:projection_execute(Notes, [{Sql, [[Entity]]}]) of
+    case done(warp_nif:projection_execute(Notes, [{Sql, [[Entity]]}])) of
         ok -> warp_nif:projection_tidy(Notes);
-        {error, {away, Why}} -> {error, Why};
-        {error, {refused, _, Message}} -> {error, {io_error, Message}}
+        {error, _} = Error -> Error
     end.
 
 -spec close(warp_nif:projection()) -> ok.

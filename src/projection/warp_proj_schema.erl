@@ -1,7 +1,7 @@
 %% @private The tables and columns that a projection has, and what a batch needs beside them. Pure.
 -module(warp_proj_schema).
 
--export([new/0, from_rows/1, columns/2, counted/2, tables/1, grow/4, declared/1, swap/2, drop/2]).
+-export([merge/2, from_rows/1, columns/2, counted/2, tables/1, grow/4, declared/1, swap/2, drop/2]).
 
 -export_type([schema/0, place/0, declared/0]).
 
@@ -19,8 +19,9 @@
 -define(MAX_TABLES, 1000).
 -define(MAX_COLUMNS, 1000).
 
--spec new() -> schema().
-new() -> #{}.
+%% @doc The tables of both, which are different ones.
+-spec merge(schema(), schema()) -> schema().
+merge(Some, Others) -> maps:merge(Some, Others).
 
 %% @doc From the rows of `_warp_columns': table, column, type, counted.
 -spec from_rows([[binary() | integer()]]) -> schema().

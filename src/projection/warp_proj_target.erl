@@ -72,12 +72,11 @@
 
 %% Runs one SELECT (or whatever else only reads). It is the database that refuses to write.
 %%
-%% Errors: `read_only', `{sql_error, Message}', `{too_many_rows, Max}', `timeout', `{away, Why}',
-%% and `{bad_params, Why}' when there are too many parameters or too few.
+%% Errors: `read_only', `{sql_error, Message}', `{too_many_rows, Max}', `{result_too_large, Bytes}',
+%% `timeout', `overloaded', `{away, Why}', and `{bad_params, Why}' when there are too many parameters
+%% or too few.
 -callback query(target(), Sql :: binary(), [value()], query_options()) ->
-    {ok, result()}
-    | {error, read_only | {sql_error, binary()} | {too_many_rows, pos_integer()} | timeout
-              | {away, term()} | {bad_params, term()}}.
+    {ok, result()} | {error, term()}.
 
 %% Called after a transaction that erased something, and answered only when the bytes are gone
 %% too, as far as the target can see to that.

@@ -31,7 +31,7 @@
 
 -define(RETRY_MIN_MS, 100).
 -define(RETRY_MAX_MS, 5000).
--define(QUERY, #{max_rows => infinity, timeout => 10000, level => strong}).
+-define(QUERY, #{max_rows => infinity, timeout => 5000, level => strong}).
 
 -record(state, {
     context :: #context{},
@@ -308,7 +308,7 @@ declare(#state{declared = Declared, schemas = #{live := Live} = Schemas} = State
             {Statements, New} =
                 warp_proj_schema:declared({live, State#state.generation, Missing}),
             case execute(Statements, State) of
-                ok -> {ok, State#state{schemas = Schemas#{live := maps:merge(Live, New)}}};
+                ok -> {ok, State#state{schemas = Schemas#{live := warp_proj_schema:merge(Live, New)}}};
                 {error, Why} -> {error, Why}
             end
     end.
@@ -411,7 +411,7 @@ together(Items, State) ->
                 {error, {refused, _, _}} -> {refused, Items, State};
                 {error, {away, Why}} -> {away, Why, State}
             end;
-        {error, _} ->
+        {error, _, _} ->
             {refused, Items, State}
     end.
 

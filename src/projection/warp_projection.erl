@@ -61,12 +61,16 @@
 -define(INTERNAL, #{max_rows => infinity, timeout => 30000, level => strong}).
 
 %% @doc Sets columns of a row, which is made if need be; other columns stay as they are. The columns
-%% `id', `_entity' and `_seq' are Warp's own.
+%% `id', `_entity' (whose row it is) and `_seq' (of the event that wrote it last) are Warp's own.
+%%
+%% Each value keeps its type, whatever else is in the column. But that a column holds booleans is
+%% known from its first value, or from its declaration: without that they are read as 1 and 0.
 -spec upsert(name(), row_id(), #{name() => value()}) -> command().
 upsert(Table, Id, Columns) -> {upsert, Table, Id, Columns}.
 
 %% @doc Adds numbers to columns of a row, which is made if need be. A column counts from 0; what is
-%% no number counts as 0. Sums of integers past 64 bits become floats.
+%% no number counts as 0. Sums of integers past 64 bits become floats. From its first increment on, a
+%% column holds counts: what an entity sets there is its share of the sum, and no text can be set.
 -spec increment(name(), row_id(), #{name() => number()}) -> command().
 increment(Table, Id, Columns) -> {increment, Table, Id, Columns}.
 
@@ -92,8 +96,8 @@ set_aside(Ctx, Limit) when is_integer(Limit), Limit > 0 ->
         end
     end).
 
-entry(Ctx, Context, [Id, Seq, Aggregate, Type, Reason, At]) ->
-    #warp_entity{shard = N} = Entity = warp_core:entity(Ctx, Id),
+entry(Ctx, #context{shards = Shards} = Context, [Id, Seq, Aggregate, Type, Reason, At]) ->
+    {ok, N} = warp_nif:shard_of(Id, Shards),
     Waiting =
         case warp_context:shard(Context, N) of
             {ok, Handle} ->
@@ -105,7 +109,7 @@ entry(Ctx, Context, [Id, Seq, Aggregate, Type, Reason, At]) ->
                 0
         end,
     Event =
-        case warp_core:history(Entity, #{from => Seq, limit => 1}) of
+        case warp_core:history(warp_core:entity(Ctx, Id), #{from => Seq, limit => 1}) of
             {ok, [#{seq := Seq} = Found]} -> Found;
             _ -> undefined
         end,
@@ -141,11 +145,9 @@ skip(Ctx, Entity) ->
 
 mend(Ctx, How, Id) ->
     with(Ctx, fun(Context) ->
-        case warp_core:entity(Ctx, Id) of
-            #warp_entity{shard = N} when is_integer(N) ->
-                with_projector(Context, N, fun(Pid) -> warp_projector:mend(Pid, How, Id) end);
-            #warp_entity{shard = Bad} ->
-                {error, Bad}
+        case warp_nif:shard_of(Id, Context#context.shards) of
+            {ok, N} -> with_projector(Context, N, fun(Pid) -> warp_projector:mend(Pid, How, Id) end);
+            {error, Why} -> {error, {bad_entity_id, Why}}
         end
     end).
 

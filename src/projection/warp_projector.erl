@@ -323,7 +323,8 @@ ready(#batch{projected = Reversed, to = To} = Batch, #state{careful = Careful} =
                 end
         end,
     schedule(publish(State#state{ready = Batch#batch{projected = Projected, work = Work},
-                                 position = To, asleep = false})).
+                                 fold = warp_proj_fold:trim(State#state.fold), position = To,
+                                 asleep = false})).
 
 sequence(Projected) ->
     {Steps, Needs} = warp_proj_changes:sequence(Projected),

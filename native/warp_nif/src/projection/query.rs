@@ -174,7 +174,6 @@ fn select<'a>(
     })?;
     let columns = statement
         .column_names()
-        .into_iter()
         .map(|name| name.encode(env))
         .collect();
     let are_bools: Vec<bool> = statement
