@@ -205,6 +205,7 @@ bad_queries(Config) ->
     ?assertEqual({error, {sql_error, <<"no such column: b">>}}, query(Target, <<"SELECT b FROM t">>, [])),
     ?assertMatch({error, {sql_error, <<"near \"SELEKT\"", _/binary>>}}, query(Target, <<"SELEKT 1">>, [])),
     ?assertMatch({error, {sql_error, _}}, query(Target, <<>>, [])),
+    ?assertMatch({error, {sql_error, _}}, query(Target, <<"SELECT '", 255, "'">>, [])),
     ?assertMatch({error, {sql_error, _}}, query(Target, <<"SELECT json('{')">>, [])),
     ?assertMatch({error, {sql_error, _}}, query(Target, <<"SELECT 9e999">>, [])),
     ?assertEqual({error, {bad_params, {expected, 2, given, 1}}}, query(Target, <<"SELECT ?, ?">>, [1])),

@@ -4,7 +4,8 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([one_node/1, the_node_is_killed/1, the_vm_is_killed/1, answers_get_lost/1,
-         a_cluster_loses_nodes/1, all_nodes_are_away/1, rqlite_comes_later/1, rebuilt_while_killed/1]).
+         a_cluster_loses_nodes/1, all_nodes_are_away/1, rqlite_comes_later/1, rebuilt_while_killed/1,
+         the_database_is_lost/1]).
 
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
@@ -16,7 +17,7 @@ suite() -> [{timetrap, {minutes, 30}}].
 
 all() ->
     [one_node, the_node_is_killed, the_vm_is_killed, answers_get_lost, a_cluster_loses_nodes,
-     all_nodes_are_away, rqlite_comes_later, rebuilt_while_killed].
+     all_nodes_are_away, rqlite_comes_later, rebuilt_while_killed, the_database_is_lost].
 
 init_per_suite(Config) -> warp_rqlite_server:require(Config).
 
@@ -100,11 +101,11 @@ a_cluster_loses_nodes(Config) ->
     Ctx = start(Config, Nodes),
     warp_read_model:load(Ctx, 1, 100),
     same(Ctx),
-    Steps = [fun leader_killed/1, fun leader_paused/1, fun follower_killed/1, fun leader_stopped/1],
+    Steps = [fun leader_killed/2, fun leader_paused/2, fun follower_killed/2, fun leader_stopped/2],
     lists:foreach(fun(Round) ->
         {Load, Ref} = loading(Ctx, Round),
         timer:sleep(rand:uniform(500)),
-        (lists:nth(1 + Round rem length(Steps), Steps))(Nodes),
+        (lists:nth(1 + Round rem length(Steps), Steps))(Nodes, Ctx),
         loaded(Load, Ref),
         same(Ctx)
     end, lists:seq(0, rounds(4) - 1)),
@@ -114,28 +115,30 @@ a_cluster_loses_nodes(Config) ->
 count(Node) ->
     warp_rqlite_server:sql(Node, "SELECT count(*), sum(weight) FROM moves").
 
-leader_killed(Nodes) ->
+%% A query meets the election, and is answered all the same.
+leader_killed(Nodes, Ctx) ->
     Leader = warp_rqlite_server:await_leader(Nodes),
     warp_rqlite_server:kill(Leader),
-    _ = warp_rqlite_server:await_leader(Nodes),
+    ?assertMatch({ok, #{rows := [[_]]}},
+                 warp_core:query(Ctx, <<"SELECT count(*) FROM moves">>, [], #{timeout => ?PATIENCE_MS})),
     warp_rqlite_server:restart(Leader).
 
 %% Steps down, and lets the others elect another one.
-leader_stopped(Nodes) ->
+leader_stopped(Nodes, _Ctx) ->
     Leader = warp_rqlite_server:await_leader(Nodes),
     warp_rqlite_server:stop(Leader),
     _ = warp_rqlite_server:await_leader(Nodes),
     warp_rqlite_server:restart(Leader).
 
 %% The others take it for dead, and it thinks for a moment that it still leads.
-leader_paused(Nodes) ->
+leader_paused(Nodes, _Ctx) ->
     Leader = warp_rqlite_server:await_leader(Nodes),
     warp_rqlite_server:pause(Leader),
     try warp_rqlite_server:await_leader(Nodes -- [Leader])
     after warp_rqlite_server:resume(Leader)
     end.
 
-follower_killed(Nodes) ->
+follower_killed(Nodes, _Ctx) ->
     Leader = warp_rqlite_server:await_leader(Nodes),
     Follower = hd(Nodes -- [Leader]),
     warp_rqlite_server:kill(Follower),
@@ -193,6 +196,27 @@ rebuilt_while_killed(Config) ->
     ?assert(lists:member(warp_projection:await_rebuild(Ctx, ?PATIENCE_MS), [ok, {error, not_running}])),
     ?assertEqual([[2]], warp_rqlite_server:sql(Node, "SELECT value FROM _warp_meta WHERE name = 'generation'")),
     same(Ctx).
+
+%% All of it, or all but a node that was left behind: it is made anew from the log.
+the_database_is_lost(Config) ->
+    Node = one(Config),
+    Ctx = start(Config, [Node]),
+    lists:foreach(fun(Round) ->
+        warp_read_model:load(Ctx, 100 * Round, 100 * Round + 99),
+        same(Ctx),
+        warp_rqlite_server:kill(Node),
+        warp_rqlite_server:wipe(Node),
+        %% The first time nothing is under way, and nobody may notice that the node was away.
+        _ = [warp_read_model:load(Ctx, 1000, 1010) || Round =:= 2],
+        warp_rqlite_server:restart(Node)
+    end, [1, 2]),
+    warp_read_model:load(Ctx, 2000, 2010),
+    same(Ctx),
+    warp_rqlite_server:kill(Node),
+    warp_test:stop(Ctx),
+    warp_rqlite_server:wipe(Node),
+    warp_rqlite_server:restart(Node),
+    same(start(Config, [Node])).
 
 %% ---------------------------------------------------------------------------
 

@@ -22,10 +22,9 @@
 -define(NODE, 1).
 %% Whether the nodes know the read level `linearizable': 0 unknown, 1 yes, 2 no.
 -define(LINEARIZABLE, 2).
-%% For how long all nodes are asked again when none would do it. A leader is found within that, as a
-%% rule; a write is tried again by those above too, and a query is not.
--define(WRITE_PATIENCE_MS, 2000).
--define(READ_PATIENCE_MS, 5000).
+%% For how long all nodes are asked again when none would carry a write out; it is tried again by
+%% those above too. A query has the time that its caller gives it.
+-define(PATIENCE_MS, 2000).
 -define(PAUSE_MS, 100).
 %% How much longer than the server the client waits for the answer to a query.
 -define(GRACE_MS, 500).
@@ -163,14 +162,17 @@ level(_Target, Level, _Until) ->
 %% A node that knows it refuses a bad value of its parameter.
 probe(#target{notes = Notes, timeout = Timeout} = Target, Until) ->
     Path = "/db/query?level=none&linearizable_timeout=x",
-    Judge = fun(400, _) -> 1;
-               (200, _) -> 2;
+    Judge = fun(200, _) -> 2;
                (Status, Body) ->
-                    warp_rqlite_answer:execute(Status, Body, 1)
+                    case binary:match(Body, <<"linearizable_timeout">>) of
+                        nomatch -> warp_rqlite_answer:execute(Status, Body, 1);
+                        _ -> 1
+                    end
             end,
     case ask(Target, {read, Path, <<"[\"SELECT 1\"]">>, Timeout, Judge}, Until) of
         {away, _} = Away -> Away;
-        Known when is_integer(Known) ->
+        {refused, _, Message} -> {away, Message};
+        Known ->
             ok = atomics:put(Notes, ?LINEARIZABLE, Known),
             {ok, case Known of 1 -> linearizable; 2 -> strong end}
     end.
@@ -179,8 +181,7 @@ probe(#target{notes = Notes, timeout = Timeout} = Target, Until) ->
 %% A write is not asked again once a node may have seen it.
 ask(#target{notes = Notes, nodes = Nodes} = Target, {Kind, _, _, _, _} = Request, Until) ->
     First = atomics:get(Notes, ?NODE),
-    Patience = case Kind of write -> ?WRITE_PATIENCE_MS; read -> ?READ_PATIENCE_MS end,
-    Rounds = min(Until, now_ms() + Patience),
+    Rounds = case Kind of write -> min(Until, now_ms() + ?PATIENCE_MS); read -> Until end,
     ask_each(Target, Request, {Rounds, Until}, First, tuple_size(Nodes)).
 
 %% Left: how many nodes are to be asked in this round. Rounds begin until then, and end by then.
@@ -188,7 +189,7 @@ ask_each(Target, {Kind, Path, Body, Within, Judge} = Request, {Rounds, Until} = 
     #target{client = Client, nodes = Nodes, notes = Notes} = Target,
     Node = element(Index, Nodes),
     Asked = case warp_rqlite_http:post(Client, Node, Path, Body, Within) of
-                {ok, Status, Answer} -> Judge(Status, Answer);
+                {ok, Status, Answer} -> judged(Kind, Judge(Status, Answer));
                 {error, {unanswered, Why}} when Kind =:= write -> {lost, Why};
                 {error, {_, Why}} -> {elsewhere, Why}
             end,
@@ -215,6 +216,10 @@ ask_each(Target, {Kind, Path, Body, Within, Judge} = Request, {Rounds, Until} = 
             ok = atomics:put(Notes, ?NODE, Index),
             Answered
     end.
+
+%% A query may be asked again in any case: a leader that is gone is followed by another one.
+judged(read, {away, Message}) when is_binary(Message) -> {elsewhere, Message};
+judged(_Kind, Judged) -> Judged.
 
 away(#target{notes = Notes}, Next, Why) ->
     ok = atomics:put(Notes, ?NODE, Next),
