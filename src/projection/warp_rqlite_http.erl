@@ -123,20 +123,29 @@ post(#{profile := Profile, tls := Tls, auth := Auth}, Node, Path, Json, Timeout)
                    {autoredirect, false} | [{ssl, Tls} || Tls =/= []]],
     %% Aside: httpc would wait without end for a process of its own that was killed, and a late
     %% answer must not reach the caller's mailbox.
+    Self = self(),
+    Tag = make_ref(),
     {Pid, Ref} = spawn_monitor(fun() ->
-        Answer = try httpc:request(post, Request, HttpOptions, [{body_format, binary}], Profile)
-                 catch _:Crash -> {error, crash(Crash)}
-                 end,
-        exit({answer, Answer})
+        Self ! {Tag, try httpc:request(post, Request, HttpOptions, [{body_format, binary}], Profile)
+                     catch _:Crash -> {error, crash(Crash)}
+                     end}
     end),
     receive
-        {'DOWN', Ref, process, Pid, {answer, {ok, {{_, Status, _}, _, Body}}}} -> {ok, Status, Body};
-        {'DOWN', Ref, process, Pid, {answer, {error, Why}}} -> {error, failure(Why)};
-        {'DOWN', Ref, process, Pid, _} -> {error, {unanswered, interrupted}}
+        {Tag, Answer} ->
+            true = demonitor(Ref, [flush]),
+            answer(Answer);
+        {'DOWN', Ref, process, Pid, _} ->
+            {error, {unanswered, interrupted}}
     after Timeout + ?GRACE_MS ->
-        exit(Pid, kill),
-        receive {'DOWN', Ref, process, Pid, _} -> {error, {unanswered, timeout}} end
+        true = exit(Pid, kill),
+        receive {'DOWN', Ref, process, Pid, _} -> ok end,
+        receive {Tag, Answer} -> answer(Answer)
+        after 0 -> {error, {unanswered, timeout}}
+        end
     end.
+
+answer({ok, {{_, Status, _}, _, Body}}) -> {ok, Status, Body};
+answer({error, Why}) -> {error, failure(Why)}.
 
 %% The arguments of what crashed may hold the password.
 crash(Why) when is_atom(Why) -> Why;
