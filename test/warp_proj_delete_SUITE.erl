@@ -29,6 +29,12 @@ init_per_testcase(nothing_stays_in_the_files, Config) ->
         embedded -> warp_proj_test:init_case(Config);
         rqlite -> {skip, "the files of an rqlite are its own"}
     end;
+init_per_testcase(says_what_is_left, Config) ->
+    %% An rqlite takes its time until it is given up.
+    case ?config(target, Config) =:= embedded orelse os:getenv("WARP_LONG") =/= false of
+        true -> warp_proj_test:init_case(Config);
+        false -> {skip, "long: with WARP_LONG only"}
+    end;
 init_per_testcase(_Case, Config) -> warp_proj_test:init_case(Config).
 end_per_testcase(_Case, Config) -> warp_proj_test:end_case(Config).
 

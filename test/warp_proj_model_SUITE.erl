@@ -18,9 +18,9 @@ three_ways_are_equal(Config) ->
     Long = os:getenv("WARP_LONG") =:= "1",
     Tests = case ?config(target, Config) of
         embedded when Long -> 2000;
-        embedded -> 60;
+        embedded -> 40;
         rqlite when Long -> 200;
-        rqlite -> 6
+        rqlite -> 4
     end,
     Property = proper:forall(actions(), fun(Actions) -> equal(Config, Actions) end),
     true = proper:quickcheck(Property, [{numtests, Tests}, {max_size, 60}, {to_file, user}]).
