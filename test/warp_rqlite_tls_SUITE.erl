@@ -2,7 +2,9 @@
 -module(warp_rqlite_tls_SUITE).
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
--export([password/1, certificates_are_checked/1, no_tls_where_it_is_wanted/1, client_certificates/1,
+-export([log/2]).
+-export([password/1, no_report_shows_a_password/1, certificates_are_checked/1,
+         no_tls_where_it_is_wanted/1, client_certificates/1,
          certificate_files/1]).
 
 -include_lib("common_test/include/ct.hrl").
@@ -14,7 +16,8 @@
 suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
-    [password, certificates_are_checked, no_tls_where_it_is_wanted, client_certificates, certificate_files].
+    [password, no_report_shows_a_password, certificates_are_checked,
+     no_tls_where_it_is_wanted, client_certificates, certificate_files].
 
 init_per_suite(Config) ->
     case warp_rqlite_server:require(Config) of
@@ -39,6 +42,59 @@ password(Config) ->
     ?assertEqual({Away, Away}, As(#{username => <<"warp">>, password => <<"wrong">>})),
     ?assertEqual({Away, Away}, As(#{})),
     warp_rqlite_server:kill(Node).
+
+%% Neither what a process says of itself, nor what is logged when one crashes or is refused.
+no_report_shows_a_password(Config) ->
+    File = filename:join(?config(dir, Config), "other.json"),
+    ok = file:write_file(File, <<"[{\"username\":\"warp\",\"password\":\"geheim17\",\"perms\":[\"all\"]}]">>),
+    Node = node(Config, "other", #{args => ["-auth", File], auth => <<"warp:geheim17">>}),
+    Start = fun(Folder, Password) ->
+        warp_test:start(#{data_dir => filename:join(?config(dir, Config), Folder),
+                          aggregates => [warp_read_model:aggregate()],
+                          projections => {rqlite, #{nodes => [warp_rqlite_server:url(Node)],
+                                                    username => <<"warp">>, password => Password}}})
+    end,
+    ok = logger:add_handler(?MODULE, ?MODULE, #{config => self()}),
+    Ctx = Start("right", "geheim17"),
+    warp_read_model:load(Ctx, 1, 20),
+    warp_read_model:assert_equal(Ctx, 60000),
+    Processes = [Pid || Pid <- processes(), is_warps(Pid)],
+    States = [sys:get_status(Pid) || Pid <- Processes],
+    [exit(Pid, {crashed, Pid}) || Pid <- Processes],
+    warp_test:wait_until(fun() -> catch warp_read_model:assert_equal(Ctx, 60000) =:= ok end, 60000),
+    warp_test:stop(Ctx),
+    Refused = Start("wrong", "geheim18"),
+    warp_test:wait_until(fun() ->
+        {ok, #{state := State}} = warp_projection:status(Refused),
+        State =/= up andalso State =/= new
+    end),
+    warp_test:stop(Refused),
+    ok = logger:remove_handler(?MODULE),
+    Shown = unicode:characters_to_binary(io_lib:format("~0tp~ts", [States, logged()])),
+    ?assert(length(Processes) > 3),
+    ?assertNotEqual(nomatch, binary:match(Shown, <<"crashed">>)),
+    ?assertNotEqual(nomatch, binary:match(Shown, <<"unauthorized">>)),
+    [?assertEqual({Secret, nomatch}, {Secret, binary:match(Shown, Secret)})
+     || Password <- [<<"geheim17">>, <<"geheim18">>],
+        Secret <- [Password, base64:encode(<<"warp:", Password/binary>>)]],
+    warp_rqlite_server:kill(Node).
+
+is_warps(Pid) ->
+    case process_info(Pid, dictionary) of
+        {dictionary, Dictionary} ->
+            case proplists:get_value('$initial_call', Dictionary) of
+                {Module, init, 1} -> lists:prefix("warp_proj", atom_to_list(Module));
+                _ -> false
+            end;
+        undefined -> false
+    end.
+
+%% A handler of logger's.
+log(Event, #{config := Pid}) ->
+    Pid ! {logged, logger_formatter:format(Event, #{})}.
+
+logged() ->
+    receive {logged, Text} -> [Text | logged()] after 0 -> [] end.
 
 certificates_are_checked(Config) ->
     {Ours, Others} = {certificates(Config, "ours"), certificates(Config, "others")},
