@@ -12,12 +12,13 @@
 sagas(Options) ->
     [begin
          title(io_lib:format("transfer over ~ts", [Over]), ["sagas/s", "p50", "p99"]),
-         [saga(Options, Accounts, N) || N <- ?CALLERS],
+         [saga(Options, Accounts, N, "") || N <- ?CALLERS],
+         saga(Options#{shards := 1}, Accounts, 256, ", 1 shard"),
          postgres(Options, Accounts)
      end || {Accounts, Over} <- [{1000, "1,000 accounts"}, {2, "2 hot accounts"}]],
     ok.
 
-saga(#{dir := Dir, shards := Shards, seconds := Seconds}, Accounts, N) ->
+saga(#{dir := Dir, shards := Shards, seconds := Seconds}, Accounts, N, Note) ->
     with_context(Dir, #{shards => Shards, aggregates => [account()]}, fun(Ctx) ->
         Transfer = fun(Caller, Round) ->
             Id = iolist_to_binary([integer_to_list(Caller), $-, integer_to_list(Round)]),
@@ -27,7 +28,7 @@ saga(#{dir := Dir, shards := Shards, seconds := Seconds}, Accounts, N) ->
         {Rate, P50, P99} = callers(N, Seconds, Transfer),
         Names = [name(I) || I <- lists:seq(1, Accounts)],
         0 = lists:sum([balance(Ctx, Name) || Name <- Names]),
-        row(io_lib:format("Warp, ~b caller(s)", [N]), [rate(Rate), micros(P50), micros(P99)])
+        row(io_lib:format("Warp, ~b caller(s)~s", [N, Note]), [rate(Rate), micros(P50), micros(P99)])
     end).
 
 account() ->

@@ -153,6 +153,9 @@
 
 %% How long a read may take.
 -define(READ_TIMEOUT_MS, 5000).
+%% How often, and after how long, a deletion is tried again.
+-define(DELETE_ATTEMPTS, 20).
+-define(DELETE_PAUSE_MS, 50).
 
 %% @doc Starts a context, and the application `warp_core' if need be.
 %%
@@ -389,19 +392,32 @@ export(Entity) ->
 %% Waits as long as it takes: an answer other than `ok' means that it must be called again.
 -spec delete(entity()) -> ok | {error, error() | disk_full}.
 delete(Entity) ->
-    in_context(Entity, fun(Context, _Id) ->
+    delete(Entity, ?DELETE_ATTEMPTS).
+
+%% Again, should the shard of a saga be started again meanwhile.
+delete(Entity, Left) ->
+    Deleted = in_context(Entity, fun(Context, _Id) ->
         case warp_saga_erase:await_loaded(Context) of
-            ok -> delete(Context, Entity);
+            ok -> erase(Context, Entity);
             {error, _} = Error -> Error
         end
-    end).
+    end),
+    case Deleted of
+        ok ->
+            ok;
+        {error, Why} when Left > 0, Why =:= interrupted orelse element(1, Why) =:= shard_unavailable ->
+            ok = timer:sleep(?DELETE_PAUSE_MS),
+            delete(Entity, Left - 1);
+        {error, _} = Error ->
+            Error
+    end.
 
-delete(#context{projections = none}, Entity) ->
+erase(#context{projections = none}, Entity) ->
     case warp_client:call(Entity, delete, 0, infinity, repeatable) of
         deleted -> ok;
         {error, _} = Error -> Error
     end;
-delete(Context, Entity) ->
+erase(Context, Entity) ->
     warp_proj_eraser:delete(Context, Entity).
 
 %% @equiv query(Ctx, Sql, Params, #{})

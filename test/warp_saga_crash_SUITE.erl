@@ -99,12 +99,12 @@ crash_after_each_write(Config, Saga, Gate, GateAfter, Writes) ->
 crash_until_it_survives(Config, Saga, Gate, From) ->
     Points = [{N, filename:join(?config(dir, Config),
                                 integer_to_list(erlang:unique_integer([positive])))}
-              || N <- lists:seq(From, From + 2)],
+              || N <- lists:seq(From, From + 3)],
     Ends = warp_test:parallel([fun() -> crash(Dir, Saga, Gate, N) end || {N, Dir} <- Points]),
     Crashed = [Point || {Point, crashed} <- lists:zip(Points, Ends)],
     case lists:member(survived, Ends) of
         true -> Crashed;
-        false -> Crashed ++ crash_until_it_survives(Config, Saga, Gate, From + 3)
+        false -> Crashed ++ crash_until_it_survives(Config, Saga, Gate, From + 4)
     end.
 
 crash(Dir, Saga, Gate, N) ->

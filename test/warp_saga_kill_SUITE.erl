@@ -17,7 +17,7 @@ each_transfer_is_wholly_there_or_wholly_reversed_after_kills(Config) ->
     SideDir = filename:join(?config(dir, Config), "side"),
     DataDir = filename:join(?config(dir, Config), "data"),
     ok = file:make_dir(SideDir),
-    Rounds = case os:getenv("WARP_LONG") of false -> 5; _ -> 60 end,
+    Rounds = case os:getenv("WARP_LONG") of false -> 4; _ -> 60 end,
     Counts = [round(Round, DataDir, SideDir) || Round <- lists:seq(1, Rounds)],
     Sum = lists:foldl(fun(Count, Acc) -> maps:merge_with(fun(_, A, B) -> A + B end, Count, Acc) end,
                       #{}, Counts),

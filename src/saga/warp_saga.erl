@@ -306,7 +306,7 @@ with_saga(Ctx, Id, Fun) ->
 with_loaded(Ctx, Fun) ->
     with_context(Ctx, fun(Context) ->
         case warp_saga_erase:await_loaded(Context) of
-            ok -> Fun(Context);
+            ok -> with_context(Ctx, Fun);
             {error, _} = Error -> Error
         end
     end).

@@ -15,24 +15,31 @@
 -define(CHUNK, 500).
 
 %% @doc Waits until all sagas that the files have open are listed.
--spec await_loaded(warp_context:context()) -> ok | {error, {shard_unavailable, non_neg_integer()}}.
-await_loaded(#context{shards = Shards} = Context) ->
-    await_loaded(0, Shards, Context, erlang:monotonic_time(millisecond) + ?PATIENCE_MS).
+-spec await_loaded(warp_context:context()) ->
+    ok | {error, context_stopped | {shard_unavailable, non_neg_integer()}}.
+await_loaded(#context{ref = Ref, shards = Shards}) ->
+    await_loaded(0, Shards, Ref, erlang:monotonic_time(millisecond) + ?PATIENCE_MS).
 
-await_loaded(Shards, Shards, _Context, _Deadline) ->
+await_loaded(Shards, Shards, _Ref, _Deadline) ->
     ok;
-await_loaded(N, Shards, Context, Deadline) ->
-    case warp_saga_keeper:is_loaded(Context, N) of
-        true ->
-            await_loaded(N + 1, Shards, Context, Deadline);
-        false ->
-            case erlang:monotonic_time(millisecond) > Deadline of
+await_loaded(N, Shards, Ref, Deadline) ->
+    %% Found anew each time: its tables go with their keeper.
+    case warp_context:find(Ref) of
+        {ok, Context} ->
+            case warp_saga_keeper:is_loaded(Context, N) of
                 true ->
-                    {error, {shard_unavailable, N}};
+                    await_loaded(N + 1, Shards, Ref, Deadline);
                 false ->
-                    ok = timer:sleep(?LOOK_AGAIN_MS),
-                    await_loaded(N, Shards, Context, Deadline)
-            end
+                    case erlang:monotonic_time(millisecond) > Deadline of
+                        true ->
+                            {error, {shard_unavailable, N}};
+                        false ->
+                            ok = timer:sleep(?LOOK_AGAIN_MS),
+                            await_loaded(N, Shards, Ref, Deadline)
+                    end
+            end;
+        not_found ->
+            {error, context_stopped}
     end.
 
 %% @doc The entity is about to be deleted: what sagas that are listed by now ask of it from here

@@ -370,3 +370,105 @@ fn a_changed_byte_is_never_taken_for_data() {
         "read as if nothing was"
     );
 }
+
+fn saga_row(aggregate: &str, event: &str) -> Packed {
+    Packed {
+        aggregate: aggregate.into(),
+        ..packed(&[event.into()], Vec::new())
+    }
+}
+
+#[derive(Debug, Clone)]
+enum SagaStep {
+    Row { saga: u8, ends: bool },
+    Flush,
+    Reopen,
+}
+
+fn saga_step() -> impl Strategy<Value = SagaStep> {
+    prop_oneof![
+        6 => (0u8..8, any::<bool>()).prop_map(|(saga, ends)| SagaStep::Row { saga, ends }),
+        1 => Just(SagaStep::Flush),
+        1 => Just(SagaStep::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_open_sagas_are_those_that_were_not_ended(
+        steps in prop::collection::vec(saga_step(), 1..120),
+    ) {
+        let mut tested = Tested::new();
+        let mut open = std::collections::BTreeMap::new();
+        for step in &steps {
+            match step {
+                SagaStep::Row { saga, ends } => {
+                    let name = format!("$warp/saga/{saga}");
+                    // What has ended gets no more rows.
+                    if open.get(&name) == Some(&false) {
+                        continue;
+                    }
+                    let aggregate = if *ends { "$warp/saga/end" } else { "$warp/saga" };
+                    let event = "{\"type\":\"T\",\"payload\":{}}";
+                    tested.append(&name, saga_row(aggregate, event));
+                    tested.model.entry(name.clone()).or_default().push(event.into());
+                    open.insert(name, !ends);
+                }
+                SagaStep::Flush => tested.run(&Step::Flush),
+                SagaStep::Reopen => tested.run(&Step::Reopen),
+            }
+            let found = with_reader(&tested.shared, |reader| reader.open_sagas()).expect("reads");
+            let found: std::collections::BTreeSet<_> = found.into_iter().collect();
+            let expected = open.iter().filter(|(_, open)| **open).map(|(name, _)| name.clone());
+            prop_assert_eq!(found, expected.collect());
+        }
+    }
+}
+
+#[test]
+fn cleared_payloads_leave_no_bytes_and_the_row_is_sound() {
+    let mut tested = Tested::new();
+    let event =
+        |n: usize| format!("{{\"type\":\"Forward\",\"payload\":{{\"s\":\"secret-{n}-\"}}}}");
+    for n in 0..200 {
+        tested.append(
+            &format!("entity-{n}"),
+            packed(&[event(n), event(n + 1000)], Vec::new()),
+        );
+    }
+    tested.run(&Step::Flush);
+    let events = (0..200)
+        .step_by(2)
+        .map(|n| (format!("entity-{n}"), vec![2]));
+    let answer = tested.commit(Command::Clear {
+        events: events.collect(),
+        from: None,
+    });
+    assert!(matches!(answer, Some(Answer::Cleared)), "{answer:?}");
+    let store = tested.store.as_mut().expect("open");
+    store.empty_wal(schema::BUSY).expect("emptied");
+    let mut bytes = Vec::new();
+    for file in std::fs::read_dir(tested.dir.path()).expect("lists") {
+        bytes.extend(std::fs::read(file.expect("entry").path()).expect("reads"));
+    }
+    let holds = |text: &str| {
+        bytes
+            .windows(text.len())
+            .any(|window| window == text.as_bytes())
+    };
+    for n in 0..200 {
+        assert!(holds(&format!("secret-{n}-")), "event {n}");
+        assert_eq!(
+            holds(&format!("secret-{}-", n + 1000)),
+            n % 2 == 1,
+            "event {n}"
+        );
+        // Reading checks the checksum.
+        let page = with_reader(&tested.shared, |reader| {
+            reader.page(&format!("entity-{n}"), 0, None, 10, Direction::Forward)
+        });
+        assert_eq!(page.expect("reads").rows.len(), 1);
+    }
+}
