@@ -130,26 +130,26 @@ judge({decide, Name, Fun}, #core{ahead = #place{states = States}} = Core) ->
 judge({rest, Pack, Template, _, Messages}, Core) ->
     with_messages(accept(Pack, Template, Core), Messages).
 
-decided({ok, Events}, Name, Core) ->
-    decided({ok, Events, []}, Name, Core);
+decided({ok, Events}, Name, Core) when is_list(Events) ->
+    accept_decision(Events, [], Name, Core);
 decided({ok, Events, Messages} = Decision, Name, Core) when is_list(Events), is_list(Messages) ->
-    #core{context = Context, id = Id} = Core,
     IsMessage = fun({To, _}) -> is_pid(To); (_) -> false end,
     case is_proper(Messages) andalso lists:all(IsMessage, Messages) of
-        true when Events =:= [] ->
-            {{stored_at, []}, Messages};
-        true ->
-            case warp_pack:pack(Context, Id, Name, Events) of
-                {ok, Pack} -> with_messages(accept(Pack, all_new, Core), Messages);
-                {error, _} = Error -> {Error, []}
-            end;
-        false ->
-            {{error, {bad_return, decide, Decision}}, []}
+        true -> accept_decision(Events, Messages, Name, Core);
+        false -> {{error, {bad_return, decide, Decision}}, []}
     end;
 decided({error, _} = Refused, _Name, _Core) ->
     {Refused, []};
 decided(Other, _Name, _Core) ->
     {{error, {bad_return, decide, Other}}, []}.
+
+accept_decision([], Messages, _Name, _Core) ->
+    {{stored_at, []}, Messages};
+accept_decision(Events, Messages, Name, #core{context = Context, id = Id} = Core) ->
+    case warp_pack:pack(Context, Id, Name, Events) of
+        {ok, Pack} -> with_messages(accept(Pack, all_new, Core), Messages);
+        {error, _} = Error -> {Error, []}
+    end.
 
 is_proper(List) ->
     try length(List) >= 0 catch error:badarg -> false end.
