@@ -50,8 +50,8 @@ start(Dir, Opts) ->
 start_cluster(Dir, Count) ->
     New = [new(filename:join(Dir, "node-" ++ integer_to_list(N)), #{}) || N <- lists:seq(1, Count)],
     Join = ["-join", string:join([raft(Server) || Server <- New], ",")],
-    Servers = [Server#{opts := #{args => Join}} || Server <- New],
-    _ = [launch(Server, ["-bootstrap-expect", integer_to_list(Count)]) || Server <- Servers],
+    Servers = [Server#{join => Join} || Server <- New],
+    _ = [launch(Server, ["-bootstrap-expect", integer_to_list(Count) | Join]) || Server <- Servers],
     lists:foreach(fun await_ready/1, Servers),
     Servers.
 
@@ -82,7 +82,7 @@ restart(Server) ->
             ct:pal("rqlite could not open what a kill had left:~n~ts", [log_tail(Server)]),
             kill(Server),
             wipe(Server),
-            launch(Server, []),
+            launch(Server, maps:get(join, Server, [])),
             await_ready(Server)
     end.
 

@@ -191,6 +191,7 @@ ask_each(Target, {Kind, Path, Body, Within, Judge} = Request, {Rounds, Until} = 
     Asked = case warp_rqlite_http:post(Client, Node, Path, Body, Within) of
                 {ok, Status, Answer} -> judged(Kind, Judge(Status, Answer));
                 {error, {unanswered, Why}} when Kind =:= write -> {lost, Why};
+                {error, {unanswered, {too_large, Max}}} -> {error, {result_too_large, Max}};
                 {error, {_, Why}} -> {elsewhere, Why}
             end,
     Next = Index rem tuple_size(Nodes) + 1,

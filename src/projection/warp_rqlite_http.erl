@@ -17,6 +17,8 @@
 -define(IDLE_MS, 60000).
 -define(CONNECTIONS, 64).
 -define(CLIENTS, 1000).
+%% How much an answer may have.
+-define(MAX_BYTES, 64 * 1024 * 1024).
 %% What httpc may need to say that the time is over.
 -define(GRACE_MS, 2000).
 
@@ -126,7 +128,7 @@ post(#{profile := Profile, tls := Tls, auth := Auth}, Node, Path, Json, Timeout)
     Self = self(),
     Tag = make_ref(),
     {Pid, Ref} = spawn_monitor(fun() ->
-        Self ! {Tag, try httpc:request(post, Request, HttpOptions, [{body_format, binary}], Profile)
+        Self ! {Tag, try request(Request, HttpOptions, Profile)
                      catch _:Crash -> {error, crash(Crash)}
                      end}
     end),
@@ -144,8 +146,31 @@ post(#{profile := Profile, tls := Tls, auth := Auth}, Node, Path, Json, Timeout)
         end
     end.
 
-answer({ok, {{_, Status, _}, _, Body}}) -> {ok, Status, Body};
+answer({ok, _Status, _Body} = Ok) -> Ok;
 answer({error, Why}) -> {error, failure(Why)}.
+
+%% In pieces, so that an answer without end does not fill the memory.
+request(Request, HttpOptions, Profile) ->
+    Options = [{sync, false}, {stream, self}, {body_format, binary}],
+    {ok, Id} = httpc:request(post, Request, HttpOptions, Options, Profile),
+    pieces(Id, Profile, [], 0).
+
+pieces(Id, Profile, _Pieces, Bytes) when Bytes > ?MAX_BYTES ->
+    ok = httpc:cancel_request(Id, Profile),
+    {error, {too_large, ?MAX_BYTES}};
+pieces(Id, Profile, Pieces, Bytes) ->
+    receive
+        {http, {Id, stream_start, _Headers}} ->
+            pieces(Id, Profile, Pieces, Bytes);
+        {http, {Id, stream, Piece}} ->
+            pieces(Id, Profile, [Piece | Pieces], Bytes + byte_size(Piece));
+        {http, {Id, stream_end, _Headers}} ->
+            {ok, 200, iolist_to_binary(lists:reverse(Pieces))};
+        {http, {Id, {{_Version, Status, _Reason}, _Headers, Body}}} ->
+            {ok, Status, Body};
+        {http, {Id, {error, Why}}} ->
+            {error, Why}
+    end.
 
 %% The arguments of what crashed may hold the password.
 crash(Why) when is_atom(Why) -> Why;
@@ -153,6 +178,8 @@ crash(_) -> crashed.
 
 failure({failed_connect, Attempts}) when is_list(Attempts) ->
     {unsent, connect_error([Why || {_Family, _Options, Why} <- Attempts])};
+failure({too_large, _} = Why) ->
+    {unanswered, Why};
 failure(Why) when is_atom(Why) ->
     {unanswered, Why};
 failure({Why, _}) when is_atom(Why) ->
