@@ -5,7 +5,7 @@
 -export([rows_follow_events/1, every_type_is_kept/1, columns_appear/1, names_are_checked/1,
          bad_commands_are_named/1, hostile_text/1, many_commands_to_one_row/1,
          what_is_written_shows_after_await/1, nothing_is_repeated_or_skipped/1,
-         killed_processes_come_back/1, a_crash_is_set_aside/1, retry_goes_on/1, skip_goes_on/1,
+         killed_processes_come_back/1, killed_while_it_writes/1, a_crash_is_set_aside/1, retry_goes_on/1, skip_goes_on/1,
          set_aside_is_remembered/1, rows_of_others_are_refused/1, others_may_count/1, no_text_among_counts/1,
          a_refused_command_is_found_in_a_crowd/1, queries_only_read/1, queries_have_limits/1,
          bad_parameters/1, declared_tables/1, bad_declarations/1, no_projections/1,
@@ -25,7 +25,7 @@ groups() ->
         [rows_follow_events, every_type_is_kept, columns_appear, names_are_checked,
          bad_commands_are_named, hostile_text, many_commands_to_one_row,
          what_is_written_shows_after_await, nothing_is_repeated_or_skipped,
-         killed_processes_come_back, a_crash_is_set_aside, retry_goes_on, skip_goes_on,
+         killed_processes_come_back, killed_while_it_writes, a_crash_is_set_aside, retry_goes_on, skip_goes_on,
          set_aside_is_remembered, rows_of_others_are_refused, others_may_count, no_text_among_counts,
          a_refused_command_is_found_in_a_crowd, queries_only_read, queries_have_limits,
          bad_parameters, declared_tables, bad_declarations, no_projections,
@@ -271,6 +271,29 @@ load(Ctx, N) ->
             {error, _} -> timer:sleep(5), load(Ctx, N)
         end
     end.
+
+%% What a killed writer had under way may still be carried out, when its successor has begun.
+killed_while_it_writes(Config) ->
+    Ctx = start(Config, [warp_proj_test:shop()], #{shards => 1}),
+    A = warp_core:entity(Ctx, <<"a">>),
+    append(A, warp_proj_test:placed(1)),
+    await(A),
+    lists:foreach(
+        fun(Round) ->
+            Held = warp_proj_test:hold(Ctx, Config),
+            append(A, warp_proj_test:placed(1)),
+            timer:sleep(100),
+            exit(hd([Pid || {writer, Pid} <- warp_context:processes(Ctx)]), kill),
+            append(A, warp_proj_test:placed(1)),
+            timer:sleep(200),
+            warp_proj_test:release(Held),
+            await(A),
+            even(Ctx),
+            Count = 1 + 2 * Round,
+            ?assertEqual([[Count, Count]], rows(Ctx, "SELECT orders, spent FROM customers")),
+            ?assertEqual([[Count]], rows(Ctx, "SELECT total FROM orders"))
+        end,
+        lists:seq(1, 5)).
 
 a_crash_is_set_aside(Config) ->
     Ctx = start(Config, [warp_proj_test:shop()], #{shards => 1}),

@@ -202,7 +202,7 @@ says_what_is_left(Config) ->
     Ctx = start(Config, [warp_proj_test:commands()]),
     Entity = does(Ctx, <<"e">>, commands(<<"e">>)),
     await(Entity),
-    Away = away(Ctx, Config),
+    Away = warp_proj_test:hold(Ctx, Config),
     Target = ?config(target, Config),
     {error, {still_to_erase, Left}} = warp_core:delete(Entity),
     ?assertMatch(#{target := Target, reason := _}, Left),
@@ -211,7 +211,7 @@ says_what_is_left(Config) ->
     %% It begins anew meanwhile, and Warp is started anew.
     append(Entity, warp_proj_test:does([warp_projection:upsert(a, <<"new">>, #{x => <<"new">>})])),
     Again = warp_test:restart(Ctx),
-    back(Away),
+    warp_proj_test:release(Away),
     New = warp_core:entity(Again, <<"e">>),
     await(New),
     ?assertEqual([[<<"new">>]], rows(Again, "SELECT id FROM a")),
@@ -221,24 +221,6 @@ says_what_is_left(Config) ->
         warp_proj:all(Context, {hold, '_'}) =:= []
     end, 60000),
     settled(Again).
-
-%% Holds the target, from outside of Warp.
-away(Ctx, Config) ->
-    case ?config(target, Config) of
-        rqlite ->
-            _ = warp_rqlite_server:pause(?config(server, Config)),
-            {rqlite, ?config(server, Config)};
-        embedded ->
-            File = filename:join(warp_test:context_dir(Ctx), "projections.db"),
-            Port = open_port({spawn_executable, os:find_executable("sqlite3")},
-                             [{args, ["-batch", File]}, binary, use_stdio, stderr_to_stdout]),
-            true = port_command(Port, ".timeout 10000\nBEGIN EXCLUSIVE;\nSELECT 'held';\n"),
-            receive {Port, {data, <<"held", _/binary>>}} -> ok end,
-            {embedded, Port}
-    end.
-
-back({rqlite, Server}) -> warp_rqlite_server:resume(Server);
-back({embedded, Port}) -> true = port_command(Port, "ROLLBACK;\n.quit\n").
 
 %% A crash right after the log was erased: the note is all there is.
 notes_are_taken_up(Config) ->

@@ -4,6 +4,7 @@
 
 -export([groups/1, init_group/2, end_group/1, init_case/1, end_case/1, projections/1, projections/2]).
 -export([start/2, start/3, rows/2, rows/3, await/1, await_all/1, dump/1, even/1]).
+-export([hold/2, release/1]).
 -export([shop/0, placed/1, placed/2, event/2, commands/0, does/1]).
 
 -include_lib("common_test/include/ct.hrl").
@@ -104,6 +105,24 @@ dump(Ctx, Table) ->
                         #{level => strong, max_rows => 1000000, timeout => 60000}),
     lists:sort([maps:from_list([{C, V} || {C, V} <- lists:zip(Columns, Row), C =/= <<"_seq">>, V =/= null])
                 || Row <- Rows]).
+
+%% Keeps the target from being written to, from outside of Warp.
+hold(Ctx, Config) ->
+    case ?config(target, Config) of
+        rqlite ->
+            _ = warp_rqlite_server:pause(?config(server, Config)),
+            {rqlite, ?config(server, Config)};
+        embedded ->
+            File = filename:join(warp_test:context_dir(Ctx), "projections.db"),
+            Port = open_port({spawn_executable, os:find_executable("sqlite3")},
+                             [{args, ["-batch", File]}, binary, use_stdio, stderr_to_stdout]),
+            true = port_command(Port, ".timeout 10000\nBEGIN IMMEDIATE;\nSELECT 'held';\n"),
+            receive {Port, {data, <<"held", _/binary>>}} -> ok end,
+            {embedded, Port}
+    end.
+
+release({rqlite, Server}) -> _ = warp_rqlite_server:resume(Server);
+release({embedded, Port}) -> true = port_command(Port, "ROLLBACK;\n.quit\n").
 
 %% ------------------------------------------------------------------ Aggregates
 

@@ -29,7 +29,7 @@ setup(Context, Shards, Version) ->
            "WITHOUT ROWID">>),
      run(<<"CREATE TABLE IF NOT EXISTS _warp_checkpoints (building INTEGER NOT NULL, "
            "shard INTEGER NOT NULL, position INTEGER NOT NULL, turn INTEGER NOT NULL, "
-           "events INTEGER NOT NULL, PRIMARY KEY (building, shard)) WITHOUT ROWID">>),
+           "mark INTEGER NOT NULL, events INTEGER NOT NULL, PRIMARY KEY (building, shard)) WITHOUT ROWID">>),
      run(<<"CREATE TABLE IF NOT EXISTS _warp_columns (building INTEGER NOT NULL, tbl TEXT NOT NULL, "
            "col TEXT NOT NULL, type TEXT NOT NULL, counted INTEGER NOT NULL, "
            "PRIMARY KEY (building, tbl, col)) WITHOUT ROWID">>),
@@ -45,7 +45,7 @@ setup(Context, Shards, Version) ->
              [[<<"format">>, ?FORMAT], [<<"context">>, Context], [<<"shards">>, Shards],
               [<<"generation">>, 1], [<<"version">>, Version], [<<"building_version">>, <<>>],
               [<<"rebuild">>, <<"none">>], [<<"erasures">>, 0]]},
-            {<<"INSERT INTO _warp_checkpoints VALUES (0, ?1, 0, 0, 0) ON CONFLICT DO NOTHING">>,
+            {<<"INSERT INTO _warp_checkpoints VALUES (0, ?1, 0, 0, 0, 0) ON CONFLICT DO NOTHING">>,
              [[N] || N <- lists:seq(0, Shards - 1)]}].
 
 counts_table(Place, Generation) ->
@@ -63,7 +63,7 @@ read_meta() ->
 
 -spec read_checkpoints() -> binary().
 read_checkpoints() ->
-    <<"SELECT building, shard, position, turn, events FROM _warp_checkpoints">>.
+    <<"SELECT building, shard, position, turn, mark, events FROM _warp_checkpoints">>.
 
 -spec read_columns(place()) -> binary().
 read_columns(Place) ->
@@ -76,13 +76,15 @@ read_aside(Place) ->
       (bit(Place))/binary>>.
 
 %% @doc Moves the checkpoint of a shard on, and refuses unless it stands where it is thought to:
-%% each transaction of a shard has its turn, and no turn comes twice.
--spec guard(place(), non_neg_integer(), {Turn :: non_neg_integer(), non_neg_integer()},
+%% each transaction of a shard has its turn, and no turn comes twice. The mark tells whose it was:
+%% another one may have had the same turn, and come first.
+-spec guard(place(), non_neg_integer(),
+            {Turn :: non_neg_integer(), Mark :: pos_integer(), Position :: non_neg_integer()},
             Events :: non_neg_integer()) -> statement().
-guard(Place, Shard, {Turn, Position}, Events) ->
-    {<<"UPDATE _warp_checkpoints SET position = iif(turn = ?2, ?3, NULL), turn = turn + 1, "
-       "events = events + ?4 WHERE shard = ?1 AND building = ", (bit(Place))/binary>>,
-     [[Shard, Turn, Position, Events]]}.
+guard(Place, Shard, {Turn, Mark, Position}, Events) ->
+    {<<"UPDATE _warp_checkpoints SET position = iif(turn = ?2, ?4, NULL), turn = turn + 1, mark = ?3, "
+       "events = events + ?5 WHERE shard = ?1 AND building = ", (bit(Place))/binary>>,
+     [[Shard, Turn, Mark, Position, Events]]}.
 
 -spec set_meta(binary(), warp_proj_target:value()) -> statement().
 set_meta(Name, Value) ->
@@ -366,7 +368,7 @@ clear_aside(Place, Entity, Seq) ->
 -spec begin_building(pos_integer(), pos_integer()) -> [statement()].
 begin_building(Generation, Shards) ->
     counts_table(building, Generation)
-        ++ [{<<"INSERT INTO _warp_checkpoints VALUES (1, ?1, 0, 0, 0)">>,
+        ++ [{<<"INSERT INTO _warp_checkpoints VALUES (1, ?1, 0, 0, 0, 0)">>,
              [[N] || N <- lists:seq(0, Shards - 1)]}].
 
 %% @doc Drops what a rebuild left, but for its tables.

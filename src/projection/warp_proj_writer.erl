@@ -26,7 +26,8 @@
           | {sequence, [warp_proj_changes:step()], warp_proj_changes:needs()},
     aside := [[warp_proj_target:value()]],
     clear := [{binary(), warp_core:seq() | done}],
-    skip := [{binary(), warp_core:seq()}]
+    skip := [{binary(), warp_core:seq()}],
+    mark => pos_integer()
 }.
 
 -define(RETRY_MIN_MS, 100).
@@ -52,6 +53,7 @@
     queue = [] :: [item()]
 }).
 
+%% A batch that was handed over has a mark, by which it is known again in the target.
 -type item() :: {batch, pid(), reference(), batch()} | {erase, pid(), reference(), binary()}.
 
 -spec start_link(reference()) -> gen_server:start_ret().
@@ -77,7 +79,7 @@ join(Pid, Shard, Generation) ->
 %% stands elsewhere.
 -spec batch(pid(), reference(), batch()) -> ok.
 batch(Pid, Tag, Batch) ->
-    gen_server:cast(Pid, {batch, self(), Tag, Batch}).
+    gen_server:cast(Pid, {batch, self(), Tag, Batch#{mark => rand:uniform(1 bsl 62)}}).
 
 %% @doc Has an entity erased from all tables. The caller gets `{warp_erased, Tag}', and, for as long
 %% as it does not work, `{warp_not_erased, Tag, Reason}' each time it was tried.
@@ -154,7 +156,7 @@ handle_call({rebuild, _}, _From, #state{is = Is} = State) ->
 joined(Turns, {Place, Shard} = Key, State) ->
     case {Turns, read(warp_proj_sql:read_aside(Place), [Shard], State),
           read(warp_proj_sql:read_skipped(), [Shard], State)} of
-        {#{Key := {Position, Turn, Events}}, {ok, Aside}, {ok, Skipped}} ->
+        {#{Key := {Position, Turn, _Mark, Events}}, {ok, Aside}, {ok, Skipped}} ->
             {ok, #{turn => Turn, position => Position, events => Events,
                    aside => maps:from_list([{Entity, Seq} || [Entity, Seq] <- Aside]),
                    skipped => maps:from_list([{{Entity, Seq}, []} || [Entity, Seq] <- Skipped])}};
@@ -280,8 +282,9 @@ load(#state{context = Context} = State) ->
         #{<<"generation">> := Generation} = Meta,
         ok = identify(Meta, Context),
         Turns = maps:from_list(
-            [{{case Building of 0 -> live; 1 -> building end, Shard}, {Position, Turn, Events}}
-             || [Building, Shard, Position, Turn, Events]
+            [{{case Building of 0 -> live; 1 -> building end, Shard},
+              {Position, Turn, Mark, Events}}
+             || [Building, Shard, Position, Turn, Mark, Events]
                     <- must(warp_proj_sql:read_checkpoints(), State)]),
         Schemas = maps:from_list(
             [{Place, warp_proj_schema:from_rows(must(warp_proj_sql:read_columns(Place), State))}
@@ -333,12 +336,14 @@ execute(Statements, #state{module = Module, target = Target}) ->
 resume(#state{queue = Queue} = State) ->
     State#state{queue = [Item || Item <- Queue, is_open(Item, State)]}.
 
-is_open({batch, Pid, Tag, #{shard := Shard, generation := Generation, turn := Turn}}, State) ->
+is_open({batch, Pid, Tag, #{shard := Shard, generation := Generation, turn := Turn, mark := Mark}},
+        State) ->
     case place(Generation, State) of
         {ok, Place} ->
             case State#state.turns of
-                #{{Place, Shard} := {_, Turn, _}} -> true;
-                #{{Place, Shard} := {_, Next, _}} when Next =:= Turn + 1 ->
+                #{{Place, Shard} := {_, Turn, _, _}} ->
+                    true;
+                #{{Place, Shard} := {_, Next, Mark, _}} when Next =:= Turn + 1 ->
                     Pid ! {warp_written, Tag},
                     false;
                 #{} ->
@@ -452,12 +457,12 @@ index(_N, _Work) -> unknown.
 
 %% Each statement of the work comes with the index of its event.
 statements(#{shard := Shard, generation := Generation, turn := Turn, position := Position,
-             events := Events, work := Work, aside := Aside, clear := Clear, skip := Skip},
-           State) ->
+             events := Events, work := Work, aside := Aside, clear := Clear, skip := Skip,
+             mark := Mark}, State) ->
     #state{schemas = Schemas} = State,
     {ok, Place} = place(Generation, State),
     #{Place := Schema} = Schemas,
-    Guard = warp_proj_sql:guard(Place, Shard, {Turn, Position}, Events),
+    Guard = warp_proj_sql:guard(Place, Shard, {Turn, Mark, Position}, Events),
     Notes = warp_proj_sql:set_aside(Place, Aside)
         ++ lists:append([warp_proj_sql:clear_aside(Place, E, Seq) || {E, Seq} <- Clear])
         ++ warp_proj_sql:skip([[E, Seq, Shard] || {E, Seq} <- Skip]),
@@ -468,8 +473,8 @@ statements(#{shard := Shard, generation := Generation, turn := Turn, position :=
             case changes(Place, Work, Grown) of
                 {ok, Changes} ->
                     Key = {Place, Shard},
-                    #{Key := {_, _, Before}} = State#state.turns,
-                    Turns = (State#state.turns)#{Key := {Position, Turn + 1, Before + Events}},
+                    #{Key := {_, _, _, Before}} = State#state.turns,
+                    Turns = (State#state.turns)#{Key := {Position, Turn + 1, Mark, Before + Events}},
                     {ok, Guard, Ddl, Changes ++ Tail,
                      State#state{schemas = Schemas#{Place := Grown}, turns = Turns}};
                 {error, _, _} = Error ->

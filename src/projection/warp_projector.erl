@@ -144,7 +144,7 @@ join(#state{context = Context, n = N, generation = Generation} = State) ->
                 committed = Position, events = Events, aside = Aside, skipped = 0, ready = none,
                 flying = none, careful = none, blamed = #{}, left_out = Skipped,
                 fold = warp_proj_fold:forget_all(State#state.fold)},
-            schedule(publish(Joined));
+            schedule(answer(publish(Joined)));
         _ ->
             _ = erlang:send_after(?RETRY_MS, self(), join),
             State#state{handle = undefined}
