@@ -3,15 +3,16 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
-use rustler::{ListIterator, Resource, Term};
+use rustler::{Env, ListIterator, LocalPid, Monitor, Resource, Term};
 
 use super::values::{self, Bind};
 use crate::error::{Error, Result};
+use crate::shard::Claim;
 
 /// `application_id` of every projection's file: the bytes "WPRJ".
 const APPLICATION_ID: u32 = 0x5750_524A;
@@ -24,8 +25,14 @@ const STATEMENTS: usize = 512;
 /// Up to this size the file is rewritten after an erasure.
 const REWRITE_PAGES: i64 = 2048;
 
-/// An open projection.
-pub struct Database {
+/// How long closing waits for queries under way.
+const QUERY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The handle of an open projection.
+pub struct Database(pub(super) Arc<Shared>);
+
+/// What the handle, its queries and whoever closes it share.
+pub struct Shared {
     pub(super) path: PathBuf,
     writer: Mutex<Option<Connection>>,
     /// Idle connections that only read.
@@ -33,10 +40,36 @@ pub struct Database {
     /// How many queries are under way.
     pub(super) querying: AtomicUsize,
     pub(super) closed: AtomicBool,
+    claim: Mutex<Option<Claim>>,
 }
 
 #[rustler::resource_impl]
-impl Resource for Database {}
+impl Resource for Database {
+    /// The owner process is gone. A transaction of it that is under way is finished first, which
+    /// no scheduler waits for.
+    fn down<'a>(&'a self, _env: Env<'a>, _pid: LocalPid, _monitor: Monitor) {
+        self.close_aside();
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.close_aside();
+    }
+}
+
+impl Database {
+    fn close_aside(&self) {
+        if self.0.closed.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let shared = Arc::clone(&self.0);
+        // Without a thread the file is closed with the last one who has it.
+        let _ = std::thread::Builder::new()
+            .name("warp-close".into())
+            .spawn(move || shared.close());
+    }
+}
 
 /// Why a transaction was not carried out.
 pub enum Failure {
@@ -52,13 +85,19 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-impl Database {
+impl Shared {
     /// Opens the file at `path`, creating it where there is none. With `durable`, each transaction
     /// is fsynced; without, a power failure may undo the last ones, each as a whole.
     ///
     /// Errors, with the file left as it was: `NotAProjection`, `NewerFormat`, `Corrupt`, `Io`,
     /// `DiskFull`.
+    ///
+    /// Waits until whoever had the file open before, in this VM, has closed it.
     pub fn open(path: PathBuf, durable: bool) -> Result<Self> {
+        // NOTE: before the header is looked at. Closing a file takes away the locks that this
+        // process has on it: with another connection still open, SQLite would not notice when
+        // another program ends the WAL under it.
+        let claim = Claim::take(&path)?;
         let fresh = check_header(&path)?;
         let connection = Connection::open(&path)?;
         connection.busy_timeout(BUSY)?;
@@ -87,6 +126,7 @@ impl Database {
             readers: Mutex::new(Vec::new()),
             querying: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            claim: Mutex::new(Some(claim)),
         })
     }
 
@@ -128,11 +168,16 @@ impl Database {
         ))
     }
 
-    /// Closes the file. Queries under way end by themselves.
+    /// Closes the file, after what is under way.
     pub fn close(&self) {
-        self.closed.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.closed.store(true, Ordering::SeqCst);
+        let deadline = Instant::now() + QUERY_PATIENCE;
+        while self.querying.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         relock(&self.readers).clear();
         relock(&self.writer).take();
+        relock(&self.claim).take();
     }
 }
 

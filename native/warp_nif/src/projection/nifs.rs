@@ -1,11 +1,12 @@
 //! What Erlang can call of the projection's file; `crate::nifs` has the table of schedulers.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustler::{Atom, Binary, Encoder, Env, ListIterator, OwnedEnv, ResourceArc, Term};
 
-use super::database::{Database, Failure};
+use super::database::{Database, Failure, Shared};
 use super::query::{self, Query};
 use crate::atoms;
 use crate::error::{Error, Result};
@@ -26,8 +27,15 @@ fn path(binary: &Binary<'_>) -> PathBuf {
 /// `{ok, Database}`, or `{error, Reason}`.
 #[rustler::nif(schedule = "DirtyIo")]
 fn projection_open<'a>(env: Env<'a>, file: Binary<'a>, durable: bool) -> Term<'a> {
-    match Database::open(path(&file), durable) {
-        Ok(database) => (atoms::ok(), ResourceArc::new(database)).encode(env),
+    match Shared::open(path(&file), durable) {
+        Ok(shared) => {
+            let database = ResourceArc::new(Database(Arc::new(shared)));
+            if env.monitor(&database, &env.pid()).is_none() {
+                // The owner died while it was being opened.
+                database.0.close();
+            }
+            (atoms::ok(), database).encode(env)
+        }
         Err(error) => (atoms::error(), error).encode(env),
     }
 }
@@ -39,7 +47,7 @@ fn projection_execute<'a>(
     database: ResourceArc<Database>,
     statements: ListIterator<'a>,
 ) -> Term<'a> {
-    match database.execute(statements) {
+    match database.0.execute(statements) {
         Ok(()) => atoms::ok().encode(env),
         Err(Failure::Refused(index, message)) => {
             (atoms::error(), (atoms::refused(), index, message)).encode(env)
@@ -73,7 +81,7 @@ fn projection_query<'a>(
             params,
             tag,
         };
-        query::start(database, query, env.pid())
+        query::start(Arc::clone(&database.0), query, env.pid())
     })();
     reply(env, started)
 }
@@ -81,12 +89,12 @@ fn projection_query<'a>(
 /// Makes what was erased go from the bytes of the file and its WAL.
 #[rustler::nif(schedule = "DirtyIo")]
 fn projection_tidy<'a>(env: Env<'a>, database: ResourceArc<Database>) -> Term<'a> {
-    reply(env, database.tidy())
+    reply(env, database.0.tidy())
 }
 
 /// Closes the file.
 #[rustler::nif(schedule = "DirtyIo")]
 fn projection_close(database: ResourceArc<Database>) -> Atom {
-    database.close();
+    database.0.close();
     atoms::ok()
 }

@@ -2,6 +2,7 @@
 //! stopped at its deadline.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -10,9 +11,9 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{Batch, Connection, ErrorCode, OpenFlags};
 use rustler::env::SavedTerm;
-use rustler::{Encoder, Env, LocalPid, OwnedEnv, ResourceArc, Term};
+use rustler::{Encoder, Env, LocalPid, OwnedEnv, Term};
 
-use super::database::{Database, list, message, relock};
+use super::database::{Shared, list, message, relock};
 use super::values::{self, Bind};
 use crate::atoms;
 use crate::error::{Error, Result};
@@ -92,7 +93,7 @@ impl From<rusqlite::Error> for Stop {
 }
 
 /// Counts a query while it is under way.
-struct UnderWay(ResourceArc<Database>);
+struct UnderWay(Arc<Shared>);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
@@ -101,12 +102,13 @@ impl Drop for UnderWay {
 }
 
 /// Starts a query. `{Tag, {ok, {Columns, Rows}} | {error, Reason}}` goes to `caller`.
-pub fn start(database: ResourceArc<Database>, mut query: Query, caller: LocalPid) -> Result<()> {
-    if database.closed.load(Ordering::SeqCst) {
-        return Err(Error::Closed);
-    }
+pub fn start(database: Arc<Shared>, mut query: Query, caller: LocalPid) -> Result<()> {
     let before = database.querying.fetch_add(1, Ordering::SeqCst);
     let counted = UnderWay(database);
+    // Looked at after counting: whoever closes it now waits for this query.
+    if counted.0.closed.load(Ordering::SeqCst) {
+        return Err(Error::Closed);
+    }
     if before >= MAX_QUERIES {
         return Err(Error::Overloaded);
     }
@@ -131,7 +133,7 @@ pub fn start(database: ResourceArc<Database>, mut query: Query, caller: LocalPid
 
 fn run<'a>(
     env: Env<'a>,
-    database: &Database,
+    database: &Arc<Shared>,
     query: &mut Query,
 ) -> std::result::Result<(Vec<Term<'a>>, Vec<Term<'a>>), Stop> {
     let deadline = Instant::now() + query.timeout;
@@ -140,8 +142,11 @@ fn run<'a>(
         Some(connection) => connection,
         None => open(&database.path)?,
     };
-    connection.progress_handler(STEPS, Some(move || Instant::now() >= deadline))?;
+    let shared = Arc::clone(database);
+    let is_over = move || Instant::now() >= deadline || shared.closed.load(Ordering::SeqCst);
+    connection.progress_handler(STEPS, Some(is_over))?;
     let result = select(env, &connection, query);
+    connection.progress_handler(0, None::<fn() -> bool>)?;
     let mut idle = relock(&database.readers);
     if idle.len() < MAX_IDLE && !database.closed.load(Ordering::SeqCst) {
         idle.push(connection);

@@ -223,14 +223,15 @@ fn relock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The right to be the one writer of a file in this VM.
-struct Claim(PathBuf);
+pub struct Claim(PathBuf);
 
 static CLAIMED: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
 static RELEASED: Condvar = Condvar::new();
 const CLAIM_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Claim {
-    fn take(path: &Path) -> Result<Self> {
+    /// Waits for the one before. Error: `Io`, when that has not finished for long.
+    pub fn take(path: &Path) -> Result<Self> {
         let deadline = Instant::now() + CLAIM_PATIENCE;
         let mut claimed = relock(&CLAIMED);
         while !claimed.get_or_insert_default().insert(path.to_owned()) {
