@@ -5,11 +5,12 @@
 -export([rows_follow_events/1, every_type_is_kept/1, columns_appear/1, names_are_checked/1,
          bad_commands_are_named/1, hostile_text/1, many_commands_to_one_row/1,
          what_is_written_shows_after_await/1, nothing_is_repeated_or_skipped/1,
-         killed_processes_come_back/1, killed_while_it_writes/1, a_crash_is_set_aside/1, retry_goes_on/1, skip_goes_on/1,
-         set_aside_is_remembered/1, rows_of_others_are_refused/1, others_may_count/1, no_text_among_counts/1,
-         a_refused_command_is_found_in_a_crowd/1, queries_only_read/1, queries_have_limits/1,
-         bad_parameters/1, declared_tables/1, bad_declarations/1, no_projections/1,
-         another_context_is_refused/1, stats_show_the_lag/1, reserved_entities_are_not_seen/1]).
+         killed_processes_come_back/1, killed_while_it_writes/1, a_crash_is_set_aside/1,
+         retry_goes_on/1, skip_goes_on/1, set_aside_is_remembered/1, rows_of_others_are_refused/1,
+         others_may_count/1, no_text_among_counts/1, a_refused_command_is_found_in_a_crowd/1,
+         queries_only_read/1, queries_have_limits/1, bad_parameters/1, declared_tables/1,
+         bad_declarations/1, no_projections/1, another_context_is_refused/1, stats_show_the_lag/1,
+         reserved_entities_are_not_seen/1]).
 
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
@@ -25,10 +26,10 @@ groups() ->
         [rows_follow_events, every_type_is_kept, columns_appear, names_are_checked,
          bad_commands_are_named, hostile_text, many_commands_to_one_row,
          what_is_written_shows_after_await, nothing_is_repeated_or_skipped,
-         killed_processes_come_back, killed_while_it_writes, a_crash_is_set_aside, retry_goes_on, skip_goes_on,
-         set_aside_is_remembered, rows_of_others_are_refused, others_may_count, no_text_among_counts,
-         a_refused_command_is_found_in_a_crowd, queries_only_read, queries_have_limits,
-         bad_parameters, declared_tables, bad_declarations, no_projections,
+         killed_processes_come_back, killed_while_it_writes, a_crash_is_set_aside, retry_goes_on,
+         skip_goes_on, set_aside_is_remembered, rows_of_others_are_refused, others_may_count,
+         no_text_among_counts, a_refused_command_is_found_in_a_crowd, queries_only_read,
+         queries_have_limits, bad_parameters, declared_tables, bad_declarations, no_projections,
          another_context_is_refused, stats_show_the_lag, reserved_entities_are_not_seen]).
 
 init_per_group(Group, Config) -> warp_proj_test:init_group(Group, Config).
