@@ -36,13 +36,13 @@ import gleam/option.{type Option}
 import gleam/otp/actor
 import gleam/otp/supervision.{type ChildSpecification}
 import gleam/result
-import warp/aggregate
 import warp/append
 import warp/context.{type WarpOptions}
 import warp/error.{type Error}
 import warp/event.{type Event}
 import warp/handle
 import warp/history
+import warp/internal/engine
 import warp/internal/settings.{type Settings}
 import warp/json.{type Json}
 import warp/projection
@@ -136,7 +136,7 @@ pub fn append_with(
   event: Event,
   options: append.Options,
 ) -> Result(Int, Error(reason)) {
-  engine_append_with(entity, event, append.parts(options))
+  engine.append_with(entity, event, append.parts(options))
 }
 
 /// Appends events as one: all of them are stored, or none. At most 10,000
@@ -173,10 +173,10 @@ pub fn decide(
   aggregate: String,
   decide: fn(Dynamic) -> Result(List(Event), reason),
 ) -> Result(List(Int), Error(reason)) {
-  aggregate.engine_decide(entity, aggregate, 5000, fn(state) {
+  engine.decide(entity, aggregate, 5000, fn(state) {
     case decide(state) {
-      Ok(events) -> aggregate.decision(events, [])
-      Error(reason) -> aggregate.failure(error.Refused(reason))
+      Ok(events) -> engine.decision(events, [])
+      Error(reason) -> engine.failure(error.Refused(reason))
     }
   })
 }
@@ -185,10 +185,7 @@ pub fn decide(
 /// events it is the initial one.
 ///
 @external(erlang, "warp_ffi", "get")
-pub fn get(
-  entity: Entity,
-  aggregate: String,
-) -> Result(Dynamic, Error(reason))
+pub fn get(entity: Entity, aggregate: String) -> Result(Dynamic, Error(reason))
 
 /// The state of an aggregate, read with a decoder. For states with types see
 /// `aggregate.get`.
@@ -287,13 +284,6 @@ fn engine_start_link(
 
 @external(erlang, "warp_ffi", "stop")
 fn engine_stop(context: Context) -> Nil
-
-@external(erlang, "warp_ffi", "append_with")
-fn engine_append_with(
-  entity: Entity,
-  event: Event,
-  options: #(append.Expected, Int, Option(String), Option(Json)),
-) -> Result(Int, Error(reason))
 
 @external(erlang, "warp_ffi", "append_batch_with")
 fn engine_append_batch_with(

@@ -8,9 +8,11 @@
 -export([start_link/2, named/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
--record(child, {ctx, guard, monitor}).
+-record(child, {ctx :: warp_core:ctx(), guard :: pid(), monitor :: reference()}).
 
 %% @doc Starts the child, and gives its pid and the context.
+-spec start_link(map(), binary()) ->
+    {ok, {pid(), warp_core:ctx()}} | {error, warp_error_ffi:error()}.
 start_link(Settings, Name) ->
     case gen_server:start_link(?MODULE, {Settings, Name}, []) of
         {ok, Pid} -> {ok, {Pid, gen_server:call(Pid, ctx, infinity)}};
@@ -18,12 +20,14 @@ start_link(Settings, Name) ->
     end.
 
 %% @doc The context of that name that runs as somebody's child.
+-spec named(binary()) -> {ok, warp_core:ctx()} | {error, context_stopped}.
 named(Name) ->
     case persistent_term:get({?MODULE, Name}, none) of
         {Ctx, _Guard, _Child} -> {ok, Ctx};
         none -> {error, context_stopped}
     end.
 
+-spec init({map(), binary()}) -> {ok, #child{}} | {stop, term()}.
 init({Settings, Name}) ->
     _ = process_flag(trap_exit, true),
     ok = await_former(Name),
@@ -51,19 +55,24 @@ await_former(Name) ->
             ok
     end.
 
+-spec handle_call(term(), gen_server:from(), #child{}) ->
+    {reply, warp_core:ctx(), #child{}} | {noreply, #child{}}.
 handle_call(ctx, _From, #child{ctx = Ctx} = State) ->
     {reply, Ctx, State};
 handle_call(_Request, _From, State) ->
     {noreply, State}.
 
+-spec handle_cast(term(), #child{}) -> {noreply, #child{}}.
 handle_cast(_Message, State) ->
     {noreply, State}.
 
+-spec handle_info(term(), #child{}) -> {noreply, #child{}} | {stop, term(), #child{}}.
 handle_info({'DOWN', Monitor, process, _, Reason}, #child{monitor = Monitor} = State) ->
     {stop, Reason, State};
 handle_info(_Stray, State) ->
     {noreply, State}.
 
+-spec terminate(term(), #child{}) -> ok.
 terminate(_Reason, #child{ctx = Ctx, guard = Guard}) ->
     Monitor = monitor(process, Guard),
     Guard ! stop,

@@ -3,7 +3,13 @@
 
 -export([reason/1, crash/1, text/1]).
 
+-export_type([error/0]).
+
+%% A variant of `warp/error', as the term that Gleam compiles it to.
+-type error() :: atom() | tuple().
+
 %% @doc The reason of an error of `warp_core' as a Gleam value.
+-spec reason(term()) -> error().
 reason({warp_error, Error}) ->
     Error;
 reason(Reason) when
@@ -123,6 +129,7 @@ problem(Why) ->
     {because, format("~tp", [Why])}.
 
 %% @doc What happened in a user's function, and where, in one line.
+-spec crash({error | exit | throw, term(), list()}) -> binary().
 crash({error, {warp_said, Text}, _Stack}) ->
     Text;
 %% What Gleam's compiler generates, for panic, let assert and the like.
@@ -162,6 +169,8 @@ function(Module, Function, Arity) ->
 name(Module) ->
     binary:replace(Module, <<"@">>, <<"/">>, [global]).
 
+%% @doc What can be told apart, in text for people.
+-spec text(term()) -> binary().
 text(Text) when is_binary(Text) ->
     case unicode:characters_to_binary(Text) of
         Text -> Text;

@@ -5,18 +5,24 @@
 -export([set_aside/2, retry/2, retry_all/1, skip/2]).
 -export([rebuild/1, await_rebuild/2, cancel_rebuild/1, rebuild_progress/1, status/1]).
 
+-spec json(term()) -> {json, term()}.
 json(Json) -> {json, Json}.
 
+-spec query(warp_core:ctx(), binary(), [term()]) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
 query(Ctx, Sql, Parameters) ->
     query(Ctx, Sql, Parameters, #{}).
 
+-spec query(warp_core:ctx(), binary(), [term()], map()) ->
+    {ok, tuple()} | {error, warp_error_ffi:error()}.
 query(Ctx, Sql, Parameters, Options) ->
     map(fun(#{columns := Columns, rows := Rows}) -> {rows, Columns, Rows} end,
         warp_core:query(Ctx, Sql, Parameters, Options)).
 
+-spec await(warp_core:entity(), timeout()) -> {ok, nil} | {error, warp_error_ffi:error()}.
 await(Entity, Timeout) ->
     nil(warp_core:await_projection(Entity, Timeout)).
 
+-spec set_aside(warp_core:ctx(), pos_integer()) -> {ok, [tuple()]} | {error, warp_error_ffi:error()}.
 set_aside(Ctx, Limit) ->
     map(fun(Entries) -> [entry(Entry) || Entry <- Entries] end,
         warp_projection:set_aside(Ctx, Limit)).
@@ -29,24 +35,31 @@ option(undefined) -> none;
 option(unknown) -> none;
 option(Value) -> {some, Value}.
 
+-spec retry(warp_core:ctx(), binary()) -> {ok, nil} | {error, warp_error_ffi:error()}.
 retry(Ctx, Entity) ->
     nil(warp_projection:retry(Ctx, Entity)).
 
+-spec retry_all(warp_core:ctx()) -> {ok, nil} | {error, warp_error_ffi:error()}.
 retry_all(Ctx) ->
     nil(warp_projection:retry(Ctx, all)).
 
+-spec skip(warp_core:ctx(), binary()) -> {ok, nil} | {error, warp_error_ffi:error()}.
 skip(Ctx, Entity) ->
     nil(warp_projection:skip(Ctx, Entity)).
 
+-spec rebuild(warp_core:ctx()) -> {ok, nil} | {error, warp_error_ffi:error()}.
 rebuild(Ctx) ->
     nil(warp_projection:rebuild(Ctx)).
 
+-spec await_rebuild(warp_core:ctx(), timeout()) -> {ok, nil} | {error, warp_error_ffi:error()}.
 await_rebuild(Ctx, Timeout) ->
     nil(warp_projection:await_rebuild(Ctx, Timeout)).
 
+-spec cancel_rebuild(warp_core:ctx()) -> {ok, nil} | {error, warp_error_ffi:error()}.
 cancel_rebuild(Ctx) ->
     nil(warp_projection:cancel_rebuild(Ctx)).
 
+-spec rebuild_progress(warp_core:ctx()) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
 rebuild_progress(Ctx) ->
     map(fun progress/1, warp_projection:rebuild_progress(Ctx)).
 
@@ -58,6 +71,7 @@ rebuild_state(none) -> idle;
 rebuild_state(cancelled) -> paused;
 rebuild_state(State) -> State.
 
+-spec status(warp_core:ctx()) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
 status(Ctx) ->
     map(fun status_of/1, warp_projection:status(Ctx)).
 

@@ -5,9 +5,11 @@
 -export([commit/3, cancel/2, recover_pending/1, retry/2, resolve/3]).
 -export([status/2, pending/1, stuck/1]).
 
+-spec step(warp_saga:saga(), tuple()) -> warp_saga:saga().
 step(Saga, Step) ->
     warp_saga:step(Saga, to_map(Step)).
 
+-spec parallel(warp_saga:saga(), [tuple()]) -> warp_saga:saga().
 parallel(Saga, Steps) ->
     warp_saga:parallel(Saga, [to_map(Step) || Step <- Steps]).
 
@@ -19,9 +21,13 @@ action({step_event, Type, Payload}) -> #{type => Type, payload => Payload};
 action({append, #{type := Type, payload := Payload}}) -> #{type => Type, payload => Payload};
 action({run, Name, Arguments}) -> #{run => Name, args => Arguments}.
 
+-spec function(fun((term(), map()) -> {ok, map()} | {error, term()})) ->
+    fun((term(), map()) -> {ok, map()} | {error, term()}).
 function(Run) ->
     fun(State, Arguments) -> answer(Run(State, Arguments)) end.
 
+-spec compensation(fun((term(), map(), map()) -> {ok, map()} | {error, term()})) ->
+    fun((term(), map(), map()) -> {ok, map()} | {error, term()}).
 compensation(Run) ->
     fun(State, Arguments, Forward) -> answer(Run(State, Arguments, Forward)) end.
 
@@ -29,24 +35,30 @@ compensation(Run) ->
 answer({ok, Event}) -> {ok, maps:with([type, payload, schema_vsn, metadata], Event)};
 answer({error, Error}) -> {error, {warp_error, Error}}.
 
+-spec commit(warp_saga:saga(), warp_core:ctx(), map()) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
 commit(Saga, Ctx, Options) ->
     map(fun outcome/1, warp_saga:commit(Saga, Ctx, Options)).
 
+-spec cancel(warp_core:ctx(), binary()) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
 cancel(Ctx, Id) ->
     map(fun outcome/1, warp_saga:cancel(Ctx, Id)).
 
+-spec retry(warp_core:ctx(), binary()) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
 retry(Ctx, Id) ->
     map(fun outcome/1, warp_saga:retry(Ctx, Id)).
 
+-spec resolve(warp_core:ctx(), binary(), binary()) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
 resolve(Ctx, Id, Note) ->
     map(fun outcome/1, warp_saga:resolve(Ctx, Id, Note)).
 
+-spec recover_pending(warp_core:ctx()) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
 recover_pending(Ctx) ->
     map(fun(#{committed := Committed, compensated := Compensated, stuck := Stuck}) ->
                 {recovered, Committed, Compensated, Stuck}
         end,
         warp_saga:recover_pending(Ctx)).
 
+-spec status(warp_core:ctx(), binary()) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
 status(Ctx, Id) ->
     map(fun(#{id := Saga, state := State, steps := Steps, started_at := Started,
               updated_at := Updated} = Map) ->
@@ -55,6 +67,7 @@ status(Ctx, Id) ->
         end,
         warp_saga:status(Ctx, Id)).
 
+-spec pending(warp_core:ctx()) -> {ok, [tuple()]} | {error, warp_error_ffi:error()}.
 pending(Ctx) ->
     map(fun(Sagas) ->
                 [{pending, Id, state(State), Started}
@@ -62,6 +75,7 @@ pending(Ctx) ->
         end,
         warp_saga:pending(Ctx)).
 
+-spec stuck(warp_core:ctx()) -> {ok, [tuple()]} | {error, warp_error_ffi:error()}.
 stuck(Ctx) ->
     map(fun(Sagas) -> [outcome({stuck, Saga}) || Saga <- Sagas] end, warp_saga:stuck(Ctx)).
 

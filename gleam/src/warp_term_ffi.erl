@@ -5,6 +5,7 @@
 -export([to_text/1, from_text/1, name/1]).
 
 %% @doc The type, which is the name of the constructor, and the payload of an event.
+-spec encode(term()) -> {binary(), #{binary() => binary()}}.
 encode(Event) ->
     case to_text(Event) of
         {ok, Text} -> {name(Event), #{<<"term">> => Text}};
@@ -12,6 +13,7 @@ encode(Event) ->
     end.
 
 %% @doc The event of which that is the type and the payload.
+-spec decode(map()) -> {ok, term()} | {error, [tuple()]}.
 decode(#{payload := #{<<"term">> := Text}}) when is_binary(Text) ->
     case from_text(Text) of
         {ok, Event} -> {ok, Event};
@@ -26,6 +28,7 @@ bad(Found) ->
 %% @doc A term in Erlang's term format, as Base64. Equal terms give equal texts, by which an append
 %% that is repeated is known. Only what means the same in another run can be stored: no process,
 %% port, reference or function.
+-spec to_text(term()) -> {ok, binary()} | {error, binary()}.
 to_text(Term) ->
     case foreign(Term) of
         none -> {ok, base64:encode(term_to_binary(Term, [deterministic, {minor_version, 2}]))};
@@ -36,6 +39,7 @@ to_text(Term) ->
 %%
 %% What a file holds is not trusted: no atom is made (their table is never emptied, and a full one
 %% ends the VM), nothing is unpacked to more than its own size, and no function comes out.
+-spec from_text(binary()) -> {ok, term()} | {error, binary()}.
 from_text(Text) ->
     try base64:decode(Text) of
         <<131, 80, _/binary>> -> {error, <<"a compressed term">>};
@@ -103,6 +107,7 @@ load(Which) ->
     end.
 
 %% @doc The name of a value's constructor as Gleam writes it, for what is no custom type `Event'.
+-spec name(term()) -> binary().
 name(Term) when is_tuple(Term), tuple_size(Term) > 0, is_atom(element(1, Term)) ->
     name(element(1, Term));
 name(Atom) when is_atom(Atom), Atom =/= nil, Atom =/= true, Atom =/= false ->

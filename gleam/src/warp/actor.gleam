@@ -39,9 +39,10 @@
 import gleam/erlang/process.{type Pid, type Subject}
 import gleam/list
 import gleam/result
-import warp/aggregate.{type Aggregate, type Decision, type Message}
+import warp/aggregate.{type Aggregate}
 import warp/error.{type Error, Refused}
 import warp/handle.{type Entity}
+import warp/internal/engine.{type Decision, type Message}
 
 /// How entities of a kind carry out commands. See `new`.
 ///
@@ -85,10 +86,10 @@ pub fn new(
       case on_command(coerce(state), command) {
         Next(events:, replies:) ->
           case list.try_map(events, aggregate.encode(aggregate, _)) {
-            Ok(events) -> aggregate.decision(events, list.reverse(replies))
-            Error(error) -> aggregate.failure(error)
+            Ok(events) -> engine.decision(events, list.reverse(replies))
+            Error(error) -> engine.failure(error)
           }
-        Refuse(reason:) -> aggregate.failure(Refused(reason))
+        Refuse(reason:) -> engine.failure(Refused(reason))
       }
     }
   })
@@ -199,8 +200,8 @@ pub fn call(
   let deadline = monotonic_milliseconds() + timeout
   let decided =
     decide(make_command(subject))
-    |> aggregate.engine_decide(entity, name, timeout, _)
-    |> aggregate.own_reason
+    |> engine.decide(entity, name, timeout, _)
+    |> engine.own_reason
   case decided, process.receive(subject, 0) {
     // It is durable, whatever became of the answer.
     _, Ok(reply) -> Ok(reply)

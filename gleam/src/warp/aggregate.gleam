@@ -31,6 +31,7 @@ import warp/error.{type Error}
 import warp/event.{type Event}
 import warp/handle.{type Entity}
 import warp/history.{type Point}
+import warp/internal/engine
 import warp/json.{type Json}
 import warp/projection.{type Command}
 
@@ -232,7 +233,7 @@ pub fn append(
   event: event,
 ) -> Result(Int, Error(reason)) {
   use event <- result.try(encode(aggregate, event))
-  engine_append(entity, event) |> own_reason
+  engine.append(entity, event) |> engine.own_reason
 }
 
 /// Appends an event in another way than by default: see `warp/append`.
@@ -244,7 +245,7 @@ pub fn append_with(
   options: append.Options,
 ) -> Result(Int, Error(reason)) {
   use event <- result.try(encode(aggregate, event))
-  engine_append_with(entity, event, append.parts(options)) |> own_reason
+  engine.append_with(entity, event, append.parts(options)) |> engine.own_reason
 }
 
 /// Appends events as one: all of them are stored, or none. Answers with the
@@ -256,7 +257,7 @@ pub fn append_batch(
   events: List(event),
 ) -> Result(#(Int, Int), Error(reason)) {
   use events <- result.try(list.try_map(events, encode(aggregate, _)))
-  engine_append_batch(entity, events) |> own_reason
+  engine.append_batch(entity, events) |> engine.own_reason
 }
 
 /// Looks at the state and appends what follows from it, with nobody in between:
@@ -282,17 +283,17 @@ pub fn decide(
   aggregate: Aggregate(state, event, reason),
   decide: fn(state) -> Result(List(event), reason),
 ) -> Result(List(Int), Error(reason)) {
-  engine_decide(entity, aggregate.name, 5000, fn(state) {
+  engine.decide(entity, aggregate.name, 5000, fn(state) {
     case decide(state) {
       Ok(events) ->
         case list.try_map(events, encode(aggregate, _)) {
-          Ok(events) -> decision(events, [])
-          Error(error) -> failure(error)
+          Ok(events) -> engine.decision(events, [])
+          Error(error) -> engine.failure(error)
         }
-      Error(reason) -> failure(error.Refused(reason))
+      Error(reason) -> engine.failure(error.Refused(reason))
     }
   })
-  |> own_reason
+  |> engine.own_reason
 }
 
 /// The state, with everything acknowledged in it. Without events it is the
@@ -302,7 +303,7 @@ pub fn get(
   entity: Entity,
   aggregate: Aggregate(state, event, reason),
 ) -> Result(state, Error(other)) {
-  engine_get(entity, aggregate.name)
+  engine.get(entity, aggregate.name)
 }
 
 /// The state as it was.
@@ -316,7 +317,7 @@ pub fn state_at(
   aggregate: Aggregate(state, event, reason),
   point: Point,
 ) -> Result(state, Error(other)) {
-  engine_state_at(entity, aggregate.name, point)
+  engine.state_at(entity, aggregate.name, point)
 }
 
 /// Decodes an event of the log, as `warp.history` gives it. Events of other
@@ -451,16 +452,6 @@ fn read(
   }
 }
 
-/// What a typed aggregate's validate refused with has its type back.
-///
-@internal
-pub fn own_reason(result: Result(a, Error(reason))) -> Result(a, Error(reason)) {
-  case result {
-    Error(error.Rejected(reason)) -> Error(error.Refused(coerce(reason)))
-    _ -> result
-  }
-}
-
 @external(erlang, "maps", "from_list")
 fn typed_definition(settings: List(Setting(state))) -> TypedDefinition
 
@@ -485,59 +476,6 @@ fn engine_encode(
   encode: fn(event) -> #(String, Json),
   event: event,
 ) -> Result(Event, Error(reason))
-
-@external(erlang, "warp_ffi", "append")
-fn engine_append(entity: Entity, event: Event) -> Result(Int, Error(reason))
-
-@external(erlang, "warp_ffi", "append_with")
-fn engine_append_with(
-  entity: Entity,
-  event: Event,
-  options: #(append.Expected, Int, Option(String), Option(Json)),
-) -> Result(Int, Error(reason))
-
-@external(erlang, "warp_ffi", "append_batch")
-fn engine_append_batch(
-  entity: Entity,
-  events: List(Event),
-) -> Result(#(Int, Int), Error(reason))
-
-@external(erlang, "warp_ffi", "get")
-fn engine_get(entity: Entity, name: String) -> Result(state, Error(reason))
-
-@external(erlang, "warp_ffi", "state_at")
-fn engine_state_at(
-  entity: Entity,
-  name: String,
-  point: Point,
-) -> Result(state, Error(reason))
-
-/// What the engine's `decide` takes from its function.
-///
-@internal
-pub type Decision
-
-/// A message to a process.
-///
-@internal
-pub type Message
-
-@internal
-@external(erlang, "warp_ffi", "decide")
-pub fn engine_decide(
-  entity: Entity,
-  name: String,
-  timeout: Int,
-  decide: fn(state) -> Decision,
-) -> Result(List(Int), Error(reason))
-
-@internal
-@external(erlang, "warp_ffi", "decision")
-pub fn decision(events: List(Event), messages: List(Message)) -> Decision
-
-@internal
-@external(erlang, "warp_ffi", "failure")
-pub fn failure(error: Error(reason)) -> Decision
 
 // Events in Erlang's term format.
 

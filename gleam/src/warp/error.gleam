@@ -130,7 +130,7 @@ pub type Error(reason) {
   /// The target of the projections cannot be reached.
   TargetAway(why: String)
   /// An event of the entity cannot be projected, and is set aside with those
-  /// behind it: see `projection.set_aside`.
+  /// behind it: see `projector.set_aside`.
   SetAside(seq: Int)
   /// Nothing of the entity is set aside.
   NotSetAside
@@ -319,18 +319,14 @@ pub fn to_string(error: Error(reason)) -> String {
       "The process that was asked went down. What was asked may have been "
       <> "done. An append with an event id can be repeated: it is stored once."
     ShardUnavailable(shard) ->
-      "Shard "
-      <> int.to_string(shard)
-      <> " is being opened again. Try again."
+      "Shard " <> int.to_string(shard) <> " is being opened again. Try again."
     DiskFull -> "The disk is full. Make room: the shard goes on by itself."
     IoError(message) ->
       "The operating system or SQLite refused: "
       <> message
       <> ". See to the disk."
     Corrupt(message) ->
-      "A file contradicts itself: "
-      <> message
-      <> ". Restore it from a backup."
+      "A file contradicts itself: " <> message <> ". Restore it from a backup."
     ContextStopped -> "The context is not running. Start it."
 
     MissingOption(option) -> "The option " <> option <> " has to be given."
@@ -361,7 +357,8 @@ pub fn to_string(error: Error(reason)) -> String {
       <> int.to_string(stored)
       <> "."
     NotAShard(path) ->
-      path <> " is not a file of Warp's. Move it away, or give another data_dir."
+      path
+      <> " is not a file of Warp's. Move it away, or give another data_dir."
     WrongIdentity(path, found) ->
       path <> " is " <> found <> ". Put each shard where it belongs."
     NewerFormat(path, version) ->
@@ -421,7 +418,9 @@ pub fn to_string(error: Error(reason)) -> String {
       <> " "
       <> problem_to_string(problem)
     SagaConflict(id) ->
-      "There is a saga " <> quote(id) <> " with other steps. Give it another id."
+      "There is a saga "
+      <> quote(id)
+      <> " with other steps. Give it another id."
     SagaNotFound -> "There is no saga with that id."
     NotStuck(state) -> "The saga is not stuck: it is " <> state <> "."
     BadNote(problem) -> "The note " <> problem_to_string(problem)

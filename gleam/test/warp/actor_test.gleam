@@ -29,15 +29,15 @@ pub type Command {
   Crash
 }
 
-fn on_command(
-  balance: Int,
-  command: Command,
-) -> Next(AccountEvent, Overdraft) {
+fn on_command(balance: Int, command: Command) -> Next(AccountEvent, Overdraft) {
   case command {
     Deposit(amount:) -> actor.append([Credited(amount:)])
     Withdraw(amount:, reply_to:) if amount > balance ->
       actor.continue()
-      |> actor.reply(to: reply_to, with: Error("only " <> int.to_string(balance)))
+      |> actor.reply(
+        to: reply_to,
+        with: Error("only " <> int.to_string(balance)),
+      )
     Withdraw(amount:, reply_to:) ->
       actor.append([Debited(amount:)])
       |> actor.reply(to: reply_to, with: Ok(balance - amount))

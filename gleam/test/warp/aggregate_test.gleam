@@ -23,7 +23,8 @@ pub fn events_go_in_and_states_come_out_with_their_types_test() {
   use ctx <- with_accounts
   let alice = warp.entity(ctx, "alice")
   assert alice |> aggregate.append(account(), Credited(5000)) == Ok(1)
-  assert alice |> aggregate.append_batch(account(), [Debited(1000), Credited(1)])
+  assert alice
+    |> aggregate.append_batch(account(), [Debited(1000), Credited(1)])
     == Ok(#(2, 3))
   assert alice |> aggregate.get(account()) == Ok(4001)
   assert alice |> aggregate.state_at(account(), history.Seq(2)) == Ok(4000)
@@ -213,8 +214,7 @@ pub fn without_a_codec_any_value_is_stored_test() {
     let assert Ok(events) = alice |> warp.history()
     assert list.map(events, event.type_)
       == ["Circle", "LongRectangle", "Nothing"]
-    assert list.map(events, aggregate.decode(shapes(), _))
-      == list.map(all, Ok)
+    assert list.map(events, aggregate.decode(shapes(), _)) == list.map(all, Ok)
   })
   use ctx <- with_context(options)
   let alice = warp.entity(ctx, "alice")
@@ -417,8 +417,7 @@ pub fn a_read_takes_a_decoder_that_does_not_fit_for_an_error_test() {
   assert alice |> warp.get_as("Account", decode.string)
     == Error(error.UndecodableState([DecodeError("String", "Int", [])]))
   assert alice |> warp.get("Account") == Ok(dynamic.int(0))
-  assert alice |> warp.get("Nobody")
-    == Error(error.UnknownAggregate("Nobody"))
+  assert alice |> warp.get("Nobody") == Error(error.UnknownAggregate("Nobody"))
 }
 
 pub fn what_is_in_the_file_is_readable_test() {

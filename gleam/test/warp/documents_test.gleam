@@ -8,9 +8,7 @@ import warp
 import warp/aggregate.{
   type Aggregate, type AggregateDefinition, AggregateDefinition,
 }
-import warp/context.{
-  ActorMode, Clustered, SingleNode, WarpOptions, defaults,
-}
+import warp/context.{ActorMode, Clustered, SingleNode, WarpOptions, defaults}
 import warp/error
 import warp/event.{type Event}
 import warp/json.{type Json}
@@ -35,43 +33,44 @@ fn append(alice: warp.Entity, event: AccountEvent) {
 
 pub fn a_context_and_its_first_entity_test() {
   use dir <- with_dir
-  let assert Ok(ctx) = warp.start(WarpOptions(
-    ..defaults(),
-    context: "banking",
-    aggregates: [account_aggregate()],
-    shards: 16,
-    data_dir: dir,
-    mode: ActorMode,
-    cluster: SingleNode,
-  ))
+  let assert Ok(ctx) =
+    warp.start(
+      WarpOptions(
+        ..defaults(),
+        context: "banking",
+        aggregates: [account_aggregate()],
+        shards: 16,
+        data_dir: dir,
+        mode: ActorMode,
+        cluster: SingleNode,
+      ),
+    )
   let alice = warp.entity(ctx, "alice")
   let assert Ok(1) = alice |> append(Credited(5000))
   let assert Ok(2) = alice |> append(Debited(1000))
   assert alice |> aggregate.get(account()) == Ok(4000)
 
   // Data portability, and then the right to erasure.
-  let assert Ok(export) =
-    alice |> warp.export()
+  let assert Ok(export) = alice |> warp.export()
   assert list.length(export) == 2
-  let assert Ok(Nil) =
-    alice |> warp.delete()
+  let assert Ok(Nil) = alice |> warp.delete()
   assert alice |> aggregate.get(account()) == Ok(0)
   warp.stop(ctx)
 }
 
 pub fn a_cluster_is_a_value_that_the_engine_refuses_so_far_test() {
   use dir <- with_dir
-  assert warp.start(WarpOptions(
-    ..defaults(),
-    context: "payments",
-    aggregates: [account_aggregate()],
-    shards: 16,
-    data_dir: dir,
-    mode: ActorMode,
-    cluster: Clustered(
-      seed_nodes: ["warp@10.0.0.1"],
-    ),
-  ))
+  assert warp.start(
+      WarpOptions(
+        ..defaults(),
+        context: "payments",
+        aggregates: [account_aggregate()],
+        shards: 16,
+        data_dir: dir,
+        mode: ActorMode,
+        cluster: Clustered(seed_nodes: ["warp@10.0.0.1"]),
+      ),
+    )
     == Error(error.BadOption("cluster", error.NotOneOf(["single_node"])))
 }
 
@@ -89,7 +88,8 @@ pub fn todo_aggregate() -> AggregateDefinition {
 
 fn todo_apply(state: Dynamic, event: Event) -> Dynamic {
   let assert Ok(titles) = decode.run(state, decode.list(decode.string))
-  let assert Ok(title) = event.decode(event, decode.at(["title"], decode.string))
+  let assert Ok(title) =
+    event.decode(event, decode.at(["title"], decode.string))
   let titles = case event.type_(event) {
     "Added" -> [title, ..titles]
     _ -> list.filter(titles, fn(other) { other != title })
@@ -98,7 +98,8 @@ fn todo_apply(state: Dynamic, event: Event) -> Dynamic {
 }
 
 fn todo_project(id: String, _state: Dynamic, event: Event) -> List(p.Command) {
-  let assert Ok(title) = event.decode(event, decode.at(["title"], decode.string))
+  let assert Ok(title) =
+    event.decode(event, decode.at(["title"], decode.string))
   case event.type_(event) {
     "Added" -> [
       p.upsert("todos")
@@ -112,12 +113,15 @@ fn todo_project(id: String, _state: Dynamic, event: Event) -> List(p.Command) {
 
 pub fn a_dynamic_aggregate_test() {
   use dir <- with_dir
-  let assert Ok(ctx) = warp.start(WarpOptions(
-    ..defaults(),
-    context: "todos",
-    aggregates: [todo_aggregate()],
-    data_dir: dir,
-  ))
+  let assert Ok(ctx) =
+    warp.start(
+      WarpOptions(
+        ..defaults(),
+        context: "todos",
+        aggregates: [todo_aggregate()],
+        data_dir: dir,
+      ),
+    )
   let list = warp.entity(ctx, "list")
   let titled = fn(type_, title) {
     event.new(type_, json.object([#("title", json.string(title))]))
@@ -136,11 +140,7 @@ pub type Item {
 }
 
 pub type OrderEvent {
-  OrderPlaced(
-    customer_id: String,
-    items: List(Item),
-    total: Int,
-  )
+  OrderPlaced(customer_id: String, items: List(Item), total: Int)
   OrderShipped(tracking: String)
   OrderRefunded(reason: String)
 }
@@ -150,13 +150,17 @@ pub type Order {
 }
 
 fn order() -> Aggregate(Order, OrderEvent, Nil) {
-  aggregate.new("Order", initial: Order(0, False, False), apply: fn(order, event) {
-    case event {
-      OrderPlaced(total:, ..) -> Order(..order, total:)
-      OrderShipped(..) -> Order(..order, shipped: True)
-      OrderRefunded(..) -> Order(..order, refunded: True)
-    }
-  })
+  aggregate.new(
+    "Order",
+    initial: Order(0, False, False),
+    apply: fn(order, event) {
+      case event {
+        OrderPlaced(total:, ..) -> Order(..order, total:)
+        OrderShipped(..) -> Order(..order, shipped: True)
+        OrderRefunded(..) -> Order(..order, refunded: True)
+      }
+    },
+  )
   |> aggregate.codec(encode: encode_order, decode: decode_order)
   |> aggregate.project(fn(order_id, _order, event) {
     case event {
@@ -165,7 +169,7 @@ fn order() -> Aggregate(Order, OrderEvent, Nil) {
         |> p.id(order_id)
         |> p.set("customer", p.text(customer_id))
         |> p.set("total", p.int(total))
-        |> p.build
+        |> p.build,
       ]
       _ -> []
     }
@@ -178,12 +182,15 @@ fn encode_order(event: OrderEvent) -> #(String, Json) {
       "OrderPlaced",
       json.object([
         #("customer_id", json.string(customer_id)),
-        #("items", json.array(items, of: fn(item: Item) {
-          json.object([
-            #("sku", json.string(item.sku)),
-            #("quantity", json.int(item.quantity)),
-          ])
-        })),
+        #(
+          "items",
+          json.array(items, of: fn(item: Item) {
+            json.object([
+              #("sku", json.string(item.sku)),
+              #("quantity", json.int(item.quantity)),
+            ])
+          }),
+        ),
         #("total", json.int(total)),
       ]),
     )
@@ -202,11 +209,14 @@ fn decode_order(type_: String) -> decode.Decoder(OrderEvent) {
   case type_ {
     "OrderPlaced" -> {
       use customer_id <- decode.field("customer_id", decode.string)
-      use items <- decode.field("items", decode.list({
-        use sku <- decode.field("sku", decode.string)
-        use quantity <- decode.field("quantity", decode.int)
-        decode.success(Item(sku:, quantity:))
-      }))
+      use items <- decode.field(
+        "items",
+        decode.list({
+          use sku <- decode.field("sku", decode.string)
+          use quantity <- decode.field("quantity", decode.int)
+          decode.success(Item(sku:, quantity:))
+        }),
+      )
       use total <- decode.field("total", decode.int)
       decode.success(OrderPlaced(customer_id:, items:, total:))
     }
@@ -224,15 +234,19 @@ fn decode_order(type_: String) -> decode.Decoder(OrderEvent) {
 
 pub fn events_with_lists_of_records_test() {
   use dir <- with_dir
-  let assert Ok(ctx) = warp.start(WarpOptions(
-    ..defaults(),
-    context: "shop",
-    aggregates: [aggregate.definition(order())],
-    data_dir: dir,
-  ))
+  let assert Ok(ctx) =
+    warp.start(
+      WarpOptions(
+        ..defaults(),
+        context: "shop",
+        aggregates: [aggregate.definition(order())],
+        data_dir: dir,
+      ),
+    )
   let placed = OrderPlaced("alice", [Item("tea", 2), Item("cup", 1)], 1200)
   let order7 = warp.entity(ctx, "order/7")
-  assert order7 |> aggregate.append_batch(order(), [placed, OrderShipped("XY1")])
+  assert order7
+    |> aggregate.append_batch(order(), [placed, OrderShipped("XY1")])
     == Ok(#(1, 2))
   assert order7 |> aggregate.get(order()) == Ok(Order(1200, True, False))
   let assert Ok([first, ..]) = order7 |> warp.history()

@@ -121,7 +121,11 @@ pub fn every_kind_of_json_comes_back_test() {
   assert field(stored, "yes", decode.bool) == Ok(True)
   assert field(stored, "none", decode.optional(decode.int)) == Ok(None)
   assert field(stored, "list", decode.list(decode.int)) == Ok([1, 2])
-  assert field(stored, "nested", decode.list(decode.dict(decode.string, decode.int)))
+  assert field(
+      stored,
+      "nested",
+      decode.list(decode.dict(decode.string, decode.int)),
+    )
     == Ok([dict.new()])
 }
 
@@ -173,8 +177,7 @@ pub fn an_append_takes_id_and_metadata_as_options_test() {
     ))
   let options =
     append.options() |> append.metadata(json.object([#("trace", json.int(2))]))
-  assert alice |> warp.append_batch_with([by(1), by(2)], options)
-    == Ok(#(2, 3))
+  assert alice |> warp.append_batch_with([by(1), by(2)], options) == Ok(#(2, 3))
   let assert Ok([_, second, third]) = alice |> warp.export()
   let trace = decode.at(["trace"], decode.int)
   assert decode.run(event.metadata(second), trace) == Ok(2)
@@ -211,7 +214,8 @@ pub fn an_entity_without_events_has_the_initial_state_test() {
 
 pub fn the_past_can_be_read_test() {
   use alice <- counting
-  let assert Ok(#(1, 4)) = alice |> warp.append_batch([by(1), by(2), by(3), by(4)])
+  let assert Ok(#(1, 4)) =
+    alice |> warp.append_batch([by(1), by(2), by(3), by(4)])
   let at = fn(point) { alice |> warp.state_at("Counter", point) }
   assert at(history.Seq(0)) == Ok(dynamic.int(0))
   assert at(history.Seq(2)) == Ok(dynamic.int(3))
@@ -225,7 +229,8 @@ pub fn the_past_can_be_read_test() {
 
 pub fn a_part_of_the_history_can_be_read_test() {
   use alice <- counting
-  let assert Ok(#(1, 4)) = alice |> warp.append_batch([by(1), by(2), by(3), by(4)])
+  let assert Ok(#(1, 4)) =
+    alice |> warp.append_batch([by(1), by(2), by(3), by(4)])
   let seqs = fn(options) {
     let assert Ok(events) = alice |> warp.history_with(options)
     list.map(events, event.seq)
@@ -235,7 +240,9 @@ pub fn a_part_of_the_history_can_be_read_test() {
   assert seqs(options |> history.from(3)) == [3, 4]
   assert seqs(options |> history.limit(2)) == [1, 2]
   assert seqs(options |> history.backward) == [4, 3, 2, 1]
-  assert seqs(options |> history.backward |> history.from(3) |> history.limit(2))
+  assert seqs(
+      options |> history.backward |> history.from(3) |> history.limit(2),
+    )
     == [3, 2]
   // What is said last counts.
   assert seqs(options |> history.limit(1) |> history.limit(3)) == [1, 2, 3]
@@ -291,23 +298,26 @@ pub fn migrate_is_given_every_event_and_its_version_test() {
 fn counter_of_version_two() -> AggregateDefinition {
   let assert AggregateDefinition(name:, initial_state:, apply:, project:, ..) =
     counter()
-  AggregateDefinition(name:, initial_state:, apply:, project:, migrate: fn(
-    evt,
-    vsn,
-  ) {
-    case vsn, event.type_(evt) {
-      1, "Added" -> {
-        let assert Ok(amount) =
-          event.decode(evt, decode.at(["amount"], decode.dynamic))
-        evt
-        |> event.with_type("Counted")
-        |> event.with_payload(
-          json.object([#("by", json.from_dynamic(amount))]),
-        )
+  AggregateDefinition(
+    name:,
+    initial_state:,
+    apply:,
+    project:,
+    migrate: fn(evt, vsn) {
+      case vsn, event.type_(evt) {
+        1, "Added" -> {
+          let assert Ok(amount) =
+            event.decode(evt, decode.at(["amount"], decode.dynamic))
+          evt
+          |> event.with_type("Counted")
+          |> event.with_payload(
+            json.object([#("by", json.from_dynamic(amount))]),
+          )
+        }
+        _, _ -> evt
       }
-      _, _ -> evt
-    }
-  })
+    },
+  )
 }
 
 pub fn stats_count_what_was_stored_test() {
@@ -325,7 +335,8 @@ pub fn stats_count_what_was_stored_test() {
   assert stats.failed_commits == 0
   assert stats.resident_entities >= 1
   assert stats.file_bytes > 0
-  let shards = decode.field(atom("shards"), decode.list(decode.dynamic), decode.success)
+  let shards =
+    decode.field(atom("shards"), decode.list(decode.dynamic), decode.success)
   let assert Ok([_, _]) = decode.run(stats.all, shards)
   warp.stop(ctx)
   assert warp.stats(ctx) == Error(error.ContextStopped)

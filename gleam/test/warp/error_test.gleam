@@ -24,8 +24,7 @@ pub fn what_is_wrong_with_an_event_is_said_test() {
   use ctx <- with_accounts
   let alice = warp.entity(ctx, "alice")
   let refused = fn(event, field, problem) {
-    assert warp.append(alice, event)
-      == Error(error.BadEvent(1, field, problem))
+    assert warp.append(alice, event) == Error(error.BadEvent(1, field, problem))
   }
   let text = fn(payload) { event.from_json("Credited", payload) }
   let good = fn() { text("{\"amount\":1}") }
@@ -60,13 +59,17 @@ pub fn what_is_wrong_with_an_event_is_said_test() {
     "payload",
     error.NotJson(string.inspect(process.self()) |> inspected_pid),
   )
-  refused(good() |> event.with_metadata(json.null()), "metadata", error.NotAnObject)
   refused(
-    good() |> event.with_id(coerce(<<255>>)),
-    "id",
-    error.NotUtf8,
+    good() |> event.with_metadata(json.null()),
+    "metadata",
+    error.NotAnObject,
   )
-  refused(good() |> event.with_aggregate(coerce(7)), "aggregate", error.NotABinary)
+  refused(good() |> event.with_id(coerce(<<255>>)), "id", error.NotUtf8)
+  refused(
+    good() |> event.with_aggregate(coerce(7)),
+    "aggregate",
+    error.NotABinary,
+  )
   // Such as other languages could give.
   refused(coerce(7), "", error.NotAMap)
   refused(term("#{type => <<\"A\">>}"), "payload", error.Missing)
@@ -93,7 +96,8 @@ pub fn what_is_wrong_with_a_batch_is_said_test() {
   assert warp.append_batch(alice, []) == Error(error.EmptyBatch)
   assert warp.append_batch(alice, many(10_001, one))
     == Error(error.BatchTooLarge(10_001, 10_000))
-  let megabyte = "{\"amount\":1,\"a\":\"" <> string.repeat("x", 1_000_000) <> "\"}"
+  let megabyte =
+    "{\"amount\":1,\"a\":\"" <> string.repeat("x", 1_000_000) <> "\"}"
   let assert Error(error.BatchTooLargeBytes(bytes, 16_777_216)) =
     warp.append_batch(
       alice,
@@ -133,8 +137,10 @@ pub fn ids_that_cannot_be_taken_are_refused_test() {
   assert at(long) == Error(error.BadEntityId(error.TooLong(513, 512)))
   assert at(coerce(<<255>>)) == Error(error.BadEntityId(error.NotUtf8))
   assert at(coerce(7)) == Error(error.BadEntityId(error.NotABinary))
-  assert warp.export(warp.entity(ctx, "")) == Error(error.BadEntityId(error.Empty))
-  assert warp.delete(warp.entity(ctx, "")) == Error(error.BadEntityId(error.Empty))
+  assert warp.export(warp.entity(ctx, ""))
+    == Error(error.BadEntityId(error.Empty))
+  assert warp.delete(warp.entity(ctx, ""))
+    == Error(error.BadEntityId(error.Empty))
 }
 
 // Functions that give what they should not, as only other languages can.
@@ -230,21 +236,18 @@ pub fn what_is_wrong_with_an_aggregate_is_said_test() {
     |> aggregate.definition
   }
   refused([], error.BadOption("aggregates", error.Empty))
-  refused(
-    [named("A"), named("B"), named("A")],
-    error.DuplicateAggregate("A"),
-  )
+  refused([named("A"), named("B"), named("A")], error.DuplicateAggregate("A"))
   refused([named("")], error.BadAggregate("", "name", error.Empty))
   let long = string.repeat("x", 513)
-  refused([named(long)], error.BadAggregate(long, "name", error.TooLong(513, 512)))
+  refused(
+    [named(long)],
+    error.BadAggregate(long, "name", error.TooLong(513, 512)),
+  )
   refused(
     [named(coerce(<<255>>))],
     error.BadAggregate("", "name", error.NotUtf8),
   )
-  refused(
-    [named(coerce(7))],
-    error.BadAggregate("", "name", error.NotABinary),
-  )
+  refused([named(coerce(7))], error.BadAggregate("", "name", error.NotABinary))
   refused(
     [account() |> aggregate.version(0) |> aggregate.definition],
     error.BadAggregate("Account", "version", error.NotAPositiveInteger),
@@ -445,8 +448,7 @@ pub fn an_answer_that_does_not_come_in_time_test() {
   use ctx <- with_accounts
   let alice = warp.entity(ctx, "alice")
   let begun = process.new_subject()
-  let assert Ok(Nil) =
-    alice |> actor.of(holding()) |> actor.send(Held(begun))
+  let assert Ok(Nil) = alice |> actor.of(holding()) |> actor.send(Held(begun))
   let assert Ok(go_on) = process.receive(begun, 60_000)
   let soon = append.options() |> append.timeout(50) |> append.id("once")
   assert aggregate.append_with(alice, account(), Credited(1), soon)
@@ -462,8 +464,7 @@ pub fn a_process_that_goes_down_interrupts_test() {
   use ctx <- with_accounts
   let alice = warp.entity(ctx, "alice")
   let begun = process.new_subject()
-  let assert Ok(Nil) =
-    alice |> actor.of(holding()) |> actor.send(Held(begun))
+  let assert Ok(Nil) = alice |> actor.of(holding()) |> actor.send(Held(begun))
   let assert Ok(_go_on) = process.receive(begun, 60_000)
   let result = process.new_subject()
   let waiting =
@@ -523,7 +524,9 @@ pub fn a_context_that_was_stopped_answers_so_test() {
 
 pub fn reasons_of_the_engine_have_a_variant_each_test() {
   let variant = fn(reason: String) -> Error(Nil) { reason_of(term(reason)) }
-  assert variant("{warp_core, {\"no such file or directory\", \"warp_core.app\"}}")
+  assert variant(
+      "{warp_core, {\"no such file or directory\", \"warp_core.app\"}}",
+    )
     == error.ApplicationNotStarted(
       "{warp_core,{\"no such file or directory\",\"warp_core.app\"}}",
     )

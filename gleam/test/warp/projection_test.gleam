@@ -15,6 +15,7 @@ import warp/error
 import warp/event
 import warp/json
 import warp/projection as p
+import warp/projector
 import warp_testing.{with_accounts, with_context, with_options}
 
 pub type OrderEvent {
@@ -212,8 +213,8 @@ pub fn a_context_without_projections_says_so_test() {
   assert warp.query(ctx, "SELECT 1", []) == Error(error.NoProjections)
   assert p.await(warp.entity(ctx, "alice"), within: 10)
     == Error(error.NoProjections)
-  assert p.status(ctx) == Error(error.NoProjections)
-  assert p.rebuild(ctx) == Error(error.NoProjections)
+  assert projector.status(ctx) == Error(error.NoProjections)
+  assert projector.rebuild(ctx) == Error(error.NoProjections)
   warp.stop(ctx)
   assert warp.query(ctx, "SELECT 1", []) == Error(error.ContextStopped)
 }
@@ -225,7 +226,8 @@ pub fn a_target_that_is_not_there_is_away_test() {
   let o1 = place(ctx, "o1", [Placed("alice", 12)])
   let assert Error(error.TargetAway(_)) = warp.query(ctx, "SELECT 1", [])
   assert p.await(o1, within: 100) == Error(error.Timeout)
-  let assert Ok(p.Status(target: p.Away(_), ..)) = p.status(ctx)
+  let assert Ok(projector.Status(target: projector.Away(_), ..)) =
+    projector.status(ctx)
   // The log does not wait for it.
   assert aggregate.get(o1, order()) == Ok(Order("alice", 12))
   let assert Error(error.StillToErase(why:, ..)) = warp.delete(o1)
@@ -238,7 +240,7 @@ pub fn what_cannot_be_projected_is_set_aside_test() {
   use ctx <- with_context(options)
   let o1 = place(ctx, "o1", [Placed("alice", 12), Cursed, Paid])
   assert p.await(o1, within: 60_000) == Error(error.SetAside(seq: 2))
-  let assert Ok([aside]) = p.set_aside(ctx, 10)
+  let assert Ok([aside]) = projector.set_aside(ctx, 10)
   assert aside.entity == "o1"
   assert aside.seq == 2
   assert aside.aggregate == "Order"
@@ -246,33 +248,34 @@ pub fn what_cannot_be_projected_is_set_aside_test() {
   assert string.contains(aside.reason, "the curse")
   let assert Some(event) = aside.event
   assert event.seq(event) == 2
-  let assert Ok(p.Status(set_aside: 1, target: p.Up, ..)) = p.status(ctx)
+  let assert Ok(projector.Status(set_aside: 1, target: projector.Up, ..)) =
+    projector.status(ctx)
   // Others go on.
   placed(ctx, "o2", [Placed("bob", 30)])
 
-  assert p.retry(ctx, "o1") == Error(error.SetAside(2))
-  let assert Error(_) = p.retry_all(ctx)
-  assert p.skip(ctx, "o1") == Ok(Nil)
+  assert projector.retry(ctx, "o1") == Error(error.SetAside(2))
+  let assert Error(_) = projector.retry_all(ctx)
+  assert projector.skip(ctx, "o1") == Ok(Nil)
   assert p.await(o1, within: 60_000) == Ok(Nil)
   assert column(ctx, "SELECT id FROM orders WHERE paid ORDER BY id", [])
     == ["o1"]
-  assert p.set_aside(ctx, 10) == Ok([])
-  assert p.skip(ctx, "o1") == Error(error.NotSetAside)
-  assert p.retry(ctx, "o1") == Error(error.NotSetAside)
+  assert projector.set_aside(ctx, 10) == Ok([])
+  assert projector.skip(ctx, "o1") == Error(error.NotSetAside)
+  assert projector.retry(ctx, "o1") == Error(error.NotSetAside)
 }
 
 pub fn tables_are_built_anew_test() {
   use options <- projecting(Embedded)
   use ctx <- with_context(options)
   placed(ctx, "o1", [Placed("alice", 12), Paid])
-  assert p.cancel_rebuild(ctx) == Error(error.NotRunning)
-  assert p.rebuild(ctx) == Ok(Nil)
-  assert p.await_rebuild(ctx, within: 60_000) == Ok(Nil)
+  assert projector.cancel_rebuild(ctx) == Error(error.NotRunning)
+  assert projector.rebuild(ctx) == Ok(Nil)
+  assert projector.await_rebuild(ctx, within: 60_000) == Ok(Nil)
   assert column(ctx, "SELECT total FROM orders", []) == ["12"]
-  let assert Ok(progress) = p.rebuild_progress(ctx)
-  assert progress.state == p.Idle
+  let assert Ok(progress) = projector.rebuild_progress(ctx)
+  assert progress.state == projector.Idle
   assert !progress.due
-  let assert Ok(status) = p.status(ctx)
+  let assert Ok(status) = projector.status(ctx)
   assert status.behind_positions == 0
   assert status.events >= 2
 }

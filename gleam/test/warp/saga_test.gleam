@@ -65,19 +65,15 @@ pub fn the_transfer_of_the_guide_test() {
       entity: "alice",
       aggregate: "Account",
       schema_vsn: 1,
-      forward: StepEvent(
-        "Debited", "{\"amount\":500}"),
-      compensate: StepEvent(
-        "Credited", "{\"amount\":500}"),
+      forward: StepEvent("Debited", "{\"amount\":500}"),
+      compensate: StepEvent("Credited", "{\"amount\":500}"),
     )
     |> saga.step(
       entity: "bob",
       aggregate: "Account",
       schema_vsn: 1,
-      forward: StepEvent(
-        "Credited", "{\"amount\":500}"),
-      compensate: StepEvent(
-        "Debited", "{\"amount\":500}"),
+      forward: StepEvent("Credited", "{\"amount\":500}"),
+      compensate: StepEvent("Debited", "{\"amount\":500}"),
     )
     |> saga.commit(ctx)
   assert balance(ctx, "alice") == 500
@@ -125,7 +121,9 @@ pub fn a_refused_step_compensates_those_before_it_test() {
     StepResult(2, "carol", "Account", StepNotTaken(error.Rejected(reason))),
   ] = steps
   assert coerce(reason) == Overdraft(by: 1)
-  let assert StepRefused(2, "carol", error.Rejected(_)) = failed
+  let assert StepRefused(2, "carol", reason) = failed
+  assert aggregate.refusal(account(), reason) == error.Refused(Overdraft(by: 1))
+  assert aggregate.refusal(account(), error.Overloaded) == error.Overloaded
   assert balance(ctx, "alice") == 1000
   assert balance(ctx, "bob") == 0
 }
@@ -259,8 +257,7 @@ pub fn what_a_step_function_refuses_is_said_test() {
       saga.new(id) |> run_on("alice", forward, "give back") |> saga.commit(ctx)
     reason
   }
-  assert coerce(refusal("a", percent(130)))
-    == error.Refused(Overdraft(by: 30))
+  assert coerce(refusal("a", percent(130))) == error.Refused(Overdraft(by: 30))
   let assert error.UndecodableArguments([_]) =
     refusal("b", Run("withdraw", json.object([])))
   // One that there is none of, and one that only compensates.
@@ -360,9 +357,7 @@ pub fn a_saga_under_way_can_be_seen_and_cancelled_test() {
     saga.status(ctx, "xfr-001")
   let cancelled = process.new_subject()
   let _ =
-    process.spawn(fn() {
-      process.send(cancelled, saga.cancel(ctx, "xfr-001"))
-    })
+    process.spawn(fn() { process.send(cancelled, saga.cancel(ctx, "xfr-001")) })
   process.sleep(50)
   process.send(go_on, Nil)
   let assert Ok(Ok(outcome)) = process.receive(cancelled, 60_000)
