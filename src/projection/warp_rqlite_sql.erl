@@ -228,7 +228,9 @@ value($t, Text, _) -> Text;
 value($i, 1, true) -> true;
 value($i, 0, true) -> false;
 value($i, Integer, _) -> Integer;
-value($r, Number, _) -> float(Number);
+value($r, Number, _) when is_float(Number); abs(Number) < 1 bsl 53 -> float(Number);
+%% Beyond, float/1 does not always give the nearest one; reading the digits does.
+value($r, Integer, _) -> binary_to_float(<<(integer_to_binary(Integer))/binary, ".0">>);
 value($b, Hex, _) -> {blob, binary:decode_hex(Hex)}.
 
 %% In brackets, columns of one name are told apart by `:1' and so on; outside they are not.
