@@ -3,7 +3,8 @@
 
 -export([all/0, suite/0, groups/0, init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
 -export([the_same_rows/1, serves_meanwhile/1, another_project/1, can_be_cancelled/1, goes_on_after_a_stop/1,
-         a_new_version_begins_anew/1, set_aside_anew/1, says_how_far/1, again_and_again/1, killed_processes/1]).
+         a_new_version_begins_anew/1, set_aside_anew/1, says_how_far/1, again_and_again/1, killed_processes/1,
+         ahead_of_the_log/1]).
 
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
@@ -17,7 +18,8 @@ all() -> [{group, embedded}, {group, rqlite}].
 groups() ->
     warp_proj_test:groups(
         [the_same_rows, serves_meanwhile, another_project, can_be_cancelled, goes_on_after_a_stop,
-         a_new_version_begins_anew, set_aside_anew, says_how_far, again_and_again, killed_processes]).
+         a_new_version_begins_anew, set_aside_anew, says_how_far, again_and_again, killed_processes,
+         ahead_of_the_log]).
 
 init_per_group(Group, Config) -> warp_proj_test:init_group(Group, Config).
 end_per_group(_Group, Config) -> warp_proj_test:end_group(Config).
@@ -264,3 +266,27 @@ killed_processes(Config) ->
             ?assertEqual({Part, Before}, {Part, dump(Ctx)})
         end,
         [writer, projector, manager, projection_sup]).
+
+%% As after a power failure without fsyncs: the log has lost its last events, the tables have them.
+ahead_of_the_log(Config) ->
+    {Ctx, Entities} = shop(Config, 5, #{shards => 1}),
+    Dir = warp_test:context_dir(Ctx),
+    warp_test:stop(Ctx),
+    Copy = filename:join(?config(dir, Config), "copy"),
+    {ok, _} = file:copy(filename:join(Dir, "shard-0000.db"), Copy),
+    Before = start(Config, [warp_proj_test:shop()], #{shards => 1}),
+    Lost = warp_core:entity(Before, <<"lost">>),
+    {ok, _} = warp_core:append(Lost, warp_proj_test:placed(<<"lost">>, 1)),
+    {ok, _} = warp_core:append(Lost, warp_proj_test:placed(<<"lost">>, 1)),
+    await(Lost),
+    warp_test:stop(Before),
+    {ok, _} = file:copy(Copy, filename:join(Dir, "shard-0000.db")),
+    After = start(Config, [warp_proj_test:shop()], #{shards => 1}),
+    First = warp_core:entity(After, <<"o1">>),
+    {ok, _} = warp_core:append(First, warp_proj_test:placed(1)),
+    ?assertEqual({error, timeout}, warp_core:await_projection(First, 300)),
+    rebuild(After),
+    await(First),
+    ?assertEqual([[56]], rows(After, "SELECT total FROM orders WHERE id = 'o1'")),
+    ?assertEqual([], rows(After, "SELECT * FROM orders WHERE id = 'lost'")),
+    ?assertEqual([[length(Entities)]], rows(After, "SELECT count(*) FROM orders")).

@@ -80,7 +80,9 @@ open(#state{context = #context{dir = Dir, projections = #{target := Target}} = C
     case warp_proj_notes:open(Dir, Target) of
         {ok, Notes} ->
             {ok, Left} = warp_proj_notes:all(Notes),
-            %% Before any projector begins.
+            %% Before any projector begins. One killed before us may have left holds without a note.
+            lists:foreach(fun({Key, _}) -> ok = warp_proj:take(Context, Key) end,
+                          warp_proj:all(Context, {hold, '_'})),
             lists:foreach(
                 fun({Entity, _, Incarnation}) ->
                     warp_proj:put(Context, {hold, Entity}, Incarnation)

@@ -141,18 +141,24 @@ tick(#state{context = Context, generation = Generation} = State) ->
     Live = at(Context, Generation),
     Building = at(Context, Generation + 1),
     Began = begun(State, Building),
-    Close = map_size(Building) =:= Context#context.shards andalso
-        lists:all(
-            fun({N, {Position, _, _, _}}) ->
-                case Building of
-                    #{N := {There, _, _, _}} -> There + ?CLOSE >= Position;
-                    #{} -> false
-                end
-            end,
-            maps:to_list(Live)),
+    Close = lists:all(
+        fun(N) ->
+            case Building of
+                #{N := {There, _, _, _}} -> There + ?CLOSE >= goal(N, Live, Context);
+                #{} -> false
+            end
+        end,
+        lists:seq(0, Context#context.shards - 1)),
     case Close of
         true -> swap(say(State#state{began = Began}));
         false -> say(State#state{began = Began})
+    end.
+
+%% Where the first set is; one that could not begin says nothing.
+goal(N, Live, Context) ->
+    case Live of
+        #{N := {Position, _, _, _}} -> Position;
+        #{} -> warp_proj_stats:log_position(Context, N)
     end.
 
 begun(#state{began = none}, Building) -> {now_ms(), done(Building)};

@@ -13,6 +13,8 @@
     %% The next event to be projected, and the last one, when that is known.
     next :: warp_core:seq(),
     last = unknown :: unknown | warp_core:seq(),
+    %% The life of the entity that this is about.
+    incarnation = 0 :: non_neg_integer(),
     %% Where the projector has to be for that.
     head = 0 :: non_neg_integer(),
     blamed = #{} :: #{{binary(), warp_core:seq()} => term()},
@@ -46,10 +48,12 @@ next(#mend{last = unknown, entity = Entity, head = Head} = Mend, Handle, Fold, {
         {ok, none} ->
             %% Deleted meanwhile.
             piece(Mend#mend{last = 0}, Handle, Fold, Skipped);
-        {ok, {_, Seq, Position}} when Position =< At ->
-            piece(Mend#mend{last = max(Seq, maps:get(Entity, Seen, 0))}, Handle, Fold, Skipped);
-        {ok, _} when Head > 0, Head =< At, is_map_key(Entity, Seen) ->
-            piece(Mend#mend{last = maps:get(Entity, Seen)}, Handle, Fold, Skipped);
+        {ok, {Incarnation, Seq, Position}} when Position =< At ->
+            Last = max(Seq, maps:get(Entity, Seen, 0)),
+            piece(Mend#mend{last = Last, incarnation = Incarnation}, Handle, Fold, Skipped);
+        {ok, {Incarnation, _, _}} when Head > 0, Head =< At, is_map_key(Entity, Seen) ->
+            Last = maps:get(Entity, Seen),
+            piece(Mend#mend{last = Last, incarnation = Incarnation}, Handle, Fold, Skipped);
         {ok, {_, _, Position}} when Head =:= 0 ->
             {later, Mend#mend{head = Position}};
         {ok, _} ->
@@ -68,7 +72,7 @@ piece(#mend{next = Next, last = Last} = Mend, _Handle, _Fold, _Skipped) when Nex
 piece(#mend{entity = Entity, next = Next, last = Last, blamed = Blamed} = Mend, Handle, Fold,
       Skipped) ->
     Count = min(?PIECE, Last - Next + 1),
-    case warp_nif:page(Handle, Entity, 0, Next, Count, forward) of
+    case warp_nif:page(Handle, Entity, Mend#mend.incarnation, Next, Count, forward) of
         {ok, {_, [], _}} ->
             write([], [], done, Mend#mend{then = stop});
         {ok, {_, Page, _}} ->
@@ -80,6 +84,9 @@ piece(#mend{entity = Entity, next = Next, last = Last, blamed = Blamed} = Mend, 
                 {error, Why} -> done({error, Why}, Mend);
                 {Outcomes, _} -> outcomes(Outcomes, Read, Mend)
             end;
+        {error, changed} ->
+            %% Deleted meanwhile: it is set aside no more, whatever it is now.
+            done({error, not_set_aside}, Mend);
         {error, Why} ->
             done({error, Why}, Mend)
     end.

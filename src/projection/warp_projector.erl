@@ -136,19 +136,29 @@ handle_continue(join, State) ->
 join(#state{context = Context, n = N, generation = Generation} = State) ->
     {ok, Writer} = warp_proj:get(Context, writer),
     case {warp_proj_writer:join(Writer, N, Generation), warp_context:shard(Context, N)} of
-        {{ok, #{turn := Turn, position := Position, events := Events, aside := Aside,
-                skipped := Skipped}},
-         {ok, Handle}} ->
-            Joined = State#state{
-                writer = Writer, handle = Handle, turn = Turn, position = Position,
-                committed = Position, events = Events, aside = Aside, skipped = 0, ready = none,
-                flying = none, careful = none, blamed = #{}, left_out = Skipped,
-                fold = warp_proj_fold:forget_all(State#state.fold)},
-            schedule(answer(publish(Joined)));
+        {{ok, #{position := Position} = Joining}, {ok, Handle}} ->
+            case warp_proj_stats:log_position(Context, N) of
+                End when End < Position ->
+                    %% Only a power failure without fsyncs can do that: events that the tables have
+                    %% are not in the log any more, and others will get their positions.
+                    ?LOG_ERROR("Warp: the projection of context ~ts is ahead of the log of shard ~b, which "
+                               "has lost events: warp_projection:rebuild/1 is due", [Context#context.name, N]),
+                    _ = erlang:send_after(?LOOK_MS, self(), join),
+                    State#state{handle = undefined};
+                _ ->
+                    schedule(answer(publish(joined(Writer, Handle, Joining, State))))
+            end;
         _ ->
             _ = erlang:send_after(?RETRY_MS, self(), join),
             State#state{handle = undefined}
     end.
+
+joined(Writer, Handle, #{turn := Turn, position := Position, events := Events, aside := Aside,
+                         skipped := Skipped}, State) ->
+    State#state{writer = Writer, handle = Handle, turn = Turn, position = Position,
+                committed = Position, events = Events, aside = Aside, skipped = 0, ready = none,
+                flying = none, careful = none, blamed = #{}, left_out = Skipped,
+                fold = warp_proj_fold:forget_all(State#state.fold)}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {reply, term(), #state{}} | {noreply, #state{}}.
@@ -203,12 +213,12 @@ schedule(State) ->
     self() ! work,
     State#state{scheduled = true}.
 
-work(#state{handle = undefined} = State) ->
-    State;
 work(#state{paused = From, flying = none, committed = Committed} = State) when is_tuple(From) ->
     gen_server:reply(From, {ok, Committed}),
     State#state{paused = yes};
 work(#state{paused = Paused} = State) when Paused =/= none ->
+    State;
+work(#state{handle = undefined} = State) ->
     State;
 work(#state{flying = none, ready = none, mends = [Mend | Mends], committed = At, position = At} = State) ->
     mend_on(Mend, State#state{mends = Mends});
