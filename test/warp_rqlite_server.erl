@@ -74,7 +74,7 @@ free_port() ->
 %% anywhere; the others of a cluster give it all there is, and what is alone has lost it.
 restart(Server) ->
     launch(Server, []),
-    warp_test:wait_until(fun() -> is_ready(Server) =:= true orelse has_failed(Server) end, ?START_MS),
+    await_or_tell(fun() -> is_ready(Server) =:= true orelse has_failed(Server) end, Server),
     case has_failed(Server) of
         false ->
             ok;
@@ -84,6 +84,15 @@ restart(Server) ->
             wipe(Server),
             launch(Server, maps:get(join, Server, [])),
             await_ready(Server)
+    end.
+
+await_or_tell(Fun, Server) ->
+    try
+        warp_test:wait_until(Fun, ?START_MS)
+    catch
+        Class:Reason:Stack ->
+            ct:pal("rqlite on ~s is not ready:~n~ts", [address(Server), log_tail(Server)]),
+            erlang:raise(Class, Reason, Stack)
     end.
 
 has_failed(Server) ->
@@ -153,18 +162,20 @@ signal(Server, Signal) ->
         Pid -> os:cmd("kill -" ++ Signal ++ " " ++ Pid)
     end.
 
-%% Nobody listens any more: the process is gone, though perhaps not buried.
-gone(#{http := Http} = Server) ->
-    ok = warp_test:wait_until(fun() ->
-        case gen_tcp:connect({127, 0, 0, 1}, Http, []) of
-            {error, econnrefused} -> true;
-            {ok, Socket} -> gen_tcp:close(Socket), still_listening;
-            {error, Why} -> Why
-        end
-    end, ?START_MS),
+%% Nobody listens any more: the process is gone, though perhaps not buried. One that was stopped
+%% closes its ports one after the other, and the next could not have the second yet.
+gone(#{http := Http, raft := Raft} = Server) ->
+    ok = warp_test:wait_until(fun() -> is_refused(Http) andalso is_refused(Raft) end, ?START_MS),
     case is_running(Server) of
         true -> call(Server, close);
         false -> ok
+    end.
+
+is_refused(Port) ->
+    case gen_tcp:connect({127, 0, 0, 1}, Port, []) of
+        {error, econnrefused} -> true;
+        {ok, Socket} -> ok = gen_tcp:close(Socket), false;
+        {error, _} -> false
     end.
 
 dir(#{dir := Dir}) -> Dir.
