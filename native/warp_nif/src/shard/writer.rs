@@ -150,6 +150,14 @@ impl Writer<'_> {
         if commands.is_empty() {
             return;
         }
+        // Whoever only waits for what was before them needs no transaction.
+        if commands.iter().all(|of| matches!(of, Command::Pass { .. })) {
+            self.reply(
+                commands,
+                commands.iter().map(|_| Some(Answer::Passed)).collect(),
+            );
+            return;
+        }
         let started = Instant::now();
         self.waiting.clear();
         self.waiting.extend(commands.iter().filter_map(asker));
