@@ -16,7 +16,7 @@ init_per_testcase(_Case, Config) -> warp_test:init_case(Config).
 end_per_testcase(_Case, Config) -> warp_test:end_case(Config).
 
 nothing_is_repeated_or_skipped_after_a_kill(Config) ->
-    Rounds = case os:getenv("WARP_LONG") of false -> 10; _ -> 100 end,
+    Rounds = case os:getenv("WARP_LONG") of false -> 20; _ -> 100 end,
     Opts = #{context => <<"test">>, data_dir => ?config(dir, Config), shards => 3, projections => embedded},
     Left = lists:foldl(fun(Round, Sum) -> Sum + round(Round, Opts) end, 0, lists:seq(1, Rounds)),
     ct:pal("~b rounds, ~b events in the end of each", [Rounds, Left]),

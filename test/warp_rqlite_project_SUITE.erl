@@ -48,7 +48,7 @@ one_node(Config) ->
 the_node_is_killed(Config) ->
     Node = one(Config),
     Ctx = start(Config, [Node]),
-    Rounds = rounds(3),
+    Rounds = 20,
     lists:foreach(fun(Round) ->
         {Load, Ref} = loading(Ctx, Round),
         timer:sleep(rand:uniform(1500)),
@@ -69,7 +69,7 @@ the_vm_is_killed(Config) ->
         Ctx = warp_test:start(Opts),
         same(Ctx),
         warp_test:stop(Ctx)
-    end, lists:seq(1, rounds(4))),
+    end, lists:seq(1, 20)),
     [[Turns]] = warp_rqlite_server:sql(Node, "SELECT sum(events) FROM _warp_checkpoints"),
     ?assert(Turns > 100).
 
