@@ -9,6 +9,12 @@
 every_saga_ends_whole_or_reversed_test_() ->
     {timeout, 120, ?_assert(proper:quickcheck(prop_whole_or_reversed(), [{numtests, 2000}, {to_file, user}]))}.
 
+%% One of a group cannot be reversed, and of another, beside it, the answer got lost.
+what_is_in_doubt_is_settled_before_a_saga_is_stuck_test() ->
+    World = world([3], 0, [30, 40, 30, 40, 10, 30, 30, 15]),
+    ?assertMatch(#{ended := stuck}, World),
+    ?assert(is_right(World)).
+
 %% ------------------------------------------------------------------------ The property
 
 %% The dice decide what becomes of each attempt, and where the process is killed.
@@ -16,11 +22,14 @@ prop_whole_or_reversed() ->
     Sizes = proper_types:non_empty(proper_types:list(proper_types:range(1, 3))),
     Dice = proper_types:list(proper_types:range(0, 99)),
     proper:forall({Sizes, proper_types:range(0, 3), Dice}, fun({Of, Retries, Rolls}) ->
-        Plan = plan(Of, Retries),
-        Start = #{plan => Plan, log => [], events => [], dice => Rolls, begun => []},
-        World = run(warp_saga_core:new(Plan), Start, ?FUEL),
+        World = world(Of, Retries, Rolls),
         proper:whenfail(fun() -> io:format("~p~n", [World]) end, fun() -> is_right(World) end)
     end).
+
+world(Sizes, Retries, Rolls) ->
+    Plan = plan(Sizes, Retries),
+    Start = #{plan => Plan, log => [], events => [], dice => Rolls, begun => []},
+    run(warp_saga_core:new(Plan), Start, ?FUEL).
 
 plan(Sizes, Retries) ->
     {Groups, Count} = lists:mapfoldl(

@@ -145,15 +145,20 @@ next(#core{phase = forward, fates = Fates} = Core, Now) ->
         Ns -> unless_paused({probe, Ns}, Now, Core)
     end;
 next(#core{phase = compensating, plan = #{groups := Groups}, fates = Fates} = Core, Now) ->
-    case lists:sort([{N, Reason} || {N, {blocked, _, Reason}} <- maps:to_list(Fates)]) of
-        [] ->
+    Blocked = lists:sort([{N, Reason} || {N, {blocked, _, Reason}} <- maps:to_list(Fates)]),
+    case {Blocked, in_doubt(Core)} of
+        {[], _} ->
             case first_group(lists:reverse(Groups), fun(N) -> is_applied(N, Core) end) of
                 [] -> {{record, [{compensated, reversed(Fates)}], []}, Core};
                 Ns -> unless_paused({reverse, tasks(Ns, Core)}, Now, Core)
             end;
-        Blocked ->
+        {_, []} ->
             %% The last step first, as everywhere on the way back.
-            {{record, [{stuck, reversed(Fates), lists:last(Blocked)}], []}, Core}
+            {{record, [{stuck, reversed(Fates), lists:last(Blocked)}], []}, Core};
+        {_, Ns} ->
+            %% Went side by side with the one that is blocked, and may be reversed: an operator
+            %% has to be told.
+            unless_paused({reverse, tasks(Ns, Core)}, Now, Core)
     end;
 next(Core, _Now) ->
     {finished, Core}.
@@ -171,6 +176,10 @@ is_applied(N, #core{fates = Fates}) ->
         #{N := {applied, _}} -> true;
         #{} -> false
     end.
+
+%% Steps whose compensation was tried, and is not known to be stored.
+in_doubt(#core{fates = Fates, tries = Tries}) ->
+    lists:sort([N || {N, {applied, _}} <- maps:to_list(Fates), is_map_key(N, Tries)]).
 
 tasks(Ns, #core{recovered = Recovered, tries = Tries}) ->
     [{N, case Recovered orelse is_map_key(N, Tries) of true -> again; false -> first end}
