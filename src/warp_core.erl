@@ -166,7 +166,8 @@
 %% `normal': may be lost in a power failure), `snapshot_every' (1000 events), `idle_timeout'
 %% (60000 ms, after which an entity leaves memory), `max_pending' (10000 requests per entity,
 %% beyond which callers are told `overloaded'), `steps' (functions that steps of sagas name, see
-%% `warp_saga'), `cluster' (`single_node'), `projections' (`none').
+%% `warp_saga'), `cluster' (`single_node'), `projections' (`none'; `embedded', `{embedded, Config}'
+%% or `{rqlite, Config}', see `warp_projection').
 %%
 %% Errors: `{missing_option, Key}', `{unknown_option, Key}', `{bad_option, Key, Why}',
 %% `{data_dir_in_use, Dir}', `{shard_count_mismatch, Stored, Given}', `{not_a_shard, Path}',
@@ -389,8 +390,15 @@ export(Entity) ->
 %% refused with `entity_deleted': a step that was to come turns the saga back, a compensation makes
 %% it stuck.
 %%
-%% Waits as long as it takes: an answer other than `ok' means that it must be called again.
--spec delete(entity()) -> ok | {error, error() | disk_full}.
+%% In a context with projections its rows are gone from all tables too. When the target is away for
+%% ten seconds, `{still_to_erase, #{target, projections, reason}}' names the tables that may still
+%% hold rows of it: Warp goes on trying by itself, also after a restart.
+%%
+%% Waits as long as it takes: any other error means that it must be called again.
+-spec delete(entity()) ->
+    ok | {error, error() | disk_full
+                 | {still_to_erase, #{target := embedded | rqlite, projections := [binary()],
+                                      reason := term()}}}.
 delete(Entity) ->
     delete(Entity, ?DELETE_ATTEMPTS).
 
