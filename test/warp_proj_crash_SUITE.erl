@@ -23,9 +23,9 @@ nothing_is_repeated_or_skipped_after_a_kill(Config) ->
     ?assert(Left > 100 * Rounds).
 
 round(Round, Opts) ->
-    Vm = warp_proj_crash_load:start_vm(Opts#{from => Round * 1000000}),
+    Vm = warp_load_vm:start(warp_proj_crash_load, Opts#{from => Round * 1000000}),
     timer:sleep(rand:uniform(400)),
-    warp_rqlite_load:kill_vm(Vm),
+    warp_load_vm:kill(Vm),
     Ctx = warp_test:start(Opts#{aggregates => [warp_read_model:aggregate()]}),
     {ok, Context} = warp_context:find(Ctx),
     %% What was being deleted is deleted to its end, or was never begun.

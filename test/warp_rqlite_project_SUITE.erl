@@ -63,9 +63,9 @@ the_vm_is_killed(Config) ->
     Node = one(Config),
     Opts = opts(Config, [Node]),
     lists:foreach(fun(Round) ->
-        Vm = warp_rqlite_load:start_vm(maps:remove(aggregates, Opts#{from => Round * 1000000})),
+        Vm = warp_load_vm:start(warp_rqlite_load, maps:remove(aggregates, Opts#{from => Round * 1000000})),
         timer:sleep(rand:uniform(2500)),
-        warp_rqlite_load:kill_vm(Vm),
+        warp_load_vm:kill(Vm),
         Ctx = warp_test:start(Opts),
         same(Ctx),
         warp_test:stop(Ctx)

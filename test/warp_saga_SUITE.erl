@@ -5,6 +5,7 @@
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
+-import(warp_saga_test, [gated/1, waits_for_gate/1, at_gate/0]).
 -import(warp_saga_test, [saga/2, transfer/4, step/3, step/4, action/2, balance/2, balances/2, fund/3,
                          ids/2, saga_log/2, types/2]).
 
@@ -157,11 +158,11 @@ callers_of_the_same_saga_share_one_run(Config) ->
     ?assertEqual([980, 20], balances(Ctx, [<<"alice">>, <<"bob">>])).
 
 a_caller_that_dies_does_not_stop_its_saga(Config) ->
-    {Ctx, Gate} = gated(Config),
+    Ctx = gated(Config),
     fund(Ctx, <<"alice">>, 10),
     Saga = saga(<<"x">>, [step(<<"alice">>, <<"Debited">>, 3), waits_for_gate(<<"bob">>)]),
     Caller = spawn(fun() -> warp_saga:commit(Saga, Ctx) end),
-    Waiting = at_gate(Gate),
+    Waiting = at_gate(),
     exit(Caller, kill),
     Waiting ! go,
     warp_test:wait_until(fun() ->
@@ -306,7 +307,7 @@ a_step_function_that_crashes_or_answers_nonsense_is_a_refusal(Config) ->
 %% --------------------------------------------------------------------------- Groups
 
 parallel_steps_run_side_by_side(Config) ->
-    {Ctx, Gate} = gated(Config),
+    Ctx = gated(Config),
     Names = [<<"a">>, <<"b">>, <<"c">>],
     Saga0 = warp_saga:step(warp_saga:new(<<"x">>), step(<<"first">>, <<"Credited">>, 1)),
     Saga1 = warp_saga:parallel(Saga0, [waits_for_gate(Name) || Name <- Names]),
@@ -314,7 +315,7 @@ parallel_steps_run_side_by_side(Config) ->
     Self = self(),
     spawn_link(fun() -> Self ! {result, warp_saga:commit(Saga, Ctx)} end),
     %% All are there before any may go on.
-    Waiting = [at_gate(Gate) || _ <- Names],
+    Waiting = [at_gate() || _ <- Names],
     ?assertEqual([], ids(Ctx, <<"last">>)),
     [Pid ! go || Pid <- Waiting],
     receive
@@ -337,13 +338,13 @@ a_failed_group_is_reversed_as_a_whole(Config) ->
 %% ------------------------------------------------------------- Deadline and cancellation
 
 past_its_deadline_a_saga_is_reversed(Config) ->
-    {Ctx, Gate} = gated(Config),
+    Ctx = gated(Config),
     fund(Ctx, <<"alice">>, 10),
     Saga = saga(<<"x">>, [step(<<"alice">>, <<"Debited">>, 3), waits_for_gate(<<"gate">>),
                           step(<<"bob">>, <<"Credited">>, 3)]),
     Self = self(),
     spawn_link(fun() -> Self ! {result, warp_saga:commit(Saga, Ctx, #{timeout => 300})} end),
-    Waiting = at_gate(Gate),
+    Waiting = at_gate(),
     %% Whether its step will be applied is not known before the gate is open.
     receive {result, Early} -> ct:fail({too_early, Early}) after 1000 -> ok end,
     Waiting ! go,
@@ -353,14 +354,14 @@ past_its_deadline_a_saga_is_reversed(Config) ->
     ?assertEqual([10, 0], balances(Ctx, [<<"alice">>, <<"bob">>])).
 
 a_cancelled_saga_is_reversed(Config) ->
-    {Ctx, Gate} = gated(Config),
+    Ctx = gated(Config),
     fund(Ctx, <<"alice">>, 10),
     Saga = saga(<<"x">>, [step(<<"alice">>, <<"Debited">>, 3), waits_for_gate(<<"gate">>),
                           step(<<"bob">>, <<"Credited">>, 3)]),
     Self = self(),
     [spawn_link(fun() -> Self ! {result, Call()} end)
      || Call <- [fun() -> warp_saga:commit(Saga, Ctx) end]],
-    Waiting = at_gate(Gate),
+    Waiting = at_gate(),
     spawn_link(fun() -> Self ! {result, warp_saga:cancel(Ctx, <<"x">>)} end),
     warp_test:wait_until(fun() -> has_joined(Ctx) end),
     Waiting ! go,
@@ -384,27 +385,12 @@ cancelling_a_finished_saga_gives_its_result(Config) ->
     ?assertEqual({error, not_found}, warp_saga:cancel(Ctx, <<"y">>)).
 
 a_caller_that_gives_up_leaves_the_saga_going(Config) ->
-    {Ctx, Gate} = gated(Config),
+    Ctx = gated(Config),
     Saga = saga(<<"x">>, [waits_for_gate(<<"gate">>)]),
     ?assertEqual({error, timeout}, warp_saga:commit(Saga, Ctx, #{wait => 50})),
-    at_gate(Gate) ! go,
+    at_gate() ! go,
     ?assertMatch({ok, {committed, _}}, warp_saga:commit(Saga, Ctx)),
     ?assertEqual([<<"x/fwd/0">>], ids(Ctx, <<"gate">>)).
-
-%% A step function that says when it is called, and waits to be let go on.
-gated(Config) ->
-    Gate = self(),
-    Wait = fun(_State, _Args) ->
-        Gate ! {at_gate, self()},
-        receive go -> {ok, #{type => <<"Noted">>, payload => #{}}} end
-    end,
-    {warp_test:start(Config, #{steps => #{<<"wait">> => Wait}}), Gate}.
-
-waits_for_gate(Name) ->
-    step(Name, <<"Log">>, #{run => <<"wait">>}, noted(0)).
-
-at_gate(_Gate) ->
-    receive {at_gate, Pid} -> Pid end.
 
 noted(N) ->
     #{type => <<"Noted">>, payload => #{n => N}}.
@@ -475,14 +461,14 @@ what_is_reserved_is_refused(Config) ->
 %% --------------------------------------------------------------------- Introspection
 
 sagas_are_counted_and_listed(Config) ->
-    {Ctx, Gate} = gated(Config),
+    Ctx = gated(Config),
     Before = os:system_time(microsecond),
     {ok, {committed, _}} = warp_saga:commit(transfer(<<"c">>, <<"a">>, <<"b">>, 0), Ctx),
     {ok, {compensated, _}} = warp_saga:commit(transfer(<<"r">>, <<"a">>, <<"b">>, 1), Ctx),
     {ok, {stuck, _}} = warp_saga:commit(sticky(Ctx), Ctx),
     Self = self(),
     spawn_link(fun() -> Self ! warp_saga:commit(saga(<<"w">>, [waits_for_gate(<<"g">>)]), Ctx) end),
-    Waiting = at_gate(Gate),
+    Waiting = at_gate(),
     {ok, [#{id := <<"w">>, state := running, started_at := At}]} = warp_saga:pending(Ctx),
     ?assert(At >= Before),
     ?assertEqual(#{running => 1, stuck => 1, committed => 1, compensated => 1, became_stuck => 1,
@@ -496,9 +482,9 @@ sagas_are_counted_and_listed(Config) ->
     ?assertEqual({ok, []}, warp_saga:pending(Ctx)).
 
 an_unfinished_saga_can_be_waited_for(Config) ->
-    {Ctx, Gate} = gated(Config),
+    Ctx = gated(Config),
     {error, timeout} = warp_saga:commit(saga(<<"w">>, [waits_for_gate(<<"g">>)]), Ctx, #{wait => 0}),
-    Waiting = at_gate(Gate),
+    Waiting = at_gate(),
     Self = self(),
     spawn_link(fun() -> Self ! {recovered, warp_saga:recover_pending(Ctx)} end),
     receive {recovered, _} -> ct:fail(too_early) after 100 -> ok end,
@@ -516,7 +502,7 @@ a_transient_failure_is_tried_again_so_often_and_then_reverses(Config) ->
     Ctx = warp_test:start(Config, #{max_pending => 1, steps => #{<<"wait">> => Wait}}),
     fund(Ctx, <<"alice">>, 10),
     spawn_link(fun() -> warp_saga:commit(saga(<<"w">>, [waits_for_gate(<<"bob">>)]), Ctx) end),
-    Busy = at_gate(Gate),
+    Busy = at_gate(),
     Saga = fun(Id) -> saga(Id, [step(<<"alice">>, <<"Debited">>, 3), step(<<"bob">>, <<"Credited">>, 3)]) end,
     Self = self(),
     spawn_link(fun() -> Self ! {once, warp_saga:commit(Saga(<<"once">>), Ctx, #{retries => 0})} end),

@@ -6,6 +6,7 @@
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
+-import(warp_saga_test, [gated/1, waits_for_gate/1, at_gate/0]).
 -import(warp_saga_test, [saga/2, step/3, step/4, balance/2, fund/3, ids/2, saga_log/2, types/2]).
 
 -define(SECRET, <<"Q7-secret-of-alice">>).
@@ -72,11 +73,11 @@ the_result_of_a_cleared_saga_stays(Config) ->
     ?assertEqual([], ids(Again, <<"alice">>)).
 
 a_step_that_was_to_come_is_refused(Config) ->
-    {Ctx, Gate} = gated(Config),
-    Saga = saga(<<"x">>, [noted(<<"bob">>, ?OTHER), waits(<<"gate">>), noted(<<"alice">>, ?SECRET)]),
+    Ctx = gated(Config),
+    Saga = saga(<<"x">>, [noted(<<"bob">>, ?OTHER), waits_for_gate(<<"gate">>), noted(<<"alice">>, ?SECRET)]),
     Self = self(),
     spawn_link(fun() -> Self ! {result, warp_saga:commit(Saga, Ctx)} end),
-    Waiting = at(Gate),
+    Waiting = at_gate(),
     {ok, 1} = warp_core:append(warp_core:entity(Ctx, <<"alice">>), warp_test:noted(?SECRET)),
     delete(Ctx, <<"alice">>),
     ?assertEqual([], files_with(Config, ?SECRET)),
@@ -88,12 +89,12 @@ a_step_that_was_to_come_is_refused(Config) ->
     ?assertEqual([], files_with(Config, ?SECRET)).
 
 a_compensation_that_was_to_come_makes_the_saga_stuck(Config) ->
-    {Ctx, Gate} = gated(Config),
-    Saga = saga(<<"x">>, [noted(<<"bob">>, ?OTHER), noted(<<"alice">>, ?SECRET), waits(<<"gate">>),
+    Ctx = gated(Config),
+    Saga = saga(<<"x">>, [noted(<<"bob">>, ?OTHER), noted(<<"alice">>, ?SECRET), waits_for_gate(<<"gate">>),
                           step(<<"carl">>, <<"Debited">>, 1)]),
     Self = self(),
     spawn_link(fun() -> Self ! {result, warp_saga:commit(Saga, Ctx)} end),
-    Waiting = at(Gate),
+    Waiting = at_gate(),
     delete(Ctx, <<"alice">>),
     ?assertEqual([], files_with(Config, ?SECRET)),
     Waiting ! go,
@@ -123,17 +124,17 @@ a_stuck_saga_stays_stuck_after_a_restart(Config) ->
     ?assertEqual([], ids(Again, <<"alice">>)).
 
 an_unfinished_saga_is_cleared_across_a_restart(Config) ->
-    {Ctx, Gate} = gated(Config),
-    Saga = saga(<<"x">>, [noted(<<"bob">>, ?OTHER), waits(<<"gate">>), noted(<<"alice">>, ?SECRET)]),
+    Ctx = gated(Config),
+    Saga = saga(<<"x">>, [noted(<<"bob">>, ?OTHER), waits_for_gate(<<"gate">>), noted(<<"alice">>, ?SECRET)]),
     {error, timeout} = warp_saga:commit(Saga, Ctx, #{wait => 0}),
-    _ = at(Gate),
+    _ = at_gate(),
     Again = warp_test:restart(Ctx),
     %% It waits at the gate again, and its step on alice is not sent yet.
-    Waiting = at(Gate),
+    Waiting = at_gate(),
     delete(Again, <<"alice">>),
     ?assertEqual([], files_with(Config, ?SECRET)),
     Last = warp_test:restart(Again),
-    at(Gate) ! go,
+    at_gate() ! go,
     _ = Waiting,
     ?assertMatch({ok, {compensated, #{failed := #{reason := entity_deleted}}}}, warp_saga:commit(Saga, Last)),
     ?assertEqual([], ids(Last, <<"alice">>)).
@@ -251,18 +252,3 @@ noted(Name, Text) ->
 
 note(Text, #{type := Type} = More) ->
     #{type => Type, payload => maps:merge(#{name => Text}, maps:remove(type, More))}.
-
-%% A step function that says when it is called, and waits to be let go on.
-gated(Config) ->
-    Gate = self(),
-    Wait = fun(_State, _Args) ->
-        Gate ! {at_gate, self()},
-        receive go -> {ok, #{type => <<"Noted">>, payload => #{}}} end
-    end,
-    {warp_test:start(Config, #{steps => #{<<"wait">> => Wait}}), Gate}.
-
-waits(Name) ->
-    step(Name, <<"Log">>, #{run => <<"wait">>}, #{type => <<"Noted">>, payload => #{}}).
-
-at(_Gate) ->
-    receive {at_gate, Pid} -> Pid end.

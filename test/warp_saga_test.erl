@@ -2,7 +2,24 @@
 -module(warp_saga_test).
 
 -export([saga/2, transfer/4, step/3, step/4, action/2]).
+-export([gated/1, waits_for_gate/1, at_gate/0]).
 -export([balance/2, balances/2, fund/3, ids/2, saga_log/2, types/2]).
+
+%% A context with a step function that says when it is called, and waits to be let go on.
+gated(Config) ->
+    Gate = self(),
+    Wait = fun(_State, _Args) ->
+        Gate ! {at_gate, self()},
+        receive go -> {ok, #{type => <<"Noted">>, payload => #{}}} end
+    end,
+    warp_test:start(Config, #{steps => #{<<"wait">> => Wait}}).
+
+waits_for_gate(Name) ->
+    step(Name, <<"Log">>, #{run => <<"wait">>}, #{type => <<"Noted">>, payload => #{n => 0}}).
+
+%% The process in which a step waits, to which `go' is sent.
+at_gate() ->
+    receive {at_gate, Pid} -> Pid end.
 
 %% An account gets that much.
 fund(Ctx, Name, Amount) ->
