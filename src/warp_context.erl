@@ -53,8 +53,7 @@ forget_all() ->
 
 forget(Ref) ->
     case find(Ref) of
-        {ok, #context{lock = Literal}} ->
-            Lock = warp_nif:own(Literal),
+        {ok, #context{lock = Lock}} ->
             %% Another one may be stopping it just now: one of them gives the lock up.
             case persistent_term:erase({?MODULE, Ref}) of
                 true -> warp_nif:unlock(Lock);
@@ -71,7 +70,7 @@ opened(Ref, Shards) ->
     case [Error || {error, _} = Error <- [warp_shard:status(Owner) || Owner <- Owners]] of
         [] ->
             case projecting(Ref) of
-                ok -> warp_nif:establish(warp_nif:own(Lock));
+                ok -> warp_nif:establish(Lock);
                 {error, _} = Error -> Error
             end;
         [Error | _] ->

@@ -1,16 +1,21 @@
 %% @private The NIF library. Which function runs on which scheduler stands in one table, in
 %% `native/warp_nif/src/nifs.rs'.
+%%
+%% What waits for the disk is done by threads of the library's own. Such a function has a NIF of the
+%% same name with one more argument, a tag: the NIF only hands the work over, and the result comes
+%% as a message with that tag.
 -module(warp_nif).
 
 -export([own/1]).
 -export([shard_of/2, rules/1, pack/4, pack_dirty/4, keep/2]).
 -export([json_encode/2, json_encode_dirty/2, json_decode/1, json_decode_dirty/1]).
--export([lock/2, establish/1, unlock/1, open/6, close/1]).
+-export([lock/2, establish/1, unlock/1, exists/1, open/5, close/1]).
 -export([submit/5, submit_clearing/5, erase/2, clear/2, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
 -export([open_sagas/1, saga_steps/2]).
 -export([place/2, follow/4]).
--export([projection_open/2, projection_execute/2, projection_query/6, projection_tidy/1, projection_close/1]).
+-export([projection_open/2, projection_execute/2, projection_execute_batch/2]).
+-export([projection_query/6, projection_tidy/1, projection_close/1]).
 
 -on_load(init/0).
 
@@ -46,6 +51,22 @@
 
 -define(MISSING, erlang:nif_error(nif_not_loaded)).
 
+%% How often, and for how long, a projection's file is tried that its last owner has not closed yet.
+-define(CLAIM_PAUSE_MS, 5).
+-define(CLAIM_PATIENCE_MS, 30000).
+-define(LOCK_PAUSE_MS, 10).
+
+%% What a thread of the library answers. There is no time limit: a thread always answers, after a
+%% panic too, and what it does is bounded by the disk alone.
+-define(ANSWER(Call),
+    begin
+        Tag = make_ref(),
+        case Call of
+            ok -> receive {Tag, Answer} -> Answer end;
+            {error, _} = NotBegun -> NotBegun
+        end
+    end).
+
 %% The environment variable is for packagers and tests: a library elsewhere, without extension.
 init() ->
     Path =
@@ -66,7 +87,7 @@ priv_dir() ->
 
 %% @doc A copy of a reference on the caller's heap, for a NIF on a dirty scheduler. What belongs to
 %% a persistent term may be freed, when that is erased, while a call waits for such a scheduler.
--spec own(Reference) -> Reference when Reference :: lock() | rules().
+-spec own(rules()) -> rules().
 own(Reference) -> binary_to_term(term_to_binary(Reference)).
 
 -spec shard_of(term(), pos_integer()) -> {ok, non_neg_integer()} | {error, term()}.
@@ -100,21 +121,60 @@ json_decode(_Text) -> ?MISSING.
 -spec json_decode_dirty(binary()) -> {ok, map()} | {error, term()}.
 json_decode_dirty(_Text) -> ?MISSING.
 
+%% @doc Locks a context's folder, which is tried for PatienceMs milliseconds while another context
+%% has the lock.
 -spec lock(binary(), non_neg_integer()) -> {ok, lock()} | {error, term()}.
-lock(_Dir, _PatienceMs) -> ?MISSING.
+lock(Dir, PatienceMs) ->
+    lock_until(Dir, erlang:monotonic_time(millisecond) + PatienceMs).
+
+lock_until(Dir, Deadline) ->
+    case ?ANSWER(try_lock(Dir, Tag)) of
+        {error, {data_dir_in_use, _}} = InUse ->
+            case erlang:monotonic_time(millisecond) < Deadline of
+                true -> ok = timer:sleep(?LOCK_PAUSE_MS), lock_until(Dir, Deadline);
+                false -> InUse
+            end;
+        Result ->
+            Result
+    end.
+
+try_lock(_Dir, _Tag) -> ?MISSING.
 
 -spec establish(lock()) -> ok | {error, term()}.
-establish(_Lock) -> ?MISSING.
+establish(Lock) -> ?ANSWER(establish(Lock, Tag)).
+
+establish(_Lock, _Tag) -> ?MISSING.
 
 -spec unlock(lock()) -> ok.
-unlock(_Lock) -> ?MISSING.
+unlock(Lock) -> ?ANSWER(unlock(Lock, Tag)).
 
--spec open(lock(), binary(), binary(), {non_neg_integer(), pos_integer()}, full | normal,
-           pos_integer()) -> {ok, shard()} | {error, term()}.
-open(_Lock, _File, _Context, _ShardOfShards, _Durability, _QueueLimit) -> ?MISSING.
+unlock(_Lock, _Tag) -> ?MISSING.
 
+%% @doc Whether there is a file of that name.
+-spec exists(binary()) -> boolean() | {error, term()}.
+exists(File) -> ?ANSWER(exists(File, Tag)).
+
+exists(_File, _Tag) -> ?MISSING.
+
+%% @doc Opens a shard for the calling process. `claimed': an earlier owner's writer has not closed
+%% the file yet.
+-spec open(lock(), binary(), {Context :: binary(), Shard :: non_neg_integer(),
+           Shards :: pos_integer()}, full | normal, pos_integer()) ->
+    {ok, shard()} | {error, claimed | term()}.
+open(Lock, File, Of, Durability, QueueLimit) ->
+    Opened = ?ANSWER(open(Lock, File, Of, Durability, QueueLimit, Tag)),
+    _ = [ok = own_shard(Shard) || {ok, Shard} <- [Opened]],
+    Opened.
+
+open(_Lock, _File, _Of, _Durability, _QueueLimit, _Tag) -> ?MISSING.
+
+own_shard(_Shard) -> ?MISSING.
+
+%% @doc Closes a shard, and waits until its file is closed.
 -spec close(shard()) -> ok.
-close(_Shard) -> ?MISSING.
+close(Shard) -> ?ANSWER(close(Shard, Tag)).
+
+close(_Shard, _Tag) -> ?MISSING.
 
 -spec submit(shard(), binary(), warp_core:seq(), [{packed(), warp_core:micros()}],
              Receipt :: term() | none) -> ok | {error, reason()}.
@@ -140,26 +200,39 @@ save_snapshot(_Shard, _Entity, _Incarnation, _Of, _State) -> ?MISSING.
 
 -spec head(shard(), binary()) ->
     {ok, {incarnation(), warp_core:seq(), warp_core:micros()} | none} | {error, reason()}.
-head(_Shard, _Entity) -> ?MISSING.
+head(Shard, Entity) -> ?ANSWER(head(Shard, Entity, Tag)).
+
+head(_Shard, _Entity, _Tag) -> ?MISSING.
 
 -spec snapshot(shard(), incarnation(), binary()) ->
     {ok, {pos_integer(), warp_core:seq(), warp_core:micros(), binary()} | none}
     | {error, reason()}.
-snapshot(_Shard, _Incarnation, _Aggregate) -> ?MISSING.
+snapshot(Shard, Incarnation, Aggregate) -> ?ANSWER(snapshot(Shard, Incarnation, Aggregate, Tag)).
+
+snapshot(_Shard, _Incarnation, _Aggregate, _Tag) -> ?MISSING.
 
 -spec page(shard(), binary(), incarnation(), warp_core:seq(), pos_integer(),
            forward | backward) ->
     {ok, {incarnation(), [warp_core:event()], warp_core:seq() | done}} | {error, reason()}.
-page(_Shard, _Entity, _Incarnation, _From, _Limit, _Direction) -> ?MISSING.
+page(Shard, Entity, Incarnation, From, Limit, Direction) ->
+    ?ANSWER(page(Shard, Entity, Incarnation, From, Limit, Direction, Tag)).
+
+page(_Shard, _Entity, _Incarnation, _From, _Limit, _Direction, _Tag) -> ?MISSING.
 
 -spec check_ids(shard(), binary(), packed()) -> {ok, none | stop()} | {error, reason()}.
-check_ids(_Shard, _Entity, _Packed) -> ?MISSING.
+check_ids(Shard, Entity, Packed) -> ?ANSWER(check_ids(Shard, Entity, Packed, Tag)).
+
+check_ids(_Shard, _Entity, _Packed, _Tag) -> ?MISSING.
 
 -spec open_sagas(shard()) -> {ok, [binary()]} | {error, reason()}.
-open_sagas(_Shard) -> ?MISSING.
+open_sagas(Shard) -> ?ANSWER(open_sagas(Shard, Tag)).
+
+open_sagas(_Shard, _Tag) -> ?MISSING.
 
 -spec saga_steps(shard(), binary()) -> {ok, [{binary(), non_neg_integer()}]} | {error, reason()}.
-saga_steps(_Shard, _Entity) -> ?MISSING.
+saga_steps(Shard, Entity) -> ?ANSWER(saga_steps(Shard, Entity, Tag)).
+
+saga_steps(_Shard, _Entity, _Tag) -> ?MISSING.
 
 -spec stats(shard()) -> map().
 stats(_Shard) -> ?MISSING.
@@ -169,28 +242,68 @@ fault(_Kind) -> ?MISSING.
 
 -spec place(shard(), binary()) ->
     {ok, {incarnation(), warp_core:seq(), Position :: pos_integer()} | none} | {error, reason()}.
-place(_Shard, _Entity) -> ?MISSING.
+place(Shard, Entity) -> ?ANSWER(place(Shard, Entity, Tag)).
+
+place(_Shard, _Entity, _Tag) -> ?MISSING.
 
 -spec follow(shard(), After :: non_neg_integer(), MaxBytes :: pos_integer(), [binary()]) ->
     {ok, {[{Position :: pos_integer(), Entity :: binary(), First :: warp_core:seq(),
             Last :: warp_core:seq(), [warp_core:event()]}],
           Last :: non_neg_integer(), done | more}}
     | {error, reason()}.
-follow(_Shard, _After, _MaxBytes, _Aggregates) -> ?MISSING.
+follow(Shard, After, MaxBytes, Aggregates) -> ?ANSWER(follow(Shard, After, MaxBytes, Aggregates, Tag)).
 
+follow(_Shard, _After, _MaxBytes, _Aggregates, _Tag) -> ?MISSING.
+
+%% @doc Opens a projection's file for the calling process, and waits until an earlier owner has
+%% closed it.
 -spec projection_open(binary(), Durable :: boolean()) -> {ok, projection()} | {error, term()}.
-projection_open(_File, _Durable) -> ?MISSING.
+projection_open(File, Durable) ->
+    Opened = unclaimed(fun() -> ?ANSWER(projection_open(File, Durable, Tag)) end),
+    _ = [ok = projection_own(Projection) || {ok, Projection} <- [Opened]],
+    Opened.
 
+projection_open(_File, _Durable, _Tag) -> ?MISSING.
+
+unclaimed(Open) ->
+    unclaimed(Open, erlang:monotonic_time(millisecond) + ?CLAIM_PATIENCE_MS).
+
+unclaimed(Open, Deadline) ->
+    case Open() of
+        {error, claimed} ->
+            case erlang:monotonic_time(millisecond) < Deadline of
+                true -> ok = timer:sleep(?CLAIM_PAUSE_MS), unclaimed(Open, Deadline);
+                false -> {error, {io_error, <<"its last owner has not closed the file yet">>}}
+            end;
+        Opened ->
+            Opened
+    end.
+
+projection_own(_Projection) -> ?MISSING.
+
+%% @doc One transaction of a few statements.
 -spec projection_execute(projection(), [warp_proj_target:statement()]) ->
+    ok | {error, {refused, pos_integer(), binary()} | {away, term()} | reason()}.
+projection_execute(Projection, Statements) ->
+    ?ANSWER(projection_execute(Projection, Statements, Tag)).
+
+projection_execute(_Projection, _Statements, _Tag) -> ?MISSING.
+
+%% @doc The same for many: they are not copied, and a dirty scheduler carries them out.
+-spec projection_execute_batch(projection(), [warp_proj_target:statement()]) ->
     ok | {error, {refused, pos_integer(), binary()} | {away, term()}}.
-projection_execute(_Projection, _Statements) -> ?MISSING.
+projection_execute_batch(_Projection, _Statements) -> ?MISSING.
 
 -spec projection_query(projection(), binary(), [warp_proj_target:value()], pos_integer(),
                        pos_integer(), Tag :: term()) -> ok | {error, reason()}.
 projection_query(_Projection, _Sql, _Params, _MaxRows, _TimeoutMs, _Tag) -> ?MISSING.
 
 -spec projection_tidy(projection()) -> ok | {error, reason()}.
-projection_tidy(_Projection) -> ?MISSING.
+projection_tidy(Projection) -> ?ANSWER(projection_tidy(Projection, Tag)).
+
+projection_tidy(_Projection, _Tag) -> ?MISSING.
 
 -spec projection_close(projection()) -> ok.
-projection_close(_Projection) -> ?MISSING.
+projection_close(Projection) -> ?ANSWER(projection_close(Projection, Tag)).
+
+projection_close(_Projection, _Tag) -> ?MISSING.

@@ -118,7 +118,7 @@ context(Name) ->
 data_dir(Dir) when Dir =:= ""; Dir =:= <<>>; not is_list(Dir), not is_binary(Dir) ->
     {error, not_a_path};
 data_dir(Dir) ->
-    try encoded(filename:absname(Dir)) of
+    try encoded(absolute(Dir)) of
         Path when is_binary(Path) ->
             case binary:match(Path, <<0>>) of
                 nomatch -> {ok, Path};
@@ -128,6 +128,14 @@ data_dir(Dir) ->
             {error, not_a_path}
     catch
         error:_ -> {error, not_a_path}
+    end.
+
+%% The working directory is asked for only where it is needed: a server of the VM tells it, which
+%% slow files elsewhere can hold up.
+absolute(Dir) ->
+    case filename:pathtype(Dir) of
+        absolute -> filename:join([Dir]);
+        _ -> filename:absname(Dir)
     end.
 
 encoded(Path) when is_binary(Path) -> Path;

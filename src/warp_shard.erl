@@ -11,6 +11,9 @@
 
 %% How many submissions may wait for the writer. An entity has one at a time.
 -define(QUEUE_LIMIT, 16384).
+%% How often, and for how long, a file is tried that an earlier owner's writer has not closed yet.
+-define(CLAIM_PAUSE_MS, 5).
+-define(CLAIM_PATIENCE_MS, 30000).
 -define(RETRY_MIN_MS, 100).
 -define(RETRY_MAX_MS, 5000).
 %% How often the writer is looked after, and how long one transaction may take unremarked.
@@ -29,6 +32,10 @@
     handle :: warp_nif:shard() | undefined,
     %% Why the last attempt to open failed.
     error :: term(),
+    %% Until when an earlier owner's writer may take to close the file, and who waits to hear how
+    %% opening it goes.
+    claim_until = none :: none | integer(),
+    asking = [] :: [gen_server:from()],
     retry_ms = ?RETRY_MIN_MS :: pos_integer(),
     stalled = false :: boolean(),
     quiet_until :: integer() | undefined,
@@ -104,7 +111,10 @@ init({Ref, N}) ->
 handle_continue(open, State) ->
     {noreply, open(State)}.
 
--spec handle_call(status, gen_server:from(), #state{}) -> {reply, ok | {error, term()}, #state{}}.
+-spec handle_call(status, gen_server:from(), #state{}) ->
+    {reply, ok | {error, term()}, #state{}} | {noreply, #state{}}.
+handle_call(status, From, #state{claim_until = Until, asking = Others} = State) when Until =/= none ->
+    {noreply, State#state{asking = [From | Others]}};
 handle_call(status, _From, #state{handle = undefined, error = Reason} = State) ->
     {reply, {error, Reason}, State};
 handle_call(status, _From, State) ->
@@ -131,6 +141,8 @@ handle_info({exit, Reason}, State) ->
     {stop, {shutdown, Reason}, State};
 handle_info(open, State) ->
     case open(State) of
+        #state{claim_until = Until} = Waiting when Until =/= none ->
+            {noreply, Waiting};
         #state{handle = undefined, error = Reason} = Failed ->
             ?LOG_WARNING("Warp: shard ~b of context ~ts cannot be opened and is tried again: ~tp",
                          [State#state.n, name(State), Reason]),
@@ -150,20 +162,34 @@ terminate(_Reason, #state{handle = Handle} = State) ->
     unpublish(State),
     ok = warp_nif:close(Handle).
 
-open(#state{context = Context, n = N} = State) ->
+%% NOTE: while the file is claimed this process goes back to its mailbox: one whose supervisor is
+%% gone has to go as well, and not compete for the file with its successor.
+open(#state{context = Context, n = N, claim_until = Until} = State) ->
     #context{dir = Dir, lock = Lock, name = Name, shards = Shards, durability = Durability,
              running = Running} = Context,
     File = filename:join(Dir, io_lib:format("shard-~4..0b.db", [N])),
-    case warp_nif:open(warp_nif:own(Lock), File, Name, {N, Shards}, Durability, ?QUEUE_LIMIT) of
+    Now = erlang:monotonic_time(millisecond),
+    case warp_nif:open(Lock, File, {Name, N, Shards}, Durability, ?QUEUE_LIMIT) of
         {ok, Handle} ->
             true = ets:insert(Running, {{shard, N}, Handle}),
             _ = erlang:send_after(?WATCH_MS, self(), watch),
-            State#state{handle = Handle, retry_ms = ?RETRY_MIN_MS};
+            told(ok, State#state{handle = Handle, retry_ms = ?RETRY_MIN_MS});
+        {error, claimed} when Until =:= none; Now < Until ->
+            _ = erlang:send_after(?CLAIM_PAUSE_MS, self(), open),
+            State#state{claim_until = case Until of none -> Now + ?CLAIM_PATIENCE_MS; _ -> Until end};
+        {error, claimed} ->
+            failed({io_error, iolist_to_binary([File, ": its last writer has not finished yet"])}, State);
         {error, Reason} ->
-            Retry = State#state.retry_ms,
-            _ = erlang:send_after(Retry, self(), open),
-            State#state{error = Reason, retry_ms = min(2 * Retry, ?RETRY_MAX_MS)}
+            failed(Reason, State)
     end.
+
+failed(Reason, #state{retry_ms = Retry} = State) ->
+    _ = erlang:send_after(Retry, self(), open),
+    told({error, Reason}, State#state{error = Reason, retry_ms = min(2 * Retry, ?RETRY_MAX_MS)}).
+
+told(How, #state{asking = Asking} = State) ->
+    lists:foreach(fun(From) -> gen_server:reply(From, How) end, Asking),
+    State#state{claim_until = none, asking = []}.
 
 %% What the writer answered to an entity, or that it stored what came with this receipt.
 hand_on({Pid, Answer}) when is_pid(Pid) ->

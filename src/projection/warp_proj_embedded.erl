@@ -9,6 +9,8 @@
 -export([file/1]).
 -export([check/1, open/2, execute/2, query/4, tidy/1, close/1]).
 
+%% More rows of parameters are not copied for another thread, but written by a dirty scheduler.
+-define(FEW_ROWS, 500).
 %% How long after the timeout of a query its answer is waited for.
 -define(GRACE_MS, 5000).
 
@@ -28,7 +30,15 @@ open(_Config, #{dir := Dir}) ->
 -spec execute(warp_nif:projection(), [warp_proj_target:statement()]) ->
     ok | {error, {refused, non_neg_integer(), binary()} | {away, term()}}.
 execute(Projection, Statements) ->
-    warp_nif:projection_execute(Projection, Statements).
+    case lists:sum([length(Rows) || {_, Rows} <- Statements]) > ?FEW_ROWS of
+        true ->
+            warp_nif:projection_execute_batch(Projection, Statements);
+        false ->
+            case warp_nif:projection_execute(Projection, Statements) of
+                {error, {io_error, _} = NotTried} -> {error, {away, NotTried}};
+                Result -> Result
+            end
+    end.
 
 -spec query(warp_nif:projection(), binary(), [warp_proj_target:value()],
             warp_proj_target:query_options()) ->

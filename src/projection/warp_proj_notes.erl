@@ -48,16 +48,18 @@ prepare(Notes, Target) ->
 
 done(ok) -> ok;
 done({error, {away, Why}}) -> {error, Why};
-done({error, {refused, _, Message}}) -> {error, {io_error, Message}}.
+done({error, {refused, _, Message}}) -> {error, {io_error, Message}};
+done({error, _} = NotTried) -> NotTried.
 
 file(Dir) -> filename:join(Dir, <<"erasures.db">>).
 
 %% @doc Whether a context that is to have no projection had one: nothing would be erased from it.
--spec was_projected(binary()) -> ok | {error, {was_projected, Path :: binary()}}.
+-spec was_projected(binary()) -> ok | {error, {was_projected, Path :: binary()} | term()}.
 was_projected(Dir) ->
-    case filelib:is_file(file(Dir)) of
+    case warp_nif:exists(file(Dir)) of
         true -> {error, {was_projected, file(Dir)}};
-        false -> ok
+        false -> ok;
+        {error, _} = Error -> Error
     end.
 
 -spec all(warp_nif:projection()) -> {ok, [note()]} | {error, term()}.

@@ -53,6 +53,7 @@ rustler::atoms! {
     shard_count_mismatch,
     wrong_identity,
     data_dir_in_use,
+    claimed,
     overloaded,
     closed,
     interrupted,

@@ -29,6 +29,8 @@ pub enum Error {
     WrongIdentity(PathBuf, String),
     /// `{data_dir_in_use, Dir}`: another context holds the lock.
     InUse(PathBuf),
+    /// `claimed`: an earlier writer of the same file in this VM has not finished yet.
+    Claimed,
     /// `overloaded`: the queue is at its limit.
     Overloaded,
     /// `closed`: the shard's writer is gone.
@@ -77,6 +79,15 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
+/// What a panic said.
+pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "unknown panic".into())
+}
+
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{self:?}")
@@ -104,6 +115,7 @@ impl Encoder for Error {
                 (atoms::wrong_identity(), text(path), found).encode(env)
             }
             Self::InUse(dir) => (atoms::data_dir_in_use(), text(dir)).encode(env),
+            Self::Claimed => atoms::claimed().encode(env),
             Self::Overloaded => atoms::overloaded().encode(env),
             Self::Closed => atoms::closed().encode(env),
             Self::Interrupted => atoms::interrupted().encode(env),

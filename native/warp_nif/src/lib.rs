@@ -15,5 +15,7 @@ mod json;
 mod nifs;
 mod projection;
 mod shard;
+mod terms;
+mod threads;
 
 rustler::init!("warp_nif");

@@ -8,31 +8,34 @@
 //! | `json_encode`, `json_decode` | normal | stop at [`PACK_BUDGET`] bytes and ask for the dirty one |
 //! | `json_encode_dirty`, `json_decode_dirty` | dirty CPU | JSON of any size |
 //! | `submit`, `submit_clearing`, `erase`, `clear`, `pass` | normal | only queue; at most [`MAX_APPENDS`] rows at once |
-//! | `save_snapshot` | dirty CPU | copies a state of up to 16 MiB, then only queues |
-//! | `lock`, `establish`, `unlock`, `open`, `close` | dirty IO | files, and waiting for a thread |
-//! | `head`, `place`, `snapshot`, `page`, `follow`, `check_ids`, `stats` | dirty IO | read the file |
-//! | `open_sagas`, `saga_steps` | dirty IO | read the file |
-//! | `projection_open`, `_execute`, `_tidy`, `_close` | dirty IO | files |
+//! | `save_snapshot` | normal | only queues; what takes long to copy is copied by a thread of ours |
+//! | `stats` | normal | reads counters |
+//! | `try_lock`, `establish`, `unlock`, `open`, `close` | normal | hand over to a thread of ours (`shard::nifs`) |
+//! | `own_shard`, `projection_own` | normal | set a monitor |
+//! | `head`, `place`, `snapshot`, `page`, `follow`, `check_ids` | normal | likewise; they read the file |
+//! | `open_sagas`, `saga_steps` | normal | likewise |
+//! | `exists` | normal | likewise |
+//! | `projection_open`, `_execute`, `_tidy`, `_close` | normal | likewise (`projection::nifs`) |
+//! | `projection_execute_batch` | dirty IO | one transaction, of a process that nobody waits for |
 //! | `projection_query` | normal | starts a thread, which answers |
 //!
-//! A panic in any of them becomes an Erlang error in the calling process.
+//! A panic in any of them becomes an Erlang error in the calling process, or an error that it gets
+//! as its answer. Nothing on the way of a small append, of its answer, of a read or of a restart
+//! needs one of the VM's dirty threads, which any part of an application can occupy.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustler::{Atom, Binary, Encoder, Env, ListIterator, NewBinary, OwnedEnv, ResourceArc, Term};
 
 use crate::atoms;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::event::{self, PackError, PackedHandle, Rules};
 use crate::hash::{hash64, jump};
 use crate::json::{self, Floats, JsonError};
-use crate::shard::{
-    Append, Command, Config, DirLock, Direction, Durability, LockHandle, Page, Receipt, Row, Shard,
-    SnapshotRow, Submission,
-};
+use crate::shard::{Append, Command, Receipt, Shard, SnapshotRow, Submission};
+use crate::terms::{reply_ok, text};
+use crate::threads::READS;
 
 /// The most bytes that an entity's id may have.
 const MAX_ENTITY_BYTES: usize = 512;
@@ -40,32 +43,6 @@ const MAX_ENTITY_BYTES: usize = 512;
 const PACK_BUDGET: usize = 32 * 1024;
 /// How many appends one submission may have.
 const MAX_APPENDS: usize = 1000;
-
-fn reply<'a, T: Encoder>(env: Env<'a>, result: Result<T>) -> Term<'a> {
-    match result {
-        Ok(value) => (atoms::ok(), value).encode(env),
-        Err(error) => (atoms::error(), error).encode(env),
-    }
-}
-
-fn reply_ok<'a>(env: Env<'a>, result: Result<()>) -> Term<'a> {
-    match result {
-        Ok(()) => atoms::ok().encode(env),
-        Err(error) => (atoms::error(), error).encode(env),
-    }
-}
-
-fn text(binary: &Binary<'_>) -> Result<String> {
-    let text = std::str::from_utf8(binary.as_slice());
-    text.map(str::to_owned)
-        .map_err(|_| Error::Io("not UTF-8".into()))
-}
-
-#[cfg(unix)]
-fn path(binary: &Binary<'_>) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt;
-    std::ffi::OsStr::from_bytes(binary.as_slice()).into()
-}
 
 /// `{ok, Shard}` for a valid entity id, else `{error, Why}`.
 #[rustler::nif]
@@ -214,68 +191,6 @@ fn json_decode_any<'a>(env: Env<'a>, text: &Binary<'a>) -> Term<'a> {
     }
 }
 
-/// Locks a context's directory: `{ok, Lock}` or `{error, Reason}`.
-#[rustler::nif(schedule = "DirtyIo")]
-fn lock<'a>(env: Env<'a>, dir: Binary<'a>, patience_ms: u64) -> Term<'a> {
-    let taken = DirLock::take(&path(&dir), Duration::from_millis(patience_ms));
-    reply(env, taken.map(ResourceArc::new))
-}
-
-/// Notes that all shards exist now: from here on a missing one is an error.
-#[rustler::nif(schedule = "DirtyIo")]
-fn establish<'a>(env: Env<'a>, lock: ResourceArc<LockHandle>) -> Term<'a> {
-    reply_ok(env, lock.share().and_then(|lock| lock.establish()))
-}
-
-/// Gives the lock up. It is free once the shards that were opened under it have closed.
-#[rustler::nif(schedule = "DirtyIo")]
-fn unlock(lock: ResourceArc<LockHandle>) -> Atom {
-    lock.release();
-    atoms::ok()
-}
-
-/// Opens a shard for the calling process, which gets all answers.
-#[rustler::nif(schedule = "DirtyIo")]
-fn open<'a>(
-    env: Env<'a>,
-    lock: ResourceArc<LockHandle>,
-    file: Binary<'a>,
-    context: Binary<'a>,
-    shard_and_shards: (u32, u32),
-    durability: Atom,
-    queue_limit: usize,
-) -> Term<'a> {
-    let opened = (|| {
-        let config = Config {
-            path: path(&file),
-            context: text(&context)?,
-            shard: shard_and_shards.0,
-            shards: shard_and_shards.1,
-            durability: if durability == atoms::normal() {
-                Durability::Normal
-            } else {
-                Durability::Full
-            },
-            queue_limit: queue_limit.max(1),
-        };
-        let owner = env.pid();
-        let shard = Shard::open(config, lock.share()?, owner)?;
-        if env.monitor(&shard, &owner).is_none() {
-            // The owner died while its shard was being opened.
-            shard.close();
-        }
-        Ok(shard)
-    })();
-    reply(env, opened)
-}
-
-/// Closes a shard and waits until its file is closed.
-#[rustler::nif(schedule = "DirtyIo")]
-fn close(shard: ResourceArc<Shard>) -> Atom {
-    shard.close();
-    atoms::ok()
-}
-
 /// Queues `[{Packed, RecordedAt}]` behind `Base`. The answer comes as a message; or, when a
 /// receipt other than `none` is given and all are stored, the shard's owner gets that instead.
 #[rustler::nif]
@@ -370,8 +285,9 @@ fn pass(env: Env<'_>, shard: ResourceArc<Shard>) -> Term<'_> {
     reply_ok(env, shard.submit(Command::Pass { from }))
 }
 
-/// Queues a snapshot: `{Aggregate, Version, Seq, RecordedAt}` and the state. Never answered.
-#[rustler::nif(schedule = "DirtyCpu")]
+/// Queues a snapshot: `{Aggregate, Version, Seq, RecordedAt}` and the state. Never answered. A
+/// state that takes long to copy is copied and queued a little later.
+#[rustler::nif]
 fn save_snapshot<'a>(
     env: Env<'a>,
     shard: ResourceArc<Shard>,
@@ -380,8 +296,12 @@ fn save_snapshot<'a>(
     of: (String, u64, u64, i64),
     image: Binary<'a>,
 ) -> Term<'a> {
-    let (aggregate, version, seq, recorded_at) = of;
-    let queued = text(&entity).and_then(|entity| {
+    let entity = match text(&entity) {
+        Ok(entity) => entity,
+        Err(error) => return (atoms::error(), error).encode(env),
+    };
+    let queue = move |shard: &Shard, image: Vec<u8>| {
+        let (aggregate, version, seq, recorded_at) = of;
         shard.submit(Command::Snapshot {
             entity,
             incarnation,
@@ -390,217 +310,28 @@ fn save_snapshot<'a>(
                 version,
                 seq,
                 recorded_at,
-                image: image.as_slice().to_vec(),
+                image,
             },
         })
-    });
-    reply_ok(env, queued)
-}
-
-/// `{ok, {Incarnation, Seq, RecordedAt}}` of the last event; `{ok, none}` without events.
-#[rustler::nif(schedule = "DirtyIo")]
-fn head<'a>(env: Env<'a>, shard: ResourceArc<Shard>, entity: Binary<'a>) -> Term<'a> {
-    let found = text(&entity).and_then(|entity| shard.read(|reader| reader.head(&entity)));
-    reply(
-        env,
-        found.map(|head| match head {
-            Some(head) => (head.incarnation, head.seq, head.recorded_at).encode(env),
-            None => atoms::none().encode(env),
-        }),
-    )
-}
-
-/// `{ok, {Incarnation, Seq, Position}}` of the last event; `{ok, none}` without events.
-#[rustler::nif(schedule = "DirtyIo")]
-fn place<'a>(env: Env<'a>, shard: ResourceArc<Shard>, entity: Binary<'a>) -> Term<'a> {
-    let found = text(&entity).and_then(|entity| shard.read(|reader| reader.place(&entity)));
-    reply(
-        env,
-        found.map(|place| place.map_or_else(|| atoms::none().encode(env), |at| at.encode(env))),
-    )
-}
-
-/// `{ok, {[{Position, Entity, FirstSeq, LastSeq, Events}], Last, done | more}}`: the log behind a
-/// position, up to position Last, with the events of these aggregates.
-#[rustler::nif(schedule = "DirtyIo")]
-fn follow<'a>(
-    env: Env<'a>,
-    shard: ResourceArc<Shard>,
-    after: i64,
-    max_bytes: usize,
-    aggregates: Vec<Binary<'a>>,
-) -> Term<'a> {
-    let followed = shard
-        .read(|reader| reader.follow(after, max_bytes))
-        .and_then(|stretch| {
-            let rows = stretch
-                .rows
-                .iter()
-                .map(|row| followed(env, row, &aggregates))
-                .collect::<Result<Vec<_>>>()?;
-            let end = if stretch.at_end {
-                atoms::done()
-            } else {
-                atoms::more()
-            };
-            Ok((rows, stretch.last, end).encode(env))
-        });
-    reply(env, followed)
-}
-
-fn followed<'a>(env: Env<'a>, row: &Row, aggregates: &[Binary<'_>]) -> Result<Term<'a>> {
-    let of_row = event::parse_row(&row.data)?;
-    let mut terms = Vec::with_capacity(of_row.len());
-    for (seq, stored) in (row.seq..).zip(&of_row) {
-        let aggregate = stored.aggregate.as_deref().unwrap_or(&row.aggregate);
-        let wanted = aggregates
-            .iter()
-            .any(|name| name.as_slice() == aggregate.as_bytes());
-        if wanted {
-            let time = row.recorded_at;
-            terms.push(event::to_term(
-                env,
-                stored,
-                &row.entity,
-                &row.aggregate,
-                seq,
-                time,
-            )?);
-        }
-    }
-    let entity: Binary<'a> = NewBinary::from_slice(env, row.entity.as_bytes()).into();
-    Ok((row.position, entity, row.seq, row.last_seq(), terms).encode(env))
-}
-
-/// `{ok, {Version, Seq, RecordedAt, State}}`, or `{ok, none}`.
-#[rustler::nif(schedule = "DirtyIo")]
-fn snapshot<'a>(
-    env: Env<'a>,
-    shard: ResourceArc<Shard>,
-    incarnation: i64,
-    aggregate: Binary<'a>,
-) -> Term<'a> {
-    let found = text(&aggregate)
-        .and_then(|aggregate| shard.read(|reader| reader.snapshot(incarnation, &aggregate)));
-    reply(
-        env,
-        found.map(|snapshot| match snapshot {
-            Some(stored) => {
-                let image: Binary<'a> = NewBinary::from_slice(env, &stored.image).into();
-                (stored.version, stored.seq, stored.recorded_at, image).encode(env)
-            }
-            None => atoms::none().encode(env),
-        }),
-    )
-}
-
-/// `{ok, {Incarnation, Events, NextSeq | done}}`: up to `Limit` events from `From` (0: the
-/// first, or the last when going backward).
-#[rustler::nif(schedule = "DirtyIo")]
-fn page<'a>(
-    env: Env<'a>,
-    shard: ResourceArc<Shard>,
-    entity: Binary<'a>,
-    incarnation: i64,
-    from: u64,
-    limit: u64,
-    direction: Atom,
-) -> Term<'a> {
-    let direction = if direction == atoms::backward() {
-        Direction::Backward
-    } else {
-        Direction::Forward
     };
-    let result = text(&entity).and_then(|entity| {
-        let start = (from > 0).then_some(from);
-        let page =
-            shard.read(|reader| reader.page(&entity, incarnation, start, limit, direction))?;
-        let next = page
-            .next
-            .map_or_else(|| atoms::done().encode(env), |seq| seq.encode(env));
-        let incarnation = page.incarnation;
-        Ok((incarnation, events(env, &page, limit, direction)?, next).encode(env))
-    });
-    reply(env, result)
-}
-
-fn events<'a>(
-    env: Env<'a>,
-    page: &Page,
-    limit: u64,
-    direction: Direction,
-) -> Result<Vec<Term<'a>>> {
-    let (low, high) = match direction {
-        Direction::Forward => (page.from, page.from.saturating_add(limit - 1)),
-        Direction::Backward => (page.from.saturating_sub(limit - 1), page.from),
-    };
-    let mut terms = Vec::new();
-    for row in &page.rows {
-        let of_row = event::parse_row(&row.data)?;
-        let numbered = (row.seq..)
-            .zip(&of_row)
-            .filter(|(seq, _)| (low..=high).contains(seq));
-        let term = |(seq, stored): (u64, &event::StoredEvent<'_>)| {
-            event::to_term(
-                env,
-                stored,
-                &row.entity,
-                &row.aggregate,
-                seq,
-                row.recorded_at,
-            )
-        };
-        match direction {
-            Direction::Forward => {
-                for event in numbered {
-                    terms.push(term(event)?);
-                }
-            }
-            Direction::Backward => {
-                let found: Vec<_> = numbered.collect();
-                for event in found.into_iter().rev() {
-                    terms.push(term(event)?);
-                }
-            }
-        }
+    if image.len() <= PACK_BUDGET {
+        return reply_ok(env, queue(&shard, image.as_slice().to_vec()));
     }
-    Ok(terms)
-}
-
-/// `{ok, none}`, or what would keep `Packed` from being appended.
-#[rustler::nif(schedule = "DirtyIo")]
-fn check_ids<'a>(
-    env: Env<'a>,
-    shard: ResourceArc<Shard>,
-    entity: Binary<'a>,
-    packed: ResourceArc<PackedHandle>,
-) -> Term<'a> {
-    let found =
-        text(&entity).and_then(|entity| shard.read(|reader| reader.check_ids(&entity, &packed.0)));
-    reply(
-        env,
-        found.map(|stop| stop.map_or_else(|| atoms::none().encode(env), |stop| stop.encode(env))),
-    )
-}
-
-/// `{ok, [Entity]}`: the sagas that are not closed.
-#[rustler::nif(schedule = "DirtyIo")]
-fn open_sagas(env: Env<'_>, shard: ResourceArc<Shard>) -> Term<'_> {
-    reply(env, shard.read(|reader| reader.open_sagas()))
-}
-
-/// `{ok, [{Saga, Step}]}`: the steps that left events in the entity's log.
-#[rustler::nif(schedule = "DirtyIo")]
-fn saga_steps<'a>(env: Env<'a>, shard: ResourceArc<Shard>, entity: Binary<'a>) -> Term<'a> {
-    let found = text(&entity).and_then(|entity| shard.read(|reader| reader.saga_steps(&entity)));
-    reply(
-        env,
-        found.map(|steps| steps.into_iter().collect::<Vec<_>>()),
-    )
+    // A large binary is kept by reference, not copied.
+    let own = OwnedEnv::new();
+    let kept = own.save(image.to_term(env));
+    let job = move || {
+        let image = own.run(|env| kept.load(env).decode().map(|b: Binary<'_>| b.to_vec()));
+        if let Ok(image) = image {
+            // A queue that is full is no time for a snapshot; a later one will do.
+            let _ = queue(&shard, image);
+        }
+    };
+    reply_ok(env, READS.run(Box::new(job)))
 }
 
 /// A map of counters; histograms are `[{BelowMicroseconds, Count}]`.
-#[rustler::nif(schedule = "DirtyIo")]
+#[rustler::nif]
 fn stats(env: Env<'_>, shard: ResourceArc<Shard>) -> Term<'_> {
     let report = shard.stats();
     let mut map = Term::map_new(env);

@@ -92,7 +92,7 @@ impl Shared {
     /// Errors, with the file left as it was: `NotAProjection`, `NewerFormat`, `Corrupt`, `Io`,
     /// `DiskFull`.
     ///
-    /// Waits until whoever had the file open before, in this VM, has closed it.
+    /// `Claimed`: whoever had the file open before, in this VM, has not closed it yet.
     pub fn open(path: PathBuf, durable: bool) -> Result<Self> {
         // NOTE: before the header is looked at. Closing a file takes away the locks that this
         // process has on it: with another connection still open, SQLite would not notice when

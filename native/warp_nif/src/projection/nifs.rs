@@ -1,53 +1,71 @@
 //! What Erlang can call of the projection's file; `crate::nifs` has the table of schedulers.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustler::{Atom, Binary, Encoder, Env, ListIterator, OwnedEnv, ResourceArc, Term};
+use rustler::{Atom, Binary, Encoder, Env, OwnedEnv, ResourceArc, Term};
 
-use super::database::{Database, Failure, Shared};
+use super::database::{Database, Failure, Shared, list};
 use super::query::{self, Query};
 use crate::atoms;
-use crate::error::{Error, Result};
+use crate::error::Error;
+use crate::terms::{path, reply, reply_ok};
+use crate::threads::{FILES, answer};
 
-fn reply<'a>(env: Env<'a>, result: Result<()>) -> Term<'a> {
-    match result {
-        Ok(()) => atoms::ok().encode(env),
-        Err(error) => (atoms::error(), error).encode(env),
-    }
+/// `{ok, Database}`, or `{error, Reason}`, which comes as `{Tag, Result}`. The calling process has
+/// to call `projection_own` with it. `{error, claimed}` while whoever had the file has not closed it.
+#[rustler::nif]
+fn projection_open<'a>(env: Env<'a>, file: Binary<'a>, durable: bool, tag: Term<'a>) -> Term<'a> {
+    let file = path(&file);
+    answer(env, &FILES, tag, move |env| {
+        let opened = Shared::open(file, durable);
+        reply(
+            env,
+            opened.map(|shared| ResourceArc::new(Database(Arc::new(shared)))),
+        )
+    })
 }
 
-#[cfg(unix)]
-fn path(binary: &Binary<'_>) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt;
-    std::ffi::OsStr::from_bytes(binary.as_slice()).into()
+/// From now on the file is closed when the calling process goes.
+#[rustler::nif]
+fn projection_own(env: Env<'_>, database: ResourceArc<Database>) -> Atom {
+    // Without a monitor the file is closed with the last term that has it.
+    let _ = env.monitor(&database, &env.pid());
+    atoms::ok()
 }
 
-/// `{ok, Database}`, or `{error, Reason}`.
-#[rustler::nif(schedule = "DirtyIo")]
-fn projection_open<'a>(env: Env<'a>, file: Binary<'a>, durable: bool) -> Term<'a> {
-    match Shared::open(path(&file), durable) {
-        Ok(shared) => {
-            let database = ResourceArc::new(Database(Arc::new(shared)));
-            if env.monitor(&database, &env.pid()).is_none() {
-                // The owner died while it was being opened.
-                database.0.close();
-            }
-            (atoms::ok(), database).encode(env)
-        }
-        Err(error) => (atoms::error(), error).encode(env),
-    }
-}
-
-/// One transaction: `ok`, `{error, {refused, N, Message}}` or `{error, {away, Reason}}`.
-#[rustler::nif(schedule = "DirtyIo")]
+/// One transaction: `ok`, `{error, {refused, N, Message}}` or `{error, {away, Reason}}`, which comes
+/// as `{Tag, Result}`. For a few statements: they are copied.
+#[rustler::nif]
 fn projection_execute<'a>(
     env: Env<'a>,
     database: ResourceArc<Database>,
-    statements: ListIterator<'a>,
+    statements: Term<'a>,
+    tag: Term<'a>,
 ) -> Term<'a> {
-    match database.0.execute(statements) {
+    let own = OwnedEnv::new();
+    let statements = own.save(statements);
+    answer(env, &FILES, tag, move |env| {
+        own.run(|own| execute(env, &database, statements.load(own)))
+    })
+}
+
+/// As `projection_execute`, without copying the statements, on a scheduler of the VM: for the
+/// batches of projectors, which nobody waits for.
+#[rustler::nif(schedule = "DirtyIo")]
+fn projection_execute_batch<'a>(
+    env: Env<'a>,
+    database: ResourceArc<Database>,
+    statements: Term<'a>,
+) -> Term<'a> {
+    execute(env, &database, statements)
+}
+
+fn execute<'a>(env: Env<'a>, database: &Database, statements: Term<'_>) -> Term<'a> {
+    let done = list(statements)
+        .map_err(Failure::Away)
+        .and_then(|statements| database.0.execute(statements));
+    match done {
         Ok(()) => atoms::ok().encode(env),
         Err(Failure::Refused(index, message)) => {
             (atoms::error(), (atoms::refused(), index, message)).encode(env)
@@ -83,18 +101,23 @@ fn projection_query<'a>(
         };
         query::start(Arc::clone(&database.0), query, env.pid())
     })();
-    reply(env, started)
+    reply_ok(env, started)
 }
 
-/// Makes what was erased go from the bytes of the file and its WAL.
-#[rustler::nif(schedule = "DirtyIo")]
-fn projection_tidy<'a>(env: Env<'a>, database: ResourceArc<Database>) -> Term<'a> {
-    reply(env, database.0.tidy())
+/// Makes what was erased go from the bytes of the file and its WAL: `ok` or `{error, Reason}`, which
+/// comes as `{Tag, Result}`.
+#[rustler::nif]
+fn projection_tidy<'a>(env: Env<'a>, database: ResourceArc<Database>, tag: Term<'a>) -> Term<'a> {
+    answer(env, &FILES, tag, move |env| {
+        reply_ok(env, database.0.tidy())
+    })
 }
 
-/// Closes the file.
-#[rustler::nif(schedule = "DirtyIo")]
-fn projection_close(database: ResourceArc<Database>) -> Atom {
-    database.0.close();
-    atoms::ok()
+/// Closes the file: `ok`, which comes as `{Tag, ok}`.
+#[rustler::nif]
+fn projection_close<'a>(env: Env<'a>, database: ResourceArc<Database>, tag: Term<'a>) -> Term<'a> {
+    answer(env, &FILES, tag, move |env| {
+        database.0.close();
+        atoms::ok().encode(env)
+    })
 }

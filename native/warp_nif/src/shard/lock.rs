@@ -5,14 +5,11 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use rustler::Resource;
 
 use super::relock;
 use crate::error::{Error, Result};
-
-const RETRY: Duration = Duration::from_millis(10);
 
 /// A locked directory. Unlocked when the last shard that was opened under it has closed.
 ///
@@ -30,10 +27,10 @@ pub struct LockHandle(Mutex<Option<Arc<DirLock>>>);
 impl Resource for LockHandle {}
 
 impl DirLock {
-    /// Creates `dir` if need be and locks the file `lock` in it, waiting up to `patience`.
+    /// Creates `dir` if need be and locks the file `lock` in it.
     ///
     /// Errors: `InUse` when another context holds it, `Io`.
-    pub fn take(dir: &Path, patience: Duration) -> Result<LockHandle> {
+    pub fn take(dir: &Path) -> Result<LockHandle> {
         fs::create_dir_all(dir).map_err(|error| Error::io(dir, &error))?;
         let path = dir.join("lock");
         let file = OpenOptions::new()
@@ -43,21 +40,15 @@ impl DirLock {
             .write(true)
             .open(&path)
             .map_err(|error| Error::io(&path, &error))?;
-        let deadline = Instant::now() + patience;
-        loop {
-            match file.try_lock() {
-                Ok(()) => {
-                    let length = file.metadata().map_err(|e| Error::io(&path, &e))?.len();
-                    let established = AtomicBool::new(length > 0);
-                    let lock = Arc::new(Self { file, established });
-                    return Ok(LockHandle(Mutex::new(Some(lock))));
-                }
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    std::thread::sleep(RETRY);
-                }
-                Err(TryLockError::WouldBlock) => return Err(Error::InUse(dir.to_owned())),
-                Err(TryLockError::Error(error)) => return Err(Error::io(&path, &error)),
+        match file.try_lock() {
+            Ok(()) => {
+                let length = file.metadata().map_err(|e| Error::io(&path, &e))?.len();
+                let established = AtomicBool::new(length > 0);
+                let lock = Arc::new(Self { file, established });
+                Ok(LockHandle(Mutex::new(Some(lock))))
             }
+            Err(TryLockError::WouldBlock) => Err(Error::InUse(dir.to_owned())),
+            Err(TryLockError::Error(error)) => Err(Error::io(&path, &error)),
         }
     }
 

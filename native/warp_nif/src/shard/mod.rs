@@ -12,6 +12,7 @@ mod flush;
 mod follow;
 mod ids;
 mod lock;
+mod nifs;
 mod queue;
 mod reader;
 mod rows;
@@ -36,9 +37,7 @@ pub use stats::Report;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{
-    Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -114,8 +113,8 @@ impl Drop for Shard {
 impl Shard {
     /// Opens or creates the shard's file and starts its writer. Answers go to `owner`.
     ///
-    /// The lock is held until the writer has closed the file. Waits for an earlier writer of
-    /// the same file in this VM to finish.
+    /// The lock is held until the writer has closed the file. Error: `Claimed` while an earlier
+    /// writer of the same file in this VM has not finished; and those of opening it.
     pub fn open(config: Config, lock: Arc<DirLock>, owner: LocalPid) -> Result<ResourceArc<Self>> {
         let claim = Claim::take(&config.path)?;
         let identity = Identity {
@@ -194,17 +193,18 @@ impl Shared {
 
     fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        relock(&self.readers).clear();
         self.queue.wake();
     }
 
-    /// Waits for the reads under way, when closed. The writer's connection has to close last:
-    /// only it can move what is left in the WAL into the file.
-    fn await_readers(&self) {
+    /// For the writer thread, when closed: waits for the reads under way and closes their
+    /// connections. The writer's own has to close last: only it can move what is left in the WAL
+    /// into the file.
+    fn end_readers(&self) {
         let deadline = Instant::now() + READER_PATIENCE;
         while self.reading.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
+        relock(&self.readers).clear();
     }
 
     fn tail(&self) -> RwLockReadGuard<'_, Tail> {
@@ -226,34 +226,24 @@ fn relock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Claim(PathBuf);
 
 static CLAIMED: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
-static RELEASED: Condvar = Condvar::new();
-const CLAIM_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Claim {
-    /// Waits for the one before. Error: `Io`, when that has not finished for long.
+    /// Takes the claim. Error: `Claimed` while an earlier writer of the file has not finished;
+    /// nothing here waits for it, since what it still has to do may need the waiting thread.
     pub fn take(path: &Path) -> Result<Self> {
-        let deadline = Instant::now() + CLAIM_PATIENCE;
-        let mut claimed = relock(&CLAIMED);
-        while !claimed.get_or_insert_default().insert(path.to_owned()) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Error::Io(format!(
-                    "{}: its last writer has not finished yet",
-                    path.display()
-                )));
-            }
-            claimed = RELEASED
-                .wait_timeout(claimed, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+        if relock(&CLAIMED)
+            .get_or_insert_default()
+            .insert(path.to_owned())
+        {
+            Ok(Self(path.to_owned()))
+        } else {
+            Err(Error::Claimed)
         }
-        Ok(Self(path.to_owned()))
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         relock(&CLAIMED).get_or_insert_default().remove(&self.0);
-        RELEASED.notify_all();
     }
 }

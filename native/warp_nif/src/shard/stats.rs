@@ -48,6 +48,9 @@ pub struct Stats {
     pub erased_entities: AtomicU64,
     /// The last position given.
     pub position: AtomicI64,
+    /// Rows that are not yet written behind, and the size of the file and its WAL, as of late.
+    pub unflushed_rows: AtomicU64,
+    pub file_bytes: AtomicU64,
     /// Time of each COMMIT: writing the WAL and, with full durability, its fsync.
     pub sync: Histogram,
     /// Time from taking up a transaction to its acknowledgement.
@@ -90,15 +93,18 @@ pub struct Report {
 }
 
 impl Shared {
+    /// The size of the file and its WAL.
+    pub(super) fn file_bytes(&self) -> u64 {
+        let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        size(&self.path) + size(wal.as_ref())
+    }
+
+    /// NOTE: for normal schedulers: reads counters and nothing else.
     pub(super) fn report(&self) -> Report {
         use crate::atoms;
         let stats = &self.stats;
-        let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
-        let wal = {
-            let mut name = self.path.clone().into_os_string();
-            name.push("-wal");
-            name
-        };
         let busy_ms = match stats.busy_since.load(Relaxed) {
             0 => 0,
             since => stats.now_ms().saturating_sub(since),
@@ -118,12 +124,12 @@ impl Shared {
                     atoms::erased_entities(),
                     stats.erased_entities.load(Relaxed),
                 ),
-                (atoms::unflushed_rows(), wide(self.tail().rows())),
+                (atoms::unflushed_rows(), stats.unflushed_rows.load(Relaxed)),
                 (
                     atoms::position(),
                     stats.position.load(Relaxed).unsigned_abs(),
                 ),
-                (atoms::file_bytes(), size(&self.path) + size(wal.as_ref())),
+                (atoms::file_bytes(), stats.file_bytes.load(Relaxed)),
                 (atoms::busy_ms(), busy_ms),
             ],
             sync: stats.sync.read(),

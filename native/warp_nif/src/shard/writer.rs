@@ -11,7 +11,7 @@ use super::command::{Answer, Command, Stop};
 use super::queue::size;
 use super::store::{Committed, Store};
 use crate::atoms;
-use crate::error::Error;
+use crate::error::{Error, panic_message};
 
 /// How many rows one transaction takes at most.
 const MAX_ROWS: usize = 4096;
@@ -25,6 +25,8 @@ const IDLE: Duration = Duration::from_secs(1);
 const MAX_GATHER: Duration = Duration::from_millis(2);
 /// How long an erasure, and all behind it, waits for other programs that read the file.
 const ERASE_PATIENCE: Duration = Duration::from_secs(1);
+/// How old the sizes of files in a report may be, about.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// A COMMIT that takes longer is reported to the owner.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
 
@@ -43,12 +45,9 @@ pub fn run(shared: &Shared, store: Store, owner: LocalPid) {
         writer.serve();
     }));
     shared.close();
+    shared.end_readers();
     if let Err(panic) = served {
-        let message = panic
-            .downcast_ref::<&str>()
-            .map(ToString::to_string)
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "unknown panic".into());
+        let message = panic_message(&*panic);
         let interrupted = |from| (from, Answer::Failed(Error::Interrupted));
         answer(owner, waiting.into_iter().map(interrupted).collect());
         refuse_queued(shared, owner);
@@ -83,7 +82,9 @@ impl Writer<'_> {
             .stats
             .position
             .store(self.store.position(), Relaxed);
+        let mut measured = None;
         while !self.shared.is_closed() {
+            self.measure(&mut measured);
             let commands = self.drain();
             if commands.is_empty() {
                 // What fails here is tried again a second later.
@@ -104,7 +105,19 @@ impl Writer<'_> {
         }
         let _ = self.store.empty_wal(ERASE_PATIENCE);
         let _ = self.store.flush_shared(self.shared);
-        self.shared.await_readers();
+        self.shared.end_readers();
+    }
+
+    /// Notes now and then what a report has of the tail and the files: whoever asks for one must
+    /// not wait, neither for the disk nor for this thread.
+    fn measure(&self, last: &mut Option<Instant>) {
+        let rows = self.shared.tail().rows();
+        let stats = &self.shared.stats;
+        stats.unflushed_rows.store(rows as u64, Relaxed);
+        if last.is_none_or(|last| last.elapsed() >= MEASURE_EVERY) {
+            stats.file_bytes.store(self.shared.file_bytes(), Relaxed);
+            *last = Some(Instant::now());
+        }
     }
 
     /// Lets a fair share of the callers come back before the next transaction.

@@ -1,0 +1,36 @@
+//! What all NIFs take and give: texts, paths and results.
+
+use rustler::{Binary, Encoder, Env, Term};
+
+use crate::atoms;
+use crate::error::{Error, Result};
+
+/// `{ok, Value}` or `{error, Reason}`.
+pub fn reply<'a, T: Encoder>(env: Env<'a>, result: Result<T>) -> Term<'a> {
+    match result {
+        Ok(value) => (atoms::ok(), value).encode(env),
+        Err(error) => (atoms::error(), error).encode(env),
+    }
+}
+
+/// `ok` or `{error, Reason}`.
+pub fn reply_ok<'a>(env: Env<'a>, result: Result<()>) -> Term<'a> {
+    match result {
+        Ok(()) => atoms::ok().encode(env),
+        Err(error) => (atoms::error(), error).encode(env),
+    }
+}
+
+/// A binary as text. Error: `Io` when it is not UTF-8.
+pub fn text(binary: &Binary<'_>) -> Result<String> {
+    let text = std::str::from_utf8(binary.as_slice());
+    text.map(str::to_owned)
+        .map_err(|_| Error::Io("not UTF-8".into()))
+}
+
+/// A binary as a path.
+#[cfg(unix)]
+pub fn path(binary: &Binary<'_>) -> std::path::PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(binary.as_slice()).into()
+}
