@@ -396,7 +396,7 @@ snapshot(Name, #{apply := _} = Aggregate, Seq, Time, States, State) ->
             Of = {Name, warp_aggregate:version(Aggregate), Seq, Time},
             %% A writer that has no room for it now gets one again later.
             _ = warp_nif:save_snapshot(Handle, Id, Incarnation, Of,
-                                       term_to_binary({Name, Value})),
+                                       warp_term:to_bytes({Name, Value})),
             ok;
         #{} ->
             ok

@@ -89,8 +89,8 @@ snapshots(Folding, Handle, Incarnation, Until) ->
             Version = warp_aggregate:version(Aggregate),
             case warp_nif:snapshot(Handle, Incarnation, Name) of
                 {ok, {Version, Seq, Time, Image}} ->
-                    case Until(Seq, Time) andalso decode(Image) of
-                        {Name, State} -> Acc#{Name => {Seq, State}};
+                    case Until(Seq, Time) andalso warp_term:from_bytes(Image) of
+                        {ok, {Name, State}} -> Acc#{Name => {Seq, State}};
                         _ -> Acc
                     end;
                 %% Missing, of another version, or unreadable: the events are all there.
@@ -100,13 +100,6 @@ snapshots(Folding, Handle, Incarnation, Until) ->
         end,
         #{},
         Folding).
-
-decode(Image) ->
-    try
-        binary_to_term(Image)
-    catch
-        error:badarg -> unreadable
-    end.
 
 %% @doc Calls Step with the events from From on, page by page, until it has enough.
 -spec pages(warp_nif:shard(), binary(), non_neg_integer(), warp_core:seq(),

@@ -80,7 +80,7 @@ failure({N, Reason}) -> (reason(Reason))#{<<"step">> => N}.
 
 %% For people, and for us.
 reason(Reason) ->
-    #{<<"reason">> => text(Reason), <<"term">> => base64:encode(term_to_binary(Reason))}.
+    #{<<"reason">> => text(Reason), <<"term">> => base64:encode(warp_term:to_bytes(Reason))}.
 
 fate(not_run) -> null;
 fate({applied, Seq}) -> Seq;
@@ -105,8 +105,14 @@ entry(#{type := <<"Resolved">>, payload := #{<<"note">> := Note}}) ->
 read_failure(Payload) ->
     {maps:get(<<"step">>, Payload, none), read_reason(Payload)}.
 
-read_reason(#{<<"term">> := Term}) ->
-    binary_to_term(base64:decode(Term)).
+%% One that cannot be read is its text.
+read_reason(#{<<"reason">> := Text, <<"term">> := Term}) ->
+    try warp_term:from_bytes(base64:decode(Term)) of
+        {ok, Reason} -> Reason;
+        unreadable -> Text
+    catch
+        error:_ -> Text
+    end.
 
 read_fate(null) -> not_run;
 read_fate(Seq) when is_integer(Seq) -> {applied, Seq};
@@ -136,10 +142,17 @@ read(Handle, _N, Id) ->
     case warp_replay:export(Handle, warp_saga_plan:entity_id(Id)) of
         {ok, []} -> {error, not_found};
         {ok, [#{recorded_at := Started} | _] = Events} ->
-            {Plan, Rest} = warp_saga_plan:from_events(Id, Events),
-            Core = lists:foldl(fun(Event, Core) -> warp_saga_core:replay(entry(Event), Core) end,
-                               warp_saga_core:new(Plan), Rest),
-            #{seq := Seq, recorded_at := Updated} = lists:last(Events),
-            {ok, #{core => Core, seq => Seq, started_at => Started, updated_at => Updated}};
+            try replayed(Id, Events) of
+                Core ->
+                    #{seq := Seq, recorded_at := Updated} = lists:last(Events),
+                    {ok, #{core => Core, seq => Seq, started_at => Started, updated_at => Updated}}
+            catch
+                error:_ -> {error, {corrupt, <<"the log of saga ", Id/binary, " is not one of a saga">>}}
+            end;
         {error, _} = Error -> Error
     end.
+
+replayed(Id, Events) ->
+    {Plan, Rest} = warp_saga_plan:from_events(Id, Events),
+    lists:foldl(fun(Event, Core) -> warp_saga_core:replay(entry(Event), Core) end,
+                warp_saga_core:new(Plan), Rest).

@@ -1,0 +1,26 @@
+%% @private Terms in files, as bytes: those of snapshots, and the reasons of sagas. A file may have been
+%% made or changed by hand, so reading a term neither makes atoms, which the VM keeps for good, nor
+%% inflates what was compressed.
+-module(warp_term).
+
+-export([to_bytes/1, from_bytes/1]).
+
+-define(VERSION, 131).
+-define(COMPRESSED, 80).
+
+%% @doc The bytes of a term. They are never compressed.
+-spec to_bytes(term()) -> binary().
+to_bytes(Term) ->
+    term_to_binary(Term).
+
+%% @doc The term of those bytes; `unreadable' if they are none, if they are compressed, or if they name an
+%% atom or a function that the VM does not know (yet).
+-spec from_bytes(binary()) -> {ok, term()} | unreadable.
+from_bytes(<<?VERSION, ?COMPRESSED, _/binary>>) ->
+    unreadable;
+from_bytes(Bytes) ->
+    try
+        {ok, binary_to_term(Bytes, [safe])}
+    catch
+        error:badarg -> unreadable
+    end.
