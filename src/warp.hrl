@@ -23,7 +23,8 @@
     steps :: #{binary() => fun()},
     %% What the NIF checks the events of sagas against.
     saga_rules :: warp_nif:rules(),
-    %% {{saga, Id}, Shard, Pid | starting | stuck, [Entity], Phase, StartedAt}: the sagas under way;
+    %% {{saga, Id}, Shard, Pid | starting | stuck, [Entity], Phase | {waiting, Why}, StartedAt}: the
+    %% sagas under way;
     %% {{doomed, SagaId, Entity}}: an entity of one that was deleted.
     sagas :: ets:table(),
     saga_counts :: counters:counters_ref(),

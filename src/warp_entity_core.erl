@@ -125,7 +125,9 @@ judge({decide, Name, Fun}, #core{ahead = #place{states = States}} = Core) ->
                 Class:Reason:Stack -> {{error, {decide_failed, {Class, Reason, Stack}}}, []}
             end;
         #{Name := {error, _} = Error} ->
-            {Error, []}
+            {Error, []};
+        #{} ->
+            {{error, {unknown_aggregate, Name}}, []}
     end;
 judge({rest, Pack, Template, _, Messages}, Core) ->
     with_messages(accept(Pack, Template, Core), Messages).
@@ -374,7 +376,7 @@ of_entry(#deletion{}) -> delete.
 %% @doc The committed state of an aggregate.
 -spec read(binary(), core()) -> {ok, term()} | {error, term()}.
 read(Name, #core{committed = #place{states = States}}) ->
-    maps:get(Name, States).
+    maps:get(Name, States, {error, {unknown_aggregate, Name}}).
 
 %% @doc Whether nothing is under way or waiting.
 -spec is_quiet(core()) -> boolean().

@@ -15,6 +15,38 @@ what_is_in_doubt_is_settled_before_a_saga_is_stuck_test() ->
     ?assertMatch(#{ended := stuck}, World),
     ?assert(is_right(World)).
 
+%% A step that waits is neither a try nor a failure, whatever else goes on beside it.
+a_step_that_waits_is_tried_until_it_can_be_done_test() ->
+    Core0 = warp_saga_core:new(plan([2], 0)),
+    {{forward, [{0, first}, {1, first}]}, Core1} = warp_saga_core:next(Core0, 0),
+    Core2 = warp_saga_core:outcome(1, {applied, 7}, warp_saga_core:outcome(0, {waiting, lacking}, Core1)),
+    ?assertEqual({0, lacking}, warp_saga_core:waiting(Core2)),
+    Core3 = lists:foldl(
+        fun(_, Core) ->
+            {{wait, 2}, Waited} = warp_saga_core:next(Core, 0),
+            {{forward, [{0, first}]}, Next} = warp_saga_core:next(Waited, 0),
+            warp_saga_core:outcome(0, {waiting, lacking}, Next)
+        end, Core2, lists:seq(1, 100)),
+    %% Past the deadline it turns back, since nothing of the step is anywhere.
+    {{record, [{compensating, {none, timeout}, [not_run, {applied, 7}]} = Entry], [0]}, Core4} =
+        warp_saga_core:next(Core3, 2000),
+    ?assertMatch({{reverse, [{1, first}]}, _}, warp_saga_core:next(warp_saga_core:replay(Entry, Core4), 0)).
+
+%% A compensation that waits is not blocked, and leaves nothing in doubt.
+a_compensation_that_waits_keeps_waiting_test() ->
+    Core0 = lists:foldl(fun warp_saga_core:replay/2, warp_saga_core:new(plan([1, 1], 0)),
+                        [{compensating, {1, no}, [{applied, 3}, {refused, no}]}]),
+    Core = lists:foldl(
+        fun(Time, Acc0) ->
+            {{reverse, [{0, Time}]}, Acc} = warp_saga_core:next(Acc0, 0),
+            {{wait, 5000}, Waited} = warp_saga_core:next(warp_saga_core:outcome(0, {waiting, lacking}, Acc), 0),
+            Waited
+        end, warp_saga_core:recovered(Core0), [again | lists:duplicate(100, first)]),
+    ?assertEqual({0, lacking}, warp_saga_core:waiting(Core)),
+    Reversed = warp_saga_core:outcome(0, {applied, 4}, Core),
+    ?assertMatch({{record, [{compensated, [{0, 4}]}], []}, _}, warp_saga_core:next(Reversed, 0)),
+    ?assertEqual(none, warp_saga_core:waiting(Reversed)).
+
 %% ------------------------------------------------------------------------ The property
 
 %% The dice decide what becomes of each attempt, and where the process is killed.
@@ -107,10 +139,13 @@ attempt(probe, N, _, Roll, #{events := Events} = World) ->
         false -> {absent, World}
     end;
 attempt(Kind, N, Time, Roll, #{events := Events, begun := Begun} = World0) ->
-    %% `first' means that it was never sent.
+    %% `first' means that it was never sent, or found absent since.
     _ = [?assertNot(lists:member({Kind, N}, Begun)) || Time =:= first],
     World = World0#{begun := [{Kind, N} | Begun]},
     case lists:member({Kind, N}, Events) of
+        %% Nothing was sent, and what had been is not in the log: it was looked for.
+        false when Roll >= 60, Roll < 70 ->
+            {{waiting, lacking}, World0#{begun := [Of || Of <- Begun, Of =/= {Kind, N}]}};
         true when Roll < 20 -> {{transient, timeout}, World};
         true -> {{applied, seq(Kind, N)}, World};
         false when Roll < 15 -> {{transient, overloaded}, World};
@@ -154,10 +189,12 @@ rank(N, [Group | Groups], Rank) ->
     end.
 
 tells_the_truth(#{core := Core} = World, Forward, Reverse) ->
-    {_, #{steps := Steps}} = Result = warp_saga_core:result(Core),
+    {_, #{steps := Steps} = Map} = Result = warp_saga_core:result(Core),
     Told = fun(Statuses) -> [N || #{step := N, status := Status} <- Steps, lists:member(Status, Statuses)] end,
     lists:sort(Forward) =:= Told([applied, reversed, not_reversed])
         andalso lists:sort(Reverse) =:= Told([reversed])
+        %% What a start lacks is nobody's refusal.
+        andalso [] =:= [Why || #{reason := lacking} = Why <- Steps ++ maps:values(Map)]
         %% As it will be told after a restart.
         andalso Result =:= warp_saga_core:result(replayed(World)).
 

@@ -17,6 +17,9 @@
 %% finished at the next start. Committing the same saga again runs nothing twice: it joins the one
 %% under way, or gives the recorded result.
 %%
+%% A saga needs the aggregates and step functions that its steps name. Started without one of them, the
+%% context leaves the saga as it is: it is `waiting', and goes on once the context is started with them.
+%%
 %% All functions can be called from any process.
 -module(warp_saga).
 
@@ -26,7 +29,7 @@
 
 -include("../warp.hrl").
 
--export_type([saga/0, step/0, action/0, options/0, result/0, description/0, error/0]).
+-export_type([saga/0, step/0, action/0, options/0, result/0, description/0, waiting/0, error/0]).
 
 %% A saga that is being built.
 -opaque saga() :: warp_saga_plan:saga().
@@ -64,10 +67,16 @@
     blocked => failure(),
     %% With which an operator closed it.
     note => binary(),
-    state => running | compensating | stuck | committed | compensated | resolved,
+    state => running | compensating | waiting | stuck | committed | compensated | resolved,
+    %% Where the state is `waiting'.
+    waiting => waiting(),
     started_at => warp_core:micros(),
     updated_at => warp_core:micros()
 }.
+%% What a saga waits for: a step that cannot be done (forward) or reversed (compensate), because of
+%% `{unknown_aggregate, Name}', `{unknown_step, Name}', `{step_arity, Name, Arity, Wanted}',
+%% `{step_not_exported, Name, MFA}' or `{stale_function, _}'; and since when, in this start.
+-type waiting() :: warp_saga_stats:waiting().
 -type step_description() :: #{
     step := non_neg_integer(),
     entity := binary(),
@@ -81,7 +90,7 @@
 -type failure() :: #{
     step := non_neg_integer() | none,
     entity := binary() | none,
-    reason := timeout | cancelled | entity_deleted | {unknown_step, binary()} | term()
+    reason := timeout | cancelled | entity_deleted | term()
 }.
 -type error() ::
     {bad_saga_id, empty | not_utf8 | not_a_binary | not_a_saga
@@ -89,12 +98,15 @@
     | context_stopped
     | {shard_unavailable, non_neg_integer()}
     | interrupted
+    %% It goes no further in this start of the context, and nobody need wait for it.
+    | {saga_waits, waiting()}
     | {io_error | corrupt, binary()}.
 -type commit_error() ::
     error()
     | empty_saga
     | {too_many_steps, pos_integer(), Max :: pos_integer()}
-    %% The step, from 0, the field of it, and why.
+    %% The step, from 0, the field of it, and why. An aggregate or a step function that the context
+    %% was started without is `{unknown_aggregate, Name}' or `{unknown_step, Name}' here.
     | {bad_step, non_neg_integer(), {atom(), term()}}
     | {bad_saga, term()}
     | {batch_too_large_bytes, pos_integer(), Max :: pos_integer()}
@@ -141,16 +153,17 @@ commit(Saga, Ctx) ->
 %% its step function refuses it; transient failures are tried again first. Before anything is
 %% compensated, it is known of each step whether it was applied.
 %%
-%% After an error nothing was begun; but for `timeout' and `interrupted', where it may have been:
-%% commit it again.
+%% After an error nothing was begun; but for `timeout' and `interrupted', where it may have been: commit
+%% it again. And for `{saga_waits, Map}', where it was, and cannot go on for now: see `t:waiting()'.
 -spec commit(saga(), warp_core:ctx(), options()) -> {ok, result()} | {error, commit_error()}.
 commit(Saga, Ctx, Options0) ->
     with_context(Ctx, fun(Context) ->
         case warp_options:saga(Options0) of
             {ok, #{wait := Wait} = Options} ->
                 case warp_saga_plan:build(Saga, Context, Options) of
-                    {ok, #{id := Id} = Plan, Packed} ->
-                        committed(ask(Ctx, Id, {commit, Plan, Packed}, Wait), Plan, Context);
+                    {ok, #{id := Id, hash := Hash} = Plan, Packed} ->
+                        Begun = fun() -> {Plan, Packed} end,
+                        committed(ask(Ctx, Id, {commit, Id, Hash, Begun}, Wait), Plan, Context);
                     {error, _} = Error ->
                         Error
                 end;
@@ -159,12 +172,13 @@ commit(Saga, Ctx, Options0) ->
         end
     end).
 
-committed(known, #{id := Id, hash := Hash}, Context) ->
+committed(known, #{id := Id, hash := Hash} = Plan, Context) ->
     case warp_saga_log:read(Context, Id) of
         {ok, #{core := Core}} ->
-            case warp_saga_core:plan(Core) of
-                #{hash := Hash} -> {ok, warp_saga_core:result(Core)};
-                #{} -> {error, {saga_conflict, Id}}
+            #{hash := Stored} = warp_saga_core:plan(Core),
+            case warp_saga_hash:is_same(Stored, Hash, fun() -> Plan end) of
+                true -> {ok, warp_saga_core:result(Core)};
+                false -> {error, {saga_conflict, Id}}
             end;
         {error, _} = Error ->
             Error
@@ -172,29 +186,37 @@ committed(known, #{id := Id, hash := Hash}, Context) ->
 committed(Answer, _Plan, _Context) ->
     Answer.
 
-%% @doc What is known of a saga: as in its result, and `state' (`running', `compensating', `stuck',
-%% `committed', `compensated', `resolved'), `started_at' and `updated_at'. Of one under way, steps
-%% whose outcome was not recorded yet are `not_run'. Error: `not_found'.
+%% @doc What is known of a saga: as in its result, and `state' (`running', `compensating', `waiting',
+%% `stuck', `committed', `compensated', `resolved'), `started_at' and `updated_at'. Of one under way,
+%% steps whose outcome was not recorded yet are `not_run'. Of one that waits, `waiting' says for what.
+%% Error: `not_found'.
 -spec status(warp_core:ctx(), binary()) -> {ok, description()} | {error, not_found | error()}.
 status(Ctx, Id) ->
     with_saga(Ctx, Id, fun(Context) ->
         case warp_saga_log:read(Context, Id) of
             {ok, #{core := Core, started_at := Started, updated_at := Updated}} ->
-                State = state(warp_saga_core:phase(Core)),
-                {ok, (warp_saga_core:describe(Core))#{state => State, started_at => Started,
-                                                      updated_at => Updated}};
+                State = state(warp_saga_core:phase(Core), Context, Id),
+                {ok, maps:merge((warp_saga_core:describe(Core))#{started_at => Started,
+                                                                 updated_at => Updated}, State)};
             {error, _} = Error ->
                 Error
         end
     end).
 
+state(Phase, Context, Id) when Phase =:= forward; Phase =:= compensating ->
+    case warp_saga_stats:waiting(Context, Id) of
+        {ok, Waiting} -> #{state => waiting, waiting => Waiting};
+        none -> #{state => state(Phase)}
+    end;
+state(Phase, _Context, _Id) ->
+    #{state => Phase}.
+
 state(forward) -> running;
 state(Phase) -> Phase.
 
-%% @doc The sagas under way, in no order.
--spec pending(warp_core:ctx()) ->
-    {ok, [#{id := binary(), state := running | compensating, started_at := warp_core:micros()}]}
-    | {error, error()}.
+%% @doc The sagas under way, in no order. `waiting' is there where the state is `waiting', and says which
+%% step cannot be done or reversed in this start of the context, why, and since when.
+-spec pending(warp_core:ctx()) -> {ok, [warp_saga_stats:under_way()]} | {error, error()}.
 pending(Ctx) ->
     with_loaded(Ctx, fun(Context) -> {ok, warp_saga_stats:under_way(Context)} end).
 
@@ -211,7 +233,8 @@ stuck(Ctx) ->
         end
     end).
 
-%% @doc Turns a saga back, unless all its steps are applied, and waits for its result. Of one that
+%% @doc Turns a saga back, unless all its steps are applied, and waits for its result. One that waits to
+%% go forward turns back too; one of which a compensation waits gives `{saga_waits, Map}'. Of one that
 %% has come to its end, the result as it is.
 -spec cancel(warp_core:ctx(), binary()) -> {ok, result()} | {error, not_found | error()}.
 cancel(Ctx, Id) ->
@@ -267,15 +290,16 @@ check_note(_) ->
     {error, {bad_note, not_a_binary}}.
 
 %% @doc Waits until all sagas that are under way now, those that a crash had left too, have come to
-%% an end. How many are now what. Starting a context does the same in the background.
+%% an end, or wait for another start of the context. How many are now what. Starting a context does the
+%% same in the background.
 -spec recover_pending(warp_core:ctx()) ->
     {ok, #{committed := non_neg_integer(), compensated := non_neg_integer(),
-           stuck := non_neg_integer()}}
+           stuck := non_neg_integer(), waiting := non_neg_integer()}}
     | {error, error()}.
 recover_pending(Ctx) ->
     with_loaded(Ctx, fun(Context) ->
         Ids = [Id || #{id := Id} <- warp_saga_stats:under_way(Context)],
-        finished(Ids, Ctx, Context, #{committed => 0, compensated => 0, stuck => 0})
+        finished(Ids, Ctx, Context, #{committed => 0, compensated => 0, stuck => 0, waiting => 0})
     end).
 
 finished([], _Ctx, _Context, Counts) ->
@@ -284,6 +308,8 @@ finished([Id | Ids], Ctx, Context, Counts) ->
     case result(ask(Ctx, Id, {join, Id}, infinity), Id, Context) of
         {ok, {How, _}} ->
             finished(Ids, Ctx, Context, maps:update_with(How, fun(N) -> N + 1 end, Counts));
+        {error, {saga_waits, _}} ->
+            finished(Ids, Ctx, Context, maps:update_with(waiting, fun(N) -> N + 1 end, Counts));
         %% It was not begun after all.
         {error, not_found} ->
             finished(Ids, Ctx, Context, Counts);

@@ -7,7 +7,7 @@
 -module(warp_saga_core).
 
 -export([new/1, recovered/1, replay/2, retry/1, stop/2]).
--export([next/2, outcome/3, phase/1, plan/1, result/1, describe/1]).
+-export([next/2, outcome/3, waiting/1, phase/1, plan/1, result/1, describe/1]).
 
 -export_type([core/0, entry/0, action/0, outcome/0, task/0, phase/0, failure/0, result/0]).
 
@@ -33,7 +33,7 @@
     | {stuck, [{n(), warp_core:seq()}], failure()}
     | retried
     | {resolved, binary()}.
-%% Whether it was never sent before, so that it cannot be in a log yet.
+%% `first' is known not to be in a log, nor on its way there.
 -type task() :: {n(), first | again}.
 -type action() ::
     {forward | reverse, [task()]}
@@ -48,7 +48,9 @@
     | {refused, term()}
     | absent
     %% Not known, or not now: to be tried again.
-    | {transient, term()}.
+    | {transient, term()}
+    %% It is in no log, and not on its way there; this start of the context lacks what it takes.
+    | {waiting, term()}.
 -type result() :: {committed | compensated | stuck, map()}.
 
 -record(core, {
@@ -62,6 +64,8 @@
     note = none :: none | binary(),
     %% Transient failures of a step.
     tries = #{} :: #{n() => pos_integer()},
+    %% Steps that this start cannot do, or reverse, and why.
+    waiting = #{} :: #{n() => term()},
     pause = 0 :: non_neg_integer(),
     %% Whether an earlier process may have sent steps that are not recorded.
     recovered = false :: boolean()
@@ -70,6 +74,8 @@
 
 -define(FIRST_PAUSE_MS, 10).
 -define(LAST_PAUSE_MS, 1000).
+%% Looking again whether a step can be done now asks nobody, or its entity.
+-define(WAITING_PAUSE_MS, 5000).
 
 %% @doc A saga whose plan was stored just now.
 -spec new(warp_saga_plan:plan()) -> core().
@@ -90,12 +96,14 @@ replay({committed, Seqs}, #core{plan = #{steps := Steps}} = Core) ->
     Core#core{phase = committed, fates = Fates};
 replay({compensating, Failure, Each}, #core{plan = #{steps := Steps}} = Core) ->
     Fates = maps:from_list([{N, fate(Of)} || {#{n := N}, Of} <- lists:zip(Steps, Each)]),
-    Core#core{phase = compensating, fates = Fates, failed = Failure, stop = none, tries = #{}};
+    Core#core{phase = compensating, fates = Fates, failed = Failure, stop = none,
+              tries = #{}, waiting = #{}, pause = 0};
 replay({compensated, Reversed}, Core) ->
     Core#core{phase = compensated, fates = reversed(Reversed, Core#core.fates)};
 replay({stuck, Reversed, {N, Reason} = Failure}, Core) ->
     Fates = #{N := {_, Seq}} = unblocked(reversed(Reversed, Core#core.fates)),
-    Core#core{phase = stuck, fates = Fates#{N := {blocked, Seq, Reason}}, blocked = Failure};
+    Core#core{phase = stuck, fates = Fates#{N := {blocked, Seq, Reason}}, blocked = Failure,
+              waiting = #{}};
 replay(retried, #core{fates = Fates} = Core) ->
     Core#core{phase = compensating, fates = unblocked(Fates), blocked = none, tries = #{}};
 replay({resolved, Note}, Core) ->
@@ -178,12 +186,16 @@ is_applied(N, #core{fates = Fates}) ->
     end.
 
 %% Steps whose compensation was tried, and is not known to be stored.
-in_doubt(#core{fates = Fates, tries = Tries}) ->
-    lists:sort([N || {N, {applied, _}} <- maps:to_list(Fates), is_map_key(N, Tries)]).
+in_doubt(#core{fates = Fates, tries = Tries, waiting = Waiting}) ->
+    lists:sort([N || {N, {applied, _}} <- maps:to_list(Fates), is_map_key(N, Tries),
+                     not is_map_key(N, Waiting)]).
 
-tasks(Ns, #core{recovered = Recovered, tries = Tries}) ->
-    [{N, case Recovered orelse is_map_key(N, Tries) of true -> again; false -> first end}
-     || N <- Ns].
+tasks(Ns, Core) ->
+    [{N, case is_absent(N, Core) of true -> first; false -> again end} || N <- Ns].
+
+is_absent(N, #core{waiting = Waiting}) when is_map_key(N, Waiting) -> true;
+is_absent(N, #core{recovered = Recovered, tries = Tries}) ->
+    not Recovered andalso not is_map_key(N, Tries).
 
 unless_paused(Action, _Now, #core{pause = 0} = Core) ->
     {Action, Core};
@@ -226,7 +238,18 @@ reversed(Fates) ->
 
 %% @doc What became of a step that was to be done, reversed or looked for.
 -spec outcome(n(), outcome(), core()) -> core().
-outcome(N, Outcome, #core{phase = forward, fates = Fates} = Core) ->
+outcome(N, {waiting, Reason}, #core{waiting = Waiting, pause = Pause} = Core) ->
+    waits(N, Core#core{waiting = Waiting#{N => Reason}, pause = max(Pause, ?WAITING_PAUSE_MS)});
+outcome(N, Outcome, #core{waiting = Waiting} = Core) ->
+    came(N, Outcome, Core#core{waiting = maps:remove(N, Waiting)}).
+
+%% Neither a try nor a failure.
+waits(N, #core{phase = forward, fates = Fates} = Core) ->
+    Core#core{fates = Fates#{N := todo}};
+waits(_N, Core) ->
+    Core.
+
+came(N, Outcome, #core{phase = forward, fates = Fates} = Core) ->
     case Outcome of
         {applied, _} ->
             Core#core{fates = Fates#{N := Outcome}};
@@ -242,7 +265,7 @@ outcome(N, Outcome, #core{phase = forward, fates = Fates} = Core) ->
                 false -> Later
             end
     end;
-outcome(N, Outcome, #core{phase = compensating, fates = Fates} = Core) ->
+came(N, Outcome, #core{phase = compensating, fates = Fates} = Core) ->
     #{N := {applied, Seq}} = Fates,
     case Outcome of
         {applied, CompSeq} -> Core#core{fates = Fates#{N := {reversed, Seq, CompSeq}}};
@@ -262,6 +285,11 @@ later(N, #core{tries = Tries, pause = Pause} = Core) ->
     Count = maps:get(N, Tries, 0) + 1,
     Backoff = min(?LAST_PAUSE_MS, ?FIRST_PAUSE_MS bsl min(Count - 1, 10)),
     Core#core{tries = Tries#{N => Count}, pause = max(Pause, Backoff)}.
+
+%% @doc The first of the steps that wait for another start of the context, and why.
+-spec waiting(core()) -> none | failure().
+waiting(#core{waiting = Waiting}) when map_size(Waiting) =:= 0 -> none;
+waiting(#core{waiting = Waiting}) -> hd(lists:sort(maps:to_list(Waiting))).
 
 -spec phase(core()) -> phase().
 phase(#core{phase = Phase}) ->

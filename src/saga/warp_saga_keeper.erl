@@ -6,8 +6,8 @@
 -module(warp_saga_keeper).
 -behaviour(gen_server).
 
--export([start_link/2, ask/4, is_loaded/2]).
--export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
+-export([start_link/2, ask/4, waits/4, is_loaded/2]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -include("../warp.hrl").
 -include_lib("kernel/include/logger.hrl").
@@ -15,18 +15,25 @@
 -export_type([request/0, answer/0]).
 
 -type request() ::
-    {commit, warp_saga_plan:plan(), warp_nif:packed()}
+    {commit, binary(), warp_saga_plan:hash(), warp_saga_runner:begun()}
     | {join | cancel | retry, binary()}
     | {resolve, binary(), binary()}.
 -type answer() ::
     %% `known': it is not under way, so the log tells all.
     warp_saga_runner:finish()
-    | {error, overloaded | {saga_conflict, binary()} | {not_stuck, running}}.
+    | {error, overloaded | {saga_conflict, binary()} | {not_stuck, running}
+            | {saga_waits, warp_saga_stats:waiting()} | {unknown_request, term()}}.
+%% Who waits for the result of a saga, what for, and until when: a monotonic time in milliseconds.
+-type caller() :: {cancel | any, gen_server:from(), Until :: integer() | infinity}.
+
+-define(ROOM, 64).
 
 -record(run, {
     pid :: pid() | stuck,
-    hash :: non_neg_integer(),
-    waiting = [] :: [gen_server:from()]
+    hash :: warp_saga_plan:hash(),
+    waiting = [] :: [caller()],
+    %% How many may come before those who have given up are dropped.
+    room = ?ROOM :: non_neg_integer()
 }).
 -record(state, {
     context :: #context{},
@@ -51,12 +58,26 @@ start_link(Ref, N) ->
     answer() | {error, timeout | interrupted}.
 ask(#context{running = Running}, N, Request, Timeout) ->
     try
-        gen_server:call(ets:lookup_element(Running, {sagas, N}, 2), Request, Timeout)
+        Until = case Timeout of infinity -> infinity; _ -> now_ms() + Timeout end,
+        gen_server:call(ets:lookup_element(Running, {sagas, N}, 2), {?MODULE, Request, Until}, Timeout)
     catch
         exit:{timeout, _} -> {error, timeout};
         exit:_ -> {error, interrupted};
         error:badarg -> {error, interrupted}
     end.
+
+%% @doc Tells the keeper of that shard that a saga goes on only with another start of the context: so
+%% that nobody waits for its result.
+-spec waits(warp_context:context(), non_neg_integer(), binary(), warp_saga_stats:waiting()) -> ok.
+waits(#context{running = Running}, N, Id, Waiting) ->
+    try ets:lookup_element(Running, {sagas, N}, 2) of
+        Pid -> gen_server:cast(Pid, {waits, Id, Waiting})
+    catch
+        error:badarg -> ok
+    end.
+
+now_ms() ->
+    erlang:monotonic_time(millisecond).
 
 %% @doc Whether it has read which sagas of the shard are open.
 -spec is_loaded(warp_context:context(), non_neg_integer()) -> boolean().
@@ -75,8 +96,19 @@ init({Ref, N}) ->
     true = ets:insert(Running, {{sagas, N}, self()}),
     {ok, #state{context = Context, n = N}, {continue, load}}.
 
--spec handle_continue(load, #state{}) -> {noreply, #state{}}.
-handle_continue(load, #state{context = Context, n = N} = State) ->
+-spec handle_continue(load, #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_continue(load, State) ->
+    guarded(fun() -> load_all(State) end, State).
+
+%% A crash in here would be reported with what it was called with.
+guarded(Fun, State) ->
+    try
+        Fun()
+    catch
+        Class:Reason:Stack -> {stop, {crashed, warp_saga_crash:text(Class, Reason, Stack)}, State}
+    end.
+
+load_all(#state{context = Context, n = N} = State) ->
     Handle = handle(Context, N),
     %% Whoever had the shard before can store nothing by now.
     ok = await_runners(Context, N),
@@ -162,47 +194,85 @@ start(Id, Hash, Waiting, Args, Function, #state{runs = Runs, ids = Ids} = State)
     State#state{runs = Runs#{Id => #run{pid = Pid, hash = Hash, waiting = Waiting}},
                 ids = Ids#{Pid => Id}}.
 
--spec handle_call(request(), gen_server:from(), #state{}) ->
-    {noreply, #state{}} | {reply, answer(), #state{}}.
-handle_call({commit, #{id := Id, hash := Hash} = Plan, Packed}, From, State) ->
+-spec handle_call(term(), gen_server:from(), #state{}) ->
+    {noreply, #state{}} | {reply, answer(), #state{}} | {stop, term(), #state{}}.
+handle_call({?MODULE, Request, Until}, From, State) ->
+    guarded(fun() -> request(Request, {kind(Request), From, Until}, State) end, State);
+handle_call(Unknown, _From, State) ->
+    unknown(Unknown, State).
+
+unknown(Unknown, State) ->
+    ok = warp_stray:note(?MODULE, call, Unknown),
+    {reply, {error, {unknown_request, Unknown}}, State}.
+
+kind({cancel, _}) -> cancel;
+kind(_Request) -> any.
+
+request({commit, Id, Hash, Begun}, Caller, State) when is_function(Begun, 0) ->
     #state{runs = Runs, ids = Ids, context = Context, n = N, handle = Handle} = State,
     case Runs of
-        #{Id := #run{hash = Hash, pid = stuck}} ->
-            {reply, known, State};
-        #{Id := #run{hash = Hash}} ->
-            {noreply, join(Id, From, State)};
-        #{Id := #run{}} ->
-            {reply, {error, {saga_conflict, Id}}, State};
+        #{Id := #run{hash = Stored, pid = Pid}} ->
+            case warp_saga_hash:is_same(Stored, Hash, fun() -> element(1, Begun()) end) of
+                true when Pid =:= stuck -> {reply, known, State};
+                true -> join(Id, Caller, State);
+                false -> {reply, {error, {saga_conflict, Id}}, State}
+            end;
         #{} when map_size(Ids) >= ?MAX_RUNNING ->
             {reply, {error, overloaded}, State};
         #{} ->
-            {noreply, start(Id, Hash, [From], [Context, {N, Handle}, Plan, Packed], begin_new, State)}
+            {noreply, start(Id, Hash, [Caller], [Context, {N, Handle}, Begun], begin_new, State)}
     end;
-handle_call({Kind, Id}, From, #state{runs = Runs} = State) when Kind =:= join; Kind =:= cancel ->
+request({Kind, Id}, Caller, #state{runs = Runs} = State) when Kind =:= join; Kind =:= cancel ->
     case Runs of
         #{Id := #run{pid = Pid}} when is_pid(Pid) ->
-            _ = [Pid ! cancel || Kind =:= cancel],
-            {noreply, join(Id, From, State)};
+            _ = [warp_saga_runner:cancel(Pid) || Kind =:= cancel],
+            join(Id, Caller, State);
         #{} ->
             {reply, known, State}
     end;
-handle_call({retry, Id}, From, State) ->
-    again(Id, From, retry, [], State);
-handle_call({resolve, Id, Note}, From, State) ->
-    again(Id, From, resolve, [Note], State).
+request({retry, Id}, Caller, State) ->
+    again(Id, Caller, retry, [], State);
+request({resolve, Id, Note}, Caller, State) when is_binary(Note) ->
+    again(Id, Caller, resolve, [Note], State);
+request(Unknown, _Caller, State) ->
+    unknown(Unknown, State).
 
-join(Id, From, #state{runs = Runs} = State) ->
-    #{Id := #run{waiting = Waiting} = Run} = Runs,
-    State#state{runs = Runs#{Id := Run#run{waiting = [From | Waiting]}}}.
+join(Id, Caller, #state{runs = Runs, context = Context} = State) ->
+    case warp_saga_stats:waiting(Context, Id) of
+        {ok, Waiting} ->
+            case is_answered(Caller, Waiting) of
+                true -> {reply, {error, {saga_waits, Waiting}}, State};
+                false -> {noreply, State#state{runs = maps:update_with(Id, joins(Caller), Runs)}}
+            end;
+        none ->
+            {noreply, State#state{runs = maps:update_with(Id, joins(Caller), Runs)}}
+    end.
 
-again(Id, From, Function, Args, #state{runs = Runs} = State) ->
+%% A saga that waits to go on forward can still turn back.
+is_answered({cancel, _, _}, #{direction := forward}) -> false;
+is_answered(_Caller, _Waiting) -> true.
+
+joins(Caller) ->
+    fun
+        (#run{waiting = Waiting, room = 0} = Run) ->
+            Now = now_ms(),
+            Left = [Each || Each <- Waiting, is_left(Each, Now)],
+            Run#run{waiting = [Caller | Left], room = max(?ROOM, length(Left))};
+        (#run{waiting = Waiting, room = Room} = Run) ->
+            Run#run{waiting = [Caller | Waiting], room = Room - 1}
+    end.
+
+is_left({_Kind, {Pid, _}, Until}, Now) ->
+    Until > Now andalso (node(Pid) =/= node() orelse is_process_alive(Pid)).
+
+again(Id, Caller, Function, Args, #state{runs = Runs} = State) ->
     #state{context = Context, n = N, handle = Handle} = State,
     case Runs of
         #{Id := #run{pid = stuck}} ->
             case warp_saga_log:read(Handle, N, Id) of
                 {ok, Saga} ->
                     All = [Context, {N, Handle}, Id, Saga | Args],
-                    {noreply, start(Id, hash(Saga), [From], All, Function, State)};
+                    {noreply, start(Id, hash(Saga), [Caller], All, Function, State)};
                 {error, _} = Error ->
                     {reply, Error, State}
             end;
@@ -213,29 +283,68 @@ again(Id, From, Function, Args, #state{runs = Runs} = State) ->
     end.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast(_Message, State) ->
+handle_cast({waits, Id, #{direction := _} = Why}, #state{runs = Runs} = State) ->
+    case Runs of
+        #{Id := #run{waiting = Waiting} = Run} ->
+            {Answered, Left} = lists:partition(fun(Caller) -> is_answered(Caller, Why) end, Waiting),
+            answer(Answered, {error, {saga_waits, Why}}),
+            {noreply, State#state{runs = Runs#{Id := Run#run{waiting = Left}}}};
+        #{} ->
+            {noreply, State}
+    end;
+handle_cast(Stray, State) ->
+    ok = warp_stray:note(?MODULE, cast, Stray),
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
-handle_info({'EXIT', Pid, Reason}, #state{ids = Ids} = State) ->
+handle_info({'EXIT', Pid, Reason} = Message, #state{ids = Ids} = State) ->
     case maps:take(Pid, Ids) of
-        {Id, Left} -> {noreply, ended(Id, Reason, State#state{ids = Left})};
+        {Id, Left} -> guarded(fun() -> {noreply, ended(Id, Reason, State#state{ids = Left})} end, State);
         error when Reason =:= normal -> {noreply, State};
-        error -> {stop, Reason, State}
+        error -> stray(Message, State)
     end;
-handle_info({rerun, Id}, #state{runs = Runs, n = N, handle = Handle} = State) ->
-    #{Id := #run{hash = Hash, waiting = Waiting}} = Runs,
+handle_info({rerun, Id} = Message, #state{runs = Runs, ids = Ids} = State) ->
+    case Runs of
+        #{Id := #run{pid = Pid} = Run} when is_pid(Pid), not is_map_key(Pid, Ids) ->
+            guarded(fun() -> {noreply, read_again(Id, Run, State)} end, State);
+        #{} ->
+            stray(Message, State)
+    end;
+handle_info({warp_reply, _}, State) ->
+    %% Came late: from the queue of a shard that has closed meanwhile.
+    {noreply, State};
+handle_info(Stray, State) ->
+    stray(Stray, State).
+
+stray(Message, State) ->
+    ok = warp_stray:note(?MODULE, message, Message),
+    {noreply, State}.
+
+read_again(Id, #run{hash = Hash, waiting = Waiting}, #state{n = N, handle = Handle} = State) ->
     case warp_saga_log:read(Handle, N, Id) of
         {ok, #{core := Core} = Saga} ->
-            Next = rerun(warp_saga_core:phase(Core), Id, Hash, Waiting, Saga, State),
-            {noreply, Next};
+            rerun(warp_saga_core:phase(Core), Id, Hash, Waiting, Saga, State);
         {error, not_found} ->
-            {noreply, done(Id, {error, interrupted}, State)};
+            done(Id, {error, interrupted}, State);
         {error, _} ->
-            {noreply, later(Id, State)}
-    end;
-handle_info(_Stray, State) ->
-    {noreply, State}.
+            later(Id, State)
+    end.
+
+%% @doc What is shown of the process: no saga, and nothing that callers sent.
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(Status) ->
+    maps:map(
+        fun
+            (state, #state{context = #context{name = Name}, n = N, runs = Runs}) ->
+                #{context => Name, shard => N, sagas => map_size(Runs)};
+            (message, Message) ->
+                unicode:characters_to_binary(warp_stray:shape(Message));
+            (log, _Log) ->
+                [];
+            (_Key, Value) ->
+                Value
+        end,
+        Status).
 
 rerun(Phase, Id, Hash, Waiting, Saga, State) when Phase =:= forward; Phase =:= compensating ->
     #state{context = Context, n = N, handle = Handle} = State,
@@ -262,8 +371,8 @@ ended(Id, {finished, Finish}, #state{context = Context} = State) ->
 ended(Id, {read_again, _}, State) ->
     later(Id, State);
 ended(Id, Reason, #state{context = #context{name = Name}} = State) ->
-    ?LOG_ERROR("Warp: the process of saga ~ts of context ~ts crashed and is started again: ~tp",
-               [Id, Name, Reason]),
+    ?LOG_ERROR("Warp: the process of saga ~ts of context ~ts crashed and is started again: ~ts",
+               [Id, Name, warp_saga_crash:text(Reason)]),
     later(Id, State).
 
 later(Id, State) ->
@@ -278,7 +387,7 @@ done(Id, Finish, #state{runs = Runs, context = #context{sagas = Sagas}} = State)
     State#state{runs = Left}.
 
 answer(Waiting, Finish) ->
-    lists:foreach(fun(From) -> gen_server:reply(From, Finish) end, Waiting).
+    lists:foreach(fun({_Kind, From, _Until}) -> gen_server:reply(From, Finish) end, Waiting).
 
 count(What, #context{saga_counts = Counts}) ->
     warp_saga_stats:add(What, Counts).

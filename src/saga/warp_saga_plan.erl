@@ -6,11 +6,11 @@
 -module(warp_saga_plan).
 
 -export([new/1, step/2, parallel/2, build/3]).
--export([rules/0, check_id/1, entity_id/1, from_events/2, event_id/3, seqs/1]).
+-export([rules/0, check_id/1, entity_id/1, function/3, from_events/2, event_id/3, seqs/1]).
 
 -include("../warp.hrl").
 
--export_type([saga/0, plan/0, step/0, action/0]).
+-export_type([saga/0, plan/0, step/0, action/0, hash/0]).
 
 %% What a caller builds: the groups, last first, each with its steps.
 -opaque saga() :: {warp_saga, Id :: term(), [[term()] | {not_a_list, term()}]}.
@@ -23,12 +23,15 @@
     deadline := warp_core:micros() | infinity,
     retries := non_neg_integer(),
     %% Tells other steps under the same id; the payloads may be gone by then.
-    hash := non_neg_integer()
+    hash := hash()
 }.
+%% Of the steps: see `warp_saga_hash'.
+-type hash() :: binary() | non_neg_integer().
 -type step() :: #{
     n := non_neg_integer(),
     entity := binary(),
     aggregate := binary(),
+    %% `default' only in logs of before aggregates had to be known.
     schema_vsn := pos_integer() | default,
     forward := action(),
     compensate := action()
@@ -103,9 +106,9 @@ build({warp_saga, Id, Groups0}, Context, #{timeout := Timeout, retries := Retrie
         ok = ok_or_throw(check_id(Id)),
         {Steps, Groups} = number(lists:reverse(Groups0), Context),
         Plan = #{id => Id, steps => Steps, groups => Groups, deadline => deadline(Timeout),
-                 retries => Retries, hash => hash(Id, Steps, Groups)},
+                 retries => Retries, hash => warp_saga_hash:of_steps(Id, Steps, Groups)},
         {Packed, ReadBack} = pack(Plan, Context),
-        case hash(Id, ReadBack, Groups) of
+        case warp_saga_hash:of_steps(Id, ReadBack, Groups) of
             Hash when Hash =:= map_get(hash, Plan) ->
                 {ok, Plan#{steps := ReadBack}, Packed};
             Hash ->
@@ -150,17 +153,17 @@ check_step(N, #{entity := Entity, aggregate := Name, forward := Forward, compens
          || Field <- maps:keys(Step) -- [entity, aggregate, schema_vsn, forward, compensate]],
     ok = entity(N, Entity),
     ok = name(N, aggregate, Name),
+    _ = [bad(N, aggregate, {unknown_aggregate, Name}) || not is_map_key(Name, Aggregates)],
     Vsn =
-        case {Step, Aggregates} of
-            {#{schema_vsn := Given}, _} -> Given;
-            {#{}, #{Name := Aggregate}} -> warp_aggregate:version(Aggregate);
-            {#{}, #{}} -> default
+        case Step of
+            #{schema_vsn := Given} -> Given;
+            #{} -> warp_aggregate:version(maps:get(Name, Aggregates))
         end,
     _ = [bad(N, schema_vsn, not_a_positive_integer)
-         || not (Vsn =:= default orelse is_integer(Vsn) andalso Vsn > 0 andalso Vsn < 1 bsl 32)],
+         || not (is_integer(Vsn) andalso Vsn > 0 andalso Vsn < 1 bsl 32)],
     #{n => N, entity => Entity, aggregate => Name, schema_vsn => Vsn,
-      forward => action(N, forward, Forward, [2], Context),
-      compensate => action(N, compensate, Reverse, [2, 3], Context)};
+      forward => action(N, forward, Forward, Context),
+      compensate => action(N, compensate, Reverse, Context)};
 check_step(N, #{} = Step, _Context) ->
     [Missing | _] = [entity, aggregate, forward, compensate] -- maps:keys(Step),
     bad(N, Missing, missing);
@@ -185,36 +188,59 @@ name(N, Field, _Name, As) -> bad(N, Field, As(not_a_binary)).
 is_utf8(<<_/utf8, Rest/binary>>) -> is_utf8(Rest);
 is_utf8(Rest) -> Rest =:= <<>>.
 
-action(N, Side, #{type := Type, payload := Payload} = Given, _Arities, _Context) ->
+action(N, Side, #{type := Type, payload := Payload} = Given, _Context) ->
     ok = only(N, Side, Given, [type, payload]),
     ok = name(N, Side, Type, fun(Why) -> {type, Why} end),
     {event, Type, Payload};
-action(N, Side, #{run := Name} = Given, Arities, #context{steps = Functions}) ->
+action(N, Side, #{run := Name} = Given, #context{steps = Functions}) ->
     ok = only(N, Side, Given, [run, args]),
+    case function(Name, case Side of forward -> forward; compensate -> reverse end, Functions) of
+        {ok, _} -> {run, Name, maps:get(args, Given, #{})};
+        {error, Why} -> bad(N, Side, Why)
+    end;
+action(N, Side, #{type := _}, _Context) -> bad(N, Side, {payload, missing});
+action(N, Side, #{payload := _}, _Context) -> bad(N, Side, {type, missing});
+action(N, Side, #{}, _Context) -> bad(N, Side, neither_type_nor_run);
+action(N, Side, _Action, _Context) -> bad(N, Side, not_a_map).
+
+%% @doc The step function of that name, if this start of the context has one that can be called.
+-spec function(term(), forward | reverse, #{binary() => fun()}) ->
+    {ok, fun()}
+    | {error, {unknown_step, term()}
+            | {step_arity, binary(), arity(), [arity()]}
+            | {step_not_exported, binary(), mfa()}}.
+function(Name, Side, Functions) ->
+    Arities = case Side of forward -> [2]; reverse -> [2, 3] end,
     case Functions of
         #{Name := Fun} ->
             {arity, Arity} = erlang:fun_info(Fun, arity),
-            _ = [bad(N, Side, {step_arity, Name, Arity, Arities})
-                 || not lists:member(Arity, Arities)],
-            {run, Name, maps:get(args, Given, #{})};
+            case lists:member(Arity, Arities) andalso missing(Fun, Arity) of
+                false -> {error, {step_arity, Name, Arity, Arities}};
+                none -> {ok, Fun};
+                Missing -> {error, {step_not_exported, Name, Missing}}
+            end;
         #{} ->
-            bad(N, Side, {unknown_step, Name})
-    end;
-action(N, Side, #{type := _}, _Arities, _Context) -> bad(N, Side, {payload, missing});
-action(N, Side, #{payload := _}, _Arities, _Context) -> bad(N, Side, {type, missing});
-action(N, Side, #{}, _Arities, _Context) -> bad(N, Side, neither_type_nor_run);
-action(N, Side, _Action, _Arities, _Context) -> bad(N, Side, not_a_map).
+            {error, {unknown_step, Name}}
+    end.
+
+%% What `fun module:function/2' names need not be there.
+missing(Fun, Arity) ->
+    case erlang:fun_info(Fun, type) of
+        {type, local} ->
+            none;
+        {type, external} ->
+            {module, Module} = erlang:fun_info(Fun, module),
+            {name, Name} = erlang:fun_info(Fun, name),
+            _ = [code:ensure_loaded(Module) || not erlang:function_exported(Module, Name, Arity)],
+            case erlang:function_exported(Module, Name, Arity) of
+                true -> none;
+                false -> {Module, Name, Arity}
+            end
+    end.
 
 only(N, Side, Given, Known) ->
     _ = [bad(N, Side, {Field, unknown_field}) || Field <- maps:keys(Given) -- Known],
     ok.
-
-%% Tells other steps; not other versions of their aggregate, which may have been raised meanwhile.
-hash(Id, Steps, Groups) ->
-    Each = [{Entity, Name, Forward, Reverse}
-            || #{entity := Entity, aggregate := Name, forward := Forward, compensate := Reverse}
-                   <- Steps],
-    erlang:phash2({Id, Groups, Each}, 1 bsl 32).
 
 %% The NIF checks the payloads. The row, and the steps as reading it will give them.
 pack(#{id := Id, steps := Steps} = Plan, #context{saga_rules = Rules}) ->
@@ -262,12 +288,8 @@ with_groups(Groups, Header) ->
 
 step_header(#{entity := Entity, aggregate := Name, schema_vsn := Vsn, forward := Forward,
               compensate := Reverse}) ->
-    Step = #{<<"entity">> => Entity, <<"aggregate">> => Name,
-             <<"forward">> => action_header(Forward), <<"compensate">> => action_header(Reverse)},
-    case Vsn of
-        default -> Step;
-        _ -> Step#{<<"schema_vsn">> => Vsn}
-    end.
+    #{<<"entity">> => Entity, <<"aggregate">> => Name, <<"schema_vsn">> => Vsn,
+      <<"forward">> => action_header(Forward), <<"compensate">> => action_header(Reverse)}.
 
 action_header({event, Type, _}) -> Type;
 action_header({run, Name, _}) -> #{<<"run">> => Name}.

@@ -3,14 +3,17 @@
 %% knows can be read from the log again.
 -module(warp_saga_runner).
 
--export([begin_new/4, go_on/4, retry/4, resolve/5]).
+-export([begin_new/3, go_on/4, retry/4, resolve/5, cancel/1]).
 
 -include("../warp.hrl").
+-include_lib("kernel/include/logger.hrl").
 
--export_type([place/0, finish/0]).
+-export_type([place/0, begun/0, finish/0]).
 
 %% The shard that the saga lives in.
 -type place() :: {non_neg_integer(), warp_nif:shard()}.
+%% A new saga. As a function, so that no crash report shows what is in a message or an argument.
+-type begun() :: fun(() -> {warp_saga_plan:plan(), warp_nif:packed()}).
 %% What a runner ends with; `known' when the log has that saga already.
 -type finish() :: {ok, warp_saga_core:result()} | {error, term()} | known.
 
@@ -21,17 +24,24 @@
     core :: warp_saga_core:core(),
     %% Where its log ends.
     seq :: warp_core:seq(),
-    time :: warp_core:micros()
+    time :: warp_core:micros(),
+    %% The step that waits, as others are told of it, and why.
+    shown = none :: none | warp_saga_core:failure(),
+    %% The last reasons to wait that the log of the system has.
+    warned = [] :: [term()]
 }).
 
 %% How long to wait before something is recorded again that the disk refused.
 -define(FIRST_PAUSE_MS, 20).
 -define(LAST_PAUSE_MS, 2000).
+-define(WARNED, 20).
 
 %% @doc Stores a plan and carries it out.
--spec begin_new(warp_context:context(), place(), warp_saga_plan:plan(), warp_nif:packed()) ->
-    no_return().
-begin_new(Context, {N, Handle} = Place, #{id := Id, steps := Steps} = Plan, Packed) ->
+-spec begin_new(warp_context:context(), place(), begun()) -> no_return().
+begin_new(Context, Place, Begun) ->
+    warp_saga_crash:guard(fun() -> store(Context, Place, Begun()) end).
+
+store(Context, {N, Handle} = Place, {#{id := Id, steps := Steps} = Plan, Packed}) ->
     Time = os:system_time(microsecond),
     Row = {{saga, Id}, N, self(), [], forward, Time},
     true = ets:insert(Context#context.sagas, Row),
@@ -51,23 +61,36 @@ begin_new(Context, {N, Handle} = Place, #{id := Id, steps := Steps} = Plan, Pack
 %% @doc Carries on with a saga as its log has it.
 -spec go_on(warp_context:context(), place(), binary(), warp_saga_log:saga()) -> no_return().
 go_on(Context, Place, Id, #{core := Core} = Saga) ->
-    run(state(Context, Place, Id, Saga#{core := warp_saga_core:recovered(Core)})).
+    warp_saga_crash:guard(fun() ->
+        run(state(Context, Place, Id, Saga#{core := warp_saga_core:recovered(Core)}))
+    end).
 
 %% @doc Tries a stuck saga again.
 -spec retry(warp_context:context(), place(), binary(), warp_saga_log:saga()) -> no_return().
 retry(Context, Place, Id, #{core := Core} = Saga) ->
-    State = state(Context, Place, Id, Saga#{core := warp_saga_core:recovered(Core)}),
-    run(record([warp_saga_core:retry(Core)], [], State)).
+    warp_saga_crash:guard(fun() ->
+        State = state(Context, Place, Id, Saga#{core := warp_saga_core:recovered(Core)}),
+        run(record([warp_saga_core:retry(Core)], [], State))
+    end).
 
 %% @doc Closes a stuck saga.
 -spec resolve(warp_context:context(), place(), binary(), warp_saga_log:saga(), binary()) ->
     no_return().
 resolve(Context, Place, Id, Saga, Note) ->
-    run(record([{resolved, Note}], [], state(Context, Place, Id, Saga))).
+    warp_saga_crash:guard(fun() ->
+        run(record([{resolved, Note}], [], state(Context, Place, Id, Saga)))
+    end).
+
+%% @doc Has a saga turn back, unless all its steps are applied.
+-spec cancel(pid()) -> ok.
+cancel(Runner) ->
+    Runner ! {?MODULE, cancel},
+    ok.
 
 %% The keeper has listed it.
 state(#context{sagas = Sagas} = Context, Place, Id, #{core := Core, seq := Seq, updated_at := Time}) ->
-    true = ets:update_element(Sagas, {saga, Id}, {3, self()}),
+    Phase = warp_saga_core:phase(Core),
+    true = ets:update_element(Sagas, {saga, Id}, [{3, self()}, {5, Phase}]),
     #state{context = Context, place = Place, id = Id, core = Core, seq = Seq, time = Time}.
 
 %% From here on, who deletes an entity finds the saga; and its plan is in the writer's queue, so
@@ -77,7 +100,7 @@ list(#context{sagas = Sagas}, Id, #{steps := Steps}) ->
     ok.
 
 run(#state{core = Core0} = State0) ->
-    State = #state{context = Context} = State0#state{core = stopped(Core0, 0)},
+    State = #state{context = Context} = show(State0#state{core = stopped(Core0, 0)}),
     case warp_saga_core:next(State#state.core, os:system_time(microsecond)) of
         {{wait, Millis}, Core} ->
             run(State#state{core = stopped(Core, Millis)});
@@ -100,13 +123,65 @@ applied_at(N, Core) ->
     #{seq := Seq} = lists:nth(N + 1, Steps),
     Seq.
 
-%% Cancelled in the meantime?
-stopped(Core, Millis) ->
+%% Says of a saga which step waits for another start of the context, and why, where others look for it:
+%% once in the log of the system too, and to those who wait for its result.
+show(#state{core = Core, shown = Shown} = State) ->
+    case warp_saga_core:waiting(Core) of
+        Shown -> State;
+        Waiting -> show(Waiting, State#state{shown = Waiting})
+    end.
+
+show(none, #state{core = Core} = State) ->
+    listed_as(warp_saga_core:phase(Core), State);
+show({N, Reason}, #state{context = Context, place = {Shard, _}, id = Id, core = Core} = State) ->
+    #{steps := Steps} = warp_saga_core:plan(Core),
+    #{entity := Entity} = lists:nth(N + 1, Steps),
+    Direction = case warp_saga_core:phase(Core) of forward -> forward; compensating -> compensate end,
+    Waiting = #{step => N, entity => Entity, direction => Direction, reason => Reason,
+                since => os:system_time(microsecond)},
+    Listed = listed_as({waiting, Waiting}, State),
+    ok = warp_saga_keeper:waits(Context, Shard, Id, Waiting),
+    warn(Direction, N, Reason, Listed).
+
+listed_as(Phase, #state{context = #context{sagas = Sagas}, id = Id} = State) ->
+    true = ets:update_element(Sagas, {saga, Id}, {5, Phase}),
+    State.
+
+warn(Direction, N, Reason, #state{context = Context, id = Id, warned = Warned} = State) ->
+    case lists:member(Reason, Warned) of
+        true ->
+            State;
+        false ->
+            ?LOG_WARNING("Warp: saga ~ts of context ~ts waits: the ~ts action of its step ~b needs what "
+                         "the context was started without: ~0tP. Nothing was refused; it goes on once "
+                         "the context is started with it.",
+                         [Id, Context#context.name, Direction, N, Reason, 20]),
+            State#state{warned = lists:sublist([Reason | Warned], ?WARNED)}
+    end.
+
+%% Cancelled in the meantime? What else comes here is of no use, and goes.
+stopped(Core, 0) ->
     receive
-        cancel -> warp_saga_core:stop(cancelled, Core)
-    after Millis ->
+        Message -> stopped(heard(Message, Core), 0)
+    after 0 ->
+        Core
+    end;
+stopped(Core, Millis) ->
+    stopped_until(erlang:monotonic_time(millisecond) + Millis, Core).
+
+stopped_until(End, Core) ->
+    receive
+        {?MODULE, cancel} -> warp_saga_core:stop(cancelled, Core);
+        Stray -> stopped_until(End, heard(Stray, Core))
+    after max(0, End - erlang:monotonic_time(millisecond)) ->
         Core
     end.
+
+heard({?MODULE, cancel}, Core) ->
+    warp_saga_core:stop(cancelled, Core);
+heard(Stray, Core) ->
+    ok = warp_stray:note(?MODULE, message, Stray),
+    Core.
 
 do(#state{context = Context, core = Core}, Direction, Task) ->
     warp_saga_step:run(Context, warp_saga_core:plan(Core), Direction, Task).
@@ -118,15 +193,15 @@ probe(#state{context = Context, id = Id, core = Core}, N) ->
 each(Do, [{N, _} = Task], #state{core = Core} = State) ->
     State#state{core = warp_saga_core:outcome(N, Do(Task), Core)};
 each(Do, Tasks, #state{core = Core} = State) ->
-    Pids = [{N, spawn_monitor_link(fun() -> Do(Task) end)} || {N, _} = Task <- Tasks],
+    Pids = [{N, spawn_task(fun() -> Do(Task) end)} || {N, _} = Task <- Tasks],
     Outcomes = [{N, awaited(Run)} || {N, Run} <- Pids],
     State#state{core = lists:foldl(
         fun({N, Outcome}, Acc) -> warp_saga_core:outcome(N, Outcome, Acc) end, Core, Outcomes)}.
 
-spawn_monitor_link(Fun) ->
+spawn_task(Fun) ->
     Self = self(),
     Ref = make_ref(),
-    _ = spawn_link(fun() -> Self ! {Ref, Fun()} end),
+    _ = spawn_link(fun() -> warp_saga_crash:guard(fun() -> Self ! {Ref, Fun()} end) end),
     Ref.
 
 awaited(Ref) ->
@@ -154,8 +229,8 @@ record(Entries0, Clear, #state{context = Context, place = {N, Handle}, id = Id} 
             %% The log has to be read again: by another runner, once the shard is open.
             exit({read_again, Reason});
         {error, _Refused} ->
-            ok = timer:sleep(Pause),
-            record(Entries0, Clear, State, min(2 * Pause, ?LAST_PAUSE_MS))
+            Later = State#state{core = stopped(Core, Pause)},
+            record(Entries0, Clear, Later, min(2 * Pause, ?LAST_PAUSE_MS))
     end.
 
 %% Once it is queued, Queued is called; and then the answer awaited, which comes through the
@@ -163,6 +238,8 @@ record(Entries0, Clear, #state{context = Context, place = {N, Handle}, id = Id} 
 submit(Handle, Id, Base, Packed, Time, Clear, Queued) ->
     Entity = warp_saga_plan:entity_id(Id),
     Rows = [{Packed, Time}],
+    %% Whatever looks like an answer by now is none.
+    ok = drop_answers(),
     Submitted =
         case Clear of
             [] -> warp_nif:submit(Handle, Entity, Base, Rows, none);
@@ -178,6 +255,15 @@ submit(Handle, Id, Base, Packed, Time, Clear, Queued) ->
             end;
         {error, _} = Error ->
             Error
+    end.
+
+drop_answers() ->
+    receive
+        {warp_reply, _} = Stray ->
+            ok = warp_stray:note(?MODULE, message, Stray),
+            drop_answers()
+    after 0 ->
+        ok
     end.
 
 -spec finish(finish(), warp_context:context(), warp_saga_plan:plan()) -> no_return().

@@ -1,10 +1,27 @@
 %% @private What a context counts of its sagas, and the lists of those under way.
 -module(warp_saga_stats).
 
--export([new/0, add/2, is_any_doomed/1, read/1, under_way/1, stuck/1]).
+-export([new/0, add/2, is_any_doomed/1, read/1, under_way/1, waiting/2, stuck/1]).
 
 -include("../warp.hrl").
 
+-export_type([waiting/0, under_way/0]).
+
+%% The step that cannot be done, or reversed, before the context is started with what it lacks now.
+-type waiting() :: #{
+    step := non_neg_integer(),
+    entity := binary(),
+    direction := forward | compensate,
+    reason := term(),
+    since := warp_core:micros()
+}.
+-type under_way() :: #{
+    id := binary(),
+    state := running | compensating | waiting,
+    %% Where the state is `waiting'.
+    waiting => waiting(),
+    started_at := warp_core:micros()
+}.
 -type counted() :: committed | compensated | became_stuck | resolved | recovered | doomed.
 
 -spec new() -> counters:counters_ref().
@@ -33,19 +50,32 @@ is_any_doomed(#context{saga_counts = Counts}) ->
 -spec read(warp_context:context()) -> map().
 read(#context{saga_counts = Counts} = Context) ->
     Kinds = [committed, compensated, became_stuck, resolved, recovered],
-    maps:merge(#{running => length(under_way(Context)), stuck => length(stuck(Context))},
+    UnderWay = under_way(Context),
+    maps:merge(#{running => length(UnderWay), stuck => length(stuck(Context)),
+                 %% Of those that are running.
+                 waiting => length([Id || #{id := Id, state := waiting} <- UnderWay])},
                maps:from_list([{Kind, counters:get(Counts, index(Kind))} || Kind <- Kinds])).
 
 %% @doc The sagas that are neither finished nor stuck.
--spec under_way(warp_context:context()) ->
-    [#{id := binary(), state := running | compensating, started_at := warp_core:micros()}].
+-spec under_way(warp_context:context()) -> [under_way()].
 under_way(#context{sagas = Sagas}) ->
     Pattern = {{saga, '$1'}, '_', '$2', '_', '$3', '$4'},
-    [#{id => Id, state => state(Phase), started_at => Started}
+    [(state(Phase))#{id => Id, started_at => Started}
      || [Id, Phase, Started] <- select(Sagas, {Pattern, [{'=/=', '$2', stuck}], [['$1', '$3', '$4']]})].
 
-state(compensating) -> compensating;
-state(_) -> running.
+state(compensating) -> #{state => compensating};
+state({waiting, Waiting}) -> #{state => waiting, waiting => Waiting};
+state(_) -> #{state => running}.
+
+%% @doc What a saga waits for, if it does.
+-spec waiting(warp_context:context(), binary()) -> {ok, waiting()} | none.
+waiting(#context{sagas = Sagas}, Id) ->
+    try ets:lookup_element(Sagas, {saga, Id}, 5) of
+        {waiting, Waiting} -> {ok, Waiting};
+        _ -> none
+    catch
+        error:badarg -> none
+    end.
 
 %% @doc The ids of those that are stuck.
 -spec stuck(warp_context:context()) -> [binary()].

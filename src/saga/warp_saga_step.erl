@@ -12,6 +12,9 @@
 -define(NEVER, 1 bsl 62).
 
 %% @doc Does a step, or reverses it, unless that was done before.
+%%
+%% Only an event with an id is looked up by its entity. What cannot be sent, and what a function would
+%% decide anew, says nothing about what was sent before: that is looked for first.
 -spec run(warp_context:context(), warp_saga_plan:plan(), forward | {reverse, warp_core:seq()},
           warp_saga_core:task()) -> warp_saga_core:outcome().
 run(Context, #{id := Id} = Plan, Direction, {N, Time}) ->
@@ -21,22 +24,40 @@ run(Context, #{id := Id} = Plan, Direction, {N, Time}) ->
             forward -> {forward, maps:get(forward, Step)};
             {reverse, _} -> {reverse, maps:get(compensate, Step)}
         end,
-    case {Action, Time} of
-        {{event, Type, Payload}, _} ->
-            append(Context, Plan, Side, Step, #{type => Type, payload => Payload});
-        {{run, Name, Args}, first} ->
-            decide(Context, Plan, Direction, Step, Name, Args);
-        {{run, Name, Args}, again} ->
+    case prepare(Action, Context, Plan, Direction, Side, Step) of
+        {append, Append} ->
+            Append();
+        Prepared when Time =:= first ->
+            attempt(Prepared);
+        Prepared ->
             case probe(Context, Id, Side, Step) of
-                absent -> decide(Context, Plan, Direction, Step, Name, Args);
-                Known -> Known
-            end;
-        {cleared, _} ->
-            case probe(Context, Id, Side, Step) of
-                absent -> {refused, entity_deleted};
+                absent -> attempt(Prepared);
                 Known -> Known
             end
     end.
+
+attempt({decide, Decide}) -> Decide();
+attempt({error, _} = Error) -> outcome(Error).
+
+%% What does the step, if this start of the context can.
+prepare({event, Type, Payload}, Context, Plan, _Direction, Side, #{entity := Entity} = Step) ->
+    Event = event(Plan, Side, Step, #{type => Type, payload => Payload}),
+    case warp_pack:pack(Context, Entity, undefined, [Event]) of
+        {ok, Pack} -> {append, fun() -> append(Context, Plan, Side, Entity, Pack) end};
+        {error, _} = Error -> Error
+    end;
+prepare({run, Name, Args}, Context, Plan, Direction, Side, #{aggregate := Aggregate} = Step) ->
+    #context{steps = Functions, aggregates = Aggregates} = Context,
+    case warp_saga_plan:function(Name, Side, Functions) of
+        {ok, Fun} when is_map_key(Aggregate, Aggregates) ->
+            {decide, fun() -> decide(Context, Plan, Direction, Side, Step, {Name, Fun, Args}) end};
+        {ok, _} ->
+            {error, {unknown_aggregate, Aggregate}};
+        {error, _} = Error ->
+            Error
+    end;
+prepare(cleared, _Context, _Plan, _Direction, _Side, _Step) ->
+    {error, entity_deleted}.
 
 %% @doc Whether a step was applied, or reversed. What was sent before is carried out before this
 %% is answered.
@@ -56,16 +77,9 @@ probe(#context{saga_rules = Rules} = Context, Id, Side, #{n := N, entity := Enti
 step(#{steps := Steps}, N) ->
     lists:nth(N + 1, Steps).
 
-append(Context, Plan, Side, #{entity := Entity} = Step, Event0) ->
-    Event = event(Plan, Side, Step, Event0),
-    case warp_pack:pack(Context, Entity, undefined, [Event]) of
-        {ok, Pack} ->
-            #{id := Id} = Plan,
-            Request = {saga_step, Id, {append, Pack, any}},
-            outcome(call(Context, Entity, Request, Pack, patience(Plan, Side)));
-        {error, Reason} ->
-            {refused, Reason}
-    end.
+append(Context, #{id := Id} = Plan, Side, Entity, Pack) ->
+    Request = {saga_step, Id, {append, Pack, any}},
+    outcome(call(Context, Entity, Request, Pack, patience(Plan, Side))).
 
 event(#{id := Id}, Side, #{n := N, aggregate := Aggregate} = Step, Event) ->
     Own = #{aggregate => Aggregate,
@@ -82,37 +96,28 @@ metadata(Id, N, Given) when is_map(Given) ->
 metadata(_Id, _N, NotAMap) ->
     NotAMap.
 
-decide(#context{steps = Functions} = Context, Plan, Direction, Step, Name, Args) ->
+decide(Context, #{id := Id} = Plan, Direction, Side, Step, {Name, Fun, Args}) ->
     #{entity := Entity, aggregate := Aggregate} = Step,
-    Side = case Direction of forward -> forward; _ -> reverse end,
-    case {function(Functions, Name), is_map_key(Aggregate, Context#context.aggregates)} of
-        {none, _} ->
-            {refused, {unknown_step, Name}};
-        {_, false} ->
-            {refused, {unknown_aggregate, Aggregate}};
-        {Fun, true} ->
-            case forward_event(Context, Entity, Direction, Fun) of
-                {ok, Forward} ->
-                    Decide = fun(State) ->
-                        case apply(Fun, [State, Args | Forward]) of
-                            {ok, #{type := _, payload := _} = Event} ->
-                                {ok, [event(Plan, Side, Step, Event)]};
-                            {error, _} = Error ->
-                                Error;
-                            Other ->
-                                {error, {bad_return, Name, Other}}
-                        end
-                    end,
-                    #{id := Id} = Plan,
-                    Request = {saga_step, Id, {decide, Aggregate, Decide}},
-                    outcome(call(Context, Entity, Request, none, patience(Plan, Side)));
-                {error, _} = Error ->
-                    outcome(Error)
-            end
+    case forward_event(Context, Entity, Direction, Fun) of
+        {ok, Forward} ->
+            Decide = fun(State) ->
+                try apply(Fun, [State, Args | Forward]) of
+                    {ok, #{type := _, payload := _} = Event} ->
+                        {ok, [event(Plan, Side, Step, Event)]};
+                    {error, Reason} ->
+                        {error, {step_refused, Reason}};
+                    Other ->
+                        {error, {bad_return, Name, Other}}
+                catch
+                    %% The code of its module was replaced twice since the context was started.
+                    error:{badfun, Fun} -> {error, {stale_function, Name}}
+                end
+            end,
+            Request = {saga_step, Id, {decide, Aggregate, Decide}},
+            outcome(call(Context, Entity, Request, none, patience(Plan, Side)));
+        {error, _} = Error ->
+            outcome(Error)
     end.
-
-function(Functions, Name) ->
-    maps:get(Name, Functions, none).
 
 %% What the compensation's function gets beside its arguments, if it wants it.
 forward_event(Context, Entity, {reverse, Seq}, Fun) when is_function(Fun, 3) ->
@@ -150,12 +155,35 @@ call(Context, Entity, Request, Pack, Patience) ->
 
 outcome({stored, _First, Seq}) -> {applied, Seq};
 outcome({stored_at, [Seq]}) -> {applied, Seq};
+%% Whatever a step function refuses with, it is a refusal.
+outcome({error, {step_refused, Reason}}) ->
+    {refused, Reason};
 outcome({error, Reason}) ->
-    case is_transient(Reason) of
-        true -> {transient, Reason};
-        false -> {refused, Reason}
+    case {is_transient(Reason), is_lacking(Reason)} of
+        {true, _} -> {transient, Reason};
+        {_, true} -> {waiting, Reason};
+        _ -> {refused, without_arguments(Reason)}
     end;
 outcome(Other) -> {refused, Other}.
+
+%% What another start of the context may have again. Nothing was refused.
+is_lacking({unknown_aggregate, _}) -> true;
+is_lacking({unknown_step, _}) -> true;
+is_lacking({step_arity, _, _, _}) -> true;
+is_lacking({step_not_exported, _, _}) -> true;
+is_lacking({stale_function, _}) -> true;
+is_lacking(_) -> false.
+
+%% A reason is kept in the saga's log. A stack has functions with their arguments, such as the state.
+without_arguments({Kind, {Class, Reason, Stack}}) when is_list(Stack) ->
+    {Kind, {Class, Reason, [frame(Frame) || Frame <- Stack]}};
+without_arguments(Reason) ->
+    Reason.
+
+frame({Module, Function, Arguments, Location}) when is_list(Arguments) ->
+    {Module, Function, length(Arguments), Location};
+frame(Frame) ->
+    Frame.
 
 is_transient(overloaded) -> true;
 is_transient(timeout) -> true;
