@@ -19,6 +19,7 @@ cases() ->
      a_snapshot_of_another_version_is_thrown_away,
      a_snapshot_that_can_not_be_read_is_thrown_away,
      a_snapshot_whose_bytes_were_changed_is_thrown_away,
+     a_snapshot_made_by_hand_makes_no_atoms_and_inflates_nothing,
      time_travel_before_a_snapshot_is_right,
      the_mode_can_be_switched_with_snapshots_on_disk].
 
@@ -148,3 +149,32 @@ hex(Bytes) -> ["x'", binary:encode_hex(Bytes), "'"].
 shell(Config, Sql) ->
     [Row || File <- warp_test:shard_files(proplists:get_value(dir, Config)),
             Row <- warp_test:sqlite(File, Sql)].
+
+%% With a right checksum, as somebody makes it who may write the file.
+a_snapshot_made_by_hand_makes_no_atoms_and_inflates_nothing(Config) ->
+    Ctx = warp_test:start(Config),
+    Name = <<"Counter">>,
+    Atom = fun(N) -> <<"snapshot_by_hand_", (integer_to_binary(N))/binary>> end,
+    Atoms = << <<119, (byte_size(Atom(N))), (Atom(N))/binary>> || N <- lists:seq(1, 5000) >>,
+    <<131, Plain/binary>> = term_to_binary({Name, 1000}),
+    Images = [<<131, 104, 2, 109, (byte_size(Name)):32, Name/binary, 108, 5000:32, Atoms/binary, 106>>,
+              term_to_binary({Name, binary:copy(<<0>>, 300000000)}, [{compressed, 9}]),
+              <<131, 80, (byte_size(Plain)):32, (zlib:compress(Plain))/binary>>,
+              <<131, 80, 1:32>>, <<131>>, <<>>],
+    AtomsBefore = erlang:system_info(atom_count),
+    [begin
+         Id = <<"alice-", (integer_to_binary(N))/binary>>,
+         Alice = warp_core:entity(Ctx, Id),
+         [{ok, _} = warp_core:append(Alice, warp_test:incremented()) || _ <- [1, 2, 3]],
+         warp_test:passivate(Alice),
+         {ok, Context} = warp_context:find(Ctx),
+         {ok, Handle} = warp_context:shard(Context, warp_context:shard_of(Alice)),
+         {ok, {Incarnation, 3, Time}} = warp_nif:head(Handle, Id),
+         ok = warp_nif:save_snapshot(Handle, Id, Incarnation, {Name, 1, 3, Time}, Image),
+         warp_test:wait_until(fun() ->
+             {ok, {1, 3, Time, Image}} =:= warp_nif:snapshot(Handle, Incarnation, Name)
+         end),
+         ?assertEqual({ok, 3}, warp_core:get(Alice, Name)),
+         ?assertEqual({ok, 3}, warp_core:state_at(Alice, Name, {seq, 3}))
+     end || {N, Image} <- lists:zip(lists:seq(1, length(Images)), Images)],
+    ?assert(erlang:system_info(atom_count) - AtomsBefore < 1000).
