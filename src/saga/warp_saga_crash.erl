@@ -7,7 +7,7 @@
 -export_type([crashed/0]).
 
 %% What a process exits with in place of an error.
--type crashed() :: {crashed, unicode:chardata()}.
+-type crashed() :: {crashed, binary()}.
 
 -define(FRAMES, 8).
 
@@ -27,10 +27,11 @@ guard(Fun) ->
 text({crashed, Text}) -> Text;
 text(Reason) -> warp_stray:shape(Reason).
 
--spec text(error | exit | throw, term(), list()) -> unicode:chardata().
+-spec text(error | exit | throw, term(), list()) -> binary().
 text(Class, Reason, Stack) ->
     Frames = [frame(Frame) || Frame <- lists:sublist(Stack, ?FRAMES)],
-    io_lib:format("~ts ~ts in ~ts", [Class, warp_stray:shape(Reason), lists:join(" from ", Frames)]).
+    Text = io_lib:format("~ts ~ts in ~ts", [Class, warp_stray:shape(Reason), lists:join(" from ", Frames)]),
+    unicode:characters_to_binary(Text).
 
 frame({Module, Function, Arguments, Location}) ->
     Arity = case is_list(Arguments) of true -> length(Arguments); false -> Arguments end,
