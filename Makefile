@@ -1,6 +1,6 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build nif nif-fault gleam test test-long check bench
+.PHONY: help setup build nif nif-fault nif-weak gleam test test-long check bench
 .PHONY: demo demo-rqlite demo-transfer clean
 
 # Arguments that bench and demo hand on: make demo ARGS="--csv orders.csv --id customer"
@@ -21,14 +21,17 @@ nif: setup ## Build only the NIF, into priv/
 nif-fault: setup ## Build the NIF with the fault hooks that tests need, into _build/fault/
 	@scripts/build-nif fault
 
+nif-weak: setup ## Build the NIF with hashes that are often equal, for tests, into _build/weak/
+	@scripts/build-nif weak
+
 gleam: setup nif ## Compile the Gleam package, with gleam and Hex or with native/gleamc
 	@scripts/gleam how
 	@scripts/gleam build gleam
 
-test: build nif-fault ## Run all tests and print their totals
+test: build nif-fault nif-weak ## Run all tests and print their totals
 	@scripts/run-tests
 
-test-long: build nif-fault ## Run the same tests with many more rounds
+test-long: build nif-fault nif-weak ## Run the same tests with many more rounds
 	@WARP_LONG=1 scripts/run-tests
 
 check: setup ## Check formatting, lints, calls and types

@@ -15,13 +15,13 @@
 
 start() -> start(#{}).
 
-%% nif: fault for the one with hooks. env: variables of its environment.
+%% nif: fault for the one with hooks, weak for the one with weak hashes. env: variables of its environment.
 %% under: a program that runs the VM, with its first arguments.
 start(Opts) ->
     Path = lists:append([["-pa", filename:dirname(code:which(Module))]
                          || Module <- [warp_core, ?MODULE]]),
     Env = case Opts of
-              #{nif := fault} -> [{"WARP_NIF", fault_nif()}];
+              #{nif := Built} -> [{"WARP_NIF", nif(Built)}];
               #{} -> []
           end,
     Erl = filename:join([code:root_dir(), "bin", "erl"]),
@@ -57,9 +57,10 @@ assert_alive(Vm) ->
     2 = run(Vm, fun() -> 1 + 1 end),
     ok.
 
-fault_nif() ->
-    Nif = filename:join([root(), "_build", "fault", "warp_nif"]),
-    filelib:is_regular(Nif ++ ".so") orelse error({missing, Nif ++ ".so", "make nif-fault"}),
+nif(Built) ->
+    Nif = filename:join([root(), "_build", atom_to_list(Built), "warp_nif"]),
+    Make = "make nif-" ++ atom_to_list(Built),
+    filelib:is_regular(Nif ++ ".so") orelse error({missing, Nif ++ ".so", Make}),
     Nif.
 
 %% The folder of the project.

@@ -44,8 +44,9 @@ pub fn flush(connection: &Connection, tail: &Tail, position: i64) -> Result<()> 
         for (incarnation, seq, at) in marks {
             insert.execute((incarnation, seq.cast_signed(), at))?;
         }
-        let mut insert = connection
-            .prepare_cached("INSERT INTO ids (incarnation, hash, position) VALUES (?1, ?2, ?3)")?;
+        let mut insert = connection.prepare_cached(
+            "INSERT OR IGNORE INTO ids (incarnation, hash, position) VALUES (?1, ?2, ?3)",
+        )?;
         for id in ids {
             insert.execute(id)?;
         }

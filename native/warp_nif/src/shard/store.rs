@@ -14,7 +14,7 @@ use super::transaction::{Effect, Transaction, publish};
 use super::{Shared, compact, erase, rows, sagas, schema};
 use crate::error::{Error, Result};
 use crate::event::{derived_seq, parse_row};
-use crate::hash::hash64;
+use crate::hash::{distinct, hash64};
 
 /// After how many pages (4 kB each) the WAL is moved into the file.
 const CHECKPOINT_PAGES: usize = 4096;
@@ -68,12 +68,13 @@ impl Store {
                 let what = format!("log row at position {}: out of sequence", row.position);
                 return Err(Error::Corrupt(what));
             }
-            let ids = parse_row(&row.data)?
+            let events = parse_row(&row.data)?;
+            let ids = events
                 .iter()
                 .filter_map(|event| event.id.as_deref())
                 .filter(|id| derived_seq(&row.entity, id).is_none())
-                .map(|id| hash64(id.as_bytes()))
-                .collect();
+                .map(|id| hash64(id.as_bytes()));
+            let ids = distinct(ids);
             let saga_open = sagas::leaves_open(&row.entity, &row.aggregate);
             tail.apply(Change {
                 saga_open,

@@ -46,7 +46,7 @@ pub struct Change {
     pub first_seq: u64,
     /// Bytes of its data.
     pub bytes: usize,
-    /// Hashes of the ids that the row's events were given.
+    /// Hashes of the ids that the row's events were given, each once.
     pub ids: Vec<u64>,
     /// Whether the row leaves its saga open, if it is of one.
     pub saga_open: Option<bool>,

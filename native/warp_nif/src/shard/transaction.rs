@@ -12,6 +12,7 @@ use super::tail::{Change, Mark, Tail};
 use super::{Shared, erase, sagas, snapshots};
 use crate::error::Result;
 use crate::event::{GivenId, Packed};
+use crate::hash::distinct;
 
 /// What a transaction will have done once it is committed.
 pub enum Effect {
@@ -146,7 +147,7 @@ impl<'s> Transaction<'s> {
         rows::insert(&mut self.insert, &row)?;
         self.position = row.position;
         let next = EntityInfo::advance(info, row.position, count);
-        let ids: Vec<u64> = hashes(packed).collect();
+        let ids = hashes(packed);
         for hash in &ids {
             let positions = self.ids.entry((next.incarnation, *hash)).or_default();
             positions.push(row.position);
@@ -260,10 +261,10 @@ pub fn publish(tail: &mut Tail, effects: Vec<Effect>) {
     }
 }
 
-/// The hashes of the ids that are looked up through the index.
-pub fn hashes(packed: &Packed) -> impl Iterator<Item = u64> {
-    packed.ids.iter().filter_map(|(_, id)| match id {
+/// The hashes of the ids that are looked up through the index, each once.
+pub fn hashes(packed: &Packed) -> Vec<u64> {
+    distinct(packed.ids.iter().filter_map(|(_, id)| match id {
         GivenId::Hash(hash) => Some(*hash),
         GivenId::Derived(_) => None,
-    })
+    }))
 }
