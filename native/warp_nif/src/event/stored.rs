@@ -58,16 +58,7 @@ pub fn derived_seq(entity: &str, id: &str) -> Option<u64> {
 pub fn same_content(a: &StoredEvent<'_>, a_row: &str, b: &StoredEvent<'_>, b_row: &str) -> bool {
     a.aggregate.as_deref().unwrap_or(a_row) == b.aggregate.as_deref().unwrap_or(b_row)
         && a.kind == b.kind
-        && same_json(a.payload.get(), b.payload.get())
-}
-
-fn same_json(a: &str, b: &str) -> bool {
-    let value = |text: &str| {
-        let mut json = serde_json::Deserializer::from_str(text);
-        json.disable_recursion_limit();
-        serde_json::Value::deserialize(&mut json)
-    };
-    a == b || matches!((value(a), value(b)), (Ok(a), Ok(b)) if a == b)
+        && json::same(a.payload.get(), b.payload.get())
 }
 
 /// The event with sequence number `seq` of a row as an Erlang map with all eight fields.

@@ -1,39 +1,42 @@
 //! JSON text to Erlang terms, or to nothing at all when it only has to be valid.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use rustler::{BigInt, Encoder, Env, NewBinary, Term};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 
 use super::{JsonError, MAX_DEPTH, MAX_DIGITS};
 use crate::atoms;
-use crate::hash::hash64;
 
 /// What a parsed value is built into.
-pub trait Build: Copy {
+pub trait Build<'de>: Copy {
     /// One built value.
     type Value;
+    /// An object's key.
+    type Key;
     fn null(self) -> Self::Value;
     fn boolean(self, value: bool) -> Self::Value;
     fn signed(self, value: i64) -> Self::Value;
     fn unsigned(self, value: u64) -> Self::Value;
-    fn big(self, value: &BigInt) -> Self::Value;
+    fn big(self, value: BigInt) -> Self::Value;
+    /// A float that is finite.
     fn float(self, value: f64) -> Self::Value;
     fn string(self, value: &str) -> Self::Value;
+    fn key(self, value: Cow<'de, str>) -> Self::Key;
     fn array(self, items: Vec<Self::Value>) -> Self::Value;
     /// `None` when a key stands twice.
-    fn object(self, keys: Vec<Self::Value>, values: Vec<Self::Value>) -> Option<Self::Value>;
+    fn object(self, keys: Vec<Self::Key>, values: Vec<Self::Value>) -> Option<Self::Value>;
 }
 
 /// Builds Erlang terms in an environment.
 #[derive(Clone, Copy)]
 pub struct Terms<'a>(pub Env<'a>);
 
-impl<'a> Build for Terms<'a> {
+impl<'a, 'de> Build<'de> for Terms<'a> {
     type Value = Term<'a>;
+    type Key = Term<'a>;
 
     fn null(self) -> Term<'a> {
         atoms::null().encode(self.0)
@@ -47,7 +50,7 @@ impl<'a> Build for Terms<'a> {
     fn unsigned(self, value: u64) -> Term<'a> {
         value.encode(self.0)
     }
-    fn big(self, value: &BigInt) -> Term<'a> {
+    fn big(self, value: BigInt) -> Term<'a> {
         value.encode(self.0)
     }
     fn float(self, value: f64) -> Term<'a> {
@@ -55,6 +58,9 @@ impl<'a> Build for Terms<'a> {
     }
     fn string(self, value: &str) -> Term<'a> {
         NewBinary::from_slice(self.0, value.as_bytes()).into()
+    }
+    fn key(self, value: Cow<'de, str>) -> Term<'a> {
+        self.string(&value)
     }
     fn array(self, items: Vec<Term<'a>>) -> Term<'a> {
         items.encode(self.0)
@@ -64,41 +70,28 @@ impl<'a> Build for Terms<'a> {
     }
 }
 
-/// Builds nothing: parsing only checks the text. A string's value is its hash, by which keys that
-/// stand twice are found.
+/// Builds nothing: parsing only checks the text.
 #[derive(Clone, Copy)]
 pub struct Validate;
 
-impl Build for Validate {
-    type Value = u64;
+impl<'de> Build<'de> for Validate {
+    type Value = ();
+    type Key = Cow<'de, str>;
 
-    fn null(self) -> u64 {
-        0
+    fn null(self) {}
+    fn boolean(self, _: bool) {}
+    fn signed(self, _: i64) {}
+    fn unsigned(self, _: u64) {}
+    fn big(self, _: BigInt) {}
+    fn float(self, _: f64) {}
+    fn string(self, _: &str) {}
+    fn key(self, value: Cow<'de, str>) -> Cow<'de, str> {
+        value
     }
-    fn boolean(self, _: bool) -> u64 {
-        0
-    }
-    fn signed(self, _: i64) -> u64 {
-        0
-    }
-    fn unsigned(self, _: u64) -> u64 {
-        0
-    }
-    fn big(self, _: &BigInt) -> u64 {
-        0
-    }
-    fn float(self, _: f64) -> u64 {
-        0
-    }
-    fn string(self, value: &str) -> u64 {
-        hash64(value.as_bytes())
-    }
-    fn array(self, _: Vec<u64>) -> u64 {
-        0
-    }
-    fn object(self, mut keys: Vec<u64>, _: Vec<u64>) -> Option<u64> {
+    fn array(self, _: Vec<()>) {}
+    fn object(self, mut keys: Vec<Cow<'de, str>>, _: Vec<()>) -> Option<()> {
         keys.sort_unstable();
-        keys.is_sorted_by(|a, b| a < b).then_some(0)
+        keys.is_sorted_by(|a, b| a < b).then_some(())
     }
 }
 
@@ -108,7 +101,7 @@ const TWICE: &str = "a key stands twice in an object";
 ///
 /// Errors: text that is not JSON, not an object, nested too deep, or with a key that stands twice
 /// in an object: readers do not agree on what that would mean.
-pub fn parse<B: Build>(text: &str, build: B) -> Result<B::Value, JsonError> {
+pub fn parse<'de, B: Build<'de>>(text: &'de str, build: B) -> Result<B::Value, JsonError> {
     if !text
         .trim_start_matches([' ', '\t', '\n', '\r'])
         .starts_with('{')
@@ -119,12 +112,31 @@ pub fn parse<B: Build>(text: &str, build: B) -> Result<B::Value, JsonError> {
     parse_any(text, build)
 }
 
-fn parse_any<B: Build>(text: &str, build: B) -> Result<B::Value, JsonError> {
+fn parse_any<'de, B: Build<'de>>(text: &'de str, build: B) -> Result<B::Value, JsonError> {
     let notes = Notes::default();
+    match run(text, build, &notes) {
+        // serde_json gives integers past 64 bits as floats. They are rare: parse once more, with
+        // the text of each.
+        Ok(_) if notes.huge.get() => {
+            let notes = Notes {
+                floats: Some(RefCell::new(Floats(text))),
+                ..Notes::default()
+            };
+            run(text, build, &notes)
+        }
+        parsed => parsed,
+    }
+}
+
+fn run<'de, B: Build<'de>>(
+    text: &'de str,
+    build: B,
+    notes: &Notes<'_>,
+) -> Result<B::Value, JsonError> {
     let seed = Seed {
         build,
         depth: 0,
-        notes: &notes,
+        notes,
     };
     let mut json = serde_json::Deserializer::from_str(text);
     json.disable_recursion_limit();
@@ -135,27 +147,67 @@ fn parse_any<B: Build>(text: &str, build: B) -> Result<B::Value, JsonError> {
     match parsed {
         Err(_) if notes.too_deep.get() => Err(JsonError::TooDeep),
         Err(error) => Err(JsonError::Invalid(error.to_string())),
-        // serde_json gives integers past 64 bits as floats. They are rare: parse once more,
-        // slower, keeping the text of each number.
-        Ok(_) if notes.huge.get() => exact(text.trim(), build),
         Ok(value) => Ok(value),
     }
 }
 
 #[derive(Default)]
-struct Notes {
+struct Notes<'t> {
     too_deep: Cell<bool>,
     huge: Cell<bool>,
+    /// In the second parse: the text of what serde_json gives as floats.
+    floats: Option<RefCell<Floats<'t>>>,
+}
+
+/// The numbers of a valid JSON text that serde_json gives as floats, in their order: those with a
+/// fraction or an exponent, those past 64 bits, and -0.
+struct Floats<'t>(&'t str);
+
+impl<'t> Iterator for Floats<'t> {
+    type Item = &'t str;
+
+    fn next(&mut self) -> Option<&'t str> {
+        loop {
+            let start = self
+                .0
+                .find(['"', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])?;
+            let (_, rest) = self.0.split_at_checked(start)?;
+            if let Some(string) = rest.strip_prefix('"') {
+                self.0 = behind_string(string)?;
+                continue;
+            }
+            let is_part = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
+            let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+            let (number, behind) = rest.split_at_checked(end)?;
+            self.0 = behind;
+            let fits = number.parse::<u64>().is_ok() || number.parse::<i64>().is_ok();
+            if number == "-0" || !fits {
+                return Some(number);
+            }
+        }
+    }
+}
+
+fn behind_string(mut text: &str) -> Option<&str> {
+    loop {
+        let at = text.find(['"', '\\'])?;
+        let is_end = text.as_bytes().get(at) == Some(&b'"');
+        // What is escaped may be a quote.
+        text = text.get(at + if is_end { 1 } else { 2 }..)?;
+        if is_end {
+            return Some(text);
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
-struct Seed<'n, B> {
+struct Seed<'n, 't, B> {
     build: B,
     depth: usize,
-    notes: &'n Notes,
+    notes: &'n Notes<'t>,
 }
 
-impl<B: Build> Seed<'_, B> {
+impl<B> Seed<'_, '_, B> {
     fn deeper<E: de::Error>(self) -> Result<Self, E> {
         if self.depth >= MAX_DEPTH {
             self.notes.too_deep.set(true);
@@ -168,7 +220,7 @@ impl<B: Build> Seed<'_, B> {
     }
 }
 
-impl<'de, B: Build> DeserializeSeed<'de> for Seed<'_, B> {
+impl<'de, B: Build<'de>> DeserializeSeed<'de> for Seed<'_, '_, B> {
     type Value = B::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<B::Value, D::Error> {
@@ -176,7 +228,7 @@ impl<'de, B: Build> DeserializeSeed<'de> for Seed<'_, B> {
     }
 }
 
-impl<'de, B: Build> Visitor<'de> for Seed<'_, B> {
+impl<'de, B: Build<'de>> Visitor<'de> for Seed<'_, '_, B> {
     type Value = B::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -194,11 +246,26 @@ impl<'de, B: Build> Visitor<'de> for Seed<'_, B> {
     fn visit_u64<E>(self, value: u64) -> Result<B::Value, E> {
         Ok(self.build.unsigned(value))
     }
-    fn visit_f64<E>(self, value: f64) -> Result<B::Value, E> {
-        if value.abs() >= i64::MAX as f64 {
-            self.notes.huge.set(true);
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<B::Value, E> {
+        let Some(floats) = &self.notes.floats else {
+            if value.abs() >= i64::MAX as f64 {
+                self.notes.huge.set(true);
+            }
+            return Ok(self.build.float(value));
+        };
+        let text = floats.borrow_mut().next();
+        let is_integer = |text: &&str| *text != "-0" && !text.contains(['.', 'e', 'E']);
+        match text.filter(is_integer) {
+            Some(text) if text.trim_start_matches('-').len() > MAX_DIGITS => {
+                let what = format!("integer of more than {MAX_DIGITS} digits");
+                Err(E::custom(what))
+            }
+            Some(text) => {
+                let big = text.parse().map_err(|_| E::custom("not an integer"))?;
+                Ok(self.build.big(big))
+            }
+            None => Ok(self.build.float(value)),
         }
-        Ok(self.build.float(value))
     }
     fn visit_str<E>(self, value: &str) -> Result<B::Value, E> {
         Ok(self.build.string(value))
@@ -214,7 +281,7 @@ impl<'de, B: Build> Visitor<'de> for Seed<'_, B> {
     fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<B::Value, A::Error> {
         let inner = self.deeper()?;
         let (mut keys, mut values) = (Vec::new(), Vec::new());
-        while let Some(key) = pairs.next_key_seed(inner)? {
+        while let Some(key) = pairs.next_key_seed(KeySeed(self.build))? {
             keys.push(key);
             values.push(pairs.next_value_seed(inner)?);
         }
@@ -224,73 +291,27 @@ impl<'de, B: Build> Visitor<'de> for Seed<'_, B> {
     }
 }
 
-/// Builds a text that was found valid, and no deeper than allowed, number by number.
-fn exact<B: Build>(text: &str, build: B) -> Result<B::Value, JsonError> {
-    let invalid = |error: serde_json::Error| JsonError::Invalid(error.to_string());
-    match text.as_bytes().first() {
-        Some(b'{') => {
-            let pairs: RawPairs<'_> = serde_json::from_str(text).map_err(invalid)?;
-            let (mut keys, mut values) = (Vec::new(), Vec::new());
-            for (key, value) in pairs.0 {
-                keys.push(build.string(&key));
-                values.push(exact(value.get(), build)?);
-            }
-            build
-                .object(keys, values)
-                .ok_or_else(|| JsonError::Invalid(TWICE.into()))
-        }
-        Some(b'[') => {
-            let items: Vec<&RawValue> = serde_json::from_str(text).map_err(invalid)?;
-            let values: Result<Vec<_>, _> = items.iter().map(|v| exact(v.get(), build)).collect();
-            Ok(build.array(values?))
-        }
-        Some(b'-' | b'0'..=b'9') if !text.contains(['.', 'e', 'E']) => integer(text, build),
-        _ => {
-            let notes = Notes::default();
-            let seed = Seed {
-                build,
-                depth: 0,
-                notes: &notes,
-            };
-            seed.deserialize(&mut serde_json::Deserializer::from_str(text))
-                .map_err(invalid)
-        }
+struct KeySeed<B>(B);
+
+impl<'de, B: Build<'de>> DeserializeSeed<'de> for KeySeed<B> {
+    type Value = B::Key;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<B::Key, D::Error> {
+        json.deserialize_str(self)
     }
 }
 
-fn integer<B: Build>(text: &str, build: B) -> Result<B::Value, JsonError> {
-    if let Ok(small) = text.parse::<i64>() {
-        return Ok(build.signed(small));
+impl<'de, B: Build<'de>> Visitor<'de> for KeySeed<B> {
+    type Value = B::Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
     }
-    let too_long = || JsonError::Invalid(format!("integer of more than {MAX_DIGITS} digits"));
-    if text.trim_start_matches('-').len() > MAX_DIGITS {
-        return Err(too_long());
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<B::Key, E> {
+        Ok(self.0.key(Cow::Borrowed(value)))
     }
-    let big: BigInt = text.parse().map_err(|_| too_long())?;
-    Ok(build.big(&big))
-}
-
-/// An object's pairs in their order, with values left as text.
-struct RawPairs<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de> de::Deserialize<'de> for RawPairs<'de> {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        struct Pairs;
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = RawPairs<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(RawPairs(pairs))
-            }
-        }
-        json.deserialize_map(Pairs)
+    fn visit_str<E>(self, value: &str) -> Result<B::Key, E> {
+        Ok(self.0.key(Cow::Owned(value.to_owned())))
     }
 }
 
@@ -344,6 +365,29 @@ mod tests {
         ));
         assert_eq!(check("{\"a\":{\"b\":[36893488147419103232, 1.5]}}"), Ok(()));
         assert!(matches!(check(&number(5000)), Err(JsonError::Invalid(_))));
+    }
+
+    #[test]
+    fn keys_are_compared_themselves() {
+        let many: Vec<_> = (0..100).map(|n| format!("\"key {n}\":{n}")).collect();
+        assert_eq!(check(&format!("{{{}}}", many.join(","))), Ok(()));
+        let twice = check(r#"{"\u0061b":1,"ab":2}"#);
+        assert!(matches!(twice, Err(JsonError::Invalid(_))));
+    }
+
+    #[test]
+    fn the_texts_of_floats_come_in_their_order() {
+        let text = r#"{"-1.5":[1,-0,2.5,"\\\"9.5",{"a\\":-36893488147419103232}],"x":18446744073709551615,
+                       "y":-9223372036854775808,"z":[1E2,18446744073709551616]}"#;
+        let found: Vec<_> = Floats(text).collect();
+        let expected = [
+            "-0",
+            "2.5",
+            "-36893488147419103232",
+            "1E2",
+            "18446744073709551616",
+        ];
+        assert_eq!(found, expected);
     }
 
     proptest! {
