@@ -244,7 +244,7 @@ write(Entity, Events, Options) ->
                 case warp_pack:pack(Context, Id, undefined, Events) of
                     {ok, #{bytes := Bytes} = Pack} ->
                         Request = {append, Pack, Expected},
-                        warp_client:call(Entity, Request, Bytes, Timeout, once);
+                        finished(warp_client:call(Entity, Request, Bytes, Timeout, once), Pack);
                     {error, _} = Error ->
                         Error
                 end
@@ -252,6 +252,15 @@ write(Entity, Events, Options) ->
         {error, _} = Error ->
             Error
     end.
+
+%% After a timeout the entity's process may still have it.
+finished({stored, _, _} = Stored, _Pack) ->
+    Stored;
+finished({error, timeout} = Error, _Pack) ->
+    Error;
+finished(Answer, Pack) ->
+    ok = warp_pack:release(Pack),
+    Answer.
 
 %% @equiv decide(Entity, Aggregate, Fun, #{})
 -spec decide(entity(), binary(), fun((State :: term()) -> decision(Reason))) ->

@@ -340,6 +340,8 @@ answer(Settled, State) ->
 answer_one({answer, From, Request, Result}, #state{pending = Pending} = State) ->
     ok = warp_pending:answered(Pending, 1, warp_entity_core:bytes(Request)),
     ok = warp_client:reply(From, result(Result, State)),
+    %% Its caller may have stopped waiting.
+    _ = [warp_pack:release(element(2, Request)) || is_tuple(Request), is_map(element(2, Request))],
     State;
 answer_one({look_up, From, {append, #{packed := Packed}, _} = Request, Refused}, State) ->
     #state{handle = Handle, id = Id, core = Core0} = State,

@@ -149,8 +149,12 @@ accept_decision([], Messages, _Name, _Core) ->
     {{stored_at, []}, Messages};
 accept_decision(Events, Messages, Name, #core{context = Context, id = Id} = Core) ->
     case warp_pack:pack(Context, Id, Name, Events) of
-        {ok, Pack} -> with_messages(accept(Pack, all_new, Core), Messages);
-        {error, _} = Error -> {Error, []}
+        {ok, Pack} ->
+            Accepted = accept(Pack, all_new, Core),
+            _ = [warp_pack:release(Pack) || {error, _} <- [Accepted]],
+            with_messages(Accepted, Messages);
+        {error, _} = Error ->
+            {Error, []}
     end.
 
 is_proper(List) ->
@@ -255,8 +259,9 @@ settle({stopped, _, Done, Why}, #core{in_flight = InFlight, queue = Queue} = Cor
     {Own, Core2} = stop(Why, Stopped, Fresh),
     {Settled ++ Own, again(Behind ++ lists:reverse(Queue), Core2)};
 settle({failed, Reason}, #core{in_flight = InFlight, queue = Queue} = Core) ->
-    Failed = [{answer, from(Entry), of_entry(Entry), {error, Reason}}
-              || Entry <- InFlight ++ lists:reverse(Queue)],
+    Entries = InFlight ++ lists:reverse(Queue),
+    _ = [warp_pack:release(Pack) || #append{pack = Pack} <- Entries],
+    Failed = [{answer, from(Entry), of_entry(Entry), {error, Reason}} || Entry <- Entries],
     {Failed, Core#core{ahead = Core#core.committed, in_flight = [], queue = []}}.
 
 settle_entry(#append{from = From, request = Request, place = Place} = Entry, Core) ->

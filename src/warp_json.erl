@@ -1,27 +1,30 @@
 %% @private JSON text, made and read by the NIF: on a normal scheduler while it is short.
 -module(warp_json).
 
--export([encode/1, encode_long/1, encode_padded/1, decode/1]).
+-export([encode/2, encode_long/1, encode_padded/1, decode/1]).
 
-%% @doc A term as JSON text. Binaries are strings and have to be UTF-8, maps are objects, atoms are
-%% strings but for true, false, null and nil. No one binary in it should be long.
--spec encode(term()) -> {ok, binary()} | {error, term()}.
-encode(Term) ->
-    encode(Term, false).
+%% More than any text has that is made of what was checked before.
+-define(ANY_SIZE, 1 bsl 40).
 
-%% @doc The same for what is long anyway, or may hold a long binary: at once on a dirty scheduler.
+%% @doc A term as JSON text of at most so many bytes. Binaries are strings and have to be UTF-8, maps
+%% are objects, atoms are strings but for true, false, null and nil.
+-spec encode(term(), MaxBytes :: pos_integer()) -> {ok, binary()} | {error, term()}.
+encode(Term, MaxBytes) ->
+    encode(Term, false, MaxBytes).
+
+%% @doc The same of any size, for what is long anyway: at once on a dirty scheduler.
 -spec encode_long(term()) -> {ok, binary()} | {error, term()}.
 encode_long(Term) ->
-    warp_nif:json_encode_dirty(Term, false).
+    warp_nif:json_encode_dirty(Term, false, ?ANY_SIZE).
 
-%% @doc As `encode', with 17 digits in each float, for SQLite's JSON functions.
+%% @doc A term as JSON text of any size, with 17 digits in each float, for SQLite's JSON functions.
 -spec encode_padded(term()) -> {ok, binary()} | {error, term()}.
 encode_padded(Term) ->
-    encode(Term, true).
+    encode(Term, true, ?ANY_SIZE).
 
-encode(Term, Padded) ->
+encode(Term, Padded, MaxBytes) ->
     case warp_nif:json_encode(Term, Padded) of
-        dirty -> warp_nif:json_encode_dirty(Term, Padded);
+        dirty -> warp_nif:json_encode_dirty(Term, Padded, MaxBytes);
         Encoded -> Encoded
     end.
 

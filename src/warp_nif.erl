@@ -7,8 +7,8 @@
 -module(warp_nif).
 
 -export([own/1]).
--export([shard_of/2, rules/1, pack/4, pack_dirty/4, keep/2]).
--export([json_encode/2, json_encode_dirty/2, json_decode/1, json_decode_dirty/1]).
+-export([shard_of/2, rules/1, pack/4, pack_dirty/4, keep/2, release/1]).
+-export([json_encode/2, json_encode_dirty/3, json_decode/1, json_decode_dirty/1]).
 -export([lock/2, establish/1, unlock/1, exists/1, open/5, close/1]).
 -export([submit/5, submit_clearing/5, erase/2, clear/2, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
@@ -109,11 +109,15 @@ pack_dirty(_Rules, _Entity, _DefaultAggregate, _Events) -> ?MISSING.
 -spec keep(packed(), [non_neg_integer()]) -> {packed(), non_neg_integer(), pos_integer()}.
 keep(_Packed, _Indexes) -> ?MISSING.
 
+-spec release(packed()) -> ok.
+release(_Packed) -> ?MISSING.
+
 -spec json_encode(term(), Padded :: boolean()) -> {ok, binary()} | {error, term()} | dirty.
 json_encode(_Term, _Padded) -> ?MISSING.
 
--spec json_encode_dirty(term(), Padded :: boolean()) -> {ok, binary()} | {error, term()}.
-json_encode_dirty(_Term, _Padded) -> ?MISSING.
+-spec json_encode_dirty(term(), Padded :: boolean(), MaxBytes :: pos_integer()) ->
+    {ok, binary()} | {error, term()}.
+json_encode_dirty(_Term, _Padded, _MaxBytes) -> ?MISSING.
 
 -spec json_decode(binary()) -> {ok, map()} | {error, term()} | dirty.
 json_decode(_Text) -> ?MISSING.

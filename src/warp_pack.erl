@@ -1,7 +1,7 @@
 %% @private Events as a caller gives them, checked and packed for the log.
 -module(warp_pack).
 
--export([pack/4, pack_with/4, keep/3]).
+-export([pack/4, pack_with/4, keep/3, release/1]).
 
 -include("warp.hrl").
 
@@ -18,6 +18,9 @@
 
 %% More than these are never tried on a normal scheduler.
 -define(MANY, 100).
+-define(MAX_EVENTS, 10000).
+%% Fewer bytes are not worth a call.
+-define(LARGE, 64 * 1024).
 
 %% @doc Checks and packs the events of one append. Those that name no aggregate belong to
 %% Default, or to the context's only one.
@@ -29,12 +32,20 @@ pack(#context{rules = Rules}, Id, Default, Events) ->
 %% @doc As `pack/4', by other rules.
 -spec pack_with(warp_nif:rules(), binary(), binary() | undefined, [map()]) ->
     {ok, packed()} | {error, term()}.
-pack_with(Rules, Id, Default, [_, _ | _] = Events) when length(Events) > ?MANY ->
-    result(warp_nif:pack_dirty(warp_nif:own(Rules), Id, Default, Events));
 pack_with(Rules, Id, Default, Events) ->
-    case warp_nif:pack(Rules, Id, Default, Events) of
-        dirty -> result(warp_nif:pack_dirty(warp_nif:own(Rules), Id, Default, Events));
-        Result -> result(Result)
+    %% Counted here, where a list of any length keeps no scheduler: not in the NIF.
+    try length(Events) of
+        Count when Count > ?MAX_EVENTS ->
+            {error, {batch_too_large, Count, ?MAX_EVENTS}};
+        Count when Count > ?MANY ->
+            result(warp_nif:pack_dirty(warp_nif:own(Rules), Id, Default, Events));
+        _ ->
+            case warp_nif:pack(Rules, Id, Default, Events) of
+                dirty -> result(warp_nif:pack_dirty(warp_nif:own(Rules), Id, Default, Events));
+                Result -> result(Result)
+            end
+    catch
+        error:badarg -> {error, {bad_event, 1, undefined, not_a_list}}
     end.
 
 result({ok, Packed, Count, Bytes, HasIds, Events}) ->
@@ -48,3 +59,9 @@ result({error, _} = Error) ->
 keep(#{packed := Packed0} = Pack, Indexes, Events) ->
     {Packed, Count, Bytes} = warp_nif:keep(Packed0, Indexes),
     Pack#{packed := Packed, count := Count, bytes := Bytes, events := Events}.
+
+%% @doc Says that nobody needs these any more. A process that has a reference to large ones may keep
+%% it as garbage for long; what the writer has stored it releases itself.
+-spec release(packed()) -> ok.
+release(#{bytes := Bytes, packed := Packed}) when Bytes >= ?LARGE -> warp_nif:release(Packed);
+release(#{}) -> ok.

@@ -89,7 +89,7 @@ expected(Ctx) ->
                            ++ [[K, length(Some), null] || {K, [_ | _] = Some} <- Thirds])}.
 
 moved(Id, #{seq := Seq, payload := #{<<"weight">> := W} = Payload}) ->
-    {ok, Json} = warp_json:encode(Payload),
+    {ok, Json} = warp_json:encode_long(Payload),
     [move(Id, Seq), W / 4, W rem 2 =:= 0, Json].
 
 weights(Events) -> [W || #{payload := #{<<"weight">> := W}} <- Events].

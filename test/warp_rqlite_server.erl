@@ -232,7 +232,7 @@ get_(#{opts := Opts} = Server, Path) ->
 
 %% Rows of a query at this very node, past Warp's own code: raw JSON values.
 sql(Server, Sql) ->
-    {ok, Body} = warp_json:encode([[unicode:characters_to_binary(Sql)]]),
+    {ok, Body} = warp_json:encode_long([[unicode:characters_to_binary(Sql)]]),
     {ok, {{_, 200, _}, _, Answer}} =
         httpc:request(post, {url(Server) ++ "/db/query?level=strong", [{"connection", "close"}],
                              "application/json", Body}, [{timeout, 10000}], [{body_format, binary}]),

@@ -151,9 +151,8 @@ value(false) ->
 value(Null) when Null =:= null; Null =:= nil; Null =:= undefined ->
     {ok, {any, null}};
 value({json, Term}) ->
-    case warp_json:encode(Term) of
-        {ok, Text} when byte_size(Text) =< ?MAX_TEXT_BYTES -> {ok, {json, Text}};
-        {ok, Text} -> {error, {too_large, byte_size(Text), ?MAX_TEXT_BYTES}};
+    case warp_json:encode(Term, ?MAX_TEXT_BYTES) of
+        {ok, Text} -> {ok, {json, Text}};
         {error, _} = Error -> Error
     end;
 value(Atom) when is_atom(Atom) ->

@@ -58,6 +58,9 @@
 
 -define(LIMIT, 100).
 -define(PAUSE_MS, 20).
+%% The longest text of a query, and the most parameters: as many as SQLite takes.
+-define(MAX_SQL_BYTES, 1024 * 1024).
+-define(MAX_PARAMS, 32766).
 -define(INTERNAL, #{max_rows => infinity, timeout => 30000, level => strong}).
 
 %% @doc Sets columns of a row, which is made if need be; other columns stay as they are. The columns
@@ -191,6 +194,8 @@ query(Ctx, Sql, Params, Given) ->
 
 text(Sql) ->
     try unicode:characters_to_binary(Sql) of
+        Text when byte_size(Text) > ?MAX_SQL_BYTES ->
+            {error, {sql_error, <<"longer than 1 MiB">>}};
         Text when is_binary(Text) -> {ok, Text};
         _ -> {error, {sql_error, <<"not UTF-8">>}}
     catch
@@ -199,6 +204,8 @@ text(Sql) ->
 
 params([], _N, Values) ->
     {ok, lists:reverse(Values)};
+params(_Params, N, _Values) when N > ?MAX_PARAMS ->
+    {error, {bad_params, {too_many, ?MAX_PARAMS}}};
 params([Param | Params], N, Values) ->
     case warp_proj_command:value(Param) of
         {ok, {_, Value}} -> params(Params, N + 1, [Value | Values]);

@@ -22,6 +22,8 @@
 %% A larger reason is kept as the beginning of its text.
 -define(MAX_REASON_BYTES, 8192).
 -define(SHORTENED_CHARS, 2000).
+%% How long it waits for memory each time.
+-define(PAUSE_MS, 20).
 
 %% @doc Entries as one row, and themselves as reading it will give them.
 -spec pack(warp_context:context(), binary(), [warp_saga_core:entry()]) ->
@@ -34,8 +36,17 @@ pack(#context{saga_rules = Rules}, Id, Entries0) ->
             false -> ?OPEN
         end,
     Events = [#{type => Type, payload => Payload} || {Type, Payload} <- lists:map(fun event/1, Entries)],
-    {ok, Packed} = warp_pack:pack_with(Rules, warp_saga_plan:entity_id(Id), Aggregate, Events),
-    {Entries, Packed}.
+    {Entries, pack_in_time(Rules, warp_saga_plan:entity_id(Id), Aggregate, Events)}.
+
+%% A large row waits until what was packed before holds less memory.
+pack_in_time(Rules, Entity, Aggregate, Events) ->
+    case warp_pack:pack_with(Rules, Entity, Aggregate, Events) of
+        {ok, Packed} ->
+            Packed;
+        {error, overloaded} ->
+            ok = timer:sleep(?PAUSE_MS),
+            pack_in_time(Rules, Entity, Aggregate, Events)
+    end.
 
 %% @doc Whether these close the saga.
 -spec packed_end([warp_saga_core:entry()]) -> boolean().

@@ -4,9 +4,10 @@
 //! |---|---|---|
 //! | `shard_of`, `rules` | normal | a hash; a handful of names |
 //! | `pack` | normal | stops at [`PACK_BUDGET`] bytes and asks for `pack_dirty` |
+//! | `release` | normal | frees up to 16 MiB in one piece |
 //! | `pack_dirty`, `keep` | dirty CPU | up to 16 MiB of JSON |
 //! | `json_encode`, `json_decode` | normal | stop at [`PACK_BUDGET`] bytes and ask for the dirty one |
-//! | `json_encode_dirty`, `json_decode_dirty` | dirty CPU | JSON of any size |
+//! | `json_encode_dirty`, `json_decode_dirty` | dirty CPU | as much JSON as the caller allows |
 //! | `submit`, `submit_clearing`, `erase`, `clear`, `pass` | normal | only queue; at most [`MAX_APPENDS`] rows at once |
 //! | `save_snapshot` | normal | only queues; what takes long to copy is copied by a thread of ours |
 //! | `stats` | normal | reads counters |
@@ -24,23 +25,24 @@
 //! needs one of the VM's dirty threads, which any part of an application can occupy.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use rustler::{Atom, Binary, Encoder, Env, ListIterator, NewBinary, OwnedEnv, ResourceArc, Term};
+use rustler::{
+    Atom, Binary, Encoder, Env, ListIterator, NewBinary, NifResult, OwnedEnv, ResourceArc, Term,
+};
 
 use crate::atoms;
 use crate::error::Error;
-use crate::event::{self, PackError, PackedHandle, Rules};
+use crate::event::{self, MAX_NAME_BYTES, PackError, PackedHandle, Rules};
 use crate::hash::{hash64, jump};
 use crate::json::{self, Floats, JsonError};
 use crate::shard::{Append, Command, Receipt, Shard, SnapshotRow, Submission};
 use crate::terms::{reply_ok, text};
 use crate::threads::READS;
 
-/// The most bytes that an entity's id may have.
-const MAX_ENTITY_BYTES: usize = 512;
 /// How many bytes of JSON a normal scheduler handles at once: well under a millisecond.
 const PACK_BUDGET: usize = 32 * 1024;
+/// From how many bytes on a packed append is released as soon as it is stored.
+const LARGE: usize = 64 * 1024;
 /// How many appends one submission may have.
 const MAX_APPENDS: usize = 1000;
 
@@ -53,8 +55,8 @@ fn shard_of<'a>(env: Env<'a>, id: Term<'a>, shards: u32) -> Term<'a> {
     let bytes = binary.as_slice();
     if bytes.is_empty() {
         (atoms::error(), atoms::empty()).encode(env)
-    } else if bytes.len() > MAX_ENTITY_BYTES {
-        let why = (atoms::too_long(), bytes.len(), MAX_ENTITY_BYTES);
+    } else if bytes.len() > MAX_NAME_BYTES {
+        let why = (atoms::too_long(), bytes.len(), MAX_NAME_BYTES);
         (atoms::error(), why).encode(env)
     } else if std::str::from_utf8(bytes).is_err() {
         (atoms::error(), atoms::not_utf8()).encode(env)
@@ -73,9 +75,12 @@ fn rules(aggregates: Vec<(String, u64, bool)>) -> ResourceArc<Rules> {
     let by_name = aggregates
         .into_iter()
         .map(|(name, version, folds)| (name, (version, folds)));
+    let aggregates: HashMap<_, _> = by_name.collect();
+    let is_own = aggregates.keys().all(|name| name.starts_with("$warp"));
     ResourceArc::new(Rules {
-        aggregates: by_name.collect::<HashMap<_, _>>(),
+        aggregates,
         default,
+        is_own,
     })
 }
 
@@ -117,7 +122,7 @@ fn pack_within<'a>(
             let (count, bytes) = (packed.count(), packed.data.len());
             let terms = terms.map_or_else(|| atoms::none().encode(env), |list| list.encode(env));
             let has_ids = !packed.ids.is_empty();
-            let packed = ResourceArc::new(PackedHandle(Arc::new(packed)));
+            let packed = ResourceArc::new(PackedHandle::new(packed));
             (atoms::ok(), packed, count, bytes, has_ids, terms).encode(env)
         }
         Err(PackError::OverBudget) => atoms::dirty().encode(env),
@@ -130,40 +135,62 @@ fn pack_within<'a>(
 fn keep(
     packed: ResourceArc<PackedHandle>,
     indexes: Vec<usize>,
-) -> (ResourceArc<PackedHandle>, usize, usize) {
-    let kept = packed.0.keep(&indexes);
+) -> NifResult<(ResourceArc<PackedHandle>, usize, usize)> {
+    let packed = packed.get().ok_or(rustler::Error::BadArg)?;
+    let kept = packed.keep(&indexes);
     let (count, bytes) = (kept.count(), kept.data.len());
-    (ResourceArc::new(PackedHandle(Arc::new(kept))), count, bytes)
+    let kept = ResourceArc::new(PackedHandle::new(kept));
+    Ok((kept, count, bytes))
+}
+
+/// Gives up what a packed append holds, before whoever still has it drops it.
+#[rustler::nif]
+fn release(packed: ResourceArc<PackedHandle>) -> Atom {
+    packed.release();
+    atoms::ok()
 }
 
 /// A term as JSON text: `{ok, Text}`, `{error, Reason}` or `dirty`. With `padded` floats have
 /// 17 digits.
 #[rustler::nif]
 fn json_encode<'a>(env: Env<'a>, term: Term<'a>, padded: bool) -> Term<'a> {
-    json_encode_within(env, term, padded, PACK_BUDGET)
+    match json_encode_within(env, term, padded, PACK_BUDGET) {
+        Err(JsonError::OverBudget(_)) => atoms::dirty().encode(env),
+        encoded => json_reply(env, encoded),
+    }
 }
 
-/// As `json_encode`, whatever the size.
+/// As `json_encode`, of at most so many bytes: a text that would be longer is `too_large`.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn json_encode_dirty<'a>(env: Env<'a>, term: Term<'a>, padded: bool) -> Term<'a> {
-    json_encode_within(env, term, padded, usize::MAX)
+fn json_encode_dirty<'a>(env: Env<'a>, term: Term<'a>, padded: bool, max: usize) -> Term<'a> {
+    let encoded = json_encode_within(env, term, padded, max).map_err(|error| match error {
+        JsonError::OverBudget(bytes) => JsonError::TooLarge(bytes, max),
+        error => error,
+    });
+    json_reply(env, encoded)
 }
 
-fn json_encode_within<'a>(env: Env<'a>, term: Term<'a>, padded: bool, budget: usize) -> Term<'a> {
+fn json_reply<'a>(env: Env<'a>, result: std::result::Result<Term<'a>, JsonError>) -> Term<'a> {
+    match result {
+        Ok(term) => (atoms::ok(), term).encode(env),
+        Err(error) => (atoms::error(), error).encode(env),
+    }
+}
+
+fn json_encode_within<'a>(
+    env: Env<'a>,
+    term: Term<'a>,
+    padded: bool,
+    budget: usize,
+) -> std::result::Result<Term<'a>, JsonError> {
     let floats = if padded {
         Floats::Padded
     } else {
         Floats::Shortest
     };
     let mut out = Vec::new();
-    match json::encode_with(term, &mut out, budget, floats) {
-        Ok(_) => {
-            let text: Binary<'a> = NewBinary::from_slice(env, &out).into();
-            (atoms::ok(), text).encode(env)
-        }
-        Err(JsonError::OverBudget) => atoms::dirty().encode(env),
-        Err(error) => (atoms::error(), error).encode(env),
-    }
+    json::encode(term, &mut out, budget, floats)?;
+    Ok(NewBinary::from_slice(env, &out).into())
 }
 
 /// The JSON object of a text: `{ok, Map}`, `{error, Reason}` or `dirty`.
@@ -185,10 +212,7 @@ fn json_decode_any<'a>(env: Env<'a>, text: &Binary<'a>) -> Term<'a> {
     let parsed = std::str::from_utf8(text.as_slice())
         .map_err(|error| JsonError::Invalid(error.to_string()))
         .and_then(|text| json::parse(text, json::Terms(env)));
-    match parsed {
-        Ok(term) => (atoms::ok(), term).encode(env),
-        Err(error) => (atoms::error(), error).encode(env),
-    }
+    json_reply(env, parsed)
 }
 
 /// Queues `[{Packed, RecordedAt}]` behind `Base`. The answer comes as a message; or, when a
@@ -229,12 +253,14 @@ fn queue_appends<'a>(
     clear: Vec<u64>,
     receipt: Option<Term<'a>>,
 ) -> Term<'a> {
-    let decoded: rustler::NifResult<Vec<Append>> = appends
+    let decoded: NifResult<Vec<Append>> = appends
         .take(MAX_APPENDS)
         .map(|append| {
-            let (packed, recorded_at): (ResourceArc<PackedHandle>, i64) = append.decode()?;
+            let (handle, recorded_at): (ResourceArc<PackedHandle>, i64) = append.decode()?;
+            let packed = handle.get().ok_or(rustler::Error::BadArg)?;
             Ok(Append {
-                packed: Arc::clone(&packed.0),
+                handle: (packed.data.len() >= LARGE).then_some(handle),
+                packed,
                 recorded_at,
             })
         })

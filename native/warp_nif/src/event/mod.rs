@@ -2,14 +2,18 @@
 
 mod pack;
 mod stored;
+mod weight;
 
 pub use pack::{GivenId, PackError, Packed, PackedHandle, Rules, pack};
 pub use stored::{StoredEvent, derived_id, derived_seq, parse_row, same_content, to_term};
 
 /// The most bytes that a payload, and a metadata, may have as JSON text.
 pub const MAX_JSON_BYTES: usize = 1024 * 1024;
-/// The most bytes that a type, an event id or an aggregate's name may have.
+/// The most bytes that an entity's id, a type or an aggregate's name may have.
 pub const MAX_NAME_BYTES: usize = 512;
+/// The most bytes that an event id may have: a derived one of the longest entity's id, `#` and a
+/// seq, so that every exported event can be appended again.
+pub const MAX_ID_BYTES: usize = MAX_NAME_BYTES + 1 + 20;
 /// The most events in one append.
 pub const MAX_BATCH_EVENTS: usize = 10_000;
 /// The most bytes in one append, as JSON text.

@@ -1,17 +1,18 @@
 //! Checks events given by a caller and writes them as the data of one row of the log.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustler::types::map::MapIterator;
 use rustler::types::tuple::make_tuple;
-use rustler::{Binary, Encoder, Env, ListIterator, NewBinary, Resource, Term, TermType};
+use rustler::{Binary, Encoder, Env, NewBinary, Resource, Term, TermType};
 
 use super::stored::derived_seq;
-use super::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_JSON_BYTES, MAX_NAME_BYTES};
+use super::weight::{self, Weight};
+use super::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_ID_BYTES, MAX_JSON_BYTES, MAX_NAME_BYTES};
 use crate::atoms;
 use crate::hash::hash64;
-use crate::json::{self, JsonError, Terms, Validate};
+use crate::json::{self, Floats, JsonError, Terms, Validate};
 
 /// What a context knows about its aggregates.
 pub struct Rules {
@@ -19,6 +20,9 @@ pub struct Rules {
     pub aggregates: HashMap<String, (u64, bool)>,
     /// The aggregate of events that name none, when there is just one.
     pub default: Option<String>,
+    /// Whether its events are Warp's own. Small ones are packed however much memory is held: they
+    /// finish what was begun.
+    pub is_own: bool,
 }
 
 #[rustler::resource_impl]
@@ -43,15 +47,60 @@ pub struct Packed {
     pub spans: Vec<(usize, usize)>,
     /// Index of the event and its id, for each id given.
     pub ids: Vec<(usize, GivenId)>,
+    _weight: Weight,
 }
 
-/// A packed append as Erlang holds it, until the writer has written it.
-pub struct PackedHandle(pub Arc<Packed>);
+/// A packed append as Erlang holds it, until it is stored or given up.
+///
+/// Processes that have finished with it may keep it as garbage for long. So what it holds can go
+/// before it does.
+pub struct PackedHandle(Mutex<Option<Arc<Packed>>>);
 
 #[rustler::resource_impl]
 impl Resource for PackedHandle {}
 
+impl PackedHandle {
+    pub fn new(packed: Packed) -> Self {
+        Self(Mutex::new(Some(Arc::new(packed))))
+    }
+
+    /// The append; `None` once it was released.
+    pub fn get(&self) -> Option<Arc<Packed>> {
+        self.lock().clone()
+    }
+
+    /// Nobody will ask for it any more.
+    pub fn release(&self) {
+        self.lock().take();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Packed>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Packed {
+    /// An append of these parts.
+    pub fn new(
+        aggregate: String,
+        mut data: String,
+        spans: Vec<(usize, usize)>,
+        ids: Vec<(usize, GivenId)>,
+    ) -> Self {
+        // It grew by doubling: up to half of it can be unused.
+        data.shrink_to_fit();
+        let bytes = data.capacity()
+            + spans.capacity() * size_of::<(usize, usize)>()
+            + ids.capacity() * size_of::<(usize, GivenId)>();
+        Self {
+            aggregate,
+            data,
+            spans,
+            ids,
+            _weight: Weight::of(bytes),
+        }
+    }
+
     /// How many events.
     pub fn count(&self) -> usize {
         self.spans.len()
@@ -59,12 +108,8 @@ impl Packed {
 
     /// The same append with only the events at `indexes`, which are in order.
     pub fn keep(&self, indexes: &[usize]) -> Self {
-        let mut kept = Self {
-            aggregate: self.aggregate.clone(),
-            data: String::from("["),
-            spans: Vec::new(),
-            ids: Vec::new(),
-        };
+        let mut data = String::from("[");
+        let (mut spans, mut ids) = (Vec::new(), Vec::new());
         for &index in indexes {
             let Some(text) = self
                 .spans
@@ -73,18 +118,17 @@ impl Packed {
             else {
                 continue;
             };
-            if !kept.spans.is_empty() {
-                kept.data.push(',');
+            if !spans.is_empty() {
+                data.push(',');
             }
-            let from = kept.data.len();
-            kept.data.push_str(text);
+            let from = data.len();
+            data.push_str(text);
             let of_event = self.ids.iter().filter(|(at, _)| *at == index);
-            kept.ids
-                .extend(of_event.map(|(_, id)| (kept.spans.len(), *id)));
-            kept.spans.push((from, kept.data.len()));
+            ids.extend(of_event.map(|(_, id)| (spans.len(), *id)));
+            spans.push((from, data.len()));
         }
-        kept.data.push(']');
-        kept
+        data.push(']');
+        Self::new(self.aggregate.clone(), data, spans, ids)
     }
 }
 
@@ -102,6 +146,8 @@ pub enum PackError<'a> {
     TooMany(usize),
     /// `{batch_too_large_bytes, Bytes, Max}`.
     TooManyBytes(usize),
+    /// `overloaded`: appends that were packed before hold too much memory.
+    Overloaded,
     /// `dirty`: too much for a normal scheduler.
     OverBudget,
 }
@@ -121,6 +167,7 @@ impl Encoder for PackError<'_> {
             Self::TooManyBytes(n) => {
                 (atoms::batch_too_large_bytes(), n, MAX_BATCH_BYTES).encode(env)
             }
+            Self::Overloaded => atoms::overloaded().encode(env),
             Self::OverBudget => atoms::dirty().encode(env),
         }
     }
@@ -140,19 +187,10 @@ pub fn pack<'a>(
     events: Term<'a>,
     budget: usize,
 ) -> Result<(Packed, Option<Vec<Term<'a>>>), PackError<'a>> {
-    let count = events.list_length().map_err(|_| {
-        PackError::Event(
-            1,
-            atoms::undefined().encode(env),
-            atoms::not_a_list().encode(env),
-        )
-    })?;
-    match count {
-        0 => return Err(PackError::Empty),
-        n if n > MAX_BATCH_EVENTS => return Err(PackError::TooMany(n)),
-        _ => {}
+    let is_small = budget < usize::MAX;
+    if weight::is_enough() && !(rules.is_own && is_small) {
+        return Err(PackError::Overloaded);
     }
-    let list: ListIterator<'a> = events.decode().map_err(|_| PackError::Empty)?;
     let mut packer = Packer {
         env,
         rules,
@@ -163,10 +201,11 @@ pub fn pack<'a>(
         }),
         last: None,
         budget,
+        left_out: 0,
         n: 0,
         row_aggregate: None,
-        out: Vec::with_capacity(128 * count.min(1024)),
-        spans: Vec::with_capacity(count),
+        out: Vec::with_capacity(256),
+        spans: Vec::new(),
         ids: Vec::new(),
         seen: HashSet::new(),
         judges: rules.aggregates.values().any(|(_, judges)| *judges),
@@ -174,17 +213,30 @@ pub fn pack<'a>(
         no_metadata: Term::map_new(env),
     };
     packer.out.push(b'[');
-    let mut terms = Vec::with_capacity(if packer.judges { count } else { 0 });
-    for event in list {
+    let mut terms = Vec::new();
+    let mut rest = events;
+    // Cell by cell: the list may be of any length, and end in something else.
+    while let Ok((event, tail)) = rest.list_get_cell() {
+        rest = tail;
         packer.n += 1;
+        if packer.n > MAX_BATCH_EVENTS {
+            return Err(PackError::TooMany(packer.n));
+        }
         let term = packer.event(event)?;
         terms.extend(term);
         if packer.out.len() > MAX_BATCH_BYTES {
             return Err(PackError::TooManyBytes(packer.out.len()));
         }
-        if packer.out.len() > budget {
+        if packer.out.len() + packer.left_out > budget {
             return Err(PackError::OverBudget);
         }
+    }
+    if !rest.is_empty_list() {
+        packer.n += 1;
+        return Err(packer.bad(atoms::undefined(), atoms::not_a_list()));
+    }
+    if packer.n == 0 {
+        return Err(PackError::Empty);
     }
     packer.out.push(b']');
     let any_judges = packer.any_judges;
@@ -199,6 +251,8 @@ struct Packer<'a, 'r> {
     default: Option<Binary<'a>>,
     last: Option<Known<'a>>,
     budget: usize,
+    /// Bytes that were read and not written: blanks around JSON text.
+    left_out: usize,
     n: usize,
     row_aggregate: Option<&'a [u8]>,
     out: Vec<u8>,
@@ -232,12 +286,12 @@ struct Fields<'a> {
 impl<'a> Packer<'a, '_> {
     fn finish(self) -> Result<Packed, PackError<'a>> {
         let lossless = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| PackError::Empty);
-        Ok(Packed {
-            aggregate: lossless(self.row_aggregate.unwrap_or_default().to_vec())?,
-            data: lossless(self.out)?,
-            spans: self.spans,
-            ids: self.ids,
-        })
+        Ok(Packed::new(
+            lossless(self.row_aggregate.unwrap_or_default().to_vec())?,
+            lossless(self.out)?,
+            self.spans,
+            self.ids,
+        ))
     }
 
     fn event(&mut self, event: Term<'a>) -> Result<Option<Term<'a>>, PackError<'a>> {
@@ -356,8 +410,9 @@ impl<'a> Packer<'a, '_> {
         {
             return Ok(last);
         }
-        let known = std::str::from_utf8(name.as_slice())
-            .ok()
+        let known = Some(name.as_slice())
+            .filter(|bytes| bytes.len() <= MAX_NAME_BYTES)
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
             .and_then(|text| self.rules.aggregates.get(text))
             .map(|&(version, judges)| Known {
                 name,
@@ -377,8 +432,13 @@ impl<'a> Packer<'a, '_> {
         if bytes.is_empty() {
             return Err(self.bad(field, atoms::empty()));
         }
-        if bytes.len() > MAX_NAME_BYTES {
-            return Err(self.bad(field, (atoms::too_long(), bytes.len(), MAX_NAME_BYTES)));
+        let max = if field == atoms::id() {
+            MAX_ID_BYTES
+        } else {
+            MAX_NAME_BYTES
+        };
+        if bytes.len() > max {
+            return Err(self.bad(field, (atoms::too_long(), bytes.len(), max)));
         }
         let text = std::str::from_utf8(bytes).map_err(|_| self.bad(field, atoms::not_utf8()))?;
         serde_json::to_writer(&mut self.out, text)
@@ -411,45 +471,55 @@ impl<'a> Packer<'a, '_> {
     /// Writes a JSON object given as a map or as text. Returns it as a term with binary keys.
     fn object(&mut self, term: Term<'a>, field: rustler::Atom) -> Result<Term<'a>, PackError<'a>> {
         let from = self.out.len();
-        let limit = self.budget.min(from + MAX_JSON_BYTES + 1);
         let written = match term.get_type() {
-            TermType::Binary => self.object_text(term, limit),
-            TermType::Map => json::encode(term, &mut self.out, limit).and_then(|encoded| {
-                if encoded.canonical {
-                    return Ok(term);
-                }
-                let text = std::str::from_utf8(self.out.get(from..).unwrap_or_default());
-                self.parse(text.unwrap_or_default(), term)
-            }),
+            TermType::Binary => self.object_text(term),
+            TermType::Map => self
+                .object_map(term, Floats::Shortest)
+                .or_else(|error| match error {
+                    // What was given as a text of the size allowed, and read back, has to fit again.
+                    JsonError::OverBudget(size) if size - from > MAX_JSON_BYTES => {
+                        self.out.truncate(from);
+                        self.object_map(term, Floats::Compact)
+                    }
+                    error => Err(error),
+                }),
             _ => Err(JsonError::NotAnObject),
         };
-        let bytes = self.out.len() - from;
-        match written {
-            Err(JsonError::OverBudget) if bytes <= MAX_JSON_BYTES => Err(PackError::OverBudget),
-            Err(JsonError::OverBudget) => {
-                Err(self.bad(field, JsonError::TooLarge(bytes, MAX_JSON_BYTES)))
+        written.map_err(|error| match error {
+            JsonError::OverBudget(size) if size - from > MAX_JSON_BYTES => {
+                self.bad(field, JsonError::TooLarge(size - from, MAX_JSON_BYTES))
             }
-            Err(error) => Err(self.bad(field, error)),
-            Ok(_) if bytes > MAX_JSON_BYTES => {
-                Err(self.bad(field, JsonError::TooLarge(bytes, MAX_JSON_BYTES)))
-            }
-            Ok(value) => Ok(value),
-        }
+            JsonError::OverBudget(_) => PackError::OverBudget,
+            error => self.bad(field, error),
+        })
     }
 
-    fn object_text(&mut self, term: Term<'a>, limit: usize) -> Result<Term<'a>, JsonError> {
+    fn object_map(&mut self, term: Term<'a>, floats: Floats) -> Result<Term<'a>, JsonError> {
+        let from = self.out.len();
+        let limit = self.budget.min(from + MAX_JSON_BYTES);
+        if json::encode(term, &mut self.out, limit, floats)?.canonical {
+            return Ok(term);
+        }
+        let text = std::str::from_utf8(self.out.get(from..).unwrap_or_default());
+        self.parse(text.unwrap_or_default(), term)
+    }
+
+    fn object_text(&mut self, term: Term<'a>) -> Result<Term<'a>, JsonError> {
         let binary: Binary<'a> = term.decode().map_err(|_| JsonError::NotAnObject)?;
         let bytes = binary.as_slice();
         if bytes.len() > MAX_JSON_BYTES {
             return Err(JsonError::TooLarge(bytes.len(), MAX_JSON_BYTES));
         }
-        if self.out.len() + bytes.len() > limit {
-            return Err(JsonError::OverBudget);
+        let size = self.out.len() + bytes.len();
+        if size + self.left_out > self.budget {
+            return Err(JsonError::OverBudget(size));
         }
         let text = std::str::from_utf8(bytes)
             .map_err(|error| JsonError::Invalid(format!("not UTF-8: {error}")))?;
         let value = self.parse(text, term)?;
-        self.out.extend_from_slice(text.trim().as_bytes());
+        let trimmed = text.trim();
+        self.left_out += text.len() - trimmed.len();
+        self.out.extend_from_slice(trimmed.as_bytes());
         Ok(value)
     }
 

@@ -9,7 +9,7 @@ mod encode;
 
 pub use compare::same;
 pub use decode::{Terms, Validate, parse};
-pub use encode::{Floats, encode, encode_with};
+pub use encode::{Floats, encode};
 
 use rustler::{Encoder, Env, Term};
 
@@ -27,14 +27,14 @@ pub enum JsonError {
     Invalid(String),
     /// `{too_deep, 128}`.
     TooDeep,
-    /// `{too_large, Bytes, Max}`.
+    /// `{too_large, Bytes, Max}`: at least so many bytes; what is behind them was not looked at.
     TooLarge(usize, usize),
     /// `not_an_object`.
     NotAnObject,
     /// `{not_json, Description}`: a term that JSON has no form for.
     NotJson(String),
-    /// The text grew over what a normal scheduler should handle; try again on a dirty one.
-    OverBudget,
+    /// The text would have at least so many bytes, more than may be written.
+    OverBudget(usize),
 }
 
 impl Encoder for JsonError {
@@ -45,7 +45,7 @@ impl Encoder for JsonError {
             Self::TooLarge(bytes, max) => (atoms::too_large(), bytes, max).encode(env),
             Self::NotAnObject => atoms::not_an_object().encode(env),
             Self::NotJson(what) => (atoms::not_json(), what).encode(env),
-            Self::OverBudget => atoms::dirty().encode(env),
+            Self::OverBudget(_) => atoms::dirty().encode(env),
         }
     }
 }

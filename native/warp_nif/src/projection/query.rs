@@ -25,6 +25,8 @@ const MAX_IDLE: usize = 4;
 /// How many bytes a result may have, and any one value on the way to it.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 const MAX_VALUE_BYTES: i32 = 16 * 1024 * 1024;
+/// What is said of a number that is infinite, as rqlite's answer says it.
+const INFINITE: &str = "the result has an infinite number in it";
 /// After how many steps of SQLite's machine the deadline is looked at.
 const STEPS: i32 = 10_000;
 
@@ -214,7 +216,8 @@ fn select<'a>(
             if bytes > MAX_BYTES {
                 return Err(Stop::TooLarge);
             }
-            values.push(values::to_term(env, value, *is_bool));
+            let term = values::to_term(env, value, *is_bool);
+            values.push(term.ok_or_else(|| Stop::Sql(INFINITE.into()))?);
         }
         found.push(values.encode(env));
     }

@@ -51,16 +51,18 @@ impl From<rusqlite::Error> for Bind {
     }
 }
 
-/// A value that was read. `is_bool`: the column was declared to hold booleans.
-pub fn to_term<'a>(env: Env<'a>, value: ValueRef<'_>, is_bool: bool) -> Term<'a> {
-    match value {
+/// A value that was read; `None` for an infinite number, which Erlang has no term for. `is_bool`:
+/// the column was declared to hold booleans.
+pub fn to_term<'a>(env: Env<'a>, value: ValueRef<'_>, is_bool: bool) -> Option<Term<'a>> {
+    Some(match value {
         ValueRef::Null => atoms::null().encode(env),
         ValueRef::Integer(number @ (0 | 1)) if is_bool => (number == 1).encode(env),
         ValueRef::Integer(number) => number.encode(env),
+        ValueRef::Real(number) if !number.is_finite() => return None,
         ValueRef::Real(number) => number.encode(env),
         ValueRef::Text(bytes) => binary(env, bytes),
         ValueRef::Blob(bytes) => (atoms::blob(), binary(env, bytes)).encode(env),
-    }
+    })
 }
 
 /// How many bytes a value takes in a result, about.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use rustler::env::SavedTerm;
-use rustler::{LocalPid, OwnedEnv};
+use rustler::{LocalPid, OwnedEnv, ResourceArc};
 
 use crate::error::Error;
-use crate::event::Packed;
+use crate::event::{Packed, PackedHandle};
 
 /// A request to the writer. Answers go to the process that asked.
 pub enum Command {
@@ -58,6 +58,8 @@ pub struct Receipt {
 pub struct Append {
     /// Its events.
     pub packed: Arc<Packed>,
+    /// Where Erlang has them, to be released once they are stored. Only of large ones.
+    pub handle: Option<ResourceArc<PackedHandle>>,
     /// Microseconds since 1970, UTC.
     pub recorded_at: i64,
 }

@@ -5,7 +5,7 @@ use rustler::{Atom, Binary, Encoder, Env, NewBinary, ResourceArc, Term};
 
 use super::{Config, DirLock, Direction, Durability, LockHandle, Page, Row, Shard};
 use crate::atoms;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::{self, PackedHandle, StoredEvent};
 use crate::terms::{path, reply, reply_ok, text};
 use crate::threads::{FILES, READS, answer};
@@ -289,7 +289,8 @@ fn check_ids<'a>(
     tag: Term<'a>,
 ) -> Term<'a> {
     reading_of(env, shard, &entity, tag, move |env, shard, entity| {
-        let found = shard.read(|reader| reader.check_ids(entity, &packed.0))?;
+        let packed = packed.get().ok_or_else(|| Error::Io("released".into()))?;
+        let found = shard.read(|reader| reader.check_ids(entity, &packed))?;
         Ok(or_none(env, found))
     })
 }

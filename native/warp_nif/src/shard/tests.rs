@@ -72,12 +72,7 @@ fn packed(events: &[String], ids: Vec<(usize, GivenId)>) -> Packed {
         data.push_str(event);
     }
     data.push(']');
-    Packed {
-        aggregate: "A".into(),
-        data,
-        spans,
-        ids,
-    }
+    Packed::new("A".into(), data, spans, ids)
 }
 
 impl Tested {
@@ -107,6 +102,7 @@ impl Tested {
             base,
             appends: vec![Append {
                 packed: Arc::new(packed),
+                handle: None,
                 recorded_at: 1_700_000_000_000_000,
             }],
             clear: Vec::new(),
@@ -372,10 +368,9 @@ fn a_changed_byte_is_never_taken_for_data() {
 }
 
 fn saga_row(aggregate: &str, event: &str) -> Packed {
-    Packed {
-        aggregate: aggregate.into(),
-        ..packed(&[event.into()], Vec::new())
-    }
+    let mut packed = packed(&[event.into()], Vec::new());
+    packed.aggregate = aggregate.into();
+    packed
 }
 
 #[derive(Debug, Clone)]

@@ -223,6 +223,7 @@ impl Writer<'_> {
             }
         }
         self.waiting.clear();
+        release_stored(commands, &answers);
         let pairs = commands.iter().zip(answers);
         let replies: Vec<_> = pairs
             .filter_map(|(of, answer)| {
@@ -237,6 +238,19 @@ impl Writer<'_> {
             send(self.owner, |env| {
                 (atoms::warp_replies(), replies).encode(env)
             });
+        }
+    }
+}
+
+/// What is stored is in memory no longer than until here, whoever may still have a reference to it.
+fn release_stored(commands: &[Command], answers: &[Option<Answer>]) {
+    for pair in commands.iter().zip(answers) {
+        if let (Command::Append(submission), Some(Answer::Stored { .. })) = pair {
+            let handles = submission
+                .appends
+                .iter()
+                .filter_map(|of| of.handle.as_ref());
+            handles.for_each(|handle| handle.release());
         }
     }
 }
