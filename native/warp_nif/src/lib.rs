@@ -13,9 +13,20 @@ mod fault;
 mod hash;
 mod json;
 mod nifs;
+mod ofd_locks;
 mod projection;
 mod shard;
 mod terms;
 mod threads;
 
-rustler::init!("warp_nif");
+rustler::init!("warp_nif", load = load);
+
+/// Called by the VM when it loads the library, before any other function of it.
+fn load(_env: rustler::Env<'_>, _info: rustler::Term<'_>) -> bool {
+    #[cfg(all(
+        target_os = "linux",
+        any(target_arch = "x86_64", target_arch = "aarch64")
+    ))]
+    ofd_locks::install();
+    true
+}

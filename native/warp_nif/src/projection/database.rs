@@ -119,6 +119,9 @@ impl Shared {
              PRAGMA temp_store = MEMORY;
              PRAGMA cache_size = -65536;"
         ))?;
+        // From its first read on it holds the locks of all connections (see `ofd_locks`).
+        let _: i64 =
+            connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(Self {
             path,
