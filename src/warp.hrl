@@ -7,6 +7,7 @@
     shards :: pos_integer(),
     mode :: actor | read_through,
     durability :: full | normal,
+    file_access :: warp_nif:access(),
     snapshot_every :: pos_integer(),
     idle_timeout :: timeout(),
     max_pending :: pos_integer(),

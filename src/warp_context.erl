@@ -18,9 +18,15 @@
 
 %% @doc Starts a context and waits until all its shards are open.
 -spec start(warp_options:settings()) -> {ok, ctx()} | {error, term()}.
-start(#{context := Name, data_dir := DataDir, shards := Shards} = Settings) ->
+start(Settings) ->
+    case warp_files:enough(Settings, warp_nif:open_files()) of
+        ok -> start_in_dir(Settings);
+        {error, _} = Error -> Error
+    end.
+
+start_in_dir(#{context := Name, data_dir := DataDir, shards := Shards, file_access := Access} = Settings) ->
     Dir = filename:join(DataDir, Name),
-    case warp_nif:lock(Dir, ?LOCK_PATIENCE_MS) of
+    case warp_nif:lock(Dir, ?LOCK_PATIENCE_MS, Access) of
         {ok, Lock} ->
             Ref = make_ref(),
             {ok, _Pid} = warp_core_sup:start_context(Ref, {Settings, Dir, Lock}),
@@ -173,6 +179,7 @@ init({Ref, {#{aggregates := Aggregates} = Settings, Dir, Lock}}) ->
         shards = maps:get(shards, Settings),
         mode = maps:get(mode, Settings),
         durability = maps:get(durability, Settings),
+        file_access = maps:get(file_access, Settings),
         snapshot_every = maps:get(snapshot_every, Settings),
         idle_timeout = maps:get(idle_timeout, Settings),
         max_pending = maps:get(max_pending, Settings),

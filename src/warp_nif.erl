@@ -9,18 +9,20 @@
 -export([own/1]).
 -export([shard_of/2, rules/1, pack/4, pack_dirty/4, keep/2, release/1]).
 -export([json_encode/2, json_encode_dirty/3, json_decode/1, json_decode_dirty/1]).
--export([lock/2, establish/1, unlock/1, exists/1, open/5, close/1]).
+-export([lock/3, establish/1, unlock/1, exists/1, open/5, close/1, open_files/0]).
 -export([submit/5, submit_clearing/5, erase/2, clear/2, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
 -export([open_sagas/1, saga_steps/2]).
 -export([place/2, follow/4]).
--export([projection_open/2, projection_execute/2, projection_execute_batch/2]).
+-export([projection_open/3, projection_execute/2, projection_execute_batch/2]).
 -export([projection_query/6, projection_tidy/1, projection_close/1]).
 
 -on_load(init/0).
 
--export_type([projection/0, lock/0, shard/0, rules/0, packed/0, packed_event/0, answer/0, stop/0, reason/0]).
+-export_type([access/0, projection/0, lock/0, shard/0, rules/0, packed/0, packed_event/0, answer/0, stop/0, reason/0]).
 
+%% Who may read the files that are made.
+-type access() :: owner | umask.
 -opaque lock() :: reference().
 -opaque shard() :: reference().
 -opaque rules() :: reference().
@@ -127,22 +129,29 @@ json_decode_dirty(_Text) -> ?MISSING.
 
 %% @doc Locks a context's folder, which is tried for PatienceMs milliseconds while another context
 %% has the lock.
--spec lock(binary(), non_neg_integer()) -> {ok, lock()} | {error, term()}.
-lock(Dir, PatienceMs) ->
-    lock_until(Dir, erlang:monotonic_time(millisecond) + PatienceMs).
+-spec lock(binary(), non_neg_integer(), access()) -> {ok, lock()} | {error, term()}.
+lock(Dir, PatienceMs, Access) ->
+    lock_until(Dir, Access, erlang:monotonic_time(millisecond) + PatienceMs).
 
-lock_until(Dir, Deadline) ->
-    case ?ANSWER(try_lock(Dir, Tag)) of
+lock_until(Dir, Access, Deadline) ->
+    case ?ANSWER(try_lock(Dir, Access, Tag)) of
         {error, {data_dir_in_use, _}} = InUse ->
             case erlang:monotonic_time(millisecond) < Deadline of
-                true -> ok = timer:sleep(?LOCK_PAUSE_MS), lock_until(Dir, Deadline);
+                true -> ok = timer:sleep(?LOCK_PAUSE_MS), lock_until(Dir, Access, Deadline);
                 false -> InUse
             end;
         Result ->
             Result
     end.
 
-try_lock(_Dir, _Tag) -> ?MISSING.
+try_lock(_Dir, _Access, _Tag) -> ?MISSING.
+
+%% @doc How many files this process may have open, and how many it has.
+-spec open_files() ->
+    {Limit :: non_neg_integer() | infinity, Open :: non_neg_integer()} | {error, term()}.
+open_files() -> ?ANSWER(open_files(Tag)).
+
+open_files(_Tag) -> ?MISSING.
 
 -spec establish(lock()) -> ok | {error, term()}.
 establish(Lock) -> ?ANSWER(establish(Lock, Tag)).
@@ -261,13 +270,13 @@ follow(_Shard, _After, _MaxBytes, _Aggregates, _Tag) -> ?MISSING.
 
 %% @doc Opens a projection's file for the calling process, and waits until an earlier owner has
 %% closed it.
--spec projection_open(binary(), Durable :: boolean()) -> {ok, projection()} | {error, term()}.
-projection_open(File, Durable) ->
-    Opened = unclaimed(fun() -> ?ANSWER(projection_open(File, Durable, Tag)) end),
+-spec projection_open(binary(), Durable :: boolean(), access()) -> {ok, projection()} | {error, term()}.
+projection_open(File, Durable, Access) ->
+    Opened = unclaimed(fun() -> ?ANSWER(projection_open(File, Durable, Access, Tag)) end),
     _ = [ok = projection_own(Projection) || {ok, Projection} <- [Opened]],
     Opened.
 
-projection_open(_File, _Durable, _Tag) -> ?MISSING.
+projection_open(_File, _Durable, _Access, _Tag) -> ?MISSING.
 
 unclaimed(Open) ->
     unclaimed(Open, erlang:monotonic_time(millisecond) + ?CLAIM_PATIENCE_MS).

@@ -36,6 +36,8 @@
     %% opening it goes.
     claim_until = none :: none | integer(),
     asking = [] :: [gen_server:from()],
+    %% Why it could not be opened, as was last said in the log.
+    warned :: term(),
     retry_ms = ?RETRY_MIN_MS :: pos_integer(),
     stalled = false :: boolean(),
     quiet_until :: integer() | undefined,
@@ -137,18 +139,28 @@ handle_info({warp_writer_down, Message}, State) ->
     unpublish(State),
     _ = erlang:send_after(?LAST_WORDS_MS, self(), {exit, writer_down}),
     {noreply, State};
+handle_info({warp_files_lost, Message}, State) ->
+    ?LOG_ERROR("Warp: shard ~b of context ~ts is opened again: ~ts", [State#state.n, name(State), Message]),
+    unpublish(State),
+    _ = erlang:send_after(?LAST_WORDS_MS, self(), {exit, files_lost}),
+    {noreply, State};
 handle_info({exit, Reason}, State) ->
     {stop, {shutdown, Reason}, State};
-handle_info(open, State) ->
+handle_info(open, #state{warned = Warned} = State) ->
     case open(State) of
         #state{claim_until = Until} = Waiting when Until =/= none ->
             {noreply, Waiting};
+        #state{handle = undefined, error = Warned} = Failed ->
+            {noreply, Failed};
         #state{handle = undefined, error = Reason} = Failed ->
             ?LOG_WARNING("Warp: shard ~b of context ~ts cannot be opened and is tried again: ~tp",
                          [State#state.n, name(State), Reason]),
-            {noreply, Failed};
+            {noreply, Failed#state{warned = Reason}};
+        #state{warned = undefined} = Opened ->
+            {noreply, Opened};
         Opened ->
-            {noreply, Opened}
+            ?LOG_NOTICE("Warp: shard ~b of context ~ts is open again", [State#state.n, name(State)]),
+            {noreply, Opened#state{warned = undefined}}
     end;
 handle_info(watch, State) ->
     {noreply, watch(State)};
@@ -171,6 +183,7 @@ open(#state{context = Context, n = N, claim_until = Until} = State) ->
     Now = erlang:monotonic_time(millisecond),
     case warp_nif:open(Lock, File, {Name, N, Shards}, Durability, ?QUEUE_LIMIT) of
         {ok, Handle} ->
+            true = ets:delete(Running, {unavailable, N}),
             true = ets:insert(Running, {{shard, N}, Handle}),
             _ = erlang:send_after(?WATCH_MS, self(), watch),
             told(ok, State#state{handle = Handle, retry_ms = ?RETRY_MIN_MS});
@@ -183,7 +196,8 @@ open(#state{context = Context, n = N, claim_until = Until} = State) ->
             failed(Reason, State)
     end.
 
-failed(Reason, #state{retry_ms = Retry} = State) ->
+failed(Reason, #state{retry_ms = Retry, context = #context{running = Running}, n = N} = State) ->
+    true = ets:insert(Running, {{unavailable, N}, Reason}),
     _ = erlang:send_after(Retry, self(), open),
     told({error, Reason}, State#state{error = Reason, retry_ms = min(2 * Retry, ?RETRY_MAX_MS)}).
 

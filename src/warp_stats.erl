@@ -29,7 +29,16 @@ projections(Context) -> #{projections => warp_proj_stats:context(Context)}.
 shard(Context, N) ->
     case warp_context:shard(Context, N) of
         {ok, Handle} -> (warp_nif:stats(Handle))#{shard => N};
-        {error, _} -> #{shard => N, unavailable => true}
+        {error, _} -> (unavailable(Context, N))#{shard => N, unavailable => true}
+    end.
+
+%% Why it could not be opened again, where that was tried.
+unavailable(#context{running = Running}, N) ->
+    try ets:lookup(Running, {unavailable, N}) of
+        [{_, Reason}] -> #{error => Reason};
+        [] -> #{}
+    catch
+        error:badarg -> #{}
     end.
 
 %% Positions are of a shard; of a context the busiest one says more than a sum.

@@ -5,7 +5,7 @@
 %% From the suite
 -export([start/0, start/1, run/2, stop/1, kill/1, assert_alive/1, root/0]).
 %% Inside the VM
--export([open/1, reopen/0, close/0, ctx/0, entity/1, entity_on/1, fault/1, warnings/0]).
+-export([open/1, reopen/0, close/0, ctx/0, entity/1, entity_on/1, entity_on/2, fault/1, warnings/0]).
 -export([resident_bytes/0, log/2]).
 
 -define(CONTEXT, {?MODULE, context}).

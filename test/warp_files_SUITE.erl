@@ -8,7 +8,15 @@
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
 -export([a_file_read_within_the_vm_keeps_its_locks/1,
          a_shell_beside_a_context_reads_and_takes_a_backup/1,
-         two_programs_exclude_each_other/1]).
+         two_programs_exclude_each_other/1,
+         what_was_removed_beside_a_shard_is_noticed_and_nothing_is_lost/1,
+         what_was_removed_during_a_commit_is_noticed_before_the_answer/1,
+         what_was_removed_from_an_idle_context_is_noticed/1,
+         a_shard_that_was_moved_away_is_refused_until_it_is_back/1,
+         a_folder_that_was_removed_takes_no_appends/1,
+         a_lock_that_was_removed_takes_no_appends/1,
+         a_projection_that_was_removed_is_made_again/1,
+         notes_of_deletions_that_were_removed_are_noted_again/1]).
 
 -import(warp_fault_vm, [run/2, open/1, entity_on/1]).
 -import(warp_test, [noted/1]).
@@ -18,10 +26,18 @@ suite() -> [{timetrap, {minutes, 2}}].
 all() ->
     [a_file_read_within_the_vm_keeps_its_locks,
      a_shell_beside_a_context_reads_and_takes_a_backup,
-     two_programs_exclude_each_other].
+     two_programs_exclude_each_other,
+     what_was_removed_beside_a_shard_is_noticed_and_nothing_is_lost,
+     what_was_removed_during_a_commit_is_noticed_before_the_answer,
+     what_was_removed_from_an_idle_context_is_noticed,
+     a_shard_that_was_moved_away_is_refused_until_it_is_back,
+     a_folder_that_was_removed_takes_no_appends,
+     a_lock_that_was_removed_takes_no_appends,
+     a_projection_that_was_removed_is_made_again,
+     notes_of_deletions_that_were_removed_are_noted_again].
 
 init_per_testcase(_Case, Config) ->
-    [{vm, warp_fault_vm:start()} | warp_test:init_case(Config)].
+    [{vm, warp_fault_vm:start(#{nif => fault})} | warp_test:init_case(Config)].
 
 end_per_testcase(_Case, Config) ->
     catch warp_fault_vm:stop(?config(vm, Config)),
@@ -89,7 +105,190 @@ two_programs_exclude_each_other(Config) ->
     in_vm(Config, fun() -> acknowledged([2]) end),
     ?assertEqual([<<"2">>], warp_test:sqlite(File, "SELECT count(*) FROM events")).
 
+%% ------------------------------------------------------------------ Files that go away
+
+what_was_removed_beside_a_shard_is_noticed_and_nothing_is_lost(Config) ->
+    File = file(Config, "shard-0000.db"),
+    in_vm(Config, fun() ->
+        ok = open(opts(Config)),
+        acknowledged(lists:seq(1, 10))
+    end),
+    Last = lists:foldl(fun(Remove, Before) ->
+        "" = os:cmd(Remove),
+        in_vm(Config, fun() ->
+            is_refused(warp_core:append(entity_on(0), noted(<<"refused">>))),
+            works_again(),
+            %% What was refused is not there.
+            ?assertEqual(lists:seq(1, Before), warp_test:seqs(entity_on(0))),
+            acknowledged(lists:seq(Before + 1, Before + 10)),
+            Before + 10
+        end)
+    end, 10, [["rm ", File, "-wal"], ["rm ", File, "-shm"], ["rm ", File, "-wal ", File, "-shm"],
+              ["rm ", File, "-wal && touch ", File, "-wal"]]),
+    Warnings = in_vm(Config, fun warp_fault_vm:warnings/0),
+    Said = [W || W <- Warnings, binary:match(W, <<"All that was committed has been moved">>) =/= nomatch],
+    ?assertEqual(4, length(Said)),
+    after_a_kill(Config, lists:seq(1, Last)).
+
+%% As if the check before the COMMIT had come a moment too early.
+what_was_removed_during_a_commit_is_noticed_before_the_answer(Config) ->
+    File = file(Config, "shard-0000.db"),
+    in_vm(Config, fun() ->
+        ok = open(opts(Config)),
+        acknowledged(lists:seq(1, 10)),
+        warp_fault_vm:fault({stall, 500}),
+        Appending = spawn_monitor(fun() -> exit(warp_core:append(entity_on(0), noted(<<"11">>))) end),
+        timer:sleep(200),
+        "" = os:cmd(["rm ", File, "-wal"]),
+        {_, Ref} = Appending,
+        receive {'DOWN', Ref, process, _, Answer} -> ?assertEqual({error, interrupted}, Answer) end,
+        works_again(),
+        %% It was committed, and then moved into the file.
+        ?assertEqual(lists:seq(1, 11), warp_test:seqs(entity_on(0)))
+    end),
+    after_a_kill(Config, lists:seq(1, 11)).
+
+what_was_removed_from_an_idle_context_is_noticed(Config) ->
+    File = file(Config, "shard-0000.db"),
+    in_vm(Config, fun() ->
+        ok = open(opts(Config)),
+        acknowledged(lists:seq(1, 10)),
+        "" = os:cmd(["rm ", File, "-wal ", File, "-shm"])
+    end),
+    warp_test:wait_until(fun() ->
+        in_vm(Config, fun warp_fault_vm:warnings/0) =/= [] andalso filelib:is_file(File ++ "-wal")
+    end),
+    after_a_kill(Config, lists:seq(1, 10)).
+
+a_shard_that_was_moved_away_is_refused_until_it_is_back(Config) ->
+    File = file(Config, "shard-0000.db"),
+    in_vm(Config, fun() ->
+        ok = open(opts(Config)),
+        acknowledged(lists:seq(1, 10)),
+        ok = file:rename(File, File ++ ".away"),
+        is_refused(warp_core:append(entity_on(0), noted(<<"refused">>))),
+        %% The other shard goes on.
+        ?assertEqual({ok, 1}, warp_core:append(entity_on(1), noted(<<"other">>))),
+        warp_test:wait_until(fun() ->
+            #{shards := [Shard | _]} = warp_core:stats(warp_fault_vm:ctx()),
+            case Shard of
+                #{unavailable := true, error := {corrupt, Why}} ->
+                    binary:match(Why, <<"shard-0000.db: this shard">>) =/= nomatch;
+                _ -> false
+            end
+        end),
+        ok = file:rename(File ++ ".away", File),
+        works_again(),
+        ?assertEqual(lists:seq(1, 10), warp_test:seqs(entity_on(0))),
+        acknowledged(lists:seq(11, 20))
+    end),
+    after_a_kill(Config, lists:seq(1, 20)).
+
+a_folder_that_was_removed_takes_no_appends(Config) ->
+    in_vm(Config, fun() ->
+        ok = open(opts(Config)),
+        [{ok, 1} = warp_core:append(entity_on(N), noted(<<"before">>)) || N <- [0, 1]],
+        "" = os:cmd(["rm -r ", file(Config, "")]),
+        [is_refused(warp_core:append(entity_on(N), noted(<<"refused">>)))
+         || N <- [0, 1, 0, 1], _ <- lists:seq(1, 3)],
+        ?assertMatch([_ | _], [W || W <- warp_fault_vm:warnings(),
+                                    binary:match(W, <<"removed or renamed">>) =/= nomatch]),
+        warp_test:wait_until(fun() ->
+            #{shards := Shards} = warp_core:stats(warp_fault_vm:ctx()),
+            lists:all(fun(Shard) -> is_map_key(error, Shard) end, Shards)
+        end),
+        ok = warp_fault_vm:close(),
+        ok = open(opts(Config)),
+        ?assertEqual({ok, 1}, warp_core:append(entity_on(0), noted(<<"a new context">>)))
+    end).
+
+%% Another VM could take the folder.
+a_lock_that_was_removed_takes_no_appends(Config) ->
+    Lock = file(Config, "lock"),
+    in_vm(Config, fun() ->
+        ok = open(opts(Config)),
+        acknowledged(lists:seq(1, 10)),
+        ok = file:rename(Lock, Lock ++ ".away"),
+        [is_refused(warp_core:append(entity_on(0), noted(<<"refused">>))) || _ <- lists:seq(1, 10)],
+        ok = file:rename(Lock ++ ".away", Lock),
+        works_again(),
+        acknowledged(lists:seq(11, 20))
+    end),
+    after_a_kill(Config, lists:seq(1, 20)).
+
+%% ------------------------------------------------------------------ Projections
+
+a_projection_that_was_removed_is_made_again(Config) ->
+    in_vm(Config, fun() ->
+        ok = open(projected(Config)),
+        count(1, 10),
+        lists:foreach(fun({Remove, Until}) ->
+            "" = os:cmd(Remove),
+            %% Whoever asks next finds it.
+            _ = warp_core:query(warp_fault_vm:ctx(), "SELECT 1", []),
+            shows(Until - 1),
+            count(Until, Until),
+            shows(Until)
+        end,
+        [{["rm ", file(Config, "projections.db-wal")], 11},
+         {["rm ", file(Config, "projections.db*")], 12},
+         {["mv ", file(Config, "projections.db"), " ", file(Config, "away")], 13}])
+    end).
+
+notes_of_deletions_that_were_removed_are_noted_again(Config) ->
+    in_vm(Config, fun() ->
+        ok = open(projected(Config)),
+        count(1, 10),
+        lists:foreach(fun(Remove) ->
+            "" = os:cmd(Remove),
+            Entity = warp_fault_vm:entity(<<"gone">>),
+            {ok, 1} = warp_core:append(Entity, warp_test:incremented()),
+            shows(11),
+            %% The first one may find it out.
+            _ = warp_core:delete(Entity),
+            ok = warp_core:delete(Entity),
+            shows(10)
+        end,
+        [["rm ", file(Config, "erasures.db-wal")], ["rm ", file(Config, "erasures.db*")]])
+    end).
+
+projected(Config) ->
+    Counter = (warp_test:counter())#{project => fun(Id, _State, #{seq := Seq}) ->
+        [warp_projection:upsert(<<"counts">>, Id, #{n => Seq})]
+    end},
+    (opts(Config))#{aggregates => [Counter], projections => embedded}.
+
+%% An event each of entities by number.
+count(From, To) ->
+    [{ok, 1} = warp_core:append(warp_fault_vm:entity(<<"e", (integer_to_binary(N))/binary>>),
+                                warp_test:incremented())
+     || N <- lists:seq(From, To)],
+    shows(To).
+
+shows(Count) ->
+    warp_test:wait_until(fun() ->
+        case warp_core:query(warp_fault_vm:ctx(), "SELECT count(*) AS n FROM counts", []) of
+            {ok, #{rows := [[Count]]}} -> true;
+            Other -> Other
+        end
+    end).
+
 %% -------------------------------------------------------------------------- Helpers
+
+%% In a word to the caller, who knows which file it was; or the shard is being opened again.
+is_refused({error, {io_error, Why}}) ->
+    ?assertMatch({match, _}, re:run(Why, "/fault/.*: another program has .*nothing was written",
+                                    [caseless]));
+is_refused({error, {shard_unavailable, _}}) -> ok;
+is_refused(Other) -> ?assertMatch({error, refused}, Other).
+
+works_again() ->
+    warp_test:wait_until(fun() ->
+        case warp_core:append(warp_fault_vm:entity_on(0, 1000), noted(<<"probe">>)) of
+            {ok, _} -> true;
+            {error, _} = Error -> Error
+        end
+    end).
 
 opts(Config) -> #{data_dir => ?config(dir, Config)}.
 

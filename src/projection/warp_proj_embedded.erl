@@ -24,8 +24,8 @@ check(Config) -> {error, {unknown_key, hd(maps:keys(Config))}}.
 
 -spec open(warp_proj_target:config(), warp_proj_target:about()) ->
     {ok, warp_nif:projection()} | {error, term()}.
-open(_Config, #{dir := Dir}) ->
-    warp_nif:projection_open(file(Dir), false).
+open(_Config, #{dir := Dir, file_access := Access}) ->
+    warp_nif:projection_open(file(Dir), false, Access).
 
 -spec execute(warp_nif:projection(), [warp_proj_target:statement()]) ->
     ok | {error, {refused, non_neg_integer(), binary()} | {away, term()}}.

@@ -12,6 +12,7 @@
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -include("../warp.hrl").
+-include_lib("kernel/include/logger.hrl").
 
 %% How long the target may be away before the caller of a deletion is told.
 -define(PATIENCE_MS, 10000).
@@ -76,13 +77,10 @@ init(Ref) ->
     ok = warp_proj:put(Context, eraser, self()),
     {ok, open(#state{context = Context})}.
 
-open(#state{context = #context{dir = Dir, projections = #{target := Target}} = Context} = State) ->
-    case warp_proj_notes:open(Dir, Target) of
-        {ok, Notes} ->
-            {ok, Left} = warp_proj_notes:all(Notes),
-            %% Before any projector begins. One killed before us may have left holds without a note.
-            lists:foreach(fun({Key, _}) -> ok = warp_proj:take(Context, Key) end,
-                          warp_proj:all(Context, {hold, '_'})),
+open(#state{context = Context} = State) ->
+    case noted(Context) of
+        {ok, Notes, Left} ->
+            %% Before any projector begins.
             lists:foreach(
                 fun({Entity, _, Incarnation}) ->
                     warp_proj:put(Context, {hold, Entity}, Incarnation)
@@ -95,7 +93,37 @@ open(#state{context = #context{dir = Dir, projections = #{target := Target}} = C
                 State#state{notes = Notes},
                 Left);
         {error, Reason} ->
+            _ = erlang:send_after(?RETRY_MS, self(), open),
             State#state{error = Reason}
+    end.
+
+noted(#context{dir = Dir, file_access = Access, projections = #{target := Target}} = Context) ->
+    case warp_proj_notes:open(Dir, Target, Access) of
+        {ok, Notes} ->
+            case warp_proj_notes:all(Notes) of
+                {ok, Left} ->
+                    note_again(Context, Notes, Left);
+                {error, _} = Error ->
+                    ok = warp_proj_notes:close(Notes),
+                    Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% Holds without a note: of a deletion that was killed right at its end, or another program has
+%% removed the notes. Erasing once more takes nothing of a new life: that is held.
+note_again(#context{shards = Shards} = Context, Notes, Left) ->
+    Again = [{Entity, element(2, {ok, _} = warp_nif:shard_of(Entity, Shards)), Incarnation}
+             || {{hold, Entity}, Incarnation} <- warp_proj:all(Context, {hold, '_'}),
+                not lists:keymember(Entity, 1, Left)],
+    case [Error || {Entity, N, Incarnation} <- Again,
+                   {error, _} = Error <- [warp_proj_notes:add(Notes, Entity, N, Incarnation)]] of
+        [] ->
+            {ok, Notes, Again ++ Left};
+        [Error | _] ->
+            ok = warp_proj_notes:close(Notes),
+            Error
     end.
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
@@ -144,6 +172,11 @@ handle_info({'EXIT', Pid, Reason}, #state{running = Running, waiting = Waiting} 
         error ->
             {stop, Reason, State}
     end;
+handle_info({warp_projection_lost, Message}, #state{context = #context{name = Name}} = State) ->
+    ?LOG_WARNING("Warp: the notes of deletions of context ~ts are opened again: ~ts", [Name, Message]),
+    {stop, {shutdown, files_lost}, State};
+handle_info(open, State) ->
+    {noreply, open(State)};
 handle_info(_Stray, State) ->
     {noreply, State}.
 

@@ -3,7 +3,7 @@
 %% its entity is left; so what a crash leaves is known at the next start.
 -module(warp_proj_notes).
 
--export([open/2, was_projected/1, all/1, add/4, remove/2, close/1]).
+-export([open/3, was_projected/1, all/1, add/4, remove/2, close/1]).
 
 -type note() :: {Entity :: binary(), Shard :: non_neg_integer(), Incarnation :: non_neg_integer()}.
 
@@ -11,9 +11,9 @@
 
 %% @doc Opens the notes of a context that is projected to that target. `{was_projected,
 %% Path}': it was projected to another one, where deletions would not be carried out any more.
--spec open(binary(), embedded | rqlite) -> {ok, warp_nif:projection()} | {error, term()}.
-open(Dir, Target) ->
-    case warp_nif:projection_open(file(Dir), true) of
+-spec open(binary(), embedded | rqlite, warp_nif:access()) -> {ok, warp_nif:projection()} | {error, term()}.
+open(Dir, Target, Access) ->
+    case warp_nif:projection_open(file(Dir), true, Access) of
         {ok, Notes} ->
             Name = atom_to_binary(Target),
             case prepare(Notes, Name) of

@@ -23,7 +23,9 @@
     context := binary(),
     %% Its folder.
     dir := binary(),
-    durability := full | normal
+    durability := full | normal,
+    %% Who may read the files that are made.
+    file_access := owner | umask
 }.
 %% SQL with numbered parameters (`?1', `?2', ...), and the rows of parameters it is run with, one
 %% after the other. A statement without parameters has one empty row: `[[]]'. No statement depends

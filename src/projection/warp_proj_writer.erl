@@ -120,11 +120,14 @@ init(Ref) ->
 
 -spec handle_continue(open, #state{}) -> {noreply, #state{}}.
 handle_continue(open, #state{module = Module, context = Context, config = Config} = State) ->
-    #context{name = Name, dir = Dir, durability = Durability} = Context,
-    case Module:open(Config, #{context => Name, dir => Dir, durability => Durability}) of
+    #context{name = Name, dir = Dir, durability = Durability, file_access = Access} = Context,
+    About = #{context => Name, dir => Dir, durability => Durability, file_access => Access},
+    case Module:open(Config, About) of
         {ok, Target} ->
             ok = warp_proj:put(Context, target, {Module, Target}),
             {noreply, connect(State#state{target = Target})};
+        {error, disk_full} ->
+            {noreply, is({away, disk_full}, later(open, State))};
         {error, Reason} ->
             {noreply, is({error, Reason}, later(open, State))}
     end.
@@ -199,6 +202,10 @@ handle_info(open, State) ->
     handle_continue(open, State);
 handle_info(connect, State) ->
     {noreply, connect(State)};
+handle_info({warp_projection_lost, Message}, #state{context = #context{name = Name}} = State) ->
+    %% What is found in its place may be another one, with other checkpoints: all begin anew.
+    ?LOG_WARNING("Warp: the projection of context ~ts is opened again: ~ts", [Name, Message]),
+    {stop, {shutdown, files_lost}, State};
 handle_info({'EXIT', _Pid, Reason}, State) ->
     {stop, Reason, State};
 handle_info(_Stray, State) ->

@@ -63,6 +63,8 @@ rustler::atoms! {
     warp_replies,
     warp_slow_sync,
     warp_writer_down,
+    warp_files_lost,
+    warp_projection_lost,
     stored,
     stopped,
     duplicates,
@@ -92,6 +94,9 @@ rustler::atoms! {
     // Options and statistics.
     full,
     normal,
+    infinity,
+    owner,
+    umask,
     forward,
     backward,
     done,

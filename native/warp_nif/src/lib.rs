@@ -10,6 +10,7 @@ mod error;
 mod event;
 #[cfg(feature = "fault")]
 mod fault;
+mod files;
 mod hash;
 mod json;
 mod nifs;

@@ -15,7 +15,7 @@
 //! | `own_shard`, `projection_own` | normal | set a monitor |
 //! | `head`, `place`, `snapshot`, `page`, `follow`, `check_ids` | normal | likewise; they read the file |
 //! | `open_sagas`, `saga_steps` | normal | likewise |
-//! | `exists` | normal | likewise |
+//! | `exists`, `open_files` | normal | likewise |
 //! | `projection_open`, `_execute`, `_tidy`, `_close` | normal | likewise (`projection::nifs`) |
 //! | `projection_execute_batch` | dirty IO | one transaction, of a process that nobody waits for |
 //! | `projection_query` | normal | starts a thread, which answers |

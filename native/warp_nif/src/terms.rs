@@ -1,9 +1,10 @@
 //! What all NIFs take and give: texts, paths and results.
 
-use rustler::{Binary, Encoder, Env, Term};
+use rustler::{Atom, Binary, Encoder, Env, Term};
 
 use crate::atoms;
 use crate::error::{Error, Result};
+use crate::files::Access;
 
 /// `{ok, Value}` or `{error, Reason}`.
 pub fn reply<'a, T: Encoder>(env: Env<'a>, result: Result<T>) -> Term<'a> {
@@ -33,4 +34,13 @@ pub fn text(binary: &Binary<'_>) -> Result<String> {
 pub fn path(binary: &Binary<'_>) -> std::path::PathBuf {
     use std::os::unix::ffi::OsStrExt;
     std::ffi::OsStr::from_bytes(binary.as_slice()).into()
+}
+
+/// Who may read what is made.
+pub fn access_of(atom: Atom) -> Access {
+    if atom == atoms::umask() {
+        Access::Umask
+    } else {
+        Access::Owner
+    }
 }

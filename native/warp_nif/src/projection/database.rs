@@ -4,14 +4,16 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustler::{Env, ListIterator, LocalPid, Monitor, Resource, Term};
 
 use super::values::{self, Bind};
 use crate::error::{Error, Result};
+use crate::files::{self, Access, Watch};
 use crate::shard::Claim;
 
 /// `application_id` of every projection's file: the bytes "WPRJ".
@@ -41,6 +43,12 @@ pub struct Shared {
     pub(super) querying: AtomicUsize,
     pub(super) closed: AtomicBool,
     claim: Mutex<Option<Claim>>,
+    /// The files, looked at around each transaction and before each query.
+    watch: Watch,
+    lost: OnceLock<String>,
+    told: AtomicBool,
+    /// The process that opened it.
+    pub(super) owner: LocalPid,
 }
 
 #[rustler::resource_impl]
@@ -93,13 +101,20 @@ impl Shared {
     /// `DiskFull`.
     ///
     /// `Claimed`: whoever had the file open before, in this VM, has not closed it yet.
-    pub fn open(path: PathBuf, durable: bool) -> Result<Self> {
+    pub fn open(path: PathBuf, durable: bool, access: Access, owner: LocalPid) -> Result<Self> {
         // NOTE: before the header is looked at. Closing a file takes away the locks that this
         // process has on it: with another connection still open, SQLite would not notice when
         // another program ends the WAL under it.
         let claim = Claim::take(&path)?;
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            files::check_kind(&files::beside(&path, suffix))?;
+        }
         let fresh = check_header(&path)?;
-        let connection = Connection::open(&path)?;
+        if fresh {
+            files::create(&path, access)?;
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags)?;
         connection.busy_timeout(BUSY)?;
         if fresh {
             connection.execute_batch(&format!(
@@ -123,6 +138,8 @@ impl Shared {
         let _: i64 =
             connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        let mut watch = Watch::default();
+        watch.add_database(&path)?;
         Ok(Self {
             path,
             writer: Mutex::new(Some(connection)),
@@ -130,6 +147,10 @@ impl Shared {
             querying: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             claim: Mutex::new(Some(claim)),
+            watch,
+            lost: OnceLock::new(),
+            told: AtomicBool::new(false),
+            owner,
         })
     }
 
@@ -139,13 +160,31 @@ impl Shared {
         let connection = writer.as_ref().ok_or(Failure::Away(Error::Closed))?;
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let done = run_all(connection, statements).and_then(|()| {
+            self.look().map_err(Failure::Away)?;
             connection.prepare_cached("COMMIT")?.execute([])?;
-            Ok(())
+            self.look().map_err(|_| Failure::Away(Error::Interrupted))
         });
         if done.is_err() && !connection.is_autocommit() {
             connection.prepare_cached("ROLLBACK")?.execute([])?;
         }
         done
+    }
+
+    /// Looks whether the files are still in their place. Error: `Io`; once it was given, always.
+    pub(super) fn look(&self) -> Result<()> {
+        if let Some(lost) = self.lost.get() {
+            return Err(Error::Io(lost.clone()));
+        }
+        self.watch
+            .check()
+            .map(drop)
+            .map_err(|lost| Error::Io(self.lost.get_or_init(|| lost).clone()))
+    }
+
+    /// What `look` found, for who asks first: the owner has to be told, and open the file again.
+    pub(super) fn newly_lost(&self) -> Option<&str> {
+        let lost = self.lost.get()?;
+        (!self.told.swap(true, Ordering::SeqCst)).then_some(lost.as_str())
     }
 
     /// Sees to it that what was deleted is gone from the bytes of the file and its WAL.
@@ -179,7 +218,16 @@ impl Shared {
             std::thread::sleep(Duration::from_millis(1));
         }
         relock(&self.readers).clear();
-        relock(&self.writer).take();
+        if let Some(connection) = relock(&self.writer).take()
+            && self.look().is_err()
+            && !self
+                .watch
+                .is_ours_or_gone(&files::beside(&self.path, "-wal"))
+        {
+            // Closing would remove what another program has made there. What is lost with it is
+            // projected, or noted, once more.
+            let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
         relock(&self.claim).take();
     }
 }

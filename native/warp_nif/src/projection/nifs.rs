@@ -9,16 +9,24 @@ use super::database::{Database, Failure, Shared, list};
 use super::query::{self, Query};
 use crate::atoms;
 use crate::error::Error;
-use crate::terms::{path, reply, reply_ok};
+use crate::terms::{access_of, path, reply, reply_ok};
 use crate::threads::{FILES, answer};
 
 /// `{ok, Database}`, or `{error, Reason}`, which comes as `{Tag, Result}`. The calling process has
 /// to call `projection_own` with it. `{error, claimed}` while whoever had the file has not closed it.
+/// When its files are found removed or replaced, it answers `away` to everything, and the calling
+/// process gets `{warp_projection_lost, Message}`.
 #[rustler::nif]
-fn projection_open<'a>(env: Env<'a>, file: Binary<'a>, durable: bool, tag: Term<'a>) -> Term<'a> {
-    let file = path(&file);
+fn projection_open<'a>(
+    env: Env<'a>,
+    file: Binary<'a>,
+    durable: bool,
+    access: Atom,
+    tag: Term<'a>,
+) -> Term<'a> {
+    let (file, access, owner) = (path(&file), access_of(access), env.pid());
     answer(env, &FILES, tag, move |env| {
-        let opened = Shared::open(file, durable);
+        let opened = Shared::open(file, durable, access, owner);
         reply(
             env,
             opened.map(|shared| ResourceArc::new(Database(Arc::new(shared)))),
@@ -65,6 +73,10 @@ fn execute<'a>(env: Env<'a>, database: &Database, statements: Term<'_>) -> Term<
     let done = list(statements)
         .map_err(Failure::Away)
         .and_then(|statements| database.0.execute(statements));
+    if let Some(lost) = database.0.newly_lost() {
+        // An owner that is gone needs no message.
+        let _ = env.send(&database.0.owner, (atoms::warp_projection_lost(), lost));
+    }
     match done {
         Ok(()) => atoms::ok().encode(env),
         Err(Failure::Refused(index, message)) => {

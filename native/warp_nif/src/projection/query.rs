@@ -127,6 +127,11 @@ pub fn start(database: Arc<Shared>, mut query: Query, caller: LocalPid) -> Resul
                     Err(stop) => (tag, (atoms::error(), stop)).encode(env),
                 }
             });
+            if let Some(lost) = counted.0.newly_lost() {
+                let _ = answer.send_and_clear(&counted.0.owner, |env| {
+                    (atoms::warp_projection_lost(), lost).encode(env)
+                });
+            }
         });
     started
         .map(drop)
@@ -138,6 +143,7 @@ fn run<'a>(
     database: &Arc<Shared>,
     query: &mut Query,
 ) -> std::result::Result<(Vec<Term<'a>>, Vec<Term<'a>>), Stop> {
+    database.look().map_err(Stop::Away)?;
     let deadline = Instant::now() + query.timeout;
     let idle = relock(&database.readers).pop();
     let mut connection = match idle {

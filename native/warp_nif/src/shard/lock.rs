@@ -1,8 +1,8 @@
 //! The lock on a context's directory. The operating system holds it, so it goes with the VM.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -10,6 +10,7 @@ use rustler::Resource;
 
 use super::relock;
 use crate::error::{Error, Result};
+use crate::files::{self, Access, Watch};
 
 /// A locked directory. Unlocked when the last shard that was opened under it has closed.
 ///
@@ -18,6 +19,10 @@ use crate::error::{Error, Result};
 pub struct DirLock {
     file: File,
     established: AtomicBool,
+    /// Who may read what is made in the directory.
+    pub access: Access,
+    path: PathBuf,
+    watch: Watch,
 }
 
 /// What Erlang holds of a lock: released by hand, or with the term.
@@ -30,12 +35,12 @@ impl DirLock {
     /// Creates `dir` if need be and locks the file `lock` in it.
     ///
     /// Errors: `InUse` when another context holds it, `Io`.
-    pub fn take(dir: &Path) -> Result<LockHandle> {
-        fs::create_dir_all(dir).map_err(|error| Error::io(dir, &error))?;
+    pub fn take(dir: &Path, access: Access) -> Result<LockHandle> {
+        files::create_dirs(dir, access)?;
         let path = dir.join("lock");
+        files::check_kind(&path)?;
+        files::create(&path, access)?;
         let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
             .read(true)
             .write(true)
             .open(&path)
@@ -44,12 +49,31 @@ impl DirLock {
             Ok(()) => {
                 let length = file.metadata().map_err(|e| Error::io(&path, &e))?.len();
                 let established = AtomicBool::new(length > 0);
-                let lock = Arc::new(Self { file, established });
+                let mut watch = Watch::default();
+                watch.add(path.clone())?;
+                let lock = Arc::new(Self {
+                    file,
+                    established,
+                    access,
+                    path,
+                    watch,
+                });
                 Ok(LockHandle(Mutex::new(Some(lock))))
             }
             Err(TryLockError::WouldBlock) => Err(Error::InUse(dir.to_owned())),
             Err(TryLockError::Error(error)) => Err(Error::io(&path, &error)),
         }
+    }
+
+    /// The file that is locked.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Error: `Io` when the file that was locked is no longer in its place, so that another VM
+    /// could take the directory.
+    pub fn check(&self) -> Result<()> {
+        self.watch.check().map(drop).map_err(Error::Io)
     }
 
     /// Whether all shards have been created before.

@@ -10,6 +10,7 @@ mod entities;
 mod erase;
 mod flush;
 mod follow;
+mod idle;
 mod ids;
 mod lock;
 mod nifs;
@@ -84,7 +85,7 @@ pub struct Shared {
     queue: Queue,
     tail: RwLock<Tail>,
     stats: Stats,
-    readers: Mutex<Vec<Connection>>,
+    readers: Mutex<Vec<(Connection, idle::Slot)>>,
     /// How many reads are under way.
     reading: AtomicUsize,
     closed: AtomicBool,
@@ -117,6 +118,7 @@ impl Shard {
     /// writer of the same file in this VM has not finished; and those of opening it.
     pub fn open(config: Config, lock: Arc<DirLock>, owner: LocalPid) -> Result<ResourceArc<Self>> {
         let claim = Claim::take(&config.path)?;
+        lock.check()?;
         let identity = Identity {
             context: config.context,
             shard: i64::from(config.shard),
@@ -126,9 +128,11 @@ impl Shard {
             &config.path,
             &identity,
             config.durability,
-            !lock.is_established(),
+            (!lock.is_established()).then_some(lock.access),
         )?;
-        let (store, tail) = store::Store::recover(connection)?;
+        let (mut store, tail) = store::Store::recover(connection)?;
+        store.watch.add_database(&config.path)?;
+        store.watch.add(lock.path().to_owned())?;
         let shared = Arc::new(Shared::new(config.path, tail, config.queue_limit));
         let for_writer = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
@@ -198,13 +202,14 @@ impl Shared {
 
     /// For the writer thread, when closed: waits for the reads under way and closes their
     /// connections. The writer's own has to close last: only it can move what is left in the WAL
-    /// into the file.
-    fn end_readers(&self) {
+    /// into the file. Whether they have ended in time.
+    fn end_readers(&self) -> bool {
         let deadline = Instant::now() + READER_PATIENCE;
         while self.reading.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
         relock(&self.readers).clear();
+        self.reading.load(Ordering::SeqCst) == 0
     }
 
     fn tail(&self) -> RwLockReadGuard<'_, Tail> {

@@ -7,15 +7,28 @@ use super::{Config, DirLock, Direction, Durability, LockHandle, Page, Row, Shard
 use crate::atoms;
 use crate::error::{Error, Result};
 use crate::event::{self, PackedHandle, StoredEvent};
-use crate::terms::{path, reply, reply_ok, text};
+use crate::files::{self, OpenFiles};
+use crate::terms::{access_of, path, reply, reply_ok, text};
 use crate::threads::{FILES, READS, answer};
+
+/// `{Limit | infinity, Open}`: how many files this process may have open, and has.
+#[rustler::nif]
+fn open_files<'a>(env: Env<'a>, tag: Term<'a>) -> Term<'a> {
+    answer(env, &FILES, tag, |env| {
+        let OpenFiles { limit, open } = files::open_files();
+        match limit {
+            Some(limit) => (limit, open).encode(env),
+            None => (atoms::infinity(), open).encode(env),
+        }
+    })
+}
 
 /// Locks a context's directory: `{ok, Lock}` or `{error, Reason}`.
 #[rustler::nif]
-fn try_lock<'a>(env: Env<'a>, dir: Binary<'a>, tag: Term<'a>) -> Term<'a> {
-    let dir = path(&dir);
+fn try_lock<'a>(env: Env<'a>, dir: Binary<'a>, access: Atom, tag: Term<'a>) -> Term<'a> {
+    let (dir, access) = (path(&dir), access_of(access));
     answer(env, &FILES, tag, move |env| {
-        reply(env, DirLock::take(&dir).map(ResourceArc::new))
+        reply(env, DirLock::take(&dir, access).map(ResourceArc::new))
     })
 }
 

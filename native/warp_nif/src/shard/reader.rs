@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use super::command::Stop;
 use super::entities::{self, EntityInfo};
+use super::idle::Slot;
 use super::ids::Lookup;
 use super::rows::{self, Row};
 use super::snapshots::{self, Stored};
@@ -55,7 +56,7 @@ pub fn with_reader<T>(shared: &Shared, read: impl FnOnce(&Reader<'_>) -> Result<
     let _under_way = UnderWay::begin(shared)?;
     let idle = relock(&shared.readers).pop();
     let connection = match idle {
-        Some(connection) => connection,
+        Some((connection, _)) => connection,
         None => schema::open_reader(&shared.path)?,
     };
     connection.prepare_cached("BEGIN")?.execute([])?;
@@ -66,8 +67,11 @@ pub fn with_reader<T>(shared: &Shared, read: impl FnOnce(&Reader<'_>) -> Result<
     })?;
     connection.prepare_cached("ROLLBACK")?.execute([])?;
     let mut idle = relock(&shared.readers);
-    if idle.len() < MAX_IDLE && !shared.is_closed() {
-        idle.push(connection);
+    if idle.len() < MAX_IDLE
+        && !shared.is_closed()
+        && let Some(slot) = Slot::take()
+    {
+        idle.push((connection, slot));
     }
     Ok(found)
 }

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::Durability;
 use crate::error::{Error, Result};
+use crate::files::{self, Access};
 
 /// `application_id` of every shard: the bytes "WARP".
 const APPLICATION_ID: u32 = 0x5741_5250;
@@ -103,21 +104,26 @@ pub fn open(
     path: &Path,
     identity: &Identity,
     durability: Durability,
-    may_create: bool,
+    may_create: Option<Access>,
 ) -> Result<Connection> {
-    if may_create {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        files::check_kind(&files::beside(path, suffix))?;
+    }
+    if may_create.is_some() {
         finish_creation(path)?;
     }
     let fresh = check_header(path)?;
-    if fresh && !may_create {
-        let what = "this shard of an existing context is missing or empty";
-        return Err(Error::Corrupt(format!("{}: {what}", path.display())));
+    match may_create {
+        Some(access) if fresh => drop(files::create(path, access)?),
+        None if fresh => {
+            let what = "this shard of an existing context is missing or empty";
+            return Err(Error::Corrupt(format!("{}: {what}", path.display())));
+        }
+        _ => {}
     }
     let connection = Connection::open_with_flags(
         path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
     .map_err(|error| with_path(path, error.into()))?;
     connection.busy_timeout(BUSY)?;
@@ -161,9 +167,7 @@ pub fn open_reader(path: &Path) -> Result<Connection> {
 
 /// Has SQLite roll back a creation that was cut short: until then the header means nothing.
 fn finish_creation(path: &Path) -> Result<()> {
-    let mut journal = path.to_owned().into_os_string();
-    journal.push("-journal");
-    if Path::new(&journal).exists() {
+    if files::beside(path, "-journal").exists() {
         let connection = Connection::open(path)?;
         let _: i64 = connection
             .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))
@@ -230,11 +234,7 @@ fn create(connection: &Connection, path: &Path, identity: &Identity) -> Result<(
         transaction.commit()
     };
     create().map_err(|error| with_path(path, error.into()))?;
-    // The file's name must be as durable as its content.
-    let dir = path.parent().unwrap_or(Path::new("."));
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|error| Error::io(dir, &error))
+    Ok(())
 }
 
 fn check_identity(connection: &Connection, path: &Path, expected: &Identity) -> Result<()> {
@@ -287,7 +287,12 @@ mod tests {
     }
 
     fn open_in(dir: &Path, shards: i64) -> Result<Connection> {
-        open(&dir.join("s.db"), &identity(shards), Durability::Full, true)
+        open(
+            &dir.join("s.db"),
+            &identity(shards),
+            Durability::Full,
+            Some(Access::Owner),
+        )
     }
 
     #[test]
@@ -331,7 +336,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("s.db");
         std::fs::write(&path, "").expect("written");
-        let opened = open(&path, &identity(4), Durability::Full, false);
+        let opened = open(&path, &identity(4), Durability::Full, None);
         assert!(matches!(opened, Err(Error::Corrupt(_))));
     }
 }

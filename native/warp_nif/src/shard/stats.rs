@@ -46,11 +46,12 @@ pub struct Stats {
     pub bytes: AtomicU64,
     /// Entities erased.
     pub erased_entities: AtomicU64,
+    /// The size of the file and its WAL, as of the last commit, or second.
+    pub file_bytes: AtomicU64,
     /// The last position given.
     pub position: AtomicI64,
-    /// Rows that are not yet written behind, and the size of the file and its WAL, as of late.
+    /// Rows that are not yet written behind.
     pub unflushed_rows: AtomicU64,
-    pub file_bytes: AtomicU64,
     /// Time of each COMMIT: writing the WAL and, with full durability, its fsync.
     pub sync: Histogram,
     /// Time from taking up a transaction to its acknowledgement.
@@ -93,14 +94,6 @@ pub struct Report {
 }
 
 impl Shared {
-    /// The size of the file and its WAL.
-    pub(super) fn file_bytes(&self) -> u64 {
-        let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
-        let mut wal = self.path.clone().into_os_string();
-        wal.push("-wal");
-        size(&self.path) + size(wal.as_ref())
-    }
-
     /// NOTE: for normal schedulers: reads counters and nothing else.
     pub(super) fn report(&self) -> Report {
         use crate::atoms;

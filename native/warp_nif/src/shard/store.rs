@@ -1,10 +1,12 @@
 //! The writer's side of the file: recovery, commits, and what is done between them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::command::{Answer, Command};
 use super::entities::{self, EntityInfo};
@@ -14,6 +16,7 @@ use super::transaction::{Effect, Transaction, publish};
 use super::{Shared, compact, erase, rows, sagas, schema};
 use crate::error::{Error, Result};
 use crate::event::{derived_seq, parse_row};
+use crate::files::{Watch, beside};
 use crate::hash::{distinct, hash64};
 
 /// After how many pages (4 kB each) the WAL is moved into the file.
@@ -35,6 +38,10 @@ pub struct Store {
     /// Likewise of payloads that were cleared along with an append: they may stand there until
     /// someone erases.
     wal_holds_cleared: bool,
+    /// The files, looked at around each commit.
+    pub watch: Watch,
+    /// Why they are not what is open here any more, once that was found.
+    lost: Option<String>,
 }
 
 /// A committed transaction.
@@ -47,6 +54,8 @@ pub struct Committed {
     pub erased: u64,
     /// How long the COMMIT took.
     pub sync: Duration,
+    /// The size of the file and its WAL.
+    pub file_bytes: u64,
     effects: Vec<Effect>,
     /// Payloads cleared: for someone who waits, and along with an append.
     cleared: (bool, bool),
@@ -102,6 +111,8 @@ impl Store {
             // As far as we know: whoever wrote the WAL may have been killed right after an erasure.
             wal_holds_erased: true,
             wal_holds_cleared: false,
+            watch: Watch::default(),
+            lost: None,
         };
         if tail.rows() > 0 {
             let written = flush(&store.connection, &tail, position);
@@ -134,6 +145,10 @@ impl Store {
                 return Err(error);
             }
         };
+        if let Err(error) = self.look() {
+            self.roll_back()?;
+            return Err(error);
+        }
         let started = Instant::now();
         if let Err(error) = self.sync() {
             self.roll_back()?;
@@ -141,6 +156,8 @@ impl Store {
             return Err(error);
         }
         committed.sync = started.elapsed();
+        // Found out only now: it is written, but perhaps to a file that nobody will find.
+        committed.file_bytes = self.look().map_err(|_| Error::Interrupted)?;
         self.position = position;
         self.wal_holds_erased |= committed.erased > 0 || committed.cleared.0;
         self.wal_holds_cleared |= committed.cleared.1;
@@ -175,6 +192,7 @@ impl Store {
             written,
             erased,
             sync: Duration::ZERO,
+            file_bytes: 0,
             cleared: (transaction.erased, transaction.cleared),
             effects: transaction.effects,
         };
@@ -232,6 +250,58 @@ impl Store {
             };
         }
         Ok(())
+    }
+
+    /// Looks whether the files are still in their place: the bytes of the file and its WAL. Once
+    /// they were not, always the same error: what is open here is of no use any more.
+    pub fn look(&mut self) -> Result<u64> {
+        if let Some(lost) = &self.lost {
+            return Err(Error::Io(lost.clone()));
+        }
+        self.watch.check().map_err(|lost| {
+            self.lost = Some(lost.clone());
+            Error::Io(lost)
+        })
+    }
+
+    /// Whether that was found.
+    pub fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// Closes files of which some are not in their place any more. What was committed is moved
+    /// into the database's file first. What became of it, in a sentence.
+    pub fn rescue(self, path: &Path) -> String {
+        let lost = self.lost.clone().unwrap_or_default();
+        let moved: rusqlite::Result<(i64, i64, i64)> =
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                });
+        // Closing would otherwise remove a WAL that another program has made.
+        if !self.watch.is_ours_or_gone(&beside(path, "-wal")) {
+            // It cannot fail: the setting is known.
+            let _ = self
+                .connection
+                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
+        let became = match moved {
+            Ok((0, _, _)) if self.watch.is_ours_or_gone(path) => {
+                "All that was committed has been moved into the database's file".into()
+            }
+            Ok((0, _, _)) => {
+                "All that was committed stands in the file that was here before".into()
+            }
+            Ok(_) => {
+                "What was committed last could not be moved into the database's file: another \
+                      program is reading it"
+                    .into()
+            }
+            Err(error) => format!(
+                "What was committed last could not be moved into the database's file: {error}"
+            ),
+        };
+        format!("{lost}. {became}")
     }
 
     /// Makes sure that nothing erased is left in the WAL.

@@ -13,6 +13,7 @@ use super::snapshots::SnapshotRow;
 use super::store::Store;
 use super::{Durability, Shared, erase};
 use crate::event::{GivenId, Packed, parse_row};
+use crate::files::Access;
 use crate::hash::hash64;
 
 /// What a step of a test does to one of a few entities.
@@ -56,7 +57,8 @@ fn identity() -> Identity {
 }
 
 fn open(path: &Path) -> (Store, Shared) {
-    let connection = schema::open(path, &identity(), Durability::Normal, true).expect("opens");
+    let connection =
+        schema::open(path, &identity(), Durability::Normal, Some(Access::Owner)).expect("opens");
     let (store, tail) = Store::recover(connection).expect("recovers");
     (store, Shared::new(path.to_owned(), tail, 16))
 }
@@ -347,7 +349,7 @@ fn a_changed_byte_is_never_taken_for_data() {
     tested.run(&Step::Flush);
     let path = tested.dir.path().join("s.db");
     erase::empty_wal(
-        &schema::open(&path, &identity(), Durability::Normal, false).expect("opens"),
+        &schema::open(&path, &identity(), Durability::Normal, None).expect("opens"),
         schema::BUSY,
     )
     .expect("moved into the file");

@@ -25,8 +25,6 @@ const IDLE: Duration = Duration::from_secs(1);
 const MAX_GATHER: Duration = Duration::from_millis(2);
 /// How long an erasure, and all behind it, waits for other programs that read the file.
 const ERASE_PATIENCE: Duration = Duration::from_secs(1);
-/// How old the sizes of files in a report may be, about.
-const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// A COMMIT that takes longer is reported to the owner.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
 
@@ -43,20 +41,26 @@ pub fn run(shared: &Shared, store: Store, owner: LocalPid) {
             put_off: Vec::new(),
         };
         writer.serve();
+        writer.finish()
     }));
     shared.close();
     shared.end_readers();
-    if let Err(panic) = served {
-        let message = panic_message(&*panic);
-        let interrupted = |from| (from, Answer::Failed(Error::Interrupted));
-        answer(owner, waiting.into_iter().map(interrupted).collect());
-        refuse_queued(shared, owner);
-        send(owner, |env| {
-            (atoms::warp_writer_down(), message).encode(env)
-        });
-    } else {
-        refuse_queued(shared, owner);
-    }
+    let panic = match served {
+        Ok(lost) => {
+            refuse_queued(shared, owner);
+            if let Some(lost) = lost {
+                send(owner, |env| (atoms::warp_files_lost(), lost).encode(env));
+            }
+            return;
+        }
+        Err(panic) => panic,
+    };
+    let interrupted = |from| (from, Answer::Failed(Error::Interrupted));
+    answer(owner, waiting.into_iter().map(interrupted).collect());
+    refuse_queued(shared, owner);
+    send(owner, |env| {
+        (atoms::warp_writer_down(), panic_message(&*panic)).encode(env)
+    });
 }
 
 fn refuse_queued(shared: &Shared, owner: LocalPid) {
@@ -82,14 +86,18 @@ impl Writer<'_> {
             .stats
             .position
             .store(self.store.position(), Relaxed);
-        let mut measured = None;
-        while !self.shared.is_closed() {
-            self.measure(&mut measured);
+        self.look();
+        while !self.shared.is_closed() && !self.store.is_lost() {
+            // For reports: whoever asks for one must not wait for this thread.
+            let rows = self.shared.tail().rows();
+            let unflushed = &self.shared.stats.unflushed_rows;
+            unflushed.store(u64::try_from(rows).unwrap_or(u64::MAX), Relaxed);
             let commands = self.drain();
             if commands.is_empty() {
                 // What fails here is tried again a second later.
                 let _ = self.store.empty_wal_of_erased(Duration::ZERO);
                 if !self.shared.queue.sleep(1, IDLE) {
+                    self.look();
                     let put_off = std::mem::take(&mut self.put_off);
                     self.carry_out(&put_off);
                 }
@@ -103,20 +111,28 @@ impl Writer<'_> {
                 self.gather(commands.len(), started.elapsed());
             }
         }
-        let _ = self.store.empty_wal(ERASE_PATIENCE);
-        let _ = self.store.flush_shared(self.shared);
-        self.shared.end_readers();
     }
 
-    /// Notes now and then what a report has of the tail and the files: whoever asks for one must
-    /// not wait, neither for the disk nor for this thread.
-    fn measure(&self, last: &mut Option<Instant>) {
-        let rows = self.shared.tail().rows();
-        let stats = &self.shared.stats;
-        stats.unflushed_rows.store(rows as u64, Relaxed);
-        if last.is_none_or(|last| last.elapsed() >= MEASURE_EVERY) {
-            stats.file_bytes.store(self.shared.file_bytes(), Relaxed);
-            *last = Some(Instant::now());
+    /// Closes the file. What was found, when other programs took files away.
+    fn finish(mut self) -> Option<String> {
+        self.look();
+        if !self.store.is_lost() {
+            let _ = self.store.empty_wal(ERASE_PATIENCE);
+            let _ = self.store.flush_shared(self.shared);
+            self.shared.end_readers();
+            return None;
+        }
+        self.shared.close();
+        refuse_queued(self.shared, self.owner);
+        // Whoever opened the file beside them would share what they know of the old WAL.
+        while !self.shared.end_readers() {}
+        Some(self.store.rescue(&self.shared.path))
+    }
+
+    fn look(&mut self) {
+        // What it finds is kept, and ends the writer.
+        if let Ok(bytes) = self.store.look() {
+            self.shared.stats.file_bytes.store(bytes, Relaxed);
         }
     }
 
@@ -201,6 +217,7 @@ impl Writer<'_> {
         stats.bytes.fetch_add(committed.written.2, Relaxed);
         stats.erased_entities.fetch_add(committed.erased, Relaxed);
         stats.position.store(self.store.position(), Relaxed);
+        stats.file_bytes.store(committed.file_bytes, Relaxed);
         stats.sync.add(committed.sync);
         stats.commit.add(started.elapsed());
         if committed.sync >= SLOW_SYNC {
