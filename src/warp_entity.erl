@@ -345,12 +345,12 @@ answer_one({answer, From, Request, Result}, #state{pending = Pending} = State) -
     State;
 answer_one({look_up, From, {append, #{packed := Packed}, _} = Request, Refused}, State) ->
     #state{handle = Handle, id = Id, core = Core0} = State,
-    Found =
+    {Settled, Core} =
         case warp_nif:check_ids(Handle, Id, Packed) of
-            {ok, Stop} -> Stop;
-            {error, _} -> none
+            {ok, Stop} -> warp_entity_core:look_up(Stop, {From, Request}, Refused, Core0);
+            %% Whether it is there already is not known, so it is not refused for good.
+            {error, _} = Error -> {[{answer, From, Request, Error}], Core0}
         end,
-    {Settled, Core} = warp_entity_core:look_up(Found, {From, Request}, Refused, Core0),
     answer(Settled, State#state{core = Core}).
 
 result({error, Reason}, State) -> {error, reason(Reason, State)};

@@ -40,6 +40,8 @@
     warned :: term(),
     retry_ms = ?RETRY_MIN_MS :: pos_integer(),
     stalled = false :: boolean(),
+    %% What failed in the background when it was last looked at.
+    background = [] :: [warp_background:failing()],
     quiet_until :: integer() | undefined,
     %% Who is told that the log grew.
     wake = none :: none | {atomics:atomics_ref(), ets:table()}
@@ -172,7 +174,10 @@ terminate(_Reason, #state{handle = undefined}) ->
     ok;
 terminate(_Reason, #state{handle = Handle} = State) ->
     unpublish(State),
-    ok = warp_nif:close(Handle).
+    ok = warp_nif:close(Handle),
+    %% What did not work when it was closed.
+    _ = background(State),
+    ok.
 
 %% NOTE: while the file is claimed this process goes back to its mailbox: one whose supervisor is
 %% gone has to go as well, and not compete for the file with its successor.
@@ -221,7 +226,8 @@ unpublish(#state{context = #context{running = Running}, n = N, handle = Handle})
         error:badarg -> ok
     end.
 
-watch(#state{handle = Handle, stalled = Stalled} = State) ->
+watch(State0) ->
+    #state{handle = Handle, stalled = Stalled} = State = background(State0),
     #{busy_ms := Busy, queue_depth := Depth} = warp_nif:stats(Handle),
     _ = erlang:send_after(?WATCH_MS, self(), watch),
     case Busy >= ?STALL_MS of
@@ -233,6 +239,18 @@ watch(#state{handle = Handle, stalled = Stalled} = State) ->
         IsStalled ->
             State#state{stalled = IsStalled}
     end.
+
+%% Says once what began to fail in the background, and once that it works again.
+background(#state{handle = Handle, background = Before} = State) ->
+    #{background := Now} = warp_nif:stats(Handle),
+    {Begun, Ended} = warp_background:changed(Before, Now),
+    _ = [?LOG_WARNING("Warp: shard ~b of context ~ts cannot do its ~ts: ~tp. So ~ts",
+                      [State#state.n, name(State), Task, Error, warp_background:meaning(Task)])
+         || {Task, _Since, Error} <- Begun],
+    _ = [?LOG_NOTICE("Warp: shard ~b of context ~ts can do its ~ts again",
+                     [State#state.n, name(State), Task])
+         || Task <- Ended],
+    State#state{background = Now}.
 
 slow_sync(Millis, #state{quiet_until = Until} = State) ->
     Now = erlang:monotonic_time(millisecond),

@@ -10,7 +10,9 @@ context(#context{registry = Registry, states = States, shards = Shards} = Contex
     Each = [shard(Context, N) || N <- lists:seq(0, Shards - 1)],
     Open = [Counters || #{commits := _} = Counters <- Each],
     Sums = lists:foldl(
-        fun(Counters, Acc) -> maps:merge_with(fun sum/3, maps:remove(shard, Counters), Acc) end,
+        fun(Counters, Acc) ->
+            maps:merge_with(fun sum/3, maps:without([shard, background], Counters), Acc)
+        end,
         #{},
         Open),
     maps:merge(maps:merge(Sums, projections(Context)), #{
@@ -28,7 +30,9 @@ projections(Context) -> #{projections => warp_proj_stats:context(Context)}.
 
 shard(Context, N) ->
     case warp_context:shard(Context, N) of
-        {ok, Handle} -> (warp_nif:stats(Handle))#{shard => N};
+        {ok, Handle} ->
+            #{background := Failing} = Counters = warp_nif:stats(Handle),
+            Counters#{shard => N, background := warp_background:describe(Failing)};
         {error, _} -> (unavailable(Context, N))#{shard => N, unavailable => true}
     end.
 

@@ -91,6 +91,15 @@ rustler::atoms! {
     blob,
     more,
 
+    // Work in the background.
+    background,
+    write_behind,
+    checkpoint,
+    empty_wal,
+    compaction,
+    snapshot,
+    seal,
+
     // Options and statistics.
     full,
     normal,

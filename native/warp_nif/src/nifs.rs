@@ -361,6 +361,9 @@ fn save_snapshot<'a>(
 fn stats(env: Env<'_>, shard: ResourceArc<Shard>) -> Term<'_> {
     let report = shard.stats();
     let mut map = Term::map_new(env);
+    map = map
+        .map_put(atoms::background(), report.background)
+        .unwrap_or(map);
     for (name, value) in report.counters {
         map = map.map_put(name, value).unwrap_or(map);
     }

@@ -1,5 +1,7 @@
 //! Giving back the room of what was erased, when a shard is opened.
 
+use std::time::Duration;
+
 use rusqlite::Connection;
 
 use super::{erase, schema};
@@ -19,6 +21,17 @@ pub fn compact_if_worth(connection: &Connection) -> Result<()> {
     if erased < MIN_ERASED_BYTES || erased < pages * page / 2 {
         return Ok(());
     }
+    let rewritten = rewrite(connection);
+    if rewritten.is_err() {
+        // What it wrote before it failed takes room that others need now. The error to tell is
+        // the first one.
+        let _ = connection.execute_batch("PRAGMA temp_store = MEMORY");
+        let _ = erase::empty_wal(connection, Duration::ZERO);
+    }
+    rewritten
+}
+
+fn rewrite(connection: &Connection) -> Result<()> {
     // A file in place of memory: what is rewritten can be larger than memory.
     connection.execute_batch("PRAGMA temp_store = FILE")?;
     connection.execute(
@@ -26,6 +39,8 @@ pub fn compact_if_worth(connection: &Connection) -> Result<()> {
                            AND position < (SELECT max(position) FROM log)",
         [],
     )?;
+    // The less stands in the WAL, the less room VACUUM needs.
+    erase::empty_wal(connection, schema::BUSY)?;
     connection.execute_batch("VACUUM; PRAGMA temp_store = MEMORY")?;
     // Only now: after a crash before this, deleting and rewriting is done once more.
     schema::set_meta(connection, "erased_bytes", 0)?;

@@ -3,6 +3,7 @@
 //! The handle here is what Erlang holds. Appends, erasures and snapshots are only queued by it;
 //! the writer thread (`writer`) carries them out and answers through the shard's owner process.
 
+mod background;
 mod chain;
 mod command;
 mod compact;
@@ -46,6 +47,7 @@ use rusqlite::Connection;
 use rustler::{Env, LocalPid, Monitor, Resource, ResourceArc};
 
 use crate::error::{Error, Result};
+use background::Background;
 use queue::Queue;
 use schema::Identity;
 use stats::Stats;
@@ -85,6 +87,7 @@ pub struct Shared {
     queue: Queue,
     tail: RwLock<Tail>,
     stats: Stats,
+    background: Arc<Background>,
     readers: Mutex<Vec<(Connection, idle::Slot)>>,
     /// How many reads are under way.
     reading: AtomicUsize,
@@ -133,7 +136,9 @@ impl Shard {
         let (mut store, tail) = store::Store::recover(connection)?;
         store.watch.add_database(&config.path)?;
         store.watch.add(lock.path().to_owned())?;
-        let shared = Arc::new(Shared::new(config.path, tail, config.queue_limit));
+        let mut shared = Shared::new(config.path, tail, config.queue_limit);
+        shared.background = Arc::clone(&store.background);
+        let shared = Arc::new(shared);
         let for_writer = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
             .name(format!("warp-shard-{:04}", config.shard))
@@ -185,6 +190,7 @@ impl Shared {
             queue: Queue::new(queue_limit),
             tail: RwLock::new(tail),
             stats: Stats::default(),
+            background: Arc::default(),
             readers: Mutex::new(Vec::new()),
             reading: AtomicUsize::new(0),
             closed: AtomicBool::new(false),

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::chain;
 use super::entities::EntityInfo;
 use super::rows::{self, Row};
+use super::schema;
 use super::tail::Mark;
 use crate::error::{Error, Result};
 use crate::event::parse_row;
@@ -78,6 +79,9 @@ impl Changes {
 
 /// Brings the table of open sagas up to date.
 pub fn flush(connection: &Connection, changes: &Changes) -> rusqlite::Result<()> {
+    if !is_made(connection)? {
+        connection.execute_batch(schema::ADDED)?;
+    }
     let mut insert =
         connection.prepare_cached("INSERT OR IGNORE INTO open_sagas (incarnation) VALUES (?1)")?;
     let mut delete = connection.prepare_cached("DELETE FROM open_sagas WHERE incarnation = ?1")?;
@@ -90,12 +94,23 @@ pub fn flush(connection: &Connection, changes: &Changes) -> rusqlite::Result<()>
     Ok(())
 }
 
+/// Whether there is a table of them. A file of an earlier version has none for as long as its disk
+/// is full.
+fn is_made(connection: &Connection) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT count(*) FROM sqlite_master WHERE name = 'open_sagas'")?
+        .query_row([], |row| row.get(0))
+}
+
 /// The incarnations of all open sagas, given what was not yet written behind.
 pub fn open(connection: &Connection, changes: &[(i64, Change)]) -> Result<BTreeSet<i64>> {
-    let mut statement = connection.prepare_cached("SELECT incarnation FROM open_sagas")?;
-    let mut found: BTreeSet<i64> = statement
-        .query_map([], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
+    let mut found = BTreeSet::new();
+    if is_made(connection)? {
+        let mut statement = connection.prepare_cached("SELECT incarnation FROM open_sagas")?;
+        for incarnation in statement.query_map([], |row| row.get(0))? {
+            found.insert(incarnation?);
+        }
+    }
     for (incarnation, change) in changes {
         match change {
             Change::Begun | Change::Open => found.insert(*incarnation),

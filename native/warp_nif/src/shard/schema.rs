@@ -86,7 +86,7 @@ WHERE typeof(log.entity) = 'text';
 ";
 
 /// What files of earlier versions of Warp lack.
-const ADDED: &str = "CREATE TABLE IF NOT EXISTS open_sagas (incarnation INTEGER PRIMARY KEY)";
+pub const ADDED: &str = "CREATE TABLE IF NOT EXISTS open_sagas (incarnation INTEGER PRIMARY KEY)";
 
 /// Whose file it is.
 #[derive(Debug, PartialEq, Eq)]
@@ -148,9 +148,11 @@ pub fn open(
              PRAGMA cache_size = -8192;"
         ))
         .map_err(|error| with_path(path, error.into()))?;
-    connection
-        .execute_batch(ADDED)
-        .map_err(|error| with_path(path, error.into()))?;
+    match connection.execute_batch(ADDED).map_err(Error::from) {
+        // Made when there is room, and something to write into it.
+        Ok(()) | Err(Error::DiskFull) => {}
+        Err(error) => return Err(with_path(path, error)),
+    }
     Ok(connection)
 }
 

@@ -87,6 +87,8 @@ impl Stats {
 pub struct Report {
     /// Name and value of each counter.
     pub counters: Vec<(rustler::Atom, u64)>,
+    /// As `Background::failing`.
+    pub background: Vec<(rustler::Atom, i64, crate::error::Error)>,
     /// As `Histogram::read`.
     pub sync: Vec<(u64, u64)>,
     /// As `Histogram::read`.
@@ -125,6 +127,7 @@ impl Shared {
                 (atoms::file_bytes(), stats.file_bytes.load(Relaxed)),
                 (atoms::busy_ms(), busy_ms),
             ],
+            background: self.background.failing(),
             sync: stats.sync.read(),
             commit: stats.commit.read(),
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::background::{Background, Task};
 use super::command::{Answer, Command};
 use super::entities::{self, EntityInfo};
 use super::flush::flush;
@@ -38,6 +39,10 @@ pub struct Store {
     /// Likewise of payloads that were cleared along with an append: they may stand there until
     /// someone erases.
     wal_holds_cleared: bool,
+    /// How work that no caller waits for goes.
+    pub background: Arc<Background>,
+    /// A failed commit may have left something in the WAL that is not overwritten yet.
+    unsealed: bool,
     /// The files, looked at around each commit.
     pub watch: Watch,
     /// Why they are not what is open here any more, once that was found.
@@ -64,7 +69,9 @@ pub struct Committed {
 impl Store {
     /// Reads the part of the log that was not written behind, checking it, and writes it behind.
     pub fn recover(mut connection: Connection) -> Result<(Self, Tail)> {
-        compact::compact_if_worth(&connection)?;
+        let background = Background::default();
+        // Room is not given back then, which is no reason not to open.
+        background.note(Task::Compaction, &compact::compact_if_worth(&connection));
         let flushed = schema::meta(&connection, "flushed")?;
         let mut tail = Tail::default();
         rows::after(&connection, flushed, |row| {
@@ -111,20 +118,25 @@ impl Store {
             // As far as we know: whoever wrote the WAL may have been killed right after an erasure.
             wal_holds_erased: true,
             wal_holds_cleared: false,
+            background: Arc::new(background),
+            unsealed: false,
             watch: Watch::default(),
             lost: None,
         };
         if tail.rows() > 0 {
             let written = flush(&store.connection, &tail, position);
-            match store.after_flush(written) {
+            let written = store.after_flush(written);
+            store.background.note(Task::WriteBehind, &written);
+            match written {
                 Ok(()) => tail.flushed(),
                 // Without room for it the shard can still be read; it is tried again later.
-                Err(Error::DiskFull) => {}
+                Err(Error::DiskFull | Error::Io(_)) => {}
                 Err(error) => return Err(error),
             }
         }
         // Else the writer tries again when it is idle.
-        let _ = store.empty_wal(Duration::ZERO);
+        let emptied = store.empty_wal(Duration::ZERO);
+        store.background.note(Task::EmptyWal, &emptied);
         Ok((store, tail))
     }
 
@@ -152,10 +164,12 @@ impl Store {
         let started = Instant::now();
         if let Err(error) = self.sync() {
             self.roll_back()?;
+            self.unsealed = true;
             self.seal();
             return Err(error);
         }
         committed.sync = started.elapsed();
+        self.sealed(&Ok(()));
         // Found out only now: it is written, but perhaps to a file that nobody will find.
         committed.file_bytes = self.look().map_err(|_| Error::Interrupted)?;
         self.position = position;
@@ -221,35 +235,71 @@ impl Store {
     /// A COMMIT whose fsync failed can have written whole frames. They are not part of the
     /// database now, but after a crash before the next commit, recovery would take them for
     /// committed, although their callers were told that they failed.
-    fn seal(&self) {
+    fn seal(&mut self) {
         let sealed = self
             .connection
-            .execute("UPDATE meta SET value = value + 1 WHERE name = 'seals'", []);
+            .execute("UPDATE meta SET value = value + 1 WHERE name = 'seals'", [])
+            .map(drop)
+            .map_err(Error::from);
         if sealed.is_err() && !self.connection.is_autocommit() {
-            // As long as the disk refuses everything there is nothing better to do.
+            // An error here is that of the statement before, which is noted.
             let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        self.sealed(&sealed);
+    }
+
+    fn sealed(&mut self, result: &Result<()>) {
+        if self.unsealed {
+            self.unsealed = result.is_err();
+            self.background.note(Task::Seal, result);
         }
     }
 
+    /// What an idle writer does: tries again what did not work before.
+    pub fn idle(&mut self) {
+        if self.unsealed {
+            self.seal();
+        }
+        let emptied = self.empty_wal_of_erased(Duration::ZERO);
+        self.background.note(Task::EmptyWal, &emptied);
+    }
+
     /// Work that no caller waits for: writing behind and moving the WAL into the file.
-    pub fn tidy(&mut self, shared: &Shared) -> Result<()> {
+    pub fn tidy(&mut self, shared: &Shared) {
         if shared.tail().is_due() {
-            self.flush_shared(shared)?;
+            self.write_behind(shared);
         }
         let pages = self.wal_pages.load(Ordering::Relaxed);
         if pages >= self.checkpoint_at {
-            let (log, moved): (i64, i64) =
-                self.connection
-                    .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-                        Ok((row.get(1)?, row.get(2)?))
-                    })?;
-            self.checkpoint_at = if log == moved {
-                CHECKPOINT_PAGES
-            } else {
-                pages + CHECKPOINT_AGAIN
-            };
+            let moved = self.checkpoint(pages);
+            self.background.note(Task::Checkpoint, &moved);
         }
+    }
+
+    fn checkpoint(&mut self, pages: usize) -> Result<()> {
+        let (log, moved): (i64, i64) =
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+                    Ok((row.get(1)?, row.get(2)?))
+                })?;
+        self.checkpoint_at = if log == moved {
+            CHECKPOINT_PAGES
+        } else {
+            pages + CHECKPOINT_AGAIN
+        };
         Ok(())
+    }
+
+    /// Closing: what does not work is done at the next start.
+    pub fn settle(&mut self, shared: &Shared, patience: Duration) {
+        let emptied = self.empty_wal(patience);
+        self.background.note(Task::EmptyWal, &emptied);
+        self.write_behind(shared);
+    }
+
+    fn write_behind(&mut self, shared: &Shared) {
+        let written = self.flush_shared(shared);
+        self.background.note(Task::WriteBehind, &written);
     }
 
     /// Looks whether the files are still in their place: the bytes of the file and its WAL. Once

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustler::{Encoder, Env, LocalPid, OwnedEnv, Term};
 
 use super::Shared;
+use super::background::Task;
 use super::command::{Answer, Command, Stop};
 use super::queue::size;
 use super::store::{Committed, Store};
@@ -94,8 +95,7 @@ impl Writer<'_> {
             unflushed.store(u64::try_from(rows).unwrap_or(u64::MAX), Relaxed);
             let commands = self.drain();
             if commands.is_empty() {
-                // What fails here is tried again a second later.
-                let _ = self.store.empty_wal_of_erased(Duration::ZERO);
+                self.store.idle();
                 if !self.shared.queue.sleep(1, IDLE) {
                     self.look();
                     let put_off = std::mem::take(&mut self.put_off);
@@ -105,8 +105,7 @@ impl Writer<'_> {
                 let started = Instant::now();
                 self.shared.stats.busy();
                 self.carry_out(&commands);
-                // Failing to write behind costs memory and a longer start, not data.
-                let _ = self.store.tidy(self.shared);
+                self.store.tidy(self.shared);
                 self.shared.stats.idle();
                 self.gather(commands.len(), started.elapsed());
             }
@@ -117,8 +116,7 @@ impl Writer<'_> {
     fn finish(mut self) -> Option<String> {
         self.look();
         if !self.store.is_lost() {
-            let _ = self.store.empty_wal(ERASE_PATIENCE);
-            let _ = self.store.flush_shared(self.shared);
+            self.store.settle(self.shared, ERASE_PATIENCE);
             self.shared.end_readers();
             return None;
         }
@@ -190,7 +188,14 @@ impl Writer<'_> {
         let started = Instant::now();
         self.waiting.clear();
         self.waiting.extend(commands.iter().filter_map(asker));
-        match self.store.commit(self.shared, commands) {
+        let committed = self.store.commit(self.shared, commands);
+        if commands
+            .iter()
+            .any(|of| matches!(of, Command::Snapshot { .. }))
+        {
+            self.store.background.note(Task::Snapshot, &committed);
+        }
+        match committed {
             Ok(committed) => {
                 let answers = self.account(committed, started);
                 self.reply(commands, answers);

@@ -1,0 +1,68 @@
+//! Work that no caller waits for: what of it fails at present, since when and why.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustler::Atom;
+
+use super::relock;
+use crate::atoms;
+use crate::error::{Error, Result};
+
+/// What is done in the background. `warp_background` says what it means when one fails.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Task {
+    WriteBehind,
+    Checkpoint,
+    EmptyWal,
+    Compaction,
+    Snapshot,
+    Seal,
+}
+
+impl Task {
+    fn name(self) -> Atom {
+        match self {
+            Self::WriteBehind => atoms::write_behind(),
+            Self::Checkpoint => atoms::checkpoint(),
+            Self::EmptyWal => atoms::empty_wal(),
+            Self::Compaction => atoms::compaction(),
+            Self::Snapshot => atoms::snapshot(),
+            Self::Seal => atoms::seal(),
+        }
+    }
+}
+
+/// The tasks that failed when they were last tried.
+#[derive(Default)]
+pub struct Background(Mutex<BTreeMap<Task, (i64, Error)>>);
+
+impl Background {
+    /// Notes how a task went.
+    pub fn note<T>(&self, task: Task, result: &Result<T>) {
+        let mut failing = relock(&self.0);
+        match result {
+            Ok(_) => drop(failing.remove(&task)),
+            Err(error) => {
+                let (_, why) = failing.entry(task).or_insert((now(), Error::Closed));
+                why.clone_from(error);
+            }
+        }
+    }
+
+    /// Name, microseconds since 1970 of its first failure in a row, and its last error.
+    pub fn failing(&self) -> Vec<(Atom, i64, Error)> {
+        let failing = relock(&self.0);
+        let each = failing.iter();
+        each.map(|(task, (since, error))| (task.name(), *since, error.clone()))
+            .collect()
+    }
+}
+
+fn now() -> i64 {
+    let elapsed = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX)
+}
