@@ -237,7 +237,7 @@ check_ids(Shard, Entity, Packed) -> ?ANSWER(check_ids(Shard, Entity, Packed, Tag
 
 check_ids(_Shard, _Entity, _Packed, _Tag) -> ?MISSING.
 
--spec open_sagas(shard()) -> {ok, [binary()]} | {error, reason()}.
+-spec open_sagas(shard()) -> {ok, {[binary()], [binary()]}} | {error, reason()}.
 open_sagas(Shard) -> ?ANSWER(open_sagas(Shard, Tag)).
 
 open_sagas(_Shard, _Tag) -> ?MISSING.

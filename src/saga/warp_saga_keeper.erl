@@ -136,7 +136,9 @@ await_runners(#context{sagas = Sagas} = Context, N) ->
 load(#state{context = Context, n = N, handle = Handle} = State) ->
     #context{running = Running, sagas = Sagas} = Context,
     case warp_nif:open_sagas(Handle) of
-        {ok, Entities} ->
+        {ok, {Entities, Broken}} ->
+            _ = [?LOG_ERROR("Warp: a saga of shard ~b of context ~ts is open, but cannot be read: ~ts",
+                            [N, Context#context.name, What]) || What <- Broken],
             Ids = [Id || <<"$warp/saga/", Id/binary>> <- Entities],
             Before = ets:select(Sagas, [{{{saga, '$1'}, N, '_', '_', '_', '_'}, [], ['$1']}]),
             Read = [{Id, Saga} || Id <- Ids, {ok, Saga} <- [read(Id, State)]],

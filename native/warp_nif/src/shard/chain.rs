@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::entities::{self, EntityInfo};
 use super::rows::{self, Row};
 use super::tail::Mark;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// A row to walk back from in order to reach `seq`: it, or one not far behind it.
 pub fn entry(connection: &Connection, info: &EntityInfo, marks: &[Mark], seq: u64) -> Result<i64> {
@@ -21,25 +21,30 @@ pub fn entry(connection: &Connection, info: &EntityInfo, marks: &[Mark], seq: u6
     Ok(in_memory.map_or(info.head, |(_, position)| *position))
 }
 
-/// Calls `each` with the rows from `position` back to the entity's first, until it breaks.
+/// The entity's row at `position`.
+pub fn link(connection: &Connection, entity: &str, position: i64) -> Result<Row> {
+    rows::at(connection, position)?
+        .filter(|row| row.entity == entity)
+        .ok_or_else(|| rows::broken(position, "not of its entity"))
+}
+
+/// Calls `each` with this row and those before it, back to the entity's first, until it breaks.
 pub fn walk_back(
     connection: &Connection,
     entity: &str,
-    mut position: i64,
+    mut row: Row,
     mut each: impl FnMut(Row) -> ControlFlow<()>,
 ) -> Result<()> {
-    while position != 0 {
-        let row = rows::at(connection, position)?
-            .filter(|row| row.entity == entity)
-            .ok_or_else(|| {
-                Error::Corrupt(format!("log row at position {position}: not of its entity"))
-            })?;
-        position = row.prev;
-        if each(row).is_break() {
-            break;
+    loop {
+        let (prev, seq) = (row.prev, row.seq);
+        if each(row).is_break() || prev == 0 {
+            return Ok(());
+        }
+        row = link(connection, entity, prev)?;
+        if row.last_seq() + 1 != seq {
+            return Err(rows::broken(prev, "out of sequence"));
         }
     }
-    Ok(())
 }
 
 /// The row that holds the event with that seq.
@@ -52,7 +57,8 @@ pub fn row_of(
 ) -> Result<Option<Row>> {
     let mut found = None;
     let position = entry(connection, info, marks, seq)?;
-    walk_back(connection, entity, position, |row| {
+    let row = link(connection, entity, position)?;
+    walk_back(connection, entity, row, |row| {
         if row.seq > seq {
             return ControlFlow::Continue(());
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::{erase, schema};
+use super::{erase, rows, schema};
 use crate::error::Result;
 
 /// Less is not worth rewriting a file for.
@@ -34,11 +34,7 @@ pub fn compact_if_worth(connection: &Connection) -> Result<()> {
 fn rewrite(connection: &Connection) -> Result<()> {
     // A file in place of memory: what is rewritten can be larger than memory.
     connection.execute_batch("PRAGMA temp_store = FILE")?;
-    connection.execute(
-        "DELETE FROM log WHERE typeof(entity) = 'blob'
-                           AND position < (SELECT max(position) FROM log)",
-        [],
-    )?;
+    rows::delete_erased(connection)?;
     // The less stands in the WAL, the less room VACUUM needs.
     erase::empty_wal(connection, schema::BUSY)?;
     connection.execute_batch("VACUUM; PRAGMA temp_store = MEMORY")?;

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::rows;
+use super::rows::{self, Row};
 use crate::error::Result;
 use crate::hash::hash64;
 
@@ -41,17 +41,31 @@ impl EntityInfo {
         }
     }
 
+    /// The row at `head`, if it is the last of this log.
+    pub fn check(&self, head: Row) -> Result<Row> {
+        if head.last_seq() == self.seq && self.incarnation <= self.head {
+            Ok(head)
+        } else {
+            Err(rows::broken(self.head, "not the last of its entity"))
+        }
+    }
+
     /// Whether the last row is one to be marked.
     pub fn is_marked(&self) -> bool {
         self.rows.is_multiple_of(MARK_EVERY)
     }
 }
 
-/// Looks an entity up in what was written behind. Not what came after the last flush.
-pub fn find(connection: &Connection, entity: &str) -> Result<Option<EntityInfo>> {
+/// Looks an entity up in what was written behind, with the row at its head. Not what came after the
+/// last flush.
+///
+/// Another entity can have the same hash: the head row tells, and is believed only when its checksum
+/// fits. Else a damaged row would make its entity look like one without events.
+pub fn find(connection: &Connection, entity: &str) -> Result<Option<(EntityInfo, Row)>> {
     let mut statement = connection
         .prepare_cached("SELECT incarnation, seq, head, rows FROM entities WHERE hash = ?1")?;
-    let mut found = statement.query([hash64(entity.as_bytes()).cast_signed()])?;
+    let hash = hash64(entity.as_bytes());
+    let mut found = statement.query([hash.cast_signed()])?;
     while let Some(row) = found.next()? {
         let info = EntityInfo {
             incarnation: row.get(0)?,
@@ -59,10 +73,13 @@ pub fn find(connection: &Connection, entity: &str) -> Result<Option<EntityInfo>>
             head: row.get(2)?,
             rows: row.get::<_, i64>(3)?.cast_unsigned(),
         };
-        // Another entity can have the same hash: the head row tells.
-        match rows::stamp(connection, info.head)? {
-            rows::Stamp::Live { entity: name, .. } if name == entity => return Ok(Some(info)),
-            rows::Stamp::Live { .. } | rows::Stamp::Erased => {}
+        let head = rows::at(connection, info.head)?
+            .ok_or_else(|| rows::broken(info.head, "erased, and still the last of an entity"))?;
+        if head.entity == entity {
+            return info.check(head).map(|head| Some((info, head)));
+        }
+        if hash64(head.entity.as_bytes()) != hash {
+            return Err(rows::broken(info.head, "not the last of its entity"));
         }
     }
     Ok(None)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::entities::EntityInfo;
-use super::{rows, schema, snapshots};
+use super::{chain, rows, schema, snapshots};
 use crate::error::{Error, Result};
 use crate::hash::hash64;
 
@@ -14,8 +14,7 @@ pub fn erase(connection: &Connection, entity: &str, info: &EntityInfo) -> Result
     let mut bytes = 0;
     let mut position = info.head;
     while position != 0 {
-        let row = rows::at(connection, position)?
-            .ok_or_else(|| Error::Corrupt(format!("log row at position {position}: missing")))?;
+        let row = chain::link(connection, entity, position)?;
         rows::erase(connection, position)?;
         bytes += row.data.len() + row.entity.len();
         position = row.prev;

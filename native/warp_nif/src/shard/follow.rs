@@ -28,16 +28,12 @@ impl Reader<'_> {
             at_end: true,
         };
         let mut bytes = 0;
-        let read = rows::each_after(self.connection(), position, |at, row| {
+        let read = rows::each_after(self.connection(), position, |at, row, size| {
             stretch.last = at;
-            if let Some(row) = row {
-                bytes += row.data.len() + 64;
-                if !row.entity.starts_with(RESERVED) {
-                    stretch.rows.push(row);
-                }
-            } else {
-                bytes += 64;
-            }
+            bytes += size + 64;
+            stretch
+                .rows
+                .extend(row.filter(|row| !row.entity.starts_with(RESERVED)));
             stretch.at_end = bytes < max_bytes;
             Ok(stretch.at_end)
         });

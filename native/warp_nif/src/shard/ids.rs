@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::chain;
 use super::command::Stop;
 use super::entities::EntityInfo;
-use super::rows::{self, Row};
+use super::rows::Row;
 use super::tail::Mark;
 use crate::error::{Error, Result};
 use crate::event::{GivenId, Packed, StoredEvent, derived_id, parse_row, same_content};
@@ -41,9 +41,7 @@ impl<F: Fn(u64) -> Result<Vec<i64>>> Lookup<'_, F> {
         let mut found: BTreeMap<usize, Found> = BTreeMap::new();
         // A batch that is appended again has all its ids in one row: each row is read once.
         for (position, indexes) in candidates {
-            let row = rows::at(self.connection, position)?.ok_or_else(|| {
-                Error::Corrupt(format!("log row at position {position}: missing"))
-            })?;
+            let row = chain::link(self.connection, self.entity, position)?;
             self.look_into(&row, &indexes, &given, &packed.aggregate, &mut found)?;
         }
         if let Some((seq, _)) = found.values().find(|(_, same)| !same) {

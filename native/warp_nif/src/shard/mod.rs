@@ -7,6 +7,8 @@ mod background;
 mod chain;
 mod command;
 mod compact;
+#[cfg(test)]
+mod damage_tests;
 mod entities;
 mod erase;
 mod flush;
@@ -18,6 +20,7 @@ mod nifs;
 mod queue;
 mod reader;
 mod rows;
+mod saga_reads;
 mod sagas;
 mod schema;
 mod snapshots;
@@ -33,10 +36,11 @@ pub use command::{Append, Command, Receipt, Submission};
 pub use lock::{DirLock, LockHandle};
 pub use reader::{Direction, Page, Reader};
 pub use rows::Row;
+pub use saga_reads::OpenSagas;
 pub use snapshots::SnapshotRow;
 pub use stats::Report;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -165,6 +169,16 @@ impl Shard {
     /// Runs `read` on a read-only connection, in one read transaction.
     pub fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
         reader::with_reader(&self.shared, read)
+    }
+
+    /// The sagas that are not closed.
+    pub fn open_sagas(&self) -> Result<OpenSagas> {
+        saga_reads::open_sagas(&self.shared)
+    }
+
+    /// The steps of sagas, as saga and number, that left events in the entity's log.
+    pub fn saga_steps(&self, entity: &str) -> Result<BTreeSet<(String, u64)>> {
+        saga_reads::saga_steps(&self.shared, entity)
     }
 
     /// A report of the shard's counters.

@@ -308,11 +308,13 @@ fn check_ids<'a>(
     })
 }
 
-/// `{ok, [Entity]}`: the sagas that are not closed.
+/// `{ok, {[Entity], [Message]}}`: the sagas that are not closed, and what is wrong with those that
+/// cannot be read.
 #[rustler::nif]
 fn open_sagas<'a>(env: Env<'a>, shard: ResourceArc<Shard>, tag: Term<'a>) -> Term<'a> {
     reading(env, shard, tag, |env, shard| {
-        Ok(shard.read(|reader| reader.open_sagas())?.encode(env))
+        let open = shard.open_sagas()?;
+        Ok((open.entities, open.broken).encode(env))
     })
 }
 
@@ -325,7 +327,7 @@ fn saga_steps<'a>(
     tag: Term<'a>,
 ) -> Term<'a> {
     reading_of(env, shard, &entity, tag, |env, shard, entity| {
-        let steps = shard.read(|reader| reader.saga_steps(entity))?;
+        let steps = shard.saga_steps(entity)?;
         Ok(steps.into_iter().collect::<Vec<_>>().encode(env))
     })
 }

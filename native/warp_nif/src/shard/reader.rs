@@ -1,6 +1,6 @@
 //! Reading an entity's log, beside the writer, from a consistent view of the file.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
@@ -12,15 +12,16 @@ use super::idle::Slot;
 use super::ids::Lookup;
 use super::rows::{self, Row};
 use super::snapshots::{self, Stored};
-use super::tail::Mark;
-use super::{Shared, chain, relock, sagas, schema};
+use super::tail::{Active, Mark};
+use super::transaction::hashes;
+use super::{Shared, chain, relock, schema};
 use crate::error::{Error, Result};
 use crate::event::Packed;
 
 /// How many idle read connections a shard keeps.
 const MAX_IDLE: usize = 4;
 /// How many bytes of rows one page holds at most, but for a single larger row.
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// A connection inside a read transaction.
 pub struct Reader<'s> {
@@ -40,6 +41,20 @@ pub struct Head {
     pub incarnation: i64,
     pub seq: u64,
     pub recorded_at: i64,
+}
+
+/// What is known of an entity, and the last row of its log.
+pub(super) struct Place {
+    info: EntityInfo,
+    head: Row,
+    /// Marks that are not written behind yet.
+    marks: Vec<Mark>,
+}
+
+impl Place {
+    pub(super) fn incarnation(&self) -> i64 {
+        self.info.incarnation
+    }
 }
 
 /// Rows in the order asked for, and the seq to go on from.
@@ -107,40 +122,45 @@ impl Reader<'_> {
     ///
     /// NOTE: memory first, then the file. What was in memory stands in any later view of the
     /// file, and what is no longer in memory had been written behind before this view began.
-    fn info(&self, entity: &str) -> Result<Option<(EntityInfo, Vec<Mark>)>> {
+    fn find(&self, entity: &str) -> Result<Option<Place>> {
         let active = self.shared.tail().entity(entity).cloned();
-        match active {
-            None => Ok(entities::find(self.connection, entity)?.map(|info| (info, Vec::new()))),
-            Some(active) => {
-                // Erased since we looked into memory?
-                match rows::stamp(self.connection, active.info.head)? {
-                    rows::Stamp::Live { .. } => Ok(Some((active.info, active.marks))),
-                    rows::Stamp::Erased => Ok(None),
-                }
-            }
+        self.find_from(entity, active)
+    }
+
+    pub(super) fn find_from(&self, entity: &str, active: Option<Active>) -> Result<Option<Place>> {
+        let Some(Active { info, marks, .. }) = active else {
+            let found = entities::find(self.connection, entity)?;
+            return Ok(found.map(|(info, head)| Place {
+                info,
+                head,
+                marks: Vec::new(),
+            }));
+        };
+        // Erased since we looked into memory?
+        let Some(head) = rows::at(self.connection, info.head)? else {
+            return Ok(None);
+        };
+        if head.entity != entity {
+            return Err(rows::broken(info.head, "not of its entity"));
         }
+        let head = info.check(head)?;
+        Ok(Some(Place { info, head, marks }))
     }
 
     /// Where the entity's log ends; `None` when it has no events.
     pub fn head(&self, entity: &str) -> Result<Option<Head>> {
-        let Some((info, _)) = self.info(entity)? else {
-            return Ok(None);
-        };
-        match rows::stamp(self.connection, info.head)? {
-            rows::Stamp::Live { recorded_at, .. } => Ok(Some(Head {
-                incarnation: info.incarnation,
-                seq: info.seq,
-                recorded_at,
-            })),
-            rows::Stamp::Erased => Ok(None),
-        }
+        Ok(self.find(entity)?.map(|place| Head {
+            incarnation: place.info.incarnation,
+            seq: place.info.seq,
+            recorded_at: place.head.recorded_at,
+        }))
     }
 
     /// The entity's incarnation, the seq of its last event and the position of its last row;
     /// `None` when it has no events.
     pub fn place(&self, entity: &str) -> Result<Option<(i64, u64, i64)>> {
-        let info = self.info(entity)?;
-        Ok(info.map(|(info, _)| (info.incarnation, info.seq, info.head)))
+        let found = self.find(entity)?;
+        Ok(found.map(|Place { info, .. }| (info.incarnation, info.seq, info.head)))
     }
 
     /// The snapshot of an aggregate, if there is one that can be read.
@@ -159,15 +179,15 @@ impl Reader<'_> {
         limit: u64,
         direction: Direction,
     ) -> Result<Page> {
-        let info = self.info(entity)?;
+        let found = self.find(entity)?;
         if incarnation != 0
-            && info
+            && found
                 .as_ref()
-                .is_none_or(|(i, _)| i.incarnation != incarnation)
+                .is_none_or(|place| place.info.incarnation != incarnation)
         {
             return Err(Error::Changed);
         }
-        let Some((info, marks)) = info else {
+        let Some(place) = found else {
             return Ok(Page {
                 incarnation: 0,
                 rows: Vec::new(),
@@ -176,27 +196,32 @@ impl Reader<'_> {
             });
         };
         match direction {
-            Direction::Forward => self.forward(entity, &info, &marks, from.unwrap_or(1), limit),
+            Direction::Forward => self.forward(entity, place, from.unwrap_or(1), limit),
             Direction::Backward => {
-                let from = from.unwrap_or(info.seq).min(info.seq);
-                self.backward(entity, &info, &marks, from, limit)
+                let from = from.unwrap_or(place.info.seq).min(place.info.seq);
+                self.backward(entity, place, from, limit)
             }
         }
     }
 
-    fn forward(
-        &self,
-        entity: &str,
-        info: &EntityInfo,
-        marks: &[Mark],
-        from: u64,
-        limit: u64,
-    ) -> Result<Page> {
+    /// The row to walk back from in order to reach `seq`.
+    fn enter(&self, entity: &str, place: Place, seq: u64) -> Result<Row> {
+        let position = chain::entry(self.connection, &place.info, &place.marks, seq)?;
+        if position == place.head.position {
+            return Ok(place.head);
+        }
+        chain::link(self.connection, entity, position)
+    }
+
+    fn forward(&self, entity: &str, place: Place, from: u64, limit: u64) -> Result<Page> {
         let end = from.saturating_add(limit);
+        let EntityInfo {
+            incarnation, seq, ..
+        } = place.info;
         let mut found = VecDeque::new();
         let mut bytes = 0;
-        if from <= info.seq {
-            let entry = chain::entry(self.connection, info, marks, end)?;
+        if from <= seq {
+            let entry = self.enter(entity, place, end)?;
             chain::walk_back(self.connection, entity, entry, |row| {
                 if row.last_seq() < from {
                     return ControlFlow::Break(());
@@ -219,27 +244,21 @@ impl Reader<'_> {
         }
         let next = found.back().map(|row| row.last_seq().min(end - 1) + 1);
         Ok(Page {
-            incarnation: info.incarnation,
+            incarnation,
             rows: found.into(),
             from,
-            next: next.filter(|seq| *seq <= info.seq),
+            next: next.filter(|next| *next <= seq),
         })
     }
 
-    fn backward(
-        &self,
-        entity: &str,
-        info: &EntityInfo,
-        marks: &[Mark],
-        from: u64,
-        limit: u64,
-    ) -> Result<Page> {
+    fn backward(&self, entity: &str, place: Place, from: u64, limit: u64) -> Result<Page> {
         // The lowest seq wanted.
         let end = from.saturating_sub(limit.saturating_sub(1)).max(1);
+        let incarnation = place.info.incarnation;
         let mut found = Vec::new();
         let mut bytes = 0;
         if from > 0 {
-            let entry = chain::entry(self.connection, info, marks, from)?;
+            let entry = self.enter(entity, place, from)?;
             chain::walk_back(self.connection, entity, entry, |row| {
                 if row.seq > from {
                     return ControlFlow::Continue(());
@@ -256,61 +275,32 @@ impl Reader<'_> {
         }
         let next = found.last().map(|row| row.seq.max(end) - 1);
         Ok(Page {
-            incarnation: info.incarnation,
+            incarnation,
             rows: found,
             from,
             next: next.filter(|seq| *seq > 0),
         })
     }
 
-    /// The entities of all sagas that are not closed.
-    pub fn open_sagas(&self) -> Result<Vec<String>> {
-        let changes = self.shared.tail().sagas().list();
-        let mut names = Vec::new();
-        for incarnation in sagas::open(self.connection, &changes)? {
-            if let rows::Stamp::Live { entity, .. } = rows::stamp(self.connection, incarnation)? {
-                names.push(entity);
-            }
-        }
-        Ok(names)
-    }
-
-    /// The steps of sagas, as saga and number, that left events in the entity's log.
-    pub fn saga_steps(&self, entity: &str) -> Result<BTreeSet<(String, u64)>> {
-        let Some((info, _)) = self.info(entity)? else {
-            return Ok(BTreeSet::new());
-        };
-        let mut positions: BTreeSet<i64> = {
-            let tail = self.shared.tail();
-            let of_entity = tail.ids().filter(|(of, _, _)| *of == info.incarnation);
-            of_entity.map(|(_, _, position)| position).collect()
-        };
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT position FROM ids WHERE incarnation = ?1")?;
-        for position in statement.query_map([info.incarnation], |row| row.get(0))? {
-            positions.insert(position?);
-        }
-        let mut steps = BTreeSet::new();
-        for position in positions {
-            if let Some(row) = rows::at(self.connection, position)? {
-                steps.extend(sagas::steps_of(&row)?);
-            }
-        }
-        Ok(steps)
-    }
-
     /// What would keep `packed` from being appended, as of what is committed.
     pub fn check_ids(&self, entity: &str, packed: &Packed) -> Result<Option<Stop>> {
-        let Some((info, marks)) = self.info(entity)? else {
+        // NOTE: one look into memory, before the view begins. A second one could find that ids were
+        // written behind which this view does not have, or such as came after it.
+        let (active, recent) = {
+            let tail = self.shared.tail();
+            let active = tail.entity(entity).cloned();
+            let incarnation = active.as_ref().map_or(0, |active| active.info.incarnation);
+            let recent: HashMap<u64, Vec<i64>> = hashes(packed)
+                .into_iter()
+                .map(|hash| (hash, tail.positions_of_id(incarnation, hash).to_vec()))
+                .collect();
+            (active, recent)
+        };
+        let Some(Place { info, marks, .. }) = self.find_from(entity, active)? else {
             return Ok(None);
         };
         let positions = |hash| {
-            let mut found = self
-                .shared
-                .tail()
-                .positions_of_id(info.incarnation, hash)
-                .to_vec();
+            let mut found = recent.get(&hash).cloned().unwrap_or_default();
             found.extend(entities::positions_of_id(
                 self.connection,
                 info.incarnation,

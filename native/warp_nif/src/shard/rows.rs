@@ -1,5 +1,6 @@
 //! Rows of the log.
 
+use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -96,35 +97,16 @@ const SELECT_ROWS: &str =
     "SELECT position, entity, aggregate, seq, count, recorded_at, prev, data, checksum
      FROM log WHERE position >= ?1 AND position <= ?2 ORDER BY position";
 
-/// The row at `position`; `None` where there is none, or an erased one.
+/// The row at `position`, which has to be there; `None` for an erased one.
+///
+/// Whoever asks for a row has its position from another row or from an index. So one that is not
+/// there is `Corrupt`, as is one that is neither sound nor exactly what erasing leaves.
 pub fn at(connection: &Connection, position: i64) -> Result<Option<Row>> {
     let found = connection
         .prepare_cached(SELECT_ROWS)?
         .query_row([position, position], |row| Ok(from_sql(row)))
         .optional()?;
-    found.transpose().map(Option::flatten)
-}
-
-/// What a row says of itself before its data.
-pub enum Stamp {
-    Live { entity: String, recorded_at: i64 },
-    Erased,
-}
-
-/// The stamp of the row at `position`, which has to be there. The checksum is left to whoever
-/// reads the whole row.
-pub fn stamp(connection: &Connection, position: i64) -> Result<Stamp> {
-    let found = connection
-        .prepare_cached("SELECT entity, recorded_at FROM log WHERE position = ?1")?
-        .query_row([position], |row| match row.get_ref(0)? {
-            rusqlite::types::ValueRef::Blob(_) => Ok(Stamp::Erased),
-            _ => Ok(Stamp::Live {
-                entity: row.get(0)?,
-                recorded_at: row.get(1)?,
-            }),
-        })
-        .optional()?;
-    found.ok_or_else(|| broken(position, "missing"))
+    found.unwrap_or_else(|| Err(broken(position, "missing")))
 }
 
 /// Calls `each` with every row behind `position`, in order, erased ones left out.
@@ -143,17 +125,21 @@ pub fn after(
     Ok(())
 }
 
-/// Calls `each` with every position behind this one, in order, and its row (`None`: erased), until
-/// it has enough.
+/// Calls `each` with every position behind this one, in order, its row (`None`: erased) and how many
+/// bytes of data it takes, until it has enough.
 pub fn each_after(
     connection: &Connection,
     position: i64,
-    mut each: impl FnMut(i64, Option<Row>) -> Result<bool>,
+    mut each: impl FnMut(i64, Option<Row>, usize) -> Result<bool>,
 ) -> Result<()> {
     let mut statement = connection.prepare_cached(SELECT_ROWS)?;
     let mut rows = statement.query([position + 1, i64::MAX])?;
     while let Some(row) = rows.next()? {
-        if !each(row.get(0)?, from_sql(row)?)? {
+        let bytes = match row.get_ref(7)? {
+            ValueRef::Text(data) | ValueRef::Blob(data) => data.len(),
+            _ => 0,
+        };
+        if !each(row.get(0)?, from_sql(row)?, bytes)? {
             break;
         }
     }
@@ -200,33 +186,65 @@ pub fn overwrite(connection: &Connection, row: &Row, data: &str) -> Result<()> {
     Ok(())
 }
 
+/// Deletes erased rows, but for one in last position: a position is never given twice.
+pub fn delete_erased(connection: &Connection) -> Result<()> {
+    connection.execute(
+        "DELETE FROM log WHERE checksum = ?1 AND entity = zeroblob(octet_length(entity))
+                           AND aggregate = zeroblob(octet_length(aggregate))
+                           AND data = zeroblob(octet_length(data))
+                           AND position < (SELECT max(position) FROM log)",
+        [ERASED],
+    )?;
+    Ok(())
+}
+
 fn from_sql(row: &rusqlite::Row<'_>) -> Result<Option<Row>> {
     let position: i64 = row.get(0)?;
-    if matches!(row.get_ref(1)?, rusqlite::types::ValueRef::Blob(_)) {
+    if is_erased(row)? {
         return Ok(None);
     }
-    let number = |at: usize| -> Result<u64> {
-        let number: i64 = row.get(at)?;
-        u64::try_from(number).map_err(|_| broken(position, "a negative number"))
-    };
     let found = Row {
         position,
-        entity: row.get(1)?,
-        aggregate: row.get(2)?,
-        seq: number(3)?,
-        count: number(4)?,
-        recorded_at: row.get(5)?,
-        prev: row.get(6)?,
-        data: row.get(7)?,
+        entity: column(row, 1, position)?,
+        aggregate: column(row, 2, position)?,
+        seq: number(row, 3, position)?,
+        count: number(row, 4, position)?,
+        recorded_at: column(row, 5, position)?,
+        prev: column(row, 6, position)?,
+        data: column(row, 7, position)?,
     };
-    let stored: i64 = row.get(8)?;
-    if found.count == 0 || found.seq == 0 || checksum(&found.borrow()) != stored {
+    let stored: i64 = column(row, 8, position)?;
+    let ends = found.seq.checked_add(found.count);
+    let numbered = found.count > 0 && found.seq > 0 && ends.is_some();
+    if !numbered || checksum(&found.borrow()) != stored {
         return Err(broken(position, "its checksum does not fit"));
     }
     if found.prev < 0 || found.prev >= position {
         return Err(broken(position, "its previous row is not before it"));
     }
     Ok(Some(found))
+}
+
+/// Whether it is exactly what `erase` leaves. Damage can make a row look like a part of that, but
+/// not like all of it.
+fn is_erased(row: &rusqlite::Row<'_>) -> Result<bool> {
+    for at in [1, 2, 7] {
+        match row.get_ref(at)? {
+            ValueRef::Blob(bytes) if bytes.iter().all(|byte| *byte == 0) => {}
+            _ => return Ok(false),
+        }
+    }
+    Ok(matches!(row.get_ref(8)?, ValueRef::Integer(ERASED)))
+}
+
+fn column<T: FromSql>(row: &rusqlite::Row<'_>, at: usize, position: i64) -> Result<T> {
+    row.get(at)
+        .map_err(|_| broken(position, "a column of another type"))
+}
+
+fn number(row: &rusqlite::Row<'_>, at: usize, position: i64) -> Result<u64> {
+    let number: i64 = column(row, at, position)?;
+    u64::try_from(number).map_err(|_| broken(position, "a negative number"))
 }
 
 impl Row {
@@ -245,6 +263,7 @@ impl Row {
     }
 }
 
-fn broken(position: i64, what: &str) -> Error {
+/// A row that is not what it has to be.
+pub fn broken(position: i64, what: &str) -> Error {
     Error::Corrupt(format!("log row at position {position}: {what}"))
 }

@@ -73,11 +73,19 @@ impl Store {
         // Room is not given back then, which is no reason not to open.
         background.note(Task::Compaction, &compact::compact_if_worth(&connection));
         let flushed = schema::meta(&connection, "flushed")?;
+        let position = rows::last_position(&connection)?;
+        if !(0..=position).contains(&flushed) {
+            let what = format!(
+                "the log ends at position {position}, but {flushed} rows were indexed: rows are \
+                 missing at its end"
+            );
+            return Err(Error::Corrupt(what));
+        }
         let mut tail = Tail::default();
         rows::after(&connection, flushed, |row| {
             let before = match tail.entity(&row.entity) {
                 Some(active) => Some(active.info.clone()),
-                None => entities::find(&connection, &row.entity)?,
+                None => entities::find(&connection, &row.entity)?.map(|(info, _)| info),
             };
             let ends_at = before.as_ref().map_or((0, 0), |info| (info.seq, info.head));
             if (row.seq - 1, row.prev) != ends_at {
@@ -102,7 +110,6 @@ impl Store {
             });
             Ok(())
         })?;
-        let position = rows::last_position(&connection)?;
         let wal_pages = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&wal_pages);
         connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: i32| {

@@ -240,7 +240,7 @@ impl<'s> Transaction<'s> {
         if known.is_some() {
             return Ok(known);
         }
-        let found = entities::find(self.connection, entity)?;
+        let found = entities::find(self.connection, entity)?.map(|(info, _)| info);
         if let Some(info) = &found {
             self.shared.tail_mut().remember(entity, info.clone());
         }
