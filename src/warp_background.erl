@@ -6,7 +6,7 @@
 
 -export_type([task/0, failing/0, described/0]).
 
--type task() :: write_behind | checkpoint | empty_wal | compaction | snapshot | seal.
+-type task() :: write_behind | checkpoint | empty_wal | erase | compaction | snapshot | seal.
 -type failing() :: {task(), Since :: warp_core:micros(), warp_nif:reason()}.
 -type described() ::
     #{task := task(), since := warp_core:micros(), error := warp_nif:reason(), meaning := binary()}.
@@ -32,6 +32,9 @@ meaning(checkpoint) ->
     <<"the write-ahead log cannot be moved into the shard's file and grows. Nothing is lost">>;
 meaning(empty_wal) ->
     <<"bytes of deleted entities, or cleared payloads, may still stand in the write-ahead log">>;
+meaning(erase) ->
+    <<"a deleted entity cannot be read any more, but not all of its rows are overwritten yet. It is gone on with "
+      "every second">>;
 meaning(compaction) ->
     <<"the room of deleted entities was not given back. It is tried again at the next start">>;
 meaning(snapshot) ->

@@ -96,6 +96,7 @@ rustler::atoms! {
     write_behind,
     checkpoint,
     empty_wal,
+    erase,
     compaction,
     snapshot,
     seal,

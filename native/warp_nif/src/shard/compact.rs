@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::{erase, rows, schema};
+use super::{rows, schema, wal};
 use crate::error::Result;
 
 /// Less is not worth rewriting a file for.
@@ -26,7 +26,7 @@ pub fn compact_if_worth(connection: &Connection) -> Result<()> {
         // What it wrote before it failed takes room that others need now. The error to tell is
         // the first one.
         let _ = connection.execute_batch("PRAGMA temp_store = MEMORY");
-        let _ = erase::empty_wal(connection, Duration::ZERO);
+        let _ = wal::empty(connection, Duration::ZERO);
     }
     rewritten
 }
@@ -36,9 +36,9 @@ fn rewrite(connection: &Connection) -> Result<()> {
     connection.execute_batch("PRAGMA temp_store = FILE")?;
     rows::delete_erased(connection)?;
     // The less stands in the WAL, the less room VACUUM needs.
-    erase::empty_wal(connection, schema::BUSY)?;
+    wal::empty(connection, schema::BUSY)?;
     connection.execute_batch("VACUUM; PRAGMA temp_store = MEMORY")?;
     // Only now: after a crash before this, deleting and rewriting is done once more.
     schema::set_meta(connection, "erased_bytes", 0)?;
-    erase::empty_wal(connection, schema::BUSY)
+    wal::empty(connection, schema::BUSY)
 }

@@ -1,6 +1,7 @@
 //! Following the log of a shard by position.
 
 use super::Reader;
+use super::erasing::Hidden;
 use super::rows::{self, Row};
 use crate::error::{Error, Result};
 
@@ -9,7 +10,7 @@ const RESERVED: &str = "$warp/";
 
 /// A stretch of the log.
 pub struct Stretch {
-    /// Its rows, without erased and reserved ones.
+    /// Its rows, without reserved ones and such as are erased or being erased.
     pub rows: Vec<Row>,
     /// The position up to which the log was read.
     pub last: i64,
@@ -27,13 +28,13 @@ impl Reader<'_> {
             last: position,
             at_end: true,
         };
+        let hidden = Hidden::read(self.connection())?;
+        let is_seen = |row: &Row| !row.entity.starts_with(RESERVED) && !hidden.has(row);
         let mut bytes = 0;
         let read = rows::each_after(self.connection(), position, |at, row, size| {
             stretch.last = at;
             bytes += size + 64;
-            stretch
-                .rows
-                .extend(row.filter(|row| !row.entity.starts_with(RESERVED)));
+            stretch.rows.extend(row.filter(is_seen));
             stretch.at_end = bytes < max_bytes;
             Ok(stretch.at_end)
         });

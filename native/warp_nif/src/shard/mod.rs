@@ -10,9 +10,10 @@ mod compact;
 #[cfg(test)]
 mod damage_tests;
 mod entities;
-mod erase;
+mod erasing;
 mod flush;
 mod follow;
+mod gate;
 mod idle;
 mod ids;
 mod lock;
@@ -30,6 +31,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod wal;
 mod writer;
 
 pub use command::{Append, Command, Receipt, Submission};
@@ -42,7 +44,7 @@ pub use stats::Report;
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -52,6 +54,7 @@ use rustler::{Env, LocalPid, Monitor, Resource, ResourceArc};
 
 use crate::error::{Error, Result};
 use background::Background;
+use gate::Gate;
 use queue::Queue;
 use schema::Identity;
 use stats::Stats;
@@ -93,8 +96,7 @@ pub struct Shared {
     stats: Stats,
     background: Arc<Background>,
     readers: Mutex<Vec<(Connection, idle::Slot)>>,
-    /// How many reads are under way.
-    reading: AtomicUsize,
+    gate: Gate,
     closed: AtomicBool,
 }
 
@@ -206,7 +208,7 @@ impl Shared {
             stats: Stats::default(),
             background: Arc::default(),
             readers: Mutex::new(Vec::new()),
-            reading: AtomicUsize::new(0),
+            gate: Gate::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -217,6 +219,7 @@ impl Shared {
 
     fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+        self.gate.open();
         self.queue.wake();
     }
 
@@ -225,11 +228,11 @@ impl Shared {
     /// into the file. Whether they have ended in time.
     fn end_readers(&self) -> bool {
         let deadline = Instant::now() + READER_PATIENCE;
-        while self.reading.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
+        while !self.gate.is_idle() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
         relock(&self.readers).clear();
-        self.reading.load(Ordering::SeqCst) == 0
+        self.gate.is_idle()
     }
 
     fn tail(&self) -> RwLockReadGuard<'_, Tail> {

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
 
 use rusqlite::Connection;
 
@@ -96,7 +95,7 @@ struct UnderWay<'s>(&'s Shared);
 
 impl<'s> UnderWay<'s> {
     fn begin(shared: &'s Shared) -> Result<Self> {
-        shared.reading.fetch_add(1, Ordering::SeqCst);
+        shared.gate.enter();
         let counted = Self(shared);
         // Looked at after counting: a writer that closes now waits for this read.
         if shared.is_closed() {
@@ -109,7 +108,9 @@ impl<'s> UnderWay<'s> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.0.reading.fetch_sub(1, Ordering::SeqCst);
+        if self.0.gate.leave() {
+            self.0.queue.wake();
+        }
     }
 }
 

@@ -68,6 +68,11 @@ CREATE TABLE snapshot_slots (
 ) WITHOUT ROWID;
 
 CREATE TABLE open_sagas (incarnation INTEGER PRIMARY KEY);
+CREATE TABLE erasing (
+  incarnation INTEGER PRIMARY KEY,
+  hash INTEGER NOT NULL,
+  position INTEGER NOT NULL
+);
 
 CREATE VIEW events AS
 SELECT log.position AS position,
@@ -86,7 +91,14 @@ WHERE typeof(log.entity) = 'text';
 ";
 
 /// What files of earlier versions of Warp lack.
-pub const ADDED: &str = "CREATE TABLE IF NOT EXISTS open_sagas (incarnation INTEGER PRIMARY KEY)";
+pub const ADDED: &str = r"
+CREATE TABLE IF NOT EXISTS open_sagas (incarnation INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS erasing (
+  incarnation INTEGER PRIMARY KEY,
+  hash INTEGER NOT NULL,
+  position INTEGER NOT NULL
+);
+";
 
 /// Whose file it is.
 #[derive(Debug, PartialEq, Eq)]

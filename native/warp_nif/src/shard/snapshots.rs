@@ -104,22 +104,25 @@ pub fn load(connection: &Connection, incarnation: i64, aggregate: &str) -> Resul
     }))
 }
 
-/// Zeroes and frees all slots of an entity.
-pub fn erase(connection: &Connection, incarnation: i64) -> Result<()> {
-    let mut statement = connection.prepare_cached(
-        "SELECT aggregate, slot, size FROM snapshot_slots WHERE incarnation = ?1",
-    )?;
-    let held = statement.query_map([incarnation], |row| {
-        let slot = Slot {
-            number: row.get(1)?,
-            size: row.get(2)?,
-        };
-        Ok((row.get::<_, i64>(0)?, slot))
-    })?;
-    for found in held.collect::<rusqlite::Result<Vec<_>>>()? {
-        release(connection, incarnation, found.0, &found.1)?;
-    }
-    Ok(())
+/// Zeroes and frees one slot of an entity, if there is one: how many bytes that were.
+pub fn erase_one(connection: &Connection, incarnation: i64) -> Result<Option<usize>> {
+    let held = connection
+        .prepare_cached(
+            "SELECT aggregate, slot, size FROM snapshot_slots WHERE incarnation = ?1 LIMIT 1",
+        )?
+        .query_row([incarnation], |row| {
+            let slot = Slot {
+                number: row.get(1)?,
+                size: row.get(2)?,
+            };
+            Ok((row.get::<_, i64>(0)?, slot))
+        })
+        .optional()?;
+    let Some((aggregate, slot)) = held else {
+        return Ok(None);
+    };
+    release(connection, incarnation, aggregate, &slot)?;
+    Ok(Some(usize::try_from(slot.size).unwrap_or(0)))
 }
 
 fn key(aggregate: &str) -> i64 {

@@ -1,8 +1,8 @@
 //! The writer's side of the file: recovery, commits, and what is done between them.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -11,19 +11,16 @@ use rusqlite::config::DbConfig;
 use super::background::{Background, Task};
 use super::command::{Answer, Command};
 use super::entities::{self, EntityInfo};
+use super::erasing::{self, Remainder};
 use super::flush::flush;
 use super::tail::{Change, Tail};
 use super::transaction::{Effect, Transaction, publish};
-use super::{Shared, compact, erase, rows, sagas, schema};
+use super::wal::Wal;
+use super::{Shared, compact, rows, sagas, schema};
 use crate::error::{Error, Result};
 use crate::event::{derived_seq, parse_row};
 use crate::files::{Watch, beside};
 use crate::hash::{distinct, hash64};
-
-/// After how many pages (4 kB each) the WAL is moved into the file.
-const CHECKPOINT_PAGES: usize = 4096;
-/// How much further it may grow when a reader kept that from finishing.
-const CHECKPOINT_AGAIN: usize = 1024;
 
 /// The writer's connection and what it knows of the log.
 pub struct Store {
@@ -32,13 +29,6 @@ pub struct Store {
     position: i64,
     /// Rows up to here are in the index on disk.
     flushed: i64,
-    wal_pages: Arc<AtomicUsize>,
-    checkpoint_at: usize,
-    /// Bytes of something erased may still stand in the WAL.
-    wal_holds_erased: bool,
-    /// Likewise of payloads that were cleared along with an append: they may stand there until
-    /// someone erases.
-    wal_holds_cleared: bool,
     /// How work that no caller waits for goes.
     pub background: Arc<Background>,
     /// A failed commit may have left something in the WAL that is not overwritten yet.
@@ -47,6 +37,9 @@ pub struct Store {
     pub watch: Watch,
     /// Why they are not what is open here any more, once that was found.
     lost: Option<String>,
+    wal: Wal,
+    /// What is still to be erased, the next first.
+    erasing: VecDeque<Remainder>,
 }
 
 /// A committed transaction.
@@ -62,6 +55,8 @@ pub struct Committed {
     /// The size of the file and its WAL.
     pub file_bytes: u64,
     effects: Vec<Effect>,
+    /// What is left of entities that were begun to be erased.
+    begun: Vec<Remainder>,
     /// Payloads cleared: for someone who waits, and along with an append.
     cleared: (bool, bool),
 }
@@ -82,7 +77,12 @@ impl Store {
             return Err(Error::Corrupt(what));
         }
         let mut tail = Tail::default();
+        let erasing = erasing::left(&connection)?.into();
+        let gone = erasing::behind(&connection, flushed)?;
         rows::after(&connection, flushed, |row| {
+            if gone.contains(&row.position) {
+                return Ok(());
+            }
             let before = match tail.entity(&row.entity) {
                 Some(active) => Some(active.info.clone()),
                 None => entities::find(&connection, &row.entity)?.map(|(info, _)| info),
@@ -110,25 +110,16 @@ impl Store {
             });
             Ok(())
         })?;
-        let wal_pages = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&wal_pages);
-        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: i32| {
-            counter.store(usize::try_from(pages).unwrap_or(0), Ordering::Relaxed);
-            Ok(())
-        }))?;
         let mut store = Self {
+            wal: Wal::watch(&mut connection)?,
             connection,
             position,
             flushed,
-            wal_pages,
-            checkpoint_at: CHECKPOINT_PAGES,
-            // As far as we know: whoever wrote the WAL may have been killed right after an erasure.
-            wal_holds_erased: true,
-            wal_holds_cleared: false,
             background: Arc::new(background),
             unsealed: false,
             watch: Watch::default(),
             lost: None,
+            erasing,
         };
         if tail.rows() > 0 {
             let written = flush(&store.connection, &tail, position);
@@ -180,8 +171,9 @@ impl Store {
         // Found out only now: it is written, but perhaps to a file that nobody will find.
         committed.file_bytes = self.look().map_err(|_| Error::Interrupted)?;
         self.position = position;
-        self.wal_holds_erased |= committed.erased > 0 || committed.cleared.0;
-        self.wal_holds_cleared |= committed.cleared.1;
+        let (cleared, along) = committed.cleared;
+        self.wal.overwrote(committed.erased > 0 || cleared, along);
+        self.erasing.extend(std::mem::take(&mut committed.begun));
         publish(
             &mut shared.tail_mut(),
             std::mem::take(&mut committed.effects),
@@ -216,6 +208,7 @@ impl Store {
             file_bytes: 0,
             cleared: (transaction.erased, transaction.cleared),
             effects: transaction.effects,
+            begun: transaction.begun,
         };
         Ok((committed, transaction.position))
     }
@@ -267,41 +260,51 @@ impl Store {
         if self.unsealed {
             self.seal();
         }
-        let emptied = self.empty_wal_of_erased(Duration::ZERO);
-        self.background.note(Task::EmptyWal, &emptied);
     }
 
-    /// Work that no caller waits for: writing behind and moving the WAL into the file.
+    /// Writes behind, when enough has gathered. No caller waits for it.
     pub fn tidy(&mut self, shared: &Shared) {
         if shared.tail().is_due() {
             self.write_behind(shared);
         }
-        let pages = self.wal_pages.load(Ordering::Relaxed);
-        if pages >= self.checkpoint_at {
-            let moved = self.checkpoint(pages);
-            self.background.note(Task::Checkpoint, &moved);
-        }
     }
 
-    fn checkpoint(&mut self, pages: usize) -> Result<()> {
-        let (log, moved): (i64, i64) =
-            self.connection
-                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-                    Ok((row.get(1)?, row.get(2)?))
-                })?;
-        self.checkpoint_at = if log == moved {
-            CHECKPOINT_PAGES
+    /// Keeps the WAL small and, when someone waits for that or nothing is left to be erased, free
+    /// of what was erased. Never waits.
+    pub fn tend_wal(&mut self, shared: &Shared, someone_waits: bool) -> Result<()> {
+        let empty = if someone_waits {
+            self.wal.holds_any()
         } else {
-            pages + CHECKPOINT_AGAIN
+            self.wal.holds_erased() && self.erasing.is_empty()
         };
-        Ok(())
+        let tended = self.wal.tend(&self.connection, &shared.gate, empty);
+        match &tended {
+            Err(_) if empty => self.background.note(Task::EmptyWal, &tended),
+            Err(_) => self.background.note(Task::Checkpoint, &tended),
+            // It may only be put off: what failed before is done when it shows.
+            Ok(()) => {
+                if !self.wal.holds_erased() {
+                    self.background.note(Task::EmptyWal, &tended);
+                }
+                if !self.wal.is_large() {
+                    self.background.note(Task::Checkpoint, &tended);
+                }
+            }
+        }
+        tended
     }
 
-    /// Closing: what does not work is done at the next start.
-    pub fn settle(&mut self, shared: &Shared, patience: Duration) {
+    /// What the WAL holds, and when to tend it though nothing is committed.
+    pub fn wal(&mut self) -> &mut Wal {
+        &mut self.wal
+    }
+
+    /// Closing: what does not work is done at the next start. Whether the WAL holds nothing erased.
+    pub fn settle(&mut self, shared: &Shared, patience: Duration) -> bool {
         let emptied = self.empty_wal(patience);
         self.background.note(Task::EmptyWal, &emptied);
         self.write_behind(shared);
+        emptied.is_ok()
     }
 
     fn write_behind(&mut self, shared: &Shared) {
@@ -363,18 +366,55 @@ impl Store {
 
     /// Makes sure that nothing erased is left in the WAL.
     pub fn empty_wal(&mut self, patience: Duration) -> Result<()> {
-        self.wal_holds_erased |= self.wal_holds_cleared;
-        self.empty_wal_of_erased(patience)
+        self.wal.empty(&self.connection, patience)
     }
 
-    /// As `empty_wal`, unless all that is in there was cleared along with appends.
-    pub fn empty_wal_of_erased(&mut self, patience: Duration) -> Result<()> {
-        if self.wal_holds_erased {
-            erase::empty_wal(&self.connection, patience)?;
-            self.wal_holds_erased = false;
-            self.wal_holds_cleared = false;
+    /// Of whom `erase_piece` erases next: the hash of the entity's id.
+    pub fn erases_next(&self) -> Option<i64> {
+        self.erasing.front().map(|left| left.hash)
+    }
+
+    /// Whether something is left of an entity whose id has this hash.
+    pub fn is_erasing(&self, hash: i64) -> bool {
+        self.erasing.iter().any(|left| left.hash == hash)
+    }
+
+    /// Erases one piece of what is left to be erased. On an error nothing of it was kept, and the
+    /// next entity's turn comes first.
+    pub fn erase_piece(&mut self) -> Result<()> {
+        let Some(left) = self.erasing.pop_front() else {
+            return Ok(());
+        };
+        let erased = self.commit_piece(&left);
+        self.background.note(Task::Erase, &erased);
+        match erased {
+            Ok(None) => {}
+            Ok(Some(rest)) => self.erasing.push_front(rest),
+            Err(error) => {
+                self.erasing.push_back(left);
+                return Err(error);
+            }
         }
+        self.wal.overwrote(true, false);
         Ok(())
+    }
+
+    fn commit_piece(&mut self, left: &Remainder) -> Result<Option<Remainder>> {
+        self.look()?;
+        self.connection
+            .prepare_cached("BEGIN IMMEDIATE")?
+            .execute([])?;
+        let rest = erasing::go_on(&self.connection, left);
+        let synced = rest.is_ok().then(|| self.sync());
+        if !matches!(synced, Some(Ok(()))) {
+            self.roll_back()?;
+        }
+        if let Some(Err(error)) = synced {
+            self.unsealed = true;
+            self.seal();
+            return Err(error);
+        }
+        rest
     }
 
     /// Writes everything behind.

@@ -11,7 +11,7 @@ use super::reader::{Direction, with_reader};
 use super::schema::{self, Identity};
 use super::snapshots::SnapshotRow;
 use super::store::Store;
-use super::{Durability, Shared, erase, saga_reads};
+use super::{Durability, Shared, saga_reads, wal};
 use crate::event::{GivenId, Packed, parse_row};
 use crate::files::Access;
 use crate::hash::hash64;
@@ -348,7 +348,7 @@ fn a_changed_byte_is_never_taken_for_data() {
     }
     tested.run(&Step::Flush);
     let path = tested.dir.path().join("s.db");
-    erase::empty_wal(
+    wal::empty(
         &schema::open(&path, &identity(), Durability::Normal, None).expect("opens"),
         schema::BUSY,
     )

@@ -6,10 +6,11 @@ use rusqlite::{CachedStatement, Connection};
 
 use super::command::{Answer, Command, Stop, Submission};
 use super::entities::{self, EntityInfo};
+use super::erasing::{self, Remainder};
 use super::ids::Lookup;
 use super::rows::{self, RowRef};
 use super::tail::{Change, Mark, Tail};
-use super::{Shared, erase, sagas, snapshots};
+use super::{Shared, sagas, snapshots};
 use crate::error::Result;
 use crate::event::{GivenId, Packed};
 use crate::hash::distinct;
@@ -33,6 +34,9 @@ pub struct Transaction<'s> {
     entities: HashMap<String, Option<EntityInfo>>,
     ids: HashMap<(i64, u64), Vec<i64>>,
     pub effects: Vec<Effect>,
+    /// What is left of entities that were too large to be erased in it.
+    pub begun: Vec<Remainder>,
+    budget: erasing::Budget,
     /// Whether payloads were cleared along with an append.
     pub cleared: bool,
     /// Whether payloads were cleared for someone who waits for their bytes to be gone.
@@ -55,6 +59,8 @@ impl<'s> Transaction<'s> {
             entities: HashMap::new(),
             ids: HashMap::new(),
             effects: Vec::new(),
+            begun: Vec::new(),
+            budget: erasing::Budget::first(),
             cleared: false,
             erased: false,
         })
@@ -217,7 +223,8 @@ impl<'s> Transaction<'s> {
 
     fn erase(&mut self, entity: &str) -> Result<Answer> {
         if let Some(info) = self.info(entity)? {
-            erase::erase(self.connection, entity, &info)?;
+            let left = erasing::begin(self.connection, entity, &info, &mut self.budget)?;
+            self.begun.extend(left);
             self.entities.insert(entity.to_owned(), None);
             self.ids.retain(|(of, _), _| *of != info.incarnation);
             self.effects.push(Effect::Forget {

@@ -12,7 +12,8 @@ use super::command::{Answer, Command, Stop};
 use super::queue::size;
 use super::store::{Committed, Store};
 use crate::atoms;
-use crate::error::{Error, panic_message};
+use crate::error::{Error, Result, panic_message};
+use crate::hash::hash64;
 
 /// How many rows one transaction takes at most.
 const MAX_ROWS: usize = 4096;
@@ -24,7 +25,7 @@ const MAX_PUT_OFF: usize = 32;
 const IDLE: Duration = Duration::from_secs(1);
 /// How long a transaction waits at most for more callers.
 const MAX_GATHER: Duration = Duration::from_millis(2);
-/// How long an erasure, and all behind it, waits for other programs that read the file.
+/// How long an erasure waits for other programs that read the file. Nobody else does.
 const ERASE_PATIENCE: Duration = Duration::from_secs(1);
 /// A COMMIT that takes longer is reported to the owner.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
@@ -33,12 +34,15 @@ const SLOW_SYNC: Duration = Duration::from_secs(1);
 /// the owner is told, so that the shard is opened anew.
 pub fn run(shared: &Shared, store: Store, owner: LocalPid) {
     let mut waiting = Vec::new();
+    let mut deferred = Vec::new();
     let served = catch_unwind(AssertUnwindSafe(|| {
         let mut writer = Writer {
             shared,
             store,
             owner,
             waiting: &mut waiting,
+            deferred: &mut deferred,
+            erase_again: None,
             put_off: Vec::new(),
         };
         writer.serve();
@@ -48,6 +52,8 @@ pub fn run(shared: &Shared, store: Store, owner: LocalPid) {
     shared.end_readers();
     let panic = match served {
         Ok(lost) => {
+            let unfinished = |erasure: Deferred| (erasure.from, Answer::Failed(Error::Closed));
+            answer(owner, deferred.into_iter().map(unfinished).collect());
             refuse_queued(shared, owner);
             if let Some(lost) = lost {
                 send(owner, |env| (atoms::warp_files_lost(), lost).encode(env));
@@ -57,6 +63,7 @@ pub fn run(shared: &Shared, store: Store, owner: LocalPid) {
         Err(panic) => panic,
     };
     let interrupted = |from| (from, Answer::Failed(Error::Interrupted));
+    waiting.extend(deferred.into_iter().map(|erasure| erasure.from));
     answer(owner, waiting.into_iter().map(interrupted).collect());
     refuse_queued(shared, owner);
     send(owner, |env| {
@@ -77,8 +84,22 @@ struct Writer<'s> {
     owner: LocalPid,
     /// Who waits for the transaction under way.
     waiting: &'s mut Vec<LocalPid>,
+    /// Who waits until the bytes of something erased are gone.
+    deferred: &'s mut Vec<Deferred>,
+    /// When to go on erasing, after an error.
+    erase_again: Option<Instant>,
     /// Snapshots for a later transaction.
     put_off: Vec<Command>,
+}
+
+/// An erasure that is committed, but not done with.
+struct Deferred {
+    from: LocalPid,
+    answer: Answer,
+    /// The hash of the entity's id, if it is one's.
+    hash: Option<i64>,
+    /// Since when all is overwritten, and only the WAL holds bytes of it.
+    overwritten: Option<Instant>,
 }
 
 impl Writer<'_> {
@@ -88,6 +109,7 @@ impl Writer<'_> {
             .position
             .store(self.store.position(), Relaxed);
         self.look();
+        let mut idle_since = Instant::now();
         while !self.shared.is_closed() && !self.store.is_lost() {
             // For reports: whoever asks for one must not wait for this thread.
             let rows = self.shared.tail().rows();
@@ -95,19 +117,26 @@ impl Writer<'_> {
             unflushed.store(u64::try_from(rows).unwrap_or(u64::MAX), Relaxed);
             let commands = self.drain();
             if commands.is_empty() {
-                self.store.idle();
-                if !self.shared.queue.sleep(1, IDLE) {
+                let pause = self.go_on_erasing();
+                if !pause.is_zero() {
+                    self.shared.queue.sleep(1, pause);
+                }
+                if idle_since.elapsed() >= IDLE {
+                    self.store.idle();
                     self.look();
                     let put_off = std::mem::take(&mut self.put_off);
                     self.carry_out(&put_off);
+                    idle_since = Instant::now();
                 }
             } else {
                 let started = Instant::now();
                 self.shared.stats.busy();
                 self.carry_out(&commands);
                 self.store.tidy(self.shared);
+                self.go_on_erasing();
                 self.shared.stats.idle();
                 self.gather(commands.len(), started.elapsed());
+                idle_since = Instant::now();
             }
         }
     }
@@ -116,7 +145,9 @@ impl Writer<'_> {
     fn finish(mut self) -> Option<String> {
         self.look();
         if !self.store.is_lost() {
-            self.store.settle(self.shared, ERASE_PATIENCE);
+            if self.store.settle(self.shared, ERASE_PATIENCE) {
+                self.settle(true, &Ok(()));
+            }
             self.shared.end_readers();
             return None;
         }
@@ -132,6 +163,62 @@ impl Writer<'_> {
         if let Ok(bytes) = self.store.look() {
             self.shared.stats.file_bytes.store(bytes, Relaxed);
         }
+    }
+
+    /// Between two transactions: erases a piece of what is to be erased, tends the WAL, and answers
+    /// whose bytes are gone. How long to sleep when nothing else is to be done.
+    fn go_on_erasing(&mut self) -> Duration {
+        let now = Instant::now();
+        if let Some(hash) = self.store.erases_next()
+            && self.erase_again.is_none_or(|at| at <= now)
+        {
+            self.erase_again = None;
+            if let Err(error) = self.store.erase_piece() {
+                self.erase_again = Some(now + IDLE);
+                self.fail_deferred(&error, |erasure| erasure.hash == Some(hash));
+            }
+        }
+        for erasure in self.deferred.iter_mut() {
+            let is_left = erasure.hash.is_some_and(|hash| self.store.is_erasing(hash));
+            if erasure.overwritten.is_none() && !is_left {
+                erasure.overwritten = Some(now);
+                self.store.wal().hurry();
+            }
+        }
+        let someone_waits = self.deferred.iter().any(|d| d.overwritten.is_some());
+        let tended = self.store.tend_wal(self.shared, someone_waits);
+        let is_clean = !self.store.wal().holds_any();
+        self.settle(is_clean, &tended);
+        let erase_again = match (self.store.erases_next(), self.erase_again) {
+            (None, _) => IDLE,
+            (Some(_), None) => Duration::ZERO,
+            (Some(_), Some(at)) => at.saturating_duration_since(Instant::now()),
+        };
+        let tend_again = self.store.wal().look_again().unwrap_or(IDLE);
+        erase_again.min(tend_again).min(IDLE)
+    }
+
+    /// Answers those whose bytes are all gone, or who have waited for that long enough.
+    fn settle(&mut self, is_clean: bool, tended: &Result<()>) {
+        if is_clean {
+            let done = self.deferred.extract_if(.., |d| d.overwritten.is_some());
+            let answers = done.map(|erasure| (erasure.from, erasure.answer)).collect();
+            answer(self.owner, answers);
+        } else if let Err(error) = tended {
+            self.fail_deferred(error, |erasure| {
+                erasure
+                    .overwritten
+                    .is_some_and(|since| since.elapsed() >= ERASE_PATIENCE)
+            });
+        }
+    }
+
+    fn fail_deferred(&mut self, error: &Error, which: impl Fn(&Deferred) -> bool) {
+        let failed = self.deferred.extract_if(.., |erasure| which(erasure));
+        let answers = failed
+            .map(|erasure| (erasure.from, Answer::Failed(error.clone())))
+            .collect();
+        answer(self.owner, answers);
     }
 
     /// Lets a fair share of the callers come back before the next transaction.
@@ -234,28 +321,29 @@ impl Writer<'_> {
         committed.answers
     }
 
-    fn reply(&mut self, commands: &[Command], mut answers: Vec<Option<Answer>>) {
-        let erases =
-            |answer: &Option<Answer>| matches!(answer, Some(Answer::Erased | Answer::Cleared));
-        if answers.iter().any(erases)
-            && let Err(error) = self.store.empty_wal(ERASE_PATIENCE)
-        {
-            for answer in answers.iter_mut().filter(|answer| erases(answer)) {
-                *answer = Some(Answer::Failed(error.clone()));
-            }
-        }
+    fn reply(&mut self, commands: &[Command], answers: Vec<Option<Answer>>) {
         self.waiting.clear();
         release_stored(commands, &answers);
-        let pairs = commands.iter().zip(answers);
-        let replies: Vec<_> = pairs
-            .filter_map(|(of, answer)| {
-                Some(Reply {
-                    of,
-                    answer: answer?,
-                })
-            })
-            .filter(|reply| asker(reply.of).is_some())
-            .collect();
+        let mut replies = Vec::with_capacity(commands.len());
+        for (of, answer) in commands.iter().zip(answers) {
+            let (Some(from), Some(answer)) = (asker(of), answer) else {
+                continue;
+            };
+            match answer {
+                Answer::Erased | Answer::Cleared => self.deferred.push(Deferred {
+                    from,
+                    answer,
+                    hash: match of {
+                        Command::Erase { entity, .. } => {
+                            Some(hash64(entity.as_bytes()).cast_signed())
+                        }
+                        _ => None,
+                    },
+                    overwritten: None,
+                }),
+                answer => replies.push(Reply { of, answer }),
+            }
+        }
         if !replies.is_empty() {
             send(self.owner, |env| {
                 (atoms::warp_replies(), replies).encode(env)
