@@ -88,6 +88,9 @@ impl Stopped {
             from: None,
         };
         store.commit(&shared, &[erase]).expect("commits");
+        while store.erases_next().is_some() {
+            store.erase_piece().expect("erases");
+        }
         store.flush_shared(&shared).expect("writes behind");
         drop((store, shared));
         let bytes = std::fs::read(&path).expect("reads");

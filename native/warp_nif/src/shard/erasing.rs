@@ -21,14 +21,14 @@ use crate::error::{Error, Result};
 use crate::hash::hash64;
 
 /// How much of all the entities that one transaction erases is overwritten in it at once.
-const FIRST_ROWS: usize = 2000;
+const FIRST_ROWS: usize = if cfg!(test) { 4 } else { 2000 };
 const FIRST_BYTES: usize = 4 * 1024 * 1024;
 /// How much one piece overwrites.
-const PIECE_ROWS: usize = 2000;
+const PIECE_ROWS: usize = if cfg!(test) { 3 } else { 2000 };
 const PIECE_BYTES: usize = 1024 * 1024;
 const PIECE_TIME: Duration = Duration::from_millis(5);
 /// How many rows of an index one statement deletes.
-const INDEX_ROWS: i64 = 256;
+const INDEX_ROWS: i64 = if cfg!(test) { 1 } else { 256 };
 
 /// What is still to be erased of an entity that nobody finds any more.
 #[derive(Debug, Clone, PartialEq, Eq)]

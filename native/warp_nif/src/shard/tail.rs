@@ -4,6 +4,7 @@
 //! first. Its size is bounded by how many rows may pass before a flush.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::entities::EntityInfo;
 use super::sagas::Changes;
@@ -12,8 +13,12 @@ use super::sagas::Changes;
 const FLUSH_ROWS: usize = 8192;
 /// After how many bytes of event data: they are read again at opening after a crash.
 const FLUSH_BYTES: usize = 32 * 1024 * 1024;
-/// How many entities are remembered between flushes, to spare the writer looking them up.
-const MAX_ENTITIES: usize = 16_384;
+/// How many entities are remembered that nothing was written to since the last flush, to spare the
+/// writer looking them up.
+const MAX_CLEAN: usize = 16_384;
+/// How much may gather when writing behind does not succeed.
+const MAX_ROWS: usize = 16 * FLUSH_ROWS;
+const MAX_BYTES: usize = 16 * FLUSH_BYTES;
 
 /// A mark not yet written: the first seq of a row and its position.
 pub type Mark = (u64, i64);
@@ -32,6 +37,8 @@ pub struct Active {
 #[derive(Default)]
 pub struct Tail {
     entities: HashMap<String, Active>,
+    /// How many of them are not dirty.
+    clean: usize,
     /// By incarnation and hash of the id.
     ids: HashMap<(i64, u64), Vec<i64>>,
     sagas: Changes,
@@ -61,6 +68,11 @@ impl Tail {
         self.rows >= FLUSH_ROWS || self.ids.len() >= FLUSH_ROWS || self.bytes >= FLUSH_BYTES
     }
 
+    /// Whether so much has gathered that nothing more may be added before it is written behind.
+    pub fn is_full(&self) -> bool {
+        self.rows >= MAX_ROWS || self.ids.len() >= MAX_ROWS || self.bytes >= MAX_BYTES
+    }
+
     pub fn entity(&self, entity: &str) -> Option<&Active> {
         self.entities.get(entity)
     }
@@ -73,11 +85,18 @@ impl Tail {
 
     /// Notes an entity that was looked up on disk.
     pub fn remember(&mut self, entity: &str, info: EntityInfo) {
-        self.entities.entry(entity.to_owned()).or_insert(Active {
-            info,
-            marks: Vec::new(),
-            dirty: false,
-        });
+        if self.clean >= MAX_CLEAN {
+            self.entities.retain(|_, active| active.dirty);
+            self.clean = 0;
+        }
+        if let Entry::Vacant(place) = self.entities.entry(entity.to_owned()) {
+            place.insert(Active {
+                info,
+                marks: Vec::new(),
+                dirty: false,
+            });
+            self.clean += 1;
+        }
     }
 
     /// Notes a committed row.
@@ -99,6 +118,7 @@ impl Tail {
         match self.entities.get_mut(&change.entity) {
             Some(active) => {
                 active.info = change.info;
+                self.clean -= usize::from(!active.dirty);
                 active.dirty = true;
                 active.marks.extend(mark);
             }
@@ -115,7 +135,9 @@ impl Tail {
 
     /// Forgets an entity that was erased.
     pub fn forget(&mut self, entity: &str, incarnation: i64) {
-        self.entities.remove(entity);
+        if let Some(active) = self.entities.remove(entity) {
+            self.clean -= usize::from(!active.dirty);
+        }
         self.ids.retain(|(of, _), _| *of != incarnation);
     }
 
@@ -146,12 +168,52 @@ impl Tail {
         self.bytes = 0;
         self.ids.clear();
         self.sagas.clear();
-        if self.entities.len() > MAX_ENTITIES {
+        if self.entities.len() > MAX_CLEAN {
             self.entities.clear();
         }
+        self.clean = self.entities.len();
         for active in self.entities.values_mut() {
             active.dirty = false;
             active.marks.clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(head: i64) -> EntityInfo {
+        EntityInfo::advance(None, head, 1)
+    }
+
+    #[test]
+    fn entities_that_were_only_looked_up_are_not_kept_without_a_bound() {
+        let mut tail = Tail::default();
+        let change = |entity: &str, head: i64| Change {
+            entity: entity.into(),
+            info: info(head),
+            first_seq: 1,
+            bytes: 1,
+            ids: Vec::new(),
+            saga_open: None,
+        };
+        tail.apply(change("dirty", 1));
+        for round in 0..3 {
+            for n in 0..100_000 {
+                tail.remember(&format!("entity-{n}"), info(n + 2));
+                assert!(tail.entities.len() <= MAX_CLEAN + 2);
+                if n % 10_000 == 0 {
+                    tail.apply(change(&format!("entity-{n}"), 1_000_000 + n));
+                    tail.forget(&format!("entity-{n}"), n + 2);
+                }
+            }
+            assert!(tail.entity("dirty").is_some_and(|active| active.dirty));
+            assert!(tail.entity("entity-99999").is_some());
+            let clean = tail.entities.values().filter(|active| !active.dirty);
+            assert_eq!(tail.clean, clean.count(), "round {round}");
+        }
+        tail.flushed();
+        assert_eq!(tail.clean, tail.entities.len());
     }
 }

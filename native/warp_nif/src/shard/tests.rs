@@ -19,11 +19,24 @@ use crate::hash::hash64;
 /// What a step of a test does to one of a few entities.
 #[derive(Debug, Clone)]
 enum Step {
-    Append { entity: u8, events: u8 },
-    AppendWithId { entity: u8, id: u8 },
-    Erase { entity: u8 },
-    Snapshot { entity: u8, bytes: u16 },
+    Append {
+        entity: u8,
+        events: u8,
+    },
+    AppendWithId {
+        entity: u8,
+        id: u8,
+    },
+    Erase {
+        entity: u8,
+    },
+    Snapshot {
+        entity: u8,
+        bytes: u16,
+    },
     Flush,
+    /// A piece of what is to be erased.
+    Piece,
     Reopen,
 }
 
@@ -35,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => entity.clone().prop_map(|entity| Step::Erase { entity }),
         1 => (entity, 0u16..2000).prop_map(|(entity, bytes)| Step::Snapshot { entity, bytes }),
         1 => Just(Step::Flush),
+        2 => Just(Step::Piece),
         1 => Just(Step::Reopen),
     ]
 }
@@ -187,6 +201,10 @@ impl Tested {
                 let store = self.store.as_mut().expect("open");
                 store.flush_shared(&self.shared).expect("writes behind");
             }
+            Step::Piece => {
+                let store = self.store.as_mut().expect("open");
+                store.erase_piece().expect("erases");
+            }
             Step::Reopen => {
                 self.store = None;
                 let (store, shared) = open(&self.dir.path().join("s.db"));
@@ -256,7 +274,53 @@ impl Tested {
         found
     }
 
+    /// What is being erased is not seen by those who follow the log.
+    fn check_followed(&self) {
+        let mut followed: BTreeMap<String, u64> = BTreeMap::new();
+        let mut from = 0;
+        loop {
+            let stretch =
+                with_reader(&self.shared, |reader| reader.follow(from, 1000)).expect("follows");
+            for row in stretch.rows {
+                let seq = followed.entry(row.entity).or_default();
+                assert_eq!(row.seq, *seq + 1);
+                *seq += row.count;
+            }
+            from = stretch.last;
+            if stretch.at_end {
+                break;
+            }
+        }
+        let logs = self.model.iter().filter(|(_, log)| !log.is_empty());
+        let expected = logs.map(|(entity, log)| (entity.clone(), log.len() as u64));
+        assert_eq!(followed, expected.collect());
+    }
+
+    /// Erases what is left, and makes sure that no byte of it is.
+    fn finish_erasing(&mut self) {
+        let store = self.store.as_mut().expect("open");
+        while store.erases_next().is_some() {
+            store.erase_piece().expect("erases");
+        }
+        store.empty_wal(schema::BUSY).expect("emptied");
+        let connection = schema::open_reader(&self.dir.path().join("s.db")).expect("opens");
+        let count =
+            |sql: &str| -> i64 { connection.query_row(sql, [], |row| row.get(0)).expect(sql) };
+        let rows = self.model.values().filter(|log| !log.is_empty()).count();
+        let live = "SELECT count(DISTINCT entity) FROM log WHERE typeof(entity) = 'text'";
+        assert_eq!(count(live), i64::try_from(rows).expect("few"));
+        assert_eq!(count("SELECT count(*) FROM erasing"), 0);
+        for table in ["marks", "ids", "snapshot_slots"] {
+            let orphans = format!(
+                "SELECT count(*) FROM {table} WHERE incarnation != 0 AND incarnation NOT IN
+                   (SELECT position FROM log WHERE prev = 0 AND typeof(entity) = 'text')"
+            );
+            assert_eq!(count(&orphans), 0, "{table}");
+        }
+    }
+
     fn check(&self, page: u64) {
+        self.check_followed();
         for entity in (0..4).map(|n| format!("entity-{n}")) {
             let mut expected = self.model.get(&entity).cloned().unwrap_or_default();
             let seq = self.head(&entity).map_or(0, |(_, seq)| seq);
@@ -286,6 +350,10 @@ proptest! {
         tested.check(page);
         tested.run(&Step::Reopen);
         tested.check(page);
+        tested.finish_erasing();
+        tested.check(page);
+        tested.run(&Step::Reopen);
+        tested.check(page);
     }
 }
 
@@ -311,12 +379,7 @@ fn an_erased_entity_leaves_no_bytes() {
         });
         tested.model.remove(&entity);
     }
-    tested
-        .store
-        .as_mut()
-        .expect("open")
-        .empty_wal(schema::BUSY)
-        .expect("emptied");
+    tested.finish_erasing();
     let mut bytes = Vec::new();
     for file in std::fs::read_dir(tested.dir.path()).expect("lists") {
         bytes.extend(std::fs::read(file.expect("entry").path()).expect("reads"));

@@ -272,6 +272,13 @@ impl Writer<'_> {
             );
             return;
         }
+        // Writing behind has not succeeded for long: better to refuse than to fill the memory.
+        if self.shared.tail().is_full()
+            && let Err(error) = self.store.flush_shared(self.shared)
+        {
+            self.fail(commands, &error);
+            return;
+        }
         let started = Instant::now();
         self.waiting.clear();
         self.waiting.extend(commands.iter().filter_map(asker));
@@ -293,12 +300,14 @@ impl Writer<'_> {
                     self.carry_out(std::slice::from_ref(command));
                 }
             }
-            Err(error) => {
-                self.shared.stats.failed_commits.fetch_add(1, Relaxed);
-                let failed = || Some(Answer::Failed(error.clone()));
-                self.reply(commands, commands.iter().map(|_| failed()).collect());
-            }
+            Err(error) => self.fail(commands, &error),
         }
+    }
+
+    fn fail(&mut self, commands: &[Command], error: &Error) {
+        self.shared.stats.failed_commits.fetch_add(1, Relaxed);
+        let failed = || Some(Answer::Failed(error.clone()));
+        self.reply(commands, commands.iter().map(|_| failed()).collect());
     }
 
     fn account(&mut self, committed: Committed, started: Instant) -> Vec<Option<Answer>> {
