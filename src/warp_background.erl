@@ -33,8 +33,8 @@ meaning(checkpoint) ->
 meaning(empty_wal) ->
     <<"bytes of deleted entities, or cleared payloads, may still stand in the write-ahead log">>;
 meaning(erase) ->
-    <<"a deleted entity cannot be read any more, but not all of its rows are overwritten yet. It is gone on with "
-      "every second">>;
+    <<"a deleted entity cannot be read any more, but not all of its rows are overwritten yet. It is tried again "
+      "each second">>;
 meaning(compaction) ->
     <<"the room of deleted entities was not given back. It is tried again at the next start">>;
 meaning(snapshot) ->
