@@ -70,6 +70,8 @@ reason({bad_params, {expected, Expected, given, Given}}) ->
     {bad_parameters, {because, format("the statement has ~b parameters, and ~b were given", [Expected, Given])}};
 reason({bad_params, Why}) ->
     {bad_parameters, problem(Why)};
+reason({too_few_files, #{limit := Limit, needed := Needed}}) ->
+    {too_few_files, Limit, Needed};
 reason({still_to_erase, #{projections := Tables, reason := Why}}) ->
     {still_to_erase, Tables, text(Why)};
 reason({Kind, Why}) when Kind =:= bad_saga_id; Kind =:= bad_saga; Kind =:= bad_note ->

@@ -40,6 +40,8 @@ pub type WarpOptions {
     mode: Mode,
     /// When an event counts as stored. `Full` by default.
     durability: Durability,
+    /// Who may read the files that are made. `Owner` by default.
+    file_access: FileAccess,
     /// `SingleNode` by default.
     cluster: Cluster,
     /// Whether events are projected into tables. `NoProjections` by default.
@@ -77,6 +79,16 @@ pub type Durability {
   /// When it is written. Killing the VM loses nothing, but a power failure may
   /// lose the last commits.
   Normal
+}
+
+/// Who may read the files and folders that Warp makes. Those that are there
+/// keep their modes.
+///
+pub type FileAccess {
+  /// The user that the VM runs as, alone.
+  Owner
+  /// Whoever the umask of the VM lets.
+  Umask
 }
 
 /// On which nodes the context runs.
@@ -122,6 +134,7 @@ pub fn defaults() -> WarpOptions {
     shards: 16,
     mode: ActorMode,
     durability: Full,
+    file_access: Owner,
     cluster: SingleNode,
     projections: NoProjections,
     steps: [],

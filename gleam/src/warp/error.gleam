@@ -103,6 +103,9 @@ pub type Error(reason) {
   DuplicateAggregate(name: String)
   /// Another context, of this VM or another one, has the folder open.
   DataDirInUse(dir: String)
+  /// The process may not have as many files open as the context needs: raise
+  /// its limit (`ulimit -n`) to `needed`, or start the context with fewer shards.
+  TooFewFiles(limit: Int, needed: Int)
   /// The context was created with another number of shards.
   ShardCountMismatch(stored: Int, given: Int)
   /// The file is not one of Warp's.
@@ -348,6 +351,12 @@ pub fn to_string(error: Error(reason)) -> String {
       dir
       <> " is open in another context, of this VM or another one. Stop that "
       <> "one, or give another data_dir."
+    TooFewFiles(limit, needed) ->
+      "This process may have "
+      <> int.to_string(limit)
+      <> " files open, and would need "
+      <> int.to_string(needed)
+      <> ". Raise the limit, such as with ulimit -n."
     ShardCountMismatch(stored, given) ->
       "The context was created with "
       <> int.to_string(stored)

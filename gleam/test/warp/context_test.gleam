@@ -8,7 +8,7 @@ import warp
 import warp/aggregate
 import warp/context.{
   ActorMode, After, Clustered, Embedded, EmbeddedWith, Full, Never, Normal,
-  ReadThrough, Rqlite, SingleNode, WarpOptions, defaults,
+  ReadThrough, Rqlite, SingleNode, Umask, WarpOptions, defaults,
 }
 import warp/internal/settings
 import warp/projection as p
@@ -29,7 +29,7 @@ pub fn the_defaults_are_those_of_the_engine_test() {
     == term(
       "#{"
       <> rest
-      <> "mode => actor, durability => full, cluster => single_node}",
+      <> "mode => actor, durability => full, file_access => owner, cluster => single_node}",
     )
   assert defaults().mode == ActorMode
   assert defaults().durability == Full
@@ -46,6 +46,7 @@ pub fn every_option_reaches_the_engine_test() {
       shards: 4,
       mode: ReadThrough,
       durability: Normal,
+      file_access: Umask,
       cluster: Clustered(seed_nodes: ["warp@10.0.0.1"]),
       projections: Embedded,
       snapshot_every: 7,
@@ -56,7 +57,7 @@ pub fn every_option_reaches_the_engine_test() {
     == term(
       "#{context => <<\"banking\">>, data_dir => <<\"/data\">>, shards => 4,
         mode => read_through, durability => normal,
-        cluster => {clustered, [<<\"warp@10.0.0.1\">>]},
+        file_access => umask, cluster => {clustered, [<<\"warp@10.0.0.1\">>]},
         projections => {embedded, #{tables => #{}}}, snapshot_every => 7,
         idle_timeout => infinity, max_pending => 8}",
     )

@@ -290,6 +290,11 @@ pub fn a_folder_that_is_open_is_refused_test() {
     == Error(error.DataDirInUse(options.data_dir <> "/test"))
 }
 
+pub fn too_few_files_test() {
+  assert reason_of(term("{too_few_files, #{limit => 256, needed => 900}}"))
+    == error.TooFewFiles(limit: 256, needed: 900)
+}
+
 fn closed(options: WarpOptions) -> #(String, String) {
   with_context(options, fn(ctx) {
     many(20, fn(n) {
@@ -610,6 +615,11 @@ pub fn every_error_says_what_to_do_test() {
   says(
     error.BadOption("shards", error.NotAnIntegerBetween(1, 4096)),
     "The option shards is not a whole number from 1 to 4096.",
+  )
+  says(
+    error.TooFewFiles(limit: 256, needed: 900),
+    "This process may have 256 files open, and would need 900. Raise the "
+      <> "limit, such as with ulimit -n.",
   )
   says(
     error.ShardCountMismatch(stored: 16, given: 8),

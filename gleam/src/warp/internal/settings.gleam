@@ -19,6 +19,7 @@ type Setting {
   Shards(Int)
   Mode(Mode)
   Durability(context.Durability)
+  FileAccess(context.FileAccess)
   Cluster(Cluster)
   Projections(Projections)
   Steps(Dict(String, saga.Function))
@@ -56,6 +57,7 @@ pub fn from_options(options: WarpOptions) -> Settings {
       context.ReadThrough -> ReadThrough
     }),
     Durability(options.durability),
+    FileAccess(options.file_access),
     Cluster(case options.cluster {
       context.SingleNode -> SingleNode
       context.Clustered(seed_nodes:) -> Clustered(seed_nodes)
