@@ -458,9 +458,11 @@ query(Ctx, Sql, Params, Options) ->
 %% @doc Waits until everything that the entity has in its log by now shows in the projection.
 %%
 %% Errors of its own: `timeout'; `{set_aside, Seq}', when the entity's events from that seq on could
-%% not be projected (see {@link warp_projection:set_aside/1}); `no_projections'.
+%% not be projected (see {@link warp_projection:set_aside/1}); `rebuild_due', when the tables have
+%% events that are not in the log of the entity's shard, as after an older copy of it was put back:
+%% nothing more of that shard is projected before {@link warp_projection:rebuild/1}; `no_projections'.
 -spec await_projection(entity(), timeout()) ->
-    ok | {error, error() | {set_aside, seq()} | no_projections}.
+    ok | {error, error() | {set_aside, seq()} | rebuild_due | no_projections}.
 await_projection(Entity, Timeout) ->
     warp_projection:await(Entity, Timeout).
 

@@ -13,7 +13,7 @@
 -export([submit/5, submit_clearing/5, erase/2, clear/2, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
 -export([open_sagas/1, saga_steps/2]).
--export([place/2, follow/4]).
+-export([place/2, follow/4, run_of/2]).
 -export([projection_open/3, projection_execute/2, projection_execute_batch/2]).
 -export([projection_query/6, projection_tidy/1, projection_close/1]).
 
@@ -267,6 +267,14 @@ place(_Shard, _Entity, _Tag) -> ?MISSING.
 follow(Shard, After, MaxBytes, Aggregates) -> ?ANSWER(follow(Shard, After, MaxBytes, Aggregates, Tag)).
 
 follow(_Shard, _After, _MaxBytes, _Aggregates, _Tag) -> ?MISSING.
+
+%% @doc The run that wrote the row at a position, 0 for what is older than runs; none when the log
+%% ends before it.
+-spec run_of(shard(), Position :: non_neg_integer()) ->
+    {ok, Run :: non_neg_integer() | none} | {error, reason()}.
+run_of(Shard, Position) -> ?ANSWER(run_of(Shard, Position, Tag)).
+
+run_of(_Shard, _Position, _Tag) -> ?MISSING.
 
 %% @doc Opens a projection's file for the calling process, and waits until an earlier owner has
 %% closed it.

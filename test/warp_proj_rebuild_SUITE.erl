@@ -284,7 +284,7 @@ ahead_of_the_log(Config) ->
     After = start(Config, [warp_proj_test:shop()], #{shards => 1}),
     First = warp_core:entity(After, <<"o1">>),
     {ok, _} = warp_core:append(First, warp_proj_test:placed(1)),
-    ?assertEqual({error, timeout}, warp_core:await_projection(First, 300)),
+    ?assertEqual({error, rebuild_due}, warp_core:await_projection(First, 30000)),
     rebuild(After),
     await(First),
     ?assertEqual([[56]], rows(After, "SELECT total FROM orders WHERE id = 'o1'")),

@@ -136,7 +136,18 @@ tell(Result, #state{waiters = Waiters} = State) ->
     lists:foreach(fun(From) -> gen_server:reply(From, Result) end, Waiters),
     State#state{waiters = []}.
 
-tick(#state{context = Context, generation = Generation} = State) ->
+tick(#state{context = Context, generation = Generation, writer = Writer} = State) ->
+    case warp_proj:all(Context, {stalled, '_', Generation + 1}) of
+        [] ->
+            go_on(State);
+        [_ | _] ->
+            %% What the tables of the rebuild have is of another log: it begins anew.
+            ok = warp_projector_sup:stop_all(Context, Generation + 1),
+            _ = warp_proj_writer:rebuild(Writer, anew),
+            run(State)
+    end.
+
+go_on(#state{context = Context, generation = Generation} = State) ->
     _ = erlang:send_after(?TICK_MS, self(), tick),
     Live = at(Context, Generation),
     Building = at(Context, Generation + 1),
@@ -189,7 +200,10 @@ done(At) ->
 swap(#state{context = Context, generation = Generation, writer = Writer} = State) ->
     Halted = [{N, warp_projector:pause(Pid), Pid}
               || {{projector, N, _}, Pid} <- warp_proj:all(Context, {projector, '_', Generation})],
-    Ends = [{N, Position} || {N, {ok, Position}, _} <- Halted],
+    %% One that does not follow its shard says nothing of how far the second has to go.
+    Live = at(Context, Generation),
+    Ends = [{N, case Live of #{N := _} -> Position; #{} -> warp_proj_stats:log_position(Context, N) end}
+            || {N, {ok, Position}, _} <- Halted],
     Swapped =
         length(Ends) =:= Context#context.shards
             andalso reach(Context, Generation + 1, Ends, now_ms() + ?HALT_MS)
@@ -225,10 +239,10 @@ reach(Context, Generation, Ends, Deadline) ->
 
 progress_of(#state{generation = none, due = Due}) ->
     #{state => none, due => Due, done => 0, total => 0, rate => 0.0, seconds_left => unknown};
-progress_of(#state{rebuild = Rebuild, due = Due} = State) when Rebuild =/= running ->
-    #{state => Rebuild, due => Due, done => 0, total => total(State), rate => 0.0,
+progress_of(#state{rebuild = Rebuild} = State) when Rebuild =/= running ->
+    #{state => Rebuild, due => is_due(State), done => 0, total => total(State), rate => 0.0,
       seconds_left => unknown};
-progress_of(#state{context = Context, generation = Generation, due = Due, began = Began} = State) ->
+progress_of(#state{context = Context, generation = Generation, began = Began} = State) ->
     Done = done(at(Context, Generation + 1)),
     Total = max(Done, total(State)),
     Rate =
@@ -237,7 +251,11 @@ progress_of(#state{context = Context, generation = Generation, due = Due, began 
             none -> 0.0
         end,
     Left = case Rate > 0 of true -> (Total - Done) / Rate; false -> unknown end,
-    #{state => running, due => Due, done => Done, total => Total, rate => Rate, seconds_left => Left}.
+    #{state => running, due => is_due(State), done => Done, total => Total, rate => Rate, seconds_left => Left}.
+
+%% By another version of the aggregates, or from another log.
+is_due(#state{due = Due, context = Context, generation = Generation}) ->
+    Due orelse warp_proj:all(Context, {stalled, '_', Generation}) =/= [].
 
 %% How many events the log has, about: those that were projected, and as many per position beyond.
 total(#state{context = Context, generation = Generation}) ->

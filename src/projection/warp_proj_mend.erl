@@ -3,7 +3,7 @@
 %% piece. Decides; the projector carries it out.
 -module(warp_proj_mend).
 
--export([new/4, next/4, written/1, refused/3, skipped/1, reason/1]).
+-export([new/4, next/4, written/1, refused/3, answer/2, skipped/1, reason/1]).
 
 -export_type([mend/0]).
 
@@ -134,6 +134,10 @@ refused(#mend{writing = Projected, blamed = Blamed, entity = Entity, next = Next
             [] -> Next
         end,
     Mend#mend{blamed = Blamed#{{Entity, Seq} => {refused, Reason}}, then = go_on}.
+
+%% @doc Answers who asked for it, when it is not gone on with.
+-spec answer(term(), mend()) -> ok.
+answer(Result, #mend{from = From}) -> gen_server:reply(From, Result).
 
 %% @doc Why something was set aside, for people.
 -spec reason(term()) -> binary().

@@ -9,6 +9,7 @@
 -module(warp_proj_sql).
 
 -export([setup/3, read_meta/0, read_checkpoints/0, read_columns/1, read_aside/1]).
+-export([runs_table/0, read_runs/0, set_run/3]).
 -export([guard/4, set_meta/2, tally_erasure/1]).
 -export([create_table/3, add_column/5, count_column/3, index/6, drop_table/2, rename_table/1]).
 -export([merged/3, step/4, erase/3, explain/1]).
@@ -39,7 +40,8 @@ setup(Context, Shards, Version) ->
            "reason TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (building, entity)) "
            "WITHOUT ROWID">>),
      run(<<"CREATE TABLE IF NOT EXISTS _warp_skipped (entity TEXT NOT NULL, seq INTEGER NOT NULL, "
-           "shard INTEGER NOT NULL, PRIMARY KEY (entity, seq)) WITHOUT ROWID">>)]
+           "shard INTEGER NOT NULL, PRIMARY KEY (entity, seq)) WITHOUT ROWID">>),
+     runs_table()]
         ++ counts_table(live, 1)
         ++ [{<<"INSERT INTO _warp_meta VALUES (?1, ?2) ON CONFLICT DO NOTHING">>,
              [[<<"format">>, ?FORMAT], [<<"context">>, Context], [<<"shards">>, Shards],
@@ -64,6 +66,22 @@ read_meta() ->
 -spec read_checkpoints() -> binary().
 read_checkpoints() ->
     <<"SELECT building, shard, position, turn, mark, events FROM _warp_checkpoints">>.
+
+%% @doc Makes the table of runs, which targets of earlier versions lack.
+-spec runs_table() -> statement().
+runs_table() ->
+    run(<<"CREATE TABLE IF NOT EXISTS _warp_runs (building INTEGER NOT NULL, shard INTEGER NOT NULL, "
+          "run INTEGER NOT NULL, PRIMARY KEY (building, shard)) WITHOUT ROWID">>).
+
+-spec read_runs() -> binary().
+read_runs() ->
+    <<"SELECT building, shard, run FROM _warp_runs">>.
+
+%% @doc Notes which run of the shard's writer wrote the row where the checkpoint stands.
+-spec set_run(place(), non_neg_integer(), non_neg_integer()) -> statement().
+set_run(Place, Shard, Run) ->
+    {<<"INSERT INTO _warp_runs VALUES (", (bit(Place))/binary, ", ?1, ?2) "
+       "ON CONFLICT (building, shard) DO UPDATE SET run = excluded.run">>, [[Shard, Run]]}.
 
 -spec read_columns(place()) -> binary().
 read_columns(Place) ->
@@ -377,6 +395,7 @@ drop_building() ->
     [run(<<"DROP TABLE IF EXISTS _warp_counts_new">>),
      run(<<"DELETE FROM _warp_columns WHERE building = 1">>),
      run(<<"DELETE FROM _warp_checkpoints WHERE building = 1">>),
+     run(<<"DELETE FROM _warp_runs WHERE building = 1">>),
      run(<<"DELETE FROM _warp_set_aside WHERE building = 1">>)].
 
 %% @doc Puts a rebuild in place, once its tables were renamed. Refused unless the generation is
@@ -387,7 +406,8 @@ swap(Generation) ->
        [[Generation]]}],
      [run(<<"DROP TABLE _warp_counts">>),
       run(<<"ALTER TABLE _warp_counts_new RENAME TO _warp_counts">>)]
-         ++ [S || Own <- [<<"_warp_columns">>, <<"_warp_checkpoints">>, <<"_warp_set_aside">>],
+         ++ [S || Own <- [<<"_warp_columns">>, <<"_warp_checkpoints">>, <<"_warp_runs">>,
+                          <<"_warp_set_aside">>],
                   S <- [run(<<"DELETE FROM ", Own/binary, " WHERE building = 0">>),
                         run(<<"UPDATE ", Own/binary, " SET building = 0">>)]]
          ++ [run(<<"UPDATE _warp_meta SET value = (SELECT value FROM _warp_meta "

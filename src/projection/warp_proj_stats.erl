@@ -46,7 +46,12 @@ shard(Context, N, Generation) ->
             _ ->
                 0.0
         end,
-    #{shard => N, position => Position, log_position => Log, behind_positions => Behind,
+    Stalled =
+        case warp_proj:get(Context, {stalled, N, Generation}) of
+            {ok, {Since, Why}} -> #{since => Since, reason => Why};
+            none -> none
+        end,
+    #{shard => N, stalled => Stalled, position => Position, log_position => Log, behind_positions => Behind,
       behind_seconds => Seconds, set_aside => Aside, events => Events}.
 
 %% @doc The last position of a shard's log; 0 while it is not open.

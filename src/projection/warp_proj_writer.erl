@@ -20,6 +20,8 @@
     %% Where its checkpoint stands, and is to be moved.
     turn := non_neg_integer(),
     position := non_neg_integer(),
+    %% The run of the shard's writer that wrote the row there.
+    run := non_neg_integer(),
     %% How many events that is.
     events := non_neg_integer(),
     work := none | {merged, warp_proj_changes:merged()}
@@ -49,6 +51,8 @@
     meta = #{} :: #{binary() => term()},
     schemas = #{} :: #{warp_proj_schema:place() => warp_proj_schema:schema()},
     turns = #{} :: #{{warp_proj_schema:place(), non_neg_integer()} => tuple()},
+    %% Which run of its shard each checkpoint belongs to, where that is known.
+    runs = #{} :: #{{warp_proj_schema:place(), non_neg_integer()} => non_neg_integer()},
     %% Not yet written, last first.
     queue = [] :: [item()]
 }).
@@ -68,7 +72,7 @@ status(Pid) ->
 %% @doc Where a shard's projector has to go on.
 -spec join(pid(), non_neg_integer(), pos_integer()) ->
     {ok, #{turn := non_neg_integer(), position := non_neg_integer(),
-           events := non_neg_integer(), aside := #{binary() => warp_core:seq()},
+           run := non_neg_integer() | unknown, events := non_neg_integer(), aside := #{binary() => warp_core:seq()},
            skipped := #{{binary(), warp_core:seq()} => []}}}
     | {error, stale | term()}.
 join(Pid, Shard, Generation) ->
@@ -88,7 +92,7 @@ erase(Pid, Tag, Entity) ->
     gen_server:cast(Pid, {erase, self(), Tag, Entity}).
 
 %% @doc Steps of a rebuild.
--spec rebuild(pid(), 'begin' | cancel | swap) -> {ok, map()} | {error, term()}.
+-spec rebuild(pid(), 'begin' | anew | cancel | swap) -> {ok, map()} | {error, term()}.
 rebuild(Pid, Step) ->
     call(Pid, {rebuild, Step}).
 
@@ -161,6 +165,7 @@ joined(Turns, {Place, Shard} = Key, State) ->
           read(warp_proj_sql:read_skipped(), [Shard], State)} of
         {#{Key := {Position, Turn, _Mark, Events}}, {ok, Aside}, {ok, Skipped}} ->
             {ok, #{turn => Turn, position => Position, events => Events,
+                   run => maps:get(Key, State#state.runs, unknown),
                    aside => maps:from_list([{Entity, Seq} || [Entity, Seq] <- Aside]),
                    skipped => maps:from_list([{{Entity, Seq}, []} || [Entity, Seq] <- Skipped])}};
         {_, {error, _} = Error, _} ->
@@ -288,18 +293,32 @@ load(#state{context = Context} = State) ->
                                || [Name, Value] <- must(warp_proj_sql:read_meta(), State)]),
         #{<<"generation">> := Generation} = Meta,
         ok = identify(Meta, Context),
+        Runs = runs(State),
         Turns = maps:from_list(
-            [{{case Building of 0 -> live; 1 -> building end, Shard},
-              {Position, Turn, Mark, Events}}
+            [{{built(Building), Shard}, {Position, Turn, Mark, Events}}
              || [Building, Shard, Position, Turn, Mark, Events]
                     <- must(warp_proj_sql:read_checkpoints(), State)]),
         Schemas = maps:from_list(
             [{Place, warp_proj_schema:from_rows(must(warp_proj_sql:read_columns(Place), State))}
              || Place <- [live, building]]),
-        declare(State#state{meta = Meta, generation = Generation, turns = Turns,
+        declare(State#state{meta = Meta, generation = Generation, turns = Turns, runs = Runs,
                             schemas = Schemas})
     catch
         throw:{error, Why} -> {error, Why}
+    end.
+
+built(0) -> live;
+built(1) -> building.
+
+runs(State) ->
+    case must(<<"SELECT count(*) FROM sqlite_master WHERE name = '_warp_runs'">>, State) of
+        [[0]] ->
+            %% Of an earlier version.
+            _ = [throw(Error) || {error, _} = Error <- [execute([warp_proj_sql:runs_table()], State)]],
+            #{};
+        _ ->
+            maps:from_list([{{built(Building), Shard}, Run}
+                            || [Building, Shard, Run] <- must(warp_proj_sql:read_runs(), State)])
     end.
 
 identify(#{<<"format">> := Format}, _Context) when Format > 1 ->
@@ -464,7 +483,7 @@ index(_N, _Work) -> unknown.
 
 %% Each statement of the work comes with the index of its event.
 statements(#{shard := Shard, generation := Generation, turn := Turn, position := Position,
-             events := Events, work := Work, aside := Aside, clear := Clear, skip := Skip,
+             run := Run, events := Events, work := Work, aside := Aside, clear := Clear, skip := Skip,
              mark := Mark}, State) ->
     #state{schemas = Schemas} = State,
     {ok, Place} = place(Generation, State),
@@ -481,9 +500,14 @@ statements(#{shard := Shard, generation := Generation, turn := Turn, position :=
                 {ok, Changes} ->
                     Key = {Place, Shard},
                     #{Key := {_, _, _, Before}} = State#state.turns,
+                    Noting = case State#state.runs of
+                                 #{Key := Run} -> [];
+                                 #{} -> [warp_proj_sql:set_run(Place, Shard, Run)]
+                             end,
                     Turns = (State#state.turns)#{Key := {Position, Turn + 1, Mark, Before + Events}},
-                    {ok, Guard, Ddl, Changes ++ Tail,
-                     State#state{schemas = Schemas#{Place := Grown}, turns = Turns}};
+                    {ok, Guard, Noting ++ Ddl, Changes ++ Tail,
+                     State#state{schemas = Schemas#{Place := Grown}, turns = Turns,
+                                 runs = (State#state.runs)#{Key => Run}}};
                 {error, _, _} = Error ->
                     Error
             end;
@@ -568,16 +592,17 @@ rebuild_step('begin', #state{version = Version, meta = Meta} = State) ->
         #{<<"building_version">> := Version} ->
             step([warp_proj_sql:set_meta(<<"rebuild">>, <<"running">>)], State);
         _ ->
-            #state{generation = Generation, context = #context{shards = Shards}} = State,
-            #state{schemas = #{building := Old}, declared = Declared} = State,
-            {Declaring, _} = warp_proj_schema:declared({building, Generation + 1, Declared}),
-            step(warp_proj_schema:drop(building, Old)
-                 ++ warp_proj_sql:drop_building()
-                 ++ warp_proj_sql:begin_building(Generation + 1, Shards)
-                 ++ Declaring
-                 ++ [warp_proj_sql:set_meta(<<"building_version">>, Version),
-                     warp_proj_sql:set_meta(<<"rebuild">>, <<"running">>)], State)
+            rebuild_step(anew, State)
     end;
+rebuild_step(anew, #state{version = Version, generation = Generation} = State) ->
+    #state{context = #context{shards = Shards}, schemas = #{building := Old}, declared = Declared} = State,
+    {Declaring, _} = warp_proj_schema:declared({building, Generation + 1, Declared}),
+    step(warp_proj_schema:drop(building, Old)
+         ++ warp_proj_sql:drop_building()
+         ++ warp_proj_sql:begin_building(Generation + 1, Shards)
+         ++ Declaring
+         ++ [warp_proj_sql:set_meta(<<"building_version">>, Version),
+             warp_proj_sql:set_meta(<<"rebuild">>, <<"running">>)], State);
 rebuild_step(cancel, State) ->
     step([warp_proj_sql:set_meta(<<"rebuild">>, <<"cancelled">>)], State);
 rebuild_step(swap, #state{generation = Generation, schemas = Schemas} = State) ->

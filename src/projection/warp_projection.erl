@@ -123,7 +123,7 @@ entry(Ctx, #context{shards = Shards} = Context, [Id, Seq, Aggregate, Type, Reaso
 %% `{error, {set_aside, Seq}}': it failed again, at that event; of all, the first error is given
 %% when each was tried.
 -spec retry(warp_core:ctx(), binary() | all) ->
-    ok | {error, not_set_aside | {set_aside, warp_core:seq()} | error()}.
+    ok | {error, not_set_aside | rebuild_due | {set_aside, warp_core:seq()} | error()}.
 retry(Ctx, all) ->
     with(Ctx, fun(Context) ->
         case read(Context, <<"SELECT entity FROM _warp_set_aside WHERE building = 0">>, []) of
@@ -142,7 +142,7 @@ retry(Ctx, Entity) ->
 
 %% @doc Leaves the event that was set aside of an entity out for good, and goes on behind it.
 -spec skip(warp_core:ctx(), binary()) ->
-    ok | {error, not_set_aside | {set_aside, warp_core:seq()} | error()}.
+    ok | {error, not_set_aside | rebuild_due | {set_aside, warp_core:seq()} | error()}.
 skip(Ctx, Entity) ->
     mend(Ctx, skip, Entity).
 
@@ -176,7 +176,10 @@ cancel_rebuild(Ctx) -> with_manager(Ctx, fun warp_proj_manager:cancel/1).
 -spec rebuild_progress(warp_core:ctx()) -> {ok, warp_proj_manager:progress()} | {error, error()}.
 rebuild_progress(Ctx) -> with_manager(Ctx, fun warp_proj_manager:progress/1).
 
-%% @doc How the target is, and how far each shard's projector is behind its log.
+%% @doc How the target is, and how far each shard's projector is behind its log. `rebuild_due': the
+%% tables were made by another version of the aggregates, or have events that are not in the log. In
+%% the second case the map of that shard has `stalled => #{since => Micros, reason => Why}' in
+%% place of `none', and nothing more of it is projected.
 -spec status(warp_core:ctx()) -> {ok, map()} | {error, error()}.
 status(Ctx) -> with(Ctx, fun(Context) -> {ok, warp_proj_stats:context(Context)} end).
 
@@ -234,7 +237,8 @@ read(Context, Sql, Params) ->
     end.
 
 %% @private `warp_core:await_projection/2'.
--spec await(#warp_entity{}, timeout()) -> ok | {error, timeout | {set_aside, warp_core:seq()} | error()}.
+-spec await(#warp_entity{}, timeout()) ->
+    ok | {error, timeout | rebuild_due | {set_aside, warp_core:seq()} | error()}.
 await(#warp_entity{ref = Ref, id = Id, shard = N}, Timeout) ->
     case warp_context:find(Ref) of
         {ok, #context{projections = none}} -> {error, no_projections};

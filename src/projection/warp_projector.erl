@@ -61,6 +61,8 @@
     left_out = #{} :: #{{binary(), warp_core:seq()} => []},
     waiters = [] :: [{non_neg_integer(), integer() | infinity, binary(), gen_server:from()}],
     mends = [] :: [warp_proj_mend:mend()],
+    %% Since when the shard is not followed, and why.
+    stalled = none :: none | {warp_core:micros(), Why :: atom()},
     asleep = false :: boolean(),
     scheduled = false :: boolean(),
     paused = none :: none | gen_server:from() | yes
@@ -72,7 +74,7 @@ start_link(Ref, N, Generation) ->
 
 %% @doc Waits until everything up to that position is written.
 -spec await(pid(), binary(), non_neg_integer(), timeout()) ->
-    ok | {error, timeout | interrupted | {set_aside, warp_core:seq()}}.
+    ok | {error, timeout | interrupted | rebuild_due | {set_aside, warp_core:seq()}}.
 await(Pid, Entity, Position, Timeout) ->
     Until =
         case Timeout of
@@ -136,32 +138,67 @@ handle_continue(join, State) ->
 join(#state{context = Context, n = N, generation = Generation} = State) ->
     {ok, Writer} = warp_proj:get(Context, writer),
     case {warp_proj_writer:join(Writer, N, Generation), warp_context:shard(Context, N)} of
-        {{ok, #{position := Position} = Joining}, {ok, Handle}} ->
-            case warp_proj_stats:log_position(Context, N) of
-                End when End < Position ->
-                    %% Only a power failure without fsyncs can do that: events that the tables have
-                    %% are not in the log any more, and others will get their positions.
-                    ?LOG_ERROR("Warp: the projection of context ~ts is ahead of the log of shard ~b, which "
-                               "has lost events: warp_projection:rebuild/1 is due", [Context#context.name, N]),
-                    _ = erlang:send_after(?LOOK_MS, self(), join),
-                    State#state{handle = undefined};
-                _ ->
-                    schedule(answer(publish(joined(Writer, Handle, Joining, State))))
+        {{ok, #{position := Position, run := Run} = Joining}, {ok, Handle}} ->
+            case {warp_nif:run_of(Handle, Position), Run} of
+                {{ok, none}, _} ->
+                    stalled(the_log_has_lost_events, State);
+                {{ok, Found}, _} when Found =:= Run; Run =:= unknown ->
+                    schedule(answer(publish(joined(Writer, Handle, Joining, going_on(State)))));
+                {{ok, _Another}, _} ->
+                    stalled(the_log_is_another_one, State);
+                {{error, Reason}, _} ->
+                    trouble(Reason, State#state{handle = undefined})
             end;
         _ ->
             _ = erlang:send_after(?RETRY_MS, self(), join),
             State#state{handle = undefined}
     end.
 
+%% The tables have events that are not in the log: an older copy of the shard was put in its place,
+%% or a power failure took what was not fsynced. Other events have their positions, or will have.
+%% So the shard is not followed until the tables are made anew, or its file is the right one again.
+stalled(Why, #state{context = #context{name = Name} = Context, n = N} = State0) ->
+    #state{generation = Generation, waiters = Waiters, mends = Mends, stalled = Before} = State =
+        left(State0#state{handle = undefined, position = 0, committed = 0}),
+    _ = [?LOG_ERROR("Warp: the tables of context ~ts have events of shard ~b that are not in its log (~ts); "
+                    "nothing more of that shard is projected: warp_projection:rebuild/1 is due",
+                    [Name, N, Why]) || Before =:= none],
+    Stalled = case Before of {Since, _} -> {Since, Why}; none -> {os:system_time(microsecond), Why} end,
+    ok = warp_proj:put(Context, {stalled, N, Generation}, Stalled),
+    ok = warp_proj:take(Context, {at, N, Generation}),
+    lists:foreach(fun({_, _, _, From}) -> gen_server:reply(From, {error, rebuild_due}) end, Waiters),
+    lists:foreach(fun(Mend) -> warp_proj_mend:answer({error, rebuild_due}, Mend) end, Mends),
+    _ = erlang:send_after(?LOOK_MS, self(), join),
+    %% Who waits for it to be halted need not wait longer.
+    schedule(State#state{stalled = Stalled, waiters = [], mends = []}).
+
+going_on(#state{context = Context, n = N, generation = Generation} = State) ->
+    ok = warp_proj:take(Context, {stalled, N, Generation}),
+    State#state{stalled = none}.
+
+%% What was under way is read anew from the log. Of a mend nobody knows here whether it was done.
+left(#state{flying = Flying} = State) ->
+    ok = case Flying of
+             {_, #batch{}} -> ok;
+             {_, Mend} -> warp_proj_mend:answer({error, interrupted}, Mend);
+             none -> ok
+         end,
+    State#state{ready = none, flying = none}.
+
 joined(Writer, Handle, #{turn := Turn, position := Position, events := Events, aside := Aside,
-                         skipped := Skipped}, State) ->
+                         skipped := Skipped}, State0) ->
+    State = left(State0),
     State#state{writer = Writer, handle = Handle, turn = Turn, position = Position,
-                committed = Position, events = Events, aside = Aside, skipped = 0, ready = none,
-                flying = none, careful = none, blamed = #{}, left_out = Skipped,
+                committed = Position, events = Events, aside = Aside, skipped = 0, careful = none,
+                blamed = #{}, left_out = Skipped,
                 fold = warp_proj_fold:forget_all(State#state.fold)}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {reply, term(), #state{}} | {noreply, #state{}}.
+handle_call({await, _, _, _}, _From, #state{stalled = {_, _}} = State) ->
+    {reply, {error, rebuild_due}, State};
+handle_call({mend, _, _}, _From, #state{stalled = {_, _}} = State) ->
+    {reply, {error, rebuild_due}, State};
 handle_call({await, Entity, Position, Until}, From, #state{waiters = Waiters} = State) ->
     Now = erlang:monotonic_time(millisecond),
     %% Those who gave up are not kept.
@@ -257,13 +294,16 @@ doze(State) ->
 trouble(Reason, #state{context = Context, n = N} = State) ->
     _ = [?LOG_ERROR("Warp: shard ~b of context ~ts cannot be projected further: ~tp",
                     [N, Context#context.name, Reason]) || element(1, {Reason}) =/= closed],
-    Handle =
-        case warp_context:shard(Context, N) of
-            {ok, Open} -> Open;
-            {error, _} -> State#state.handle
-        end,
-    _ = erlang:send_after(case Reason of closed -> ?RETRY_MS; _ -> ?LOOK_MS end, self(), work),
-    State#state{handle = Handle}.
+    After = case Reason of closed -> ?RETRY_MS; _ -> ?LOOK_MS end,
+    case warp_context:shard(Context, N) of
+        {ok, Handle} when Handle =/= State#state.handle ->
+            %% Opened anew: is it still the log that was followed?
+            _ = erlang:send_after(After, self(), join),
+            State#state{handle = undefined};
+        _ ->
+            _ = erlang:send_after(After, self(), case State#state.handle of undefined -> join; _ -> work end),
+            State
+    end.
 
 take(Rows, Last, #state{position = From} = State) ->
     Batch = #batch{from = From, to = Last, events = 0},
@@ -354,12 +394,18 @@ submit(#state{ready = #batch{work = none, aside = Noted, events = Events, to = T
   when map_size(Noted) =:= 0, Events + Skipped < ?MAX_SKIPPED ->
     %% Nothing to write: where the checkpoint stands matters little.
     passed(To, State#state{ready = none, committed = To, skipped = Skipped + Events});
-submit(#state{ready = #batch{} = Batch, writer = Writer, turn = Turn, skipped = Skipped} = State) ->
+submit(#state{ready = #batch{to = To}, handle = Handle} = State) ->
+    case warp_nif:run_of(Handle, To) of
+        {ok, Run} when is_integer(Run) -> submit(Run, State);
+        {error, Reason} -> trouble(Reason, State)
+    end.
+
+submit(Run, #state{ready = #batch{} = Batch, writer = Writer, turn = Turn, skipped = Skipped} = State) ->
     Tag = make_ref(),
     #batch{to = To, events = Events, work = Work, aside = Noted} = Batch,
     ok = warp_proj_writer:batch(Writer, Tag, #{
         shard => State#state.n, generation => State#state.generation, turn => Turn,
-        position => To, events => Events + Skipped, work => Work,
+        position => To, run => Run, events => Events + Skipped, work => Work,
         aside => [aside_row(Entity, Event, Reason, To, State)
                   || {Entity, {Event, Reason}} <- maps:to_list(Noted)],
         clear => [], skip => []}),
@@ -424,13 +470,18 @@ mend_on(Mend, #state{handle = Handle, fold = Fold, aside = Aside, seen = Seen} =
     #state{n = N, generation = Generation, turn = Turn, committed = Committed} = State,
     case warp_proj_mend:next(Mend, Handle, Fold, {Committed, Seen, State#state.left_out}) of
         {write, #{work := _} = Changes, Next} ->
-            Tag = make_ref(),
-            Rows = [aside_row(Entity, Event, Reason, Committed, State)
-                    || {Entity, Event, Reason} <- maps:get(aside, Changes)],
-            ok = warp_proj_writer:batch(State#state.writer, Tag, Changes#{
-                shard => N, generation => Generation, turn => Turn, position => Committed,
-                events => 0, aside := Rows}),
-            State#state{flying = {Tag, Next}};
+            case warp_nif:run_of(Handle, Committed) of
+                {ok, Run} when is_integer(Run) ->
+                    Tag = make_ref(),
+                    Rows = [aside_row(Entity, Event, Reason, Committed, State)
+                            || {Entity, Event, Reason} <- maps:get(aside, Changes)],
+                    ok = warp_proj_writer:batch(State#state.writer, Tag, Changes#{
+                        shard => N, generation => Generation, turn => Turn, position => Committed,
+                        run => Run, events => 0, aside := Rows}),
+                    State#state{flying = {Tag, Next}};
+                {error, Why} ->
+                    trouble(Why, State#state{mends = [Mend | State#state.mends]})
+            end;
         {later, Next} ->
             %% The log has to be read on before it is known how far to go.
             read(State#state{mends = State#state.mends ++ [Next]});

@@ -32,7 +32,8 @@ stop_all(#context{shards = Shards} = Context, Generation) ->
             _ = supervisor:terminate_child(Supervisor, {N, Generation}),
             _ = supervisor:delete_child(Supervisor, {N, Generation}),
             ok = warp_proj:take(Context, {projector, N, Generation}),
-            ok = warp_proj:take(Context, {at, N, Generation})
+            ok = warp_proj:take(Context, {at, N, Generation}),
+            ok = warp_proj:take(Context, {stalled, N, Generation})
         end,
         lists:seq(0, Shards - 1)).
 

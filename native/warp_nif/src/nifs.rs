@@ -14,7 +14,7 @@
 //! | `try_lock`, `establish`, `unlock`, `open`, `close` | normal | hand over to a thread of ours (`shard::nifs`) |
 //! | `own_shard`, `projection_own` | normal | set a monitor |
 //! | `head`, `place`, `snapshot`, `page`, `follow`, `check_ids` | normal | likewise; they read the file |
-//! | `open_sagas`, `saga_steps` | normal | likewise |
+//! | `open_sagas`, `saga_steps`, `run_of` | normal | likewise |
 //! | `exists`, `open_files` | normal | likewise |
 //! | `projection_open`, `_execute`, `_tidy`, `_close` | normal | likewise (`projection::nifs`) |
 //! | `projection_execute_batch` | dirty IO | one transaction, of a process that nobody waits for |

@@ -21,6 +21,7 @@ mod nifs;
 mod queue;
 mod reader;
 mod rows;
+mod runs;
 mod saga_reads;
 mod sagas;
 mod schema;
@@ -142,9 +143,12 @@ impl Shard {
         let (mut store, tail) = store::Store::recover(connection)?;
         store.watch.add_database(&config.path)?;
         store.watch.add(lock.path().to_owned())?;
+        let position = store.position();
         let mut shared = Shared::new(config.path, tail, config.queue_limit);
         shared.background = Arc::clone(&store.background);
         let shared = Arc::new(shared);
+        // Before anyone can ask: the thread may begin late.
+        shared.stats.position.store(position, Ordering::Relaxed);
         let for_writer = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
             .name(format!("warp-shard-{:04}", config.shard))

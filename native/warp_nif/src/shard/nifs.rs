@@ -163,6 +163,15 @@ fn place<'a>(
     })
 }
 
+/// `{ok, Run}` of the row at a position, 0 for what is older than runs; `{ok, none}` when the log
+/// ends before it.
+#[rustler::nif]
+fn run_of<'a>(env: Env<'a>, shard: ResourceArc<Shard>, position: i64, tag: Term<'a>) -> Term<'a> {
+    reading(env, shard, tag, move |env, shard| {
+        Ok(or_none(env, shard.read(|reader| reader.run_of(position))?))
+    })
+}
+
 /// `{ok, {[{Position, Entity, FirstSeq, LastSeq, Events}], Last, done | more}}`: the log behind a
 /// position, up to position Last, with the events of these aggregates.
 #[rustler::nif]

@@ -73,6 +73,7 @@ CREATE TABLE erasing (
   hash INTEGER NOT NULL,
   position INTEGER NOT NULL
 );
+CREATE TABLE runs (first_position INTEGER PRIMARY KEY, run INTEGER NOT NULL);
 
 CREATE VIEW events AS
 SELECT log.position AS position,
@@ -98,6 +99,7 @@ CREATE TABLE IF NOT EXISTS erasing (
   hash INTEGER NOT NULL,
   position INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS runs (first_position INTEGER PRIMARY KEY, run INTEGER NOT NULL);
 ";
 
 /// Whose file it is.

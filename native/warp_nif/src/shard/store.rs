@@ -16,7 +16,7 @@ use super::flush::flush;
 use super::tail::{Change, Tail};
 use super::transaction::{Effect, Transaction, publish};
 use super::wal::Wal;
-use super::{Shared, compact, rows, sagas, schema};
+use super::{Shared, compact, rows, runs, sagas, schema};
 use crate::error::{Error, Result};
 use crate::event::{derived_seq, parse_row};
 use crate::files::{Watch, beside};
@@ -40,6 +40,8 @@ pub struct Store {
     wal: Wal,
     /// What is still to be erased, the next first.
     erasing: VecDeque<Remainder>,
+    /// Whether this writer's run is in the file: it goes there with its first row.
+    run_noted: bool,
 }
 
 /// A committed transaction.
@@ -120,6 +122,7 @@ impl Store {
             watch: Watch::default(),
             lost: None,
             erasing,
+            run_noted: false,
         };
         if tail.rows() > 0 {
             let written = flush(&store.connection, &tail, position);
@@ -170,6 +173,7 @@ impl Store {
         self.sealed(&Ok(()));
         // Found out only now: it is written, but perhaps to a file that nobody will find.
         committed.file_bytes = self.look().map_err(|_| Error::Interrupted)?;
+        self.run_noted |= position > self.position;
         self.position = position;
         let (cleared, along) = committed.cleared;
         self.wal.overwrote(committed.erased > 0 || cleared, along);
@@ -187,6 +191,9 @@ impl Store {
         let mut answers = Vec::with_capacity(commands.len());
         for command in commands {
             answers.push(transaction.run(command)?);
+        }
+        if !self.run_noted && transaction.position > self.position {
+            runs::begin(&self.connection, self.position + 1)?;
         }
         let mut written = (0, 0, 0);
         let mut erased = 0;

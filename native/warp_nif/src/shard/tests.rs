@@ -489,6 +489,46 @@ proptest! {
 }
 
 #[test]
+fn a_run_begins_with_the_first_row_of_a_writer() {
+    let mut tested = Tested::new();
+    let run = |tested: &Tested, position| {
+        with_reader(&tested.shared, |reader| reader.run_of(position)).expect("reads")
+    };
+    let append = |tested: &mut Tested| {
+        tested.run(&Step::Append {
+            entity: 1,
+            events: 1,
+        })
+    };
+    assert_eq!((run(&tested, 0), run(&tested, 1)), (Some(0), None));
+    append(&mut tested);
+    append(&mut tested);
+    let first = run(&tested, 1);
+    assert_eq!((run(&tested, 0), run(&tested, 2)), (Some(0), first));
+    assert!(first.is_some_and(|run| run > 0));
+    // These write no row, and so leave no run.
+    tested.run(&Step::Reopen);
+    tested.run(&Step::Snapshot {
+        entity: 1,
+        bytes: 9,
+    });
+    tested.run(&Step::Reopen);
+    append(&mut tested);
+    let second = run(&tested, 3);
+    assert_eq!((run(&tested, 2), run(&tested, 4)), (first, None));
+    assert!(second.is_some_and(|run| run > 0) && second != first);
+    let file = rusqlite::Connection::open(tested.dir.path().join("s.db")).expect("opens");
+    let runs: i64 = file
+        .query_row("SELECT count(*) FROM runs", [], |row| row.get(0))
+        .expect("counts");
+    assert_eq!(runs, 2);
+    // A file that is older than runs.
+    file.execute_batch("DROP TABLE runs").expect("drops");
+    tested.run(&Step::Reopen);
+    assert_eq!(run(&tested, 3), Some(0));
+}
+
+#[test]
 fn cleared_payloads_leave_no_bytes_and_the_row_is_sound() {
     let mut tested = Tested::new();
     let event =

@@ -104,10 +104,6 @@ struct Deferred {
 
 impl Writer<'_> {
     fn serve(&mut self) {
-        self.shared
-            .stats
-            .position
-            .store(self.store.position(), Relaxed);
         self.look();
         let mut idle_since = Instant::now();
         while !self.shared.is_closed() && !self.store.is_lost() {
