@@ -69,7 +69,13 @@ change({increment, _, _, Numbers}, Entity, _Seq, #row{owner = Entity, set = #{} 
     {Set1, Numbers1} = maps:fold(
         fun(Column, N, {Cs, Ns}) ->
             case Cs of
-                #{Column := {_, V}} when is_number(V) -> {Cs#{Column := typed(V + N)}, Ns};
+                #{Column := {_, V}} when is_number(V) ->
+                    Sum = warp_proj_sums:plus(V, N),
+                    case warp_proj_sums:is_plain(Sum) of
+                        true -> {Cs#{Column := typed(Sum)}, Ns};
+                        %% A value of 64 bits would lose what the share keeps.
+                        false -> {Cs, Ns#{Column => N}}
+                    end;
                 %% What is no number counts as none.
                 #{Column := _} -> {Cs#{Column := typed(N)}, Ns};
                 #{} -> {Cs, Ns#{Column => N}}
@@ -98,7 +104,9 @@ add(_Entity, Numbers, Row) when map_size(Numbers) =:= 0 ->
     Row;
 add(Entity, Numbers, #row{adds = Adds} = Row) ->
     Mine = maps:get(Entity, Adds, #{}),
-    Row#row{adds = Adds#{Entity => maps:merge_with(fun(_, A, B) -> A + B end, Mine, Numbers)}}.
+    Row#row{adds = Adds#{Entity => maps:merge_with(fun sum_of/3, Mine, Numbers)}}.
+
+sum_of(_Column, A, B) -> warp_proj_sums:plus(A, B).
 
 without(Entity, Mine, Adds) when map_size(Mine) =:= 0 -> maps:remove(Entity, Adds);
 without(Entity, Mine, Adds) -> Adds#{Entity := Mine}.
@@ -131,7 +139,7 @@ adds(Table, Id, #row{adds = Adds}, #{adds := Sums, counts := Counts} = Acc) ->
     Shares = [[Table, Id, Column, Entity, N]
               || {Entity, Mine} <- maps:to_list(Adds), {Column, N} <- maps:to_list(Mine)],
     Total = maps:fold(
-        fun(_, Mine, Sum) -> maps:merge_with(fun(_, A, B) -> A + B end, Mine, Sum) end, #{}, Adds),
+        fun(_, Mine, Sum) -> maps:merge_with(fun sum_of/3, Mine, Sum) end, #{}, Adds),
     NewSums = maps:fold(
         fun(Column, N, S) -> push({Table, Column}, [Id, N], S) end, Sums, Total),
     needs({increment, Table, Id, Total}, Acc#{adds := NewSums, counts := Shares ++ Counts}).

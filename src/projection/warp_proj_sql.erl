@@ -9,14 +9,15 @@
 -module(warp_proj_sql).
 
 -export([setup/3, read_meta/0, read_checkpoints/0, read_columns/1, read_aside/1]).
--export([runs_table/0, read_runs/0, set_run/3]).
+-export([lacking/0, added/1, read_runs/0, set_run/3]).
 -export([guard/4, set_meta/2, tally_erasure/1]).
 -export([create_table/3, add_column/5, count_column/3, index/6, drop_table/2, rename_table/1]).
--export([merged/3, step/4, erase/3, explain/1]).
+-export([merged/3, step/4, erase/4, explain/1]).
 -export([read_skipped/0, skip/1]).
 -export([set_aside/2, clear_aside/3, begin_building/2, drop_building/0, swap/1]).
 
 -define(FORMAT, 1).
+-define(HIGH, "high INTEGER NOT NULL DEFAULT 0").
 
 -type place() :: warp_proj_schema:place().
 -type statement() :: warp_proj_target:statement().
@@ -54,7 +55,7 @@ counts_table(Place, Generation) ->
     G = integer_to_binary(Generation),
     Counts = counts(Place),
     [run(<<"CREATE TABLE IF NOT EXISTS ", Counts/binary, " (tbl TEXT NOT NULL, id NOT NULL, "
-           "col TEXT NOT NULL, entity TEXT NOT NULL, amount NOT NULL, "
+           "col TEXT NOT NULL, entity TEXT NOT NULL, amount NOT NULL, ", ?HIGH, ", "
            "PRIMARY KEY (tbl, id, col, entity)) WITHOUT ROWID">>),
      run(<<"CREATE INDEX IF NOT EXISTS _warp_", G/binary, "_counts ON ", Counts/binary,
            " (entity, tbl)">>)].
@@ -67,8 +68,21 @@ read_meta() ->
 read_checkpoints() ->
     <<"SELECT building, shard, position, turn, mark, events FROM _warp_checkpoints">>.
 
-%% @doc Makes the table of runs, which targets of earlier versions lack.
--spec runs_table() -> statement().
+%% @doc What a target of an earlier version lacks, for `added'.
+-spec lacking() -> binary().
+lacking() ->
+    <<"SELECT name FROM sqlite_master WHERE name IN ('_warp_counts', '_warp_counts_new') "
+      "AND instr(sql, ', high ') = 0 UNION ALL SELECT '_warp_runs' "
+      "WHERE NOT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_warp_runs')">>.
+
+%% @doc The statements that add it.
+-spec added([binary()]) -> [statement()].
+added(Lacking) ->
+    [case Name of
+         <<"_warp_runs">> -> runs_table();
+         Counts -> run(<<"ALTER TABLE ", Counts/binary, " ADD COLUMN ", ?HIGH>>)
+     end || Name <- Lacking].
+
 runs_table() ->
     run(<<"CREATE TABLE IF NOT EXISTS _warp_runs (building INTEGER NOT NULL, shard INTEGER NOT NULL, "
           "run INTEGER NOT NULL, PRIMARY KEY (building, shard)) WITHOUT ROWID">>).
@@ -158,7 +172,8 @@ note_column(Place, Table, Column, Type, Counted) ->
 -spec count_column(place(), binary(), binary()) -> [statement()].
 count_column(Place, Table, Column) ->
     C = quote(Column),
-    [{<<"INSERT INTO ", (counts(Place))/binary, " SELECT ?1, \"id\", ?2, \"_entity\", ", C/binary,
+    [{<<"INSERT INTO ", (counts(Place))/binary, " (tbl, id, col, entity, amount) "
+        "SELECT ?1, \"id\", ?2, \"_entity\", ", C/binary,
         " FROM ", (physical(Place, Table))/binary, " WHERE \"_entity\" <> '' AND typeof(", C/binary,
         ") IN ('integer', 'real')">>, [[Table, Column]]},
      {<<"UPDATE _warp_columns SET counted = 1 WHERE tbl = ?1 AND col = ?2 AND building = ",
@@ -189,13 +204,14 @@ rename_table(Table) ->
 merged(Place, #{deletes := Deletes, upserts := Upserts, adds := Adds, counts := Counts}, Schema) ->
     Deleting = [S || {Table, Rows} <- lists:sort(maps:to_list(Deletes)),
                      S <- delete(Place, Table, Rows, Schema)],
-    Adding = [add(Place, Table, Column, Rows)
-              || {{Table, Column}, Rows} <- lists:sort(maps:to_list(Adds))],
+    Adding = [S || {{Table, Column}, Rows} <- lists:sort(maps:to_list(Adds)),
+                   S <- add(Place, Table, Column, Rows)],
     Counting = [count(Place, Counts) || Counts =/= []],
     try
         Setting = [S || {{Table, Columns}, Rows} <- lists:sort(maps:to_list(Upserts)),
                         S <- upsert(Place, Table, Columns, Rows, Schema)],
-        {ok, Deleting ++ Setting ++ Adding ++ Counting}
+        %% Shares first: a sum may have to be made of them.
+        {ok, Deleting ++ Setting ++ Counting ++ Adding}
     catch
         throw:Why -> {error, Why}
     end.
@@ -213,8 +229,8 @@ step(Place, {Entity, Seq}, {upsert, Table, Id, Columns}, Schema) ->
     end;
 step(Place, {Entity, _Seq}, {increment, Table, Id, Columns}, _Schema) ->
     Each = lists:sort(maps:to_list(Columns)),
-    {ok, [add(Place, Table, C, [[Id, N]]) || {C, N} <- Each]
-         ++ [count(Place, [[Table, Id, C, Entity, N] || {C, N} <- Each])]};
+    {ok, [count(Place, [[Table, Id, C, Entity, N] || {C, N} <- Each])
+          | [S || {C, N} <- Each, S <- add(Place, Table, C, [[Id, N]])]]};
 step(Place, {Entity, _Seq}, {delete, Table, Id}, Schema) ->
     {ok, delete(Place, Table, [{Id, Entity}], Schema)}.
 
@@ -252,8 +268,8 @@ insert(Place, Table, Columns, Shared) ->
 
 %% What an entity sets in a counted column is its share of the sum.
 share(Place, Table, Column, Id, Entity, N) when is_number(N) ->
-    [{<<"INSERT INTO ", (counts(Place))/binary, " VALUES (?1, ?2, ?3, ?4, ?5) "
-        "ON CONFLICT (tbl, id, col, entity) DO UPDATE SET amount = excluded.amount">>,
+    [{<<"INSERT INTO ", (counts(Place))/binary, " (tbl, id, col, entity, amount) VALUES (?1, ?2, ?3, ?4, ?5) "
+        "ON CONFLICT (tbl, id, col, entity) DO UPDATE SET amount = excluded.amount, high = 0">>,
       [[Table, Id, Column, Entity, N]]},
      sum(Place, Table, Column, Id)];
 share(Place, Table, Column, Id, Entity, null) ->
@@ -265,18 +281,33 @@ share(_Place, Table, Column, _Id, _Entity, _Text) ->
 
 sum(Place, Table, Column, Id) ->
     {<<"UPDATE ", (physical(Place, Table))/binary, " SET ", (quote(Column))/binary,
-       " = (SELECT sum(amount) FROM ", (counts(Place))/binary,
-       " WHERE tbl = ?1 AND id = ?2 AND col = ?3) WHERE \"id\" = ?2">>, [[Table, Id, Column]]}.
+       " = ", (warp_proj_sums:total(<<"FROM ", (counts(Place))/binary,
+                                     " WHERE tbl = ?1 AND id = ?2 AND col = ?3">>))/binary,
+       " WHERE \"id\" = ?2">>, [[Table, Id, Column]]}.
 
+%% What was added to shares, which are written by now, shows in the column.
 add(Place, Table, Column, Rows) ->
+    T = physical(Place, Table),
     C = quote(Column),
-    {<<"INSERT INTO ", (physical(Place, Table))/binary, " (\"id\", \"_entity\", \"_seq\", ", C/binary,
-       ") VALUES (?1, '', 0, ?2) ON CONFLICT (\"id\") DO UPDATE SET ", C/binary, " = coalesce(",
-       C/binary, ", 0) + excluded.", C/binary>>, Rows}.
+    {Plain, Large} = lists:partition(fun([_Id, N]) -> warp_proj_sums:is_plain(N) end, Rows),
+    Total = warp_proj_sums:total(<<"FROM ", (counts(Place))/binary, " WHERE tbl = '", Table/binary,
+                                   "' AND id = ", T/binary, ".\"id\" AND col = '", Column/binary, "'">>),
+    [{<<"INSERT INTO ", T/binary, " (\"id\", \"_entity\", \"_seq\", ", C/binary, ") VALUES (?1, '', 0, ?2) "
+        "ON CONFLICT (\"id\") DO UPDATE SET ", C/binary, " = ",
+        (warp_proj_sums:running(C, Total))/binary>>, Plain} || Plain =/= []]
+        ++ lists:append(
+            [[{<<"INSERT INTO ", T/binary, " (\"id\", \"_entity\", \"_seq\") VALUES (?1, '', 0) "
+                 "ON CONFLICT (\"id\") DO NOTHING">>, [[Id]]},
+              sum(Place, Table, Column, Id)] || [Id, _] <- Large]).
 
 count(Place, Rows) ->
-    {<<"INSERT INTO ", (counts(Place))/binary, " VALUES (?1, ?2, ?3, ?4, ?5) "
-       "ON CONFLICT (tbl, id, col, entity) DO UPDATE SET amount = amount + excluded.amount">>, Rows}.
+    {<<"INSERT INTO ", (counts(Place))/binary, " (tbl, id, col, entity, amount, high) "
+       "VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (tbl, id, col, entity) DO UPDATE SET amount = ",
+       (warp_proj_sums:added_amount())/binary, ", high = ", (warp_proj_sums:added_high())/binary>>,
+     [begin
+          {Amount, High} = warp_proj_sums:limbs(N),
+          [Table, Id, Column, Entity, Amount, High]
+      end || [Table, Id, Column, Entity, N] <- Rows]}.
 
 %% Of a row an entity takes out what is its own; when nothing is left, the row goes.
 delete(Place, Table, Rows, Schema) ->
@@ -292,14 +323,16 @@ delete(Place, Table, Rows, Schema) ->
                      Table/binary, "' AND id = ?2 AND entity = ?1)">>,
             Sql = [<<"UPDATE ", T/binary, " SET \"_seq\" = NULL WHERE \"id\" = ?2 AND "
                      "\"_entity\" NOT IN ('', ?1) AND NOT ", Mine/binary>>
-                   | withdraw(Place, Table, {<<"= ?2">>, Mine}, Schema)],
+                   | withdraw(Place, Table, {<<"= ?2">>, Mine}, exact, Schema)],
             %% Row by row: what one takes out may be what lets another's go.
             [{S, [Row]} || Row <- Params, S <- Sql]
     end.
 
-%% @doc Takes an entity out of a table.
--spec erase(place(), binary(), warp_proj_schema:schema()) -> [binary()].
-erase(Place, Table, Schema) ->
+%% @doc Takes an entity out of a table. `exact' can be refused: by a CHECK or an index on a counted
+%% column, for what is left of the sum. `lenient' cannot: where the sum would be refused it leaves
+%% null, until the next increment.
+-spec erase(place(), binary(), exact | lenient, warp_proj_schema:schema()) -> [binary()].
+erase(Place, Table, How, Schema) ->
     case warp_proj_schema:counted(Table, Schema) of
         [] ->
             [<<"DELETE FROM ", (physical(Place, Table))/binary, " WHERE \"_entity\" = ?1">>];
@@ -311,28 +344,39 @@ erase(Place, Table, Schema) ->
                         " WHERE \"_entity\" = ?1 UNION ALL SELECT id FROM ", (counts(Place))/binary,
                         " WHERE tbl = '", Table/binary, "' AND entity = ?1)">>,
                       <<"\"id\" IN ", Own/binary>>},
-                     Schema)
+                     How, Schema)
     end.
 
 %% Which: the condition on the id. Counts: whether the entity has counts in the row.
-withdraw(Place, Table, {Which, Mine}, Schema) ->
+withdraw(Place, Table, {Which, Mine}, How, Schema) ->
     T = physical(Place, Table),
     Counts = counts(Place),
     Counted = warp_proj_schema:counted(Table, Schema),
     Others = <<"FROM ", Counts/binary, " WHERE tbl = '", Table/binary, "' AND id = ", T/binary,
                ".\"id\" AND entity <> ?1">>,
-    Sets = [<<"\"_seq\" = iif(\"_entity\" = ?1, 0, \"_seq\")">>,
-            <<"\"_entity\" = iif(\"_entity\" = ?1, '', \"_entity\")">>]
-        ++ [<<(quote(C))/binary, " = (SELECT sum(amount) ", Others/binary, " AND col = '", C/binary,
-              "')">> || C <- Counted]
+    Own = [<<"\"_seq\" = iif(\"_entity\" = ?1, 0, \"_seq\")">>,
+           <<"\"_entity\" = iif(\"_entity\" = ?1, '', \"_entity\")">>]
         ++ [<<(quote(C))/binary, " = iif(\"_entity\" = ?1, NULL, ", (quote(C))/binary, ")">>
             || C <- warp_proj_schema:columns(Table, Schema), not lists:member(C, Counted)],
+    Left = [{quote(C), warp_proj_sums:total(<<Others/binary, " AND col = '", C/binary, "'">>)} || C <- Counted],
+    Sets = [<<C/binary, " = ", Total/binary>> || {C, Total} <- Left],
+    Of = <<" WHERE \"id\" ", Which/binary, " AND (\"_entity\" = ?1 OR ", Mine/binary, ")">>,
+    Updates =
+        case How of
+            exact ->
+                [<<"UPDATE ", T/binary, " SET ", (commas(Own ++ Sets))/binary, Of/binary>>];
+            lenient ->
+                Not = [<<C/binary, " IS NOT ", Total/binary>> || {C, Total} <- Left],
+                Nulls = [<<C/binary, " = NULL">> || {C, _} <- Left],
+                [<<"UPDATE OR IGNORE ", T/binary, " SET ", (commas(Own ++ Sets))/binary, Of/binary>>,
+                 <<"UPDATE ", T/binary, " SET ", (commas(Own ++ Nulls))/binary, Of/binary, " AND (",
+                   (iolist_to_binary(lists:join(<<" OR ">>, [<<"\"_entity\" = ?1">> | Not])))/binary, ")">>]
+        end,
     [<<"DELETE FROM ", T/binary, " WHERE \"id\" ", Which/binary, " AND (\"_entity\" = ?1 OR "
-       "\"_entity\" = '' AND ", Mine/binary, ") AND NOT EXISTS (SELECT 1 ", Others/binary, ")">>,
-     <<"UPDATE ", T/binary, " SET ", (commas(Sets))/binary, " WHERE \"id\" ", Which/binary,
-       " AND (\"_entity\" = ?1 OR ", Mine/binary, ")">>,
-     <<"DELETE FROM ", Counts/binary, " WHERE tbl = '", Table/binary, "' AND entity = ?1 AND id ",
-       Which/binary>>].
+       "\"_entity\" = '' AND ", Mine/binary, ") AND NOT EXISTS (SELECT 1 ", Others/binary, ")">>]
+        ++ Updates
+        ++ [<<"DELETE FROM ", Counts/binary, " WHERE tbl = '", Table/binary, "' AND entity = ?1 AND id ",
+              Which/binary>>].
 
 %% @doc SQLite's message, in words that say what to do.
 -spec explain(binary()) -> binary().

@@ -293,7 +293,9 @@ load(#state{context = Context} = State) ->
                                || [Name, Value] <- must(warp_proj_sql:read_meta(), State)]),
         #{<<"generation">> := Generation} = Meta,
         ok = identify(Meta, Context),
-        Runs = runs(State),
+        ok = add_what_is_lacking(State),
+        Runs = maps:from_list([{{built(Building), Shard}, Run}
+                               || [Building, Shard, Run] <- must(warp_proj_sql:read_runs(), State)]),
         Turns = maps:from_list(
             [{{built(Building), Shard}, {Position, Turn, Mark, Events}}
              || [Building, Shard, Position, Turn, Mark, Events]
@@ -310,15 +312,16 @@ load(#state{context = Context} = State) ->
 built(0) -> live;
 built(1) -> building.
 
-runs(State) ->
-    case must(<<"SELECT count(*) FROM sqlite_master WHERE name = '_warp_runs'">>, State) of
-        [[0]] ->
-            %% Of an earlier version.
-            _ = [throw(Error) || {error, _} = Error <- [execute([warp_proj_sql:runs_table()], State)]],
-            #{};
-        _ ->
-            maps:from_list([{{built(Building), Shard}, Run}
-                            || [Building, Shard, Run] <- must(warp_proj_sql:read_runs(), State)])
+%% Of a target that an earlier version made.
+add_what_is_lacking(State) ->
+    case must(warp_proj_sql:lacking(), State) of
+        [] ->
+            ok;
+        Rows ->
+            case execute(warp_proj_sql:added(lists:append(Rows)), State) of
+                ok -> ok;
+                {error, _} = Error -> throw(Error)
+            end
     end.
 
 identify(#{<<"format">> := Format}, _Context) when Format > 1 ->
@@ -546,7 +549,41 @@ publish(#state{context = Context, schemas = #{live := Live}}) ->
 
 %% ------------------------------------------------------------------ Erasing
 
-erase_all(Items, #state{meta = #{<<"erasures">> := Count} = Meta, schemas = Schemas} = State) ->
+erase_all(Items, State) ->
+    case erase_all(Items, exact, State) of
+        {refused, _} when length(Items) > 1 ->
+            each(Items, State);
+        {refused, Message} ->
+            ?LOG_WARNING("Warp: while an entity was erased from the projection of context ~ts, the database "
+                         "refused what is left of a sum; such sums are null until they are counted on: ~ts",
+                         [State#state.context#context.name, Message]),
+            case erase_all(Items, lenient, State) of
+                {refused, Again} ->
+                    ok = lists:foreach(fun(Item) -> try_later(Item, Again) end, Items),
+                    {ok, State};
+                Result ->
+                    Result
+            end;
+        Result ->
+            Result
+    end.
+
+%% One of several was refused.
+each([], State) ->
+    {ok, State};
+each([Item | Items], State) ->
+    case erase_all([Item], State) of
+        {ok, Next} -> each(Items, Next);
+        {away, _, _} = Away -> Away
+    end.
+
+%% Others need not wait for it: what would bring rows of the entity back is held.
+try_later({erase, Pid, Tag, Entity}, Message) ->
+    Pid ! {warp_not_erased, Tag, {refused, Message}},
+    _ = erlang:send_after(?RETRY_MAX_MS, self(), {'$gen_cast', {erase, Pid, Tag, Entity}}),
+    ok.
+
+erase_all(Items, How, #state{meta = #{<<"erasures">> := Count} = Meta, schemas = Schemas} = State) ->
     Entities = [[Entity] || Entity <- lists:usort([Entity || {erase, _, _, Entity} <- Items])],
     Places = [{live, maps:get(live, Schemas)}]
         ++ [{building, B} || #{building := B} <- [Schemas], is_building(State)],
@@ -554,22 +591,14 @@ erase_all(Items, #state{meta = #{<<"erasures">> := Count} = Meta, schemas = Sche
                   {<<"DELETE FROM _warp_set_aside WHERE entity = ?1">>, Entities},
                   {<<"DELETE FROM _warp_skipped WHERE entity = ?1">>, Entities}]
         ++ [{Sql, [Row]} || {Place, Schema} <- Places, Table <- warp_proj_schema:tables(Schema),
-                            Row <- Entities, Sql <- warp_proj_sql:erase(Place, Table, Schema)],
+                            Row <- Entities, Sql <- warp_proj_sql:erase(Place, Table, How, Schema)],
     case execute(Statements, State) of
         ok ->
             tidy(Items, State#state{meta = Meta#{<<"erasures">> := Count + 1}});
         {error, {refused, 1, _}} ->
             {away, out_of_turn, State};
         {error, {refused, _, Message}} ->
-            %% Others need not wait for it: what would bring rows of the entity back is held.
-            lists:foreach(
-                fun({erase, Pid, Tag, Entity}) ->
-                    Pid ! {warp_not_erased, Tag, {refused, Message}},
-                    Again = {'$gen_cast', {erase, Pid, Tag, Entity}},
-                    erlang:send_after(?RETRY_MAX_MS, self(), Again)
-                end,
-                Items),
-            {ok, State};
+            {refused, Message};
         {error, {away, Why}} ->
             {away, Why, State}
     end.

@@ -72,8 +72,9 @@
 upsert(Table, Id, Columns) -> {upsert, Table, Id, Columns}.
 
 %% @doc Adds numbers to columns of a row, which is made if need be. A column counts from 0; what is
-%% no number counts as 0. Sums of integers past 64 bits become floats. From its first increment on, a
-%% column holds counts: what an entity sets there is its share of the sum, and no text can be set.
+%% no number counts as 0. A sum of integers is exact while it fits 64 bits and is the nearest float past
+%% them, however large its parts were on the way; a sum with floats in it stays finite. From its first
+%% increment on, a column holds counts: what an entity sets there is its share of the sum, and no text can be set.
 -spec increment(name(), row_id(), #{name() => number()}) -> command().
 increment(Table, Id, Columns) -> {increment, Table, Id, Columns}.
 
