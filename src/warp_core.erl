@@ -399,11 +399,13 @@ export(Entity) ->
 %% refused with `entity_deleted': a step that was to come turns the saga back, a compensation makes
 %% it stuck.
 %%
-%% In a context with projections its rows are gone from all tables too. When the target is away for
-%% ten seconds, `{still_to_erase, #{target, projections, reason}}' names the tables that may still
-%% hold rows of it: Warp goes on trying by itself, also after a restart.
+%% In a context with projections its rows are gone from all tables too. There the answer comes after
+%% ten seconds at the latest. `{still_to_erase, #{target, projections, reason}}': its log is erased, but
+%% the target, or a projector, did not answer; it names the tables that may still hold rows, and Warp
+%% goes on trying by itself, also after a restart. `timeout': it may not even have come to the log.
 %%
-%% Waits as long as it takes: any other error means that it must be called again.
+%% Without projections it waits as long as it takes. Any other error than `still_to_erase' means that
+%% it must be called again.
 -spec delete(entity()) ->
     ok | {error, error() | disk_full
                  | {still_to_erase, #{target := embedded | rqlite, projections := [binary()],

@@ -4,7 +4,8 @@
 -export([all/0, suite/0, groups/0, init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
 -export([all_rows_go/1, nothing_stays_in_the_files/1, what_lags_writes_nothing/1, a_new_life_is_kept/1,
          a_new_life_while_the_old_one_goes/1, many_at_once/1, the_same_at_once/1, says_what_is_left/1,
-         notes_are_taken_up/1, a_deletion_that_never_began/1, both_generations/1]).
+         notes_are_taken_up/1, a_deletion_that_never_began/1, both_generations/1, answers_in_time/1,
+         what_it_does_not_know/1]).
 
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
@@ -20,7 +21,8 @@ groups() ->
     warp_proj_test:groups(
         [all_rows_go, nothing_stays_in_the_files, what_lags_writes_nothing, a_new_life_is_kept,
          a_new_life_while_the_old_one_goes, many_at_once, the_same_at_once, says_what_is_left,
-         notes_are_taken_up, a_deletion_that_never_began, both_generations]).
+         notes_are_taken_up, a_deletion_that_never_began, both_generations, answers_in_time,
+         what_it_does_not_know]).
 
 init_per_group(Group, Config) -> warp_proj_test:init_group(Group, Config).
 end_per_group(_Group, Config) -> warp_proj_test:end_group(Config).
@@ -285,4 +287,67 @@ both_generations(Config) ->
     ?assertEqual({ok, 2}, warp_proj:get(Context, generation)),
     ?assertEqual([[10]], rows(Ctx, "SELECT n FROM a WHERE id = 'all'")),
     ?assertEqual([[20]], rows(Ctx, "SELECT count(*) FROM b")),
+    settled(Ctx).
+
+%% Everybody who asks is answered ten seconds after asking, whatever keeps the deletion: a projector that
+%% does nothing, or an entity that is busy. And it is carried out all the same.
+answers_in_time(Config) ->
+    Busy = #{name => <<"Busy">>, initial_state => none, apply => fun(S, _) -> S end,
+             validate => fun(_, _) -> timer:sleep(13000), ok end},
+    Ctx = start(Config, [warp_proj_test:commands(), Busy], #{shards => 2}),
+    [{A, 0}, {B, 1}] = lists:sublist(lists:ukeysort(2,
+        [{E, E#warp_entity.shard} || N <- lists:seq(1, 50),
+                                     E <- [warp_core:entity(Ctx, <<"e", (integer_to_binary(N))/binary>>)]]), 2),
+    await_all([does(Ctx, E#warp_entity.id, commands(E#warp_entity.id)) || E <- [A, B]]),
+    {ok, Context} = warp_context:find(Ctx),
+    {ok, Projector} = warp_proj:get(Context, {projector, 0, 1}),
+    ok = sys:suspend(Projector),
+    Append = fun() ->
+        warp_core:append(B, #{type => <<"T">>, payload => #{}, aggregate => <<"Busy">>}, #{timeout => infinity})
+    end,
+    Appending = spawn_monitor(fun() -> {ok, 2} = Append() end),
+    timer:sleep(100),
+    Timed = fun(After, E) ->
+        fun() ->
+            timer:sleep(After),
+            {Micros, Result} = timer:tc(fun() -> warp_core:delete(E) end),
+            {Micros div 1000, Result}
+        end
+    end,
+    Answers = warp_test:parallel([Timed(0, A), Timed(500, A), Timed(1500, A), Timed(0, B), Timed(1000, B)]),
+    Times = [Ms || {Ms, _} <- Answers],
+    ?assert(lists:all(fun(Ms) -> Ms >= 9900 andalso Ms < 12000 end, Times), Times),
+    ?assertMatch([{error, {still_to_erase, #{projections := [_, _, _], reason := a_projector_is_busy}}},
+                  {error, {still_to_erase, _}}, {error, {still_to_erase, _}},
+                  {error, timeout}, {error, timeout}], [Result || {_, Result} <- Answers]),
+    ?assertEqual({ok, []}, warp_core:export(A)),
+    ok = sys:resume(Projector),
+    {Pid, Monitor} = Appending,
+    receive {'DOWN', Monitor, process, Pid, Why} -> ?assertEqual(normal, Why) end,
+    ?assertEqual([ok, ok], [warp_core:delete(E) || E <- [A, B]]),
+    ?assertEqual([[0]], rows(Ctx, "SELECT count(*) FROM a")),
+    ?assertEqual([[0]], rows(Ctx, "SELECT count(*) FROM b")),
+    settled(Ctx).
+
+what_it_does_not_know(Config) ->
+    Ctx = start(Config, [warp_proj_test:commands()]),
+    Entity = does(Ctx, <<"e">>, commands(<<"e">>)),
+    await(Entity),
+    {ok, Context} = warp_context:find(Ctx),
+    {ok, Eraser} = warp_proj:get(Context, eraser),
+    [Eraser ! Message || Message <- [hello, {deletion, self(), log_erased}, {'EXIT', self(), oops}, {patience, 1, 2},
+                                     {'DOWN', make_ref(), process, self(), gone}, {make_ref(), late}]],
+    exit(Eraser, oops),
+    [ok = gen_server:cast(Eraser, Cast) || Cast <- [hello, {erase, self(), make_ref(), <<"e">>}]],
+    [?assertEqual({error, {unknown_request, Call}}, gen_server:call(Eraser, Call))
+     || Call <- [hello, {delete, Entity}, {delete, not_an_entity, 1}, {delete, Entity, soon}]],
+    %% Handles that nobody was given.
+    Forged = [{Id, N} || Id <- [an_atom, 7, <<>>, <<255>>, binary:copy(<<"x">>, 513), {a}, "e", <<1:7>>], N <- [0, 1]]
+        ++ [{<<"e">>, 1 - Entity#warp_entity.shard}, {<<"e">>, 99}, {<<"e">>, -1}],
+    [?assertMatch({error, {bad_entity_id, _}},
+                  warp_proj_eraser:delete(Context, Entity#warp_entity{id = Id, shard = N})) || {Id, N} <- Forged],
+    ?assertEqual({ok, Eraser}, warp_proj:get(Context, eraser)),
+    ?assert(is_process_alive(Eraser)),
+    ?assertMatch({ok, [_]}, warp_core:export(Entity)),
+    ?assertEqual(ok, warp_core:delete(Entity)),
     settled(Ctx).

@@ -14,20 +14,33 @@
 -include("../warp.hrl").
 -include_lib("kernel/include/logger.hrl").
 
-%% How long the target may be away before the caller of a deletion is told.
+%% How long whoever asks for a deletion waits, whatever keeps it.
 -define(PATIENCE_MS, 10000).
 -define(RETRY_MS, 500).
 %% How often, and after how long, an eraser that went away is looked for again.
 -define(ATTEMPTS, 100).
 -define(PAUSE_MS, 50).
 
+%% Who waits, and the timer that ends the waiting.
+-type asker() :: {gen_server:from(), reference()}.
+
+-record(deletion, {
+    pid :: pid(),
+    askers = [] :: [asker()],
+    %% Whether the log is erased, and why the tables are not yet.
+    log_erased = false :: boolean(),
+    why = no_answer :: term(),
+    %% Whoever asked while this one was under way: the entity may have begun anew since.
+    next = none :: none | {#warp_entity{}, [asker()]}
+}).
+
 -record(state, {
     context :: #context{},
     notes :: warp_nif:projection() | undefined,
     error :: term(),
-    %% Deletions under way, and who waits for one of the same entity.
-    running = #{} :: #{pid() => binary()},
-    waiting = #{} :: #{binary() => [{gen_server:from(), #warp_entity{}}]}
+    %% Under way, by entity, and by process.
+    deletions = #{} :: #{binary() => #deletion{}},
+    running = #{} :: #{pid() => binary()}
 }).
 
 -spec start_link(reference()) -> gen_server:start_ret().
@@ -42,18 +55,20 @@ status(Pid) ->
         exit:_ -> {error, interrupted}
     end.
 
-%% @doc Deletes an entity from its log and from the projection.
+%% @doc Deletes an entity from its log and from the projection. Answers after ten seconds at the latest:
+%% `{still_to_erase, What}' when the log is erased, and `timeout' when that is not known yet. Either
+%% way it is gone on with.
 -spec delete(warp_context:context(), #warp_entity{}) -> ok | {error, term()}.
 delete(Context, Entity) ->
-    delete(Context, Entity, ?ATTEMPTS).
+    delete(Context, Entity, now_ms() + ?PATIENCE_MS, ?ATTEMPTS).
 
 %% Should it be killed, it is asked again: a deletion can be repeated.
-delete(#context{ref = Ref} = Context, Entity, Left) ->
+delete(#context{ref = Ref} = Context, Entity, Until, Left) ->
     Result =
         case warp_proj:get(Context, eraser) of
             {ok, Pid} ->
                 try
-                    gen_server:call(Pid, {delete, Entity}, infinity)
+                    gen_server:call(Pid, {delete, Entity, Until}, infinity)
                 catch
                     exit:_ -> {error, interrupted}
                 end;
@@ -65,7 +80,7 @@ delete(#context{ref = Ref} = Context, Entity, Left) ->
             {error, context_stopped};
         {{error, interrupted}, _} when Left > 0 ->
             _ = timer:sleep(?PAUSE_MS),
-            delete(Context, Entity, Left - 1);
+            delete(Context, Entity, Until, Left - 1);
         _ ->
             Result
     end.
@@ -88,7 +103,7 @@ open(#state{context = Context} = State) ->
                 Left),
             lists:foldl(
                 fun({Entity, N, Incarnation}, Acc) ->
-                    run(fun() -> go_on(Context, Notes, {Entity, N}, Incarnation) end, Entity, Acc)
+                    run(fun(Tell) -> go_on(Context, Notes, {Entity, N}, Incarnation, Tell) end, Entity, [], Acc)
                 end,
                 State#state{notes = Notes},
                 Left);
@@ -132,53 +147,130 @@ handle_call(status, _From, #state{notes = undefined, error = Reason} = State) ->
     {reply, {error, Reason}, State};
 handle_call(status, _From, State) ->
     {reply, ok, State};
-handle_call({delete, _Entity}, _From, #state{notes = undefined, error = Reason} = State) ->
+handle_call({delete, #warp_entity{}, Until}, _From, #state{notes = undefined, error = Reason} = State)
+  when is_integer(Until) ->
     {reply, {error, Reason}, State};
-handle_call({delete, #warp_entity{id = Id} = Entity}, From, State) ->
-    {noreply, start(Id, {From, Entity}, State)}.
+handle_call({delete, #warp_entity{id = Id, shard = N} = Entity, Until}, From, #state{context = Context} = State)
+  when is_integer(Until) ->
+    case warp_nif:shard_of(Id, Context#context.shards) of
+        {ok, N} ->
+            Timer = erlang:send_after(max(0, Until - now_ms()), self(), {patience, Id, From}),
+            {noreply, asked(Id, Entity, {From, Timer}, State)};
+        {ok, _Another} ->
+            {reply, {error, {bad_entity_id, not_of_that_shard}}, State};
+        {error, Why} ->
+            {reply, {error, {bad_entity_id, Why}}, State}
+    end;
+handle_call(Request, _From, State) ->
+    ok = warp_stray:note(eraser, call, Request),
+    {reply, {error, {unknown_request, Request}}, State}.
 
-start(Id, {From, Entity} = Wanted, #state{running = Running, waiting = Waiting} = State) ->
-    #state{context = Context, notes = Notes} = State,
-    case lists:member(Id, maps:values(Running)) of
-        true ->
-            Others = maps:get(Id, Waiting, []),
-            State#state{waiting = Waiting#{Id => Others ++ [Wanted]}};
-        false ->
-            run(fun() -> begin_deletion(Context, Notes, Entity, From) end, Id, State)
+asked(Id, Entity, Asker, #state{deletions = Deletions} = State) ->
+    case Deletions of
+        #{Id := #deletion{next = none} = Deletion} ->
+            State#state{deletions = Deletions#{Id := Deletion#deletion{next = {Entity, [Asker]}}}};
+        #{Id := #deletion{next = {_, Askers}} = Deletion} ->
+            State#state{deletions = Deletions#{Id := Deletion#deletion{next = {Entity, [Asker | Askers]}}}};
+        #{} ->
+            start(Id, Entity, [Asker], State)
     end.
 
-run(Fun, Id, #state{running = Running} = State) ->
-    Pid = spawn_link(Fun),
-    State#state{running = Running#{Pid => Id}}.
+start(Id, Entity, Askers, #state{context = Context, notes = Notes} = State) ->
+    run(fun(Tell) -> begin_deletion(Context, Notes, Entity, Tell) end, Id, Askers, State).
+
+%% In a process of its own, which says how far it is: nobody who asks waits for it alone.
+run(Fun, Id, Askers, #state{running = Running, deletions = Deletions} = State) ->
+    Eraser = self(),
+    Pid = spawn_link(fun() -> Fun(fun(What) -> Eraser ! {deletion, self(), What}, ok end) end),
+    State#state{running = Running#{Pid => Id},
+                deletions = Deletions#{Id => #deletion{pid = Pid, askers = Askers}}}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast(_Message, State) ->
+handle_cast(Message, State) ->
+    ok = warp_stray:note(eraser, cast, Message),
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
-handle_info({'EXIT', Pid, Reason}, #state{running = Running, waiting = Waiting} = State) ->
+handle_info({deletion, Pid, What}, #state{running = Running, deletions = Deletions} = State) ->
+    case Running of
+        #{Pid := Id} ->
+            #{Id := Deletion} = Deletions,
+            {noreply, State#state{deletions = Deletions#{Id := told(What, Deletion)}}};
+        #{} ->
+            ok = warp_stray:note(eraser, message, {deletion, Pid, What}),
+            {noreply, State}
+    end;
+handle_info({patience, Id, From}, #state{deletions = Deletions} = State) ->
+    case Deletions of
+        #{Id := Deletion} ->
+            {noreply, State#state{deletions = Deletions#{Id := impatient(Id, From, Deletion, State)}}};
+        #{} ->
+            {noreply, State}
+    end;
+handle_info({'EXIT', Pid, Reason}, #state{running = Running, deletions = Deletions} = State) ->
     case maps:take(Pid, Running) of
         {Id, Left} when Reason =:= normal ->
-            Next = State#state{running = Left},
-            case maps:get(Id, Waiting, []) of
-                [] -> {noreply, Next};
-                [First | Others] ->
-                    Rest = case Others of [] -> maps:remove(Id, Waiting); _ -> Waiting#{Id := Others} end,
-                    {noreply, start(Id, First, Next#state{waiting = Rest})}
+            {#deletion{askers = Askers, next = Next}, Others} = maps:take(Id, Deletions),
+            ok = reply({error, interrupted}, Askers),
+            Ended = State#state{running = Left, deletions = Others},
+            case Next of
+                none -> {noreply, Ended};
+                {Entity, Waiting} -> {noreply, start(Id, Entity, Waiting, Ended)}
             end;
         {_Id, _Left} ->
             %% Its note tells what is to be done: read it again.
             {stop, Reason, State};
         error ->
-            {stop, Reason, State}
+            ok = warp_stray:note(eraser, message, {'EXIT', Pid, Reason}),
+            {noreply, State}
     end;
 handle_info({warp_projection_lost, Message}, #state{context = #context{name = Name}} = State) ->
     ?LOG_WARNING("Warp: the notes of deletions of context ~ts are opened again: ~ts", [Name, Message]),
     {stop, {shutdown, files_lost}, State};
 handle_info(open, State) ->
     {noreply, open(State)};
-handle_info(_Stray, State) ->
+handle_info(Message, State) ->
+    ok = warp_stray:note(eraser, message, Message),
     {noreply, State}.
+
+told(log_erased, Deletion) -> Deletion#deletion{log_erased = true};
+told({why, Why}, Deletion) -> Deletion#deletion{why = Why};
+told({result, Result}, #deletion{askers = Askers} = Deletion) ->
+    ok = reply(Result, Askers),
+    Deletion#deletion{askers = []}.
+
+reply(Result, Askers) ->
+    lists:foreach(
+        fun({From, Timer}) ->
+            _ = erlang:cancel_timer(Timer),
+            gen_server:reply(From, Result)
+        end,
+        Askers).
+
+%% Who asked is answered, and what was asked for is done all the same.
+impatient(Id, From, #deletion{askers = Askers, next = Next} = Deletion, #state{context = Context}) ->
+    case {lists:keytake(From, 1, Askers), Next} of
+        {{value, _, Left}, _} ->
+            ok = gen_server:reply(From, still(Context, Deletion)),
+            Deletion#deletion{askers = Left};
+        {false, {#warp_entity{shard = N} = Entity, Waiting}} ->
+            %% Behind one that is under way. Has the entity begun anew since that?
+            _ = [gen_server:reply(From, case incarnation(Context, Id, N) of
+                                            {ok, 0} -> still(Context, Deletion);
+                                            _ -> {error, timeout}
+                                        end) || lists:keymember(From, 1, Waiting)],
+            Deletion#deletion{next = {Entity, lists:keydelete(From, 1, Waiting)}};
+        {false, none} ->
+            Deletion
+    end.
+
+still(_Context, #deletion{log_erased = false}) ->
+    {error, timeout};
+still(#context{projections = #{target := Target}} = Context, #deletion{why = Why}) ->
+    Tables = case warp_proj:get(Context, tables) of {ok, Known} -> Known; none -> [] end,
+    {error, {still_to_erase, #{target => Target, projections => Tables, reason => Why}}}.
+
+now_ms() -> erlang:monotonic_time(millisecond).
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{notes = undefined}) -> ok;
@@ -186,21 +278,21 @@ terminate(_Reason, #state{notes = Notes}) -> warp_proj_notes:close(Notes).
 
 %% ------------------------------------------------------------------ One deletion
 
-begin_deletion(Context, Notes, #warp_entity{id = Id, shard = N} = Entity, From) ->
+begin_deletion(Context, Notes, #warp_entity{id = Id, shard = N} = Entity, Tell) ->
     case incarnation(Context, Id, N) of
         {ok, Incarnation} ->
             case warp_proj_notes:add(Notes, Id, N, Incarnation) of
                 ok ->
                     ok = warp_proj:put(Context, {hold, Id}, Incarnation),
                     Deleted = warp_client:call(Entity, delete, 0, infinity, repeatable),
-                    erased_log(Deleted, Context, Notes, {Id, N}, Incarnation, From);
+                    erased_log(Deleted, Context, Notes, {Id, N}, Incarnation, Tell);
                 {error, closed} ->
-                    gen_server:reply(From, {error, interrupted});
+                    Tell({result, {error, interrupted}});
                 {error, Reason} ->
-                    gen_server:reply(From, {error, Reason})
+                    Tell({result, {error, Reason}})
             end;
         {error, Reason} ->
-            gen_server:reply(From, {error, Reason})
+            Tell({result, {error, Reason}})
     end.
 
 incarnation(Context, Id, N) ->
@@ -216,74 +308,67 @@ incarnation(Context, Id, N) ->
             Error
     end.
 
-erased_log(deleted, Context, Notes, Who, _Incarnation, From) ->
-    rows(Context, Notes, Who, From, ok);
-erased_log({error, _} = Failed, Context, Notes, {Id, N} = Who, Incarnation, From) ->
+erased_log(deleted, Context, Notes, Who, _Incarnation, Tell) ->
+    rows(Context, Notes, Who, Tell, ok);
+erased_log({error, _} = Failed, Context, Notes, {Id, N} = Who, Incarnation, Tell) ->
     case incarnation(Context, Id, N) of
         {ok, Incarnation} when Incarnation > 0 ->
             %% It did not come to it.
             forget(Context, Notes, Who),
-            gen_server:reply(From, Failed);
+            Tell({result, Failed});
         {ok, _} ->
-            rows(Context, Notes, Who, From, Failed);
+            rows(Context, Notes, Who, Tell, Failed);
         {error, _} ->
             %% Not known now: found out when it can be.
-            gen_server:reply(From, Failed),
-            go_on(Context, Notes, Who, Incarnation)
+            Tell({result, Failed}),
+            go_on(Context, Notes, Who, Incarnation, Tell)
     end.
 
 %% After a start, or when it could not be told whether the log was erased.
-go_on(Context, Notes, {Id, N} = Who, Incarnation) ->
+go_on(Context, Notes, {Id, N} = Who, Incarnation, Tell) ->
     case incarnation(Context, Id, N) of
         {ok, Incarnation} when Incarnation > 0 ->
             forget(Context, Notes, Who);
         {ok, _} ->
-            rows(Context, Notes, Who, none, ok);
+            rows(Context, Notes, Who, Tell, ok);
         {error, _} ->
             _ = timer:sleep(?RETRY_MS),
-            go_on(Context, Notes, Who, Incarnation)
+            go_on(Context, Notes, Who, Incarnation, Tell)
     end.
 
-rows(Context, Notes, {Id, N} = Who, From, Result) ->
+rows(Context, Notes, {Id, N} = Who, Tell, Result) ->
+    ok = Tell(log_erased),
+    ok = Tell({why, a_projector_is_busy}),
     _ = [ok = warp_projector:flush(Pid, Id)
          || {_, Pid} <- warp_proj:all(Context, {projector, N, '_'})],
-    Timer = make_ref(),
-    _ = erlang:send_after(?PATIENCE_MS, self(), {patience, Timer}),
-    Left = erase(Context, Id, From, Timer),
+    ok = Tell({why, no_answer}),
+    ok = erase(Context, Id, Tell),
     forget(Context, Notes, Who),
-    _ = [gen_server:reply(Left, Result) || Left =/= none],
-    ok.
+    Tell({result, Result}).
 
-erase(Context, Id, From, Timer) ->
+erase(Context, Id, Tell) ->
     case warp_proj:get(Context, writer) of
         {ok, Writer} ->
             Tag = erlang:monitor(process, Writer),
             ok = warp_proj_writer:erase(Writer, Tag, Id),
-            erasing(Context, Id, From, Timer, Tag, no_answer);
+            erasing(Context, Id, Tag, Tell);
         none ->
             _ = timer:sleep(?RETRY_MS),
-            erase(Context, Id, From, Timer)
+            erase(Context, Id, Tell)
     end.
 
-%% Whoever asked is told once if it takes too long; it goes on all the same.
-erasing(Context, Id, From, Timer, Tag, Why) ->
+erasing(Context, Id, Tag, Tell) ->
     receive
         {warp_erased, Tag} ->
             true = erlang:demonitor(Tag, [flush]),
-            From;
+            ok;
         {warp_not_erased, Tag, Reason} ->
-            erasing(Context, Id, From, Timer, Tag, Reason);
+            ok = Tell({why, Reason}),
+            erasing(Context, Id, Tag, Tell);
         {'DOWN', Tag, process, _, _} ->
             _ = timer:sleep(?RETRY_MS),
-            erase(Context, Id, From, Timer);
-        {patience, Timer} when From =/= none ->
-            gen_server:reply(From, {error, {still_to_erase, still(Context, Why)}}),
-            erasing(Context, Id, none, Timer, Tag, Why)
+            erase(Context, Id, Tell)
     end.
-
-still(#context{projections = #{target := Target}} = Context, Why) ->
-    Tables = case warp_proj:get(Context, tables) of {ok, Known} -> Known; none -> [] end,
-    #{target => Target, projections => Tables, reason => Why}.
 
 forget(Context, Notes, {Id, N} = Who) ->
     case warp_proj_notes:remove(Notes, Id) of
