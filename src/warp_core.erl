@@ -448,7 +448,7 @@ query(Ctx, Sql, Params) ->
 %% @doc Runs one SQL statement that only reads, on the projection's tables. Parameters are `?1',
 %% `?2', ... or `?'.
 %%
-%% Options: `max_rows' (10000: more is an error), `timeout' (5000 ms) and, for rqlite, `level'
+%% Options: `max_rows' (10000: more is an error), `timeout' (5000 ms, up to 2^32 - 1) and, for rqlite, `level'
 %% (`none', `weak', `linearizable', `strong' or `auto'). Text comes as binaries, numbers as numbers,
 %% booleans as true and false where they come straight from a column that holds booleans, JSON as
 %% its text, a BLOB as `{blob, Bytes}'.
@@ -457,7 +457,8 @@ query(Ctx, Sql, Params) ->
 query(Ctx, Sql, Params, Options) ->
     warp_projection:query(Ctx, Sql, Params, Options).
 
-%% @doc Waits until everything that the entity has in its log by now shows in the projection.
+%% @doc Waits until everything that the entity has in its log by now shows in the projection, for
+%% `infinity' or up to 2^32 - 1 milliseconds.
 %%
 %% Errors of its own: `timeout'; `{set_aside, Seq}', when the entity's events from that seq on could
 %% not be projected (see {@link warp_projection:set_aside/1}); `rebuild_due', when the tables have

@@ -54,7 +54,7 @@ query(Projection, Sql, Params, #{max_rows := Max, timeout := Timeout}) ->
             {error, Reason} -> {error, {away, Reason}}
         end
     end,
-    case warp_client:aside(Ask, Timeout + ?GRACE_MS) of
+    case warp_client:aside(Ask, warp_proj_options:within(Timeout, ?GRACE_MS)) of
         {ok, {Columns, Found}} -> {ok, #{columns => Columns, rows => Found}};
         {error, interrupted} -> {error, {away, interrupted}};
         {error, _} = Error -> Error

@@ -27,7 +27,7 @@
     %% Of the rebuild that runs: when it began or went on, with how many events done.
     began = none :: none | {Millis :: integer(), Events :: non_neg_integer()},
     logged = 0 :: integer(),
-    waiters = [] :: [gen_server:from()]
+    waiters = [] :: [{gen_server:from(), Until :: integer() | infinity}]
 }).
 
 -type progress() :: #{
@@ -51,7 +51,9 @@ rebuild(Pid) -> call(Pid, rebuild, infinity).
 cancel(Pid) -> call(Pid, cancel, infinity).
 
 -spec await(pid(), timeout()) -> ok | {error, timeout | cancelled | not_running | interrupted}.
-await(Pid, Timeout) -> call(Pid, await, Timeout).
+await(Pid, Timeout) ->
+    Until = case Timeout of infinity -> infinity; _ -> now_ms() + Timeout end,
+    call(Pid, {await, Until}, Timeout).
 
 -spec progress(pid()) -> {ok, progress()} | {error, term()}.
 progress(Pid) -> call(Pid, progress, infinity).
@@ -95,11 +97,13 @@ handle_call(cancel, _From, #state{rebuild = running, writer = Writer, context = 
     end;
 handle_call(cancel, _From, State) ->
     {reply, {error, not_running}, State};
-handle_call(await, From, #state{rebuild = running, waiters = Waiters} = State) ->
-    {noreply, State#state{waiters = [From | Waiters]}};
-handle_call(await, _From, #state{rebuild = cancelled} = State) ->
+handle_call({await, Until}, From, #state{rebuild = running, waiters = Waiters} = State) ->
+    %% Those who gave up are not kept. An atom is more than any number.
+    Now = now_ms(),
+    {noreply, State#state{waiters = [{From, Until} | [W || {_, End} = W <- Waiters, End > Now]]}};
+handle_call({await, _}, _From, #state{rebuild = cancelled} = State) ->
     {reply, {error, cancelled}, State};
-handle_call(await, _From, State) ->
+handle_call({await, _}, _From, State) ->
     {reply, {error, not_running}, State}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
@@ -133,7 +137,7 @@ run(#state{context = Context, generation = Generation} = State) ->
     State#state{rebuild = running, began = none, logged = now_ms()}.
 
 tell(Result, #state{waiters = Waiters} = State) ->
-    lists:foreach(fun(From) -> gen_server:reply(From, Result) end, Waiters),
+    lists:foreach(fun({From, _}) -> gen_server:reply(From, Result) end, Waiters),
     State#state{waiters = []}.
 
 tick(#state{context = Context, generation = Generation, writer = Writer} = State) ->

@@ -1,7 +1,7 @@
 %% @private The option `projections', checked.
 -module(warp_proj_options).
 
--export([check/1, query/1]).
+-export([check/1, query/1, timeout/1, limit/1, within/2]).
 
 -export_type([settings/0]).
 
@@ -13,6 +13,9 @@
 
 -define(MAX_ROWS, 10000).
 -define(QUERY_TIMEOUT_MS, 5000).
+%% The longest that a process can wait, in milliseconds.
+-define(MAX_MS, 16#FFFFFFFF).
+-define(MAX_LIMIT, (1 bsl 62 - 1)).
 
 %% @doc `none', `embedded', `{embedded, Config}' or `{rqlite, Config}'.
 -spec check(term()) -> {ok, settings()} | {error, term()}.
@@ -95,10 +98,27 @@ query(Given) when is_map(Given) ->
 query(_Given) ->
     {error, {bad_option, options, not_a_map}}.
 
-wrong(max_rows, N) when is_integer(N), N > 0, N < 1 bsl 62 -> [];
-wrong(max_rows, _) -> [not_a_positive_integer];
-wrong(timeout, N) when is_integer(N), N > 0, N < 1 bsl 32 -> [];
-wrong(timeout, _) -> [not_a_positive_integer];
+wrong(max_rows, N) -> between(1, N, ?MAX_LIMIT);
+wrong(timeout, N) -> between(1, N, ?MAX_MS);
 wrong(level, Level) ->
     Levels = [default, none, weak, linearizable, strong, auto],
     [{not_one_of, Levels} || not lists:member(Level, Levels)].
+
+between(Min, N, Max) when is_integer(N), N >= Min, N =< Max -> [];
+between(Min, _, Max) -> [{not_an_integer_between, Min, Max}].
+
+%% @doc How long a caller wants to wait: `infinity' or 0 to 2^32 - 1 milliseconds.
+-spec timeout(term()) -> ok | {error, {bad_option, timeout, term()}}.
+timeout(infinity) -> ok;
+timeout(Ms) -> option(timeout, between(0, Ms, ?MAX_MS)).
+
+%% @doc How many entries a caller wants.
+-spec limit(term()) -> ok | {error, {bad_option, limit, term()}}.
+limit(N) -> option(limit, between(1, N, ?MAX_LIMIT)).
+
+option(_Name, []) -> ok;
+option(Name, [Why]) -> {error, {bad_option, Name, Why}}.
+
+%% @doc A timeout with some grace, still one that a process can wait.
+-spec within(non_neg_integer(), non_neg_integer()) -> non_neg_integer().
+within(Ms, Grace) -> min(Ms + Grace, ?MAX_MS).

@@ -89,8 +89,15 @@ set_aside(Ctx) -> set_aside(Ctx, ?LIMIT).
 
 %% @doc Events that were set aside, oldest first: one per entity, the one that the others of that
 %% entity wait behind.
--spec set_aside(warp_core:ctx(), pos_integer()) -> {ok, [entry()]} | {error, error()}.
-set_aside(Ctx, Limit) when is_integer(Limit), Limit > 0 ->
+-spec set_aside(warp_core:ctx(), pos_integer()) ->
+    {ok, [entry()]} | {error, {bad_option, limit, term()} | error()}.
+set_aside(Ctx, Limit) ->
+    case warp_proj_options:limit(Limit) of
+        ok -> entries(Ctx, Limit);
+        {error, _} = Error -> Error
+    end.
+
+entries(Ctx, Limit) ->
     Sql = <<"SELECT entity, seq, aggregate, type, reason, at FROM _warp_set_aside "
             "WHERE building = 0 ORDER BY at, entity LIMIT ?1">>,
     with(Ctx, fun(Context) ->
@@ -162,11 +169,14 @@ mend(Ctx, How, Id) ->
 -spec rebuild(warp_core:ctx()) -> ok | {error, already_running | error()}.
 rebuild(Ctx) -> with_manager(Ctx, fun warp_proj_manager:rebuild/1).
 
-%% @doc Waits until a rebuild has ended.
+%% @doc Waits until a rebuild has ended, for `infinity' or up to 2^32 - 1 milliseconds.
 -spec await_rebuild(warp_core:ctx(), timeout()) ->
-    ok | {error, timeout | cancelled | not_running | error()}.
+    ok | {error, timeout | cancelled | not_running | {bad_option, timeout, term()} | error()}.
 await_rebuild(Ctx, Timeout) ->
-    with_manager(Ctx, fun(Pid) -> warp_proj_manager:await(Pid, Timeout) end).
+    case warp_proj_options:timeout(Timeout) of
+        ok -> with_manager(Ctx, fun(Pid) -> warp_proj_manager:await(Pid, Timeout) end);
+        {error, _} = Error -> Error
+    end.
 
 %% @doc Stops a rebuild. What it has done is kept, for {@link rebuild/1} to go on from.
 -spec cancel_rebuild(warp_core:ctx()) -> ok | {error, not_running | error()}.
@@ -239,8 +249,14 @@ read(Context, Sql, Params) ->
 
 %% @private `warp_core:await_projection/2'.
 -spec await(#warp_entity{}, timeout()) ->
-    ok | {error, timeout | rebuild_due | {set_aside, warp_core:seq()} | error()}.
-await(#warp_entity{ref = Ref, id = Id, shard = N}, Timeout) ->
+    ok | {error, timeout | rebuild_due | {set_aside, warp_core:seq()} | {bad_option, timeout, term()} | error()}.
+await(Entity, Timeout) ->
+    case warp_proj_options:timeout(Timeout) of
+        ok -> await_checked(Entity, Timeout);
+        {error, _} = Error -> Error
+    end.
+
+await_checked(#warp_entity{ref = Ref, id = Id, shard = N}, Timeout) ->
     case warp_context:find(Ref) of
         {ok, #context{projections = none}} -> {error, no_projections};
         {ok, _} when not is_integer(N) -> {error, N};

@@ -138,7 +138,7 @@ post(#{profile := Profile, tls := Tls, auth := Auth}, Node, Path, Json, Timeout)
             answer(Answer);
         {'DOWN', Ref, process, Pid, _} ->
             {error, {unanswered, interrupted}}
-    after Timeout + ?GRACE_MS ->
+    after warp_proj_options:within(Timeout, ?GRACE_MS) ->
         true = exit(Pid, kill),
         receive {'DOWN', Ref, process, Pid, _} -> ok end,
         receive {Tag, Answer} -> answer(Answer)

@@ -193,28 +193,39 @@ is_statement_request({Sql, Params}) ->
 %% @doc The body of a request for the rows of a query with that many columns. JSON does not tell
 %% 1.0 from 1, nor a BLOB from a text, and columns that were declared as dates or booleans would
 %% come in another form: so each row brings the first letters of its values' types, and no value
-%% is a plain column.
+%% is a plain column. JSON has no infinite numbers at all: `~' stands for the type of one.
 -spec rows_request(query(), Columns :: pos_integer(), pos_integer() | infinity) ->
     {ok, binary()} | {error, term()}.
 rows_request({Sql, Params}, Columns, MaxRows) ->
     Names = ["c" ++ integer_to_list(N) || N <- lists:seq(1, Columns)],
-    Values = [["CASE typeof(", C, ") WHEN 'blob' THEN hex(", C, ") ELSE ", C, " END"] || C <- Names],
-    Letters = [["substr(typeof(", C, "),1,1)"] || C <- Names],
+    Values = [["CASE WHEN typeof(", C, ")='blob' THEN hex(", C, ") WHEN ", is_infinite(C), " THEN NULL ELSE ", C,
+               " END"] || C <- Names],
+    Letters = [["CASE WHEN ", is_infinite(C), " THEN '~' ELSE substr(typeof(", C, "),1,1) END"] || C <- Names],
     Limit = [["\nLIMIT ", integer_to_list(MaxRows + 1)] || MaxRows =/= infinity],
     Wrapped = [
         "WITH warp_query(", lists:join(",", Names), ") AS (\n", Sql, "\n)\nSELECT ",
         lists:join("||", Letters), ",", lists:join(",", Values), " FROM warp_query", Limit],
     warp_json:encode_long([?LOOK, [iolist_to_binary(Wrapped) | Params]]).
 
+is_infinite(C) ->
+    ["(typeof(", C, ")='real' AND (", C, ">=9e999 OR ", C, "<=-9e999))"].
+
 %% @doc The result of the two requests.
 -spec rows([binary()], [binary()], [[term()]], pos_integer() | infinity) ->
-    {ok, warp_proj_target:result()} | {error, {too_many_rows, pos_integer()}}.
+    {ok, warp_proj_target:result()} | {error, {too_many_rows, pos_integer()} | {sql_error, binary()}}.
 rows(_Columns, _Types, Values, MaxRows) when length(Values) > MaxRows ->
     {error, {too_many_rows, MaxRows}};
 rows(Columns, Types, Values, _MaxRows) ->
     Bools = [is_bool(Type) || Type <- Types],
-    {ok, #{columns => names(Columns, []),
-           rows => [row(Letters, Row, Bools) || [Letters | Row] <- Values]}}.
+    Names = names(Columns, []),
+    case [At || [Letters | _] <- Values, {At, _} <- [binary:match(Letters, <<"~">>)]] of
+        [] ->
+            {ok, #{columns => Names, rows => [row(Letters, Row, Bools) || [Letters | Row] <- Values]}};
+        [At | _] ->
+            Name = lists:nth(At + 1, Names),
+            {error, {sql_error, <<"column \"", Name/binary, "\": a value is infinite, and no Erlang float can "
+                                  "hold it">>}}
+    end.
 
 is_bool(Type) -> string:prefix(string:lowercase(Type), "bool") =/= nomatch.
 
