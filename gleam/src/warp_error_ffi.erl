@@ -16,7 +16,8 @@ reason(Reason) when
     Reason =:= overloaded; Reason =:= timeout; Reason =:= interrupted; Reason =:= disk_full;
     Reason =:= context_stopped; Reason =:= empty_batch; Reason =:= no_projections;
     Reason =:= read_only; Reason =:= not_set_aside; Reason =:= already_running;
-    Reason =:= not_running; Reason =:= cancelled; Reason =:= empty_saga; Reason =:= entity_deleted
+    Reason =:= not_running; Reason =:= cancelled; Reason =:= empty_saga; Reason =:= entity_deleted;
+    Reason =:= rebuild_due
 ->
     Reason;
 reason(not_found) ->

@@ -265,27 +265,27 @@ await_checked(#warp_entity{ref = Ref, id = Id, shard = N}, Timeout) ->
     end.
 
 await(Context, Id, N, Deadline) ->
-    Place =
-        case warp_context:shard(Context, N) of
-            {ok, Handle} -> warp_nif:place(Handle, Id);
-            {error, _} = Error -> Error
-        end,
-    case Place of
-        {ok, none} -> ok;
-        {ok, {_, _, Position}} -> await(Context, Id, N, Position, Deadline);
-        {error, closed} -> {error, {shard_unavailable, N}};
-        {error, _} = Failed -> Failed
+    case warp_context:shard(Context, N) of
+        {ok, Handle} ->
+            case warp_nif:place(Handle, Id) of
+                {ok, none} -> ok;
+                {ok, {_, _, Position}} -> await(Context, Id, {N, Handle}, Position, Deadline);
+                {error, closed} -> {error, {shard_unavailable, N}};
+                {error, _} = Failed -> Failed
+            end;
+        {error, _} = Error ->
+            Error
     end.
 
-await(Context, Id, N, Position, Deadline) ->
-    Await = fun(Pid) -> warp_projector:await(Pid, Id, Position, left(Deadline)) end,
+await(Context, Id, {N, Handle} = Shard, Position, Deadline) ->
+    Await = fun(Pid) -> warp_projector:await(Pid, Id, Handle, Position, left(Deadline)) end,
     case with_projector(Context, N, Await) of
         {error, Why} when Why =:= interrupted; element(1, Why) =:= target_away ->
             %% Started again, or not yet; or another one has taken its place.
             case {left(Deadline), warp_context:find(Context#context.ref)} of
                 {0, _} -> {error, timeout};
                 {_, not_found} -> {error, context_stopped};
-                _ -> timer:sleep(?PAUSE_MS), await(Context, Id, N, Position, Deadline)
+                _ -> timer:sleep(?PAUSE_MS), await(Context, Id, Shard, Position, Deadline)
             end;
         Result ->
             Result

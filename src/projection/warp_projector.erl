@@ -5,7 +5,7 @@
 -module(warp_projector).
 -behaviour(gen_server).
 
--export([start_link/3, await/4, flush/2, mend/3, pause/1, resume/1, prod/1]).
+-export([start_link/3, await/5, flush/2, mend/3, pause/1, resume/1, prod/1]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
 
 -include("../warp.hrl").
@@ -72,17 +72,18 @@
 start_link(Ref, N, Generation) ->
     gen_server:start_link(?MODULE, {Ref, N, Generation}, []).
 
-%% @doc Waits until everything up to that position is written.
--spec await(pid(), binary(), non_neg_integer(), timeout()) ->
+%% @doc Waits until everything up to that position, which was seen in the log with that handle, is
+%% written.
+-spec await(pid(), binary(), warp_nif:shard(), non_neg_integer(), timeout()) ->
     ok | {error, timeout | interrupted | rebuild_due | {set_aside, warp_core:seq()}}.
-await(Pid, Entity, Position, Timeout) ->
+await(Pid, Entity, Handle, Position, Timeout) ->
     Until =
         case Timeout of
             infinity -> infinity;
             _ -> erlang:monotonic_time(millisecond) + Timeout
         end,
     try
-        gen_server:call(Pid, {await, Entity, Position, Until}, Timeout)
+        gen_server:call(Pid, {await, Entity, Handle, Position, Until}, Timeout)
     catch
         exit:{timeout, _} -> {error, timeout};
         exit:_ -> {error, interrupted}
@@ -137,22 +138,31 @@ handle_continue(join, State) ->
 
 join(#state{context = Context, n = N, generation = Generation} = State) ->
     {ok, Writer} = warp_proj:get(Context, writer),
-    case {warp_proj_writer:join(Writer, N, Generation), warp_context:shard(Context, N)} of
-        {{ok, #{position := Position, run := Run} = Joining}, {ok, Handle}} ->
-            case {warp_nif:run_of(Handle, Position), Run} of
-                {{ok, none}, _} ->
+    Joined =
+        case warp_context:shard(Context, N) of
+            {ok, Open} -> {warp_proj_writer:join(Writer, N, Generation), Open};
+            {error, _} = NotOpen -> NotOpen
+        end,
+    case Joined of
+        {{ok, #{position := Position, run := Run} = Joining}, Handle} ->
+            case warp_nif:run_of(Handle, Position) of
+                {ok, none} ->
                     stalled(the_log_has_lost_events, State);
-                {{ok, Found}, _} when Found =:= Run; Run =:= unknown ->
+                {ok, Found} when Found =:= Run; Run =:= unknown ->
                     schedule(answer(publish(joined(Writer, Handle, Joining, going_on(State)))));
-                {{ok, _Another}, _} ->
+                {ok, _Another} ->
                     stalled(the_log_is_another_one, State);
-                {{error, Reason}, _} ->
+                {error, Reason} ->
                     trouble(Reason, State#state{handle = undefined})
             end;
         _ ->
-            _ = erlang:send_after(?RETRY_MS, self(), join),
-            State#state{handle = undefined}
+            join_later(?RETRY_MS, State)
     end.
+
+%% Nothing is done before.
+join_later(Ms, State) ->
+    _ = erlang:send_after(Ms, self(), join),
+    State#state{handle = undefined}.
 
 %% The tables have events that are not in the log: an older copy of the shard was put in its place,
 %% or a power failure took what was not fsynced. Other events have their positions, or will have.
@@ -195,16 +205,22 @@ joined(Writer, Handle, #{turn := Turn, position := Position, events := Events, a
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {reply, term(), #state{}} | {noreply, #state{}}.
-handle_call({await, _, _, _}, _From, #state{stalled = {_, _}} = State) ->
+handle_call({await, _, _, _, _}, _From, #state{stalled = {_, _}} = State) ->
     {reply, {error, rebuild_due}, State};
 handle_call({mend, _, _}, _From, #state{stalled = {_, _}} = State) ->
     {reply, {error, rebuild_due}, State};
-handle_call({await, Entity, Position, Until}, From, #state{waiters = Waiters} = State) ->
+handle_call({await, Entity, Handle, Position, Until}, From, #state{waiters = Waiters} = State) ->
     Now = erlang:monotonic_time(millisecond),
     %% Those who gave up are not kept.
     Left = [Waiter || {_, Deadline, _, _} = Waiter <- Waiters,
                       Deadline =:= infinity orelse Deadline > Now],
-    {noreply, answer(State#state{waiters = [{Position, Until, Entity, From} | Left]})};
+    Waiting = State#state{waiters = [{Position, Until, Entity, From} | Left]},
+    case State#state.handle of
+        Handle -> {noreply, answer(Waiting)};
+        undefined -> {noreply, Waiting};
+        %% The shard was opened anew: is it still the log that was followed?
+        _Another -> {noreply, join_later(0, Waiting)}
+    end;
 handle_call({flush, Entity}, _From, #state{aside = Aside, seen = Seen} = State0) ->
     #state{fold = Fold} = State = unread(State0),
     {reply, ok,
@@ -266,7 +282,7 @@ work(#state{ready = none, careful = none} = State) ->
 work(#state{ready = none, flying = none} = State) ->
     read(State);
 work(#state{ready = #batch{}, flying = none} = State) ->
-    schedule(submit(State));
+    submit(State);
 work(State) ->
     State.
 
@@ -294,14 +310,13 @@ doze(State) ->
 trouble(Reason, #state{context = Context, n = N} = State) ->
     _ = [?LOG_ERROR("Warp: shard ~b of context ~ts cannot be projected further: ~tp",
                     [N, Context#context.name, Reason]) || element(1, {Reason}) =/= closed],
-    After = case Reason of closed -> ?RETRY_MS; _ -> ?LOOK_MS end,
-    case warp_context:shard(Context, N) of
-        {ok, Handle} when Handle =/= State#state.handle ->
-            %% Opened anew: is it still the log that was followed?
-            _ = erlang:send_after(After, self(), join),
-            State#state{handle = undefined};
+    case Reason of
+        closed ->
+            join_later(?RETRY_MS, State);
+        _ when State#state.handle =:= undefined ->
+            join_later(?LOOK_MS, State);
         _ ->
-            _ = erlang:send_after(After, self(), case State#state.handle of undefined -> join; _ -> work end),
+            _ = erlang:send_after(?LOOK_MS, self(), work),
             State
     end.
 
@@ -393,10 +408,10 @@ submit(#state{ready = #batch{work = none, aside = Noted, events = Events, to = T
               skipped = Skipped} = State)
   when map_size(Noted) =:= 0, Events + Skipped < ?MAX_SKIPPED ->
     %% Nothing to write: where the checkpoint stands matters little.
-    passed(To, State#state{ready = none, committed = To, skipped = Skipped + Events});
+    schedule(passed(To, State#state{ready = none, committed = To, skipped = Skipped + Events}));
 submit(#state{ready = #batch{to = To}, handle = Handle} = State) ->
     case warp_nif:run_of(Handle, To) of
-        {ok, Run} when is_integer(Run) -> submit(Run, State);
+        {ok, Run} when is_integer(Run) -> schedule(submit(Run, State));
         {error, Reason} -> trouble(Reason, State)
     end.
 
@@ -479,8 +494,11 @@ mend_on(Mend, #state{handle = Handle, fold = Fold, aside = Aside, seen = Seen} =
                         shard => N, generation => Generation, turn => Turn, position => Committed,
                         run => Run, events => 0, aside := Rows}),
                     State#state{flying = {Tag, Next}};
+                {error, closed} ->
+                    trouble(closed, State#state{mends = [Mend | State#state.mends]});
                 {error, Why} ->
-                    trouble(Why, State#state{mends = [Mend | State#state.mends]})
+                    ok = warp_proj_mend:answer({error, Why}, Mend),
+                    State
             end;
         {later, Next} ->
             %% The log has to be read on before it is known how far to go.

@@ -135,6 +135,9 @@ pub type Error(reason) {
   /// An event of the entity cannot be projected, and is set aside with those
   /// behind it: see `projector.set_aside`.
   SetAside(seq: Int)
+  /// The tables have events that are not in the log, as after an older copy of a
+  /// shard was put back: see `projector.rebuild`.
+  RebuildDue
   /// Nothing of the entity is set aside.
   NotSetAside
   /// A rebuild is under way.
@@ -399,6 +402,9 @@ pub fn to_string(error: Error(reason)) -> String {
       <> int.to_string(seq)
       <> " of the entity could not be projected, and waits with those behind "
       <> "it. Mend project, then retry, or skip the event."
+    RebuildDue ->
+      "The tables have events that are not in the log. Rebuild them, or put the "
+      <> "right files back."
     NotSetAside -> "Nothing of the entity is set aside."
     AlreadyRunning -> "A rebuild is under way."
     NotRunning -> "No rebuild is under way."

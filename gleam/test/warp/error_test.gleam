@@ -562,6 +562,7 @@ pub fn reasons_of_the_engine_have_a_variant_each_test() {
     == error.BadParameters(error.NotAList)
   assert variant("{target_away, nxdomain}") == error.TargetAway("nxdomain")
   assert variant("{set_aside, 7}") == error.SetAside(7)
+  assert variant("rebuild_due") == error.RebuildDue
   assert variant("not_set_aside") == error.NotSetAside
   assert variant("already_running") == error.AlreadyRunning
   assert variant("not_running") == error.NotRunning
