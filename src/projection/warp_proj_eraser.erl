@@ -162,7 +162,7 @@ handle_call({delete, #warp_entity{id = Id, shard = N} = Entity, Until}, From, #s
             {reply, {error, {bad_entity_id, Why}}, State}
     end;
 handle_call(Request, _From, State) ->
-    ok = warp_stray:note(eraser, call, Request),
+    ok = warp_stray:note(warp_proj_eraser, call, Request),
     {reply, {error, {unknown_request, Request}}, State}.
 
 asked(Id, Entity, Asker, #state{deletions = Deletions} = State) ->
@@ -187,7 +187,7 @@ run(Fun, Id, Askers, #state{running = Running, deletions = Deletions} = State) -
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(Message, State) ->
-    ok = warp_stray:note(eraser, cast, Message),
+    ok = warp_stray:note(warp_proj_eraser, cast, Message),
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
@@ -197,7 +197,7 @@ handle_info({deletion, Pid, What}, #state{running = Running, deletions = Deletio
             #{Id := Deletion} = Deletions,
             {noreply, State#state{deletions = Deletions#{Id := told(What, Deletion)}}};
         #{} ->
-            ok = warp_stray:note(eraser, message, {deletion, Pid, What}),
+            ok = warp_stray:note(warp_proj_eraser, message, {deletion, Pid, What}),
             {noreply, State}
     end;
 handle_info({patience, Id, From}, #state{deletions = Deletions} = State) ->
@@ -221,7 +221,7 @@ handle_info({'EXIT', Pid, Reason}, #state{running = Running, deletions = Deletio
             %% Its note tells what is to be done: read it again.
             {stop, Reason, State};
         error ->
-            ok = warp_stray:note(eraser, message, {'EXIT', Pid, Reason}),
+            ok = warp_stray:note(warp_proj_eraser, message, {'EXIT', Pid, Reason}),
             {noreply, State}
     end;
 handle_info({warp_projection_lost, Message}, #state{context = #context{name = Name}} = State) ->
@@ -230,7 +230,7 @@ handle_info({warp_projection_lost, Message}, #state{context = #context{name = Na
 handle_info(open, State) ->
     {noreply, open(State)};
 handle_info(Message, State) ->
-    ok = warp_stray:note(eraser, message, Message),
+    ok = warp_stray:note(warp_proj_eraser, message, Message),
     {noreply, State}.
 
 told(log_erased, Deletion) -> Deletion#deletion{log_erased = true};
