@@ -85,6 +85,12 @@ reason({bad_step, N, {Field, Why}}) ->
     {bad_step, N, text(Field), problem(Why)};
 reason({not_stuck, State}) ->
     {not_stuck, text(State)};
+reason({saga_waits, #{step := Step, entity := Entity, reason := Why}}) ->
+    {saga_waits, Step, Entity, reason(Why)};
+reason({step_arity, Name, Arity, _}) ->
+    {step_arity, text(Name), Arity};
+reason({step_not_exported, Name, _}) ->
+    {unknown_step, text(Name)};
 reason({App, _} = Reason) when App =:= warp_core ->
     {application_not_started, format("~tp", [Reason])};
 reason(Reason) ->
@@ -120,6 +126,10 @@ problem({because, _} = Why) ->
     Why;
 problem({unknown_step, Name}) ->
     {no_such_function, text(Name)};
+problem({step_not_exported, Name, _}) ->
+    {no_such_function, text(Name)};
+problem({unknown_aggregate, Name}) ->
+    {because, format("~ts is none that the context was started with", [Name])};
 problem({step_arity, Name, 3, _}) ->
     {because, format("the step function ~ts is one that compensates", [Name])};
 problem({Kind, What, Why}) when is_atom(Kind) ->

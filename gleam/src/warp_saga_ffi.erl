@@ -53,16 +53,16 @@ resolve(Ctx, Id, Note) ->
 
 -spec recover_pending(warp_core:ctx()) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
 recover_pending(Ctx) ->
-    map(fun(#{committed := Committed, compensated := Compensated, stuck := Stuck}) ->
-                {recovered, Committed, Compensated, Stuck}
+    map(fun(#{committed := Committed, compensated := Compensated, stuck := Stuck,
+              waiting := Waiting}) ->
+                {recovered, Committed, Compensated, Stuck, Waiting}
         end,
         warp_saga:recover_pending(Ctx)).
 
 -spec status(warp_core:ctx(), binary()) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
 status(Ctx, Id) ->
-    map(fun(#{id := Saga, state := State, steps := Steps, started_at := Started,
-              updated_at := Updated} = Map) ->
-                {status, Saga, state(State), steps(Steps), failure(failed, Map),
+    map(fun(#{id := Saga, steps := Steps, started_at := Started, updated_at := Updated} = Map) ->
+                {status, Saga, state(Map), steps(Steps), failure(failed, Map),
                  failure(blocked, Map), note(Map), Started, Updated}
         end,
         warp_saga:status(Ctx, Id)).
@@ -70,8 +70,8 @@ status(Ctx, Id) ->
 -spec pending(warp_core:ctx()) -> {ok, [tuple()]} | {error, warp_error_ffi:error()}.
 pending(Ctx) ->
     map(fun(Sagas) ->
-                [{pending, Id, state(State), Started}
-                 || #{id := Id, state := State, started_at := Started} <- Sagas]
+                [{pending, Id, state(Saga), Started}
+                 || #{id := Id, started_at := Started} = Saga <- Sagas]
         end,
         warp_saga:pending(Ctx)).
 
@@ -79,11 +79,16 @@ pending(Ctx) ->
 stuck(Ctx) ->
     map(fun(Sagas) -> [outcome({stuck, Saga}) || Saga <- Sagas] end, warp_saga:stuck(Ctx)).
 
-state(stuck) -> is_stuck;
-state(committed) -> is_committed;
-state(compensated) -> is_compensated;
-state(resolved) -> is_resolved;
-state(State) -> State.
+state(#{state := waiting, waiting := Waiting}) -> {is_waiting, waiting(Waiting)};
+state(#{state := stuck}) -> is_stuck;
+state(#{state := committed}) -> is_committed;
+state(#{state := compensated}) -> is_compensated;
+state(#{state := resolved}) -> is_resolved;
+state(#{state := State}) -> State.
+
+waiting(#{step := Step, entity := Entity, direction := Direction, reason := Reason, since := Since}) ->
+    Way = case Direction of forward -> forward; compensate -> backward end,
+    {waiting, Step, Entity, Way, warp_error_ffi:reason(Reason), Since}.
 
 outcome({committed, #{id := Id, steps := Steps}}) ->
     {committed, Id, steps(Steps)};

@@ -165,6 +165,10 @@ pub type Error(reason) {
   SagaConflict(id: String)
   /// There is no saga with that id.
   SagaNotFound
+  /// The saga goes no further in this start of the context, which lacks what
+  /// that step of it needs. It was not refused: the saga goes on once the context
+  /// is started with it. See `saga.Waiting`.
+  SagaWaits(step: Int, entity: String, why: Error(reason))
   /// The saga is not stuck, but in that state.
   NotStuck(state: String)
   /// The note cannot be kept.
@@ -173,6 +177,9 @@ pub type Error(reason) {
   EntityDeleted
   /// The context was started without this step function.
   UnknownStep(name: String)
+  /// The step function of that name takes that many arguments, and is not one
+  /// that the step can call: one that compensates cannot do a step.
+  StepArity(name: String, arguments: Int)
   /// A reason that was too long to be kept with a saga, shortened.
   Shortened(text: String)
 
@@ -437,11 +444,24 @@ pub fn to_string(error: Error(reason)) -> String {
       <> quote(id)
       <> " with other steps. Give it another id."
     SagaNotFound -> "There is no saga with that id."
+    SagaWaits(step, entity, why) ->
+      "The saga waits at step "
+      <> int.to_string(step)
+      <> ", of "
+      <> quote(entity)
+      <> ", until the context is started with what that needs. "
+      <> to_string(why)
     NotStuck(state) -> "The saga is not stuck: it is " <> state <> "."
     BadNote(problem) -> "The note " <> problem_to_string(problem)
     EntityDeleted -> "The entity was deleted while the saga was under way."
     UnknownStep(name) ->
       "There is no step function " <> quote(name) <> ". Give it to start."
+    StepArity(name, arguments) ->
+      "The step function "
+      <> quote(name)
+      <> " takes "
+      <> int.to_string(arguments)
+      <> " arguments, which its step cannot give. Give start another one."
     Shortened(text) -> text
 
     Unknown(reason) ->

@@ -207,7 +207,8 @@ fn set(options: Options, setting: Setting) -> Options {
 }
 
 /// Runs a saga, and waits for what it comes to. A step that is refused, for
-/// whatever reason, is no error: the saga is compensated.
+/// whatever reason, is no error: the saga is compensated. A saga that this start
+/// of the context cannot finish is the error `SagaWaits`: see `Waiting`.
 ///
 pub fn commit(saga: Saga, context: Context) -> Result(Outcome, Error(reason)) {
   commit_with(saga, context, options())
@@ -229,14 +230,16 @@ pub fn commit_with(
 @external(erlang, "warp_saga_ffi", "cancel")
 pub fn cancel(context: Context, id: String) -> Result(Outcome, Error(reason))
 
-/// How many sagas came to what.
+/// How many sagas came to what. Those that wait go on once the context is
+/// started with what they lack: see `Waiting`.
 ///
 pub type Recovered {
-  Recovered(committed: Int, compensated: Int, stuck: Int)
+  Recovered(committed: Int, compensated: Int, stuck: Int, waiting: Int)
 }
 
-/// Finishes all sagas that are unfinished, and waits for them. Whenever a
-/// context is started this goes on by itself, behind it.
+/// Finishes all sagas that are unfinished, and waits for them, but not for those
+/// that only another start of the context can finish. Whenever a context is
+/// started this goes on by itself, behind it.
 ///
 @external(erlang, "warp_saga_ffi", "recover_pending")
 pub fn recover_pending(context: Context) -> Result(Recovered, Error(reason))
@@ -287,6 +290,8 @@ pub type State {
   Running
   /// It goes backward.
   Compensating
+  /// It goes no further in this start of the context.
+  IsWaiting(waiting: Waiting)
   /// It needs an operator.
   IsStuck
   /// It is done.
@@ -295,6 +300,36 @@ pub type State {
   IsCompensated
   /// It was stuck, and an operator has seen to it.
   IsResolved
+}
+
+/// What a saga waits for: the context was started without the aggregate or the
+/// step function of a step, or under another name. Nothing was refused, so
+/// nothing is compensated for it; the saga goes on once the context is started
+/// with what it lacks.
+///
+pub type Waiting {
+  Waiting(
+    /// The step, from 0.
+    step: Int,
+    /// Its entity.
+    entity: String,
+    /// Whether the step is to be done, or undone.
+    direction: Direction,
+    /// What is lacking: `UnknownAggregate`, `UnknownStep` or `StepArity`.
+    reason: Error(Dynamic),
+    /// Since when it has waited in this start of the context, in microseconds
+    /// since 1970, UTC.
+    since: Int,
+  )
+}
+
+/// Which way a saga goes.
+///
+pub type Direction {
+  /// A step is to be done.
+  Forward
+  /// A step is to be undone.
+  Backward
 }
 
 /// Where the saga with that id is.

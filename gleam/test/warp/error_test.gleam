@@ -589,6 +589,19 @@ pub fn reasons_of_the_engine_have_a_variant_each_test() {
     == error.BadStep(0, "entity", error.Missing)
   assert variant("{saga_conflict, <<\"x\">>}") == error.SagaConflict("x")
   assert variant("not_found") == error.SagaNotFound
+  assert variant(
+      "{saga_waits, #{step => 1, entity => <<\"x\">>, direction => forward, reason => {unknown_aggregate, <<\"A\">>}, since => 7}}",
+    )
+    == error.SagaWaits(1, "x", error.UnknownAggregate("A"))
+  assert variant("{step_arity, <<\"x\">>, 3, [2]}") == error.StepArity("x", 3)
+  assert variant("{step_not_exported, <<\"x\">>, {m, f, 2}}")
+    == error.UnknownStep("x")
+  assert variant("{bad_step, 1, {aggregate, {unknown_aggregate, <<\"A\">>}}}")
+    == error.BadStep(
+      1,
+      "aggregate",
+      error.Because("A is none that the context was started with"),
+    )
   assert variant("{not_stuck, running}") == error.NotStuck("running")
   assert variant("{bad_note, empty}") == error.BadNote(error.Empty)
   assert variant("entity_deleted") == error.EntityDeleted
@@ -687,10 +700,12 @@ pub fn every_error_says_what_to_do_test() {
     error.BadStep(0, "x", error.Missing),
     error.SagaConflict("x"),
     error.SagaNotFound,
+    error.SagaWaits(1, "x", error.UnknownAggregate("y")),
     error.NotStuck("x"),
     error.BadNote(error.Empty),
     error.EntityDeleted,
     error.UnknownStep("x"),
+    error.StepArity("x", 3),
     error.Shortened("x"),
     error.Unknown(dynamic.int(1)),
   ]

@@ -373,7 +373,75 @@ pub fn a_saga_under_way_can_be_seen_and_cancelled_test() {
     _ -> panic as "neither"
   }
   assert saga.pending(ctx) == Ok([])
-  assert saga.recover_pending(ctx) == Ok(Recovered(0, 0, 0))
+  assert saga.recover_pending(ctx) == Ok(Recovered(0, 0, 0, 0))
+}
+
+pub fn a_saga_waits_for_the_aggregate_of_its_step_test() {
+  use options <- with_options([aggregate.definition(account())])
+  {
+    use ctx <- with_context(options)
+    give(ctx, "alice", 1000)
+    // Bob does not answer, so the saga comes no further than to him.
+    let begun = process.new_subject()
+    let bob = warp.entity(ctx, "bob")
+    let _ =
+      process.spawn_unlinked(fn() {
+        aggregate.decide(bob, account(), fn(_balance) {
+          process.send(begun, Nil)
+          process.sleep(60_000)
+          Ok([])
+        })
+      })
+    let assert Ok(Nil) = process.receive(begun, 60_000)
+    assert transfer("xfr-001", "500")
+      |> saga.commit_with(ctx, saga.options() |> saga.wait(500))
+      == Error(error.Timeout)
+    assert balance(ctx, "alice") == 500
+  }
+
+  let renamed = aggregate.new("Konto", initial: 0, apply: fn(n, _) { n })
+  let renamed =
+    renamed
+    |> aggregate.codec(
+      encode: warp_testing.encode,
+      decode: warp_testing.decode,
+    )
+  {
+    use ctx <- with_context(
+      WarpOptions(..options, aggregates: [aggregate.definition(renamed)]),
+    )
+    assert saga.recover_pending(ctx) == Ok(Recovered(0, 0, 0, waiting: 1))
+    let assert Ok([Pending(id: "xfr-001", state: saga.IsWaiting(waiting), ..)]) =
+      saga.pending(ctx)
+    let assert saga.Waiting(
+      step: 1,
+      entity: "bob",
+      direction: saga.Forward,
+      reason: error.UnknownAggregate("Account"),
+      since:,
+    ) = waiting
+    assert since > 0
+    let assert Ok(saga.Status(state: saga.IsWaiting(again), failed: None, ..)) =
+      saga.status(ctx, "xfr-001")
+    assert again == waiting
+    // It can turn back, but for what it lacks.
+    assert saga.cancel(ctx, "xfr-001")
+      == Error(error.SagaWaits(0, "alice", error.UnknownAggregate("Account")))
+    let assert Ok([
+      Pending(
+        state: saga.IsWaiting(saga.Waiting(direction: saga.Backward, ..)),
+        ..,
+      ),
+    ]) = saga.pending(ctx)
+    Nil
+  }
+
+  use ctx <- with_context(options)
+  let assert Ok(_) = saga.recover_pending(ctx)
+  let assert Ok(saga.Status(state: saga.IsCompensated, ..)) =
+    saga.status(ctx, "xfr-001")
+  assert balance(ctx, "alice") == 1000
+  assert balance(ctx, "bob") == 0
 }
 
 pub fn a_saga_that_takes_too_long_is_compensated_test() {
