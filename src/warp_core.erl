@@ -198,7 +198,7 @@ entity({warp_context, Ref, _Shards}, <<"$warp/", _/binary>> = Id) ->
     #warp_entity{ref = Ref, id = Id, shard = {bad_entity_id, reserved}};
 entity({warp_context, Ref, Shards}, Id) ->
     case warp_nif:shard_of(Id, Shards) of
-        {ok, N} -> #warp_entity{ref = Ref, id = Id, shard = N};
+        {ok, N} -> #warp_entity{ref = Ref, id = warp_compact:binary(Id), shard = N};
         {error, Why} -> #warp_entity{ref = Ref, id = Id, shard = {bad_entity_id, Why}}
     end.
 

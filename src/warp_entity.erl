@@ -97,10 +97,12 @@ give_up(Reason, State) ->
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {noreply, #state{}} | {reply, term(), #state{}}.
 handle_call({get, Name}, _From, State0) ->
-    #state{core = Core, pending = Pending} = State = awake(State0),
+    #state{core = Core0, pending = Pending} = State = awake(State0),
     ok = warp_pending:answered(Pending, 1, 0),
+    %% What is published is copied as a whole anyway.
+    Core = warp_entity_core:compact(Core0),
     Result = warp_entity_core:read(Name, Core),
-    {reply, Result, publish(Name, Result, State)};
+    {reply, Result, publish(Name, Result, State#state{core = Core})};
 handle_call({saga_step, Saga, Request}, From, #state{context = Context, id = Id} = State) ->
     case warp_saga_erase:is_doomed(Context, Saga, Id) of
         true ->
@@ -157,9 +159,9 @@ handle_info({'DOWN', Clearing, process, _, Reason}, #state{clearing = Clearing} 
         _ -> {noreply, advance(queued({error, interrupted}, State))}
     end;
 handle_info(tick, #state{tick = busy} = State) ->
-    {noreply, start_tick(State#state{tick = idle})};
+    {noreply, start_tick(compact(State#state{tick = idle}))};
 handle_info(tick, State) ->
-    doze(catch_up(State#state{tick = off}));
+    doze(compact(catch_up(State#state{tick = off})));
 handle_info(passivate, State0) ->
     #state{core = Core} = State = catch_up(State0),
     case warp_entity_core:is_quiet(Core) of
@@ -194,6 +196,9 @@ interval(#context{idle_timeout = Idle}) -> min(?TICK_MS, Idle div 2).
 start_tick(#state{context = Context} = State) ->
     _ = erlang:send_after(interval(Context), self(), tick),
     State.
+
+compact(#state{core = Core} = State) ->
+    State#state{core = warp_entity_core:compact(Core)}.
 
 %% Stops, unless there is a cast to be carried out: sent on, it could be overtaken. The sender of
 %% one that comes after this finds the process closed, and waits until it is gone.
@@ -364,8 +369,10 @@ publish(Name, {ok, Value}, #state{context = #context{mode = actor} = Context} = 
     #state{id = Id, core = Core, published = Published} = State,
     case warp_entity_core:is_quiet(Core) andalso not lists:member(Name, Published) of
         true ->
-            true = ets:insert(Context#context.states, {{Id, Name}, Value}),
-            State#state{published = [Name | Published]};
+            %% The context's own: the caller's may be cut from a larger binary.
+            #{Name := #{name := Own}} = Context#context.aggregates,
+            true = ets:insert(Context#context.states, {{Id, Own}, Value}),
+            State#state{published = [Own | Published]};
         false ->
             State
     end;

@@ -6,7 +6,7 @@
 -module(warp_entity_core).
 
 -export([new/2, reset/2, request/3, deletion/2, take/1, replies/1, stored/1, settle/2, look_up/4]).
--export([read/2, is_quiet/1, is_waiting/1, is_erasing/1, bytes/1, base/1, committed/1]).
+-export([compact/1, read/2, is_quiet/1, is_waiting/1, is_erasing/1, bytes/1, base/1, committed/1]).
 
 -include("warp.hrl").
 
@@ -45,7 +45,9 @@
     %% Handed to the writer, in order.
     in_flight = [] :: [entry()],
     %% Waiting behind it, last first.
-    queue = [] :: [entry()]
+    queue = [] :: [entry()],
+    %% The seq at which the states were last made compact.
+    compact = 0 :: warp_core:seq()
 }).
 
 -opaque core() :: #core{}.
@@ -72,6 +74,11 @@
 
 %% How many rows one submission has at most.
 -define(MAX_APPENDS, 1000).
+%% Behind a larger append its states are looked through for what `apply' cut out of it, for about
+%% as long as packing it took.
+-define(LARGE_BYTES, 4096).
+%% How many terms of the states are looked at when there is time for it.
+-define(COMPACT_BUDGET, 1000000).
 
 -spec new(warp_context:context(), binary()) -> core().
 new(#context{aggregates = Aggregates} = Context, Id) ->
@@ -84,7 +91,7 @@ reset(#{seq := Seq, recorded_at := Time, states := States}, Core) ->
     Place = #place{seq = Seq, time = Time, states = States},
     #core{in_flight = InFlight, queue = Queue} = Core,
     again(InFlight ++ lists:reverse(Queue),
-          Core#core{committed = Place, ahead = Place, in_flight = [], queue = []}).
+          Core#core{committed = Place, ahead = Place, in_flight = [], queue = [], compact = Seq}).
 
 %% @doc Judges a request and queues what comes of it: refusals too, so that callers are answered
 %% in order, and none is refused for a state that was then not reached.
@@ -163,7 +170,7 @@ is_proper(List) ->
 with_messages({error, _} = Error, _Messages) -> {Error, []};
 with_messages(Accepted, Messages) -> {Accepted, Messages}.
 
-accept(#{count := Count, events := Events} = Pack, Template, Core) ->
+accept(#{count := Count, events := Events, bytes := Bytes} = Pack, Template, Core) ->
     #core{context = #context{aggregates = Aggregates}, id = Id, ahead = Ahead} = Core,
     #place{seq = Seq, time = Before, states = States} = Ahead,
     %% Never before the event before it, whatever the clock does.
@@ -175,7 +182,8 @@ accept(#{count := Count, events := Events} = Pack, Template, Core) ->
         end,
     case Result of
         {ok, Next} ->
-            {accepted, Pack, Template, #place{seq = Seq + Count, time = Time, states = Next}};
+            Kept = if Bytes > ?LARGE_BYTES -> warp_compact:term(Next, Bytes div 4); true -> Next end,
+            {accepted, Pack, Template, #place{seq = Seq + Count, time = Time, states = Kept}};
         {error, _} = Error ->
             Error
     end.
@@ -251,7 +259,7 @@ settle({stored, _}, #core{in_flight = InFlight} = Core) ->
 settle(erased, #core{in_flight = [#deletion{from = From}]} = Core) ->
     #core{context = Context, id = Id} = Core,
     #core{committed = Empty} = new(Context, Id),
-    {[{answer, From, delete, deleted}], Core#core{committed = Empty, in_flight = []}};
+    {[{answer, From, delete, deleted}], Core#core{committed = Empty, in_flight = [], compact = 0}};
 settle({stopped, _, Done, Why}, #core{in_flight = InFlight, queue = Queue} = Core) ->
     {Before, [#append{} = Stopped | Behind]} = after_appends(InFlight, Done, []),
     {Settled, Core1} = lists:mapfoldl(fun settle_entry/2, Core, Before),
@@ -377,6 +385,16 @@ from(#deletion{from = From}) -> From.
 of_entry(#append{request = Request}) -> Request;
 of_entry(#refusal{request = Request}) -> Request;
 of_entry(#deletion{}) -> delete.
+
+%% @doc Copies what the states hold of much larger binaries, while nothing is under way.
+-spec compact(core()) -> core().
+compact(#core{committed = #place{seq = Seq}, compact = Seq} = Core) ->
+    Core;
+compact(#core{in_flight = [], queue = [], committed = #place{seq = Seq, states = States} = Place} = Core) ->
+    Compact = Place#place{states = warp_compact:term(States, ?COMPACT_BUDGET)},
+    Core#core{committed = Compact, ahead = Compact, compact = Seq};
+compact(Core) ->
+    Core.
 
 %% @doc The committed state of an aggregate.
 -spec read(binary(), core()) -> {ok, term()} | {error, term()}.

@@ -50,9 +50,14 @@ pack_with(Rules, Id, Default, Events) ->
 
 result({ok, Packed, Count, Bytes, HasIds, Events}) ->
     {ok, #{packed => Packed, count => Count, bytes => Bytes, has_ids => HasIds,
-           events => Events}};
+           events => compact(Events, Bytes)}};
 result({error, _} = Error) ->
     Error.
+
+%% What `apply' keeps of an event should not keep the request alive that the event was cut from.
+%% Every term of it took at least a quarter of a byte in the row.
+compact(none, _Bytes) -> none;
+compact(Events, Bytes) -> warp_compact:term(Events, 4 * Bytes).
 
 %% @doc Only the events at those indexes, which are in order and count from 0.
 -spec keep(packed(), [non_neg_integer()], [warp_nif:packed_event()] | none) -> packed().

@@ -37,7 +37,8 @@ ensure(#context{registry = Registry} = Context, #warp_entity{id = Id} = Entity) 
 start(#context{running = Running} = Context, #warp_entity{id = Id, shard = N}) ->
     try
         Supervisor = ets:lookup_element(Running, {entity_sup, N}, 2),
-        supervisor:start_child(Supervisor, [Id])
+        %% A handle that came from another node may be cut from its message.
+        supervisor:start_child(Supervisor, [warp_compact:binary(Id)])
     of
         %% Started, or someone else was faster: either way it is there now, unless it has left at
         %% once, for the shard is not open.

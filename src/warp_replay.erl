@@ -19,6 +19,8 @@
 
 %% How many events one call into the NIF brings at most.
 -define(PAGE, 1000).
+%% How many terms of the states that were read are looked at for binaries to copy.
+-define(COMPACT_BUDGET, 1000000).
 
 %% @doc The states of all aggregates of an entity: the snapshots, and the events behind them.
 -spec load(warp_context:context(), warp_nif:shard(), binary()) ->
@@ -77,8 +79,9 @@ fold(Aggregates, Handle, Id, Until) ->
     end.
 
 loaded(Incarnation, Seq, Time, States, SnapshotSeq) ->
-    #{incarnation => Incarnation, seq => Seq, recorded_at => Time, states => States,
-      snapshot_seq => SnapshotSeq}.
+    %% What `apply' cut out of payloads should not keep those in memory.
+    #{incarnation => Incarnation, seq => Seq, recorded_at => Time,
+      states => warp_compact:term(States, ?COMPACT_BUDGET), snapshot_seq => SnapshotSeq}.
 
 within(#{seq := Seq, recorded_at := Time}, Until) ->
     Until(Seq, Time).

@@ -30,6 +30,8 @@
 %% How many entities' states one half of the cache holds, and how large their process may become.
 -define(MAX_STATES, 20000).
 -define(MAX_WORDS, 8 * 1024 * 1024).
+%% How many terms of an entity's states are looked at for what `apply' cut out of payloads.
+-define(COMPACT_BUDGET, 1000).
 
 -spec new(warp_context:context()) -> fold().
 new(#context{aggregates = All} = Context) ->
@@ -71,7 +73,7 @@ events(Handle, {Entity, First, Last}, Events, Blamed, Fold) ->
     case states(Handle, Entity, First, Fold) of
         {ok, States} ->
             {Outcomes, Next} = project(Events, Entity, Blamed, States, Fold, []),
-            {Outcomes, keep(Entity, Last, Next, Fold)};
+            {Outcomes, keep(Entity, Last, warp_compact:term(Next, ?COMPACT_BUDGET), Fold)};
         {error, _} = Error ->
             Error
     end.

@@ -110,11 +110,11 @@ build({warp_saga, Id, Groups0}, Context, #{timeout := Timeout, retries := Retrie
         {Packed, ReadBack} = pack(Plan, Context),
         case warp_saga_hash:of_steps(Id, ReadBack, Groups) of
             Hash when Hash =:= map_get(hash, Plan) ->
-                {ok, Plan#{steps := ReadBack}, Packed};
+                {ok, compact(Plan#{steps := ReadBack}), Packed};
             Hash ->
                 %% Given in another form than reading the row will give it.
                 Other = Plan#{steps := ReadBack, hash := Hash},
-                {ok, Other, element(1, pack(Other, Context))}
+                {ok, compact(Other), element(1, pack(Other, Context))}
         end
     catch
         throw:Reason -> {error, Reason}
@@ -124,6 +124,10 @@ build(_NotASaga, _Context, _Options) ->
 
 ok_or_throw(ok) -> ok;
 ok_or_throw({error, Reason}) -> throw(Reason).
+
+%% It stays in memory for as long as the saga takes: what it was cut from should not.
+compact(Plan) ->
+    warp_compact:term(Plan, 1000000).
 
 deadline(infinity) -> infinity;
 deadline(Millis) -> os:system_time(microsecond) + Millis * 1000.
