@@ -2,7 +2,7 @@
 %% they refuse, crash or answer nonsense. Pure but for those functions.
 -module(warp_aggregate).
 
--export([version/1, folds/1, judges/1, initial/1, live/6, replay/4, follow/3, migrate/2]).
+-export([version/1, folds/1, judges/1, initial/1, live/6, replay/4, follow/3, migrate/2, failed/4]).
 
 -export_type([aggregate/0, states/0, reason/0]).
 
@@ -21,7 +21,10 @@
 -type reason() ::
     {rejected, term()}
     | {validate_failed | apply_failed | migrate_failed, {error | exit | throw, term(), list()}}
-    | {bad_return, validate | migrate, term()}.
+    | {bad_return, validate | migrate, term()}
+    %% A function of a module that was reloaded: pass `fun M:F/A', or start the context again.
+    | {stale_function, #{aggregate := binary(), function := atom(), module := module(),
+                         'fun' := binary()}}.
 
 %% @doc The version of an aggregate's schema and state.
 -spec version(aggregate()) -> pos_integer().
@@ -124,32 +127,44 @@ follow(Aggregate, State, Event0) ->
 
 %% @doc The event as the current schema has it.
 -spec migrate(aggregate(), warp_core:event()) -> {ok, warp_core:event()} | {error, reason()}.
-migrate(#{migrate := Migrate}, #{schema_vsn := Vsn} = Event) ->
+migrate(#{migrate := Migrate} = Aggregate, #{schema_vsn := Vsn} = Event) ->
     try Migrate(Event, Vsn) of
         Migrated when is_map(Migrated) -> {ok, Migrated};
         Other -> {error, {bad_return, migrate, Other}}
     catch
-        Class:Reason:Stack -> {error, {migrate_failed, {Class, Reason, Stack}}}
+        Class:Reason:Stack ->
+            {error, failed(migrate, migrate_failed, {Class, Reason, Stack}, Aggregate)}
     end;
 migrate(_Aggregate, Event) ->
     {ok, Event}.
 
-validate(#{validate := Validate}, State, Event) ->
+validate(#{validate := Validate} = Aggregate, State, Event) ->
     try Validate(State, Event) of
         ok -> ok;
         {error, Reason} -> {error, {rejected, Reason}};
         Other -> {error, {bad_return, validate, Other}}
     catch
-        Class:Reason:Stack -> {error, {validate_failed, {Class, Reason, Stack}}}
+        Class:Reason:Stack ->
+            {error, failed(validate, validate_failed, {Class, Reason, Stack}, Aggregate)}
     end;
 validate(_Aggregate, _State, _Event) ->
     ok.
 
-apply_to(#{apply := Apply}, State, Event) ->
+apply_to(#{apply := Apply} = Aggregate, State, Event) ->
     try
         {ok, Apply(State, Event)}
     catch
-        Class:Reason:Stack -> {error, {apply_failed, {Class, Reason, Stack}}}
+        Class:Reason:Stack -> {error, failed(apply, apply_failed, {Class, Reason, Stack}, Aggregate)}
     end;
 apply_to(_Aggregate, State, _Event) ->
     {ok, State}.
+
+%% @doc The reason of an error when a function of the aggregate crashed: Tag and how, unless it was
+%% because a function is not there any more.
+-spec failed(apply | validate | migrate | project, atom(), {atom(), term(), list()}, aggregate()) ->
+    {atom(), term()}.
+failed(Function, Tag, {Class, Reason, Stack} = Crash, #{name := Name} = Aggregate) ->
+    case Class =:= error andalso warp_function:stale(Reason, Stack, maps:get(Function, Aggregate)) of
+        {true, Gone} -> {stale_function, Gone#{aggregate => Name, function => Function}};
+        false -> {Tag, Crash}
+    end.

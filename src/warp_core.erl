@@ -71,6 +71,9 @@
 %% stored. `migrate' brings an event that was stored with an older schema version up to date: it
 %% is called with every event and its version, before `validate' and `apply' see it. Raise
 %% `version' when `apply' folds differently: snapshots of older versions are thrown away.
+%%
+%% Give functions as `fun M:F/A', or `fun F/A' of an exported one: these go on when their module is
+%% reloaded. Any other fun is gone once its module was reloaded twice: `stale_function'.
 -type aggregate() :: warp_aggregate:aggregate().
 -type append_options() :: #{
     %% What the log must end at, for the append to be made. Default: any.
@@ -113,6 +116,11 @@
     | {unknown_aggregate, term()}
     | {apply_failed | migrate_failed, crash()}
     | {bad_return, migrate, term()}
+    %% The module that this function of the aggregate comes from was reloaded since the context was
+    %% started, and the function is not there any more; nothing was changed. Give `start' functions
+    %% as `fun M:F/A', which outlast that, or start the context again.
+    | {stale_function, #{aggregate := binary(), function := apply | validate | migrate,
+                         module := module(), 'fun' := binary()}}
     | warp_options:error().
 -type write_error() ::
     read_error()

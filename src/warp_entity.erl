@@ -83,10 +83,18 @@ load(#state{context = Context, id = Id, handle = Handle, core = Core} = State) -
         {ok, #{incarnation := Incarnation, snapshot_seq := SnapshotSeq} = Loaded} ->
             Next = State#state{core = warp_entity_core:reset(Loaded, Core),
                                incarnation = Incarnation, snapshot_seq = SnapshotSeq},
+            ok = stay_briefly_if_stale(Next),
             {ok, snapshot(Next)};
         {error, _} = Error ->
             Error
     end.
+
+%% A function that is not there may be by the time of a later request: then another process reads
+%% the log.
+stay_briefly_if_stale(#state{core = Core}) ->
+    {_, _, States} = warp_entity_core:committed(Core),
+    _ = [self() ! passivate || {error, {stale_function, _}} <- maps:values(States)],
+    ok.
 
 give_up(Reason, State) ->
     Error = {error, reason(Reason, State)},

@@ -165,13 +165,18 @@ add_aggregate(#{name := Name} = Aggregate, ByName) when is_binary(Name) ->
     _ = [throw({Name, initial_state, missing}) || not is_map_key(initial_state, Aggregate)],
     maps:foreach(
         fun(Key, Value) -> _ = [throw({Name, Key, Why}) || Why <- field(Key, Value)] end, Aggregate),
-    ByName#{Name => Aggregate};
+    ByName#{Name => maps:map(fun lasting/2, Aggregate)};
 add_aggregate(#{name := _}, _ByName) ->
     throw({name, not_a_binary});
 add_aggregate(#{}, _ByName) ->
     throw({name, missing});
 add_aggregate(_, _ByName) ->
     throw(not_a_map).
+
+lasting(Key, Fun) when Key =:= apply; Key =:= validate; Key =:= migrate; Key =:= project ->
+    warp_function:lasting(Fun);
+lasting(_Key, Value) ->
+    Value.
 
 %% What is wrong with a field of an aggregate.
 field(name, _) -> [];
@@ -186,7 +191,7 @@ field(_, _) -> [unknown_field].
 steps(ByName) when is_map(ByName) ->
     Wrong = [{Name, step(Name, Fun)} || {Name, Fun} <- maps:to_list(ByName), step(Name, Fun) =/= ok],
     case Wrong of
-        [] -> {ok, ByName};
+        [] -> {ok, maps:map(fun(_Name, Fun) -> warp_function:lasting(Fun) end, ByName)};
         [Why | _] -> {error, Why}
     end;
 steps(_) ->

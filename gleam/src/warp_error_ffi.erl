@@ -43,6 +43,8 @@ reason({Kind, {_, _, _} = Crash}) when
     Kind =:= apply_failed; Kind =:= validate_failed; Kind =:= migrate_failed; Kind =:= decide_failed
 ->
     {Kind, crash(Crash)};
+reason({stale_function, #{'fun' := Printed}}) ->
+    {stale_function, Printed};
 reason({bad_return, Function, Term}) ->
     {bad_return, text(Function), Term};
 reason({unknown_aggregate, Name}) ->

@@ -72,8 +72,12 @@ events(_Handle, _Row, [], _Blamed, Fold) ->
 events(Handle, {Entity, First, Last}, Events, Blamed, Fold) ->
     case states(Handle, Entity, First, Fold) of
         {ok, States} ->
-            {Outcomes, Next} = project(Events, Entity, Blamed, States, Fold, []),
-            {Outcomes, keep(Entity, Last, warp_compact:term(Next, ?COMPACT_BUDGET), Fold)};
+            case project(Events, Entity, Blamed, States, Fold, []) of
+                {error, _} = Error ->
+                    Error;
+                {Outcomes, Next} ->
+                    {Outcomes, keep(Entity, Last, warp_compact:term(Next, ?COMPACT_BUDGET), Fold)}
+            end;
         {error, _} = Error ->
             Error
     end.
@@ -122,6 +126,9 @@ project([#{aggregate := Name, seq := Seq} = Event | Events], Entity, Blamed, Sta
             project(Events, Entity, Blamed, Next, Fold, Done);
         {ok, _Ops, _Next} ->
             {lists:reverse([{aside, Event, maps:get({Entity, Seq}, Refused)} | Done]), none};
+        {error, {stale_function, _} = Reason, _Next} ->
+            %% Nothing is wrong with the event: it waits, and with it all that comes behind it.
+            {error, Reason};
         {error, _Reason, Next} when is_map_key({Entity, Seq}, Skipped) ->
             project(Events, Entity, Blamed, Next, Fold, Done);
         {error, Reason, _Next} ->
@@ -144,7 +151,9 @@ one(#{project := Project, initial_state := Initial} = Aggregate, Name, Entity, E
                         {error, Why} -> {error, Why, Next}
                     end
             catch
-                Class:Reason:Stack -> {error, {project_failed, {Class, Reason, Stack}}, Next}
+                Class:Reason:Stack ->
+                    Crash = {Class, Reason, Stack},
+                    {error, warp_aggregate:failed(project, project_failed, Crash, Aggregate), Next}
             end;
         {error, Reason} ->
             %% Without a state there is none for what comes behind it either.

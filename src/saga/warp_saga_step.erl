@@ -101,22 +101,33 @@ decide(Context, #{id := Id} = Plan, Direction, Side, Step, {Name, Fun, Args}) ->
     case forward_event(Context, Entity, Direction, Fun) of
         {ok, Forward} ->
             Decide = fun(State) ->
-                try apply(Fun, [State, Args | Forward]) of
+                case call_step(Name, Fun, [State, Args | Forward]) of
                     {ok, #{type := _, payload := _} = Event} ->
                         {ok, [event(Plan, Side, Step, Event)]};
+                    {error, {stale_function, _}} = Stale ->
+                        Stale;
                     {error, Reason} ->
                         {error, {step_refused, Reason}};
                     Other ->
                         {error, {bad_return, Name, Other}}
-                catch
-                    %% The code of its module was replaced twice since the context was started.
-                    error:{badfun, Fun} -> {error, {stale_function, Name}}
                 end
             end,
             Request = {saga_step, Id, {decide, Aggregate, Decide}},
             outcome(call(Context, Entity, Request, none, patience(Plan, Side)));
         {error, _} = Error ->
             outcome(Error)
+    end.
+
+%% Of a module that was reloaded the function may not be there any more.
+call_step(Name, Fun, Args) ->
+    try
+        apply(Fun, Args)
+    catch
+        error:Reason:Stack ->
+            case warp_function:stale(Reason, Stack, Fun) of
+                {true, Gone} -> {error, {stale_function, Gone#{step => Name}}};
+                false -> erlang:raise(error, Reason, Stack)
+            end
     end.
 
 %% What the compensation's function gets beside its arguments, if it wants it.

@@ -66,6 +66,10 @@ pub type Error(reason) {
   MigrateFailed(crash: String)
   /// The function given to `decide`, or an actor's `on_command`, crashed.
   DecideFailed(crash: String)
+  /// A function of the aggregate is not there any more: its module was reloaded
+  /// while the context was running. Nothing was changed. Start the context
+  /// again.
+  StaleFunction(function: String)
   /// A function written in another language gave something that it should not.
   BadReturn(function: String, value: Dynamic)
 
@@ -316,6 +320,10 @@ pub fn to_string(error: Error(reason)) -> String {
     ValidateFailed(crash) -> "The aggregate's validate crashed: " <> crash
     MigrateFailed(crash) -> "The aggregate's migrate crashed: " <> crash
     DecideFailed(crash) -> "The function that decides crashed: " <> crash
+    StaleFunction(function) ->
+      "A function is not there any more: "
+      <> function
+      <> ". Its module was reloaded. Nothing was changed: start the context again."
     BadReturn(function, value) ->
       "The function "
       <> function

@@ -546,6 +546,8 @@ pub fn reasons_of_the_engine_have_a_variant_each_test() {
     == error.ApplyFailed("exit: gone")
   assert variant("{apply_failed, {throw, ball, [{lists, map, [1, 2], []}]}}")
     == error.ApplyFailed("throw: ball (lists.map/2)")
+  assert variant("{stale_function, #{'fun' => <<\"fun a:b/2\">>}}")
+    == error.StaleFunction("fun a:b/2")
   // Projections and sagas.
   assert variant("no_projections") == error.NoProjections
   assert variant("read_only") == error.ReadOnly
@@ -661,6 +663,7 @@ pub fn every_error_says_what_to_do_test() {
     error.ValidateFailed("x"),
     error.MigrateFailed("x"),
     error.DecideFailed("x"),
+    error.StaleFunction("x"),
     error.BadReturn("x", dynamic.int(1)),
     error.Overloaded,
     error.Timeout,

@@ -1,0 +1,46 @@
+%% @private Functions that a user gave a context, when the module that they come from is reloaded.
+%%
+%% The VM keeps two versions of a module's code. A fun that was made in the second last one cannot
+%% be called any more once it was purged. `fun M:F/A' always means the newest version.
+-module(warp_function).
+
+-export([lasting/1, stale/3]).
+
+-export_type([stale/0]).
+
+%% The function that can no longer be called, as Erlang prints it, and the module it comes from.
+-type stale() :: #{module := module(), 'fun' := binary(), atom() => term()}.
+
+%% @doc The function, as `fun M:F/A' where that is the same: it is `fun F/A', and exported.
+-spec lasting(Fun) -> Fun when Fun :: fun().
+lasting(Fun) ->
+    [Type, Env, Module, Name, Arity] =
+        [element(2, erlang:fun_info(Fun, Item)) || Item <- [type, env, module, name, arity]],
+    case Type =:= local andalso Env =:= [] andalso erlang:function_exported(Module, Name, Arity) of
+        true -> fun Module:Name/Arity;
+        false -> Fun
+    end.
+
+%% @doc Whether a call of Fun failed with this error because a function is not there any more:
+%% Fun itself, or one that it called and that it had been given.
+-spec stale(Reason :: term(), Stack :: [term()], fun()) -> {true, stale()} | false.
+stale({badfun, Gone}, _Stack, _Fun) when is_function(Gone) ->
+    %% Of a function that is there the call would not have failed like that.
+    {true, describe(Gone)};
+stale(undef, [{Gone, _Args, _} | _], _Fun) when is_function(Gone) ->
+    {true, describe(Gone)};
+stale(undef, [{Module, Name, Args, _} | _], Fun) ->
+    Info = [element(2, erlang:fun_info(Fun, Item)) || Item <- [type, module, name]],
+    case Info =:= [external, Module, Name] andalso is_arity(Args, Fun) of
+        true -> {true, describe(Fun)};
+        false -> false
+    end;
+stale(_Reason, _Stack, _Fun) ->
+    false.
+
+is_arity(Args, Fun) when is_list(Args) -> is_function(Fun, length(Args));
+is_arity(Arity, Fun) -> is_function(Fun, Arity).
+
+describe(Fun) ->
+    {module, Module} = erlang:fun_info(Fun, module),
+    #{module => Module, 'fun' => list_to_binary(erlang:fun_to_list(Fun))}.
