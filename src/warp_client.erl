@@ -24,6 +24,9 @@
 %% How long an answer is waited for before the process is monitored.
 -define(UNWATCHED_MS, 50).
 
+%% How long the VM can wait for a message.
+-define(LONGEST_MS, 16#ffffffff).
+
 %% Whether a request may be made again when the process was killed: `once' is for what could have
 %% been carried out.
 -type safety() :: repeatable | once.
@@ -32,15 +35,17 @@
 %% {shard_unavailable, N}, context_stopped, and what the process answers.
 -spec call(#warp_entity{}, term(), non_neg_integer(), timeout(), safety()) -> term().
 call(Entity, Request, Bytes, Timeout, Safety) ->
-    call(Entity, Request, Bytes, Timeout, Safety, ?ATTEMPTS).
+    call(Entity, Request, Bytes, Timeout, deadline(Timeout), Safety, ?ATTEMPTS).
 
-call(#warp_entity{ref = Ref} = Entity, Request, Bytes, Timeout, Safety, Left0) ->
-    case reach(Entity, Bytes, Left0) of
+call(#warp_entity{ref = Ref} = Entity, Request, Bytes, Timeout, Deadline, Safety, Left0) ->
+    case reach(Entity, Bytes, Deadline, Left0) of
         {ok, Pid, Pending, Left} ->
-            case ask(Pid, Pending, Request, Timeout) of
+            %% Most calls need to look at the clock only once.
+            Patience = case Left of ?ATTEMPTS -> Timeout; _ -> left(Deadline) end,
+            case ask(Pid, Pending, Request, Patience) of
                 {again, When} when Left > 0, (When =:= now orelse Safety =:= repeatable) ->
                     _ = [timer:sleep(?PAUSE_MS) || When =/= now],
-                    call(Entity, Request, Bytes, Timeout, Safety, Left - 1);
+                    call(Entity, Request, Bytes, Timeout, Deadline, Safety, Left - 1);
                 {again, _} ->
                     stopped_or(Ref, interrupted);
                 Answer ->
@@ -50,8 +55,14 @@ call(#warp_entity{ref = Ref} = Entity, Request, Bytes, Timeout, Safety, Left0) -
             Error
     end.
 
+deadline(infinity) -> infinity;
+deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
+
+left(infinity) -> infinity;
+left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
+
 %% The process of the entity, at which the request is counted from now on.
-reach(#warp_entity{ref = Ref} = Entity, Bytes, Left) ->
+reach(#warp_entity{ref = Ref} = Entity, Bytes, Deadline, Left) ->
     case warp_context:find(Ref) of
         {ok, Context} ->
             case warp_registry:ensure(Context, Entity) of
@@ -60,10 +71,15 @@ reach(#warp_entity{ref = Ref} = Entity, Bytes, Left) ->
                         true -> {ok, Pid, Pending, Left};
                         false -> {error, overloaded}
                     end;
-                {error, _} when Left > 0 ->
+                {error, {shard_unavailable, _}} = Error when Left > 0 ->
                     %% The shard, or its supervisor, is being started again: nothing was asked.
-                    _ = timer:sleep(?PAUSE_MS),
-                    reach(Entity, Bytes, Left - 1);
+                    case left(Deadline) of
+                        0 ->
+                            Error;
+                        _ ->
+                            _ = timer:sleep(?PAUSE_MS),
+                            reach(Entity, Bytes, Deadline, Left - 1)
+                    end;
                 {error, _} = Error ->
                     Error
             end;
@@ -80,10 +96,10 @@ cast(Entity, Request) ->
     cast(Entity, Request, ?ATTEMPTS).
 
 cast(#warp_entity{ref = Ref} = Entity, Request, Left0) ->
-    case reach(Entity, 0, Left0) of
+    case reach(Entity, 0, infinity, Left0) of
         {ok, Pid, Pending, Left} ->
             Taken = erlang:alias(),
-            ok = gen_server:cast(Pid, {Taken, Request}),
+            ok = gen_server:cast(Pid, {warp_request, Taken, Request}),
             %% As in a call: one that is not closed now takes it.
             Result =
                 case warp_pending:is_closed(Pending) of
@@ -126,7 +142,8 @@ reply(From, {sending, Messages, Result}) ->
     ok = lists:foreach(fun({To, Message}) -> To ! Message end, Messages),
     reply(From, Result);
 reply({cast, Id}, {error, Reason}) ->
-    ?LOG_WARNING("Warp: what was sent to entity ~ts was not carried out: ~tp", [Id, Reason]);
+    ?LOG_WARNING("Warp: what was sent to entity ~ts was not carried out: ~ts",
+                 [Id, warp_redact:reason(Reason)]);
 reply({cast, _Id}, _Stored) ->
     ok;
 reply(From, Answer) ->
@@ -139,7 +156,7 @@ reply(From, Answer) ->
 ask(Pid, Pending, Request, Timeout) ->
     Alias = erlang:alias([reply]),
     Tag = [alias | Alias],
-    Pid ! {'$gen_call', {self(), Tag}, Request},
+    Pid ! {'$gen_call', {self(), Tag}, {warp_request, Request}},
     Unwatched =
         case warp_pending:is_closed(Pending) of
             true -> 0;
@@ -206,7 +223,7 @@ aside(Fun, Timeout) ->
         receive
             {Alias, Result} -> Result;
             {'DOWN', Monitor, process, Pid, _} -> {error, interrupted}
-        after Timeout ->
+        after longest(Timeout) ->
             {error, timeout}
         end,
     _ = erlang:unalias(Alias),
@@ -215,3 +232,7 @@ aside(Fun, Timeout) ->
     true = exit(Pid, kill),
     receive {Alias, _} -> ok after 0 -> ok end,
     Answer.
+
+%% A caller's timeout with some more on top may be too much.
+longest(infinity) -> infinity;
+longest(Timeout) -> min(Timeout, ?LONGEST_MS).

@@ -4,7 +4,7 @@
 -behaviour(gen_server).
 
 -export([start/1, stop/1, forget_all/0, find/1, shard/2, processes/1, shard_of/1]).
--export([start_link/2, init/1, handle_call/3, handle_cast/2]).
+-export([start_link/2, init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -include("warp.hrl").
 
@@ -200,10 +200,24 @@ init({Ref, {#{aggregates := Aggregates} = Settings, Dir, Lock}}) ->
 projections(#{projections := none}) -> none;
 projections(#{projections := Given, shards := N}) -> Given#{wake => atomics:new(2 * N, [])}.
 
--spec handle_call(term(), gen_server:from(), #context{}) -> {noreply, #context{}}.
-handle_call(_Request, _From, Context) ->
-    {noreply, Context}.
+-spec handle_call(term(), gen_server:from(), #context{}) -> {reply, {error, term()}, #context{}}.
+handle_call(Stray, _From, Context) ->
+    ok = warp_stray:note(keeper, call, Stray),
+    {reply, {error, {unknown_request, Stray}}, Context}.
 
 -spec handle_cast(term(), #context{}) -> {noreply, #context{}}.
-handle_cast(_Message, Context) ->
+handle_cast(Stray, Context) ->
+    ok = warp_stray:note(keeper, cast, Stray),
     {noreply, Context}.
+
+-spec handle_info(term(), #context{}) -> {noreply, #context{}}.
+handle_info(Stray, Context) ->
+    ok = warp_stray:note(keeper, message, Stray),
+    {noreply, Context}.
+
+%% The settings hold initial states, and how to reach a projection's target.
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(#{state := #context{name = Name, shards = Shards, mode = Mode}} = Status) ->
+    warp_redact:status(Status, #{context => Name, shards => Shards, mode => Mode});
+format_status(Status) ->
+    warp_redact:status(Status, #{}).

@@ -21,14 +21,14 @@
 -export([start/1, stop/1, entity/2]).
 -export([append/2, append/3, append_batch/2, append_batch/3]).
 -export([decide/3, decide/4, cast/3, pid/1]).
--export([get/2, state_at/3, history/1, history/2, export/1, delete/1]).
+-export([get/2, get/3, state_at/3, state_at/4, history/1, history/2, export/1, export/2, delete/1]).
 -export([query/3, query/4, await_projection/2]).
 -export([stats/1]).
 
 -include("warp.hrl").
 
 -export_type([ctx/0, entity/0, seq/0, micros/0, event/0, new_event/0, json/0, aggregate/0]).
--export_type([append_options/0, decide_options/0, decision/1, history_options/0]).
+-export_type([append_options/0, decide_options/0, decision/1, read_options/0, history_options/0]).
 -export_type([query_options/0, query_error/0, error/0, write_error/0, read_error/0]).
 
 %% A started context.
@@ -89,18 +89,25 @@
 %% they are durable; or nothing of it.
 -type decision(Reason) ::
     {ok, [new_event()]} | {ok, [new_event()], [{pid(), Message :: term()}]} | {error, Reason}.
+-type read_options() :: #{
+    %% How long to wait, in milliseconds. Default: 5000, of an export infinity. What a read has folded
+    %% by then is kept now and then, so the next one goes on from there.
+    timeout => timeout()
+}.
 -type history_options() :: #{
     %% The first event wanted. Default: the first, or the last going backward.
     from => seq(),
     %% Default: 1000.
     limit => pos_integer(),
     %% Default: forward.
-    direction => forward | backward
+    direction => forward | backward,
+    %% How long to wait, in milliseconds. Default: 5000.
+    timeout => timeout()
 }.
 -type crash() :: {error | exit | throw, term(), list()}.
 %% Errors of any operation on an entity.
 -type error() ::
-    {bad_entity_id, empty | not_utf8 | not_a_binary | reserved
+    {bad_entity_id, empty | not_utf8 | not_a_binary | reserved | not_a_handle
                     | {too_long, pos_integer(), pos_integer()}}
     | context_stopped
     | {shard_unavailable, non_neg_integer()}
@@ -159,8 +166,6 @@
     | {bad_option, term(), term()}
     | {unknown_option, term()}.
 
-%% How long a read may take.
--define(READ_TIMEOUT_MS, 5000).
 %% How often, and after how long, a deletion is tried again.
 -define(DELETE_ATTEMPTS, 20).
 -define(DELETE_PAUSE_MS, 50).
@@ -328,48 +333,71 @@ pid(Entity) ->
         end
     end).
 
+%% @equiv get(Entity, Aggregate, #{})
+-spec get(entity(), binary()) -> {ok, State :: term()} | {error, read_error()}.
+get(Entity, Aggregate) ->
+    get(Entity, Aggregate, #{}).
+
 %% @doc The state of an aggregate, with everything acknowledged in it. Its initial state when
 %% there are no events.
--spec get(entity(), binary()) -> {ok, State :: term()} | {error, read_error()}.
-get(#warp_entity{ref = Ref, id = Id} = Entity, Aggregate) ->
+-spec get(entity(), binary(), read_options()) -> {ok, State :: term()} | {error, read_error()}.
+get(#warp_entity{ref = Ref, id = Id} = Entity, Aggregate, Options) ->
     case warp_context:find(Ref) of
-        {ok, #context{states = States, mode = actor}} ->
+        {ok, #context{states = States, mode = actor}} when Options =:= #{} ->
             try ets:lookup(States, {Id, Aggregate}) of
                 [{_, State}] -> {ok, State};
-                [] -> fetch(Entity, Aggregate)
+                [] -> fetch(Entity, Aggregate, Options)
             catch
                 %% The table's keeper is being restarted.
-                error:badarg -> fetch(Entity, Aggregate)
+                error:badarg -> fetch(Entity, Aggregate, Options)
             end;
         {ok, #context{}} ->
-            fetch(Entity, Aggregate);
+            fetch(Entity, Aggregate, Options);
         not_found ->
             {error, context_stopped}
+    end;
+get(NotAHandle, Aggregate, Options) ->
+    fetch(NotAHandle, Aggregate, Options).
+
+fetch(Entity, Aggregate, Options) ->
+    case warp_options:read(Options) of
+        {ok, #{timeout := Timeout}} ->
+            in_aggregate(Entity, Aggregate, fun
+                (#context{mode = actor}, _Id) ->
+                    warp_client:call(Entity, {get, Aggregate}, 0, Timeout, repeatable);
+                (#context{mode = read_through} = Context, _Id) ->
+                    fold_at(Context, Entity, Aggregate, {seq, infinity}, Timeout)
+            end);
+        {error, _} = Error ->
+            Error
     end.
 
-fetch(Entity, Aggregate) ->
-    in_aggregate(Entity, Aggregate, fun
-        (#context{mode = actor}, _Id) ->
-            warp_client:call(Entity, {get, Aggregate}, 0, ?READ_TIMEOUT_MS, repeatable);
-        (#context{mode = read_through} = Context, _Id) ->
-            fold_at(Context, Entity, Aggregate, {seq, infinity})
-    end).
+%% @equiv state_at(Entity, Aggregate, Point, #{})
+-spec state_at(entity(), binary(), {seq, seq()} | {time, micros()}) ->
+    {ok, State :: term()} | {error, read_error()}.
+state_at(Entity, Aggregate, Point) ->
+    state_at(Entity, Aggregate, Point, #{}).
 
 %% @doc The state of an aggregate as it was: with all events up to that seq, or recorded up to
 %% that time. `{seq, 0}' is the initial state; a seq or a time to come is the present.
--spec state_at(entity(), binary(), {seq, seq()} | {time, micros()}) ->
+-spec state_at(entity(), binary(), {seq, seq()} | {time, micros()}, read_options()) ->
     {ok, State :: term()} | {error, read_error()}.
-state_at(Entity, Aggregate, {Kind, At} = Point) when
+state_at(Entity, Aggregate, {Kind, At} = Point, Options) when
     Kind =:= seq, is_integer(At), At >= 0; Kind =:= time, is_integer(At)
 ->
-    in_aggregate(Entity, Aggregate, fun(Context, _Id) ->
-        fold_at(Context, Entity, Aggregate, Point)
-    end);
-state_at(_Entity, _Aggregate, _Point) ->
+    case warp_options:read(Options) of
+        {ok, #{timeout := Timeout}} ->
+            in_aggregate(Entity, Aggregate, fun(Context, _Id) ->
+                fold_at(Context, Entity, Aggregate, Point, Timeout)
+            end);
+        {error, _} = Error ->
+            Error
+    end;
+state_at(_Entity, _Aggregate, _Point, _Options) ->
     {error, {bad_option, at, not_seq_or_time}}.
 
-fold_at(Context, Entity, Aggregate, Point) ->
-    aside_with_shard(Context, Entity, fun(Handle, Id) ->
+fold_at(Context, Entity, Aggregate, Point, Timeout) ->
+    aside_with_shard(Context, Entity, Timeout, fun(Handle, Id) ->
         warp_replay:state_at(Context, Handle, Id, Aggregate, Point)
     end).
 
@@ -382,9 +410,9 @@ history(Entity) ->
 -spec history(entity(), history_options()) -> {ok, [event()]} | {error, read_error()}.
 history(Entity, Options) ->
     case warp_options:history(Options) of
-        {ok, Range} ->
+        {ok, #{timeout := Timeout} = Range} ->
             in_context(Entity, fun(Context, _Id) ->
-                aside_with_shard(Context, Entity, fun(Handle, Id) ->
+                aside_with_shard(Context, Entity, Timeout, fun(Handle, Id) ->
                     warp_replay:history(Context, Handle, Id, Range)
                 end)
             end);
@@ -392,13 +420,28 @@ history(Entity, Options) ->
             Error
     end.
 
-%% @doc Every event of an entity, first to last, as it was stored; none for one without events.
-%% They can be appended, as they are, to an empty entity of the same name elsewhere.
+%% @equiv export(Entity, #{})
 -spec export(entity()) -> {ok, [event()]} | {error, error()}.
 export(Entity) ->
-    in_context(Entity, fun(Context, Id) ->
-        with_shard(Context, Entity, fun(Handle) -> warp_replay:export(Handle, Id) end)
-    end).
+    export(Entity, #{}).
+
+%% @doc Every event of an entity, first to last, as it was stored; none for one without events.
+%% They can be appended, as they are, to an empty entity of the same name elsewhere.
+-spec export(entity(), read_options()) -> {ok, [event()]} | {error, error() | warp_options:error()}.
+export(Entity, Options) ->
+    case warp_options:export(Options) of
+        {ok, #{timeout := infinity}} ->
+            %% Here, so that nothing of it is copied.
+            in_context(Entity, fun(Context, Id) ->
+                with_shard(Context, Entity, fun(Handle) -> warp_replay:export(Handle, Id) end)
+            end);
+        {ok, #{timeout := Timeout}} ->
+            in_context(Entity, fun(Context, _Id) ->
+                aside_with_shard(Context, Entity, Timeout, fun warp_replay:export/2)
+            end);
+        {error, _} = Error ->
+            Error
+    end.
 
 %% @doc Deletes an entity: from memory, the log, snapshots and ids, and from the bytes of the
 %% files. Deleting one without events is fine. An entity of that name may begin anew after it.
@@ -473,9 +516,9 @@ query(Ctx, Sql, Params, Options) ->
 %% events that are not in the log of the entity's shard, as after an older copy of it was put back:
 %% nothing more of that shard is projected before {@link warp_projection:rebuild/1}; `no_projections'.
 -spec await_projection(entity(), timeout()) ->
-    ok | {error, error() | {set_aside, seq()} | rebuild_due | no_projections}.
+    ok | {error, error() | {set_aside, seq()} | rebuild_due | no_projections | {bad_option, timeout, term()}}.
 await_projection(Entity, Timeout) ->
-    warp_projection:await(Entity, Timeout).
+    in_context(Entity, fun(_, _) -> warp_projection:await(Entity, Timeout) end).
 
 %% @doc Counters of a context since it was started, and of each shard under `shards': queue depth
 %% and limit, commits, appends, events, bytes, and how long commits took (`commit_us') and how
@@ -497,10 +540,20 @@ in_aggregate(Entity, Aggregate, Fun) ->
 
 in_context(#warp_entity{ref = Ref, id = Id, shard = Shard}, Fun) ->
     case warp_context:find(Ref) of
-        {ok, Context} when is_integer(Shard) -> Fun(Context, Id);
-        {ok, _} -> {error, Shard};
-        not_found -> {error, context_stopped}
-    end.
+        {ok, #context{shards = Shards} = Context} when
+            is_binary(Id), is_integer(Shard), Shard >= 0, Shard < Shards
+        ->
+            Fun(Context, Id);
+        {ok, _} ->
+            {error, not_an_id(Shard)};
+        not_found ->
+            {error, context_stopped}
+    end;
+in_context(_NotAHandle, _Fun) ->
+    {error, {bad_entity_id, not_a_handle}}.
+
+not_an_id({bad_entity_id, _} = Why) -> Why;
+not_an_id(_) -> {bad_entity_id, not_a_handle}.
 
 with_shard(Context, #warp_entity{shard = N}, Fun) ->
     case warp_context:shard(Context, N) of
@@ -513,8 +566,8 @@ with_shard(Context, #warp_entity{shard = N}, Fun) ->
             Error
     end.
 
-%% For reads that call the user's functions: those may take for ever.
-aside_with_shard(Context, #warp_entity{id = Id} = Entity, Fun) ->
+%% For reads that take long, or call the user's functions, which may take for ever.
+aside_with_shard(Context, #warp_entity{id = Id} = Entity, Timeout, Fun) ->
     with_shard(Context, Entity, fun(Handle) ->
-        warp_client:aside(fun() -> Fun(Handle, Id) end, ?READ_TIMEOUT_MS)
+        warp_client:aside(fun() -> Fun(Handle, Id) end, Timeout)
     end).

@@ -10,9 +10,10 @@
 -behaviour(gen_server).
 
 -export([start_link/3]).
--export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -include("warp.hrl").
+-include_lib("kernel/include/logger.hrl").
 
 -record(state, {
     context :: #context{},
@@ -58,13 +59,28 @@ init({Ref, N, Id}) ->
         taken -> ignore
     end.
 
--spec handle_continue(load | load_behind, #state{}) ->
-    {noreply, #state{}} | {stop, normal, #state{}}.
-handle_continue(load_behind, #state{context = Context, n = N} = State) ->
+%% What a process prints when it crashes holds its state and its mailbox, and so what users stored.
+%% So it says itself what happened, and stops.
+-type stop() :: {stop, normal | {shutdown, crashed}, #state{}}.
+
+-spec handle_continue(load | load_behind, #state{}) -> {noreply, #state{}} | stop().
+handle_continue(Load, State) ->
+    try
+        begin_with(Load, State)
+    catch
+        Class:Reason:Stack -> crashed(Class, Reason, Stack, State)
+    end.
+
+crashed(Class, Reason, Stack, #state{id = Id, context = #context{name = Name}} = State) ->
+    ?LOG_ERROR("Warp: the process of entity ~ts of context ~ts crashed: ~ts",
+               [Id, Name, warp_redact:crash(Class, Reason, Stack)]),
+    {stop, {shutdown, crashed}, State}.
+
+begin_with(load_behind, #state{context = Context, n = N} = State) ->
     %% What the one before us handed over may be stored, and acknowledged, only now.
     ok = warp_shard:await_queue(Context, N),
-    handle_continue(load, State);
-handle_continue(load, #state{context = Context, n = N} = State) ->
+    begin_with(load, State);
+begin_with(load, #state{context = Context, n = N} = State) ->
     %% One killed before us may have left states published.
     Names = maps:keys(Context#context.aggregates),
     Clean = unpublish(State#state{published = Names}),
@@ -103,33 +119,51 @@ give_up(Reason, State) ->
     {stop, normal, State}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
-    {noreply, #state{}} | {reply, term(), #state{}}.
-handle_call({get, Name}, _From, State0) ->
+    {noreply, #state{}} | {reply, term(), #state{}} | stop().
+handle_call({warp_request, Request}, From, State) ->
+    try
+        request(Request, From, State)
+    catch
+        Class:Reason:Stack -> crashed(Class, Reason, Stack, State)
+    end;
+handle_call(Stray, _From, State) ->
+    ok = warp_stray:note(entity, call, Stray),
+    {reply, {error, {unknown_request, Stray}}, State}.
+
+%% Counted by the caller, each of them: see `warp_pending:admit/3'.
+request({get, Name}, _From, State0) ->
     #state{core = Core0, pending = Pending} = State = awake(State0),
     ok = warp_pending:answered(Pending, 1, 0),
     %% What is published is copied as a whole anyway.
     Core = warp_entity_core:compact(Core0),
     Result = warp_entity_core:read(Name, Core),
     {reply, Result, publish(Name, Result, State#state{core = Core})};
-handle_call({saga_step, Saga, Request}, From, #state{context = Context, id = Id} = State) ->
+request({saga_step, Saga, Request}, From, #state{context = Context, id = Id} = State) ->
     case warp_saga_erase:is_doomed(Context, Saga, Id) of
         true ->
             ok = warp_pending:answered(State#state.pending, 1, warp_entity_core:bytes(Request)),
             {reply, {error, entity_deleted}, awake(State)};
         false ->
-            handle_call(Request, From, State)
+            request(Request, From, State)
     end;
-handle_call(delete, From, State0) ->
+request(delete, From, State0) ->
     #state{core = Core, context = Context, id = Id} = State = awake(State0),
     ok = warp_saga_erase:doom(Context, Id),
     {noreply, advance(State#state{core = warp_entity_core:deletion(From, Core)})};
-handle_call(Request, From, State0) ->
+request(Request, From, State0) ->
     #state{core = Core} = State = awake(State0),
     {noreply, advance(State#state{core = warp_entity_core:request(Request, From, Core)})}.
 
--spec handle_cast({warp_client:taken(), term()}, #state{}) -> {noreply, #state{}}.
-handle_cast(Cast, State) ->
-    {noreply, cast(Cast, State)}.
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}} | stop().
+handle_cast({warp_request, Taken, Request}, State) ->
+    try
+        {noreply, cast({Taken, Request}, State)}
+    catch
+        Class:Reason:Stack -> crashed(Class, Reason, Stack, State)
+    end;
+handle_cast(Stray, State) ->
+    ok = warp_stray:note(entity, cast, Stray),
+    {noreply, State}.
 
 cast({Taken, Request}, #state{id = Id} = State0) ->
     #state{core = Core} = State = awake(State0),
@@ -137,17 +171,55 @@ cast({Taken, Request}, #state{id = Id} = State0) ->
     advance(State#state{core = warp_entity_core:request(Request, {cast, Id}, Core)}).
 
 -spec handle_info(term(), #state{}) ->
-    {noreply, #state{}} | {noreply, #state{}, hibernate} | {stop, normal, #state{}}.
-handle_info({warp_stored, _Number}, State) ->
+    {noreply, #state{}} | {noreply, #state{}, hibernate} | stop().
+handle_info(Message, State) ->
+    try
+        message(Message, State)
+    catch
+        Class:Reason:Stack -> crashed(Class, Reason, Stack, State)
+    end.
+
+message({warp_stored, _Number}, State) ->
     {noreply, advance(catch_up(State))};
-handle_info({warp_reply, passed}, State) ->
-    %% Came late: from the queue of a shard that has closed meanwhile.
-    {noreply, State};
-handle_info({warp_reply, {wrong_base, Seq}}, State) ->
+message({warp_reply, Answer} = Reply, #state{core = Core} = State) ->
+    case warp_entity_core:expects(Answer, Core) of
+        true ->
+            answered(Answer, State);
+        false when Answer =:= passed ->
+            %% Came late: from the queue of a shard that has closed meanwhile.
+            {noreply, State};
+        false ->
+            stray(Reply, State)
+    end;
+message({'DOWN', Clearing, process, _, Reason}, #state{clearing = Clearing} = State0) ->
+    #state{handle = Handle, id = Id} = State = State0#state{clearing = undefined},
+    case Reason of
+        {cleared, ok} -> {noreply, queued(warp_nif:erase(Handle, Id), State)};
+        {cleared, {error, Why}} -> {noreply, advance(queued({error, Why}, State))};
+        _ -> {noreply, advance(queued({error, interrupted}, State))}
+    end;
+message(tick, #state{tick = busy} = State) ->
+    {noreply, start_tick(compact(State#state{tick = idle}))};
+message(tick, State) ->
+    doze(compact(catch_up(State#state{tick = off})));
+message(passivate, State0) ->
+    #state{core = Core} = State = catch_up(State0),
+    case warp_entity_core:is_quiet(Core) of
+        true -> retire(State);
+        false -> {noreply, State}
+    end;
+message(Stray, State) ->
+    stray(Stray, State).
+
+stray(Stray, State) ->
+    ok = warp_stray:note(entity, message, Stray),
+    {noreply, State}.
+
+answered({wrong_base, Seq}, State) ->
     %% Another process of this entity wrote, while this one was being killed with its
     %% supervisor: the writer let only one of them through.
     reload(Seq, State#state{receipt = none});
-handle_info({warp_reply, Answer}, #state{core = Core} = State0) ->
+answered(Answer, #state{core = Core} = State0) ->
     State = State0#state{receipt = none},
     Erasing = warp_entity_core:is_erasing(Core),
     {Settled, Next} = warp_entity_core:settle(Answer, Core),
@@ -158,26 +230,18 @@ handle_info({warp_reply, Answer}, #state{core = Core} = State0) ->
             go(Known);
         _ ->
             {noreply, advance(snapshot(Known))}
-    end;
-handle_info({'DOWN', Clearing, process, _, Reason}, #state{clearing = Clearing} = State0) ->
-    #state{handle = Handle, id = Id} = State = State0#state{clearing = undefined},
-    case Reason of
-        {cleared, ok} -> {noreply, queued(warp_nif:erase(Handle, Id), State)};
-        {cleared, {error, Why}} -> {noreply, advance(queued({error, Why}, State))};
-        _ -> {noreply, advance(queued({error, interrupted}, State))}
-    end;
-handle_info(tick, #state{tick = busy} = State) ->
-    {noreply, start_tick(compact(State#state{tick = idle}))};
-handle_info(tick, State) ->
-    doze(compact(catch_up(State#state{tick = off})));
-handle_info(passivate, State0) ->
-    #state{core = Core} = State = catch_up(State0),
-    case warp_entity_core:is_quiet(Core) of
-        true -> retire(State);
-        false -> {noreply, State}
-    end;
-handle_info(_Stray, State) ->
-    {noreply, State}.
+    end.
+
+%% For who looks at the process, and for the log: no states, no events, no requests.
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(#{state := #state{} = State} = Status) ->
+    #state{context = Context, n = N, id = Id, core = Core, tick = Tick, published = Published} = State,
+    warp_redact:status(Status, #{context => Context#context.name, shard => N, entity => Id,
+                                 seq => warp_entity_core:base(Core), tick => Tick,
+                                 quiet => warp_entity_core:is_quiet(Core),
+                                 published => length(Published)});
+format_status(Status) ->
+    warp_redact:status(Status, #{}).
 
 doze(#state{context = #context{mode = Mode, idle_timeout = Idle}, core = Core} = State) ->
     case warp_entity_core:is_quiet(Core) andalso warp_entity_core:base(Core) of
@@ -241,7 +305,7 @@ drop_casts(Error, #state{id = Id, pending = Pending}) ->
 
 casts() ->
     receive
-        {'$gen_cast', Cast} -> [Cast | casts()]
+        {'$gen_cast', {warp_request, Taken, Request}} -> [{Taken, Request} | casts()]
     after 0 -> []
     end.
 
@@ -253,7 +317,7 @@ leave(Reply, #state{context = Context, id = Id, pending = Pending}) ->
 
 turn_away(Reply) ->
     receive
-        {'$gen_call', From, _Request} ->
+        {'$gen_call', From, {warp_request, _Request}} ->
             gen_server:reply(From, Reply),
             turn_away(Reply)
     after 0 -> ok

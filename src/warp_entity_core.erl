@@ -6,7 +6,7 @@
 -module(warp_entity_core).
 
 -export([new/2, reset/2, request/3, deletion/2, take/1, replies/1, stored/1, settle/2, look_up/4]).
--export([compact/1, read/2, is_quiet/1, is_waiting/1, is_erasing/1, bytes/1, base/1, committed/1]).
+-export([expects/2, compact/1, read/2, is_quiet/1, is_waiting/1, is_erasing/1, bytes/1, base/1, committed/1]).
 
 -include("warp.hrl").
 
@@ -251,6 +251,22 @@ stored(#core{in_flight = [#append{place = Place}]} = Core) ->
 stored(#core{in_flight = InFlight} = Core) ->
     {_, Stored} = lists:mapfoldl(fun settle_entry/2, Core#core{in_flight = []}, InFlight),
     Stored.
+
+%% @doc Whether the writer's answer fits what is in flight. Another one is no answer to this process.
+-spec expects(term(), core()) -> boolean().
+expects(erased, Core) ->
+    is_erasing(Core);
+expects({stopped, _, Done, _}, #core{in_flight = InFlight}) ->
+    length([Append || #append{} = Append <- InFlight]) > Done;
+expects(Answer, #core{in_flight = [_ | _]}) ->
+    case Answer of
+        {stored, _} -> true;
+        {wrong_base, _} -> true;
+        {failed, _} -> true;
+        _ -> false
+    end;
+expects(_Answer, _Core) ->
+    false.
 
 %% @doc What the writer's answer means for the callers, in order.
 -spec settle(warp_nif:answer(), core()) -> {[settled()], core()}.

@@ -1,7 +1,7 @@
 %% @private Options, checked before anything is done with them.
 -module(warp_options).
 
--export([start/1, call/1, decide/1, history/1, saga/1]).
+-export([start/1, call/1, decide/1, read/1, export/1, history/1, saga/1]).
 
 -export_type([settings/0, error/0]).
 
@@ -28,6 +28,7 @@
 -define(MAX_NAME_BYTES, 200).
 -define(MAX_AGGREGATE_BYTES, 512).
 -define(CALL_TIMEOUT_MS, 5000).
+-define(READ_TIMEOUT_MS, 5000).
 -define(HISTORY_LIMIT, 1000).
 -define(SAGA_RETRIES, 10).
 -define(MAX_SAGA_RETRIES, 1000000).
@@ -64,13 +65,26 @@ call(Given) ->
 decide(Given) ->
     check(Given, [{timeout, ?CALL_TIMEOUT_MS, fun timeout/1}]).
 
+%% @doc The options of a read of a state.
+-spec read(term()) -> {ok, #{timeout := timeout()}} | {error, error()}.
+read(Given) when Given =:= #{} ->
+    {ok, #{timeout => ?READ_TIMEOUT_MS}};
+read(Given) ->
+    check(Given, [{timeout, ?READ_TIMEOUT_MS, fun timeout/1}]).
+
+%% @doc The options of an export, which reads all there is.
+-spec export(term()) -> {ok, #{timeout := timeout()}} | {error, error()}.
+export(Given) ->
+    check(Given, [{timeout, infinity, fun timeout/1}]).
+
 %% @doc The options of a history. A `from' of 0 is the first event, or the last one backward.
 -spec history(term()) -> {ok, map()} | {error, error()}.
 history(Given) ->
     check(Given, [
         {from, 0, fun seq/1},
         {limit, ?HISTORY_LIMIT, fun seq/1},
-        {direction, forward, fun(D) -> one_of(D, [forward, backward]) end}
+        {direction, forward, fun(D) -> one_of(D, [forward, backward]) end},
+        {timeout, ?READ_TIMEOUT_MS, fun timeout/1}
     ]).
 
 %% @doc The options of a saga.

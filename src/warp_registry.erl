@@ -21,7 +21,8 @@ lookup(#warp_entity{ref = Ref, id = Id}) ->
 
 %% @doc The process of an entity and its counter of pending requests.
 -spec ensure(warp_context:context(), #warp_entity{}) ->
-    {ok, pid(), warp_pending:pending()} | {error, {shard_unavailable, non_neg_integer()}}.
+    {ok, pid(), warp_pending:pending()}
+    | {error, {shard_unavailable, non_neg_integer()} | {bad_entity_id, not_a_handle}}.
 ensure(#context{registry = Registry} = Context, #warp_entity{id = Id} = Entity) ->
     case rows(Registry, Id) of
         [{_, Pid, Pending, _}] ->
@@ -34,7 +35,17 @@ ensure(#context{registry = Registry} = Context, #warp_entity{id = Id} = Entity) 
             start(Context, Entity)
     end.
 
-start(#context{running = Running} = Context, #warp_entity{id = Id, shard = N}) ->
+%% A handle that `warp_core:entity/2' did not make, or made for another context, could have it
+%% start in a shard that is not its own, or as one of Warp's own entities.
+start(_Context, #warp_entity{id = <<"$warp/", _/binary>>}) ->
+    {error, {bad_entity_id, reserved}};
+start(#context{shards = Shards} = Context, #warp_entity{id = Id, shard = N} = Entity) ->
+    case warp_nif:shard_of(Id, Shards) of
+        {ok, N} -> start_in_shard(Context, Entity);
+        _ -> {error, {bad_entity_id, not_a_handle}}
+    end.
+
+start_in_shard(#context{running = Running} = Context, #warp_entity{id = Id, shard = N}) ->
     try
         Supervisor = ets:lookup_element(Running, {entity_sup, N}, 2),
         %% A handle that came from another node may be cut from its message.

@@ -5,6 +5,7 @@
 
 -export([start_link/2, status/1, await_queue/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export([format_status/1]).
 
 -include("warp.hrl").
 -include_lib("kernel/include/logger.hrl").
@@ -115,40 +116,56 @@ init({Ref, N}) ->
 handle_continue(open, State) ->
     {noreply, open(State)}.
 
--spec handle_call(status, gen_server:from(), #state{}) ->
+-spec handle_call(term(), gen_server:from(), #state{}) ->
     {reply, ok | {error, term()}, #state{}} | {noreply, #state{}}.
 handle_call(status, From, #state{claim_until = Until, asking = Others} = State) when Until =/= none ->
     {noreply, State#state{asking = [From | Others]}};
 handle_call(status, _From, #state{handle = undefined, error = Reason} = State) ->
     {reply, {error, Reason}, State};
 handle_call(status, _From, State) ->
-    {reply, ok, State}.
+    {reply, ok, State};
+handle_call(Stray, _From, State) ->
+    ok = warp_stray:note(shard, call, Stray),
+    {reply, {error, {unknown_request, Stray}}, State}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast(_Message, State) ->
+handle_cast(Stray, State) ->
+    ok = warp_stray:note(shard, cast, Stray),
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
-handle_info({warp_replies, Replies}, State) ->
+handle_info(Message, State) ->
+    try
+        message(Message, State)
+    catch
+        Class:Reason:Stack ->
+            %% What a process prints when it crashes holds its mailbox: answers, and what decisions
+            %% send to whom.
+            ?LOG_ERROR("Warp: the owner of shard ~b of context ~ts crashed and is started again: ~ts",
+                       [State#state.n, name(State), warp_redact:crash(Class, Reason, Stack)]),
+            {stop, {shutdown, crashed}, State}
+    end.
+
+message({warp_replies, Replies}, State) when is_list(Replies) ->
     ok = lists:foreach(fun hand_on/1, Replies),
     ok = warp_proj:commit(State#state.wake, State#state.n),
     {noreply, State};
-handle_info({warp_slow_sync, Millis}, State) ->
+message({warp_slow_sync, Millis}, State) when is_integer(Millis) ->
     {noreply, slow_sync(Millis, State)};
-handle_info({warp_writer_down, Message}, State) ->
+message({warp_writer_down, Message}, State) ->
     ?LOG_ERROR("Warp: the writer of shard ~b of context ~ts crashed and is started again: ~ts",
                [State#state.n, name(State), Message]),
     unpublish(State),
     _ = erlang:send_after(?LAST_WORDS_MS, self(), {exit, writer_down}),
     {noreply, State};
-handle_info({warp_files_lost, Message}, State) ->
+message({warp_files_lost, Message}, State) ->
     ?LOG_ERROR("Warp: shard ~b of context ~ts is opened again: ~ts", [State#state.n, name(State), Message]),
     unpublish(State),
     _ = erlang:send_after(?LAST_WORDS_MS, self(), {exit, files_lost}),
     {noreply, State};
-handle_info({exit, Reason}, State) ->
+message({exit, Reason}, State) when Reason =:= writer_down; Reason =:= files_lost ->
     {stop, {shutdown, Reason}, State};
-handle_info(open, #state{warned = Warned} = State) ->
+message(open, #state{handle = undefined, warned = Warned} = State) ->
     case open(State) of
         #state{claim_until = Until} = Waiting when Until =/= none ->
             {noreply, Waiting};
@@ -164,10 +181,19 @@ handle_info(open, #state{warned = Warned} = State) ->
             ?LOG_NOTICE("Warp: shard ~b of context ~ts is open again", [State#state.n, name(State)]),
             {noreply, Opened#state{warned = undefined}}
     end;
-handle_info(watch, State) ->
+message(watch, #state{handle = Handle} = State) when Handle =/= undefined ->
     {noreply, watch(State)};
-handle_info({'EXIT', _Pid, Reason}, State) ->
-    {stop, Reason, State}.
+message(Stray, State) ->
+    %% Also the exit of a process that linked itself to this one. The supervisor's never comes here.
+    ok = warp_stray:note(shard, message, Stray),
+    {noreply, State}.
+
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(#{state := #state{n = N, handle = Handle, stalled = Stalled} = State} = Status) ->
+    warp_redact:status(Status, #{context => name(State), shard => N, stalled => Stalled,
+                                 open => Handle =/= undefined});
+format_status(Status) ->
+    warp_redact:status(Status, #{}).
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{handle = undefined}) ->
@@ -214,8 +240,10 @@ told(How, #state{asking = Asking} = State) ->
 hand_on({Pid, Answer}) when is_pid(Pid) ->
     Pid ! {warp_reply, Answer},
     ok;
-hand_on(Receipt) ->
-    warp_pending:hand_out(Receipt).
+hand_on({_, _, _, _, _} = Receipt) ->
+    warp_pending:hand_out(Receipt);
+hand_on(Stray) ->
+    warp_stray:note(shard, message, Stray).
 
 %% Nobody finds the shard from now on.
 unpublish(#state{context = #context{running = Running}, n = N, handle = Handle}) ->
