@@ -474,11 +474,7 @@ snapshot(Name, #{apply := _} = Aggregate, Seq, Time, States, State) ->
     #state{handle = Handle, id = Id, incarnation = Incarnation} = State,
     case States of
         #{Name := {ok, Value}} ->
-            Of = {Name, warp_aggregate:version(Aggregate), Seq, Time},
-            %% A writer that has no room for it now gets one again later.
-            _ = warp_nif:save_snapshot(Handle, Id, Incarnation, Of,
-                                       warp_term:to_bytes({Name, Value})),
-            ok;
+            warp_snapshot:save(Handle, Id, Incarnation, Aggregate, {Seq, Time}, Value);
         #{} ->
             ok
     end;

@@ -43,7 +43,9 @@ struct Slot {
     size: i64,
 }
 
-/// Keeps a snapshot in place of the aggregate's last one. A too large one is dropped.
+/// Keeps a snapshot in place of the aggregate's last one. A too large one is dropped, and one that
+/// is older than what is kept: a read that takes long keeps what it has folded so far, beside the
+/// entity's process.
 pub fn save(connection: &Connection, incarnation: i64, row: &SnapshotRow) -> Result<()> {
     let size = (row.image.len() + HEADER).next_power_of_two().max(MIN_SLOT);
     if size > MAX_SLOT {
@@ -52,6 +54,9 @@ pub fn save(connection: &Connection, incarnation: i64, row: &SnapshotRow) -> Res
     let size = i64::try_from(size).unwrap_or(i64::MAX);
     let aggregate = key(&row.aggregate);
     let held = slot_of(connection, incarnation, aggregate)?;
+    if held.is_some() && has_newer(connection, incarnation, row)? {
+        return Ok(());
+    }
     let slot = match held {
         Some(slot) if slot.size == size => slot.number,
         Some(slot) => {
@@ -127,6 +132,22 @@ pub fn erase_one(connection: &Connection, incarnation: i64) -> Result<Option<usi
 
 fn key(aggregate: &str) -> i64 {
     hash64(aggregate.as_bytes()).cast_signed()
+}
+
+/// Whether what is kept is of the same version, from a later seq, and can be read.
+fn has_newer(connection: &Connection, incarnation: i64, row: &SnapshotRow) -> Result<bool> {
+    let newer = connection
+        .prepare_cached(
+            "SELECT 1 FROM snapshot_slots
+             WHERE incarnation = ?1 AND aggregate = ?2 AND version = ?3 AND seq > ?4",
+        )?
+        .exists((
+            incarnation,
+            key(&row.aggregate),
+            row.version.cast_signed(),
+            row.seq.cast_signed(),
+        ))?;
+    Ok(newer && load(connection, incarnation, &row.aggregate)?.is_some())
 }
 
 fn slot_of(connection: &Connection, incarnation: i64, aggregate: i64) -> Result<Option<Slot>> {
