@@ -4,7 +4,7 @@
 -module(warp_proj).
 
 -export([new/1, is_on/1, wake/1, commit/2, sleep/4, put/3, get/2, take/2, all/2]).
--export([is_held/3, version/2, processes/1]).
+-export([is_held/3, version/2, processes/1, status/2, emptied/0]).
 
 -include("../warp.hrl").
 
@@ -111,3 +111,30 @@ version(Aggregates, Declared) ->
 -spec processes(warp_context:context()) -> [{term(), pid()}].
 processes(Context) ->
     [{Key, Pid} || {Key, Pid} <- all(Context, '_'), is_pid(Pid)].
+
+%% @doc For `format_status' of the projection's processes: what Summary makes of the state, and no data
+%% of users, which is in states, messages and errors too.
+-spec status(map(), fun((term()) -> map())) -> map().
+status(Status, Summary) ->
+    maps:map(
+        fun(state, State) -> try Summary(State) catch error:_ -> unknown end;
+           (message, Message) -> shape(Message);
+           (reason, {Reason, Stack}) when is_list(Stack) -> {shape(Reason), [called(Call) || Call <- Stack]};
+           (reason, Reason) -> shape(Reason);
+           (log, _) -> [];
+           (_, Other) -> Other
+        end,
+        Status).
+
+shape(Term) when is_atom(Term) -> Term;
+shape(Term) -> unicode:characters_to_binary(warp_stray:shape(Term)).
+
+called({Module, Function, Arguments, Where}) when is_list(Arguments) ->
+    {Module, Function, length(Arguments), Where};
+called(Call) ->
+    Call.
+
+%% @doc Before a process goes: a crash report shows the messages that are left.
+-spec emptied() -> ok.
+emptied() ->
+    receive _ -> emptied() after 0 -> ok end.

@@ -1,11 +1,11 @@
 %% @private Going on with an entity that was set aside: its events, from the one set aside (or the
 %% one behind it) up to where its projector stands, are read from its log and projected, piece by
-%% piece. Decides; the projector carries it out.
+%% piece. Decides, in the projector's worker; the projector carries it out.
 -module(warp_proj_mend).
 
--export([new/4, next/4, written/1, refused/3, answer/2, skipped/1, reason/1]).
+-export([new/4, next/4, written/1, refused/3, ended/4, entity/1, from/1, skipped/1, note/2]).
 
--export_type([mend/0]).
+-export_type([mend/0, note/0]).
 
 -record(mend, {
     entity :: binary(),
@@ -17,15 +17,17 @@
     incarnation = 0 :: non_neg_integer(),
     %% Where the projector has to be for that.
     head = 0 :: non_neg_integer(),
-    blamed = #{} :: #{{binary(), warp_core:seq()} => term()},
+    blamed = #{} :: warp_proj_fold:blamed(),
     %% The event that is left out, if it is.
     skip = none :: none | warp_core:seq(),
     %% What is being written: its events, and what follows.
-    writing = [] :: [warp_proj_changes:projected()],
+    writing = [] :: [warp_core:seq()],
     then = go_on :: {go_on, warp_core:seq()} | go_on | stop | {stop, warp_core:seq()}
 }).
 
 -opaque mend() :: #mend{}.
+%% An event that is set aside: its seq, aggregate and type, and why, for people.
+-type note() :: {warp_core:seq(), binary(), binary(), binary()}.
 
 -define(PIECE, 200).
 -define(MAX_REASON, 4000).
@@ -34,15 +36,17 @@
 new(retry, Entity, Seq, From) -> #mend{entity = Entity, from = From, next = Seq};
 new(skip, Entity, Seq, From) -> #mend{entity = Entity, from = From, next = Seq, skip = Seq}.
 
-%% @doc What to do next: write something, read the log on first, or answer.
+%% @doc What to do next: write something, read the log on first, or answer. The states behind a piece
+%% are there for the next one.
 -spec next(mend(), warp_nif:shard(), warp_proj_fold:fold(),
            {Committed :: non_neg_integer(), Seen :: #{binary() => warp_core:seq()},
             Skipped :: #{{binary(), warp_core:seq()} => []}}) ->
-    {write, map(), mend()} | {later, mend()} | {done, binary(), gen_server:from(), term()}.
-next(#mend{then = {stop, Seq}} = Mend, _Handle, _Fold, _At) ->
-    done({error, {set_aside, Seq}}, Mend);
-next(#mend{then = stop} = Mend, _Handle, _Fold, _At) ->
-    done(ok, Mend);
+    {{write, map(), mend()} | {later, mend()} | {done, binary(), gen_server:from(), term()},
+     warp_proj_fold:fold()}.
+next(#mend{then = {stop, Seq}} = Mend, _Handle, Fold, _At) ->
+    {done({error, {set_aside, Seq}}, Mend), Fold};
+next(#mend{then = stop} = Mend, _Handle, Fold, _At) ->
+    {done(ok, Mend), Fold};
 next(#mend{last = unknown, entity = Entity, head = Head} = Mend, Handle, Fold, {At, Seen, Skipped}) ->
     case warp_nif:place(Handle, Entity) of
         {ok, none} ->
@@ -55,11 +59,11 @@ next(#mend{last = unknown, entity = Entity, head = Head} = Mend, Handle, Fold, {
             Last = maps:get(Entity, Seen),
             piece(Mend#mend{last = Last, incarnation = Incarnation}, Handle, Fold, Skipped);
         {ok, {_, _, Position}} when Head =:= 0 ->
-            {later, Mend#mend{head = Position}};
+            {{later, Mend#mend{head = Position}}, Fold};
         {ok, _} ->
-            {later, Mend};
+            {{later, Mend}, Fold};
         {error, Why} ->
-            done({error, Why}, Mend)
+            {done({error, Why}, Mend), Fold}
     end;
 next(Mend, Handle, Fold, {_, _, Skipped}) ->
     piece(Mend, Handle, Fold, Skipped).
@@ -67,37 +71,37 @@ next(Mend, Handle, Fold, {_, _, Skipped}) ->
 done(Result, #mend{entity = Entity, from = From}) ->
     {done, Entity, From, Result}.
 
-piece(#mend{next = Next, last = Last} = Mend, _Handle, _Fold, _Skipped) when Next > Last ->
-    write([], [], done, Mend#mend{then = stop});
+piece(#mend{next = Next, last = Last} = Mend, _Handle, Fold, _Skipped) when Next > Last ->
+    {write([], [], done, Mend#mend{then = stop}), Fold};
 piece(#mend{entity = Entity, next = Next, last = Last, blamed = Blamed} = Mend, Handle, Fold,
       Skipped) ->
     Count = min(?PIECE, Last - Next + 1),
     case warp_nif:page(Handle, Entity, Mend#mend.incarnation, Next, Count, forward) of
         {ok, {_, [], _}} ->
-            write([], [], done, Mend#mend{then = stop});
+            {write([], [], done, Mend#mend{then = stop}), Fold};
         {ok, {_, Page, _}} ->
             #{seq := Read} = lists:last(Page),
             Names = warp_proj_fold:names(Fold),
             All = maps:merge(Skipped, skipped(Mend)),
             Events = [E || #{aggregate := Name} = E <- Page, lists:member(Name, Names)],
             case warp_proj_fold:events(Handle, {Entity, Next, Read}, Events, {Blamed, All}, Fold) of
-                {error, Why} -> done({error, Why}, Mend);
-                {Outcomes, _} -> outcomes(Outcomes, Read, Mend)
+                {error, Why} -> {done({error, Why}, Mend), Fold};
+                {Outcomes, After} -> {outcomes(Outcomes, Read, Mend), After}
             end;
         {error, changed} ->
             %% Deleted meanwhile: it is set aside no more, whatever it is now.
-            done({error, not_set_aside}, Mend);
+            {done({error, not_set_aside}, Mend), Fold};
         {error, Why} ->
-            done({error, Why}, Mend)
+            {done({error, Why}, Mend), Fold}
     end.
 
 outcomes(Outcomes, Read, #mend{entity = Entity} = Mend) ->
     Projected = [P || {ok, P} <- Outcomes],
-    case [{Entity, Event, Reason} || {aside, Event, Reason} <- Outcomes] of
+    case [note(Event, Reason) || {aside, Event, Reason} <- Outcomes] of
         [] ->
             write(Projected, [], Read + 1, Mend#mend{then = {go_on, Read + 1}});
-        [{_, #{seq := Seq}, _} = Aside] ->
-            write(Projected, [Aside], none, Mend#mend{then = {stop, Seq}})
+        [{Seq, _, _, _} = Note] ->
+            write(Projected, [{Entity, Note}], none, Mend#mend{then = {stop, Seq}})
     end.
 
 write(Projected, Aside, Clear, #mend{entity = Entity, skip = Skip} = Mend) ->
@@ -111,7 +115,7 @@ write(Projected, Aside, Clear, #mend{entity = Entity, skip = Skip} = Mend) ->
         end,
     {write, #{work => Work, aside => Aside, clear => [{Entity, Clear} || Clear =/= none],
        skip => [{Entity, Skip} || Skip =/= none]},
-     Mend#mend{writing = Projected}}.
+     Mend#mend{writing = [Seq || {_, Seq, _} <- Projected]}}.
 
 %% @doc The event that an operator left out with it.
 -spec skipped(mend()) -> #{{binary(), warp_core:seq()} => []}.
@@ -129,18 +133,35 @@ refused(#mend{writing = Projected, blamed = Blamed, entity = Entity, next = Next
         Reason) ->
     Seq =
         case Projected of
-            [_ | _] when is_integer(Index) -> element(2, lists:nth(Index, Projected));
-            [{_, First, _} | _] -> First;
+            [_ | _] when is_integer(Index) -> lists:nth(Index, Projected);
+            [First | _] -> First;
             [] -> Next
         end,
     Mend#mend{blamed = Blamed#{{Entity, Seq} => {refused, Reason}}, then = go_on}.
 
-%% @doc Answers who asked for it, when it is not gone on with.
--spec answer(term(), mend()) -> ok.
-answer(Result, #mend{from = From}) -> gen_server:reply(From, Result).
+%% @doc The worker was ended in a call for that event: the same again, without the call.
+-spec ended(mend(), warp_core:seq(), warp_proj_call:kind(), term()) -> mend().
+ended(#mend{blamed = Blamed, entity = Entity} = Mend, Seq, Kind, Reason) ->
+    Mend#mend{blamed = Blamed#{{Entity, Seq} => {ended, Kind, Reason}}}.
 
-%% @doc Why something was set aside, for people.
--spec reason(term()) -> binary().
+-spec entity(mend()) -> binary().
+entity(#mend{entity = Entity}) -> Entity.
+
+-spec from(mend()) -> gen_server:from().
+from(#mend{from = From}) -> From.
+
+%% @doc What is noted of an event that is set aside.
+-spec note(warp_core:event(), term()) -> note().
+note(#{seq := Seq, aggregate := Aggregate, type := Type}, Reason) ->
+    {Seq, Aggregate, Type, reason(Reason)}.
+
+reason({timeout, Kind, Seconds}) ->
+    text("timeout: ~ts had not returned after ~b seconds, and was ended", [called(Kind), Seconds]);
+reason({killed, Kind, Bytes}) ->
+    text("ended: the process that called ~ts was killed, twice; it may take ~b MiB of memory",
+         [called(Kind), Bytes div (1024 * 1024)]);
+reason({died, Kind, Shape}) ->
+    text("ended: the process that called ~ts went away, twice: ~ts", [called(Kind), Shape]);
 reason({refused, Message}) when is_binary(Message) ->
     <<"refused: ", Message/binary>>;
 reason({Failed, {Class, Reason, Stack}}) when is_list(Stack) ->
@@ -150,3 +171,7 @@ reason(Reason) ->
 
 text(Format, Arguments) ->
     unicode:characters_to_binary(io_lib:format(Format, Arguments, [{chars_limit, ?MAX_REASON}])).
+
+called(project) -> "project";
+called(apply) -> "apply (or migrate)";
+called(load) -> "apply (or migrate), for an event before it,".

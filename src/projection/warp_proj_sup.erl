@@ -14,6 +14,7 @@ start_link(Ref) ->
 init(Ref) ->
     {ok, Context} = warp_context:find(Ref),
     _ = warp_proj:new(Context),
+    ok = warp_proj_kept:clean(Context),
     Children = [
         #{id => writer, start => {warp_proj_writer, start_link, [Ref]}, shutdown => 60000},
         #{id => eraser, start => {warp_proj_eraser, start_link, [Ref]}},

@@ -6,7 +6,7 @@
 -behaviour(gen_server).
 
 -export([start_link/1, status/1, join/3, batch/3, erase/3, rebuild/2, subscribe/1]).
--export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -include("../warp.hrl").
 -include_lib("kernel/include/logger.hrl").
@@ -69,14 +69,11 @@ start_link(Ref) ->
 status(Pid) ->
     call(Pid, status).
 
-%% @doc Where a shard's projector has to go on.
--spec join(pid(), non_neg_integer(), pos_integer()) ->
-    {ok, #{turn := non_neg_integer(), position := non_neg_integer(),
-           run := non_neg_integer() | unknown, events := non_neg_integer(), aside := #{binary() => warp_core:seq()},
-           skipped := #{{binary(), warp_core:seq()} => []}}}
-    | {error, stale | term()}.
+%% @doc Asks where a shard's projector has to go on. The answer, which comes when the writer has time:
+%% `{ok, #{turn, position, run, events, aside, skipped}}' or `{error, stale | term()}'.
+-spec join(pid(), non_neg_integer(), pos_integer()) -> gen_server:request_id().
 join(Pid, Shard, Generation) ->
-    call(Pid, {join, Shard, Generation}).
+    gen_server:send_request(Pid, {join, Shard, Generation}).
 
 %% @doc Has a batch written. The caller gets `{warp_written, Tag}', `{warp_refused, Tag, Index,
 %% Reason}' with the index of the event (or `unknown'), or `{warp_rejoin, Tag}' when the checkpoint
@@ -158,7 +155,10 @@ handle_call({rebuild, Step}, _From, #state{is = up} = State0) ->
     {Reply, State} = rebuild_step(Step, write(State0)),
     {reply, Reply, State};
 handle_call({rebuild, _}, _From, #state{is = Is} = State) ->
-    {reply, {error, {target_away, Is}}, State}.
+    {reply, {error, {target_away, Is}}, State};
+handle_call(Request, _From, State) ->
+    ok = warp_stray:note(?MODULE, call, Request),
+    {reply, {error, {unknown_request, Request}}, State}.
 
 joined(Turns, {Place, Shard} = Key, State) ->
     case {Turns, read(warp_proj_sql:read_aside(Place), [Shard], State),
@@ -180,12 +180,15 @@ joined(Turns, {Place, Shard} = Key, State) ->
 handle_cast({subscribe, Pid}, #state{subscribers = Others, is = Is} = State) ->
     _ = [announce(Pid, State) || Is =:= up],
     {noreply, State#state{subscribers = [Pid | Others]}};
-handle_cast(Item, #state{queue = Queue} = State) ->
+handle_cast({Kind, _, _, _} = Item, #state{queue = Queue} = State) when Kind =:= batch; Kind =:= erase ->
     Queued = gather(State#state{queue = [Item | Queue]}),
     case Queued of
         #state{is = up} -> {noreply, write(Queued)};
         #state{is = Is} -> {noreply, tell_erasers(Item, Is, Queued)}
-    end.
+    end;
+handle_cast(Stray, State) ->
+    ok = warp_stray:note(?MODULE, cast, Stray),
+    {noreply, State}.
 
 %% What came meanwhile goes into the same transaction.
 gather(#state{queue = Queue} = State) ->
@@ -211,16 +214,24 @@ handle_info({warp_projection_lost, Message}, #state{context = #context{name = Na
     %% What is found in its place may be another one, with other checkpoints: all begin anew.
     ?LOG_WARNING("Warp: the projection of context ~ts is opened again: ~ts", [Name, Message]),
     {stop, {shutdown, files_lost}, State};
-handle_info({'EXIT', _Pid, Reason}, State) ->
-    {stop, Reason, State};
-handle_info(_Stray, State) ->
+handle_info(Stray, State) ->
+    ok = warp_stray:note(?MODULE, message, Stray),
     {noreply, State}.
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{target = undefined}) ->
-    ok;
+    warp_proj:emptied();
 terminate(_Reason, #state{module = Module, target = Target}) ->
-    Module:close(Target).
+    _ = Module:close(Target),
+    warp_proj:emptied().
+
+%% @private
+-spec format_status(map()) -> map().
+format_status(Status) ->
+    warp_proj:status(Status, fun(#state{} = S) ->
+        #{is => case S#state.is of {Kind, _} -> Kind; Kind -> Kind end, generation => S#state.generation,
+          queue => length(S#state.queue)}
+    end).
 
 %% ------------------------------------------------------------------ Being there or not
 

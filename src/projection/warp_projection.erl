@@ -61,6 +61,8 @@
 %% The longest text of a query, and the most parameters: as many as SQLite takes.
 -define(MAX_SQL_BYTES, 1024 * 1024).
 -define(MAX_PARAMS, 32766).
+%% How long an operator's request is waited for.
+-define(PATIENCE_MS, 30000).
 -define(INTERNAL, #{max_rows => infinity, timeout => 30000, level => strong}).
 
 %% @doc Sets columns of a row, which is made if need be; other columns stay as they are. The columns
@@ -88,7 +90,7 @@ delete(Table, Id) -> {delete, Table, Id}.
 set_aside(Ctx) -> set_aside(Ctx, ?LIMIT).
 
 %% @doc Events that were set aside, oldest first: one per entity, the one that the others of that
-%% entity wait behind.
+%% entity wait behind. `event' is undefined where it cannot be read, or not within 30 seconds for all.
 -spec set_aside(warp_core:ctx(), pos_integer()) ->
     {ok, [entry()]} | {error, {bad_option, limit, term()} | error()}.
 set_aside(Ctx, Limit) ->
@@ -102,12 +104,14 @@ entries(Ctx, Limit) ->
             "WHERE building = 0 ORDER BY at, entity LIMIT ?1">>,
     with(Ctx, fun(Context) ->
         case read(Context, Sql, [Limit]) of
-            {ok, Rows} -> {ok, [entry(Ctx, Context, Row) || Row <- Rows]};
+            {ok, Rows} ->
+                Until = deadline(?PATIENCE_MS),
+                {ok, [entry(Ctx, Context, Row, Until) || Row <- Rows]};
             {error, _} = Error -> Error
         end
     end).
 
-entry(Ctx, #context{shards = Shards} = Context, [Id, Seq, Aggregate, Type, Reason, At]) ->
+entry(Ctx, #context{shards = Shards} = Context, [Id, Seq, Aggregate, Type, Reason, At], Until) ->
     {ok, N} = warp_nif:shard_of(Id, Shards),
     Waiting =
         case warp_context:shard(Context, N) of
@@ -120,7 +124,8 @@ entry(Ctx, #context{shards = Shards} = Context, [Id, Seq, Aggregate, Type, Reaso
                 0
         end,
     Event =
-        case warp_core:history(warp_core:entity(Ctx, Id), #{from => Seq, limit => 1}) of
+        case left(Until) > 0 andalso
+             warp_core:history(warp_core:entity(Ctx, Id), #{from => Seq, limit => 1}) of
             {ok, [#{seq := Seq} = Found]} -> Found;
             _ -> undefined
         end,
@@ -129,14 +134,17 @@ entry(Ctx, #context{shards = Shards} = Context, [Id, Seq, Aggregate, Type, Reaso
 
 %% @doc Projects what was set aside of an entity, or of all, again, with what waits behind it.
 %% `{error, {set_aside, Seq}}': it failed again, at that event; of all, the first error is given
-%% when each was tried.
+%% when each was tried. `{error, timeout}' after 30 seconds: what was begun goes on by itself, what was
+%% not begun is not tried; {@link set_aside/1} tells. `{error, {stalled, Why}}': the shard is not projected
+%% now, as {@link status/1} shows.
 -spec retry(warp_core:ctx(), binary() | all) ->
-    ok | {error, not_set_aside | rebuild_due | {set_aside, warp_core:seq()} | error()}.
+    ok | {error, not_set_aside | rebuild_due | {set_aside, warp_core:seq()} | timeout | {stalled, term()} | error()}.
 retry(Ctx, all) ->
     with(Ctx, fun(Context) ->
         case read(Context, <<"SELECT entity FROM _warp_set_aside WHERE building = 0">>, []) of
             {ok, Rows} ->
-                Results = [mend(Ctx, retry, Entity) || [Entity] <- Rows],
+                Until = deadline(?PATIENCE_MS),
+                Results = [mend(Ctx, retry, Entity, Until) || [Entity] <- Rows],
                 case [Error || {error, Why} = Error <- Results, Why =/= not_set_aside] of
                     [] -> ok;
                     [First | _] -> First
@@ -146,18 +154,25 @@ retry(Ctx, all) ->
         end
     end);
 retry(Ctx, Entity) ->
-    mend(Ctx, retry, Entity).
+    mend(Ctx, retry, Entity, deadline(?PATIENCE_MS)).
 
-%% @doc Leaves the event that was set aside of an entity out for good, and goes on behind it.
+%% @doc Leaves the event that was set aside of an entity out for good, and goes on behind it. Errors
+%% and the limit of time are those of {@link retry/2}.
 -spec skip(warp_core:ctx(), binary()) ->
-    ok | {error, not_set_aside | rebuild_due | {set_aside, warp_core:seq()} | error()}.
+    ok | {error, not_set_aside | rebuild_due | {set_aside, warp_core:seq()} | timeout | {stalled, term()} | error()}.
 skip(Ctx, Entity) ->
-    mend(Ctx, skip, Entity).
+    mend(Ctx, skip, Entity, deadline(?PATIENCE_MS)).
 
-mend(Ctx, How, Id) ->
+mend(Ctx, How, Id, Until) ->
     with(Ctx, fun(Context) ->
         case warp_nif:shard_of(Id, Context#context.shards) of
-            {ok, N} -> with_projector(Context, N, fun(Pid) -> warp_projector:mend(Pid, How, Id) end);
+            {ok, N} ->
+                with_projector(Context, N, fun(Pid) ->
+                    case left(Until) of
+                        0 -> {error, timeout};
+                        Left -> warp_projector:mend(Pid, How, Id, Left)
+                    end
+                end);
             {error, Why} -> {error, {bad_entity_id, Why}}
         end
     end).
@@ -165,9 +180,10 @@ mend(Ctx, How, Id) ->
 %% @doc Makes all tables anew from the log, while those of before serve; then exchanges them in one
 %% transaction. Returns at once. One that was cancelled, or cut short by a crash, goes on where it
 %% was. This is the way after a change of `project' (raise the aggregate's `version': then
-%% {@link status/1} says that a rebuild is due).
--spec rebuild(warp_core:ctx()) -> ok | {error, already_running | error()}.
-rebuild(Ctx) -> with_manager(Ctx, fun warp_proj_manager:rebuild/1).
+%% {@link status/1} says that a rebuild is due). `{error, timeout}' after 30 seconds: the target or the
+%% projection's writer takes long; {@link rebuild_progress/1} tells whether it was begun.
+-spec rebuild(warp_core:ctx()) -> ok | {error, already_running | timeout | error()}.
+rebuild(Ctx) -> with_manager(Ctx, fun(Pid) -> warp_proj_manager:rebuild(Pid, ?PATIENCE_MS) end).
 
 %% @doc Waits until a rebuild has ended, for `infinity' or up to 2^32 - 1 milliseconds.
 -spec await_rebuild(warp_core:ctx(), timeout()) ->
@@ -178,19 +194,27 @@ await_rebuild(Ctx, Timeout) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc Stops a rebuild. What it has done is kept, for {@link rebuild/1} to go on from.
--spec cancel_rebuild(warp_core:ctx()) -> ok | {error, not_running | error()}.
-cancel_rebuild(Ctx) -> with_manager(Ctx, fun warp_proj_manager:cancel/1).
+%% @doc Stops a rebuild. What it has done is kept, for {@link rebuild/1} to go on from. `{error, timeout}'
+%% after 30 seconds, as for {@link rebuild/1}.
+-spec cancel_rebuild(warp_core:ctx()) -> ok | {error, not_running | timeout | error()}.
+cancel_rebuild(Ctx) -> with_manager(Ctx, fun(Pid) -> warp_proj_manager:cancel(Pid, ?PATIENCE_MS) end).
 
 %% @doc How far a rebuild is: events done and in all (an estimate), events per second, and how many
-%% seconds are left at that rate.
+%% seconds are left at that rate. Waits for nothing.
 -spec rebuild_progress(warp_core:ctx()) -> {ok, warp_proj_manager:progress()} | {error, error()}.
-rebuild_progress(Ctx) -> with_manager(Ctx, fun warp_proj_manager:progress/1).
+rebuild_progress(Ctx) -> with(Ctx, fun(Context) -> {ok, warp_proj_manager:progress(Context)} end).
 
-%% @doc How the target is, and how far each shard's projector is behind its log. `rebuild_due': the
-%% tables were made by another version of the aggregates, or have events that are not in the log. In
-%% the second case the map of that shard has `stalled => #{since => Micros, reason => Why}' in
-%% place of `none', and nothing more of it is projected.
+%% @doc How the target is, and how far each shard's projector is behind its log: `behind_seconds' is the
+%% age of the oldest event that is not projected. Of each shard, `state' says how its projector is, `since'
+%% since when (microseconds), and `why':
+%%
+%% `starting', `live' (it is at the end of the log), `catching_up' (it is behind, and goes on), or
+%% `stalled': it stands still, because `{rebuild_due, the_log_is_another_one | the_log_has_lost_events}' (the
+%% tables have events that are not in the log: nothing more of the shard is projected before a rebuild), `{set_aside, 10000}' (so many entities of the shard
+%% are), `{stale_function, _}', `{away, _}' (the target), `{shard_unavailable, N}', `{log, _}' (the log
+%% cannot be read), or it has waited for some seconds for `{calling, project | apply | load, #{position,
+%% seq}}' (a call of the aggregate's code, which is ended after 10 seconds), `reading' (the log), `writing',
+%% `joining' (the writer) or `paused' (a rebuild takes over). Waits for nothing.
 -spec status(warp_core:ctx()) -> {ok, map()} | {error, error()}.
 status(Ctx) -> with(Ctx, fun(Context) -> {ok, warp_proj_stats:context(Context)} end).
 

@@ -1,12 +1,16 @@
 %% @private A projector: follows one shard's log by position and has the writer write what comes of
 %% it, batch by batch. While one batch is being written, the next one is prepared.
 %%
+%% It calls no code of the user, and waits for nobody, so that it can always answer: its worker
+%% ({@link warp_proj_worker}) reads and projects. A call of the user's code that does not return is
+%% ended with the worker, and its event set aside.
+%%
 %% There is one for each shard and generation of tables: a second one while a rebuild is made.
 -module(warp_projector).
 -behaviour(gen_server).
 
--export([start_link/3, await/5, flush/2, mend/3, pause/1, resume/1, prod/1]).
--export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
+-export([start_link/3, await/5, flush/2, mend/4, pause/2, resume/1, prod/1]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -include("../warp.hrl").
 -include_lib("kernel/include/logger.hrl").
@@ -20,16 +24,25 @@
 -define(MAX_SKIPPED, 20000).
 -define(RETRY_MS, 100).
 -define(LOOK_MS, 5000).
+%% How often it looks what its worker and the writer are at; how many times the same call of the
+%% user's code is found before it is ended; and after how many looks it is said that it stands still.
+-define(TICK_MS, 1000).
+-define(CALL_TICKS, 10).
+-define(STILL_TICKS, 3).
+%% How many entities that were erased the worker has not been told of.
+-define(MAX_FORGET, 1000).
 
 -record(batch, {
     from :: non_neg_integer(),
     to :: non_neg_integer(),
     events :: non_neg_integer(),
-    %% Events that led to commands.
-    projected = [] :: [warp_proj_changes:projected()],
+    %% Events that led to commands, as the worker gives them.
+    projected = [] :: [{binary(), warp_core:seq()}],
     work = none :: none | {merged, warp_proj_changes:merged()}
                  | {sequence, [warp_proj_changes:step()], warp_proj_changes:needs()},
-    aside = #{} :: #{binary() => {warp_core:event(), term()}},
+    aside = #{} :: #{binary() => warp_proj_mend:note()},
+    %% The run that wrote the last row of it.
+    run :: non_neg_integer(),
     rows = 0 :: non_neg_integer(),
     %% When the first of its events was recorded.
     oldest = none :: none | warp_core:micros()
@@ -41,11 +54,30 @@
     generation :: pos_integer(),
     writer :: pid() | undefined,
     handle :: warp_nif:shard() | undefined,
-    fold :: warp_proj_fold:fold(),
+    worker :: pid(),
+    at :: warp_proj_call:at(),
+    %% What the worker is at; `void' when nobody wants to know any more. Entities that were erased
+    %% since it began.
+    job = none :: none | {reference(), read | void | {mend, warp_proj_mend:mend()}},
+    erased = [] :: [binary()],
+    %% What the worker knows of what is set aside, and what it has to forget.
+    told = none :: none | warp_proj_worker:told(),
+    forget = [] :: [binary()],
+    %% What was found at the last look, and how often; the call that the worker was ended for; the call
+    %% in which one went away by itself.
+    watched = none :: none | {term(), non_neg_integer()},
+    ticking = false :: boolean(),
+    ended = none :: none | {warp_proj_call:where() | none},
+    suspect = none :: none | term(),
+    %% How it is, and since when, as the status shows it.
+    is = {starting, none} :: is(),
+    joining = none :: none | gen_server:request_id(),
     turn = 0 :: non_neg_integer(),
     %% Read up to here, and written up to there.
     position = 0 :: non_neg_integer(),
     committed = 0 :: non_neg_integer(),
+    %% The run that wrote the row at that position.
+    run = 0 :: non_neg_integer(),
     events = 0 :: non_neg_integer(),
     %% Events read since the checkpoint was moved, that led to nothing.
     skipped = 0 :: non_neg_integer(),
@@ -56,17 +88,23 @@
     seen = #{} :: #{binary() => warp_core:seq()},
     %% Up to where, and in how large pieces, a refused command is looked for, and those found.
     careful = none :: none | {non_neg_integer(), pos_integer()},
-    blamed = #{} :: #{{binary(), warp_core:seq()} => term()},
+    blamed = #{} :: warp_proj_worker:blamed(),
     %% Events that an operator left out: should they fail again, they are left out again.
     left_out = #{} :: #{{binary(), warp_core:seq()} => []},
     waiters = [] :: [{non_neg_integer(), integer() | infinity, binary(), gen_server:from()}],
-    mends = [] :: [warp_proj_mend:mend()],
-    %% Since when the shard is not followed, and why.
-    stalled = none :: none | {warp_core:micros(), Why :: atom()},
+    %% Those that are to begin, with the deadline of who asked, and one that is under way.
+    mends = [] :: [{new, retry | skip, binary(), integer(), gen_server:from()}
+                   | {on, warp_proj_mend:mend()}],
     asleep = false :: boolean(),
     scheduled = false :: boolean(),
-    paused = none :: none | gen_server:from() | yes
+    looking = none :: none | reference(),
+    %% Who asked for it; it ends with that process.
+    paused = none :: none | {gen_server:from() | answered, reference()}
 }).
+
+%% `live': at the end of the log. `catching_up': behind, and going on. `stalled': not going on, and why.
+-type is() :: {starting | live | catching_up | stalled, Why :: term()}.
+-export_type([is/0]).
 
 -spec start_link(reference(), non_neg_integer(), pos_integer()) -> gen_server:start_ret().
 start_link(Ref, N, Generation) ->
@@ -99,21 +137,24 @@ flush(Pid, Entity) ->
         exit:_ -> ok
     end.
 
-%% @doc Projects an entity that was set aside on, from the event itself or the one behind it.
--spec mend(pid(), retry | skip, binary()) -> ok | {error, term()}.
-mend(Pid, How, Entity) ->
-    try
-        gen_server:call(Pid, {mend, How, Entity}, infinity)
-    catch
-        exit:_ -> {error, interrupted}
-    end.
+%% @doc Projects an entity that was set aside on, from the event itself or the one behind it. At the
+%% timeout, in milliseconds, it may be under way; then it goes on.
+-spec mend(pid(), retry | skip, binary(), timeout()) -> ok | {error, term()}.
+mend(Pid, How, Entity, Timeout) ->
+    Until = erlang:monotonic_time(millisecond) + Timeout,
+    call(Pid, {mend, How, Entity, Until}, Timeout).
 
-%% @doc Has it hand nothing more over; answers where it stands when what it had is written.
--spec pause(pid()) -> {ok, non_neg_integer()} | {error, interrupted}.
-pause(Pid) ->
+%% @doc Has it hand nothing more over, for as long as the caller lives or until {@link resume/1};
+%% answers where it stands when what it had is written.
+-spec pause(pid(), timeout()) -> {ok, non_neg_integer()} | {error, interrupted | timeout}.
+pause(Pid, Timeout) ->
+    call(Pid, {pause, self()}, Timeout).
+
+call(Pid, Request, Timeout) ->
     try
-        gen_server:call(Pid, pause, infinity)
+        gen_server:call(Pid, Request, Timeout)
     catch
+        exit:{timeout, _} -> {error, timeout};
         exit:_ -> {error, interrupted}
     end.
 
@@ -127,87 +168,103 @@ prod(Pid) -> gen_server:cast(Pid, prod).
 -spec init({reference(), non_neg_integer(), pos_integer()}) ->
     {ok, #state{}, {continue, join}}.
 init({Ref, N, Generation}) ->
+    _ = process_flag(trap_exit, true),
     {ok, Context} = warp_context:find(Ref),
     ok = warp_proj:put(Context, {projector, N, Generation}, self()),
-    {ok, #state{context = Context, n = N, generation = Generation,
-                fold = warp_proj_fold:new(Context)}, {continue, join}}.
+    {Worker, At} = warp_proj_worker:start_link(Context, N, Generation),
+    State = #state{context = Context, n = N, generation = Generation, worker = Worker, at = At},
+    ok = show(State),
+    {ok, State, {continue, join}}.
 
 -spec handle_continue(join, #state{}) -> {noreply, #state{}}.
 handle_continue(join, State) ->
     {noreply, join(State)}.
 
-join(#state{context = Context, n = N, generation = Generation} = State) ->
-    {ok, Writer} = warp_proj:get(Context, writer),
-    Joined =
-        case warp_context:shard(Context, N) of
-            {ok, Open} -> {warp_proj_writer:join(Writer, N, Generation), Open};
-            {error, _} = NotOpen -> NotOpen
-        end,
-    case Joined of
-        {{ok, #{position := Position, run := Run} = Joining}, Handle} ->
+%% Asks the writer, which may be busy with the target, where to go on.
+join(#state{joining = none, context = Context, n = N, generation = Generation} = State) ->
+    case warp_proj:get(Context, writer) of
+        {ok, Writer} ->
+            Request = warp_proj_writer:join(Writer, N, Generation),
+            tick_on(State#state{joining = Request, writer = Writer});
+        none ->
+            join({error, no_writer}, State)
+    end;
+join(State) ->
+    State.
+
+join(Answer, #state{context = Context, n = N, writer = Writer} = State0) ->
+    State = State0#state{joining = none},
+    case {Answer, warp_context:shard(Context, N)} of
+        {{ok, #{position := Position, run := Run} = Joining}, {ok, Handle}} ->
             case warp_nif:run_of(Handle, Position) of
                 {ok, none} ->
-                    stalled(the_log_has_lost_events, State);
+                    forked(the_log_has_lost_events, State);
                 {ok, Found} when Found =:= Run; Run =:= unknown ->
-                    schedule(answer(publish(joined(Writer, Handle, Joining, going_on(State)))));
+                    Joined = joined(Writer, Handle, Joining, State),
+                    schedule(answer(publish(Joined#state{run = Found})));
                 {ok, _Another} ->
-                    stalled(the_log_is_another_one, State);
+                    forked(the_log_is_another_one, State);
                 {error, Reason} ->
                     trouble(Reason, State#state{handle = undefined})
             end;
-        _ ->
-            join_later(?RETRY_MS, State)
+        {_, {error, Why}} ->
+            join_later(?RETRY_MS, is({stalled, Why}, State));
+        {{error, Why}, _} ->
+            join_later(?RETRY_MS, is({stalled, away(Why)}, State))
     end.
 
 %% Nothing is done before.
-join_later(Ms, State) ->
-    _ = erlang:send_after(Ms, self(), join),
+join_later(Millis, State) ->
+    _ = erlang:send_after(Millis, self(), join),
     State#state{handle = undefined}.
 
 %% The tables have events that are not in the log: an older copy of the shard was put in its place,
 %% or a power failure took what was not fsynced. Other events have their positions, or will have.
 %% So the shard is not followed until the tables are made anew, or its file is the right one again.
-stalled(Why, #state{context = #context{name = Name} = Context, n = N} = State0) ->
-    #state{generation = Generation, waiters = Waiters, mends = Mends, stalled = Before} = State =
-        left(State0#state{handle = undefined, position = 0, committed = 0}),
+forked(Why, #state{context = #context{name = Name} = Context, n = N, is = Is} = State0) ->
+    #state{generation = Generation, waiters = Waiters, mends = Mends} = State = void(State0),
     _ = [?LOG_ERROR("Warp: the tables of context ~ts have events of shard ~b that are not in its log (~ts); "
                     "nothing more of that shard is projected: warp_projection:rebuild/1 is due",
-                    [Name, N, Why]) || Before =:= none],
-    Stalled = case Before of {Since, _} -> {Since, Why}; none -> {os:system_time(microsecond), Why} end,
-    ok = warp_proj:put(Context, {stalled, N, Generation}, Stalled),
+                    [Name, N, Why]) || not is_forked(Is)],
     ok = warp_proj:take(Context, {at, N, Generation}),
     lists:foreach(fun({_, _, _, From}) -> gen_server:reply(From, {error, rebuild_due}) end, Waiters),
-    lists:foreach(fun(Mend) -> warp_proj_mend:answer({error, rebuild_due}, Mend) end, Mends),
-    _ = erlang:send_after(?LOOK_MS, self(), join),
+    lists:foreach(fun(Mend) -> gen_server:reply(asked(Mend), {error, rebuild_due}) end, Mends),
+    lists:foreach(fun(Mend) -> gen_server:reply(warp_proj_mend:from(Mend), {error, interrupted}) end, flown(State)),
     %% Who waits for it to be halted need not wait longer.
-    schedule(State#state{stalled = Stalled, waiters = [], mends = []}).
+    schedule(join_later(?LOOK_MS, is({stalled, {rebuild_due, Why}},
+                                     State#state{position = 0, committed = 0, ready = none, flying = none,
+                                                 waiters = [], mends = []}))).
 
-going_on(#state{context = Context, n = N, generation = Generation} = State) ->
-    ok = warp_proj:take(Context, {stalled, N, Generation}),
-    State#state{stalled = none}.
+is_forked({stalled, {rebuild_due, _}}) -> true;
+is_forked(_) -> false.
 
-%% What was under way is read anew from the log. Of a mend nobody knows here whether it was done.
-left(#state{flying = Flying} = State) ->
-    ok = case Flying of
-             {_, #batch{}} -> ok;
-             {_, Mend} -> warp_proj_mend:answer({error, interrupted}, Mend);
-             none -> ok
-         end,
-    State#state{ready = none, flying = none}.
+asked({new, _, _, _, From}) -> From;
+asked({on, Mend}) -> warp_proj_mend:from(Mend).
+
+away({away, _} = Away) -> Away;
+away(Why) -> {away, Why}.
 
 joined(Writer, Handle, #{turn := Turn, position := Position, events := Events, aside := Aside,
                          skipped := Skipped}, State0) ->
-    State = left(State0),
-    State#state{writer = Writer, handle = Handle, turn = Turn, position = Position,
-                committed = Position, events = Events, aside = Aside, skipped = 0, careful = none,
-                blamed = #{}, left_out = Skipped,
-                fold = warp_proj_fold:forget_all(State#state.fold)}.
+    #state{mends = Mends} = State = void(State0),
+    %% What one of them wrote last is not known: who asked may ask again.
+    lists:foreach(fun(Mend) -> gen_server:reply(warp_proj_mend:from(Mend), {error, interrupted}) end,
+                  [Mend || {on, Mend} <- Mends] ++ flown(State)),
+    is({catching_up, none},
+       State#state{writer = Writer, handle = Handle, turn = Turn, position = Position,
+                   committed = Position, events = Events, aside = Aside, skipped = 0, ready = none,
+                   flying = none, careful = none, blamed = #{}, left_out = Skipped,
+                   mends = [Mend || Mend <- Mends, element(1, Mend) =:= new]}).
+
+flown(#state{flying = {_, #batch{}}}) -> [];
+flown(#state{flying = {_, Mend}}) -> [Mend];
+flown(#state{flying = none}) -> [].
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {reply, term(), #state{}} | {noreply, #state{}}.
-handle_call({await, _, _, _, _}, _From, #state{stalled = {_, _}} = State) ->
+handle_call({await, _, _, _, _}, _From, #state{is = {stalled, {rebuild_due, _}}} = State) ->
     {reply, {error, rebuild_due}, State};
-handle_call({mend, _, _}, _From, #state{stalled = {_, _}} = State) ->
+handle_call({mend, _, _, _}, _From, #state{is = {stalled, {rebuild_due, _}}} = State) ->
     {reply, {error, rebuild_due}, State};
 handle_call({await, Entity, Handle, Position, Until}, From, #state{waiters = Waiters} = State) ->
     Now = erlang:monotonic_time(millisecond),
@@ -221,43 +278,105 @@ handle_call({await, Entity, Handle, Position, Until}, From, #state{waiters = Wai
         %% The shard was opened anew: is it still the log that was followed?
         _Another -> {noreply, join_later(0, Waiting)}
     end;
-handle_call({flush, Entity}, _From, #state{aside = Aside, seen = Seen} = State0) ->
-    #state{fold = Fold} = State = unread(State0),
+handle_call({flush, Entity}, _From, State0) ->
+    #state{aside = Aside, seen = Seen, forget = Forget, erased = Erased} = State = unread(Entity, State0),
     {reply, ok,
-     schedule(State#state{fold = warp_proj_fold:forget(Entity, Fold),
-                          aside = maps:remove(Entity, Aside), seen = maps:remove(Entity, Seen)})};
-handle_call({mend, How, Entity}, From, #state{aside = Aside, mends = Mends} = State) ->
+     schedule(forgetful(State#state{forget = lists:usort([Entity | Forget]),
+                                    erased = lists:usort([Entity | Erased]),
+                                    aside = maps:remove(Entity, Aside),
+                                    seen = maps:remove(Entity, Seen)}))};
+handle_call({mend, _How, _Entity, _Until}, _From, #state{handle = undefined, is = {_, Why}} = State) ->
+    {reply, {error, {stalled, Why}}, State};
+handle_call({mend, How, Entity, Until}, From, #state{aside = Aside, mends = Mends} = State) ->
     case Aside of
-        #{Entity := Seq} ->
-            Mend = warp_proj_mend:new(How, Entity, Seq, From),
-            {noreply, schedule(State#state{mends = Mends ++ [Mend]})};
+        #{Entity := _} ->
+            Now = erlang:monotonic_time(millisecond),
+            %% Those who gave up are not begun.
+            Left = [Mend || Mend <- Mends, element(1, Mend) =:= on orelse element(4, Mend) > Now],
+            {noreply, schedule(State#state{mends = Left ++ [{new, How, Entity, Until, From}]})};
         #{} ->
             {reply, {error, not_set_aside}, State}
     end;
-handle_call(pause, From, State) ->
-    {noreply, schedule((unread(State))#state{paused = From})}.
+handle_call({pause, Pid}, From, State0) ->
+    State = go_on(unread(State0)),
+    {noreply, schedule(tick_on(State#state{paused = {From, erlang:monitor(process, Pid)}}))};
+handle_call(Request, _From, State) ->
+    ok = warp_stray:note(?MODULE, call, Request),
+    {reply, {error, {unknown_request, Request}}, State}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(resume, State) ->
-    {noreply, schedule(State#state{paused = none})};
+    {noreply, schedule(go_on(State))};
 handle_cast(prod, State) ->
-    {noreply, schedule(State)}.
+    {noreply, schedule(State)};
+handle_cast(Stray, State) ->
+    ok = warp_stray:note(?MODULE, cast, Stray),
+    {noreply, State}.
+
+go_on(#state{paused = none} = State) ->
+    State;
+go_on(#state{paused = {_, Monitor}} = State) ->
+    true = erlang:demonitor(Monitor, [flush]),
+    moved(State#state{paused = none}).
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info(work, State) ->
     {noreply, work(State#state{scheduled = false})};
 handle_info(log_grew, State) ->
     {noreply, schedule(State#state{asleep = false})};
+handle_info(look, State) ->
+    {noreply, schedule(State#state{asleep = false, scheduled = false, looking = none})};
 handle_info({warp_written, Tag}, #state{flying = {Tag, Flown}} = State) ->
     {noreply, schedule(written(Flown, State#state{flying = none, turn = State#state.turn + 1}))};
 handle_info({warp_refused, Tag, Index, Reason}, #state{flying = {Tag, Flown}} = State) ->
     {noreply, schedule(refused(Flown, Index, Reason, State#state{flying = none}))};
 handle_info({warp_rejoin, Tag}, #state{flying = {Tag, _}} = State) ->
     {noreply, join(State)};
+handle_info({warp_job, Reference, Result}, #state{job = {Reference, What}} = State) ->
+    {noreply, done(What, Result, moved(State#state{job = none}))};
+handle_info(tick, State) ->
+    {noreply, tick(State)};
 handle_info(join, State) ->
     {noreply, join(State)};
-handle_info(_Stray, State) ->
-    {noreply, State}.
+handle_info({'EXIT', Worker, Reason}, #state{worker = Worker} = State) ->
+    {noreply, schedule(worker_gone(Reason, State))};
+handle_info({'DOWN', Monitor, process, _, _}, #state{paused = {_, Monitor}} = State) ->
+    {noreply, schedule(go_on(State))};
+%% Answers that are late, to what began anew.
+handle_info({Late, _}, State) when Late =:= warp_written; Late =:= warp_rejoin ->
+    {noreply, State};
+handle_info({warp_refused, _, _, _}, State) ->
+    {noreply, State};
+handle_info({warp_job, _, _}, State) ->
+    {noreply, State};
+handle_info(Message, #state{joining = Request} = State) when Request =/= none ->
+    case gen_server:check_response(Message, Request) of
+        {reply, Answer} -> {noreply, join(Answer, State)};
+        {error, {_, _}} -> {noreply, join({error, no_writer}, State)};
+        no_reply -> {noreply, stray(Message, State)}
+    end;
+handle_info(Message, State) ->
+    {noreply, stray(Message, State)}.
+
+stray(Message, State) ->
+    ok = warp_stray:note(?MODULE, message, Message),
+    State.
+
+-spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, #state{worker = Worker, context = Context, n = N, generation = Generation}) ->
+    true = exit(Worker, kill),
+    receive {'EXIT', Worker, _} -> ok after ?TICK_MS -> ok end,
+    ok = warp_proj_kept:clean(Context, N, Generation),
+    warp_proj:emptied().
+
+%% @private
+-spec format_status(map()) -> map().
+format_status(Status) ->
+    warp_proj:status(Status, fun(#state{} = S) ->
+        #{shard => S#state.n, generation => S#state.generation, is => element(1, S#state.is),
+          position => S#state.position, committed => S#state.committed, set_aside => map_size(S#state.aside),
+          waiters => length(S#state.waiters), mends => length(S#state.mends)}
+    end).
 
 %% Messages that wait are looked at between two steps of work.
 schedule(#state{scheduled = true} = State) ->
@@ -266,17 +385,21 @@ schedule(State) ->
     self() ! work,
     State#state{scheduled = true}.
 
-work(#state{paused = From, flying = none, committed = Committed} = State) when is_tuple(From) ->
+work(#state{paused = {From, Monitor}, flying = none, committed = Committed} = State) when From =/= answered ->
     gen_server:reply(From, {ok, Committed}),
-    State#state{paused = yes};
+    State#state{paused = {answered, Monitor}};
 work(#state{paused = Paused} = State) when Paused =/= none ->
     State;
 work(#state{handle = undefined} = State) ->
     State;
-work(#state{flying = none, ready = none, mends = [Mend | Mends], committed = At, position = At} = State) ->
-    mend_on(Mend, State#state{mends = Mends});
-work(#state{ready = none, aside = Aside} = State) when map_size(Aside) >= ?MAX_ASIDE ->
+work(#state{ended = {_}} = State) ->
     State;
+work(#state{job = {_, _}} = State) ->
+    State;
+work(#state{flying = none, ready = none, mends = [Mend | Mends], committed = At, position = At} = State) ->
+    begin_mend(Mend, State#state{mends = Mends});
+work(#state{ready = none, aside = Aside} = State) when map_size(Aside) >= ?MAX_ASIDE ->
+    is({stalled, {set_aside, ?MAX_ASIDE}}, State);
 work(#state{ready = none, careful = none} = State) ->
     read(State);
 work(#state{ready = none, flying = none} = State) ->
@@ -286,129 +409,252 @@ work(#state{ready = #batch{}, flying = none} = State) ->
 work(State) ->
     State.
 
-%% ------------------------------------------------------------------ Reading
+%% ------------------------------------------------------------------ The worker
 
-read(#state{handle = Handle, position = Position, fold = Fold, careful = Careful} = State) ->
-    Bytes = case Careful of none -> ?BATCH_BYTES; {_, Few} -> Few end,
-    case warp_nif:follow(Handle, Position, Bytes, warp_proj_fold:names(Fold)) of
-        {ok, {[], Position, done}} ->
+ask(What, Kind, Job, #state{worker = Worker, handle = Handle, forget = Forget} = State) ->
+    Reference = warp_proj_worker:ask(Worker, {Kind, Job#{handle => Handle, forget => Forget}}),
+    tick_on(State#state{job = {Reference, What}, forget = [], erased = []}).
+
+read(#state{position = Position, careful = Careful, aside = Aside, left_out = LeftOut, told = Told} = State) ->
+    {Bytes, Single} =
+        case Careful of
+            none -> {?BATCH_BYTES, false};
+            {_, Few} -> {Few, true}
+        end,
+    Now = {Aside, LeftOut},
+    Job = #{position => Position, bytes => Bytes, single => Single, blamed => State#state.blamed,
+            told => case Told of Now -> same; _ -> Now end},
+    ask(read, read, Job, State#state{told = Now}).
+
+done(void, _Result, State) ->
+    schedule(State#state{told = none});
+done(read, {part, Part}, #state{erased = Erased} = State) ->
+    case lists:any(fun(Entity) -> mentions(Entity, Part) end, Erased) of
+        true -> schedule(State#state{told = none});
+        false -> took(Part, State)
+    end;
+done(read, {error, Reason}, State) ->
+    trouble(Reason, State);
+done({mend, Mend}, Decision, State) ->
+    mend_on(Mend, Decision, State).
+
+took(#{to := From, then := Then}, #state{position = From} = State) ->
+    case Then of
+        done ->
             doze(State);
-        {ok, {Rows, Last, _}} ->
-            take(Rows, Last, State);
+        held ->
+            %% Wait until the deletion is done.
+            look_in(?RETRY_MS, State);
         {error, Reason} ->
-            trouble(Reason, State)
+            trouble(Reason, State);
+        more ->
+            schedule(State)
+    end;
+took(#{to := To, then := Then, aside := Notes, seen := NewlySeen} = Part, State) ->
+    #state{position = From, aside = Before, seen = Seen, left_out = LeftOut} = State,
+    #{events := Events, projected := Projected, work := Work, rows := Rows, oldest := Oldest} = Part,
+    Aside = maps:merge(Before, maps:map(fun(_, {Seq, _, _, _}) -> Seq end, Notes)),
+    Batch = #batch{from = From, to = To, events = Events, projected = Projected, work = Work,
+                   run = maps:get(run, Part), aside = Notes, rows = Rows, oldest = Oldest},
+    Next = State#state{ready = Batch, position = To, asleep = false, aside = Aside,
+                       seen = maps:merge(Seen, NewlySeen), told = {Aside, LeftOut}},
+    schedule(publish(case Then of
+                         done -> going(Next);
+                         _ -> is({catching_up, none}, Next)
+                     end)).
+
+%% It goes on after it stood still; one that is at the end of the log now and then stays `live'.
+going(#state{is = {live, _}} = State) -> State;
+going(State) -> is({catching_up, none}, State).
+
+%% Whether it has something of the entity.
+mentions(Entity, #{work := Work, aside := Aside, seen := Seen}) ->
+    is_map_key(Entity, Aside) orelse is_map_key(Entity, Seen) orelse in_work(Entity, Work).
+
+in_work(_Entity, none) ->
+    false;
+in_work(Entity, {sequence, Steps, _}) ->
+    lists:keymember(Entity, 2, Steps);
+in_work(Entity, {merged, #{deletes := Deletes, upserts := Upserts, counts := Counts}}) ->
+    lists:any(fun(Rows) -> lists:keymember(Entity, 2, Rows) end, maps:values(Deletes))
+        orelse lists:any(fun(Rows) -> lists:any(fun([_, Owner | _]) -> Owner =:= Entity end, Rows) end,
+                         maps:values(Upserts))
+        orelse lists:any(fun([_, _, _, Who, _]) -> Who =:= Entity end, Counts).
+
+%% The worker is told with its next job. Where that does not come for long, a new one knows nothing.
+forgetful(#state{forget = Forget, job = none, ended = none, worker = Worker} = State)
+  when length(Forget) > ?MAX_FORGET ->
+    true = exit(Worker, kill),
+    State#state{ended = {none}};
+forgetful(State) ->
+    State.
+
+tick_on(#state{ticking = true} = State) ->
+    State;
+tick_on(State) ->
+    _ = erlang:send_after(?TICK_MS, self(), tick),
+    State#state{ticking = true}.
+
+%% What it waits for, and for how long already. The first look at something is not counted.
+tick(#state{watched = Watched} = State) ->
+    case waits_for(State) of
+        nothing ->
+            State#state{ticking = false, watched = none};
+        What ->
+            Ticks = case Watched of {What, Before} -> Before + 1; _ -> 0 end,
+            still(What, Ticks, tick_on(State#state{ticking = false, watched = {What, Ticks}}))
     end.
+
+waits_for(#state{job = {Reference, _}, at = At}) ->
+    case warp_proj_call:where(At) of
+        none -> {reading, Reference};
+        Where -> {calling, Where}
+    end;
+waits_for(#state{joining = Request}) when Request =/= none -> {joining, Request};
+waits_for(#state{flying = {Tag, _}}) -> {writing, Tag};
+waits_for(#state{paused = {_, Monitor}}) -> {paused, Monitor};
+waits_for(_State) -> nothing.
+
+still({calling, {Position, Seq, Kind, _} = Where}, Ticks, #state{worker = Worker, ended = none} = State)
+  when Ticks >= ?CALL_TICKS ->
+    #state{context = Context, n = N} = State,
+    ?LOG_WARNING("Warp: a call of ~ts has not returned for ~b seconds, and is ended: shard ~b of context ~ts, "
+                 "position ~b, seq ~b", [Kind, ?CALL_TICKS, N, Context#context.name, Position, Seq]),
+    true = exit(Worker, kill),
+    State#state{ended = {Where}};
+still({calling, {Position, Seq, Kind, _}}, Ticks, State) when Ticks >= ?STILL_TICKS ->
+    is({stalled, {calling, Kind, #{position => Position, seq => Seq}}}, State);
+still({What, _}, Ticks, State) when Ticks >= ?STILL_TICKS ->
+    is({stalled, What}, State);
+still(_What, _Ticks, State) ->
+    State.
+
+%% What it waited for is there.
+moved(#state{is = {stalled, Why}} = State) when Why =:= reading; Why =:= writing; Why =:= paused;
+                                                element(1, Why) =:= calling ->
+    is({catching_up, none}, State);
+moved(State) ->
+    State.
+
+%% It is known in which call of the user's code, if in any. Who ended it for one that did not return
+%% knows the culprit; one that went away by itself did so for that call if it happens twice.
+worker_gone(Reason, #state{context = Context, n = N, generation = Generation, at = At, job = Job} = State0) ->
+    #state{ended = Ended, suspect = Suspect} = State0,
+    {Worker, NewAt} = warp_proj_worker:start_link(Context, N, Generation),
+    State = (void(State0))#state{worker = Worker, at = NewAt, told = none, forget = [], ended = none,
+                                 watched = none, job = none},
+    case Job =/= none andalso warp_proj_call:where(At) of
+        false ->
+            State;
+        none ->
+            failed(Reason, State);
+        {Position, Seq, Kind, _} = Where when Ended =:= {Where} ->
+            blame({Position, Seq, Kind}, {timeout, Kind, ?CALL_TICKS}, State);
+        {Position, Seq, Kind, _} when Suspect =:= {Position, Seq, Kind} ->
+            Why = case Reason of
+                      killed -> {killed, Kind, warp_proj_worker:max_bytes()};
+                      _ -> {died, Kind, warp_stray:shape(Reason)}
+                  end,
+            blame(Suspect, Why, State);
+        {Position, Seq, Kind, _} ->
+            ?LOG_WARNING("Warp: the process that called ~ts went away (~ts), and the event is tried once more: "
+                         "shard ~b of context ~ts, position ~b, seq ~b",
+                         [Kind, warp_stray:shape(Reason), N, Context#context.name, Position, Seq]),
+            (carefully(Position, ?CAREFUL_BYTES, State))#state{suspect = {Position, Seq, Kind}}
+    end.
+
+%% Perhaps the piece was too large for it.
+failed(Reason, #state{context = #context{name = Name}, n = N, position = Position} = State) ->
+    ?LOG_ERROR("Warp: what projects shard ~b of context ~ts went away, and is started again: ~ts",
+               [N, Name, warp_stray:shape(Reason)]),
+    Waiting = look_in(?LOOK_MS, State#state{scheduled = true}),
+    is({stalled, worker_failed}, carefully(Position + 1, 1, Waiting)).
+
+blame({0, Seq, Kind}, Why, #state{mends = [{on, Mend} | Mends]} = State) ->
+    State#state{suspect = none, mends = [{on, warp_proj_mend:ended(Mend, Seq, Kind, Why)} | Mends]};
+blame({Position, Seq, Kind}, Why, #state{blamed = Blamed} = State) ->
+    Next = carefully(Position, ?CAREFUL_BYTES, State),
+    Next#state{suspect = none, blamed = Blamed#{{at, Position} => {Seq, {ended, Kind, Why}}}}.
+
+carefully(Position, Bytes, #state{careful = Careful} = State) ->
+    Until = case Careful of none -> Position; {Before, _} -> max(Before, Position) end,
+    State#state{careful = {Until, Bytes}}.
 
 %% The log ends here. It may have grown before we were seen to sleep, so it is read once more.
 doze(#state{asleep = false, context = Context, n = N, generation = Generation} = State) ->
     ok = warp_proj:sleep(Context, N, Generation, true),
     schedule(State#state{asleep = true});
 doze(State) ->
-    _ = erlang:send_after(?LOOK_MS, self(), log_grew),
-    publish(State).
+    look_in(?LOOK_MS, is({live, none}, publish(State))).
 
-trouble(Reason, #state{context = Context, n = N} = State) ->
-    _ = [?LOG_ERROR("Warp: shard ~b of context ~ts cannot be projected further: ~tp",
-                    [N, Context#context.name, Reason]) || element(1, {Reason}) =/= closed],
-    case Reason of
-        closed ->
-            join_later(?RETRY_MS, State);
-        _ when State#state.handle =:= undefined ->
-            join_later(?LOOK_MS, State);
+%% Looks again after so long, or before.
+look_in(Millis, #state{looking = none} = State) ->
+    State#state{looking = erlang:send_after(Millis, self(), look)};
+look_in(Millis, #state{looking = Timer} = State) ->
+    case erlang:read_timer(Timer) of
+        Left when is_integer(Left), Left > Millis ->
+            _ = erlang:cancel_timer(Timer),
+            State#state{looking = erlang:send_after(Millis, self(), look)};
         _ ->
-            _ = erlang:send_after(?LOOK_MS, self(), work),
             State
     end.
 
-take(Rows, Last, #state{position = From} = State) ->
-    Batch = #batch{from = From, to = Last, events = 0},
-    case rows(Rows, Batch, State) of
-        {ok, #batch{} = Full, Next} ->
-            ready(Full, Next);
-        {held, #batch{to = From}, Next} ->
-            %% Nothing before it: wait until the deletion is done.
-            _ = erlang:send_after(?RETRY_MS, self(), work),
-            Next;
-        {held, Part, Next} ->
-            ready(Part, Next);
-        {error, Reason} ->
-            trouble(Reason, State#state{fold = warp_proj_fold:forget_all(State#state.fold)})
+%% Said once for each reason.
+trouble(Reason, #state{context = Context, n = N, is = Is} = State) ->
+    Why = {stalled, why(Reason)},
+    _ = [?LOG_ERROR("Warp: shard ~b of context ~ts cannot be projected further: ~0tp",
+                    [N, Context#context.name, why(Reason)])
+         || element(1, {Reason}) =/= closed, Is =/= Why],
+    Stalled = is(Why, State),
+    case Reason of
+        %% Opened again it may be another log: that is looked at first.
+        closed -> join_later(?RETRY_MS, Stalled);
+        _ when Stalled#state.handle =:= undefined -> join_later(?LOOK_MS, Stalled);
+        _ -> look_in(?LOOK_MS, Stalled)
     end.
 
-rows([], Batch, State) ->
-    {ok, Batch, State};
-rows([{Position, Entity, First, Last, Events} | Rows], Batch, State) ->
-    #state{context = Context, handle = Handle, fold = Fold, aside = Aside, seen = Seen,
-           blamed = Blamed, left_out = Skipped} = State,
-    case warp_proj:is_held(Context, Entity, {Position, First}) of
-        true ->
-            {held, Batch#batch{to = max(Batch#batch.from, Position - 1)}, State};
-        false when is_map_key(Entity, Aside) ->
-            rows(Rows, count(First, Last, Batch), State#state{seen = Seen#{Entity => Last}});
-        false ->
-            case warp_proj_fold:events(Handle, {Entity, First, Last}, Events, {Blamed, Skipped},
-                                       Fold) of
-                {error, _} = Error ->
-                    Error;
-                {Outcomes, NextFold} ->
-                    {Done, NextAside} = sort(Outcomes, count(First, Last, Batch), Entity, Aside),
-                    NextSeen =
-                        case NextAside of
-                            #{Entity := _} -> Seen#{Entity => Last};
-                            #{} -> Seen
-                        end,
-                    rows(Rows, since(Events, Done),
-                         State#state{fold = NextFold, aside = NextAside, seen = NextSeen})
-            end
-    end.
-
-count(First, Last, #batch{events = Events, rows = Rows} = Batch) ->
-    Batch#batch{events = Events + Last - First + 1, rows = Rows + 1}.
-
-since([#{recorded_at := Time} | _], #batch{oldest = none} = Batch) -> Batch#batch{oldest = Time};
-since(_Events, Batch) -> Batch.
-
-sort([], Batch, _Entity, Aside) ->
-    {Batch, Aside};
-sort([{ok, Projected} | Outcomes], #batch{projected = Before} = Batch, Entity, Aside) ->
-    sort(Outcomes, Batch#batch{projected = [Projected | Before]}, Entity, Aside);
-sort([{aside, #{seq := Seq} = Event, Reason}], #batch{aside = Noted} = Batch, Entity, Aside) ->
-    {Batch#batch{aside = Noted#{Entity => {Event, Reason}}}, Aside#{Entity => Seq}}.
-
-ready(#batch{projected = Reversed, to = To} = Batch, #state{careful = Careful} = State) ->
-    Projected = lists:reverse(Reversed),
-    Work =
-        case Projected of
-            [] -> none;
-            _ when Careful =/= none -> sequence(Projected);
-            _ ->
-                case warp_proj_changes:merge(Projected) of
-                    {ok, Merged} -> {merged, Merged};
-                    shared -> sequence(Projected)
-                end
-        end,
-    schedule(publish(State#state{ready = Batch#batch{projected = Projected, work = Work},
-                                 fold = warp_proj_fold:trim(State#state.fold), position = To,
-                                 asleep = false})).
-
-sequence(Projected) ->
-    {Steps, Needs} = warp_proj_changes:sequence(Projected),
-    {sequence, Steps, Needs}.
+why(closed) -> {log, closed};
+why({stale_function, _} = Stale) -> Stale;
+why(Reason) -> {log, Reason}.
 
 %% Takes back what was read and not handed over.
-unread(#state{ready = none} = State) ->
+unread(State) ->
+    take_back(void(State)).
+
+%% The same, where it has something of an entity.
+unread(Entity, #state{job = {Reference, {mend, Mend}}, mends = Mends} = State) ->
+    case warp_proj_mend:entity(Mend) of
+        Entity -> State#state{job = {Reference, void}, mends = [{on, Mend} | Mends]};
+        _ -> State
+    end;
+unread(Entity, #state{ready = #batch{work = Work, aside = Noted}, seen = Seen} = State) ->
+    case mentions(Entity, #{work => Work, aside => Noted, seen => Seen}) of
+        true -> take_back(State);
+        false -> State
+    end;
+unread(_Entity, State) ->
+    State.
+
+void(#state{job = {Reference, {mend, Mend}}, mends = Mends} = State) ->
+    State#state{job = {Reference, void}, mends = [{on, Mend} | Mends]};
+void(#state{job = {Reference, _}} = State) ->
+    State#state{job = {Reference, void}};
+void(State) ->
+    State.
+
+take_back(#state{ready = none} = State) ->
     State;
-unread(#state{ready = #batch{from = From, aside = Noted}, aside = Aside, fold = Fold} = State) ->
+take_back(#state{ready = #batch{from = From, aside = Noted}, aside = Aside} = State) ->
     State#state{ready = none, position = From, aside = maps:without(maps:keys(Noted), Aside),
-                fold = warp_proj_fold:forget_all(Fold), asleep = false}.
+                told = none, asleep = false}.
 
 %% ------------------------------------------------------------------ Writing
 
-submit(#state{ready = #batch{work = none, aside = Noted, events = Events, to = To},
+submit(#state{ready = #batch{work = none, aside = Noted, events = Events, to = To, run = Run},
               skipped = Skipped} = State)
   when map_size(Noted) =:= 0, Events + Skipped < ?MAX_SKIPPED ->
     %% Nothing to write: where the checkpoint stands matters little.
-    schedule(passed(To, State#state{ready = none, committed = To, skipped = Skipped + Events}));
+    schedule(passed(To, State#state{ready = none, committed = To, run = Run, skipped = Skipped + Events}));
 submit(#state{ready = #batch{to = To}, handle = Handle} = State) ->
     case warp_nif:run_of(Handle, To) of
         {ok, Run} when is_integer(Run) -> schedule(submit(Run, State));
@@ -417,53 +663,50 @@ submit(#state{ready = #batch{to = To}, handle = Handle} = State) ->
 
 submit(Run, #state{ready = #batch{} = Batch, writer = Writer, turn = Turn, skipped = Skipped} = State) ->
     Tag = make_ref(),
-    #batch{to = To, events = Events, work = Work, aside = Noted} = Batch,
+    #batch{to = To, run = Run, events = Events, work = Work, aside = Noted} = Batch,
     ok = warp_proj_writer:batch(Writer, Tag, #{
         shard => State#state.n, generation => State#state.generation, turn => Turn,
         position => To, run => Run, events => Events + Skipped, work => Work,
-        aside => [aside_row(Entity, Event, Reason, To, State)
-                  || {Entity, {Event, Reason}} <- maps:to_list(Noted)],
+        aside => [aside_row(Entity, Note, To, State) || {Entity, Note} <- maps:to_list(Noted)],
         clear => [], skip => []}),
-    publish(State#state{ready = none, skipped = 0,
-                        flying = {Tag, Batch#batch{events = Events + Skipped}}}).
+    tick_on(publish(State#state{ready = none, skipped = 0,
+                                flying = {Tag, Batch#batch{events = Events + Skipped, work = none}}})).
 
-aside_row(Entity, #{seq := Seq, aggregate := Aggregate, type := Type}, Reason, Position, State) ->
-    [Entity, State#state.n, Position, Seq, Aggregate, Type, warp_proj_mend:reason(Reason),
-     os:system_time(microsecond)].
+aside_row(Entity, {Seq, Aggregate, Type, Reason}, Position, State) ->
+    [Entity, State#state.n, Position, Seq, Aggregate, Type, Reason, os:system_time(microsecond)].
 
-written(#batch{to = To, events = Events, aside = Noted}, #state{n = N, context = Context} = State) ->
+written(#batch{to = To, run = Run, events = Events, aside = Noted}, #state{n = N, context = Context} = State) ->
     _ = [?LOG_WARNING("Warp: an event of shard ~b of context ~ts could not be projected and is set "
                       "aside, with all behind it of its entity: see warp_projection:set_aside/1",
                       [N, Context#context.name]) || map_size(Noted) > 0],
-    passed(To, State#state{committed = To, events = State#state.events + Events});
+    passed(To, moved(State#state{committed = To, run = Run, events = State#state.events + Events}));
 written(Mend, State) ->
-    mend_on(warp_proj_mend:written(Mend), State).
+    next_piece(warp_proj_mend:written(Mend), moved(State)).
 
 passed(To, #state{careful = {Until, _}} = State) when To >= Until ->
-    passed(To, State#state{careful = none, blamed = #{}});
+    passed(To, State#state{careful = none, blamed = #{}, suspect = none});
 passed(_To, State) ->
     answer(publish(State)).
 
 %% The target took nothing of the batch: it is read again, in smaller pieces and command by command,
 %% until it is known whose it was.
 refused(#batch{from = From, to = To, aside = Noted} = Batch, Index, Reason, State0) ->
-    #state{careful = Careful, blamed = Blamed, aside = Aside, fold = Fold} = State = unread(State0),
+    #state{careful = Careful, blamed = Blamed, aside = Aside} = State = unread(State0),
     Until = case Careful of none -> To; {Before, _} -> max(To, Before) end,
     Known = is_integer(Index) andalso lists:nth(Index, Batch#batch.projected),
     {Pieces, Guilty} =
         case Known of
-            {Entity, Seq, _} -> {?CAREFUL_BYTES, Blamed#{{Entity, Seq} => {refused, Reason}}};
+            {Entity, Seq} -> {?CAREFUL_BYTES, Blamed#{{Entity, Seq} => {refused, Reason}}};
             false when Careful =:= none -> {?CAREFUL_BYTES, Blamed};
             false when Batch#batch.rows > 1 -> {1, Blamed};
             false ->
-                [{Entity, Seq, _} | _] = Batch#batch.projected,
+                [{Entity, Seq} | _] = Batch#batch.projected,
                 {1, Blamed#{{Entity, Seq} => {refused, Reason}}}
         end,
     State#state{position = From, careful = {Until, Pieces}, blamed = Guilty,
-                aside = maps:without(maps:keys(Noted), Aside), skipped = 0,
-                fold = warp_proj_fold:forget_all(Fold)};
+                aside = maps:without(maps:keys(Noted), Aside), skipped = 0, told = none};
 refused(Mend, Index, Reason, State) ->
-    mend_on(warp_proj_mend:refused(Mend, Index, Reason), State).
+    next_piece(warp_proj_mend:refused(Mend, Index, Reason), State).
 
 answer(#state{waiters = Waiters, committed = Committed, aside = Aside} = State) ->
     {Done, Left} = lists:partition(fun({Position, _, _, _}) -> Position =< Committed end, Waiters),
@@ -481,40 +724,48 @@ answer(#state{waiters = Waiters, committed = Committed, aside = Aside} = State) 
 %% ------------------------------------------------------------------ Mending
 
 %% Nothing is read, ready or under way while an entity is mended.
-mend_on(Mend, #state{handle = Handle, fold = Fold, aside = Aside, seen = Seen} = State) ->
+begin_mend({on, Mend}, State) ->
+    next_piece(Mend, State);
+begin_mend({new, How, Entity, Until, From}, #state{aside = Aside} = State) ->
+    case {Until > erlang:monotonic_time(millisecond), Aside} of
+        {true, #{Entity := Seq}} ->
+            next_piece(warp_proj_mend:new(How, Entity, Seq, From), State);
+        {true, #{}} ->
+            %% Someone else's went before.
+            gen_server:reply(From, {error, not_set_aside}),
+            schedule(State);
+        {false, _} ->
+            schedule(State)
+    end.
+
+next_piece(Mend, #state{committed = Committed, seen = Seen, left_out = LeftOut} = State) ->
+    At = {Committed, maps:with([warp_proj_mend:entity(Mend)], Seen), LeftOut},
+    ask({mend, Mend}, mend, #{mend => Mend, at => At}, State).
+
+mend_on(Mend, Decision, #state{aside = Aside, seen = Seen} = State) ->
     #state{n = N, generation = Generation, turn = Turn, committed = Committed} = State,
-    case warp_proj_mend:next(Mend, Handle, Fold, {Committed, Seen, State#state.left_out}) of
+    case Decision of
         {write, #{work := _} = Changes, Next} ->
-            case warp_nif:run_of(Handle, Committed) of
-                {ok, Run} when is_integer(Run) ->
-                    Tag = make_ref(),
-                    Rows = [aside_row(Entity, Event, Reason, Committed, State)
-                            || {Entity, Event, Reason} <- maps:get(aside, Changes)],
-                    ok = warp_proj_writer:batch(State#state.writer, Tag, Changes#{
-                        shard => N, generation => Generation, turn => Turn, position => Committed,
-                        run => Run, events => 0, aside := Rows}),
-                    State#state{flying = {Tag, Next}};
-                {error, closed} ->
-                    trouble(closed, State#state{mends = [Mend | State#state.mends]});
-                {error, Why} ->
-                    ok = warp_proj_mend:answer({error, Why}, Mend),
-                    State
-            end;
+            Tag = make_ref(),
+            Rows = [aside_row(Entity, Note, Committed, State) || {Entity, Note} <- maps:get(aside, Changes)],
+            ok = warp_proj_writer:batch(State#state.writer, Tag, Changes#{
+                shard => N, generation => Generation, turn => Turn, position => Committed,
+                run => State#state.run, events => 0, aside := Rows}),
+            tick_on(State#state{flying = {Tag, Next}});
         {later, Next} ->
             %% The log has to be read on before it is known how far to go.
-            read(State#state{mends = State#state.mends ++ [Next]});
+            read(State#state{mends = State#state.mends ++ [{on, Next}]});
         {done, Entity, From, Result} ->
             gen_server:reply(From, Result),
             After =
                 case Result of
                     ok -> maps:remove(Entity, Aside);
-                    {error, {set_aside, Seq}} -> Aside#{Entity := Seq};
+                    {error, {set_aside, Seq}} when is_map_key(Entity, Aside) -> Aside#{Entity := Seq};
                     {error, _} -> Aside
                 end,
             NextSeen = case After of #{Entity := _} -> Seen; #{} -> maps:remove(Entity, Seen) end,
-            Skipped = maps:merge(State#state.left_out, warp_proj_mend:skipped(Mend)),
-            schedule(publish(State#state{aside = After, seen = NextSeen, left_out = Skipped,
-                                         fold = warp_proj_fold:forget(Entity, Fold)}))
+            LeftOut = maps:merge(State#state.left_out, warp_proj_mend:skipped(Mend)),
+            schedule(publish(State#state{aside = After, seen = NextSeen, left_out = LeftOut}))
     end.
 
 %% How far it is, for whoever wants to know.
@@ -529,3 +780,14 @@ publish(#state{context = Context, n = N, generation = Generation} = State) ->
                        {State#state.committed, State#state.events + State#state.skipped, Oldest,
                         map_size(State#state.aside)}),
     State.
+
+%% How it is: shown when it changes.
+is(Is, #state{is = Is} = State) ->
+    State;
+is(Is, State) ->
+    Changed = State#state{is = Is},
+    ok = show(Changed),
+    Changed.
+
+show(#state{context = Context, n = N, generation = Generation, is = {Is, Why}}) ->
+    warp_proj:put(Context, {is, N, Generation}, {Is, os:system_time(microsecond), Why}).
