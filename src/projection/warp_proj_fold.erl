@@ -46,24 +46,7 @@
 new(#context{aggregates = All} = Context, At, Kept) ->
     Projecting = maps:filter(fun(_, A) -> is_map_key(project, A) end, All),
     Folding = [Name || {Name, A} <- maps:to_list(Projecting), warp_aggregate:folds(A)],
-    Counted = maps:map(fun(_, A) -> counted(A, At) end, maps:with(Folding, Projecting)),
-    %% As it is used to load states.
-    #fold{context = Context#context{aggregates = Counted}, at = At, aggregates = Projecting,
-          folding = Folding, kept = Kept}.
-
-%% The same aggregate, but each call of its functions can be seen from outside: a long log takes long
-%% to be folded, and is no function that hangs.
-counted(Aggregate, At) ->
-    maps:map(
-        fun(Key, Function) when Key =:= apply; Key =:= migrate ->
-                fun(A, B) ->
-                    ok = warp_proj_call:again(At),
-                    try Function(A, B) after warp_proj_call:ends(At) end
-                end;
-           (_Key, Value) ->
-                Value
-        end,
-        Aggregate).
+    #fold{context = Context, at = At, aggregates = Projecting, folding = Folding, kept = Kept}.
 
 %% @doc The aggregates whose events are projected.
 -spec names(fold()) -> [binary()].
@@ -141,9 +124,24 @@ states(Handle, {Entity, Seq}, First, #fold{young = Young, old = Old, found = Fou
         {_, #{Entity := {Before, States}}, _} -> {ok, States};
         {_, _, #{Entity := {Before, States}}} -> {ok, States};
         {_, _, _} ->
-            ok = warp_proj_call:loads(Fold#fold.at, Seq),
-            load(Fold#fold.folding, Handle, Entity, Before, Fold, #{})
+            #fold{folding = Folding, aggregates = Aggregates, context = Context, at = At} = Fold,
+            Seen = maps:map(fun(_, A) -> seen(A, At, Seq) end, maps:with(Folding, Aggregates)),
+            load(Folding, Handle, Entity, Before, Fold#fold{context = Context#context{aggregates = Seen}}, #{})
     end.
+
+%% The same aggregate, but each call of its functions can be seen from outside: a long log takes long
+%% to be folded, and is no function that hangs.
+seen(Aggregate, At, Seq) ->
+    maps:map(
+        fun(Key, Function) when Key =:= apply; Key =:= migrate ->
+                fun(A, B) ->
+                    ok = warp_proj_call:loads(At, Seq),
+                    try Function(A, B) after warp_proj_call:ends(At) end
+                end;
+           (_Key, Value) ->
+                Value
+        end,
+        Aggregate).
 
 load([], _Handle, _Entity, _Seq, _Fold, States) ->
     {ok, States};
@@ -151,12 +149,6 @@ load([Name | Names], Handle, Entity, Seq, #fold{context = Context} = Fold, State
     case warp_replay:state_at(Context, Handle, Entity, Name, {seq, Seq}) of
         {ok, State} ->
             load(Names, Handle, Entity, Seq, Fold, States#{Name => {ok, State}});
-        {error, {Kind, {error, {badfun, Fun}, _}}} when
-            Kind =:= apply_failed andalso Fun =:= map_get(apply, map_get(Name, Fold#fold.aggregates));
-            Kind =:= migrate_failed andalso Fun =:= map_get(migrate, map_get(Name, Fold#fold.aggregates))
-        ->
-            %% Its module was loaded anew, twice.
-            {error, {stale_function, #{aggregate => Name, function => fails(Kind)}}};
         {error, {Kind, _} = Why} when Kind =:= apply_failed; Kind =:= migrate_failed ->
             load(Names, Handle, Entity, Seq, Fold, States#{Name => {error, Why}});
         {error, {bad_return, _, _} = Why} ->
@@ -164,9 +156,6 @@ load([Name | Names], Handle, Entity, Seq, #fold{context = Context} = Fold, State
         {error, _} = Error ->
             Error
     end.
-
-fails(apply_failed) -> apply;
-fails(migrate_failed) -> migrate.
 
 project([], _Entity, _Blamed, States, _Fold, Done) ->
     {lists:reverse(Done), States};

@@ -33,6 +33,8 @@
 %% How large a state may be, in words; one that is larger is folded again. What takes more on its way
 %% to the disk than in memory, as terms do that share parts, is counted as it is there.
 -define(MAX_WORDS, 128 * 1024).
+%% How large the file may become. Then it begins anew.
+-define(MAX_BYTES, 4 * 1024 * 1024 * 1024).
 -define(MAX_ROWS, 1 bsl 40).
 -define(TIMEOUT_MS, 10000).
 -define(CIPHER, aes_128_gcm).
@@ -70,7 +72,16 @@ keep(States, #kept{file = none} = Kept) ->
         {ok, Open} -> keep(States, Open);
         {error, Why} -> failed(Why, Kept)
     end;
-keep(States, #kept{file = {Handle, _}} = Kept) ->
+keep(States, #kept{file = {Handle, Path}} = Kept) ->
+    case filelib:file_size(Path) > ?MAX_BYTES of
+        true ->
+            ok = close(Handle, Path),
+            keep(States, Kept#kept{file = none});
+        false ->
+            write(States, Handle, Kept)
+    end.
+
+write(States, Handle, Kept) ->
     {Rows, Next} = lists:foldl(fun row/2, {[], Kept}, States),
     %% In the order of their keys, since neighbours are written together.
     Sql = <<"INSERT INTO states VALUES (?1, ?2, ?3) "
@@ -121,10 +132,14 @@ find(Entities, #kept{file = {Handle, _}} = Kept) ->
 
 found([Key, Seq, Text], Keys, #kept{key = Secret}, Found) ->
     #{Key := Entity} = Keys,
-    <<Nonce:12/binary, Tag:16/binary, Cipher/binary>> = unicode:characters_to_binary(Text, utf8, latin1),
-    case crypto:crypto_one_time_aead(?CIPHER, Secret, Nonce, Cipher, about(Entity, Seq), Tag, false) of
-        error -> Found;
-        Plain -> Found#{Entity => {Seq, binary_to_term(Plain, [safe])}}
+    case unicode:characters_to_binary(Text, utf8, latin1) of
+        <<Nonce:12/binary, Tag:16/binary, Cipher/binary>> ->
+            case crypto:crypto_one_time_aead(?CIPHER, Secret, Nonce, Cipher, about(Entity, Seq), Tag, false) of
+                error -> Found;
+                Plain -> Found#{Entity => {Seq, binary_to_term(Plain, [safe])}}
+            end;
+        _ ->
+            Found
     end.
 
 %% @doc An entity was erased.

@@ -18,7 +18,7 @@
 %% How close, in positions, the second set has to be for the first to be halted.
 -define(CLOSE, 5000).
 %% How long the first set is halted at most, and how long it is left alone after that.
--define(HALT_MS, 10000).
+-define(HALT_MS, 5000).
 -define(AGAIN_MS, 10000).
 -define(LOG_MS, 10000).
 
@@ -90,12 +90,15 @@ init(Ref) ->
 handle_call({Known, _}, _From, #state{generation = none} = State)
   when Known =:= rebuild; Known =:= cancel; Known =:= await ->
     {reply, {error, {target_away, not_reached_yet}}, State};
-handle_call({rebuild, _}, _From, #state{task = none, rebuild = running} = State) ->
+handle_call({rebuild, _}, _From, #state{task = Task, rebuild = running} = State)
+  when Task =:= none; element(2, Task) =:= swap ->
     {reply, {error, already_running}, State};
 handle_call({cancel, _}, _From, #state{task = none, rebuild = Rebuild} = State) when Rebuild =/= running ->
     {reply, {error, not_running}, State};
 handle_call({Request, Until}, From, #state{queue = Queue} = State)
   when Request =:= rebuild orelse Request =:= cancel, is_integer(Until) ->
+    %% An exchange of the sets that still waits for them is given up for it.
+    _ = case State#state.task of {Pid, swap, nobody} -> Pid ! give_up; _ -> ok end,
     {noreply, next(State#state{queue = waiting(Queue) ++ [{Request, Until, From}]})};
 handle_call({await, Until}, From, #state{rebuild = running, waiters = Waiters} = State) ->
     %% Those who gave up are not kept.
@@ -251,7 +254,8 @@ go_on(#state{context = Context, generation = Generation} = State) ->
     Close = lists:all(
         fun(N) ->
             case Building of
-                #{N := {There, _, _, _}} -> There + ?CLOSE >= goal(N, Live, Context);
+                #{N := {There, _, _, _}} ->
+                    There + ?CLOSE >= goal(N, Live, Context) andalso not stands(N, Generation + 1, Context);
                 #{} -> false
             end
         end,
@@ -259,6 +263,12 @@ go_on(#state{context = Context, generation = Generation} = State) ->
     case Close andalso now_ms() >= State#state.swap_at andalso State#state.task =:= none of
         true -> swap(say(Began));
         false -> say(Began)
+    end.
+
+stands(N, Generation, Context) ->
+    case warp_proj:get(Context, {is, N, Generation}) of
+        {ok, {stalled, _, _}} -> true;
+        _ -> false
     end.
 
 %% Where the first set is; one that could not begin says nothing.
@@ -330,7 +340,7 @@ reach(Context, Generation, Ends, Deadline) ->
         false ->
             case now_ms() > Deadline of
                 true -> false;
-                false -> timer:sleep(5), reach(Context, Generation, Ends, Deadline)
+                false -> receive give_up -> false after 5 -> reach(Context, Generation, Ends, Deadline) end
             end
     end.
 

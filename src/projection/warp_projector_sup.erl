@@ -33,7 +33,7 @@ stop_all(#context{shards = Shards} = Context, Generation) ->
             _ = supervisor:delete_child(Supervisor, {N, Generation}),
             ok = warp_proj:take(Context, {projector, N, Generation}),
             ok = warp_proj:take(Context, {at, N, Generation}),
-            ok = warp_proj:take(Context, {stalled, N, Generation})
+            ok = warp_proj:take(Context, {is, N, Generation})
         end,
         lists:seq(0, Shards - 1)).
 
