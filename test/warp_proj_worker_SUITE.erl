@@ -38,8 +38,10 @@ aggregate() ->
           _ = (persistent_term:get({?MODULE, applies}, fun() -> ok end))(),
           N + 1
       end,
-      project => fun(Id, N, #{payload := #{<<"do">> := Do}}) -> does(Do), [warp_projection:upsert(t, Id, #{n => N}),
-                                                                          warp_projection:increment(c, <<"all">>, #{n => 1})] end}.
+      project => fun(Id, N, #{payload := #{<<"do">> := Do}}) ->
+          does(Do),
+          [warp_projection:upsert(t, Id, #{n => N}), warp_projection:increment(c, <<"all">>, #{n => 1})]
+      end}.
 
 does(<<"hang">>) -> receive never_sent -> ok end;
 does(<<"spin">>) -> spin();
@@ -360,8 +362,8 @@ states_leave_memory(Config) ->
     Count = 45000,
     Pieces = [lists:seq(N, N + 999) || N <- lists:seq(1, Count, 1000)],
     Id = fun(N) -> <<(?SECRET)/binary, (integer_to_binary(N))/binary>> end,
-    _ = [warp_test:parallel(length(Pieces), fun(P) -> [append(entity(Ctx, Id(N)), <<"fine">>) || N <- lists:nth(P, Pieces)] end)
-         || _ <- [1, 2]],
+    Each = fun(P) -> [append(entity(Ctx, Id(N)), <<"fine">>) || N <- lists:nth(P, Pieces)] end,
+    _ = [warp_test:parallel(length(Pieces), Each) || _ <- [1, 2]],
     warp_proj_test:even(Ctx),
     Files = states(Ctx),
     ?assertMatch([_ | _], Files),
