@@ -219,7 +219,7 @@ starts_under_load(Config) ->
     Busy = [open_port({spawn_executable, "/bin/sh"},
                       [{args, ["-c", "while :; do :; done & read -r gone; kill $!"]}])
             || _ <- lists:seq(1, 2 * erlang:system_info(logical_processors_available))],
-    {ok, Lock} = warp_nif:lock(Dir, 1000),
+    {ok, Lock} = warp_nif:lock(Dir, 1000, owner),
     Until = erlang:monotonic_time(millisecond) + 10000,
     Opened = open_again(Lock, filename:join(Dir, "shard-0000.db"), 1, Until),
     ok = warp_nif:unlock(Lock),
@@ -229,7 +229,7 @@ starts_under_load(Config) ->
     is_right(Again, ids(<<"o">>, 40)).
 
 open_again(Lock, File, Count, Until) ->
-    {ok, Handle} = warp_nif:open(Lock, File, <<"test">>, {0, 1}, full, 10),
+    {ok, Handle} = warp_nif:open(Lock, File, {<<"test">>, 0, 1}, full, 10),
     ?assertMatch({Count, #{position := 40}}, {Count, warp_nif:stats(Handle)}),
     ok = warp_nif:close(Handle),
     case erlang:monotonic_time(millisecond) > Until of

@@ -86,7 +86,7 @@ write(States, Handle, Kept) ->
     %% In the order of their keys, since neighbours are written together.
     Sql = <<"INSERT INTO states VALUES (?1, ?2, ?3) "
             "ON CONFLICT (key) DO UPDATE SET seq = excluded.seq, state = excluded.state">>,
-    case warp_nif:projection_execute(Handle, [{Sql, lists:sort(Rows)}]) of
+    case warp_nif:projection_execute_batch(Handle, [{Sql, lists:sort(Rows)}]) of
         ok -> Next;
         {error, Why} -> failed(Why, Next)
     end.
@@ -169,21 +169,9 @@ open(#kept{context = #context{dir = Dir}, prefix = Prefix} = Kept) ->
     Time = erlang:system_time(),
     Name = lists:flatten(io_lib:format("~ts-~b-~b.db", [Prefix, Time, Unique])),
     Path = filename:join(unicode:characters_to_list(Dir), Name),
-    case made(Path) of
-        ok ->
-            case warp_nif:projection_open(unicode:characters_to_binary(Path), false) of
-                {ok, Handle} -> prepare(Handle, Path, Kept);
-                {error, _} = Error -> _ = file:delete(Path), Error
-            end;
-        {error, _} = Error ->
-            Error
-    end.
-
-%% Before SQLite has it, so that nobody else ever may read it.
-made(Path) ->
-    case file:write_file(Path, <<>>, [exclusive]) of
-        ok -> file:change_mode(Path, 8#600);
-        {error, _} = Error -> Error
+    case warp_nif:projection_open(unicode:characters_to_binary(Path), false, owner) of
+        {ok, Handle} -> prepare(Handle, Path, Kept);
+        {error, _} = Error -> _ = file:delete(Path), Error
     end.
 
 prepare(Handle, Path, Kept) ->
