@@ -205,7 +205,10 @@ pub fn what_is_wrong_with_a_query_is_said_test() {
   let soon = p.query_options() |> p.query_timeout(100)
   assert p.query_with(ctx, endless, [], soon) == Error(error.Timeout)
   assert p.query_with(ctx, "SELECT 1", [], p.query_options() |> p.max_rows(0))
-    == Error(error.BadOption("max_rows", error.NotAPositiveInteger))
+    == Error(error.BadOption(
+      "max_rows",
+      error.NotAnIntegerBetween(1, 4_611_686_018_427_387_903),
+    ))
 }
 
 pub fn a_context_without_projections_says_so_test() {
