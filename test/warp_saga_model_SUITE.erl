@@ -32,6 +32,7 @@ call() ->
          {2, {other, Id}},
          {3, {retry, Id}},
          {1, {resolve, Id}},
+         {2, {retry_without_accounts, Id}},
          {2, {fund, name(), proper_types:range(1, 60)}},
          {2, {kill, name()}},
          {1, kill_keepers},
@@ -99,6 +100,21 @@ step({retry, Id}, {Ctx, #{sagas := Sagas} = Model}) ->
             {Ctx, Model};
         #{} ->
             ?assertEqual({error, not_found}, warp_saga:retry(Ctx, id(Id))),
+            {Ctx, Model}
+    end;
+%% It waits in a context that was started without them, and goes on in the next one, by itself.
+step({retry_without_accounts, Id}, {Ctx, #{sagas := Sagas} = Model}) ->
+    case Sagas of
+        #{Id := {Groups, {stuck, Each}}} ->
+            Lacking = warp_test:restart(Ctx, #{aggregates => [warp_test:log()]}),
+            ?assertMatch({error, {saga_waits, #{reason := {unknown_aggregate, <<"Account">>}}}},
+                         warp_saga:retry(Lacking, id(Id))),
+            ?assertMatch({ok, [#{state := waiting}]}, warp_saga:pending(Lacking)),
+            Whole = warp_test:restart(Lacking, #{aggregates => [warp_test:account()]}),
+            {ok, #{waiting := 0}} = warp_saga:recover_pending(Whole),
+            {Result, Next} = back(Groups, lists:zip(lists:append(Groups), Each), Model),
+            {Whole, Next#{sagas := Sagas#{Id := {Groups, Result}}}};
+        #{} ->
             {Ctx, Model}
     end;
 step({resolve, Id}, {Ctx, #{sagas := Sagas} = Model}) ->

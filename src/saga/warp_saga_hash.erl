@@ -3,19 +3,28 @@
 %% in whatever form it was given, and in every release of Erlang.
 -module(warp_saga_hash).
 
--export([of_steps/3, is_same/3]).
+-export([encode/3, of_encoded/1, is_same/3]).
+
+-export_type([encoded/0]).
+
+-opaque encoded() :: binary().
 
 %% More than a payload may have, and the lists around it.
 -define(MAX_DEPTH, 1000).
 
-%% @doc The hash of a saga, as its log has it: hexadecimal digits. It does not depend on the versions
-%% of the aggregates, which may be raised between two commits of the same saga.
--spec of_steps(binary(), [warp_saga_plan:step()], [[non_neg_integer(), ...]]) -> binary().
-of_steps(Id, Steps, Groups) ->
+%% @doc What is hashed of a saga. It does not depend on the versions of the aggregates, which may be
+%% raised between two commits of the same saga.
+-spec encode(binary(), [warp_saga_plan:step()], [[non_neg_integer(), ...]]) -> encoded().
+encode(Id, Steps, Groups) ->
     Each = [[Entity, Name, action(Forward), action(Reverse)]
             || #{entity := Entity, aggregate := Name, forward := Forward, compensate := Reverse}
                    <- Steps],
-    binary:encode_hex(crypto:hash(sha256, value([<<"warp saga 1">>, Id, Groups, Each]))).
+    value([<<"warp saga 1">>, Id, Groups, Each], ?MAX_DEPTH, <<>>).
+
+%% @doc The hash of a saga, as its log has it: 64 hexadecimal digits.
+-spec of_encoded(encoded()) -> binary().
+of_encoded(Encoded) ->
+    binary:encode_hex(crypto:hash(sha256, Encoded)).
 
 action({event, Type, Payload}) -> [<<"event">>, Type, Payload];
 action({run, Name, Args}) -> [<<"run">>, Name, Args];
@@ -23,32 +32,36 @@ action(cleared) -> [].
 
 %% Every value says what it is and where it ends, so no two have the same encoding. What is no JSON, or
 %% deeper than any payload may be, will be refused.
-value(Value) -> value(Value, ?MAX_DEPTH).
-
-value(Text, _) when is_binary(Text) -> text($s, Text);
-value(true, _) -> <<"t">>;
-value(false, _) -> <<"f">>;
-value(null, _) -> <<"n">>;
-value(Atom, _) when is_atom(Atom) -> text($s, atom_to_binary(Atom));
-value(Int, _) when is_integer(Int) -> text($i, integer_to_binary(Int));
-value(Float, _) when is_float(Float), Float == 0 -> <<$d, 0.0/float>>;
-value(Float, _) when is_float(Float) -> <<$d, Float/float>>;
-value(List, Depth) when is_list(List), Depth > 0 -> list(List, Depth - 1, 0, []);
-value(Map, Depth) when is_map(Map), Depth > 0 ->
+value(Text, _, To) when is_binary(Text) -> text($s, Text, To);
+value(true, _, To) -> <<To/binary, $t>>;
+value(false, _, To) -> <<To/binary, $f>>;
+value(null, _, To) -> <<To/binary, $n>>;
+value(Atom, _, To) when is_atom(Atom) -> text($s, atom_to_binary(Atom), To);
+value(Int, _, To) when is_integer(Int) -> text($i, integer_to_binary(Int), To);
+value(Float, _, To) when is_float(Float), Float == 0 -> <<To/binary, $d, 0.0/float>>;
+value(Float, _, To) when is_float(Float) -> <<To/binary, $d, Float/float>>;
+value(List, Depth, To) when is_list(List), Depth > 0 ->
+    list(List, Depth - 1, <<To/binary, $l, (count(List, 0)):32>>);
+value(Map, Depth, To) when is_map(Map), Depth > 0 ->
     Members = lists:keysort(1, [{key(Key), Value} || {Key, Value} <- maps:to_list(Map)]),
-    [<<$m, (map_size(Map)):32>>, [[text($s, Key), value(Value, Depth - 1)] || {Key, Value} <- Members]];
-value(_Other, _) -> <<"x">>.
+    members(Members, Depth - 1, <<To/binary, $m, (map_size(Map)):32>>);
+value(_Other, _, To) -> <<To/binary, $x>>.
 
-list([Value | Values], Depth, Count, Encoded) ->
-    list(Values, Depth, Count + 1, [value(Value, Depth) | Encoded]);
-list(_End, _Depth, Count, Encoded) ->
-    [<<$l, Count:32>>, lists:reverse(Encoded)].
+list([Value | Values], Depth, To) -> list(Values, Depth, value(Value, Depth, To));
+list(_End, _Depth, To) -> To.
+
+count([_ | Values], Count) -> count(Values, Count + 1);
+count(_End, Count) -> Count.
+
+members([], _Depth, To) -> To;
+members([{Key, Value} | Members], Depth, To) ->
+    members(Members, Depth, value(Value, Depth, text($s, Key, To))).
 
 key(Key) when is_binary(Key) -> Key;
 key(Key) when is_atom(Key) -> atom_to_binary(Key);
 key(_Other) -> <<>>.
 
-text(Tag, Text) -> [<<Tag, (byte_size(Text)):32>>, Text].
+text(Tag, Text, To) -> <<To/binary, Tag, (byte_size(Text)):32, Text/binary>>.
 
 %% @doc Whether a stored hash is that of a plan, whose own is given too. Logs that were written before
 %% have a number of 32 bits.

@@ -105,16 +105,17 @@ build({warp_saga, Id, Groups0}, Context, #{timeout := Timeout, retries := Retrie
     try
         ok = ok_or_throw(check_id(Id)),
         {Steps, Groups} = number(lists:reverse(Groups0), Context),
+        Encoded = warp_saga_hash:encode(Id, Steps, Groups),
         Plan = #{id => Id, steps => Steps, groups => Groups, deadline => deadline(Timeout),
-                 retries => Retries, hash => warp_saga_hash:of_steps(Id, Steps, Groups)},
+                 retries => Retries, hash => warp_saga_hash:of_encoded(Encoded)},
         {Packed, ReadBack} = pack(Plan, Context),
-        case warp_saga_hash:of_steps(Id, ReadBack, Groups) of
-            Hash when Hash =:= map_get(hash, Plan) ->
+        case warp_saga_hash:encode(Id, ReadBack, Groups) of
+            Encoded ->
                 {ok, compact(Plan#{steps := ReadBack}), Packed};
-            Hash ->
+            Other ->
                 %% Given in another form than reading the row will give it.
-                Other = Plan#{steps := ReadBack, hash := Hash},
-                {ok, compact(Other), element(1, pack(Other, Context))}
+                AsRead = Plan#{steps := ReadBack, hash := warp_saga_hash:of_encoded(Other)},
+                {ok, compact(AsRead), element(1, pack(AsRead, Context))}
         end
     catch
         throw:Reason -> {error, Reason}
