@@ -28,6 +28,7 @@ call() ->
     Id = proper_types:range(1, 12),
     proper_types:frequency(
         [{10, {commit, Id, proper_types:non_empty(proper_types:resize(3, proper_types:list(group())))}},
+         {4, {commit, Id, likely_stuck()}},
          {3, {again, Id}},
          {2, {other, Id}},
          {3, {retry, Id}},
@@ -43,9 +44,16 @@ group() ->
     Steps = proper_types:non_empty(proper_types:resize(3, proper_types:list(step()))),
     proper_types:bind(Steps, fun(Of) -> proper_types:exactly(lists:ukeysort(1, Of)) end, false).
 
-%% What is credited can only be taken back if it is still there.
+%% What is credited can only be taken back if it is still there. What is spent does not come back: so a
+%% credit before it, of the same account, makes the saga stuck.
 step() ->
-    {name(), proper_types:elements([<<"Credited">>, <<"Debited">>]), proper_types:range(1, 40)}.
+    {name(), proper_types:elements([<<"Credited">>, <<"Debited">>, <<"Spent">>]), proper_types:range(1, 40)}.
+
+likely_stuck() ->
+    proper_types:bind({name(), proper_types:range(1, 40)}, fun({Name, Amount}) ->
+        proper_types:exactly([[{Name, Type, N}] || {Type, N} <- [{<<"Credited">>, Amount}, {<<"Spent">>, Amount},
+                                                                 {<<"Debited">>, 100000}]])
+    end, false).
 
 name() -> proper_types:elements(?NAMES).
 
@@ -103,9 +111,12 @@ step({retry, Id}, {Ctx, #{sagas := Sagas} = Model}) ->
             {Ctx, Model}
     end;
 %% It waits in a context that was started without them, and goes on in the next one, by itself.
-step({retry_without_accounts, Id}, {Ctx, #{sagas := Sagas} = Model}) ->
-    case Sagas of
-        #{Id := {Groups, {stuck, Each}}} ->
+step({retry_without_accounts, N}, {Ctx, #{sagas := Sagas} = Model}) ->
+    case [Saga || {_, {_, {stuck, _}}} = Saga <- lists:sort(maps:to_list(Sagas))] of
+        [] ->
+            {Ctx, Model};
+        Stuck ->
+            {Id, {Groups, {stuck, Each}}} = lists:nth(1 + N rem length(Stuck), Stuck),
             Lacking = warp_test:restart(Ctx, #{aggregates => [warp_test:log()]}),
             ?assertMatch({error, {saga_waits, #{reason := {unknown_aggregate, <<"Account">>}}}},
                          warp_saga:retry(Lacking, id(Id))),
@@ -113,9 +124,7 @@ step({retry_without_accounts, Id}, {Ctx, #{sagas := Sagas} = Model}) ->
             Whole = warp_test:restart(Lacking, #{aggregates => [warp_test:account()]}),
             {ok, #{waiting := 0}} = warp_saga:recover_pending(Whole),
             {Result, Next} = back(Groups, lists:zip(lists:append(Groups), Each), Model),
-            {Whole, Next#{sagas := Sagas#{Id := {Groups, Result}}}};
-        #{} ->
-            {Ctx, Model}
+            {Whole, Next#{sagas := Sagas#{Id := {Groups, Result}}}}
     end;
 step({resolve, Id}, {Ctx, #{sagas := Sagas} = Model}) ->
     case Sagas of
@@ -162,6 +171,9 @@ saga(Id, Groups) ->
            (Steps, Saga) -> warp_saga:parallel(Saga, [of_account(Step) || Step <- Steps])
         end, warp_saga:new(id(Id)), Groups).
 
+of_account({Name, <<"Spent">>, Amount}) ->
+    warp_saga_test:step(Name, warp_saga_test:action(<<"Debited">>, Amount),
+                        warp_saga_test:action(<<"Credited">>, 0));
 of_account({Name, Type, Amount}) -> warp_saga_test:step(Name, Type, Amount).
 
 said({ok, {How, #{steps := Steps}}}) -> {How, [Status || #{status := Status} <- Steps]}.
@@ -204,7 +216,8 @@ back_groups([], Model, Done) ->
 back_groups([Group | Groups], Model0, Done) ->
     {Each, Model} = lists:mapfoldl(
         fun({{Name, Type, Amount} = Step, applied}, Acc) ->
-               case change(Name, opposite(Type), Amount, Acc) of
+               {Opposite, Back} = opposite(Type, Amount),
+               case change(Name, Opposite, Back, Acc) of
                    refused -> {{Step, applied}, Acc};
                    Changed -> {{Step, reversed}, Changed}
                end;
@@ -222,13 +235,14 @@ back_groups([Group | Groups], Model0, Done) ->
 statuses(Groups) ->
     [Status || {_, Status} <- lists:append(Groups)].
 
-opposite(<<"Credited">>) -> <<"Debited">>;
-opposite(<<"Debited">>) -> <<"Credited">>.
+opposite(<<"Credited">>, Amount) -> {<<"Debited">>, Amount};
+opposite(<<"Debited">>, Amount) -> {<<"Credited">>, Amount};
+opposite(<<"Spent">>, _Amount) -> {<<"Credited">>, 0}.
 
 change(Name, Type, Amount, #{balances := Balances} = Model) ->
     #{Name := Balance} = Balances,
     case Type of
-        <<"Debited">> when Amount > Balance -> refused;
-        <<"Debited">> -> Model#{balances := Balances#{Name := Balance - Amount}};
+        _ when Type =/= <<"Credited">>, Amount > Balance -> refused;
+        _ when Type =/= <<"Credited">> -> Model#{balances := Balances#{Name := Balance - Amount}};
         <<"Credited">> -> Model#{balances := Balances#{Name := Balance + Amount}}
     end.
