@@ -10,6 +10,9 @@
 
 -export_type([place/0, begun/0, finish/0]).
 
+%% A runner ends with an exit.
+-dialyzer({no_return, [begin_new/3, go_on/4, retry/4, resolve/5]}).
+
 %% The shard that the saga lives in.
 -type place() :: {non_neg_integer(), warp_nif:shard()}.
 %% A new saga. As a function, so that no crash report shows what is in a message or an argument.
