@@ -117,9 +117,9 @@ a_reason_made_by_hand_is_its_text(Config) ->
     [begin
          Reason = #{<<"reason">> => <<"what it was">>, <<"term">> => Term},
          Old = warp_test:start(Config, #{context => <<"old-", (integer_to_binary(N))/binary>>}),
+         Payload = maps:merge(Why, Reason#{<<"steps">> => [Reason, null]}),
          store(Old, <<"x">>, [{?OPEN, Plan},
-                              {?CLOSED, [Compensating#{payload := maps:merge(Why, Reason#{<<"steps">> => [Reason, null]})},
-                                         Compensated]}]),
+                              {?CLOSED, [Compensating#{payload := Payload}, Compensated]}]),
          ?assertMatch({ok, #{state := compensated, failed := #{step := 0, reason := <<"what it was">>},
                              steps := [#{status := refused, reason := <<"what it was">>}, _]}},
                       warp_saga:status(Old, <<"x">>)),
