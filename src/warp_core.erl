@@ -15,7 +15,8 @@
 %% '''
 %%
 %% All functions can be called from any process. Every error is `{error, Reason}', with the
-%% reasons in the types below.
+%% reasons in the types below: whatever the arguments are, but for the handle of a context or an
+%% entity. What is no handle at all is a `function_clause' in the caller.
 -module(warp_core).
 
 -export([start/1, stop/1, entity/2]).
