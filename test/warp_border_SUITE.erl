@@ -11,6 +11,7 @@ all() ->
     [a_term_and_its_text_are_taken_or_refused_alike,
      damaged_text_is_taken_or_refused_alike_everywhere,
      values_of_the_border_are_named,
+     queries_have_limits_and_finite_results,
      no_argument_of_a_public_function_hurts].
 
 init_per_testcase(_, Config0) ->
@@ -102,6 +103,20 @@ values_of_the_border_are_named(Config) ->
     {ok, 1} = warp_core:append(Alice, Event#{payload => #{'Ж' => 'é', v => '世界'}}),
     ?assertEqual([#{<<"Ж"/utf8>> => <<"é"/utf8>>, <<"v">> => <<"世界"/utf8>>}],
                  [P || #{payload := P} <- warp_test:history(Alice)]),
+    assert_nothing_logged().
+
+queries_have_limits_and_finite_results(Config) ->
+    Ctx = warp_test:start(Config, #{projections => embedded}),
+    warp_test:wait_until(fun() -> element(1, warp_core:query(Ctx, <<"SELECT 1">>, [])) =:= ok end),
+    [?assertEqual({error, {sql_error, <<"the result has an infinite number in it">>}},
+                  warp_core:query(Ctx, Sql, [])) || Sql <- [<<"SELECT 9e999">>, <<"SELECT 1, -9e999">>]],
+    Long = ["SELECT 1", binary:copy(<<" ">>, 1048576)],
+    ?assertEqual({error, {sql_error, <<"longer than 1 MiB">>}}, warp_core:query(Ctx, Long, [])),
+    ?assertEqual({error, {bad_params, {too_many, 32766}}},
+                 warp_core:query(Ctx, <<"SELECT ?1">>, lists:duplicate(32767, 1))),
+    ?assertEqual({error, {bad_params, not_a_list}}, warp_core:query(Ctx, <<"SELECT ?1">>, [1 | 2])),
+    Deep = {json, #{v => binary:copy(<<1>>, 1048000)}},
+    ?assertMatch({error, {bad_param, 1, {too_large, _, 1048576}}}, warp_core:query(Ctx, <<"SELECT ?1">>, [Deep])),
     assert_nothing_logged().
 
 no_argument_of_a_public_function_hurts(Config) ->

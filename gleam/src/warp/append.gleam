@@ -55,7 +55,7 @@ pub fn timeout(options: Options, milliseconds: Int) -> Options {
   Options(..options, timeout: milliseconds)
 }
 
-/// Gives the event an id, 1 to 512 bytes. An append with it can be repeated:
+/// Gives the event an id, 1 to 533 bytes. An append with it can be repeated:
 /// the event is stored once. In a batch each event has an id of its own (see
 /// `event.with_id`), and one given here is refused.
 ///

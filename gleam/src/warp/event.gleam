@@ -44,7 +44,7 @@ pub fn from_json(type_: String, payload: String) -> Event
 @external(erlang, "warp_ffi", "with_aggregate")
 pub fn with_aggregate(event: Event, name: String) -> Event
 
-/// Gives the event an id, 1 to 512 bytes, which makes its append repeatable:
+/// Gives the event an id, 1 to 533 bytes, which makes its append repeatable:
 /// appended again it is not written again, and the answer is the seq of the
 /// first time.
 ///

@@ -14,6 +14,11 @@ use crate::atoms;
 use crate::hash::hash64;
 use crate::json::{self, Floats, JsonError, Terms, Validate};
 
+/// From how many bytes on what an append holds is looked at more closely.
+const LARGE: usize = 64 * 1024;
+/// A cell of a list and a word or two of its own.
+const BYTES_PER_VALUE: usize = 24;
+
 /// What a context knows about its aggregates.
 pub struct Rules {
     /// By name: the current schema version, and whether it judges events before they are stored.
@@ -47,7 +52,7 @@ pub struct Packed {
     pub spans: Vec<(usize, usize)>,
     /// Index of the event and its id, for each id given.
     pub ids: Vec<(usize, GivenId)>,
-    _weight: Weight,
+    weight: Weight,
 }
 
 /// A packed append as Erlang holds it, until it is stored or given up.
@@ -97,8 +102,19 @@ impl Packed {
             data,
             spans,
             ids,
-            _weight: Weight::of(bytes),
+            weight: Weight::of(bytes),
         }
+    }
+
+    /// Counts, with it, what the terms of its events take on the way to whoever judges them: about
+    /// so much for each value. Of small ones that is little.
+    fn with_terms(mut self) -> Self {
+        if self.data.len() >= LARGE {
+            let begins = |byte: &u8| matches!(byte, b',' | b'[' | b'{');
+            let values = self.data.bytes().filter(|byte| begins(byte)).count();
+            self.weight.add(values * BYTES_PER_VALUE);
+        }
+        self
     }
 
     /// How many events.
@@ -286,12 +302,17 @@ struct Fields<'a> {
 impl<'a> Packer<'a, '_> {
     fn finish(self) -> Result<Packed, PackError<'a>> {
         let lossless = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| PackError::Empty);
-        Ok(Packed::new(
+        let packed = Packed::new(
             lossless(self.row_aggregate.unwrap_or_default().to_vec())?,
             lossless(self.out)?,
             self.spans,
             self.ids,
-        ))
+        );
+        Ok(if self.any_judges {
+            packed.with_terms()
+        } else {
+            packed
+        })
     }
 
     fn event(&mut self, event: Term<'a>) -> Result<Option<Term<'a>>, PackError<'a>> {

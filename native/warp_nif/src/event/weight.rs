@@ -24,6 +24,12 @@ impl Weight {
         HELD.fetch_add(bytes, Relaxed);
         Self(bytes)
     }
+
+    /// So many more bytes.
+    pub fn add(&mut self, bytes: usize) {
+        HELD.fetch_add(bytes, Relaxed);
+        self.0 += bytes;
+    }
 }
 
 impl Drop for Weight {
