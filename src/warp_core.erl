@@ -177,14 +177,17 @@
 %% `DATA_DIR/CONTEXT/shard-0000.db' and so on) and `aggregates'. Options and their defaults:
 %% `shards' (16, for good: it is stored), `mode' (`actor': entities stay in memory;
 %% `read_through': reads fold the log), `durability' (`full': fsynced before it is acknowledged;
-%% `normal': may be lost in a power failure), `snapshot_every' (1000 events), `idle_timeout'
+%% `normal': may be lost in a power failure), `file_access' (`owner': files and folders that are
+%% made can be read by the VM's user alone; `umask': by whoever that lets), `snapshot_every' (1000 events), `idle_timeout'
 %% (60000 ms, after which an entity leaves memory), `max_pending' (10000 requests per entity,
 %% beyond which callers are told `overloaded'), `steps' (functions that steps of sagas name, see
 %% `warp_saga'), `cluster' (`single_node'), `projections' (`none'; `embedded', `{embedded, Config}'
 %% or `{rqlite, Config}', see `warp_projection').
 %%
 %% Errors: `{missing_option, Key}', `{unknown_option, Key}', `{bad_option, Key, Why}',
-%% `{data_dir_in_use, Dir}', `{shard_count_mismatch, Stored, Given}', `{not_a_shard, Path}',
+%% `{data_dir_in_use, Dir}', `{too_few_files, #{limit := L, needed := N}}' (the process may have L
+%% files open, and N would be enough: 4 for each shard, 128 for readers, and what is open already),
+%% `{shard_count_mismatch, Stored, Given}', `{not_a_shard, Path}',
 %% `{newer_format, Path, Version}', `{wrong_identity, Path, Found}', `disk_full',
 %% `{io_error, Message}', `{corrupt, Message}'. After an error nothing is left running.
 -spec start(map()) -> {ok, ctx()} | {error, term()}.
@@ -524,6 +527,10 @@ await_projection(Entity, Timeout) ->
 %% @doc Counters of a context since it was started, and of each shard under `shards': queue depth
 %% and limit, commits, appends, events, bytes, and how long commits took (`commit_us') and how
 %% long of that their COMMIT, with the fsync (`sync_us'), as `[{BelowMicroseconds, Count}]'.
+%%
+%% `background' of a shard lists the tasks that nobody waits for and that failed when they were last
+%% tried, as `#{task, since, error, meaning}', with `since' in microseconds since 1970. A shard that is not
+%% open has `unavailable => true', and `error' when it was tried to open it again.
 -spec stats(ctx()) -> map() | {error, context_stopped}.
 stats(Ctx) ->
     case warp_context:find(Ctx) of

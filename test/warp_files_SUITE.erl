@@ -114,7 +114,7 @@ what_was_removed_beside_a_shard_is_noticed_and_nothing_is_lost(Config) ->
         acknowledged(lists:seq(1, 10))
     end),
     Last = lists:foldl(fun(Remove, Before) ->
-        "" = os:cmd(Remove),
+        "" = os:cmd(["sleep 0.01; " | Remove]),
         in_vm(Config, fun() ->
             is_refused(warp_core:append(entity_on(0), noted(<<"refused">>))),
             works_again(),
@@ -165,7 +165,7 @@ a_shard_that_was_moved_away_is_refused_until_it_is_back(Config) ->
     in_vm(Config, fun() ->
         ok = open(opts(Config)),
         acknowledged(lists:seq(1, 10)),
-        ok = file:rename(File, File ++ ".away"),
+        renamed(File, File ++ ".away"),
         is_refused(warp_core:append(entity_on(0), noted(<<"refused">>))),
         %% The other shard goes on.
         ?assertEqual({ok, 1}, warp_core:append(entity_on(1), noted(<<"other">>))),
@@ -191,8 +191,10 @@ a_folder_that_was_removed_takes_no_appends(Config) ->
         "" = os:cmd(["rm -r ", file(Config, "")]),
         [is_refused(warp_core:append(entity_on(N), noted(<<"refused">>)))
          || N <- [0, 1, 0, 1], _ <- lists:seq(1, 3)],
-        ?assertMatch([_ | _], [W || W <- warp_fault_vm:warnings(),
-                                    binary:match(W, <<"removed or renamed">>) =/= nomatch]),
+        warp_test:wait_until(fun() ->
+            Warnings = warp_fault_vm:warnings(),
+            [] =/= [W || W <- Warnings, binary:match(W, <<"removed or renamed">>) =/= nomatch]
+        end),
         warp_test:wait_until(fun() ->
             #{shards := Shards} = warp_core:stats(warp_fault_vm:ctx()),
             lists:all(fun(Shard) -> is_map_key(error, Shard) end, Shards)
@@ -208,7 +210,7 @@ a_lock_that_was_removed_takes_no_appends(Config) ->
     in_vm(Config, fun() ->
         ok = open(opts(Config)),
         acknowledged(lists:seq(1, 10)),
-        ok = file:rename(Lock, Lock ++ ".away"),
+        renamed(Lock, Lock ++ ".away"),
         [is_refused(warp_core:append(entity_on(0), noted(<<"refused">>))) || _ <- lists:seq(1, 10)],
         ok = file:rename(Lock ++ ".away", Lock),
         works_again(),
@@ -281,6 +283,11 @@ is_refused({error, {io_error, Why}}) ->
                                     [caseless]));
 is_refused({error, {shard_unavailable, _}}) -> ok;
 is_refused(Other) -> ?assertMatch({error, refused}, Other).
+
+%% Not right behind a commit: there it would be found only after the next one.
+renamed(From, To) ->
+    ok = timer:sleep(10),
+    ok = file:rename(From, To).
 
 works_again() ->
     warp_test:wait_until(fun() ->

@@ -20,8 +20,8 @@ pub struct Watch {
 struct Watched {
     path: PathBuf,
     identity: (u64, u64),
-    /// Whether its bytes count as those of the database.
-    counts: bool,
+    /// Whether events stand in it: then its bytes count as those of the database.
+    holds_events: bool,
 }
 
 impl Watch {
@@ -37,23 +37,34 @@ impl Watch {
         self.add_file(beside(path, "-shm"), false)
     }
 
-    fn add_file(&mut self, path: PathBuf, counts: bool) -> Result<()> {
+    fn add_file(&mut self, path: PathBuf, holds_events: bool) -> Result<()> {
         let found = fs::metadata(&path).map_err(|error| Error::io(&path, &error))?;
         self.files.push(Watched {
             identity: (found.dev(), found.ino()),
             path,
-            counts,
+            holds_events,
         });
         Ok(())
     }
 
     /// How many bytes the database has, if all is in its place. Else what happened, and what to do.
     pub fn check(&self) -> std::result::Result<u64, String> {
+        Self::check_each(self.files.iter())
+    }
+
+    /// As `check`, but looks only at the files in which events stand.
+    pub fn check_events(&self) -> std::result::Result<u64, String> {
+        Self::check_each(self.files.iter().filter(|file| file.holds_events))
+    }
+
+    fn check_each<'f>(
+        files: impl Iterator<Item = &'f Watched>,
+    ) -> std::result::Result<u64, String> {
         let mut bytes = 0;
-        for file in &self.files {
+        for file in files {
             let what = match fs::metadata(&file.path) {
                 Ok(found) if (found.dev(), found.ino()) == file.identity => {
-                    bytes += if file.counts { found.len() } else { 0 };
+                    bytes += if file.holds_events { found.len() } else { 0 };
                     continue;
                 }
                 Ok(_) => "another program has put another file in its place".to_owned(),

@@ -22,6 +22,10 @@ use crate::event::{derived_seq, parse_row};
 use crate::files::{Watch, beside};
 use crate::hash::{distinct, hash64};
 
+/// After what time the files are looked at again before a COMMIT. Looking costs microseconds, which short
+/// transactions would feel, and what is lost in between is found after the COMMIT.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
 /// The writer's connection and what it knows of the log.
 pub struct Store {
     connection: Connection,
@@ -35,6 +39,7 @@ pub struct Store {
     unsealed: bool,
     /// The files, looked at around each commit.
     pub watch: Watch,
+    looked: Instant,
     /// Why they are not what is open here any more, once that was found.
     lost: Option<String>,
     wal: Wal,
@@ -120,6 +125,7 @@ impl Store {
             background: Arc::new(background),
             unsealed: false,
             watch: Watch::default(),
+            looked: Instant::now(),
             lost: None,
             erasing,
             run_noted: false,
@@ -158,7 +164,9 @@ impl Store {
                 return Err(error);
             }
         };
-        if let Err(error) = self.look() {
+        if self.looked.elapsed() >= LOOK_AGAIN
+            && let Err(error) = self.look()
+        {
             self.roll_back()?;
             return Err(error);
         }
@@ -172,7 +180,9 @@ impl Store {
         committed.sync = started.elapsed();
         self.sealed(&Ok(()));
         // Found out only now: it is written, but perhaps to a file that nobody will find.
-        committed.file_bytes = self.look().map_err(|_| Error::Interrupted)?;
+        committed.file_bytes = self
+            .found(Watch::check_events)
+            .map_err(|_| Error::Interrupted)?;
         self.run_noted |= position > self.position;
         self.position = position;
         let (cleared, along) = committed.cleared;
@@ -322,10 +332,18 @@ impl Store {
     /// Looks whether the files are still in their place: the bytes of the file and its WAL. Once
     /// they were not, always the same error: what is open here is of no use any more.
     pub fn look(&mut self) -> Result<u64> {
+        self.looked = Instant::now();
+        self.found(Watch::check)
+    }
+
+    fn found(
+        &mut self,
+        check: impl FnOnce(&Watch) -> std::result::Result<u64, String>,
+    ) -> Result<u64> {
         if let Some(lost) = &self.lost {
             return Err(Error::Io(lost.clone()));
         }
-        self.watch.check().map_err(|lost| {
+        check(&self.watch).map_err(|lost| {
             self.lost = Some(lost.clone());
             Error::Io(lost)
         })
