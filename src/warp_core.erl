@@ -178,8 +178,8 @@
 %% `shards' (16, for good: it is stored), `mode' (`actor': entities stay in memory;
 %% `read_through': reads fold the log), `durability' (`full': fsynced before it is acknowledged;
 %% `normal': may be lost in a power failure), `file_access' (`owner': files and folders that are
-%% made can be read by the VM's user alone; `umask': by whoever that lets), `snapshot_every' (1000 events), `idle_timeout'
-%% (60000 ms, after which an entity leaves memory), `max_pending' (10000 requests per entity,
+%% made can be read by the VM's user alone; `umask': by whoever that lets), `snapshot_every' (1000
+%% events), `idle_timeout' (60000 ms, after which an entity leaves memory), `max_pending' (10000 requests per entity,
 %% beyond which callers are told `overloaded'), `steps' (functions that steps of sagas name, see
 %% `warp_saga'), `cluster' (`single_node'), `projections' (`none'; `embedded', `{embedded, Config}'
 %% or `{rqlite, Config}', see `warp_projection').

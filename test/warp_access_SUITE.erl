@@ -125,18 +125,21 @@ unused_connections_are_few_over_all_shards(Config) ->
             ok = open(#{data_dir => ?config(dir, Config), shards => 100, mode => read_through}),
             _ = [{ok, 0} = warp_core:get(entity_on(N), <<"Counter">>) || N <- lists:seq(0, 99)],
             %% Of each connection the log; SQLite keeps the file itself open for the next one.
-            ?assertEqual(100 + 64, files("-wal")),
+            few(files("-wal")),
             ?assert(files("shard-") =< 4 * 100 + 64),
             ok = warp_fault_vm:close(),
             ?assertEqual(0, files("shard-")),
             %% The connections that were closed are not counted on.
             ok = open(#{data_dir => ?config(dir, Config), shards => 100, mode => read_through}),
             _ = [{ok, 0} = warp_core:get(entity_on(N), <<"Counter">>) || N <- lists:seq(0, 99)],
-            ?assertEqual(100 + 64, files("-wal"))
+            few(files("-wal"))
         end)
     after
         warp_fault_vm:stop(Vm)
     end.
+
+%% Those of the writers, and of up to 64 readers: a few may be in use just now.
+few(Files) -> ?assert(Files =< 100 + 64 andalso Files > 100 + 32, Files).
 
 %% How many of the VM's open files have that in their name.
 files(Part) ->

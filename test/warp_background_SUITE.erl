@@ -9,9 +9,12 @@
 -export([bytes_that_a_reader_keeps_in_the_log_are_shown/1,
          a_failed_commit_that_is_not_sealed_is_shown/1,
          a_log_that_cannot_be_moved_into_the_file_is_shown/1,
+         a_log_that_a_reader_keeps_is_shown/1,
+         a_read_that_crashes_is_logged/1,
          what_fails_while_a_context_closes_is_logged/1,
          a_compaction_without_room_does_not_keep_a_context_from_starting/1,
-         a_projection_without_room_does_not_keep_a_context_from_starting/1]).
+         a_projection_without_room_does_not_keep_a_context_from_starting/1,
+         a_file_of_an_earlier_version_opens_without_room_for_what_it_lacks/1]).
 
 -import(warp_fault_vm, [run/2, open/1, entity/1, entity_on/1]).
 -import(warp_test, [noted/1]).
@@ -22,9 +25,12 @@ all() ->
     [bytes_that_a_reader_keeps_in_the_log_are_shown,
      a_failed_commit_that_is_not_sealed_is_shown,
      a_log_that_cannot_be_moved_into_the_file_is_shown,
+     a_log_that_a_reader_keeps_is_shown,
+     a_read_that_crashes_is_logged,
      what_fails_while_a_context_closes_is_logged,
      a_compaction_without_room_does_not_keep_a_context_from_starting,
-     a_projection_without_room_does_not_keep_a_context_from_starting].
+     a_projection_without_room_does_not_keep_a_context_from_starting,
+     a_file_of_an_earlier_version_opens_without_room_for_what_it_lacks].
 
 init_per_suite(Config) ->
     Shim = filename:join(?config(priv_dir, Config), "warp_shim.so"),
@@ -59,19 +65,14 @@ bytes_that_a_reader_keeps_in_the_log_are_shown(Config) ->
     in_vm(Config, fun() ->
         ok = open(#{data_dir => Dir}),
         {ok, 1} = warp_core:append(entity_on(0), noted(<<"gone">>)),
-        %% A view of the file that the shell holds on to.
-        Shell = open_port({spawn_executable, os:find_executable("sqlite3")},
-                          [{args, ["-batch", filename:join([Dir, "fault", "shard-0000.db"])]},
-                           binary, exit_status, stderr_to_stdout]),
-        true = port_command(Shell, "BEGIN; SELECT count(*) FROM log;\n"),
-        receive {Shell, {data, <<"1\n">>}} -> ok end,
+        Shell = holding(filename:join([Dir, "fault", "shard-0000.db"])),
         {error, {io_error, _}} = warp_core:delete(entity_on(0)),
         shows(empty_wal),
         #{background := [#{since := Since, error := {io_error, _}, meaning := Meaning}]} = shard(0),
         ?assert(abs(erlang:system_time(microsecond) - Since) < 30_000_000),
         ?assertMatch({match, _}, re:run(Meaning, "bytes of deleted entities")),
         warned("shard 0 .* empty_wal: .*another program is reading .*bytes of deleted"),
-        true = port_command(Shell, "ROLLBACK;\n.quit\n"),
+        release(Shell),
         shows_nothing(),
         ok = warp_core:delete(entity_on(0))
     end).
@@ -108,6 +109,32 @@ a_log_that_cannot_be_moved_into_the_file_is_shown(Config) ->
         ?assertMatch([_], warp_fault_vm:warnings())
     end).
 
+a_log_that_a_reader_keeps_is_shown(Config) ->
+    Dir = ?config(dir, Config),
+    in_vm(Config, fun() ->
+        ok = open(#{data_dir => Dir, durability => normal}),
+        Append = fun(N) ->
+            [{ok, _} = warp_core:append(entity_on(0), noted(binary:copy(<<"x">>, 1000_000)))
+             || _ <- lists:seq(1, N)]
+        end,
+        Append(1),
+        Shell = holding(filename:join([Dir, "fault", "shard-0000.db"])),
+        Append(30),
+        ?assertMatch(#{background := []}, shard(0)),
+        Append(50),
+        shows(checkpoint),
+        warned("shard 0 .* checkpoint: .*a read that began long ago"),
+        release(Shell),
+        Append(10),
+        shows_nothing()
+    end).
+
+a_read_that_crashes_is_logged(Config) ->
+    in_vm(Config, fun() ->
+        ?assertEqual({error, interrupted}, warp_client:aside(fun() -> error(oops) end, 1000)),
+        warned("a read failed: .*oops")
+    end).
+
 what_fails_while_a_context_closes_is_logged(Config) ->
     Words = ?config(words, Config),
     in_vm(Config, fun() ->
@@ -128,8 +155,8 @@ a_compaction_without_room_does_not_keep_a_context_from_starting(Config) ->
     in_vm(Config, fun() ->
         ok = open(Opts),
         Names = [<<"gone 1">>, <<"gone 2">>, <<"gone 3">>, <<"stays">>],
-        [{ok, {1, 25}} = warp_core:append_batch(entity(Name), lists:duplicate(25, noted(binary:copy(<<"x">>, 100_000))))
-         || Name <- Names],
+        Events = lists:duplicate(25, noted(binary:copy(<<"x">>, 100_000))),
+        [{ok, {1, 25}} = warp_core:append_batch(entity(Name), Events) || Name <- Names],
         [ok = warp_core:delete(entity(Name)) || <<"gone", _/binary>> = Name <- Names],
         ok = warp_fault_vm:close(),
         [Shard] = warp_test:shard_files(Disk),
@@ -170,7 +197,44 @@ a_projection_without_room_does_not_keep_a_context_from_starting(Config) ->
         ok = warp_core:await_projection(entity_on(0), 10000)
     end).
 
+%% Earlier versions had no table of sagas.
+a_file_of_an_earlier_version_opens_without_room_for_what_it_lacks(Config) ->
+    Disk = ?config(disk, Config),
+    Opts = #{data_dir => Disk, shards => 1},
+    Made = "SELECT count(*) FROM sqlite_master WHERE name = 'open_sagas'",
+    Saga = warp_saga_test:transfer(<<"s">>, <<"a">>, <<"b">>, 5),
+    in_vm(Config, fun() ->
+        ok = open(Opts),
+        1 = warp_saga_test:fund(warp_fault_vm:ctx(), <<"a">>, 100),
+        ok = warp_fault_vm:close(),
+        [Shard] = warp_test:shard_files(Disk),
+        [] = warp_test:sqlite(Shard, "DROP TABLE open_sagas"),
+        %% Room for SQLite's index of the log, but not for the log.
+        nearly_fill(Disk, 40_000),
+        ok = open(Opts),
+        ?assertEqual(100, warp_saga_test:balance(warp_fault_vm:ctx(), <<"a">>)),
+        ?assertEqual({error, disk_full}, warp_core:append(entity(<<"a">>), noted(binary:copy(<<"x">>, 50_000)))),
+        ?assertEqual([<<"0">>], warp_test:sqlite(Shard, Made)),
+        ok = warp_small_disk:make_room(Disk),
+        {ok, {committed, _}} = warp_saga:commit(Saga, warp_fault_vm:ctx()),
+        ok = warp_fault_vm:close(),
+        ok = open(Opts),
+        ?assertEqual(95, warp_saga_test:balance(warp_fault_vm:ctx(), <<"a">>)),
+        ?assertEqual([<<"1">>], warp_test:sqlite(Shard, Made))
+    end).
+
 %% -------------------------------------------------------------------------- Helpers
+
+%% A shell that holds on to a view of the file.
+holding(File) ->
+    Shell = open_port({spawn_executable, os:find_executable("sqlite3")},
+                      [{args, ["-batch", File]}, binary, exit_status, stderr_to_stdout]),
+    true = port_command(Shell, "BEGIN; SELECT count(*) FROM log;\n"),
+    receive {Shell, {data, <<"1\n">>}} -> Shell end.
+
+release(Shell) ->
+    true = port_command(Shell, "ROLLBACK;\n.quit\n"),
+    receive {Shell, {exit_status, 0}} -> ok end.
 
 in_vm(Config, Fun) -> run(?config(vm, Config), Fun).
 
