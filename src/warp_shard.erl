@@ -159,7 +159,7 @@ message({warp_writer_down, Message}, State) ->
     _ = erlang:send_after(?LAST_WORDS_MS, self(), {exit, writer_down}),
     {noreply, State};
 message({warp_files_lost, Message}, State) ->
-    ?LOG_ERROR("Warp: shard ~b of context ~ts is opened again: ~ts", [State#state.n, name(State), Message]),
+    ok = files_lost("is opened again", Message, State),
     unpublish(State),
     _ = erlang:send_after(?LAST_WORDS_MS, self(), {exit, files_lost}),
     {noreply, State};
@@ -203,7 +203,7 @@ terminate(_Reason, #state{handle = Handle} = State) ->
     ok = warp_nif:close(Handle),
     %% What did not work when it was closed.
     _ = background(State),
-    ok.
+    receive {warp_files_lost, Message} -> files_lost("was closed", Message, State) after 0 -> ok end.
 
 %% NOTE: while the file is claimed this process goes back to its mailbox: one whose supervisor is
 %% gone has to go as well, and not compete for the file with its successor.
@@ -244,6 +244,9 @@ hand_on({_, _, _, _, _} = Receipt) ->
     warp_pending:hand_out(Receipt);
 hand_on(Stray) ->
     warp_stray:note(shard, message, Stray).
+
+files_lost(What, Message, State) ->
+    ?LOG_ERROR("Warp: shard ~b of context ~ts ~ts: ~ts", [State#state.n, name(State), What, Message]).
 
 %% Nobody finds the shard from now on.
 unpublish(#state{context = #context{running = Running}, n = N, handle = Handle}) ->

@@ -12,6 +12,7 @@
          what_was_removed_beside_a_shard_is_noticed_and_nothing_is_lost/1,
          what_was_removed_during_a_commit_is_noticed_before_the_answer/1,
          what_was_removed_from_an_idle_context_is_noticed/1,
+         what_was_removed_right_before_a_context_stops_is_saved_and_said/1,
          a_shard_that_was_moved_away_is_refused_until_it_is_back/1,
          a_folder_that_was_removed_takes_no_appends/1,
          a_lock_that_was_removed_takes_no_appends/1,
@@ -30,6 +31,7 @@ all() ->
      what_was_removed_beside_a_shard_is_noticed_and_nothing_is_lost,
      what_was_removed_during_a_commit_is_noticed_before_the_answer,
      what_was_removed_from_an_idle_context_is_noticed,
+     what_was_removed_right_before_a_context_stops_is_saved_and_said,
      a_shard_that_was_moved_away_is_refused_until_it_is_back,
      a_folder_that_was_removed_takes_no_appends,
      a_lock_that_was_removed_takes_no_appends,
@@ -157,6 +159,17 @@ what_was_removed_from_an_idle_context_is_noticed(Config) ->
     end),
     warp_test:wait_until(fun() ->
         in_vm(Config, fun warp_fault_vm:warnings/0) =/= [] andalso filelib:is_file(File ++ "-wal")
+    end),
+    after_a_kill(Config, lists:seq(1, 10)).
+
+what_was_removed_right_before_a_context_stops_is_saved_and_said(Config) ->
+    File = file(Config, "shard-0000.db"),
+    in_vm(Config, fun() ->
+        ok = open(opts(Config)),
+        acknowledged(lists:seq(1, 10)),
+        [ok = file:delete(File ++ Of) || Of <- ["-wal", "-shm"]],
+        ok = warp_fault_vm:close(),
+        ?assertMatch([_], [W || W <- warp_fault_vm:warnings(), binary:match(W, <<"was closed: ">>) =/= nomatch])
     end),
     after_a_kill(Config, lists:seq(1, 10)).
 
