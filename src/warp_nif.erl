@@ -250,7 +250,7 @@ saga_steps(_Shard, _Entity, _Tag) -> ?MISSING.
 -spec stats(shard()) -> map().
 stats(_Shard) -> ?MISSING.
 
--spec fault({panic | fsync_fails | stall | abort_after, non_neg_integer()} | off) -> ok | undefined.
+-spec fault({panic | fsync_fails | fail_at | stall | abort_after, non_neg_integer()} | off) -> ok | undefined.
 fault(_Kind) -> ?MISSING.
 
 -spec place(shard(), binary()) ->

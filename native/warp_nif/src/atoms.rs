@@ -127,6 +127,7 @@ rustler::atoms! {
     commit_us,
     panic,
     fsync_fails,
+    fail_at,
     stall,
     abort_after,
     off,

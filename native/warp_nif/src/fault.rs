@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 
 static PANICS: AtomicU64 = AtomicU64::new(0);
 static FAILED_SYNCS: AtomicU64 = AtomicU64::new(0);
+static COMMITS_BEFORE_FAILURE: AtomicU64 = AtomicU64::new(0);
 static STALL_MS: AtomicU64 = AtomicU64::new(0);
 static COMMITS_LEFT: AtomicU64 = AtomicU64::new(0);
 
@@ -16,6 +17,8 @@ pub enum Fault {
     Panic(u64),
     /// That many commits fail as if their fsync had.
     FsyncFails(u64),
+    /// The last of that many commits fails likewise.
+    FailAt(u64),
     /// The next commit takes that many milliseconds longer.
     Stall(u64),
     /// The VM ends at once, as if killed, right after that many more commits.
@@ -29,10 +32,17 @@ pub fn set(fault: &Fault) {
     match fault {
         Fault::Panic(times) => PANICS.store(*times, SeqCst),
         Fault::FsyncFails(times) => FAILED_SYNCS.store(*times, SeqCst),
+        Fault::FailAt(commits) => COMMITS_BEFORE_FAILURE.store(*commits, SeqCst),
         Fault::Stall(millis) => STALL_MS.store(*millis, SeqCst),
         Fault::AbortAfter(commits) => COMMITS_LEFT.store(*commits, SeqCst),
         Fault::Off => {
-            for armed in [&PANICS, &FAILED_SYNCS, &STALL_MS, &COMMITS_LEFT] {
+            for armed in [
+                &PANICS,
+                &FAILED_SYNCS,
+                &COMMITS_BEFORE_FAILURE,
+                &STALL_MS,
+                &COMMITS_LEFT,
+            ] {
                 armed.store(0, SeqCst);
             }
         }
@@ -47,7 +57,8 @@ pub fn at_commit() -> Result<()> {
     if PANICS.fetch_update(SeqCst, SeqCst, one_left).is_ok() {
         panic!("a panic that was asked for");
     }
-    if FAILED_SYNCS.fetch_update(SeqCst, SeqCst, one_left).is_ok() {
+    let is_at = COMMITS_BEFORE_FAILURE.fetch_update(SeqCst, SeqCst, one_left) == Ok(1);
+    if is_at || FAILED_SYNCS.fetch_update(SeqCst, SeqCst, one_left).is_ok() {
         return Err(Error::Io("an fsync failure that was asked for".into()));
     }
     Ok(())

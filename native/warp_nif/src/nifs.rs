@@ -385,6 +385,7 @@ fn fault(kind: Term<'_>) -> Atom {
         let fault = match kind.decode::<(Atom, u64)>() {
             Ok((name, times)) if name == atoms::panic() => Fault::Panic(times),
             Ok((name, times)) if name == atoms::fsync_fails() => Fault::FsyncFails(times),
+            Ok((name, n)) if name == atoms::fail_at() => Fault::FailAt(n),
             Ok((name, millis)) if name == atoms::stall() => Fault::Stall(millis),
             Ok((name, n)) if name == atoms::abort_after() => Fault::AbortAfter(n),
             _ => Fault::Off,

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::hash::hash64;
 
 /// Every how many rows of an entity one is marked, so that a read can start near it.
-pub const MARK_EVERY: u64 = 64;
+pub const MARK_EVERY: u64 = if cfg!(test) { 8 } else { 64 };
 
 /// The state of one entity's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
