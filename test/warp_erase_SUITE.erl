@@ -1,6 +1,5 @@
 %% Deleting an entity that is too large for one transaction: a crash after each of its commits,
-%% a new life meanwhile, reads that go on, and others who do not wait for it. And a write-ahead log
-%% that stays small, however much is read.
+%% a new life meanwhile, reads that go on, and others who do not wait for it.
 -module(warp_erase_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
@@ -11,8 +10,7 @@
          reads_during_a_large_deletion_see_all_or_nothing/1,
          a_repeated_delete_waits_for_the_first/1,
          nobody_waits_while_another_program_keeps_the_bytes/1,
-         a_disk_that_fails_in_between_is_an_error_and_it_is_finished_later/1,
-         the_wal_stays_small_beside_readers_that_never_stop/1]).
+         a_disk_that_fails_in_between_is_an_error_and_it_is_finished_later/1]).
 
 -import(warp_test, [noted/1, noted/2]).
 
@@ -25,8 +23,7 @@ all() ->
      reads_during_a_large_deletion_see_all_or_nothing,
      a_repeated_delete_waits_for_the_first,
      nobody_waits_while_another_program_keeps_the_bytes,
-     a_disk_that_fails_in_between_is_an_error_and_it_is_finished_later,
-     the_wal_stays_small_beside_readers_that_never_stop].
+     a_disk_that_fails_in_between_is_an_error_and_it_is_finished_later].
 
 init_per_testcase(_Case, Config) -> warp_test:init_case(Config).
 end_per_testcase(_Case, Config) -> warp_test:end_case(Config).
@@ -204,30 +201,6 @@ a_disk_that_fails_in_between_is_an_error_and_it_is_finished_later(Config) ->
         assert_others(Ctx)
     end),
     warp_fault_vm:stop(Vm).
-
-%% ------------------------------------------------------------------------ The WAL
-
-%% It is begun anew at 16 MiB; what is written is many times as much.
-the_wal_stays_small_beside_readers_that_never_stop(Config) ->
-    Dir = ?config(dir, Config),
-    Ctx = warp_test:start(opts(Dir)),
-    Entities = list_to_tuple([warp_core:entity(Ctx, <<"entity-", N>>) || N <- lists:seq($a, $z)]),
-    Any = fun() -> element(rand:uniform(tuple_size(Entities)), Entities) end,
-    [{ok, _} = warp_core:append_batch(E, [noted(binary:copy(<<"n">>, 2000)) || _ <- lists:seq(1, 50)])
-     || E <- tuple_to_list(Entities)],
-    Readers = [spawn_link(fun Loop() -> {ok, _} = warp_core:history(Any(), #{limit => 200}), Loop() end)
-               || _ <- lists:seq(1, 12)],
-    Batch = [noted(binary:copy(<<"n">>, 5000)) || _ <- lists:seq(1, 20)],
-    _ = warp_test:parallel(4, fun(_) ->
-        [{ok, _} = warp_core:append_batch(Any(), Batch) || _ <- lists:seq(1, 400)]
-    end),
-    [begin unlink(Pid), exit(Pid, kill) end || Pid <- Readers],
-    [File] = warp_test:shard_files(Dir),
-    Bytes = filelib:file_size(File ++ "-wal"),
-    ct:log("WAL: ~b bytes", [Bytes]),
-    ?assert(filelib:file_size(File) > 120_000_000),
-    %% The file of a WAL never shrinks by itself: this is the most that it was.
-    ?assert(Bytes < 64 * 1024 * 1024, Bytes).
 
 %% -------------------------------------------------------------------- Helpers
 

@@ -33,6 +33,8 @@ mod tail;
 mod tests;
 mod transaction;
 mod wal;
+#[cfg(test)]
+mod wal_tests;
 mod writer;
 
 pub use command::{Append, Command, Receipt, Submission};

@@ -1,0 +1,131 @@
+//! The size of the WAL beside readers, and what the writer says of readers that never end.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::command::{Answer, Append, Command, Submission};
+use super::reader::{Direction, with_reader};
+use super::schema::{self, Identity};
+use super::store::Store;
+use super::{Durability, Shared};
+use crate::error::{Error, Result};
+use crate::event::Packed;
+
+const MEGABYTE: usize = 1 << 20;
+
+fn open(path: &Path) -> (Store, Shared) {
+    let identity = Identity {
+        context: "test".into(),
+        shard: 0,
+        shards: 1,
+    };
+    let connection = schema::open(path, &identity, Durability::Normal, true).expect("opens");
+    let (store, tail) = Store::recover(connection).expect("recovers");
+    (store, Shared::new(path.to_owned(), tail, 16))
+}
+
+fn wal_bytes(path: &Path) -> usize {
+    let mut name = PathBuf::from(path).into_os_string();
+    name.push("-wal");
+    std::fs::metadata(name).map_or(0, |file| usize::try_from(file.len()).expect("fits"))
+}
+
+/// Appends one event of a megabyte and tends the WAL, as the writer does.
+fn write(store: &mut Store, shared: &Shared, base: u64) -> Result<()> {
+    let text = "x".repeat(MEGABYTE);
+    let data = format!("[{{\"type\":\"T\",\"payload\":{{\"s\":\"{text}\"}}}}]");
+    let spans = vec![(1, data.len() - 1)];
+    let command = Command::Append(Submission {
+        entity: "large".into(),
+        from: None,
+        base,
+        appends: vec![Append {
+            packed: Arc::new(Packed {
+                aggregate: "A".into(),
+                data,
+                spans,
+                ids: Vec::new(),
+            }),
+            recorded_at: 0,
+        }],
+        clear: Vec::new(),
+        receipt: None,
+    });
+    let answers = store.commit(shared, &[command])?.answers;
+    assert!(matches!(answers.as_slice(), [Some(Answer::Stored { .. })]));
+    store.tend_wal(shared, false)
+}
+
+#[test]
+fn the_wal_stays_small_though_there_is_always_a_read_under_way() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("s.db");
+    let (mut store, shared) = open(&path);
+    write(&mut store, &shared, 0).expect("writes");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    let read = with_reader(&shared, |reader| {
+                        let page = reader.page("large", 0, Some(1), 1, Direction::Forward)?;
+                        std::thread::sleep(Duration::from_millis(20));
+                        Ok(page.rows.len())
+                    });
+                    assert_eq!(read.expect("reads"), 1);
+                }
+            });
+        }
+        let mut largest = 0;
+        let written = (1..100).try_for_each(|base| {
+            write(&mut store, &shared, base)?;
+            largest = largest.max(wal_bytes(&path));
+            Ok::<(), Error>(())
+        });
+        // Before anything can fail: the readers would go on.
+        stop.store(true, Ordering::SeqCst);
+        written.expect("writes");
+        assert!(largest < 48 * MEGABYTE, "{largest}");
+    });
+}
+
+/// Such a reader makes it grow. That is said, nobody waits for it, and it ends with the reader.
+#[test]
+fn a_reader_that_does_not_end_is_an_error_but_holds_nobody_up() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("s.db");
+    let (mut store, shared) = open(&path);
+    let other = schema::open_reader(&path).expect("opens");
+    other
+        .execute_batch("BEGIN; SELECT count(*) FROM log")
+        .expect("reads");
+    let mut errors = 0;
+    for base in 0..80 {
+        let started = Instant::now();
+        match write(&mut store, &shared, base) {
+            Ok(()) => {}
+            Err(Error::Io(what)) => {
+                assert!(what.contains("another program"), "{what}");
+                errors += 1;
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+        assert!(
+            started.elapsed() < schema::BUSY / 2,
+            "waited for the reader"
+        );
+        with_reader(&shared, |reader| reader.head("large")).expect("reads are not held back");
+    }
+    assert!(errors > 0 && wal_bytes(&path) > 64 * MEGABYTE);
+    other.execute_batch("COMMIT").expect("ends");
+    for base in 80..90 {
+        write(&mut store, &shared, base).expect("writes");
+    }
+    let grown = wal_bytes(&path);
+    for base in 90..130 {
+        write(&mut store, &shared, base).expect("writes");
+    }
+    assert_eq!(wal_bytes(&path), grown, "it does not begin anew");
+}
