@@ -11,6 +11,8 @@
     snapshot_every :: pos_integer(),
     idle_timeout :: timeout(),
     max_pending :: pos_integer(),
+    %% How often the clock was found to be behind.
+    clock :: warp_clock:clock(),
     aggregates :: #{binary() => warp_aggregate:aggregate()},
     %% What the NIF checks events against.
     rules :: warp_nif:rules(),

@@ -183,6 +183,7 @@ init({Ref, {#{aggregates := Aggregates} = Settings, Dir, Lock}}) ->
         snapshot_every = maps:get(snapshot_every, Settings),
         idle_timeout = maps:get(idle_timeout, Settings),
         max_pending = maps:get(max_pending, Settings),
+        clock = warp_clock:new(),
         aggregates = Aggregates,
         rules = warp_nif:rules(Rules),
         registry = ets:new(warp_registry, Tuning),

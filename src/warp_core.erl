@@ -24,7 +24,7 @@
 -export([decide/3, decide/4, cast/3, pid/1]).
 -export([get/2, get/3, state_at/3, state_at/4, history/1, history/2, export/1, export/2, delete/1]).
 -export([query/3, query/4, await_projection/2]).
--export([stats/1]).
+-export([stats/1, correct_time/3]).
 
 -include("warp.hrl").
 
@@ -167,6 +167,7 @@
     | {bad_option, term(), term()}
     | {unknown_option, term()}.
 
+-define(CORRECTION_TIMEOUT_MS, 5000).
 %% How often, and after how long, a deletion is tried again.
 -define(DELETE_ATTEMPTS, 20).
 -define(DELETE_PAUSE_MS, 50).
@@ -382,8 +383,9 @@ fetch(Entity, Aggregate, Options) ->
 state_at(Entity, Aggregate, Point) ->
     state_at(Entity, Aggregate, Point, #{}).
 
-%% @doc The state of an aggregate as it was: with all events up to that seq, or recorded up to
-%% that time. `{seq, 0}' is the initial state; a seq or a time to come is the present.
+%% @doc The state of an aggregate as it was: with all events up to that seq; or, of a time, up to the
+%% last event that was recorded by then. `{seq, 0}' is the initial state; a seq or a time to come is
+%% the present.
 -spec state_at(entity(), binary(), {seq, seq()} | {time, micros()}, read_options()) ->
     {ok, State :: term()} | {error, read_error()}.
 state_at(Entity, Aggregate, {Kind, At} = Point, Options) when
@@ -527,6 +529,8 @@ await_projection(Entity, Timeout) ->
 %% @doc Counters of a context since it was started, and of each shard under `shards': queue depth
 %% and limit, commits, appends, events, bytes, and how long commits took (`commit_us') and how
 %% long of that their COMMIT, with the fsync (`sync_us'), as `[{BelowMicroseconds, Count}]'.
+%% `clock' says how often an entity's last event was found more than a minute ahead of the clock
+%% (`ahead'), and by how many seconds the last time (`lead_seconds').
 %%
 %% `background' of a shard lists the tasks that nobody waits for and that failed when they were last
 %% tried, as `#{task, since, error, meaning}', with `since' in microseconds since 1970. A shard that is not
@@ -537,6 +541,44 @@ stats(Ctx) ->
         {ok, Context} -> warp_stats:context(Context);
         not_found -> {error, context_stopped}
     end.
+
+%% @doc Overwrites the `recorded_at' of an event that was recorded while the clock was wrong, and of
+%% all events that were appended with it as a batch: microseconds since 1970, from 1974 on. For an
+%% operator; nothing else of the log is changed.
+%%
+%% What `apply', `project' or a reader made of the wrong time stays as it is: states that hold it are
+%% folded anew when the aggregate's `version' is raised, tables when the projection is rebuilt.
+-spec correct_time(entity(), seq(), micros()) ->
+    ok | {error, no_event | error() | disk_full | {bad_option, seq | recorded_at, term()}}.
+correct_time(Entity, Seq, Micros) ->
+    case warp_options:correction(Seq, Micros) of
+        ok ->
+            Correct = fun(Handle, Id) ->
+                case warp_nif:correct_time(Handle, Id, Seq, Micros) of
+                    ok -> receive {warp_reply, Answer} -> Answer end;
+                    {error, _} = Error -> Error
+                end
+            end,
+            Corrected = in_context(Entity, fun(Context, _Id) ->
+                aside_with_shard(Context, Entity, ?CORRECTION_TIMEOUT_MS, Correct)
+            end),
+            corrected(Corrected, Entity);
+        {error, _} = Error ->
+            Error
+    end.
+
+corrected(corrected, Entity) ->
+    %% Its process knows the time of the last event. The next one reads it.
+    _ = [Pid ! passivate || {ok, Pid} <- [warp_registry:lookup(Entity)]],
+    ok;
+corrected(no_event, _Entity) ->
+    {error, no_event};
+corrected({failed, closed}, #warp_entity{shard = N}) ->
+    {error, {shard_unavailable, N}};
+corrected({failed, Reason}, _Entity) ->
+    {error, Reason};
+corrected({error, _} = Error, _Entity) ->
+    Error.
 
 in_aggregate(Entity, Aggregate, Fun) ->
     in_context(Entity, fun(#context{aggregates = Aggregates} = Context, Id) ->

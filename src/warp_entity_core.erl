@@ -171,10 +171,9 @@ with_messages({error, _} = Error, _Messages) -> {Error, []};
 with_messages(Accepted, Messages) -> {Accepted, Messages}.
 
 accept(#{count := Count, events := Events, bytes := Bytes} = Pack, Template, Core) ->
-    #core{context = #context{aggregates = Aggregates}, id = Id, ahead = Ahead} = Core,
+    #core{context = #context{aggregates = Aggregates, clock = Clock}, id = Id, ahead = Ahead} = Core,
     #place{seq = Seq, time = Before, states = States} = Ahead,
-    %% Never before the event before it, whatever the clock does.
-    Time = max(os:system_time(microsecond), Before),
+    Time = warp_clock:stamp(Clock, Id, Before),
     Result =
         case Events of
             none -> {ok, States};

@@ -10,7 +10,7 @@
 -export([shard_of/2, rules/1, pack/4, pack_dirty/4, keep/2, release/1]).
 -export([json_encode/2, json_encode_dirty/3, json_decode/1, json_decode_dirty/1]).
 -export([lock/3, establish/1, unlock/1, exists/1, open/5, close/1, open_files/0]).
--export([submit/5, submit_clearing/5, erase/2, clear/2, pass/1, save_snapshot/5]).
+-export([submit/5, submit_clearing/5, erase/2, clear/2, correct_time/4, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
 -export([open_sagas/1, saga_steps/2]).
 -export([place/2, follow/4, run_of/2]).
@@ -45,6 +45,8 @@
     | {wrong_base, warp_core:seq()}
     | erased
     | cleared
+    | corrected
+    | no_event
     | passed
     | {failed, reason()}.
 -type reason() ::
@@ -202,6 +204,9 @@ erase(_Shard, _Entity) -> ?MISSING.
 
 -spec clear(shard(), [{binary(), [warp_core:seq()]}]) -> ok | {error, reason()}.
 clear(_Shard, _Events) -> ?MISSING.
+
+-spec correct_time(shard(), binary(), warp_core:seq(), warp_core:micros()) -> ok | {error, reason()}.
+correct_time(_Shard, _Entity, _Seq, _RecordedAt) -> ?MISSING.
 
 -spec pass(shard()) -> ok | {error, reason()}.
 pass(_Shard) -> ?MISSING.

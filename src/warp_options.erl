@@ -1,7 +1,7 @@
 %% @private Options, checked before anything is done with them.
 -module(warp_options).
 
--export([start/1, call/1, decide/1, read/1, export/1, history/1, saga/1]).
+-export([start/1, call/1, decide/1, read/1, export/1, correction/2, history/1, saga/1]).
 
 -export_type([settings/0, error/0]).
 
@@ -76,6 +76,16 @@ read(Given) ->
 -spec export(term()) -> {ok, #{timeout := timeout()}} | {error, error()}.
 export(Given) ->
     check(Given, [{timeout, infinity, fun timeout/1}]).
+
+%% @doc Whether the time of an event can be corrected to that one, in microseconds since 1970: it has
+%% to take as many bytes in the file as the one that is there.
+-spec correction(term(), term()) -> ok | {error, error()}.
+correction(Seq, Micros) ->
+    case {integer(Seq, 1, 1 bsl 62), integer(Micros, 1 bsl 47, 1 bsl 62 - 1)} of
+        {{ok, _}, {ok, _}} -> ok;
+        {{error, Why}, _} -> {error, {bad_option, seq, Why}};
+        {_, {error, Why}} -> {error, {bad_option, recorded_at, Why}}
+    end.
 
 %% @doc The options of a history. A `from' of 0 is the first event, or the last one backward.
 -spec history(term()) -> {ok, map()} | {error, error()}.

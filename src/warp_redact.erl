@@ -65,7 +65,7 @@ status(Status, Summary) ->
             (message, Message) -> shape(Message);
             (reason, {Reason, Stack}) when is_list(Stack) -> {shape(Reason), frames(Stack)};
             (reason, Reason) -> shape(Reason);
-            (log, Events) when is_list(Events) -> {list, length(Events)};
+            (log, _Events) -> [];
             (_Other, Value) -> Value
         end,
         Status).

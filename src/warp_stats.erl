@@ -21,6 +21,7 @@ context(#context{registry = Registry, states = States, shards = Shards} = Contex
         durability => Context#context.durability,
         resident_entities => rows(Registry),
         published_states => rows(States),
+        clock => warp_clock:read(Context#context.clock),
         sagas => warp_saga_stats:read(Context),
         shards => Each
     }).

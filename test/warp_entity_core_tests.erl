@@ -17,7 +17,8 @@ context() ->
             (_, _) -> ok
         end
     },
-    #context{aggregates = #{?ACCOUNT => Account}, rules = warp_nif:rules([{?ACCOUNT, 1, true}])}.
+    #context{aggregates = #{?ACCOUNT => Account}, rules = warp_nif:rules([{?ACCOUNT, 1, true}]),
+             clock = warp_clock:new()}.
 
 new() ->
     warp_entity_core:new(context(), <<"alice">>).

@@ -45,7 +45,7 @@ begin_new(Context, Place, Begun) ->
     warp_saga_crash:guard(fun() -> store(Context, Place, Begun()) end).
 
 store(Context, {N, Handle} = Place, {#{id := Id, steps := Steps} = Plan, Packed}) ->
-    Time = os:system_time(microsecond),
+    Time = warp_clock:stamp(Context#context.clock, Id, 0),
     Row = {{saga, Id}, N, self(), [], forward, Time},
     true = ets:insert(Context#context.sagas, Row),
     case submit(Handle, Id, 0, Packed, Time, [], fun() -> list(Context, Id, Plan) end) of
@@ -217,7 +217,7 @@ record(Entries, Clear, #state{} = State) ->
 record(Entries0, Clear, #state{context = Context, place = {N, Handle}, id = Id} = State, Pause) ->
     #state{seq = Seq, time = Before, core = Core} = State,
     {Entries, #{packed := Packed, count := Count}} = warp_saga_log:pack(Context, Id, Entries0),
-    Time = max(os:system_time(microsecond), Before),
+    Time = warp_clock:stamp(Context#context.clock, Id, Before),
     Seqs = warp_saga_plan:seqs(Clear),
     %% Before it is stored: who deletes in the meantime empties the WAL once too often.
     _ = [true = ets:insert(Context#context.running, {{cleared, N}, true}) || Seqs =/= []],

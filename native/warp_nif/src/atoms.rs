@@ -76,6 +76,8 @@ rustler::atoms! {
     wrong_base,
     erased,
     cleared,
+    corrected,
+    no_event,
     passed,
 
     // Projections.

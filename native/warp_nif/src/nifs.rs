@@ -8,7 +8,7 @@
 //! | `pack_dirty`, `keep` | dirty CPU | up to 16 MiB of JSON |
 //! | `json_encode`, `json_decode` | normal | stop at [`PACK_BUDGET`] bytes and ask for the dirty one |
 //! | `json_encode_dirty`, `json_decode_dirty` | dirty CPU | as much JSON as the caller allows |
-//! | `submit`, `submit_clearing`, `erase`, `clear`, `pass` | normal | only queue; at most [`MAX_APPENDS`] rows at once |
+//! | `submit`, `submit_clearing`, `erase`, `clear`, `correct_time`, `pass` | normal | only queue; at most [`MAX_APPENDS`] rows at once |
 //! | `save_snapshot` | normal | only queues; what takes long to copy is copied by a thread of ours |
 //! | `stats` | normal | reads counters |
 //! | `try_lock`, `establish`, `unlock`, `open`, `close` | normal | hand over to a thread of ours (`shard::nifs`) |
@@ -302,6 +302,27 @@ fn erase<'a>(env: Env<'a>, shard: ResourceArc<Shard>, entity: Binary<'a>) -> Ter
 fn clear(env: Env<'_>, shard: ResourceArc<Shard>, events: Vec<(String, Vec<u64>)>) -> Term<'_> {
     let from = Some(env.pid());
     reply_ok(env, shard.submit(Command::Clear { events, from }))
+}
+
+/// Queues the correction of the time of the row that holds an event: microseconds since 1970. The
+/// answer comes as a message.
+#[rustler::nif]
+fn correct_time<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    entity: Binary<'a>,
+    seq: u64,
+    recorded_at: i64,
+) -> Term<'a> {
+    let queued = text(&entity).and_then(|entity| {
+        shard.submit(Command::CorrectTime {
+            entity,
+            seq,
+            recorded_at,
+            from: Some(env.pid()),
+        })
+    });
+    reply_ok(env, queued)
 }
 
 /// Asks for `passed` as a message, once everything queued before is committed or has failed.

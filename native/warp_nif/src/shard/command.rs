@@ -22,6 +22,13 @@ pub enum Command {
         events: Vec<(String, Vec<u64>)>,
         from: Option<LocalPid>,
     },
+    /// Overwrite the time of the row that holds the entity's event with that seq.
+    CorrectTime {
+        entity: String,
+        seq: u64,
+        recorded_at: i64,
+        from: Option<LocalPid>,
+    },
     /// Answer once everything queued before is committed, or has failed.
     Pass { from: Option<LocalPid> },
     /// Keep a snapshot. Never answered: it is only ever an optimisation.
@@ -81,6 +88,10 @@ pub enum Answer {
     Erased,
     /// The payloads and their bytes are gone.
     Cleared,
+    /// The row has the time given.
+    Corrected,
+    /// The entity has no event with that seq.
+    NoEvent,
     /// Everything before is done.
     Passed,
     /// Nothing was written.

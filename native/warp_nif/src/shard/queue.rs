@@ -103,7 +103,10 @@ impl Queue {
 pub fn size(command: &Command) -> usize {
     match command {
         Command::Append(submission) => submission.appends.iter().map(|a| a.packed.data.len()).sum(),
-        Command::Erase { .. } | Command::Clear { .. } | Command::Pass { .. } => 0,
+        Command::Erase { .. }
+        | Command::Clear { .. }
+        | Command::CorrectTime { .. }
+        | Command::Pass { .. } => 0,
         Command::Snapshot { snapshot, .. } => snapshot.image.len(),
     }
 }

@@ -8,6 +8,8 @@ use crate::error::{Error, Result};
 
 /// What an erased row holds in place of its time and checksum.
 const ERASED: i64 = 1 << 62;
+/// Times that SQLite stores in eight bytes.
+const EIGHT_BYTES: std::ops::Range<i64> = 1 << 47..ERASED;
 
 /// One append as it stands in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,6 +198,22 @@ pub fn delete_erased(connection: &Connection) -> Result<()> {
         [ERASED],
     )?;
     Ok(())
+}
+
+/// Overwrites a row's time where it stands, and renews its checksum. Not where the two do not both
+/// take eight bytes in the file, as all times since 1974 do: the row has to keep its size.
+pub fn overwrite_time(connection: &Connection, row: &Row, recorded_at: i64) -> Result<bool> {
+    if !EIGHT_BYTES.contains(&row.recorded_at) || !EIGHT_BYTES.contains(&recorded_at) {
+        return Ok(false);
+    }
+    let changed = RowRef {
+        recorded_at,
+        ..row.borrow()
+    };
+    connection
+        .prepare_cached("UPDATE log SET recorded_at = ?2, checksum = ?3 WHERE position = ?1")?
+        .execute((row.position, recorded_at, checksum(&changed)))?;
+    Ok(true)
 }
 
 fn from_sql(row: &rusqlite::Row<'_>) -> Result<Option<Row>> {

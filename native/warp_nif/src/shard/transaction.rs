@@ -10,8 +10,8 @@ use super::erasing::{self, Remainder};
 use super::ids::Lookup;
 use super::rows::{self, RowRef};
 use super::tail::{Change, Mark, Tail};
-use super::{Shared, sagas, snapshots};
-use crate::error::Result;
+use super::{Shared, chain, sagas, snapshots};
+use crate::error::{Error, Result};
 use crate::event::{GivenId, Packed};
 use crate::hash::distinct;
 
@@ -80,6 +80,12 @@ impl<'s> Transaction<'s> {
                 }
                 Ok(Some(Answer::Cleared))
             }
+            Command::CorrectTime {
+                entity,
+                seq,
+                recorded_at,
+                ..
+            } => self.correct_time(entity, *seq, *recorded_at).map(Some),
             Command::Pass { .. } => Ok(Some(Answer::Passed)),
             Command::Snapshot {
                 entity,
@@ -171,6 +177,21 @@ impl<'s> Transaction<'s> {
 
     fn clear(&self, entity: &str, info: &EntityInfo, seqs: &[u64]) -> Result<()> {
         sagas::clear(self.connection, entity, info, &self.marks(entity), seqs)
+    }
+
+    fn correct_time(&mut self, entity: &str, seq: u64, recorded_at: i64) -> Result<Answer> {
+        let Some(info) = self.info(entity)?.filter(|info| seq <= info.seq) else {
+            return Ok(Answer::NoEvent);
+        };
+        let marks = self.marks(entity);
+        let Some(row) = chain::row_of(self.connection, entity, &info, &marks, seq)? else {
+            return Ok(Answer::NoEvent);
+        };
+        if rows::overwrite_time(self.connection, &row, recorded_at)? {
+            return Ok(Answer::Corrected);
+        }
+        let why = "that time would take other bytes in the file than the one that is there";
+        Ok(Answer::Failed(Error::Io(why.into())))
     }
 
     fn marks(&self, entity: &str) -> Vec<Mark> {

@@ -12,6 +12,7 @@ use super::store::Store;
 use super::{Durability, Shared};
 use crate::error::{Error, Result};
 use crate::event::Packed;
+use crate::files::Access;
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -21,7 +22,8 @@ fn open(path: &Path) -> (Store, Shared) {
         shard: 0,
         shards: 1,
     };
-    let connection = schema::open(path, &identity, Durability::Normal, true).expect("opens");
+    let connection =
+        schema::open(path, &identity, Durability::Normal, Some(Access::Owner)).expect("opens");
     let (store, tail) = Store::recover(connection).expect("recovers");
     (store, Shared::new(path.to_owned(), tail, 16))
 }
@@ -42,12 +44,8 @@ fn write(store: &mut Store, shared: &Shared, base: u64) -> Result<()> {
         from: None,
         base,
         appends: vec![Append {
-            packed: Arc::new(Packed {
-                aggregate: "A".into(),
-                data,
-                spans,
-                ids: Vec::new(),
-            }),
+            packed: Arc::new(Packed::new("A".into(), data, spans, Vec::new())),
+            handle: None,
             recorded_at: 0,
         }],
         clear: Vec::new(),

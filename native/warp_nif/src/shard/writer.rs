@@ -243,7 +243,10 @@ impl Writer<'_> {
             rows += match &command {
                 Command::Append(submission) => submission.appends.len(),
                 Command::Clear { events, .. } => events.len().max(1),
-                Command::Erase { .. } | Command::Pass { .. } | Command::Snapshot { .. } => 1,
+                Command::Erase { .. }
+                | Command::CorrectTime { .. }
+                | Command::Pass { .. }
+                | Command::Snapshot { .. } => 1,
             };
             match command {
                 Command::Snapshot { .. } => self.put_off.push(command),
@@ -373,7 +376,10 @@ fn release_stored(commands: &[Command], answers: &[Option<Answer>]) {
 fn asker(command: &Command) -> Option<LocalPid> {
     match command {
         Command::Append(submission) => submission.from,
-        Command::Erase { from, .. } | Command::Clear { from, .. } | Command::Pass { from } => *from,
+        Command::Erase { from, .. }
+        | Command::Clear { from, .. }
+        | Command::CorrectTime { from, .. }
+        | Command::Pass { from } => *from,
         Command::Snapshot { .. } => None,
     }
 }
@@ -419,6 +425,8 @@ impl Encoder for Answer {
             Self::WrongBase(seq) => (atoms::wrong_base(), seq).encode(env),
             Self::Erased => atoms::erased().encode(env),
             Self::Cleared => atoms::cleared().encode(env),
+            Self::Corrected => atoms::corrected().encode(env),
+            Self::NoEvent => atoms::no_event().encode(env),
             Self::Passed => atoms::passed().encode(env),
             Self::Failed(error) => (atoms::failed(), error).encode(env),
         }
