@@ -18,7 +18,7 @@
     rules :: warp_nif:rules(),
     %% {Id, Pid, Pending, Shard}: the resident entities.
     registry :: ets:table(),
-    %% {{Id, Aggregate}, State}: published states.
+    %% {{Id, Aggregate}, State, Pending}: published states.
     states :: ets:table(),
     %% {{shard, N} | {entity_sup, N}, Handle | Pid}: what runs of each shard.
     running :: ets:table(),

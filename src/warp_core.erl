@@ -350,7 +350,9 @@ get(#warp_entity{ref = Ref, id = Id} = Entity, Aggregate, Options) ->
     case warp_context:find(Ref) of
         {ok, #context{states = States, mode = actor}} when Options =:= #{} ->
             try ets:lookup(States, {Id, Aggregate}) of
-                [{_, State}] -> {ok, State};
+                [{_, State, Pending}] ->
+                    ok = warp_pending:use(Pending),
+                    {ok, State};
                 [] -> fetch(Entity, Aggregate, Options)
             catch
                 %% The table's keeper is being restarted.

@@ -202,6 +202,11 @@ message(tick, #state{tick = busy} = State) ->
     {noreply, start_tick(compact(State#state{tick = idle}))};
 message(tick, State) ->
     doze(compact(catch_up(State#state{tick = off})));
+message(idle_timeout, #state{pending = Pending, context = Context} = State) ->
+    case warp_pending:take_used(Pending) of
+        true -> {noreply, wait_idle(Context#context.idle_timeout, State), hibernate};
+        false -> message(passivate, State)
+    end;
 message(passivate, State0) ->
     #state{core = Core} = State = catch_up(State0),
     case warp_entity_core:is_quiet(Core) of
@@ -249,16 +254,20 @@ doze(#state{context = #context{mode = Mode, idle_timeout = Idle}, core = Core} =
             {noreply, start_tick(State#state{tick = idle})};
         _ when Mode =:= read_through ->
             retire(State);
-        0 ->
-            retire(State);
+        Seq when Seq =:= 0; Idle =< 2 * ?TICK_MS ->
+            %% Readers of what it published do not ask it.
+            case warp_pending:take_used(State#state.pending) of
+                true -> {noreply, start_tick(State#state{tick = idle})};
+                false -> retire(State)
+            end;
         _ when Idle =:= infinity ->
             {noreply, State, hibernate};
-        _ when Idle =< 2 * ?TICK_MS ->
-            retire(State);
         _ ->
-            Timer = erlang:send_after(Idle - 2 * ?TICK_MS, self(), passivate),
-            {noreply, State#state{passivation = Timer}, hibernate}
+            {noreply, wait_idle(Idle - 2 * ?TICK_MS, State), hibernate}
     end.
+
+wait_idle(Millis, State) ->
+    State#state{passivation = erlang:send_after(Millis, self(), idle_timeout)}.
 
 %% In read_through the process is there for a burst of writes, and then gone.
 interval(#context{mode = read_through}) -> ?BURST_MS;
@@ -443,7 +452,7 @@ publish(Name, {ok, Value}, #state{context = #context{mode = actor} = Context} = 
         true ->
             %% The context's own: the caller's may be cut from a larger binary.
             #{Name := #{name := Own}} = Context#context.aggregates,
-            true = ets:insert(Context#context.states, {{Id, Own}, Value}),
+            true = ets:insert(Context#context.states, {{Id, Own}, Value, State#state.pending}),
             State#state{published = [Own | Published]};
         false ->
             State

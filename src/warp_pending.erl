@@ -5,6 +5,7 @@
 
 -export([new/0, admit/3, answered/3, close/1, reopen/1, is_closed/1]).
 -export([receipt/4, hand_out/1, is_stored/2, want/2]).
+-export([use/1, take_used/1]).
 
 -export_type([pending/0, receipt/0]).
 
@@ -25,10 +26,12 @@
 -define(WANTED, 3).
 %% 1 when the process takes no more requests.
 -define(CLOSED, 4).
+%% 1 when its published states were read since the process last looked.
+-define(USED, 5).
 
 -spec new() -> pending().
 new() ->
-    atomics:new(4, []).
+    atomics:new(5, []).
 
 %% @doc Counts a request, unless there are too many, or too large ones, already.
 -spec admit(pending(), non_neg_integer(), pos_integer()) -> boolean().
@@ -99,3 +102,16 @@ is_stored(Pending, Number) ->
 want(Pending, Number) ->
     ok = atomics:put(Pending, ?WANTED, Number),
     is_stored(Pending, Number).
+
+%% @doc Tells the process that a state which it published is read. Mostly it knows.
+-spec use(pending()) -> ok.
+use(Pending) ->
+    case atomics:get(Pending, ?USED) of
+        1 -> ok;
+        0 -> atomics:put(Pending, ?USED, 1)
+    end.
+
+%% @doc Whether published states were read since this was last asked.
+-spec take_used(pending()) -> boolean().
+take_used(Pending) ->
+    atomics:exchange(Pending, ?USED, 0) =:= 1.
