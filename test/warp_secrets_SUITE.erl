@@ -20,7 +20,8 @@ end_per_testcase(_Case, Config) ->
 
 %% A handler of logger's, with all that a report has.
 log(Event, #{config := Pid}) ->
-    Pid ! {logged, unicode:characters_to_binary(io_lib:format("~0tp ~ts", [Event, logger_formatter:format(Event, #{})]))}.
+    Text = io_lib:format("~0tp ~ts", [Event, logger_formatter:format(Event, #{})]),
+    Pid ! {logged, unicode:characters_to_binary(Text)}.
 
 logged() ->
     receive {logged, Text} -> [Text | logged()] after 500 -> [] end.

@@ -18,6 +18,7 @@ type Setting {
   From(Int)
   Limit(Int)
   Direction(Direction)
+  Timeout(Int)
 }
 
 type Direction {
@@ -30,8 +31,8 @@ pub type Point {
   /// After the event with that seq. 0 is before the first event, and a seq
   /// beyond the last event is the present.
   Seq(Int)
-  /// At that time: with every event recorded up to it. In microseconds since
-  /// 1970, UTC.
+  /// At that time: with every event up to the last one recorded by then. In
+  /// microseconds since 1970, UTC.
   Time(microseconds: Int)
 }
 
@@ -58,6 +59,12 @@ pub fn limit(options: Options, events: Int) -> Options {
 ///
 pub fn backward(options: Options) -> Options {
   set(options, Direction(Backward))
+}
+
+/// How long to wait, in milliseconds. 5000 by default.
+///
+pub fn timeout(options: Options, milliseconds: Int) -> Options {
+  set(options, Timeout(milliseconds))
 }
 
 fn set(options: Options, setting: Setting) -> Options {
