@@ -35,8 +35,7 @@
 -define(MAX_WORDS, 128 * 1024).
 %% How large the file may become. Then it begins anew.
 -define(MAX_BYTES, 4 * 1024 * 1024 * 1024).
--define(MAX_ROWS, 1 bsl 40).
--define(TIMEOUT_MS, 10000).
+-define(QUERY, #{max_rows => infinity, timeout => 10000, level => default}).
 -define(CIPHER, aes_128_gcm).
 
 %% @doc Nothing is kept yet; what a worker before left is deleted.
@@ -114,14 +113,8 @@ find(Entities, #kept{file = {Handle, _}} = Kept) ->
     Keys = maps:from_list([{key(Entity, Kept), Entity} || Entity <- Entities]),
     Json = iolist_to_binary([$[, lists:join($,, [integer_to_binary(K) || K <- maps:keys(Keys)]), $]]),
     Sql = <<"SELECT key, seq, state FROM states WHERE key IN (SELECT value FROM json_each(?1))">>,
-    Tag = make_ref(),
-    Answer =
-        case warp_nif:projection_query(Handle, Sql, [Json], ?MAX_ROWS, ?TIMEOUT_MS, Tag) of
-            ok -> receive {Tag, Result} -> Result after 2 * ?TIMEOUT_MS -> {error, timeout} end;
-            {error, _} = Error -> Error
-        end,
-    case Answer of
-        {ok, {_, Rows}} ->
+    case warp_proj_embedded:query(Handle, Sql, [Json], ?QUERY) of
+        {ok, #{rows := Rows}} ->
             {lists:foldl(fun(Row, Acc) -> found(Row, Keys, Kept, Acc) end, #{}, Rows), Kept};
         %% Large ones: these are folded.
         {error, {result_too_large, _}} ->

@@ -398,6 +398,9 @@ work(#state{job = {_, _}} = State) ->
     State;
 work(#state{flying = none, ready = none, mends = [Mend | Mends], committed = At, position = At} = State) ->
     begin_mend(Mend, State#state{mends = Mends});
+%% One that waits is not kept waiting by a log that has much more.
+work(#state{flying = {_, _}, ready = none, mends = [_ | _]} = State) ->
+    State;
 work(#state{ready = none, aside = Aside} = State) when map_size(Aside) >= ?MAX_ASIDE ->
     is({stalled, {set_aside, ?MAX_ASIDE}}, State);
 work(#state{ready = none, careful = none} = State) ->
