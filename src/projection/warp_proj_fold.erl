@@ -149,8 +149,14 @@ load([Name | Names], Handle, Entity, Seq, #fold{context = Context} = Fold, State
     case warp_replay:state_at(Context, Handle, Entity, Name, {seq, Seq}) of
         {ok, State} ->
             load(Names, Handle, Entity, Seq, Fold, States#{Name => {ok, State}});
-        {error, {Kind, _} = Why} when Kind =:= apply_failed; Kind =:= migrate_failed ->
-            load(Names, Handle, Entity, Seq, Fold, States#{Name => {error, Why}});
+        {error, {Kind, {Class, Reason, Stack}} = Why} when Kind =:= apply_failed; Kind =:= migrate_failed ->
+            %% Those that were called are wrapped: it was not seen there which function is gone.
+            #fold{aggregates = #{Name := Aggregate}} = Fold,
+            Function = case Kind of apply_failed -> apply; migrate_failed -> migrate end,
+            case warp_aggregate:failed(Function, Kind, {Class, Reason, Stack}, Aggregate) of
+                {stale_function, _} = Stale -> {error, Stale};
+                _ -> load(Names, Handle, Entity, Seq, Fold, States#{Name => {error, Why}})
+            end;
         {error, {bad_return, _, _} = Why} ->
             load(Names, Handle, Entity, Seq, Fold, States#{Name => {error, Why}});
         {error, _} = Error ->
