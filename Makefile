@@ -15,7 +15,7 @@ setup: ## Install what the other targets need, or say what to install
 build: setup ## Build the NIF and the application
 	@rebar3 compile
 
-nif: setup ## Build only the NIF, into priv/
+nif: setup ## Build only what is in Rust, into priv/
 	@scripts/build-nif
 
 nif-fault: setup ## Build the NIF with the fault hooks that tests need, into _build/fault/
@@ -50,4 +50,4 @@ demo-transfer: build ## Watch transfers commit, be reversed, get stuck, and surv
 	@scripts/run-erlang demo warp_demo_transfer
 
 clean: ## Remove everything that was built, the demo's data too
-	@rm -rf _build target priv/*.so gleam/build gleam/*/build gleam/standins/*/build examples/*/build
+	@rm -rf _build target priv/*.so priv/warp_query gleam/build gleam/*/build gleam/standins/*/build examples/*/build
