@@ -143,13 +143,13 @@ children(Supervisor) ->
 part(projection, Pid) -> [{projection_sup, Pid} | below(Pid)];
 part(projectors, Pid) -> [{projectors_sup, Pid} | below(Pid)];
 part({_N, _Generation}, Pid) -> [{projector, Pid}];
-part(Part, Pid) when Part =:= writer; Part =:= eraser; Part =:= manager -> [{Part, Pid}];
+part(Part, Pid) when Part =:= writer; Part =:= eraser; Part =:= manager; Part =:= queries -> [{Part, Pid}];
 part(keeper, Pid) -> [{keeper, Pid}];
 part(shards, Pid) -> [{shards_sup, Pid} | below(Pid)];
 part(shard, Pid) -> [{shard, Pid}];
 part(entities, Pid) -> [{entity_sup, Pid}];
 part(sagas, Pid) -> [{saga_keeper, Pid}];
-part(_N, Pid) -> [{shard_sup, Pid} | below(Pid)].
+part(N, Pid) when is_integer(N) -> [{shard_sup, Pid} | below(Pid)].
 
 %% @doc The shard that an entity lives in.
 -spec shard_of(#warp_entity{}) -> non_neg_integer().

@@ -159,6 +159,8 @@
     | {sql_error, binary()}
     | {too_many_rows, Max :: pos_integer()}
     | {result_too_large, MaxBytes :: pos_integer()}
+    %% It needs more memory, such as for sorting, than a query may have.
+    | {query_too_large, MaxBytes :: pos_integer()}
     | timeout
     | overloaded
     | {target_away, term()}

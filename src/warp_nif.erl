@@ -6,7 +6,7 @@
 %% as a message with that tag.
 -module(warp_nif).
 
--export([own/1]).
+-export([own/1, priv_dir/0]).
 -export([shard_of/2, rules/1, pack/4, pack_dirty/4, keep/2, release/1]).
 -export([json_encode/2, json_encode_dirty/3, json_decode/1, json_decode_dirty/1]).
 -export([lock/3, establish/1, unlock/1, exists/1, open/5, close/1, open_files/0]).
@@ -15,7 +15,7 @@
 -export([open_sagas/1, saga_steps/2]).
 -export([place/2, follow/4, run_of/2]).
 -export([projection_open/3, projection_execute/2, projection_execute_batch/2]).
--export([projection_query/6, projection_tidy/1, projection_close/1]).
+-export([projection_read/4, projection_tidy/1, projection_trim/1, projection_close/1]).
 
 -on_load(init/0).
 
@@ -80,6 +80,8 @@ init() ->
         end,
     erlang:load_nif(Path, 0).
 
+%% @doc The folder of the library, and of the program that runs queries.
+-spec priv_dir() -> file:filename().
 priv_dir() ->
     case code:priv_dir(warp_core) of
         {error, bad_name} ->
@@ -320,14 +322,25 @@ projection_execute(_Projection, _Statements, _Tag) -> ?MISSING.
     ok | {error, {refused, pos_integer(), binary()} | {away, term()}}.
 projection_execute_batch(_Projection, _Statements) -> ?MISSING.
 
--spec projection_query(projection(), binary(), [warp_proj_target:value()], pos_integer(),
-                       pos_integer(), Tag :: term()) -> ok | {error, reason()}.
-projection_query(_Projection, _Sql, _Params, _MaxRows, _TimeoutMs, _Tag) -> ?MISSING.
+%% @doc A read of Warp's own.
+-spec projection_read(projection(), binary(), [warp_proj_target:value()], pos_integer()) ->
+    {ok, {Columns :: [binary()], Rows :: [[term()]]}}
+    | {error, {sql_error, binary()} | {result_too_large, pos_integer()} | timeout | {away, reason()}}.
+projection_read(Projection, Sql, Params, TimeoutMs) ->
+    ?ANSWER(projection_read(Projection, Sql, Params, TimeoutMs, Tag)).
+
+projection_read(_Projection, _Sql, _Params, _TimeoutMs, _Tag) -> ?MISSING.
 
 -spec projection_tidy(projection()) -> ok | {error, reason()}.
 projection_tidy(Projection) -> ?ANSWER(projection_tidy(Projection, Tag)).
 
 projection_tidy(_Projection, _Tag) -> ?MISSING.
+
+%% @doc Moves the WAL into the file and empties it, if nobody reads. Whether it could be done.
+-spec projection_trim(projection()) -> {ok, Emptied :: boolean()} | {error, reason()}.
+projection_trim(Projection) -> ?ANSWER(projection_trim(Projection, Tag)).
+
+projection_trim(_Projection, _Tag) -> ?MISSING.
 
 -spec projection_close(projection()) -> ok.
 projection_close(Projection) -> ?ANSWER(projection_close(Projection, Tag)).

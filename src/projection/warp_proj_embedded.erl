@@ -11,8 +11,6 @@
 
 %% More rows of parameters are not copied for another thread, but written by a dirty scheduler.
 -define(FEW_ROWS, 500).
-%% How long after the timeout of a query its answer is waited for.
--define(GRACE_MS, 5000).
 
 %% @doc The file, in the context's folder.
 -spec file(binary()) -> binary().
@@ -40,23 +38,13 @@ execute(Projection, Statements) ->
             end
     end.
 
+%% @doc Warp's own reads, which are short and trusted. Users' queries go through `warp_query'.
 -spec query(warp_nif:projection(), binary(), [warp_proj_target:value()],
             warp_proj_target:query_options()) ->
     {ok, warp_proj_target:result()} | {error, term()}.
-query(Projection, Sql, Params, #{max_rows := Max, timeout := Timeout}) ->
-    Rows = case Max of infinity -> 1 bsl 62; _ -> Max end,
-    %% The answer comes as a message: a process of its own gets it, or nobody does.
-    Ask = fun() ->
-        Tag = make_ref(),
-        case warp_nif:projection_query(Projection, Sql, Params, Rows, Timeout, Tag) of
-            ok -> receive {Tag, Result} -> Result end;
-            {error, overloaded} -> {error, overloaded};
-            {error, Reason} -> {error, {away, Reason}}
-        end
-    end,
-    case warp_client:aside(Ask, warp_proj_options:within(Timeout, ?GRACE_MS)) of
-        {ok, {Columns, Found}} -> {ok, #{columns => Columns, rows => Found}};
-        {error, interrupted} -> {error, {away, interrupted}};
+query(Projection, Sql, Params, #{timeout := Timeout}) ->
+    case warp_nif:projection_read(Projection, Sql, Params, Timeout) of
+        {ok, {Columns, Rows}} -> {ok, #{columns => Columns, rows => Rows}};
         {error, _} = Error -> Error
     end.
 

@@ -6,13 +6,15 @@
 -export([start_link/1]).
 -export([init/1]).
 
+-include("../warp.hrl").
+
 -spec start_link(reference()) -> supervisor:startlink_ret().
 start_link(Ref) ->
     supervisor:start_link(?MODULE, Ref).
 
 -spec init(reference()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init(Ref) ->
-    {ok, Context} = warp_context:find(Ref),
+    {ok, #context{projections = #{target := Target}} = Context} = warp_context:find(Ref),
     _ = warp_proj:new(Context),
     ok = warp_proj_kept:clean(Context),
     Children = [
@@ -21,5 +23,5 @@ init(Ref) ->
         #{id => projectors, start => {warp_projector_sup, start_link, [Ref]}, type => supervisor,
           shutdown => infinity},
         #{id => manager, start => {warp_proj_manager, start_link, [Ref]}}
-    ],
+    ] ++ [#{id => queries, start => {warp_query_pool, start_link, [Ref]}} || Target =:= embedded],
     {ok, {#{strategy => rest_for_one, intensity => 1000, period => 1}, Children}}.

@@ -58,9 +58,12 @@
 
 -define(LIMIT, 100).
 -define(PAUSE_MS, 20).
-%% The longest text of a query, and the most parameters: as many as SQLite takes.
--define(MAX_SQL_BYTES, 1024 * 1024).
+%% Of a query: its text, how many parameters SQLite takes, and those in all, each of which counts for a
+%% few bytes at least.
+-define(MAX_SQL_BYTES, (1024 * 1024)).
 -define(MAX_PARAMS, 32766).
+-define(MAX_PARAM_BYTES, (64 * 1024 * 1024)).
+-define(PARAM_BYTES, 16).
 %% How long an operator's request is waited for.
 -define(PATIENCE_MS, 30000).
 -define(INTERNAL, #{max_rows => infinity, timeout => 30000, level => strong}).
@@ -222,34 +225,54 @@ status(Ctx) -> with(Ctx, fun(Context) -> {ok, warp_proj_stats:context(Context)} 
 -spec query(warp_core:ctx(), iodata(), [value()], map()) ->
     {ok, warp_proj_target:result()} | {error, error()}.
 query(Ctx, Sql, Params, Given) ->
-    case {warp_proj_options:query(Given), params(Params, 1, []), text(Sql)} of
+    case {warp_proj_options:query(Given), params(Params, 1, ?MAX_PARAM_BYTES, []), text(Sql)} of
         {{error, _} = Error, _, _} -> Error;
         {_, {error, _} = Error, _} -> Error;
         {_, _, {error, _} = Error} -> Error;
         {{ok, Options}, {ok, Values}, {ok, Text}} ->
-            with(Ctx, fun(Context) -> select(Context, Text, Values, Options) end)
+            with(Ctx, fun(Context) -> ask(Context, Text, Values, Options) end)
     end.
 
+ask(#context{projections = #{target := embedded}} = Context, Sql, Params, Options) ->
+    case warp_query:run(Context, Sql, Params, Options) of
+        {error, {away, Why}} -> {error, {target_away, Why}};
+        Result -> Result
+    end;
+ask(Context, Sql, Params, Options) ->
+    select(Context, Sql, Params, Options).
+
 text(Sql) ->
-    try unicode:characters_to_binary(Sql) of
-        Text when byte_size(Text) > ?MAX_SQL_BYTES ->
-            {error, {sql_error, <<"longer than 1 MiB">>}};
-        Text when is_binary(Text) -> {ok, Text};
-        _ -> {error, {sql_error, <<"not UTF-8">>}}
+    try left(Sql, ?MAX_SQL_BYTES) >= 0 andalso unicode:characters_to_binary(Sql) of
+        Text when is_binary(Text), byte_size(Text) =< ?MAX_SQL_BYTES -> {ok, Text};
+        {_, _, _} -> {error, {sql_error, <<"not UTF-8">>}};
+        _ -> {error, {sql_error, <<"more than 1 MiB of SQL: pass what is long as parameters">>}}
     catch
         error:_ -> {error, {sql_error, <<"not text">>}}
     end.
 
-params([], _N, Values) ->
+%% How much of a limit text leaves, looked at before anything of it is copied.
+left(_Text, Left) when Left < 0 -> Left;
+left(Text, Left) when is_binary(Text) -> Left - byte_size(Text);
+left(Char, Left) when is_integer(Char) -> Left - 1;
+left([Text | More], Left) -> left(More, left(Text, Left));
+left([], Left) -> Left.
+
+params(_Params, _N, Left, _Values) when Left < 0 ->
+    {error, {bad_params, {too_large, ?MAX_PARAM_BYTES}}};
+params([], _N, _Left, Values) ->
     {ok, lists:reverse(Values)};
-params(_Params, N, _Values) when N > ?MAX_PARAMS ->
+params(_Params, N, _Left, _Values) when N > ?MAX_PARAMS ->
     {error, {bad_params, {too_many, ?MAX_PARAMS}}};
-params([Param | Params], N, Values) ->
+params([Param | Params], N, Left, Values) ->
     case warp_proj_command:value(Param) of
-        {ok, {_, Value}} -> params(Params, N + 1, [Value | Values]);
-        {error, Why} -> {error, {bad_param, N, Why}}
+        {ok, {_, Value}} when is_binary(Value) ->
+            params(Params, N + 1, Left - byte_size(Value) - ?PARAM_BYTES, [Value | Values]);
+        {ok, {_, Value}} ->
+            params(Params, N + 1, Left - ?PARAM_BYTES, [Value | Values]);
+        {error, Why} ->
+            {error, {bad_param, N, Why}}
     end;
-params(_Other, _N, _Values) ->
+params(_Other, _N, _Left, _Values) ->
     {error, {bad_params, not_a_list}}.
 
 select(Context, Sql, Params, Options) ->

@@ -16,9 +16,8 @@
 //! | `head`, `place`, `snapshot`, `page`, `follow`, `check_ids` | normal | likewise; they read the file |
 //! | `open_sagas`, `saga_steps`, `run_of` | normal | likewise |
 //! | `exists`, `open_files` | normal | likewise |
-//! | `projection_open`, `_execute`, `_tidy`, `_close` | normal | likewise (`projection::nifs`) |
+//! | `projection_open`, `_execute`, `_read`, `_tidy`, `_trim`, `_close` | normal | likewise (`projection::nifs`) |
 //! | `projection_execute_batch` | dirty IO | one transaction, of a process that nobody waits for |
-//! | `projection_query` | normal | starts a thread, which answers |
 //!
 //! A panic in any of them becomes an Erlang error in the calling process, or an error that it gets
 //! as its answer. Nothing on the way of a small append, of its answer, of a read or of a restart

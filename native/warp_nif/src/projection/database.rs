@@ -27,20 +27,25 @@ const STATEMENTS: usize = 512;
 /// Up to this size the file is rewritten after an erasure.
 const REWRITE_PAGES: i64 = 2048;
 
-/// How long closing waits for queries under way.
-const QUERY_PATIENCE: Duration = Duration::from_secs(10);
+/// How long closing waits for reads under way.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
+/// What the WAL is cut back to once everything of it is in the file: more is there only while
+/// something reads. `warp_query_pool.erl` has the same number.
+const MAX_WAL_BYTES: u64 = 64 * 1024 * 1024;
+/// How long emptying the WAL between queries waits for what reads it.
+const TRIM_PATIENCE: Duration = Duration::from_millis(200);
 
 /// The handle of an open projection.
 pub struct Database(pub(super) Arc<Shared>);
 
-/// What the handle, its queries and whoever closes it share.
+/// What the handle, its reads and whoever closes it share.
 pub struct Shared {
     pub(super) path: PathBuf,
     writer: Mutex<Option<Connection>>,
     /// Idle connections that only read.
     pub(super) readers: Mutex<Vec<Connection>>,
-    /// How many queries are under way.
-    pub(super) querying: AtomicUsize,
+    /// How many reads are under way.
+    pub(super) reading: AtomicUsize,
     pub(super) closed: AtomicBool,
     claim: Mutex<Option<Claim>>,
     /// The files, looked at around each transaction and before each query.
@@ -87,6 +92,15 @@ pub enum Failure {
     Away(Error),
 }
 
+impl From<Bind> for Failure {
+    fn from(error: Bind) -> Self {
+        match error {
+            Bind::Bad(message) => Self::Refused(0, message),
+            Bind::Sqlite(error) => error.into(),
+        }
+    }
+}
+
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
         Self::Away(error.into())
@@ -129,6 +143,7 @@ impl Shared {
              PRAGMA fullfsync = ON;
              PRAGMA checkpoint_fullfsync = ON;
              PRAGMA wal_autocheckpoint = 4096;
+             PRAGMA journal_size_limit = {MAX_WAL_BYTES};
              PRAGMA foreign_keys = OFF;
              PRAGMA secure_delete = ON;
              PRAGMA temp_store = MEMORY;
@@ -144,7 +159,7 @@ impl Shared {
             path,
             writer: Mutex::new(Some(connection)),
             readers: Mutex::new(Vec::new()),
-            querying: AtomicUsize::new(0),
+            reading: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             claim: Mutex::new(Some(claim)),
             watch,
@@ -155,9 +170,13 @@ impl Shared {
     }
 
     /// Carries `[{Sql, [[Value]]}]` out in one transaction.
-    pub fn execute(&self, statements: ListIterator<'_>) -> std::result::Result<(), Failure> {
+    pub fn execute(&self, statements: Term<'_>) -> std::result::Result<(), Failure> {
         let writer = relock(&self.writer);
         let connection = writer.as_ref().ok_or(Failure::Away(Error::Closed))?;
+        if !connection.is_autocommit() {
+            // A panic left it open.
+            connection.prepare_cached("ROLLBACK")?.execute([])?;
+        }
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let done = run_all(connection, statements).and_then(|()| {
             self.look().map_err(Failure::Away)?;
@@ -199,9 +218,7 @@ impl Shared {
         if pages <= REWRITE_PAGES {
             connection.execute_batch("VACUUM")?;
         }
-        let busy: i64 =
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        if busy == 0 {
+        if empty_wal(connection)? {
             return Ok(());
         }
         Err(Error::Io(
@@ -210,11 +227,21 @@ impl Shared {
         ))
     }
 
+    /// Moves the WAL into the file and empties it. False: something reads the file all the while.
+    pub fn trim(&self) -> Result<bool> {
+        let writer = relock(&self.writer);
+        let connection = writer.as_ref().ok_or(Error::Closed)?;
+        connection.busy_timeout(TRIM_PATIENCE)?;
+        let emptied = empty_wal(connection);
+        connection.busy_timeout(BUSY)?;
+        emptied
+    }
+
     /// Closes the file, after what is under way.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        let deadline = Instant::now() + QUERY_PATIENCE;
-        while self.querying.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
+        let deadline = Instant::now() + READ_PATIENCE;
+        while self.reading.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
         relock(&self.readers).clear();
@@ -232,31 +259,21 @@ impl Shared {
     }
 }
 
-fn run_all(
-    connection: &Connection,
-    statements: ListIterator<'_>,
-) -> std::result::Result<(), Failure> {
-    for (index, statement) in statements.enumerate() {
-        let (sql, rows): (&str, ListIterator<'_>) = statement
+fn empty_wal(connection: &Connection) -> Result<bool> {
+    let busy: i64 =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    Ok(busy == 0)
+}
+
+fn run_all(connection: &Connection, statements: Term<'_>) -> std::result::Result<(), Failure> {
+    for (index, statement) in list(statements)?.enumerate() {
+        let (sql, rows): (&str, Term<'_>) = statement
             .decode()
             .map_err(|_| Failure::Refused(index + 1, "not {Sql, Rows}".into()))?;
         let run = || -> std::result::Result<(), Bind> {
             let mut prepared = connection.prepare_cached(sql)?;
-            for row in rows {
-                let values: ListIterator<'_> = row
-                    .decode()
-                    .map_err(|_| Bind::Bad("a row that is no list".into()))?;
-                let mut count = 0;
-                for value in values {
-                    count += 1;
-                    values::bind(&mut prepared, count, value)?;
-                }
-                if count != prepared.parameter_count() {
-                    return Err(Bind::Bad(format!(
-                        "{count} parameters for {}",
-                        prepared.parameter_count()
-                    )));
-                }
+            for row in list(rows)? {
+                values::bind_all(&mut prepared, list(row)?)?;
                 step(&mut prepared)?;
             }
             Ok(())
@@ -347,7 +364,9 @@ pub(super) fn relock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The list of a term, if it is one.
-pub fn list<'a>(term: Term<'a>) -> Result<ListIterator<'a>> {
-    term.decode().map_err(|_| Error::Io("not a list".into()))
+/// The list of a term, if it is a proper one: going through any other would be a panic.
+pub fn list<'a>(term: Term<'a>) -> std::result::Result<ListIterator<'a>, Bind> {
+    let not_a_list = |_| Bind::Bad("not a proper list".into());
+    term.list_length().map_err(not_a_list)?;
+    term.decode().map_err(not_a_list)
 }

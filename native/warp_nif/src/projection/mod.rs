@@ -1,10 +1,10 @@
 //! The embedded projection: one SQLite file that holds what users' projections made of events.
 //!
 //! Which tables it has and what stands in them is decided elsewhere, as SQL. Here is what runs
-//! it: transactions on the one writing connection ([`database`]), and queries on connections that
-//! cannot write ([`query`]).
+//! it: transactions on the one writing connection ([`database`]), and Warp's own reads on
+//! connections that cannot write ([`read`]). Users' queries run in processes of their own.
 
 mod database;
 mod nifs;
-mod query;
+mod read;
 mod values;

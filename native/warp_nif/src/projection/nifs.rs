@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use rustler::{Atom, Binary, Encoder, Env, OwnedEnv, ResourceArc, Term};
 
-use super::database::{Database, Failure, Shared, list};
-use super::query::{self, Query};
+use super::database::{Database, Failure, Shared};
+use super::read;
 use crate::atoms;
-use crate::error::Error;
 use crate::terms::{access_of, path, reply, reply_ok};
-use crate::threads::{FILES, answer};
+use crate::threads::{FILES, READS, answer};
 
 /// `{ok, Database}`, or `{error, Reason}`, which comes as `{Tag, Result}`. The calling process has
 /// to call `projection_own` with it. `{error, claimed}` while whoever had the file has not closed it.
@@ -69,14 +68,17 @@ fn projection_execute_batch<'a>(
     execute(env, &database, statements)
 }
 
-fn execute<'a>(env: Env<'a>, database: &Database, statements: Term<'_>) -> Term<'a> {
-    let done = list(statements)
-        .map_err(Failure::Away)
-        .and_then(|statements| database.0.execute(statements));
+/// Tells the owner, once, that the files were found removed or replaced.
+fn tell_lost(env: Env<'_>, database: &Database) {
     if let Some(lost) = database.0.newly_lost() {
         // An owner that is gone needs no message.
         let _ = env.send(&database.0.owner, (atoms::warp_projection_lost(), lost));
     }
+}
+
+fn execute<'a>(env: Env<'a>, database: &Database, statements: Term<'_>) -> Term<'a> {
+    let done = database.0.execute(statements);
+    tell_lost(env, database);
     match done {
         Ok(()) => atoms::ok().encode(env),
         Err(Failure::Refused(index, message)) => {
@@ -86,34 +88,27 @@ fn execute<'a>(env: Env<'a>, database: &Database, statements: Term<'_>) -> Term<
     }
 }
 
-/// Starts a query. The answer comes as a message with the tag.
+/// A read of Warp's own: `{ok, {Columns, Rows}}` or `{error, Reason}`, which comes as `{Tag, Result}`.
 #[rustler::nif]
-fn projection_query<'a>(
+fn projection_read<'a>(
     env: Env<'a>,
     database: ResourceArc<Database>,
-    sql: Binary<'a>,
+    sql: String,
     params: Term<'a>,
-    max_rows: u64,
     timeout_ms: u64,
     tag: Term<'a>,
 ) -> Term<'a> {
-    let started = (|| {
-        let sql = std::str::from_utf8(sql.as_slice())
-            .map_err(|_| Error::Io("SQL that is not UTF-8".into()))?
-            .to_owned();
-        let own = OwnedEnv::new();
-        let (params, tag) = (own.save(params), own.save(tag));
-        let query = Query {
-            sql,
-            max_rows: usize::try_from(max_rows).unwrap_or(usize::MAX),
-            timeout: Duration::from_millis(timeout_ms),
-            env: own,
-            params,
-            tag,
-        };
-        query::start(Arc::clone(&database.0), query, env.pid())
-    })();
-    reply_ok(env, started)
+    let own = OwnedEnv::new();
+    let params = own.save(params);
+    let timeout = Duration::from_millis(timeout_ms);
+    answer(env, &READS, tag, move |env| {
+        let found = own.run(|own| read::run(env, &database.0, &sql, params.load(own), timeout));
+        tell_lost(env, &database);
+        match found {
+            Ok(found) => (atoms::ok(), found).encode(env),
+            Err(stop) => (atoms::error(), stop).encode(env),
+        }
+    })
 }
 
 /// Makes what was erased go from the bytes of the file and its WAL: `ok` or `{error, Reason}`, which
@@ -123,6 +118,12 @@ fn projection_tidy<'a>(env: Env<'a>, database: ResourceArc<Database>, tag: Term<
     answer(env, &FILES, tag, move |env| {
         reply_ok(env, database.0.tidy())
     })
+}
+
+/// `{ok, Emptied}`: whether the WAL was moved into the file and emptied. It comes as `{Tag, Result}`.
+#[rustler::nif]
+fn projection_trim<'a>(env: Env<'a>, database: ResourceArc<Database>, tag: Term<'a>) -> Term<'a> {
+    answer(env, &FILES, tag, move |env| reply(env, database.0.trim()))
 }
 
 /// Closes the file: `ok`, which comes as `{Tag, ok}`.

@@ -2,12 +2,27 @@
 
 use rusqlite::Statement;
 use rusqlite::types::ValueRef;
-use rustler::{Atom, Binary, Encoder, Env, NewBinary, Term, TermType};
+use rustler::{Atom, Binary, Encoder, Env, ListIterator, NewBinary, Term, TermType};
 
 use crate::atoms;
 
-/// Binds one Erlang value. The error says what is wrong with it.
-pub fn bind(statement: &mut Statement<'_>, index: usize, value: Term<'_>) -> Result<(), Bind> {
+/// Binds as many values as the statement has parameters. The error says what is wrong with them.
+pub fn bind_all(statement: &mut Statement<'_>, values: ListIterator<'_>) -> Result<(), Bind> {
+    let wanted = statement.parameter_count();
+    let mut count = 0;
+    for value in values {
+        count += 1;
+        if count <= wanted {
+            bind(statement, count, value)?;
+        }
+    }
+    if count == wanted {
+        return Ok(());
+    }
+    Err(Bind::Bad(format!("{count} parameters for {wanted}")))
+}
+
+fn bind(statement: &mut Statement<'_>, index: usize, value: Term<'_>) -> Result<(), Bind> {
     match value.get_type() {
         TermType::Binary => {
             let binary: Binary<'_> = value.decode().map_err(|_| Bind::bad(index, "unreadable"))?;
@@ -51,18 +66,18 @@ impl From<rusqlite::Error> for Bind {
     }
 }
 
-/// A value that was read; `None` for an infinite number, which Erlang has no term for. `is_bool`:
-/// the column was declared to hold booleans.
-pub fn to_term<'a>(env: Env<'a>, value: ValueRef<'_>, is_bool: bool) -> Option<Term<'a>> {
-    Some(match value {
-        ValueRef::Null => atoms::null().encode(env),
-        ValueRef::Integer(number @ (0 | 1)) if is_bool => (number == 1).encode(env),
-        ValueRef::Integer(number) => number.encode(env),
-        ValueRef::Real(number) if !number.is_finite() => return None,
-        ValueRef::Real(number) => number.encode(env),
-        ValueRef::Text(bytes) => binary(env, bytes),
-        ValueRef::Blob(bytes) => (atoms::blob(), binary(env, bytes)).encode(env),
-    })
+/// A value that was read. None is an infinite one: the VM would end itself over such a float.
+pub fn to_term<'a>(env: Env<'a>, value: ValueRef<'_>) -> Option<Term<'a>> {
+    match value {
+        ValueRef::Null => Some(atoms::null().encode(env)),
+        ValueRef::Integer(number) => Some(number.encode(env)),
+        ValueRef::Real(number) if number.is_finite() => Some(number.encode(env)),
+        ValueRef::Real(_) => None,
+        ValueRef::Text(bytes) if std::str::from_utf8(bytes).is_ok() => Some(binary(env, bytes)),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+            Some((atoms::blob(), binary(env, bytes)).encode(env))
+        }
+    }
 }
 
 /// How many bytes a value takes in a result, about.

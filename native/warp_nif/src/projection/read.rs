@@ -1,0 +1,157 @@
+//! Reads of Warp's own, on connections that cannot write. What users ask runs elsewhere, in
+//! processes of its own: see `native/warp_query`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustler::{Encoder, Env, Term};
+
+use super::database::{Shared, list, message, relock};
+use super::values::{self, Bind};
+use crate::atoms;
+use crate::error::Error;
+
+/// How many idle connections are kept.
+const MAX_IDLE: usize = 4;
+/// How many bytes the rows may have.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// After how many steps of SQLite's machine the deadline is looked at.
+const STEPS: i32 = 10_000;
+
+/// What ends a read without a result. Each becomes one Erlang term.
+pub enum Stop {
+    Sql(String),
+    TooLarge,
+    Timeout,
+    Away(Error),
+}
+
+impl Encoder for Stop {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        match self {
+            Self::Sql(message) => (atoms::sql_error(), message).encode(env),
+            Self::TooLarge => (atoms::result_too_large(), MAX_BYTES).encode(env),
+            Self::Timeout => atoms::timeout().encode(env),
+            Self::Away(error) => (atoms::away(), error).encode(env),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Stop {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted) => Self::Timeout,
+            Some(
+                ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::CannotOpen,
+            ) => Self::Away(error.into()),
+            _ => Self::Sql(message(&error)),
+        }
+    }
+}
+
+impl From<Bind> for Stop {
+    fn from(error: Bind) -> Self {
+        match error {
+            Bind::Bad(message) => Self::Sql(message),
+            Bind::Sqlite(error) => error.into(),
+        }
+    }
+}
+
+/// Counts a read while it is under way: whoever closes the file waits for it.
+struct UnderWay<'a>(&'a Shared);
+
+impl<'a> UnderWay<'a> {
+    fn new(database: &'a Shared) -> std::result::Result<Self, Stop> {
+        database.reading.fetch_add(1, Ordering::SeqCst);
+        let counted = Self(database);
+        // Looked at after counting.
+        if database.closed.load(Ordering::SeqCst) {
+            return Err(Stop::Away(Error::Closed));
+        }
+        Ok(counted)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.reading.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Runs one statement, and gives its columns and rows.
+pub fn run<'a>(
+    env: Env<'a>,
+    database: &Arc<Shared>,
+    sql: &str,
+    params: Term<'_>,
+    timeout: Duration,
+) -> std::result::Result<(Vec<String>, Vec<Term<'a>>), Stop> {
+    let _counted = UnderWay::new(database)?;
+    database.look().map_err(Stop::Away)?;
+    let deadline = Instant::now() + timeout;
+    let idle = relock(&database.readers).pop();
+    let mut connection = match idle {
+        Some(connection) => connection,
+        None => open(&database.path)?,
+    };
+    let shared = Arc::clone(database);
+    let is_over = move || Instant::now() >= deadline || shared.closed.load(Ordering::SeqCst);
+    connection.progress_handler(STEPS, Some(is_over))?;
+    let result = select(env, &connection, sql, params);
+    connection.progress_handler(0, None::<fn() -> bool>)?;
+    let mut idle = relock(&database.readers);
+    if idle.len() < MAX_IDLE && !database.closed.load(Ordering::SeqCst) {
+        idle.push(connection);
+    }
+    result
+}
+
+fn select<'a>(
+    env: Env<'a>,
+    connection: &Connection,
+    sql: &str,
+    params: Term<'_>,
+) -> std::result::Result<(Vec<String>, Vec<Term<'a>>), Stop> {
+    let mut statement = connection.prepare(sql)?;
+    values::bind_all(&mut statement, list(params)?)?;
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
+    let mut rows = statement.raw_query();
+    let mut found = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        let mut values = Vec::with_capacity(columns.len());
+        for (index, name) in columns.iter().enumerate() {
+            let value = row.get_ref(index)?;
+            bytes += values::size(value);
+            if bytes > MAX_BYTES {
+                return Err(Stop::TooLarge);
+            }
+            values.push(values::to_term(env, value).ok_or_else(|| {
+                let number = index + 1;
+                Stop::Sql(format!(
+                    "column {number} ({name}) is infinite, which no Erlang float can be"
+                ))
+            })?);
+        }
+        found.push(values.encode(env));
+    }
+    Ok((columns, found))
+}
+
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(Duration::from_secs(1))?;
+    connection.execute_batch("PRAGMA query_only = ON; PRAGMA temp_store = MEMORY;")?;
+    Ok(connection)
+}
