@@ -77,7 +77,7 @@ rows(Ctx, Sql, Params) ->
     case warp_core:query(Ctx, Sql, Params, #{level => strong, timeout => 30000}) of
         {ok, #{rows := Rows}} -> Rows;
         %% Its writer was killed, and is being started again.
-        {error, {target_away, Why}} when Why =:= closed; Why =:= not_reached_yet ->
+        {error, {target_away, Why}} when Why =:= closed; Why =:= interrupted; Why =:= not_reached_yet ->
             timer:sleep(10),
             rows(Ctx, Sql, Params);
         Other -> error({Sql, Other})
