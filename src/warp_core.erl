@@ -512,7 +512,14 @@ query(Ctx, Sql, Params) ->
 %% Options: `max_rows' (10000: more is an error), `timeout' (5000 ms, up to 2^32 - 1) and, for rqlite, `level'
 %% (`none', `weak', `linearizable', `strong' or `auto'). Text comes as binaries, numbers as numbers,
 %% booleans as true and false where they come straight from a column that holds booleans, JSON as
-%% its text, a BLOB as `{blob, Bytes}'.
+%% its text, a BLOB, and text that is not UTF-8, as `{blob, Bytes}'.
+%%
+%% The text may have 1 MiB, the parameters 64 MiB in all, the result 64 MiB (`{result_too_large,
+%% MaxBytes}'), and any value on the way 16 MiB. On the embedded projection a query may take 256 MiB
+%% of memory, such as for sorting (`{query_too_large, MaxBytes}'), and ends at its timeout whatever it
+%% is doing. 16 queries of a context run at once there and 256 wait; past that it is `overloaded'.
+%% `{target_away, Why}': the tables could not be read now; `interrupted' when the process that ran the
+%% query was killed.
 -spec query(ctx(), iodata(), [warp_projection:value()], query_options()) ->
     {ok, #{columns := [binary()], rows := [[term()]]}} | {error, query_error()}.
 query(Ctx, Sql, Params, Options) ->

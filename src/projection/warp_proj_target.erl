@@ -72,7 +72,8 @@
 -callback execute(target(), [statement()]) ->
     ok | {error, {refused, non_neg_integer(), Message :: binary()} | {away, Why :: term()}}.
 
-%% Runs one SELECT (or whatever else only reads). It is the database that refuses to write.
+%% Runs one SELECT (or whatever else only reads). It is the database that refuses to write. Users'
+%% queries on the embedded target do not come here, but to `warp_query', with the same errors.
 %%
 %% Errors: `read_only', `{sql_error, Message}', `{too_many_rows, Max}', `{result_too_large, Bytes}',
 %% `timeout', `overloaded', `{away, Why}', and `{bad_params, Why}' when there are too many parameters
