@@ -437,7 +437,8 @@ a_reader_from_outside_delays_nothing(Config) ->
     [ok = warp_nif:projection_execute(Projection, [Insert]) || _ <- lists:seq(1, 8)],
     Wal = filelib:file_size(File ++ "-wal"),
     ?assert(Wal > 64 * ?MIB),
-    [?assertMatch({_, {ok, _}}, {N, query(Ctx, "SELECT a FROM t", 3000)}) || N <- lists:seq(1, 20), ok =:= timer:sleep(10)],
+    [?assertMatch({_, {ok, _}}, {N, query(Ctx, "SELECT a FROM t", 3000)})
+     || N <- lists:seq(1, 20), ok =:= timer:sleep(10)],
     ?assertEqual(Wal, filelib:file_size(File ++ "-wal")),
     true = port_command(Shell, "ROLLBACK;\n.quit\n"),
     warp_test:wait_until(fun() -> works(Ctx), filelib:file_size(File ++ "-wal") < Wal end, 20000).
