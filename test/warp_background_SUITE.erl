@@ -123,7 +123,7 @@ a_log_that_a_reader_keeps_is_shown(Config) ->
         ?assertMatch(#{background := []}, shard(0)),
         Append(50),
         shows(checkpoint),
-        warned("shard 0 .* checkpoint: .*a read that began long ago"),
+        warned("shard 0 .* checkpoint: .*another program is reading the file"),
         release(Shell),
         Append(10),
         shows_nothing()

@@ -20,11 +20,6 @@ groups() -> warp_proj_test:groups([timeouts, others, who_gives_up_is_not_kept, i
 
 init_per_group(Group, Config) -> warp_proj_test:init_group(Group, Config).
 end_per_group(_Group, Config) -> warp_proj_test:end_group(Config).
-init_per_testcase(infinite_values, Config) ->
-    case ?config(target, Config) of
-        rqlite -> warp_proj_test:init_case(Config);
-        embedded -> {skip, "read past JSON"}
-    end;
 init_per_testcase(_Case, Config) -> warp_proj_test:init_case(Config).
 end_per_testcase(_Case, Config) -> warp_proj_test:end_case(Config).
 
@@ -100,7 +95,7 @@ infinite_values(Config) ->
     [begin
          {error, {sql_error, Message}} = warp_core:query(Ctx, Sql, []),
          [?assertNotEqual({Word, nomatch}, {Word, binary:match(Message, Word)})
-          || Word <- [<<"\"", Column/binary, "\"">>, <<"infinite">>, <<"no Erlang float can hold">>]]
+          || Word <- [<<"(", Column/binary, ")">>, <<" is infinite, which no Erlang float can be">>]]
      end
      || {Sql, Column} <- [{"SELECT 1e999", <<"1e999">>}, {"SELECT 1 AS a, 2.5 AS b, -9e999 AS c", <<"c">>},
                           {"SELECT id AS i, 1e308 * 10 AS x FROM orders", <<"x">>},

@@ -101,7 +101,7 @@ results(503, Body) -> {elsewhere, message(503, Body)};
 results(500, Body) ->
     case binary:match(Body, <<"unsupported value">>) of
         nomatch -> {away, {http_status, 500, short(Body)}};
-        _ -> {unfit, <<"the result has an infinite number in it">>}
+        _ -> {unfit, <<"a column is infinite, which no Erlang float can be">>}
     end;
 results(Status, Body) -> {away, {http_status, Status, short(Body)}}.
 

@@ -223,8 +223,8 @@ rows(Columns, Types, Values, _MaxRows) ->
             {ok, #{columns => Names, rows => [row(Letters, Row, Bools) || [Letters | Row] <- Values]}};
         [At | _] ->
             Name = lists:nth(At + 1, Names),
-            {error, {sql_error, <<"column \"", Name/binary, "\": a value is infinite, and no Erlang float can "
-                                  "hold it">>}}
+            {error, {sql_error, <<"column ", (integer_to_binary(At + 1))/binary, " (", Name/binary,
+                                  ") is infinite, which no Erlang float can be">>}}
     end.
 
 is_bool(Type) -> string:prefix(string:lowercase(Type), "bool") =/= nomatch.

@@ -303,7 +303,7 @@ impl Store {
                 if !self.wal.holds_erased() {
                     self.background.note(Task::EmptyWal, &tended);
                 }
-                if !self.wal.is_large() {
+                if !self.wal.has_failed() {
                     self.background.note(Task::Checkpoint, &tended);
                 }
             }

@@ -28,6 +28,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 pub struct Wal {
     pages: Arc<AtomicUsize>,
     checkpoint_at: usize,
+    /// An attempt to begin it anew met an error, and none has succeeded since.
+    failed: bool,
     /// Since when the gate is closed.
     gate_closed: Option<Instant>,
     /// When to try again to empty it, and the pause before.
@@ -52,6 +54,7 @@ impl Wal {
         Ok(Self {
             pages,
             checkpoint_at: CHECKPOINT_PAGES,
+            failed: false,
             gate_closed: None,
             again: None,
             pause: MIN_PAUSE,
@@ -77,9 +80,9 @@ impl Wal {
         self.erased || self.cleared
     }
 
-    /// Whether it is larger than it may become.
-    pub fn is_large(&self) -> bool {
-        self.pages.load(Ordering::Relaxed) >= TOO_MANY_PAGES
+    /// Whether beginning it anew met an error, and has not succeeded since.
+    pub fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// Someone begins to wait for it to be emptied: the next attempt is made at once.
@@ -107,13 +110,19 @@ impl Wal {
             Some(since) => since,
             None => {
                 let now = Instant::now();
-                let is_due = empty && self.again.is_none_or(|at| at <= now);
+                let has_to = empty || self.failed;
+                if !has_to {
+                    // The next attempt is made when it has grown.
+                    self.again = None;
+                }
+                let is_due = has_to && self.again.is_none_or(|at| at <= now);
                 if !is_due && pages < self.checkpoint_at {
                     return Ok(());
                 }
                 // Most is moved beside reads, so that the gate is closed for a short time only.
                 if let Err(error) = checkpoint(connection, "PASSIVE") {
                     self.put_off(pages);
+                    self.failed = true;
                     return Err(error);
                 }
                 gate.close();
@@ -136,6 +145,7 @@ impl Wal {
         if matches!(begun, Ok(true)) {
             self.pages.store(0, Ordering::Relaxed);
             self.checkpoint_at = CHECKPOINT_PAGES;
+            self.failed = false;
             self.again = None;
             self.pause = MIN_PAUSE;
             if empty {
@@ -145,6 +155,12 @@ impl Wal {
             return Ok(());
         }
         self.put_off(pages);
+        let why = Self::not_begun(begun, empty, pages);
+        self.failed |= why.is_err();
+        why
+    }
+
+    fn not_begun(begun: Result<bool>, empty: bool, pages: usize) -> Result<()> {
         begun?;
         if empty {
             Err(Error::Io(

@@ -127,3 +127,38 @@ fn a_reader_that_does_not_end_is_an_error_but_holds_nobody_up() {
     }
     assert_eq!(wal_bytes(&path), grown, "it does not begin anew");
 }
+
+/// Tends as an idle writer does, for at most three seconds. Whether nothing is left to be tried again.
+fn rests(store: &mut Store, shared: &Shared) -> bool {
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        let Some(pause) = store.wal().look_again() else {
+            return true;
+        };
+        std::thread::sleep(pause);
+        // Its error shows in `has_failed`.
+        let _ = store.tend_wal(shared, false);
+    }
+    false
+}
+
+#[test]
+fn only_what_failed_is_tried_again_by_an_idle_writer() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("s.db");
+    let (mut store, shared) = open(&path);
+    write(&mut store, &shared, 0).expect("writes");
+    assert!(rests(&mut store, &shared));
+    let other = schema::open_reader(&path).expect("opens");
+    let reads = "BEGIN; SELECT count(*) FROM log";
+    other.execute_batch(reads).expect("reads");
+    (1..20).for_each(|base| write(&mut store, &shared, base).expect("writes"));
+    assert!(wal_bytes(&path) > 16 * MEGABYTE && !store.wal().has_failed());
+    assert!(rests(&mut store, &shared), "the writer never sleeps");
+
+    let failed = (20..80).any(|base| write(&mut store, &shared, base).is_err());
+    assert!(failed && store.wal().has_failed());
+    assert!(!rests(&mut store, &shared) && store.wal().has_failed());
+    other.execute_batch("COMMIT").expect("ends");
+    assert!(rests(&mut store, &shared) && !store.wal().has_failed());
+}
