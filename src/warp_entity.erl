@@ -42,14 +42,14 @@
 -define(TICK_MS, 1000).
 -define(BURST_MS, 50).
 
--spec start_link(reference(), non_neg_integer(), binary()) -> gen_server:start_ret() | ignore.
-start_link(Ref, N, Id) ->
-    gen_server:start_link(?MODULE, {Ref, N, Id}, []).
+-spec start_link(warp_context:place(), non_neg_integer(), binary()) -> gen_server:start_ret() | ignore.
+start_link(Place, N, Id) ->
+    gen_server:start_link(?MODULE, {Place, N, Id}, []).
 
--spec init({reference(), non_neg_integer(), binary()}) ->
+-spec init({warp_context:place(), non_neg_integer(), binary()}) ->
     {ok, #state{}, {continue, load | load_behind}} | ignore.
-init({Ref, N, Id}) ->
-    {ok, Context} = warp_context:find(Ref),
+init({Place, N, Id}) ->
+    Context = warp_context:mine(Place),
     Pending = warp_pending:new(),
     State = #state{context = Context, n = N, id = Id, pending = Pending,
                    core = warp_entity_core:new(Context, Id)},

@@ -13,11 +13,12 @@ start_link(Ref) ->
 
 -spec init(reference()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init(Ref) ->
-    {ok, #context{shards = Shards}} = warp_context:find(Ref),
+    {ok, #context{shards = Shards} = Context} = warp_context:find(Ref),
+    Place = warp_context:place(Context),
     Children = [
         #{
             id => N,
-            start => {warp_shard_sup, start_link, [Ref, N]},
+            start => {warp_shard_sup, start_link, [Place, N]},
             type => supervisor,
             shutdown => infinity
         }

@@ -24,6 +24,7 @@ cases() ->
      entities_may_be_killed_under_load,
      all_processes_may_be_killed_at_once,
      one_process_may_be_killed_again_and_again,
+     those_above_a_killed_process_may_be_killed_next,
      a_context_stops_and_starts_after_kills,
      kills_in_one_context_do_not_touch_another].
 
@@ -115,6 +116,18 @@ one_process_may_be_killed_again_and_again(Config) ->
              _ = probe_until_all_work(Ctx)
          end || Role <- lists:usort([Role || {Role, _} <- processes(Ctx)])]
     end).
+
+%% A supervisor starts again what was killed below it, though it has lost its place itself.
+those_above_a_killed_process_may_be_killed_next(Config) ->
+    Ctx = warp_test:start(Config),
+    [begin
+         Processes = processes(Ctx),
+         [exit(proplists:get_value(Role, Processes), kill) || Role <- [Below, Above]],
+         _ = probe_until_all_work(Ctx)
+     end || _ <- lists:seq(1, 10),
+            Below <- [shard, entity_sup, saga_keeper, shard_sup],
+            Above <- [shard_sup, shards_sup, keeper, context_sup]],
+    ok.
 
 a_context_stops_and_starts_after_kills(Config) ->
     Ctx = warp_test:start(Config),

@@ -43,9 +43,9 @@
     running = #{} :: #{pid() => binary()}
 }).
 
--spec start_link(reference()) -> gen_server:start_ret().
-start_link(Ref) ->
-    gen_server:start_link(?MODULE, Ref, []).
+-spec start_link(warp_context:place()) -> gen_server:start_ret().
+start_link(Place) ->
+    gen_server:start_link(?MODULE, Place, []).
 
 -spec status(pid()) -> ok | {error, term()}.
 status(Pid) ->
@@ -85,10 +85,10 @@ delete(#context{ref = Ref} = Context, Entity, Until, Left) ->
             Result
     end.
 
--spec init(reference()) -> {ok, #state{}}.
-init(Ref) ->
+-spec init(warp_context:place()) -> {ok, #state{}}.
+init(Place) ->
     _ = process_flag(trap_exit, true),
-    {ok, Context} = warp_context:find(Ref),
+    Context = warp_context:mine(Place),
     ok = warp_proj:put(Context, eraser, self()),
     {ok, open(#state{context = Context})}.
 

@@ -15,13 +15,14 @@ start_link(Ref) ->
 -spec init(reference()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init(Ref) ->
     {ok, #context{projections = #{target := Target}} = Context} = warp_context:find(Ref),
+    Place = warp_context:place(Context),
     _ = warp_proj:new(Context),
     ok = warp_proj_kept:clean(Context),
     Children = [
-        #{id => writer, start => {warp_proj_writer, start_link, [Ref]}, shutdown => 60000},
-        #{id => eraser, start => {warp_proj_eraser, start_link, [Ref]}},
-        #{id => projectors, start => {warp_projector_sup, start_link, [Ref]}, type => supervisor,
+        #{id => writer, start => {warp_proj_writer, start_link, [Place]}, shutdown => 60000},
+        #{id => eraser, start => {warp_proj_eraser, start_link, [Place]}},
+        #{id => projectors, start => {warp_projector_sup, start_link, [Place]}, type => supervisor,
           shutdown => infinity},
-        #{id => manager, start => {warp_proj_manager, start_link, [Ref]}}
-    ] ++ [#{id => queries, start => {warp_query_pool, start_link, [Ref]}} || Target =:= embedded],
+        #{id => manager, start => {warp_proj_manager, start_link, [Place]}}
+    ] ++ [#{id => queries, start => {warp_query_pool, start_link, [Place]}} || Target =:= embedded],
     {ok, {#{strategy => rest_for_one, intensity => 1000, period => 1}, Children}}.

@@ -60,9 +60,9 @@
 %% A batch that was handed over has a mark, by which it is known again in the target.
 -type item() :: {batch, pid(), reference(), batch()} | {erase, pid(), reference(), binary()}.
 
--spec start_link(reference()) -> gen_server:start_ret().
-start_link(Ref) ->
-    gen_server:start_link(?MODULE, Ref, []).
+-spec start_link(warp_context:place()) -> gen_server:start_ret().
+start_link(Place) ->
+    gen_server:start_link(?MODULE, Place, []).
 
 %% @doc How the target is: `{error, Reason}' for one that is not ours, or cannot be opened.
 -spec status(pid()) -> ok | {error, term()}.
@@ -105,11 +105,11 @@ call(Pid, Request) ->
         exit:_ -> {error, interrupted}
     end.
 
--spec init(reference()) -> {ok, #state{}, {continue, open}}.
-init(Ref) ->
+-spec init(warp_context:place()) -> {ok, #state{}, {continue, open}}.
+init(Place) ->
     _ = process_flag(trap_exit, true),
-    {ok, #context{projections = #{target := Name, config := Config, tables := Declared}} = Context} =
-        warp_context:find(Ref),
+    #context{projections = #{target := Name, config := Config, tables := Declared}} = Context =
+        warp_context:mine(Place),
     ok = warp_proj:put(Context, writer, self()),
     %% What one before us noted is no longer so.
     ok = warp_proj:put(Context, is, {away, starting}),

@@ -2,24 +2,24 @@
 -module(warp_projector_sup).
 -behaviour(supervisor).
 
--export([start_link/1, start_all/2, stop_all/2]).
+-export([start_link/1, start_all/3, stop_all/2]).
 -export([init/1]).
 
 -include("../warp.hrl").
 
--spec start_link(reference()) -> supervisor:startlink_ret().
-start_link(Ref) ->
-    supervisor:start_link(?MODULE, Ref).
+-spec start_link(warp_context:place()) -> supervisor:startlink_ret().
+start_link(Place) ->
+    supervisor:start_link(?MODULE, Place).
 
 %% @doc Starts the projectors of a generation; those that run already go on.
--spec start_all(warp_context:context(), pos_integer()) -> ok.
-start_all(#context{ref = Ref, shards = Shards} = Context, Generation) ->
+-spec start_all(warp_context:place(), warp_context:context(), pos_integer()) -> ok.
+start_all(Place, #context{shards = Shards} = Context, Generation) ->
     {ok, Supervisor} = warp_proj:get(Context, projectors),
     lists:foreach(
         fun(N) ->
             _ = supervisor:start_child(Supervisor, #{
                 id => {N, Generation},
-                start => {warp_projector, start_link, [Ref, N, Generation]}})
+                start => {warp_projector, start_link, [Place, N, Generation]}})
         end,
         lists:seq(0, Shards - 1)).
 
@@ -37,8 +37,8 @@ stop_all(#context{shards = Shards} = Context, Generation) ->
         end,
         lists:seq(0, Shards - 1)).
 
--spec init(reference()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
-init(Ref) ->
-    {ok, Context} = warp_context:find(Ref),
+-spec init(warp_context:place()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init(Place) ->
+    Context = warp_context:mine(Place),
     ok = warp_proj:put(Context, projectors, self()),
     {ok, {#{strategy => one_for_one, intensity => 1000, period => 1}, []}}.

@@ -60,9 +60,9 @@
     wal_failed = false :: boolean()
 }).
 
--spec start_link(reference()) -> gen_server:start_ret().
-start_link(ContextRef) ->
-    gen_server:start_link(?MODULE, ContextRef, []).
+-spec start_link(warp_context:place()) -> gen_server:start_ret().
+start_link(Place) ->
+    gen_server:start_link(?MODULE, Place, []).
 
 %% @doc Runs a query. `{Ref, Frame}' comes for each part of its answer, as
 %% `native/warp_query/src/term.rs' has it, or `{Ref, {error, Reason}}', to the alias Ref. The deadline
@@ -72,10 +72,10 @@ ask(Pool, Ref, Deadline, Request) ->
     Bytes = iolist_size(Request),
     gen_server:cast(Pool, {query, Ref, self(), Deadline, Bytes, fun() -> Request end}).
 
--spec init(reference()) -> {ok, #state{}}.
-init(ContextRef) ->
+-spec init(warp_context:place()) -> {ok, #state{}}.
+init(Place) ->
     _ = process_flag(trap_exit, true),
-    {ok, Context} = warp_context:find(ContextRef),
+    Context = warp_context:mine(Place),
     ok = warp_proj:put(Context, queries, self()),
     {ok, #state{context = Context, wal_look = now_ms()}}.
 
