@@ -9,7 +9,8 @@
 -export([own/1, priv_dir/0]).
 -export([shard_of/2, rules/1, pack/4, pack_dirty/4, keep/2, release/1]).
 -export([json_encode/2, json_encode_dirty/3, json_decode/1, json_decode_dirty/1]).
--export([lock/3, establish/1, unlock/1, exists/1, open/5, close/1, open_files/0]).
+-export([lock/3, establish/1, unlock/1, open/5, close/1]).
+-export([exists/1, file_bytes/1, delete_files/2, open_files/0]).
 -export([submit/5, submit_clearing/5, erase/2, clear/2, correct_time/4, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
 -export([open_sagas/1, saga_steps/2]).
@@ -173,6 +174,17 @@ exists(File) -> ?ANSWER(exists(File, Tag)).
 
 exists(_File, _Tag) -> ?MISSING.
 
+-spec file_bytes(binary()) -> {ok, non_neg_integer()} | {error, reason()}.
+file_bytes(File) -> ?ANSWER(file_bytes(File, Tag)).
+
+file_bytes(_File, _Tag) -> ?MISSING.
+
+%% @doc Deletes the files in a folder whose names begin so. One that cannot be deleted stays.
+-spec delete_files(Dir :: binary(), Prefix :: binary()) -> ok | {error, reason()}.
+delete_files(Dir, Prefix) -> ?ANSWER(delete_files(Dir, Prefix, Tag)).
+
+delete_files(_Dir, _Prefix, _Tag) -> ?MISSING.
+
 %% @doc Opens a shard for the calling process. `claimed': an earlier owner's writer has not closed
 %% the file yet.
 -spec open(lock(), binary(), {Context :: binary(), Shard :: non_neg_integer(),
@@ -235,7 +247,7 @@ snapshot(_Shard, _Incarnation, _Aggregate, _Tag) -> ?MISSING.
            forward | backward) ->
     {ok, {incarnation(), [warp_core:event()], warp_core:seq() | done}} | {error, reason()}.
 page(Shard, Entity, Incarnation, From, Limit, Direction) ->
-    ?ANSWER(page(Shard, Entity, Incarnation, From, Limit, Direction, Tag)).
+    terms(?ANSWER(page(Shard, Entity, Incarnation, From, Limit, Direction, Tag))).
 
 page(_Shard, _Entity, _Incarnation, _From, _Limit, _Direction, _Tag) -> ?MISSING.
 
@@ -271,9 +283,20 @@ place(_Shard, _Entity, _Tag) -> ?MISSING.
             Last :: warp_core:seq(), [warp_core:event()]}],
           Last :: non_neg_integer(), done | more}}
     | {error, reason()}.
-follow(Shard, After, MaxBytes, Aggregates) -> ?ANSWER(follow(Shard, After, MaxBytes, Aggregates, Tag)).
+follow(Shard, After, MaxBytes, Aggregates) ->
+    terms(?ANSWER(follow(Shard, After, MaxBytes, Aggregates, Tag))).
 
 follow(_Shard, _After, _MaxBytes, _Aggregates, _Tag) -> ?MISSING.
+
+%% The process that asked makes terms of the events: on a thread of the library's own, OTP 25 ends
+%% itself over a map of more than 32 keys.
+terms({ok, {Found, normal}}) -> found(Found);
+terms({ok, {Found, dirty}}) -> found_dirty(Found);
+terms({error, _} = Error) -> Error.
+
+found(_Found) -> ?MISSING.
+
+found_dirty(_Found) -> ?MISSING.
 
 %% @doc The run that wrote the row at a position, 0 for what is older than runs; none when the log
 %% ends before it.

@@ -19,7 +19,7 @@
     context :: #context{},
     prefix :: string(),
     %% `none' until something is kept, and after the file failed.
-    file = none :: none | {warp_nif:projection(), Path :: string()},
+    file = none :: none | {warp_nif:projection(), Name :: binary()},
     key = <<>> :: binary(),
     salt = <<>> :: binary(),
     %% So that no two states are encrypted alike.
@@ -46,18 +46,18 @@ new(Context, N, Generation) ->
 
 %% @doc Deletes what projectors of the context left behind.
 -spec clean(warp_context:context()) -> ok.
-clean(Context) -> delete("states-", Context).
+clean(Context) -> delete(Context, "states-").
 
 %% @doc Deletes what those of a shard and generation left.
 -spec clean(warp_context:context(), non_neg_integer(), pos_integer()) -> ok.
-clean(Context, N, Generation) -> delete(prefix(N, Generation) ++ "-", Context).
+clean(Context, N, Generation) -> delete(Context, [prefix(N, Generation), "-"]).
 
 prefix(N, Generation) -> lists:flatten(io_lib:format("states-~4..0b-~b", [N, Generation rem 2])).
 
-delete(Prefix, #context{dir = Dir}) ->
-    Names = case file:list_dir(Dir) of {ok, All} -> All; {error, _} -> [] end,
-    lists:foreach(fun(Name) -> file:delete(filename:join(Dir, Name)) end,
-                  [Name || Name <- Names, is_list(Name), lists:prefix(Prefix, Name)]).
+%% One that cannot be deleted takes room, and tells nobody anything.
+delete(#context{dir = Dir}, Prefix) ->
+    _ = warp_nif:delete_files(Dir, iolist_to_binary(Prefix)),
+    ok.
 
 -spec is_empty(kept()) -> boolean().
 is_empty(#kept{file = File}) -> File =:= none.
@@ -71,12 +71,11 @@ keep(States, #kept{file = none} = Kept) ->
         {ok, Open} -> keep(States, Open);
         {error, Why} -> failed(Why, Kept)
     end;
-keep(States, #kept{file = {Handle, Path}} = Kept) ->
-    case filelib:file_size(Path) > ?MAX_BYTES of
-        true ->
-            ok = close(Handle, Path),
-            keep(States, Kept#kept{file = none});
-        false ->
+keep(States, #kept{context = #context{dir = Dir}, file = {Handle, Name}} = Kept) ->
+    case warp_nif:file_bytes(filename:join(Dir, Name)) of
+        {ok, Bytes} when Bytes > ?MAX_BYTES ->
+            keep(States, close(Kept));
+        _ ->
             write(States, Handle, Kept)
     end.
 
@@ -156,40 +155,39 @@ text(Bytes) -> unicode:characters_to_binary(Bytes, latin1, utf8).
 
 %% ------------------------------------------------------------------ The file
 
-open(#kept{context = #context{dir = Dir}, prefix = Prefix} = Kept) ->
+open(#kept{context = #context{dir = Dir} = Context, prefix = Prefix} = Kept) ->
     %% A name of its own: one before it may still be being closed.
     Unique = erlang:unique_integer([positive]),
     Time = erlang:system_time(),
-    Name = lists:flatten(io_lib:format("~ts-~b-~b.db", [Prefix, Time, Unique])),
-    Path = filename:join(unicode:characters_to_list(Dir), Name),
-    case warp_nif:projection_open(unicode:characters_to_binary(Path), false, owner) of
-        {ok, Handle} -> prepare(Handle, Path, Kept);
-        {error, _} = Error -> _ = file:delete(Path), Error
+    Name = iolist_to_binary(io_lib:format("~ts-~b-~b.db", [Prefix, Time, Unique])),
+    case warp_nif:projection_open(filename:join(Dir, Name), false, owner) of
+        {ok, Handle} -> prepare(Handle, Kept#kept{file = {Handle, Name}});
+        {error, _} = Error -> ok = delete(Context, Name), Error
     end.
 
-prepare(Handle, Path, Kept) ->
+prepare(Handle, Kept) ->
     Sql = <<"CREATE TABLE states (key INTEGER PRIMARY KEY, seq INTEGER NOT NULL, state TEXT NOT NULL)">>,
     case warp_nif:projection_execute(Handle, [{Sql, [[]]}]) of
         ok ->
-            {ok, Kept#kept{file = {Handle, Path}, key = crypto:strong_rand_bytes(16),
-                           salt = crypto:strong_rand_bytes(8), count = 0}};
+            {ok, Kept#kept{key = crypto:strong_rand_bytes(16), salt = crypto:strong_rand_bytes(8), count = 0}};
         {error, _} = Error ->
-            ok = close(Handle, Path),
+            _ = close(Kept),
             Error
     end.
 
-close(Handle, Path) ->
+close(#kept{file = none} = Kept) ->
+    Kept;
+close(#kept{context = Context, file = {Handle, Name}} = Kept) ->
     ok = warp_nif:projection_close(Handle),
-    _ = [file:delete(Path ++ End) || End <- ["", "-wal", "-shm"]],
-    ok.
+    ok = delete(Context, Name),
+    Kept#kept{file = none}.
 
 %% Given up, with all that is in it. The next states that have no room in memory begin a new one.
-failed(Why, #kept{context = #context{name = Name}, file = File, said = Said} = Kept) ->
+failed(Why, #kept{context = #context{name = Name}, said = Said} = Kept) ->
     _ = [?LOG_WARNING("Warp: states of the projection of context ~ts cannot be kept on disk, and are "
                       "folded from the log instead, which takes longer: ~0tp", [Name, Why])
          || not Said],
-    _ = case File of {Handle, Path} -> close(Handle, Path); none -> ok end,
-    Kept#kept{file = none, said = true}.
+    (close(Kept))#kept{said = true}.
 
 %% ------------------------------------------------------------------ What can be kept
 

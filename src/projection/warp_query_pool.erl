@@ -15,7 +15,6 @@
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -include("../warp.hrl").
--include_lib("kernel/include/file.hrl").
 -include_lib("kernel/include/logger.hrl").
 
 %% How many programs there may be at once, and how many are kept without a query.
@@ -311,8 +310,8 @@ look_at_wal(#state{wal = ok, wal_look = Look, context = #context{dir = Dir}} = S
         Now when Now >= Look ->
             Looked = State#state{wal_look = Now + ?WAL_LOOK_MS},
             File = [warp_proj_embedded:file(Dir), "-wal"],
-            case file:read_file_info(iolist_to_binary(File), [raw]) of
-                {ok, #file_info{size = Size}} when Size > ?MAX_WAL_BYTES -> Looked#state{wal = full};
+            case warp_nif:file_bytes(iolist_to_binary(File)) of
+                {ok, Bytes} when Bytes > ?MAX_WAL_BYTES -> Looked#state{wal = full};
                 _ -> Looked
             end;
         _ ->

@@ -14,8 +14,10 @@
 //! | `try_lock`, `establish`, `unlock`, `open`, `close` | normal | hand over to a thread of ours (`shard::nifs`) |
 //! | `own_shard`, `projection_own` | normal | set a monitor |
 //! | `head`, `place`, `snapshot`, `page`, `follow`, `check_ids` | normal | likewise; they read the file |
+//! | `found` | normal | at most 32 KiB of rows |
+//! | `found_dirty` | dirty CPU | all that a read has found |
 //! | `open_sagas`, `saga_steps`, `run_of` | normal | likewise |
-//! | `exists`, `open_files` | normal | likewise |
+//! | `exists`, `file_bytes`, `delete_files`, `open_files` | normal | likewise |
 //! | `projection_open`, `_execute`, `_read`, `_tidy`, `_trim`, `_close` | normal | likewise (`projection::nifs`) |
 //! | `projection_execute_batch` | dirty IO | one transaction, of a process that nobody waits for |
 //!

@@ -108,6 +108,9 @@ impl Pool {
 
 /// Has `work` done by a thread of `pool`. Answers `ok`, and then the calling process gets
 /// `{Tag, Result}`; or answers `{error, Reason}`, and nothing comes. A panic of `work` is contained.
+///
+/// NOTE: `work` must not make a map of more than 32 keys. OTP 25 does that with data of its scheduler,
+/// and ends itself with a segmentation fault on a thread that is none.
 pub fn answer<'a, W>(env: Env<'a>, pool: &'static Pool, tag: Term<'a>, work: W) -> Term<'a>
 where
     W: for<'b> FnOnce(Env<'b>) -> Term<'b> + Send + 'static,

@@ -13,6 +13,7 @@ mod entities;
 mod erasing;
 mod flush;
 mod follow;
+mod found;
 mod gate;
 mod idle;
 mod ids;

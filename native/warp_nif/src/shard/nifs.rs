@@ -3,10 +3,11 @@
 
 use rustler::{Atom, Binary, Encoder, Env, NewBinary, ResourceArc, Term};
 
-use super::{Config, DirLock, Direction, Durability, LockHandle, Page, Row, Shard};
+use super::found::{Found, Rows};
+use super::{Config, DirLock, Direction, Durability, LockHandle, Shard};
 use crate::atoms;
 use crate::error::{Error, Result};
-use crate::event::{self, PackedHandle, StoredEvent};
+use crate::event::PackedHandle;
 use crate::files::{self, OpenFiles};
 use crate::terms::{access_of, path, reply, reply_ok, text};
 use crate::threads::{FILES, READS, answer};
@@ -55,6 +56,26 @@ fn unlock<'a>(env: Env<'a>, lock: ResourceArc<LockHandle>, tag: Term<'a>) -> Ter
 fn exists<'a>(env: Env<'a>, file: Binary<'a>, tag: Term<'a>) -> Term<'a> {
     let file = path(&file);
     answer(env, &FILES, tag, move |env| file.exists().encode(env))
+}
+
+/// How many bytes the file of that name has: `{ok, Bytes}` or `{error, Reason}`.
+#[rustler::nif]
+fn file_bytes<'a>(env: Env<'a>, file: Binary<'a>, tag: Term<'a>) -> Term<'a> {
+    let file = path(&file);
+    answer(env, &FILES, tag, move |env| {
+        let bytes = std::fs::metadata(file).map(|found| found.len());
+        reply(env, bytes.map_err(|error| Error::Io(error.to_string())))
+    })
+}
+
+/// Deletes the files in a folder whose names begin so: `ok`. One that cannot be deleted stays.
+#[rustler::nif]
+fn delete_files<'a>(env: Env<'a>, dir: Binary<'a>, prefix: Binary<'a>, tag: Term<'a>) -> Term<'a> {
+    let (dir, prefix) = (path(&dir), prefix.as_slice().to_vec());
+    answer(env, &FILES, tag, move |env| {
+        files::delete_all(&dir, &prefix);
+        atoms::ok().encode(env)
+    })
 }
 
 /// Opens a shard for the calling process, which gets all answers, and which has to call `own_shard`
@@ -172,6 +193,7 @@ fn run_of<'a>(env: Env<'a>, shard: ResourceArc<Shard>, position: i64, tag: Term<
     })
 }
 
+/// `{ok, {Found, normal | dirty}}`, and `found` of that is
 /// `{ok, {[{Position, Entity, FirstSeq, LastSeq, Events}], Last, done | more}}`: the log behind a
 /// position, up to position Last, with the events of these aggregates.
 #[rustler::nif]
@@ -185,42 +207,12 @@ fn follow<'a>(
 ) -> Term<'a> {
     reading(env, shard, tag, move |env, shard| {
         let stretch = shard.read(|reader| reader.follow(after, max_bytes))?;
-        let rows = stretch
-            .rows
-            .iter()
-            .map(|row| followed(env, row, &aggregates));
-        let rows = rows.collect::<Result<Vec<_>>>()?;
-        let end = if stretch.at_end {
-            atoms::done()
-        } else {
-            atoms::more()
+        let rows = Rows::Stretch {
+            stretch,
+            aggregates,
         };
-        Ok((rows, stretch.last, end).encode(env))
+        Ok(Found::answer(env, rows))
     })
-}
-
-fn followed<'a>(env: Env<'a>, row: &Row, aggregates: &[String]) -> Result<Term<'a>> {
-    let of_row = event::parse_row(&row.data)?;
-    let mut terms = Vec::with_capacity(of_row.len());
-    for (seq, stored) in (row.seq..).zip(&of_row) {
-        let aggregate = stored.aggregate.as_deref().unwrap_or(&row.aggregate);
-        if aggregates.iter().any(|name| name == aggregate) {
-            terms.push(event_term(env, row, seq, stored)?);
-        }
-    }
-    let entity: Binary<'a> = NewBinary::from_slice(env, row.entity.as_bytes()).into();
-    Ok((row.position, entity, row.seq, row.last_seq(), terms).encode(env))
-}
-
-fn event_term<'a>(env: Env<'a>, row: &Row, seq: u64, stored: &StoredEvent<'_>) -> Result<Term<'a>> {
-    event::to_term(
-        env,
-        stored,
-        &row.entity,
-        &row.aggregate,
-        seq,
-        row.recorded_at,
-    )
 }
 
 /// `{ok, {Version, Seq, RecordedAt, State}}`, or `{ok, none}`.
@@ -242,8 +234,8 @@ fn snapshot<'a>(
     })
 }
 
-/// `{ok, {Incarnation, Events, NextSeq | done}}`: up to `Limit` events from `From` (0: the
-/// first, or the last when going backward).
+/// `{ok, {Found, normal | dirty}}`, and `found` of that is `{ok, {Incarnation, Events, NextSeq | done}}`:
+/// up to `Limit` events from `From` (0: the first, or the last when going backward).
 #[rustler::nif]
 #[expect(clippy::too_many_arguments, reason = "what a page is")]
 fn page<'a>(
@@ -265,40 +257,13 @@ fn page<'a>(
         let start = (from > 0).then_some(from);
         let page =
             shard.read(|reader| reader.page(entity, incarnation, start, limit, direction))?;
-        let next = page
-            .next
-            .map_or_else(|| atoms::done().encode(env), |seq| seq.encode(env));
-        let incarnation = page.incarnation;
-        Ok((incarnation, events(env, &page, limit, direction)?, next).encode(env))
+        let rows = Rows::Page {
+            page,
+            limit,
+            direction,
+        };
+        Ok(Found::answer(env, rows))
     })
-}
-
-fn events<'a>(
-    env: Env<'a>,
-    page: &Page,
-    limit: u64,
-    direction: Direction,
-) -> Result<Vec<Term<'a>>> {
-    let (low, high) = match direction {
-        Direction::Forward => (page.from, page.from.saturating_add(limit - 1)),
-        Direction::Backward => (page.from.saturating_sub(limit - 1), page.from),
-    };
-    let mut terms = Vec::new();
-    for row in &page.rows {
-        let of_row = event::parse_row(&row.data)?;
-        let first = terms.len();
-        for (seq, stored) in (row.seq..).zip(&of_row) {
-            if (low..=high).contains(&seq) {
-                terms.push(event_term(env, row, seq, stored)?);
-            }
-        }
-        if direction == Direction::Backward
-            && let Some(of_row) = terms.get_mut(first..)
-        {
-            of_row.reverse();
-        }
-    }
-    Ok(terms)
 }
 
 /// `{ok, none}`, or what would keep `Packed` from being appended.
