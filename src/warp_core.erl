@@ -461,9 +461,10 @@ export(Entity, Options) ->
 %% it stuck.
 %%
 %% In a context with projections its rows are gone from all tables too. There the answer comes after
-%% ten seconds at the latest, once all shards are open. `{still_to_erase, #{target, projections, reason}}': its log is erased, but
-%% the target, or a projector, did not answer; it names the tables that may still hold rows, and Warp
-%% goes on trying by itself, also after a restart. `timeout': it may not even have come to the log.
+%% ten seconds at the latest, once all shards are open.
+%% `{still_to_erase, #{target, projections, reason}}': its log is erased, but the target, or a
+%% projector, did not answer; it names the tables that may still hold rows, and Warp goes on trying by
+%% itself, also after a restart. `timeout': it may not even have come to the log.
 %%
 %% Without projections it waits as long as it takes. Any other error than `still_to_erase' means that
 %% it must be called again.

@@ -2,7 +2,8 @@
 -module(warp_proj_limits_SUITE).
 
 -export([all/0, suite/0, groups/0, init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
--export([timeouts/1, others/1, who_gives_up_is_not_kept/1, infinite_values/1]).
+-export([timeouts/1, others/1, who_gives_up_is_not_kept/1, infinite_values/1,
+         payloads_of_many_keys/1]).
 
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
@@ -16,7 +17,8 @@ suite() -> [{timetrap, {minutes, 2}}].
 
 all() -> [{group, embedded}, {group, rqlite}].
 
-groups() -> warp_proj_test:groups([timeouts, others, who_gives_up_is_not_kept, infinite_values]).
+groups() -> warp_proj_test:groups([timeouts, others, who_gives_up_is_not_kept, infinite_values,
+                                   payloads_of_many_keys]).
 
 init_per_group(Group, Config) -> warp_proj_test:init_group(Group, Config).
 end_per_group(_Group, Config) -> warp_proj_test:end_group(Config).
@@ -102,3 +104,19 @@ infinite_values(Config) ->
                           {"SELECT 1.5 AS v UNION ALL SELECT 9e999", <<"v">>}]],
     ?assertEqual({ok, #{columns => [<<"a">>, <<"b">>, <<"c">>], rows => [[1.7976931348623157e308, <<"~">>, null]]}},
                  warp_core:query(Ctx, "SELECT 1.7976931348623157e308 AS a, '~' AS b, 9e999 - 9e999 AS c", [])).
+
+%% OTP makes a map of more than 32 keys in another way than a small one.
+payloads_of_many_keys(Config) ->
+    {Ctx, Entity} = shop(Config),
+    Event = #{payload := Payload} = warp_proj_test:placed(2),
+    [begin
+         Many = maps:merge(Payload, maps:from_keys([integer_to_binary(N) || N <- lists:seq(1, Keys)], 1)),
+         {ok, Seq} = warp_core:append(Entity, Event#{payload => Many}),
+         await(Entity),
+         Total = 1 + 2 * (Seq - 1),
+         ?assertEqual({Keys, {ok, #{columns => [<<"total">>], rows => [[Total]]}}},
+                      {Keys, warp_core:query(Ctx, "SELECT total FROM orders", [])}),
+         ok = warp_test:passivate(Entity),
+         {ok, [#{payload := Read}]} = warp_core:history(Entity, #{direction => backward, limit => 1}),
+         ?assertEqual(Keys + 2, map_size(Read))
+     end || Keys <- [31, 33, 1000, 20000]].

@@ -245,8 +245,7 @@ anew(#state{context = Context, generation = Generation, writer = Writer} = State
 
 %% Whether projectors stand still since the tables have events that are not in the log.
 is_forked(Context, Generation) ->
-    lists:any(fun({_, {Is, _, Why}}) -> Is =:= stalled andalso is_tuple(Why) andalso element(1, Why) =:= rebuild_due end,
-              warp_proj:all(Context, {is, '_', Generation})).
+    [] =/= [Is || {_, {stalled = Is, _, {rebuild_due, _}}} <- warp_proj:all(Context, {is, '_', Generation})].
 
 go_on(#state{context = Context, generation = Generation} = State) ->
     Live = at(Context, Generation),

@@ -10,6 +10,8 @@
 %% How long after the timeout of a query the pool's answer is waited for: the pool answers in time,
 %% unless it is held up itself.
 -define(GRACE_MS, 2000).
+%% How long the VM can wait for a message.
+-define(LONGEST_MS, 16#ffffffff).
 
 %% @doc Runs a query. Errors are those of a target's `query', and `{query_too_large, MaxBytes}': it
 %% needs more memory than a query may have.
@@ -64,7 +66,7 @@ collect(Ref, Until, Parts) ->
             Error;
         {'DOWN', Ref, process, _, _} ->
             down
-    after max(0, Until - erlang:monotonic_time(millisecond)) ->
+    after min(?LONGEST_MS, max(0, Until - erlang:monotonic_time(millisecond))) ->
         {error, timeout}
     end.
 
