@@ -114,7 +114,7 @@ processes(Context) ->
 
 %% @doc For `format_status' of the projection's processes: what Summary makes of the state, and no data
 %% of users, which is in states, messages and errors too.
--spec status(map(), fun((term()) -> map())) -> map().
+-spec status(gen_server:format_status(), fun((term()) -> map())) -> gen_server:format_status().
 status(Status, Summary) ->
     maps:map(
         fun(state, State) -> try Summary(State) catch error:_ -> unknown end;

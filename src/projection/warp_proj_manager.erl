@@ -159,7 +159,7 @@ terminate(_Reason, #state{task = Task}) ->
     warp_proj:emptied().
 
 %% @private
--spec format_status(map()) -> map().
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(Status) ->
     warp_proj:status(Status, fun(#state{} = S) ->
         #{rebuild => S#state.rebuild, generation => S#state.generation, due => S#state.due,

@@ -226,7 +226,7 @@ terminate(_Reason, #state{module = Module, target = Target}) ->
     warp_proj:emptied().
 
 %% @private
--spec format_status(map()) -> map().
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(Status) ->
     warp_proj:status(Status, fun(#state{} = S) ->
         #{is => case S#state.is of {Kind, _} -> Kind; Kind -> Kind end, generation => S#state.generation,

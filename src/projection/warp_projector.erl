@@ -88,7 +88,7 @@
     seen = #{} :: #{binary() => warp_core:seq()},
     %% Up to where, and in how large pieces, a refused command is looked for, and those found.
     careful = none :: none | {non_neg_integer(), pos_integer()},
-    blamed = #{} :: warp_proj_worker:blamed(),
+    blamed = #{} :: warp_proj_fold:blamed(),
     %% Events that an operator left out: should they fail again, they are left out again.
     left_out = #{} :: #{{binary(), warp_core:seq()} => []},
     waiters = [] :: [{non_neg_integer(), integer() | infinity, binary(), gen_server:from()}],
@@ -370,7 +370,7 @@ terminate(_Reason, #state{worker = Worker, context = Context, n = N, generation 
     warp_proj:emptied().
 
 %% @private
--spec format_status(map()) -> map().
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(Status) ->
     warp_proj:status(Status, fun(#state{} = S) ->
         #{shard => S#state.n, generation => S#state.generation, is => element(1, S#state.is),

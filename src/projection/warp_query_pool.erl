@@ -141,7 +141,7 @@ await_end(Port, Until) ->
     end.
 
 %% What is asked, and with what, is in no report.
--spec format_status(map()) -> map().
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(Status) ->
     maps:map(
         fun(state, #state{idle = Idle, busy = Busy, ending = Ending, waiting = Waiting, wal = Wal}) ->
@@ -320,7 +320,8 @@ look_at_wal(#state{wal = ok, wal_look = Look, context = #context{dir = Dir}} = S
 look_at_wal(State) ->
     State.
 
-%% Aside: it may take as long as a disk needs for what is in there.
+%% Aside: it may take as long as a disk needs for what is in there. The process ends with the result.
+-dialyzer({nowarn_function, empty_wal/1}).
 empty_wal(#state{context = Context} = State) ->
     {_Pid, Monitor} = spawn_monitor(fun() ->
         {ok, {_Module, Projection}} = warp_proj:get(Context, target),
