@@ -216,9 +216,10 @@ rebuild_progress(Ctx) -> with(Ctx, fun(Context) -> {ok, warp_proj_manager:progre
 %% `{rebuild_due, the_log_is_another_one | the_log_has_lost_events}' (the tables have events that are
 %% not in the log: nothing more of the shard is projected before a rebuild), `{set_aside, 10000}' (so
 %% many entities of the shard are), `{stale_function, _}', `{away, _}' (the target),
-%% `{shard_unavailable, N}', `{log, _}' (the log cannot be read), or it has waited for some seconds for `{calling, project | apply | load, #{position,
-%% seq}}' (a call of the aggregate's code, which is ended after 10 seconds), `reading' (the log), `writing',
-%% `joining' (the writer) or `paused' (a rebuild takes over). Waits for nothing.
+%% `{shard_unavailable, N}', `{log, _}' (the log cannot be read), or it has waited for some seconds for
+%% `{calling, project | apply | load, #{position, seq}}' (a call of the aggregate's code, which is ended
+%% after 10 seconds), `reading' (the log), `writing', `joining' (the writer) or `paused' (a rebuild takes
+%% over). Waits for nothing.
 -spec status(warp_core:ctx()) -> {ok, map()} | {error, error()}.
 status(Ctx) -> with(Ctx, fun(Context) -> {ok, warp_proj_stats:context(Context)} end).
 
