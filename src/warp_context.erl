@@ -3,16 +3,16 @@
 -module(warp_context).
 -behaviour(gen_server).
 
--export([start/1, stop/1, forget_all/0, find/1, place/1, mine/1, shard/2, processes/1, shard_of/1]).
+-export([start/1, stop/1, forget_all/0, find/1, membership/1, mine/1, shard/2, processes/1, shard_of/1]).
 -export([start_link/2, init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -include("warp.hrl").
 
--export_type([ctx/0, context/0, place/0, start/0]).
+-export_type([ctx/0, context/0, membership/0, start/0]).
 
 -type ctx() :: {warp_context, reference(), pos_integer()}.
 -type context() :: #context{}.
--type place() :: {reference(), Running :: ets:table(), Top :: pid()}.
+-type membership() :: {reference(), Running :: ets:table(), Top :: pid()}.
 
 %% How long a context waits for the lock, should another one just be stopping.
 -define(LOCK_PATIENCE_MS, 1000).
@@ -112,15 +112,15 @@ find(Ref) ->
 
 %% @doc What the supervisor that calls this gives to all processes below it: the context, whose tables
 %% they use, and itself.
--spec place(context()) -> place().
-place(#context{ref = Ref, running = Running}) ->
+-spec membership(context()) -> membership().
+membership(#context{ref = Ref, running = Running}) ->
     {Ref, Running, self()}.
 
 %% @doc The context, for a process of it that starts. It exits when those above it are gone.
 %%
 %% NOTE: a supervisor that loses its own supervisor may start children until it has read of that. By
 %% then their successors may be there already, and the children would take their places in the tables.
--spec mine(place()) -> context().
+-spec mine(membership()) -> context().
 mine({Ref, Running, Top}) ->
     case find(Ref) of
         {ok, #context{running = Running} = Context} ->

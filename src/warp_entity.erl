@@ -42,14 +42,14 @@
 -define(TICK_MS, 1000).
 -define(BURST_MS, 50).
 
--spec start_link(warp_context:place(), non_neg_integer(), binary()) -> gen_server:start_ret() | ignore.
-start_link(Place, N, Id) ->
-    gen_server:start_link(?MODULE, {Place, N, Id}, []).
+-spec start_link(warp_context:membership(), non_neg_integer(), binary()) -> gen_server:start_ret() | ignore.
+start_link(Membership, N, Id) ->
+    gen_server:start_link(?MODULE, {Membership, N, Id}, []).
 
--spec init({warp_context:place(), non_neg_integer(), binary()}) ->
+-spec init({warp_context:membership(), non_neg_integer(), binary()}) ->
     {ok, #state{}, {continue, load | load_behind}} | ignore.
-init({Place, N, Id}) ->
-    Context = warp_context:mine(Place),
+init({Membership, N, Id}) ->
+    Context = warp_context:mine(Membership),
     Pending = warp_pending:new(),
     State = #state{context = Context, n = N, id = Id, pending = Pending,
                    core = warp_entity_core:new(Context, Id)},

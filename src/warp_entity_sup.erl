@@ -7,14 +7,14 @@
 
 -include("warp.hrl").
 
--spec start_link(warp_context:place(), non_neg_integer()) -> supervisor:startlink_ret().
-start_link(Place, N) ->
-    supervisor:start_link(?MODULE, {Place, N}).
+-spec start_link(warp_context:membership(), non_neg_integer()) -> supervisor:startlink_ret().
+start_link(Membership, N) ->
+    supervisor:start_link(?MODULE, {Membership, N}).
 
--spec init({warp_context:place(), non_neg_integer()}) ->
+-spec init({warp_context:membership(), non_neg_integer()}) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
-init({Place, N}) ->
-    #context{registry = Registry, running = Running} = Context = warp_context:mine(Place),
+init({Membership, N}) ->
+    #context{registry = Registry, running = Running} = Context = warp_context:mine(Membership),
     %% Entities of an earlier supervisor that was killed could not unregister, and what they
     %% handed over may still be on its way.
     ok = warp_shard:await_queue(Context, N),
@@ -22,7 +22,7 @@ init({Place, N}) ->
     true = ets:insert(Running, {{entity_sup, N}, self()}),
     Entity = #{
         id => entity,
-        start => {warp_entity, start_link, [Place, N]},
+        start => {warp_entity, start_link, [Membership, N]},
         restart => temporary,
         %% What is not acknowledged need not be finished, and nothing else is at stake.
         shutdown => brutal_kill

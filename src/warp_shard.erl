@@ -48,9 +48,9 @@
     wake = none :: none | {atomics:atomics_ref(), ets:table()}
 }).
 
--spec start_link(warp_context:place(), non_neg_integer()) -> gen_server:start_ret().
-start_link(Place, N) ->
-    gen_server:start_link(?MODULE, {Place, N}, []).
+-spec start_link(warp_context:membership(), non_neg_integer()) -> gen_server:start_ret().
+start_link(Membership, N) ->
+    gen_server:start_link(?MODULE, {Membership, N}, []).
 
 %% @doc Whether the shard is open. Waits for an attempt under way.
 -spec status(pid()) -> ok | {error, term()}.
@@ -100,12 +100,12 @@ passed({error, overloaded}, _Monitor, _Shard, _Context, _N) ->
 passed({error, _Closed}, _Monitor, _Shard, _Context, _N) ->
     ok.
 
--spec init({warp_context:place(), non_neg_integer()}) -> {ok, #state{}, {continue, open}}.
-init({Place, N}) ->
+-spec init({warp_context:membership(), non_neg_integer()}) -> {ok, #state{}, {continue, open}}.
+init({Membership, N}) ->
     _ = process_flag(trap_exit, true),
     %% Answers wait here for a short time only, but there can be many.
     _ = process_flag(message_queue_data, off_heap),
-    #context{running = Running} = Context = warp_context:mine(Place),
+    #context{running = Running} = Context = warp_context:mine(Membership),
     %% An owner that was killed could not take its handle back. Now, before an entity of the new
     %% one can start, and find it.
     true = ets:delete(Running, {shard, N}),

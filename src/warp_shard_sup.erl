@@ -5,28 +5,28 @@
 -export([start_link/2]).
 -export([init/1]).
 
--spec start_link(warp_context:place(), non_neg_integer()) -> supervisor:startlink_ret().
-start_link(Place, N) ->
-    supervisor:start_link(?MODULE, {Place, N}).
+-spec start_link(warp_context:membership(), non_neg_integer()) -> supervisor:startlink_ret().
+start_link(Membership, N) ->
+    supervisor:start_link(?MODULE, {Membership, N}).
 
--spec init({warp_context:place(), non_neg_integer()}) ->
+-spec init({warp_context:membership(), non_neg_integer()}) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
-init({Place, N}) ->
+init({Membership, N}) ->
     Shard = #{
         id => shard,
-        start => {warp_shard, start_link, [Place, N]},
+        start => {warp_shard, start_link, [Membership, N]},
         %% Closing writes behind what is left, which a slow disk may take its time for.
         shutdown => 60000
     },
     Entities = #{
         id => entities,
-        start => {warp_entity_sup, start_link, [Place, N]},
+        start => {warp_entity_sup, start_link, [Membership, N]},
         type => supervisor,
         shutdown => infinity
     },
     Sagas = #{
         id => sagas,
-        start => {warp_saga_keeper, start_link, [Place, N]},
+        start => {warp_saga_keeper, start_link, [Membership, N]},
         %% All that it knows is in the file.
         shutdown => brutal_kill
     },

@@ -14,11 +14,11 @@ start_link(Ref) ->
 -spec init(reference()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init(Ref) ->
     {ok, #context{shards = Shards} = Context} = warp_context:find(Ref),
-    Place = warp_context:place(Context),
+    Membership = warp_context:membership(Context),
     Children = [
         #{
             id => N,
-            start => {warp_shard_sup, start_link, [Place, N]},
+            start => {warp_shard_sup, start_link, [Membership, N]},
             type => supervisor,
             shutdown => infinity
         }

@@ -43,9 +43,9 @@
     running = #{} :: #{pid() => binary()}
 }).
 
--spec start_link(warp_context:place()) -> gen_server:start_ret().
-start_link(Place) ->
-    gen_server:start_link(?MODULE, Place, []).
+-spec start_link(warp_context:membership()) -> gen_server:start_ret().
+start_link(Membership) ->
+    gen_server:start_link(?MODULE, Membership, []).
 
 -spec status(pid()) -> ok | {error, term()}.
 status(Pid) ->
@@ -85,10 +85,10 @@ delete(#context{ref = Ref} = Context, Entity, Until, Left) ->
             Result
     end.
 
--spec init(warp_context:place()) -> {ok, #state{}}.
-init(Place) ->
+-spec init(warp_context:membership()) -> {ok, #state{}}.
+init(Membership) ->
     _ = process_flag(trap_exit, true),
-    Context = warp_context:mine(Place),
+    Context = warp_context:mine(Membership),
     ok = warp_proj:put(Context, eraser, self()),
     {ok, open(#state{context = Context})}.
 

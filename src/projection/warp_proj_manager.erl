@@ -24,7 +24,7 @@
 
 -record(state, {
     context :: #context{},
-    place :: warp_context:place(),
+    membership :: warp_context:membership(),
     writer :: pid(),
     generation = none :: none | pos_integer(),
     due = false :: boolean(),
@@ -51,9 +51,9 @@
 }.
 -export_type([progress/0]).
 
--spec start_link(warp_context:place()) -> gen_server:start_ret().
-start_link(Place) ->
-    gen_server:start_link(?MODULE, Place, []).
+-spec start_link(warp_context:membership()) -> gen_server:start_ret().
+start_link(Membership) ->
+    gen_server:start_link(?MODULE, Membership, []).
 
 %% @doc At the timeout, in milliseconds, it may be under way; a request that was not begun by then is
 %% not carried out.
@@ -77,14 +77,14 @@ call(Pid, Request, Timeout) ->
         exit:_ -> {error, interrupted}
     end.
 
--spec init(warp_context:place()) -> {ok, #state{}}.
-init(Place) ->
+-spec init(warp_context:membership()) -> {ok, #state{}}.
+init(Membership) ->
     _ = process_flag(trap_exit, true),
-    Context = warp_context:mine(Place),
+    Context = warp_context:mine(Membership),
     {ok, Writer} = warp_proj:get(Context, writer),
     ok = warp_proj:put(Context, manager, self()),
     ok = warp_proj_writer:subscribe(Writer),
-    {ok, shown(#state{context = Context, place = Place, writer = Writer})}.
+    {ok, shown(#state{context = Context, membership = Membership, writer = Writer})}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {reply, term(), #state{}} | {noreply, #state{}}.
@@ -125,9 +125,9 @@ handle_cast(Stray, State) ->
 handle_info({warp_projection_ready, _}, #state{generation = G} = State) when G =/= none ->
     {noreply, State};
 handle_info({warp_projection_ready, #{generation := G, due := Due, rebuild := Rebuild}}, State) ->
-    #state{context = #context{name = Name} = Context, place = Place} = State,
+    #state{context = #context{name = Name} = Context, membership = Membership} = State,
     ok = warp_proj:put(Context, generation, G),
-    ok = warp_projector_sup:start_all(Place, Context, G),
+    ok = warp_projector_sup:start_all(Membership, Context, G),
     _ = [?LOG_NOTICE("Warp: the projection of context ~ts was made by another version of its "
                      "aggregates: warp_projection:rebuild/1 is due", [Name])
          || Due andalso Rebuild =/= <<"running">>],
@@ -211,8 +211,8 @@ done(_What, Failed, From, State) ->
     gen_server:reply(From, Failed),
     State.
 
-run(#state{context = Context, place = Place, generation = Generation} = State) ->
-    ok = warp_projector_sup:start_all(Place, Context, Generation + 1),
+run(#state{context = Context, membership = Membership, generation = Generation} = State) ->
+    ok = warp_projector_sup:start_all(Membership, Context, Generation + 1),
     ticking(shown(State#state{rebuild = running, began = none, logged = now_ms(), swap_at = now_ms()})).
 
 ticking(#state{ticking = true} = State) ->

@@ -15,14 +15,14 @@ start_link(Ref) ->
 -spec init(reference()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init(Ref) ->
     {ok, #context{projections = #{target := Target}} = Context} = warp_context:find(Ref),
-    Place = warp_context:place(Context),
+    Membership = warp_context:membership(Context),
     _ = warp_proj:new(Context),
     ok = warp_proj_kept:clean(Context),
     Children = [
-        #{id => writer, start => {warp_proj_writer, start_link, [Place]}, shutdown => 60000},
-        #{id => eraser, start => {warp_proj_eraser, start_link, [Place]}},
-        #{id => projectors, start => {warp_projector_sup, start_link, [Place]}, type => supervisor,
+        #{id => writer, start => {warp_proj_writer, start_link, [Membership]}, shutdown => 60000},
+        #{id => eraser, start => {warp_proj_eraser, start_link, [Membership]}},
+        #{id => projectors, start => {warp_projector_sup, start_link, [Membership]}, type => supervisor,
           shutdown => infinity},
-        #{id => manager, start => {warp_proj_manager, start_link, [Place]}}
-    ] ++ [#{id => queries, start => {warp_query_pool, start_link, [Place]}} || Target =:= embedded],
+        #{id => manager, start => {warp_proj_manager, start_link, [Membership]}}
+    ] ++ [#{id => queries, start => {warp_query_pool, start_link, [Membership]}} || Target =:= embedded],
     {ok, {#{strategy => rest_for_one, intensity => 1000, period => 1}, Children}}.

@@ -60,9 +60,9 @@
 %% A batch that was handed over has a mark, by which it is known again in the target.
 -type item() :: {batch, pid(), reference(), batch()} | {erase, pid(), reference(), binary()}.
 
--spec start_link(warp_context:place()) -> gen_server:start_ret().
-start_link(Place) ->
-    gen_server:start_link(?MODULE, Place, []).
+-spec start_link(warp_context:membership()) -> gen_server:start_ret().
+start_link(Membership) ->
+    gen_server:start_link(?MODULE, Membership, []).
 
 %% @doc How the target is: `{error, Reason}' for one that is not ours, or cannot be opened.
 -spec status(pid()) -> ok | {error, term()}.
@@ -105,11 +105,11 @@ call(Pid, Request) ->
         exit:_ -> {error, interrupted}
     end.
 
--spec init(warp_context:place()) -> {ok, #state{}, {continue, open}}.
-init(Place) ->
+-spec init(warp_context:membership()) -> {ok, #state{}, {continue, open}}.
+init(Membership) ->
     _ = process_flag(trap_exit, true),
     #context{projections = #{target := Name, config := Config, tables := Declared}} = Context =
-        warp_context:mine(Place),
+        warp_context:mine(Membership),
     ok = warp_proj:put(Context, writer, self()),
     %% What one before us noted is no longer so.
     ok = warp_proj:put(Context, is, {away, starting}),

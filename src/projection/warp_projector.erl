@@ -106,9 +106,9 @@
 -type is() :: {starting | live | catching_up | stalled, Why :: term()}.
 -export_type([is/0]).
 
--spec start_link(warp_context:place(), non_neg_integer(), pos_integer()) -> gen_server:start_ret().
-start_link(Place, N, Generation) ->
-    gen_server:start_link(?MODULE, {Place, N, Generation}, []).
+-spec start_link(warp_context:membership(), non_neg_integer(), pos_integer()) -> gen_server:start_ret().
+start_link(Membership, N, Generation) ->
+    gen_server:start_link(?MODULE, {Membership, N, Generation}, []).
 
 %% @doc Waits until everything up to that position, which was seen in the log with that handle, is
 %% written.
@@ -165,11 +165,11 @@ resume(Pid) -> gen_server:cast(Pid, resume).
 -spec prod(pid()) -> ok.
 prod(Pid) -> gen_server:cast(Pid, prod).
 
--spec init({warp_context:place(), non_neg_integer(), pos_integer()}) ->
+-spec init({warp_context:membership(), non_neg_integer(), pos_integer()}) ->
     {ok, #state{}, {continue, join}}.
-init({Place, N, Generation}) ->
+init({Membership, N, Generation}) ->
     _ = process_flag(trap_exit, true),
-    Context = warp_context:mine(Place),
+    Context = warp_context:mine(Membership),
     ok = warp_proj:put(Context, {projector, N, Generation}, self()),
     {Worker, At} = warp_proj_worker:start_link(Context, N, Generation),
     State = #state{context = Context, n = N, generation = Generation, worker = Worker, at = At},

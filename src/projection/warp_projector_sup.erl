@@ -7,19 +7,19 @@
 
 -include("../warp.hrl").
 
--spec start_link(warp_context:place()) -> supervisor:startlink_ret().
-start_link(Place) ->
-    supervisor:start_link(?MODULE, Place).
+-spec start_link(warp_context:membership()) -> supervisor:startlink_ret().
+start_link(Membership) ->
+    supervisor:start_link(?MODULE, Membership).
 
 %% @doc Starts the projectors of a generation; those that run already go on.
--spec start_all(warp_context:place(), warp_context:context(), pos_integer()) -> ok.
-start_all(Place, #context{shards = Shards} = Context, Generation) ->
+-spec start_all(warp_context:membership(), warp_context:context(), pos_integer()) -> ok.
+start_all(Membership, #context{shards = Shards} = Context, Generation) ->
     {ok, Supervisor} = warp_proj:get(Context, projectors),
     lists:foreach(
         fun(N) ->
             _ = supervisor:start_child(Supervisor, #{
                 id => {N, Generation},
-                start => {warp_projector, start_link, [Place, N, Generation]}})
+                start => {warp_projector, start_link, [Membership, N, Generation]}})
         end,
         lists:seq(0, Shards - 1)).
 
@@ -37,8 +37,8 @@ stop_all(#context{shards = Shards} = Context, Generation) ->
         end,
         lists:seq(0, Shards - 1)).
 
--spec init(warp_context:place()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
-init(Place) ->
-    Context = warp_context:mine(Place),
+-spec init(warp_context:membership()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init(Membership) ->
+    Context = warp_context:mine(Membership),
     ok = warp_proj:put(Context, projectors, self()),
     {ok, {#{strategy => one_for_one, intensity => 1000, period => 1}, []}}.

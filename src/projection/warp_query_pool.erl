@@ -59,9 +59,9 @@
     wal_failed = false :: boolean()
 }).
 
--spec start_link(warp_context:place()) -> gen_server:start_ret().
-start_link(Place) ->
-    gen_server:start_link(?MODULE, Place, []).
+-spec start_link(warp_context:membership()) -> gen_server:start_ret().
+start_link(Membership) ->
+    gen_server:start_link(?MODULE, Membership, []).
 
 %% @doc Runs a query. `{Ref, Frame}' comes for each part of its answer, as
 %% `native/warp_query/src/term.rs' has it, or `{Ref, {error, Reason}}', to the alias Ref. The deadline
@@ -71,10 +71,10 @@ ask(Pool, Ref, Deadline, Request) ->
     Bytes = iolist_size(Request),
     gen_server:cast(Pool, {query, Ref, self(), Deadline, Bytes, fun() -> Request end}).
 
--spec init(warp_context:place()) -> {ok, #state{}}.
-init(Place) ->
+-spec init(warp_context:membership()) -> {ok, #state{}}.
+init(Membership) ->
     _ = process_flag(trap_exit, true),
-    Context = warp_context:mine(Place),
+    Context = warp_context:mine(Membership),
     ok = warp_proj:put(Context, queries, self()),
     {ok, #state{context = Context, wal_look = now_ms()}}.
 

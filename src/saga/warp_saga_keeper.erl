@@ -49,9 +49,9 @@
 -define(RERUN_MS, 500).
 -define(HEAP_WORDS, 2500).
 
--spec start_link(warp_context:place(), non_neg_integer()) -> gen_server:start_ret().
-start_link(Place, N) ->
-    gen_server:start_link(?MODULE, {Place, N}, []).
+-spec start_link(warp_context:membership(), non_neg_integer()) -> gen_server:start_ret().
+start_link(Membership, N) ->
+    gen_server:start_link(?MODULE, {Membership, N}, []).
 
 %% @doc Asks the keeper of that shard. Errors: timeout, interrupted when it went meanwhile.
 -spec ask(warp_context:context(), non_neg_integer(), request(), timeout()) ->
@@ -89,9 +89,9 @@ is_loaded(#context{running = Running}, N) ->
         error:badarg -> false
     end.
 
--spec init({warp_context:place(), non_neg_integer()}) -> {ok, #state{}, {continue, load}}.
-init({Place, N}) ->
-    #context{running = Running} = Context = warp_context:mine(Place),
+-spec init({warp_context:membership(), non_neg_integer()}) -> {ok, #state{}, {continue, load}}.
+init({Membership, N}) ->
+    #context{running = Running} = Context = warp_context:mine(Membership),
     true = ets:match_delete(Running, {{sagas_loaded, N, '_'}}),
     true = ets:insert(Running, {{sagas, N}, self()}),
     {ok, #state{context = Context, n = N}, {continue, load}}.
