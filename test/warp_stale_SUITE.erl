@@ -127,7 +127,8 @@ projections_wait(Config) ->
     reload_twice(),
     [begin
          Projecting = Context#context{aggregates = #{<<"Log">> => Aggregate}},
-         Fold = warp_proj_fold:new(Projecting),
+         Kept = warp_proj_kept:new(Projecting, 0, 1),
+         Fold = warp_proj_fold:new(Projecting, warp_proj_call:new(), Kept),
          ?assertMatch({error, {stale_function, #{function := Function}}},
                       warp_proj_fold:events(none, {<<"e">>, 1, 1}, Events, {#{}, #{}}, Fold))
      end || {Function, Aggregate} <- [

@@ -102,13 +102,13 @@ decide(Context, #{id := Id} = Plan, Direction, Side, Step, {Name, Fun, Args}) ->
         {ok, Forward} ->
             Decide = fun(State) ->
                 case call_step(Name, Fun, [State, Args | Forward]) of
-                    {ok, #{type := _, payload := _} = Event} ->
+                    {returned, {ok, #{type := _, payload := _} = Event}} ->
                         {ok, [event(Plan, Side, Step, Event)]};
-                    {error, {stale_function, _}} = Stale ->
-                        Stale;
-                    {error, Reason} ->
+                    {stale, Gone} ->
+                        {error, {stale_function, Gone}};
+                    {returned, {error, Reason}} ->
                         {error, {step_refused, Reason}};
-                    Other ->
+                    {returned, Other} ->
                         {error, {bad_return, Name, Other}}
                 end
             end,
@@ -121,11 +121,11 @@ decide(Context, #{id := Id} = Plan, Direction, Side, Step, {Name, Fun, Args}) ->
 %% Of a module that was reloaded the function may not be there any more.
 call_step(Name, Fun, Args) ->
     try
-        apply(Fun, Args)
+        {returned, apply(Fun, Args)}
     catch
         error:Reason:Stack ->
             case warp_function:stale(Reason, Stack, Fun) of
-                {true, Gone} -> {error, {stale_function, Gone#{step => Name}}};
+                {true, Gone} -> {stale, Gone#{step => Name}};
                 false -> erlang:raise(error, Reason, Stack)
             end
     end.
