@@ -3,7 +3,7 @@
 -module(warp_context).
 -behaviour(gen_server).
 
--export([start/1, stop/1, forget_all/0, find/1, membership/1, mine/1, shard/2, processes/1, shard_of/1]).
+-export([start/1, stop/1, forget_all/0, find/1, membership/1, within/1, mine/1, shard/2, processes/1, shard_of/1]).
 -export([start_link/2, init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -include("warp.hrl").
@@ -12,7 +12,7 @@
 
 -type ctx() :: {warp_context, reference(), pos_integer()}.
 -type context() :: #context{}.
--type membership() :: {reference(), Running :: ets:table(), Top :: pid()}.
+-type membership() :: {reference(), Running :: ets:table(), Above :: [pid()]}.
 
 %% How long a context waits for the lock, should another one just be stopping.
 -define(LOCK_PATIENCE_MS, 1000).
@@ -114,17 +114,22 @@ find(Ref) ->
 %% they use, and itself.
 -spec membership(context()) -> membership().
 membership(#context{ref = Ref, running = Running}) ->
-    {Ref, Running, self()}.
+    {Ref, Running, [self()]}.
+
+%% @doc The same, of a supervisor that is itself below the one that it has this from.
+-spec within(membership()) -> membership().
+within({Ref, Running, Above}) ->
+    {Ref, Running, [self() | Above]}.
 
 %% @doc The context, for a process of it that starts. It exits when those above it are gone.
 %%
 %% NOTE: a supervisor that loses its own supervisor may start children until it has read of that. By
 %% then their successors may be there already, and the children would take their places in the tables.
 -spec mine(membership()) -> context().
-mine({Ref, Running, Top}) ->
+mine({Ref, Running, Above}) ->
     case find(Ref) of
         {ok, #context{running = Running} = Context} ->
-            _ = [exit({shutdown, no_longer_supervised}) || not is_process_alive(Top)],
+            _ = lists:all(fun is_process_alive/1, Above) orelse exit({shutdown, no_longer_supervised}),
             Context;
         _ ->
             exit({shutdown, no_longer_supervised})

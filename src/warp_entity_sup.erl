@@ -18,6 +18,8 @@ init({Membership, N}) ->
     %% Entities of an earlier supervisor that was killed could not unregister, and what they
     %% handed over may still be on its way.
     ok = warp_shard:await_queue(Context, N),
+    %% NOTE: there may be a successor by now.
+    _ = warp_context:mine(Membership),
     true = ets:match_delete(Registry, {'_', '_', '_', N}),
     true = ets:insert(Running, {{entity_sup, N}, self()}),
     Entity = #{

@@ -11,7 +11,8 @@ start_link(Membership, N) ->
 
 -spec init({warp_context:membership(), non_neg_integer()}) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
-init({Membership, N}) ->
+init({Given, N}) ->
+    Membership = warp_context:within(Given),
     Shard = #{
         id => shard,
         start => {warp_shard, start_link, [Membership, N]},

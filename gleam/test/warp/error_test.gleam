@@ -592,7 +592,8 @@ pub fn reasons_of_the_engine_have_a_variant_each_test() {
   assert variant("{saga_conflict, <<\"x\">>}") == error.SagaConflict("x")
   assert variant("not_found") == error.SagaNotFound
   assert variant(
-      "{saga_waits, #{step => 1, entity => <<\"x\">>, direction => forward, reason => {unknown_aggregate, <<\"A\">>}, since => 7}}",
+      "{saga_waits, #{step => 1, entity => <<\"x\">>, direction => forward, "
+      <> "reason => {unknown_aggregate, <<\"A\">>}, since => 7}}",
     )
     == error.SagaWaits(1, "x", error.UnknownAggregate("A"))
   assert variant("{step_arity, <<\"x\">>, 3, [2]}") == error.StepArity("x", 3)
