@@ -136,17 +136,18 @@ json_decode_dirty(_Text) -> ?MISSING.
 %% has the lock.
 -spec lock(binary(), non_neg_integer(), access()) -> {ok, lock()} | {error, term()}.
 lock(Dir, PatienceMs, Access) ->
-    lock_until(Dir, Access, erlang:monotonic_time(millisecond) + PatienceMs).
+    IsTaken = fun({error, {data_dir_in_use, _}}) -> true; (_) -> false end,
+    patiently(fun() -> ?ANSWER(try_lock(Dir, Access, Tag)) end, IsTaken, ?LOCK_PAUSE_MS, PatienceMs).
 
-lock_until(Dir, Access, Deadline) ->
-    case ?ANSWER(try_lock(Dir, Access, Tag)) of
-        {error, {data_dir_in_use, _}} = InUse ->
-            case erlang:monotonic_time(millisecond) < Deadline of
-                true -> ok = timer:sleep(?LOCK_PAUSE_MS), lock_until(Dir, Access, Deadline);
-                false -> InUse
-            end;
-        Result ->
-            Result
+%% Tries again while someone else has what is wanted, up to so many milliseconds: the last result.
+patiently(Try, IsTaken, PauseMs, PatienceMs) ->
+    patiently_until(Try, IsTaken, PauseMs, erlang:monotonic_time(millisecond) + PatienceMs).
+
+patiently_until(Try, IsTaken, PauseMs, Deadline) ->
+    Result = Try(),
+    case IsTaken(Result) andalso erlang:monotonic_time(millisecond) < Deadline of
+        true -> ok = timer:sleep(PauseMs), patiently_until(Try, IsTaken, PauseMs, Deadline);
+        false -> Result
     end.
 
 try_lock(_Dir, _Access, _Tag) -> ?MISSING.
@@ -310,25 +311,14 @@ run_of(_Shard, _Position, _Tag) -> ?MISSING.
 %% closed it.
 -spec projection_open(binary(), Durable :: boolean(), access()) -> {ok, projection()} | {error, term()}.
 projection_open(File, Durable, Access) ->
-    Opened = unclaimed(fun() -> ?ANSWER(projection_open(File, Durable, Access, Tag)) end),
-    _ = [ok = projection_own(Projection) || {ok, Projection} <- [Opened]],
-    Opened.
+    Open = fun() -> ?ANSWER(projection_open(File, Durable, Access, Tag)) end,
+    case patiently(Open, fun(Result) -> Result =:= {error, claimed} end, ?CLAIM_PAUSE_MS, ?CLAIM_PATIENCE_MS) of
+        {ok, Projection} = Opened -> ok = projection_own(Projection), Opened;
+        {error, claimed} -> {error, {io_error, <<"its last owner has not closed the file yet">>}};
+        {error, _} = Error -> Error
+    end.
 
 projection_open(_File, _Durable, _Access, _Tag) -> ?MISSING.
-
-unclaimed(Open) ->
-    unclaimed(Open, erlang:monotonic_time(millisecond) + ?CLAIM_PATIENCE_MS).
-
-unclaimed(Open, Deadline) ->
-    case Open() of
-        {error, claimed} ->
-            case erlang:monotonic_time(millisecond) < Deadline of
-                true -> ok = timer:sleep(?CLAIM_PAUSE_MS), unclaimed(Open, Deadline);
-                false -> {error, {io_error, <<"its last owner has not closed the file yet">>}}
-            end;
-        Opened ->
-            Opened
-    end.
 
 projection_own(_Projection) -> ?MISSING.
 

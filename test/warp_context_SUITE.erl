@@ -13,7 +13,8 @@ init_per_testcase(_, Config) -> warp_test:init_case(Config).
 end_per_testcase(_, Config) -> warp_test:end_case(Config).
 
 cases() ->
-    [contexts_in_one_vm_are_apart,
+    [what_another_one_is_just_letting_go_is_waited_for,
+     contexts_in_one_vm_are_apart,
      contexts_of_one_name_in_two_directories_are_apart,
      a_context_may_be_used_after_its_starter_is_gone,
      an_owned_directory_is_refused,
@@ -293,3 +294,14 @@ census(Config) ->
                        lists:prefix(Dir, Target)],
     Terms = [Key || {Key, _} <- persistent_term:get(), element(1, Key) =:= warp_context],
     [processes(), ets:all(), Files, Threads, Terms].
+
+what_another_one_is_just_letting_go_is_waited_for(Config) ->
+    Dir = unicode:characters_to_binary(proplists:get_value(dir, Config)),
+    {ok, Lock} = warp_nif:lock(Dir, 0, owner),
+    ?assertMatch({error, {data_dir_in_use, _}}, warp_nif:lock(Dir, 0, owner)),
+    _ = spawn(fun() -> timer:sleep(300), warp_nif:unlock(Lock) end),
+    ?assertMatch({ok, _}, warp_nif:lock(Dir, 10000, owner)),
+    File = filename:join(Dir, <<"claimed.db">>),
+    {ok, Projection} = warp_nif:projection_open(File, false, owner),
+    _ = spawn(fun() -> timer:sleep(300), warp_nif:projection_close(Projection) end),
+    ?assertMatch({ok, _}, warp_nif:projection_open(File, false, owner)).
