@@ -236,6 +236,7 @@ aside(Fun, Timeout) ->
 %% A caller's timeout with some more on top may be too much.
 longest(infinity) -> infinity;
 longest(Timeout) -> min(Timeout, ?LONGEST_MS).
+
 %% Crashes of the user's functions are answers. This is none of them, and nobody else would hear of it.
 failed(Class, Reason, Stack) ->
     ?LOG_ERROR("Warp: a read failed: ~ts", [warp_redact:crash(Class, Reason, Stack)]),

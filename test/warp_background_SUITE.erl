@@ -33,10 +33,7 @@ all() ->
      a_file_of_an_earlier_version_opens_without_room_for_what_it_lacks].
 
 init_per_suite(Config) ->
-    Shim = filename:join(?config(priv_dir, Config), "warp_shim.so"),
-    Source = filename:join([warp_fault_vm:root(), "test", "warp_shim.c"]),
-    "" = os:cmd(lists:concat(["cc -Wall -Werror -shared -fPIC -O1 -o ", Shim, " ", Source, " -ldl"])),
-    [{shim, Shim} | Config].
+    [{shim, warp_fault_vm:shim(?config(priv_dir, Config))} | Config].
 
 end_per_suite(_Config) -> ok.
 

@@ -32,10 +32,7 @@ all() ->
      without_full_durability_an_append_does_not_wait_for_a_sync].
 
 init_per_suite(Config) ->
-    Shim = filename:join(?config(priv_dir, Config), "warp_shim.so"),
-    Source = filename:join([warp_fault_vm:root(), "test", "warp_shim.c"]),
-    "" = os:cmd(lists:concat(["cc -Wall -Werror -shared -fPIC -O1 -o ", Shim, " ", Source, " -ldl"])),
-    [{shim, Shim} | Config].
+    [{shim, warp_fault_vm:shim(?config(priv_dir, Config))} | Config].
 
 end_per_suite(_Config) -> ok.
 

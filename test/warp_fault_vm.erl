@@ -3,7 +3,7 @@
 -module(warp_fault_vm).
 
 %% From the suite
--export([start/0, start/1, run/2, stop/1, kill/1, assert_alive/1, root/0]).
+-export([start/0, start/1, run/2, stop/1, kill/1, assert_alive/1, root/0, shim/1]).
 %% Inside the VM
 -export([open/1, reopen/0, close/0, ctx/0, entity/1, entity_on/1, entity_on/2, fault/1, warnings/0]).
 -export([resident_bytes/0, log/2]).
@@ -67,6 +67,13 @@ nif(Built) ->
 root() ->
     [Root, _] = string:split(code:lib_dir(warp_core), "/_build/"),
     Root.
+
+%% A library for LD_PRELOAD, built into that folder, by which system calls of a VM fail or are slow.
+shim(Dir) ->
+    Shim = filename:join(Dir, "warp_shim.so"),
+    Source = filename:join([root(), "test", "warp_shim.c"]),
+    "" = os:cmd(lists:concat(["cc -Wall -Werror -shared -fPIC -O1 -o ", Shim, " ", Source, " -ldl"])),
+    Shim.
 
 %% --------------------------------------------------------------- Inside the VM
 
