@@ -47,7 +47,7 @@ cold(#{dir := Dir, shards := Shards}) ->
     end).
 
 cold_get(Entity) ->
-    {ok, Pid} = warp_registry:lookup(Entity),
+    {ok, Pid} = warp_entity_registry:lookup(Entity),
     Monitor = erlang:monitor(process, Pid),
     Pid ! passivate,
     receive {'DOWN', Monitor, _, _, _} -> ok end,

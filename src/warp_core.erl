@@ -26,7 +26,7 @@
 -export([query/3, query/4, await_projection/2]).
 -export([stats/1, correct_time/3]).
 
--include("warp.hrl").
+-include("base/warp.hrl").
 
 -export_type([ctx/0, entity/0, seq/0, micros/0, event/0, new_event/0, json/0, aggregate/0]).
 -export_type([append_options/0, decide_options/0, decision/1, read_options/0, history_options/0]).
@@ -129,7 +129,7 @@
     %% as `fun M:F/A', which outlast that, or start the context again.
     | {stale_function, #{aggregate := binary(), function := apply | validate | migrate,
                          module := module(), 'fun' := binary()}}
-    | warp_options:error().
+    | warp_context_options:error().
 -type write_error() ::
     read_error()
     %% The Nth event of the append, from 1, and the field of it.
@@ -195,7 +195,7 @@
 %% `{io_error, Message}', `{corrupt, Message}'. After an error nothing is left running.
 -spec start(map()) -> {ok, ctx()} | {error, term()}.
 start(Options) ->
-    case warp_options:start(Options) of
+    case warp_context_options:start(Options) of
         {ok, Settings} ->
             case application:ensure_all_started(warp_core) of
                 {ok, _} -> warp_context:start(Settings);
@@ -258,13 +258,13 @@ append_batch(Entity, Events, Options) ->
     end.
 
 write(Entity, Events, Options) ->
-    case warp_options:call(Options) of
+    case warp_context_options:call(Options) of
         {ok, #{expected := Expected, timeout := Timeout}} ->
             in_context(Entity, fun(Context, Id) ->
-                case warp_pack:pack(Context, Id, undefined, Events) of
+                case warp_entity_pack:pack(Context, Id, undefined, Events) of
                     {ok, #{bytes := Bytes} = Pack} ->
                         Request = {append, Pack, Expected},
-                        finished(warp_client:call(Entity, Request, Bytes, Timeout, once), Pack);
+                        finished(warp_entity_call:call(Entity, Request, Bytes, Timeout, once), Pack);
                     {error, _} = Error ->
                         Error
                 end
@@ -279,7 +279,7 @@ finished({stored, _, _} = Stored, _Pack) ->
 finished({error, timeout} = Error, _Pack) ->
     Error;
 finished(Answer, Pack) ->
-    ok = warp_pack:release(Pack),
+    ok = warp_entity_pack:release(Pack),
     Answer.
 
 %% @equiv decide(Entity, Aggregate, Fun, #{})
@@ -300,10 +300,10 @@ decide(Entity, Aggregate, Fun) ->
 -spec decide(entity(), binary(), fun((State :: term()) -> decision(Reason)), decide_options()) ->
     {ok, [seq()]} | {error, write_error() | Reason}.
 decide(Entity, Aggregate, Fun, Options) when is_function(Fun, 1) ->
-    case warp_options:decide(Options) of
+    case warp_context_options:decide(Options) of
         {ok, #{timeout := Timeout}} ->
             in_aggregate(Entity, Aggregate, fun(_Context, _Id) ->
-                case warp_client:call(Entity, {decide, Aggregate, Fun}, 0, Timeout, once) of
+                case warp_entity_call:call(Entity, {decide, Aggregate, Fun}, 0, Timeout, once) of
                     {stored, First, Last} -> {ok, lists:seq(First, Last)};
                     {stored_at, Seqs} -> {ok, Seqs};
                     {error, _} = Error -> Error
@@ -324,7 +324,7 @@ decide(_Entity, _Aggregate, _Fun, _Options) ->
     ok | {error, write_error()}.
 cast(Entity, Aggregate, Fun) when is_function(Fun, 1) ->
     in_aggregate(Entity, Aggregate, fun(_Context, _Id) ->
-        warp_client:cast(Entity, {decide, Aggregate, Fun})
+        warp_entity_call:cast(Entity, {decide, Aggregate, Fun})
     end);
 cast(_Entity, _Aggregate, _Fun) ->
     {error, {bad_option, decide, {not_a_function, 1}}}.
@@ -334,7 +334,7 @@ cast(_Entity, _Aggregate, _Fun) ->
 -spec pid(entity()) -> {ok, pid()} | {error, error()}.
 pid(Entity) ->
     in_context(Entity, fun(Context, _Id) ->
-        case warp_registry:ensure(Context, Entity) of
+        case warp_entity_registry:ensure(Context, Entity) of
             {ok, Pid, _Pending} -> {ok, Pid};
             {error, _} = Error -> Error
         end
@@ -353,7 +353,7 @@ get(#warp_entity{ref = Ref, id = Id} = Entity, Aggregate, Options) ->
         {ok, #context{states = States, mode = actor}} when Options =:= #{} ->
             try ets:lookup(States, {Id, Aggregate}) of
                 [{_, State, Pending}] ->
-                    ok = warp_pending:use(Pending),
+                    ok = warp_entity_pending:use(Pending),
                     {ok, State};
                 [] -> fetch(Entity, Aggregate, Options)
             catch
@@ -369,11 +369,11 @@ get(NotAHandle, Aggregate, Options) ->
     fetch(NotAHandle, Aggregate, Options).
 
 fetch(Entity, Aggregate, Options) ->
-    case warp_options:read(Options) of
+    case warp_context_options:read(Options) of
         {ok, #{timeout := Timeout}} ->
             in_aggregate(Entity, Aggregate, fun
                 (#context{mode = actor}, _Id) ->
-                    warp_client:call(Entity, {get, Aggregate}, 0, Timeout, repeatable);
+                    warp_entity_call:call(Entity, {get, Aggregate}, 0, Timeout, repeatable);
                 (#context{mode = read_through} = Context, _Id) ->
                     fold_at(Context, Entity, Aggregate, {seq, infinity}, Timeout)
             end);
@@ -395,7 +395,7 @@ state_at(Entity, Aggregate, Point) ->
 state_at(Entity, Aggregate, {Kind, At} = Point, Options) when
     Kind =:= seq, is_integer(At), At >= 0; Kind =:= time, is_integer(At)
 ->
-    case warp_options:read(Options) of
+    case warp_context_options:read(Options) of
         {ok, #{timeout := Timeout}} ->
             in_aggregate(Entity, Aggregate, fun(Context, _Id) ->
                 fold_at(Context, Entity, Aggregate, Point, Timeout)
@@ -408,7 +408,7 @@ state_at(_Entity, _Aggregate, _Point, _Options) ->
 
 fold_at(Context, Entity, Aggregate, Point, Timeout) ->
     aside_with_shard(Context, Entity, Timeout, fun(Handle, Id) ->
-        warp_replay:state_at(Context, Handle, Id, Aggregate, Point)
+        warp_entity_replay:state_at(Context, Handle, Id, Aggregate, Point)
     end).
 
 %% @equiv history(Entity, #{})
@@ -419,11 +419,11 @@ history(Entity) ->
 %% @doc Events of an entity, in the order asked for, migrated to the current schema.
 -spec history(entity(), history_options()) -> {ok, [event()]} | {error, read_error()}.
 history(Entity, Options) ->
-    case warp_options:history(Options) of
+    case warp_context_options:history(Options) of
         {ok, #{timeout := Timeout} = Range} ->
             in_context(Entity, fun(Context, _Id) ->
                 aside_with_shard(Context, Entity, Timeout, fun(Handle, Id) ->
-                    warp_replay:history(Context, Handle, Id, Range)
+                    warp_entity_replay:history(Context, Handle, Id, Range)
                 end)
             end);
         {error, _} = Error ->
@@ -437,17 +437,17 @@ export(Entity) ->
 
 %% @doc Every event of an entity, first to last, as it was stored; none for one without events.
 %% They can be appended, as they are, to an empty entity of the same name elsewhere.
--spec export(entity(), read_options()) -> {ok, [event()]} | {error, error() | warp_options:error()}.
+-spec export(entity(), read_options()) -> {ok, [event()]} | {error, error() | warp_context_options:error()}.
 export(Entity, Options) ->
-    case warp_options:export(Options) of
+    case warp_context_options:export(Options) of
         {ok, #{timeout := infinity}} ->
             %% Here, so that nothing of it is copied.
             in_context(Entity, fun(Context, Id) ->
-                with_shard(Context, Entity, fun(Handle) -> warp_replay:export(Handle, Id) end)
+                with_shard(Context, Entity, fun(Handle) -> warp_entity_replay:export(Handle, Id) end)
             end);
         {ok, #{timeout := Timeout}} ->
             in_context(Entity, fun(Context, _Id) ->
-                aside_with_shard(Context, Entity, Timeout, fun warp_replay:export/2)
+                aside_with_shard(Context, Entity, Timeout, fun warp_entity_replay:export/2)
             end);
         {error, _} = Error ->
             Error
@@ -494,12 +494,12 @@ delete(Entity, Left) ->
     end.
 
 erase(#context{projections = none}, Entity) ->
-    case warp_client:call(Entity, delete, 0, infinity, repeatable) of
+    case warp_entity_call:call(Entity, delete, 0, infinity, repeatable) of
         deleted -> ok;
         {error, _} = Error -> Error
     end;
 erase(Context, Entity) ->
-    warp_proj_eraser:delete(Context, Entity).
+    warp_projection_eraser:delete(Context, Entity).
 
 %% @equiv query(Ctx, Sql, Params, #{})
 -spec query(ctx(), iodata(), [warp_projection:value()]) ->
@@ -550,7 +550,7 @@ await_projection(Entity, Timeout) ->
 -spec stats(ctx()) -> map() | {error, context_stopped}.
 stats(Ctx) ->
     case warp_context:find(Ctx) of
-        {ok, Context} -> warp_stats:context(Context);
+        {ok, Context} -> warp_context_stats:context(Context);
         not_found -> {error, context_stopped}
     end.
 
@@ -563,7 +563,7 @@ stats(Ctx) ->
 -spec correct_time(entity(), seq(), micros()) ->
     ok | {error, no_event | error() | disk_full | {bad_option, seq | recorded_at, term()}}.
 correct_time(Entity, Seq, Micros) ->
-    case warp_options:correction(Seq, Micros) of
+    case warp_context_options:correction(Seq, Micros) of
         ok ->
             Correct = fun(Handle, Id) ->
                 case warp_nif:correct_time(Handle, Id, Seq, Micros) of
@@ -581,7 +581,7 @@ correct_time(Entity, Seq, Micros) ->
 
 corrected(corrected, Entity) ->
     %% Its process knows the time of the last event. The next one reads it.
-    _ = [Pid ! passivate || {ok, Pid} <- [warp_registry:lookup(Entity)]],
+    _ = [Pid ! passivate || {ok, Pid} <- [warp_entity_registry:lookup(Entity)]],
     ok;
 corrected(no_event, _Entity) ->
     {error, no_event};
@@ -631,5 +631,5 @@ with_shard(Context, #warp_entity{shard = N}, Fun) ->
 %% For reads that take long, or call the user's functions, which may take for ever.
 aside_with_shard(Context, #warp_entity{id = Id} = Entity, Timeout, Fun) ->
     with_shard(Context, Entity, fun(Handle) ->
-        warp_client:aside(fun() -> Fun(Handle, Id) end, Timeout)
+        warp_entity_call:aside(fun() -> Fun(Handle, Id) end, Timeout)
     end).

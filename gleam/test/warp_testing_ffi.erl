@@ -24,7 +24,7 @@ kill(Pid) ->
 
 passivate(Entity) ->
     wait_until(fun() ->
-        case warp_registry:lookup(Entity) of
+        case warp_entity_registry:lookup(Entity) of
             {ok, Pid} -> Pid ! passivate, not is_process_alive(Pid);
             none -> true
         end

@@ -7,7 +7,7 @@
 
 -export([await_loaded/1, doom/2, is_doomed/3, forget/3, clear/3]).
 
--include("../warp.hrl").
+-include("../base/warp.hrl").
 
 -define(PATIENCE_MS, 10000).
 -define(LOOK_AGAIN_MS, 10).

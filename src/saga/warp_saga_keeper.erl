@@ -9,7 +9,7 @@
 -export([start_link/2, ask/4, waits/4, is_loaded/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
--include("../warp.hrl").
+-include("../base/warp.hrl").
 -include_lib("kernel/include/logger.hrl").
 
 -export_type([request/0, answer/0]).

@@ -3,7 +3,7 @@
 
 -export([pack/3, packed_end/1, read/2, read/3]).
 
--include("../warp.hrl").
+-include("../base/warp.hrl").
 
 -export_type([saga/0]).
 
@@ -27,7 +27,7 @@
 
 %% @doc Entries as one row, and themselves as reading it will give them.
 -spec pack(warp_context:context(), binary(), [warp_saga_core:entry()]) ->
-    {[warp_saga_core:entry()], warp_pack:packed()}.
+    {[warp_saga_core:entry()], warp_entity_pack:packed()}.
 pack(#context{saga_rules = Rules}, Id, Entries0) ->
     Entries = [shorten(Entry) || Entry <- Entries0],
     Aggregate =
@@ -40,7 +40,7 @@ pack(#context{saga_rules = Rules}, Id, Entries0) ->
 
 %% A large row waits until what was packed before holds less memory.
 pack_in_time(Rules, Entity, Aggregate, Events) ->
-    case warp_pack:pack_with(Rules, Entity, Aggregate, Events) of
+    case warp_entity_pack:pack_with(Rules, Entity, Aggregate, Events) of
         {ok, Packed} ->
             Packed;
         {error, overloaded} ->
@@ -150,7 +150,7 @@ read(#context{shards = Shards} = Context, Id) ->
 -spec read(warp_nif:shard(), non_neg_integer(), binary()) ->
     {ok, saga()} | {error, not_found | warp_nif:reason()}.
 read(Handle, _N, Id) ->
-    case warp_replay:export(Handle, warp_saga_plan:entity_id(Id)) of
+    case warp_entity_replay:export(Handle, warp_saga_plan:entity_id(Id)) of
         {ok, []} -> {error, not_found};
         {ok, [#{recorded_at := Started} | _] = Events} ->
             try replayed(Id, Events) of

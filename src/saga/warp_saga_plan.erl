@@ -8,7 +8,7 @@
 -export([new/1, step/2, parallel/2, build/3]).
 -export([rules/0, check_id/1, entity_id/1, function/3, from_events/2, event_id/3, seqs/1]).
 
--include("../warp.hrl").
+-include("../base/warp.hrl").
 
 -export_type([saga/0, plan/0, step/0, action/0, hash/0]).
 
@@ -250,7 +250,7 @@ only(N, Side, Given, Known) ->
 %% The NIF checks the payloads. The row, and the steps as reading it will give them.
 pack(#{id := Id, steps := Steps} = Plan, #context{saga_rules = Rules}) ->
     Row = [#{type => <<"Planned">>, payload => header(Plan)} | payloads(Steps)],
-    case warp_pack:pack_with(Rules, entity_id(Id), ?AGGREGATE, Row) of
+    case warp_entity_pack:pack_with(Rules, entity_id(Id), ?AGGREGATE, Row) of
         {ok, #{packed := Packed, events := [_ | Events]}} ->
             {Packed, read_back(Steps, Events)};
         {error, {bad_event, 1, _, Why}} ->

@@ -5,7 +5,7 @@
 
 -export([begin_new/3, go_on/4, retry/4, resolve/5, cancel/1]).
 
--include("../warp.hrl").
+-include("../base/warp.hrl").
 -include_lib("kernel/include/logger.hrl").
 
 -export_type([place/0, begun/0, finish/0]).

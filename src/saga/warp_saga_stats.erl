@@ -3,7 +3,7 @@
 
 -export([new/0, add/2, is_any_doomed/1, read/1, under_way/1, waiting/2, stuck/1]).
 
--include("../warp.hrl").
+-include("../base/warp.hrl").
 
 -export_type([waiting/0, under_way/0]).
 

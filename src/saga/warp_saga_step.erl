@@ -4,7 +4,7 @@
 
 -export([run/4, probe/4]).
 
--include("../warp.hrl").
+-include("../base/warp.hrl").
 
 %% How long one attempt waits for its entity.
 -define(PATIENCE_MS, 5000).
@@ -42,7 +42,7 @@ attempt({error, _} = Error) -> outcome(Error).
 %% What does the step, if this start of the context can.
 prepare({event, Type, Payload}, Context, Plan, _Direction, Side, #{entity := Entity} = Step) ->
     Event = event(Plan, Side, Step, #{type => Type, payload => Payload}),
-    case warp_pack:pack(Context, Entity, undefined, [Event]) of
+    case warp_entity_pack:pack(Context, Entity, undefined, [Event]) of
         {ok, Pack} -> {append, fun() -> append(Context, Plan, Side, Entity, Pack) end};
         {error, _} = Error -> Error
     end;
@@ -65,7 +65,7 @@ prepare(cleared, _Context, _Plan, _Direction, _Side, _Step) ->
     warp_saga_core:outcome().
 probe(#context{saga_rules = Rules} = Context, Id, Side, #{n := N, entity := Entity}) ->
     Event = #{type => <<"Probe">>, payload => #{}, id => warp_saga_plan:event_id(Id, Side, N)},
-    {ok, Pack} = warp_pack:pack_with(Rules, Entity, <<"$warp/saga">>, [Event]),
+    {ok, Pack} = warp_entity_pack:pack_with(Rules, Entity, <<"$warp/saga">>, [Event]),
     case outcome(call(Context, Entity, {append, Pack, ?NEVER}, Pack, ?PATIENCE_MS)) of
         {refused, {id_conflict, Seq}} -> {applied, Seq};
         {refused, {wrong_expected_seq, _}} -> absent;
@@ -136,8 +136,8 @@ forward_event(Context, Entity, {reverse, Seq}, Fun) when is_function(Fun, 3) ->
     Range = #{from => Seq, limit => 1, direction => forward},
     case warp_context:shard(Context, N) of
         {ok, Handle} ->
-            Read = fun() -> warp_replay:history(Context, Handle, Entity, Range) end,
-            case warp_client:aside(Read, ?PATIENCE_MS) of
+            Read = fun() -> warp_entity_replay:history(Context, Handle, Entity, Range) end,
+            case warp_entity_call:aside(Read, ?PATIENCE_MS) of
                 {ok, [Event]} -> {ok, [Event]};
                 %% The entity was deleted: its process will say so.
                 {ok, []} -> {ok, [#{}]};
@@ -162,7 +162,7 @@ entity(#context{ref = Ref, shards = Shards}, Id) ->
 
 call(Context, Entity, Request, Pack, Patience) ->
     Bytes = case Pack of #{bytes := Size} -> Size; none -> 0 end,
-    warp_client:call(entity(Context, Entity), Request, Bytes, Patience, once).
+    warp_entity_call:call(entity(Context, Entity), Request, Bytes, Patience, once).
 
 outcome({stored, _First, Seq}) -> {applied, Seq};
 outcome({stored_at, [Seq]}) -> {applied, Seq};

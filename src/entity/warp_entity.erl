@@ -1,0 +1,500 @@
+%% @private The process of an entity: its one writer. It carries out what `warp_entity_core'
+%% decides: hands appends to the shard's writer, answers callers, publishes states for readers,
+%% keeps snapshots, and goes when it has been idle for long enough.
+%%
+%% Waking a process costs more than anything else on the way of an append. So callers are
+%% answered by the shard's owner, from a receipt that goes with the appends, and this process
+%% looks at its `pending' counters, when it is asked for something next, to see that they were
+%% stored. Only when something waits for that does it have itself woken.
+-module(warp_entity).
+-behaviour(gen_server).
+
+-export([start_link/3]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
+
+-include("../base/warp.hrl").
+-include_lib("kernel/include/logger.hrl").
+
+-record(state, {
+    context :: #context{},
+    n :: non_neg_integer(),
+    id :: binary(),
+    %% See `warp_entity_pending'.
+    pending :: atomics:atomics_ref(),
+    handle :: warp_nif:shard() | undefined,
+    core :: warp_entity_core:core(),
+    incarnation = 0 :: non_neg_integer(),
+    snapshot_seq = 0 :: warp_core:seq(),
+    %% The number of the submission in flight, if it went with a receipt.
+    receipt = none :: none | pos_integer(),
+    submissions = 0 :: non_neg_integer(),
+    %% Aggregates whose state readers find in ETS.
+    published = [] :: [binary()],
+    %% What the next tick finds: requests since the last one, or none. Between ticks a request
+    %% costs no timer.
+    tick = off :: off | busy | idle,
+    passivation :: reference() | undefined,
+    %% Clears the payloads of an entity that is being deleted from the logs of sagas.
+    clearing :: reference() | undefined
+}).
+
+%% After that long without a request, up to twice, the process hibernates.
+-define(TICK_MS, 1000).
+-define(BURST_MS, 50).
+
+-spec start_link(warp_context:membership(), non_neg_integer(), binary()) -> gen_server:start_ret() | ignore.
+start_link(Membership, N, Id) ->
+    gen_server:start_link(?MODULE, {Membership, N, Id}, []).
+
+-spec init({warp_context:membership(), non_neg_integer(), binary()}) ->
+    {ok, #state{}, {continue, load | load_behind}} | ignore.
+init({Membership, N, Id}) ->
+    Context = warp_context:mine(Membership),
+    Pending = warp_entity_pending:new(),
+    State = #state{context = Context, n = N, id = Id, pending = Pending,
+                   core = warp_entity_core:new(Context, Id)},
+    case warp_entity_registry:register(Context, Id, N, Pending) of
+        first -> {ok, State, {continue, load}};
+        successor -> {ok, State, {continue, load_behind}};
+        taken -> ignore
+    end.
+
+%% What a process prints when it crashes holds its state and its mailbox, and so what users stored.
+%% So it says itself what happened, and stops.
+-type stop() :: {stop, normal | {shutdown, crashed}, #state{}}.
+
+-spec handle_continue(load | load_behind, #state{}) -> {noreply, #state{}} | stop().
+handle_continue(Load, State) ->
+    try
+        begin_with(Load, State)
+    catch
+        Class:Reason:Stack -> crashed(Class, Reason, Stack, State)
+    end.
+
+crashed(Class, Reason, Stack, #state{id = Id, context = #context{name = Name}} = State) ->
+    ?LOG_ERROR("Warp: the process of entity ~ts of context ~ts crashed: ~ts",
+               [Id, Name, warp_redact:crash(Class, Reason, Stack)]),
+    {stop, {shutdown, crashed}, State}.
+
+begin_with(load_behind, #state{context = Context, n = N} = State) ->
+    %% What the one before us handed over may be stored, and acknowledged, only now.
+    ok = warp_shard:await_queue(Context, N),
+    begin_with(load, State);
+begin_with(load, #state{context = Context, n = N} = State) ->
+    %% One killed before us may have left states published.
+    Names = maps:keys(Context#context.aggregates),
+    Clean = unpublish(State#state{published = Names}),
+    case warp_context:shard(Context, N) of
+        {ok, Handle} ->
+            case load(Clean#state{handle = Handle}) of
+                {ok, Loaded} -> {noreply, awake(Loaded)};
+                {error, Reason} -> give_up(Reason, Clean)
+            end;
+        {error, Reason} ->
+            give_up(Reason, Clean)
+    end.
+
+load(#state{context = Context, id = Id, handle = Handle, core = Core} = State) ->
+    case warp_entity_replay:load(Context, Handle, Id) of
+        {ok, #{incarnation := Incarnation, snapshot_seq := SnapshotSeq} = Loaded} ->
+            Next = State#state{core = warp_entity_core:reset(Loaded, Core),
+                               incarnation = Incarnation, snapshot_seq = SnapshotSeq},
+            ok = stay_briefly_if_stale(Next),
+            {ok, snapshot(Next)};
+        {error, _} = Error ->
+            Error
+    end.
+
+%% A function that is not there may be by the time of a later request: then another process reads
+%% the log.
+stay_briefly_if_stale(#state{core = Core}) ->
+    {_, _, States} = warp_entity_core:committed(Core),
+    _ = [self() ! passivate || {error, {stale_function, _}} <- maps:values(States)],
+    ok.
+
+give_up(Reason, State) ->
+    Error = {error, reason(Reason, State)},
+    ok = drop_casts(Error, State),
+    leave(Error, State),
+    {stop, normal, State}.
+
+-spec handle_call(term(), gen_server:from(), #state{}) ->
+    {noreply, #state{}} | {reply, term(), #state{}} | stop().
+handle_call({warp_request, Request}, From, State) ->
+    try
+        request(Request, From, State)
+    catch
+        Class:Reason:Stack -> crashed(Class, Reason, Stack, State)
+    end;
+handle_call(Stray, _From, State) ->
+    ok = warp_stray:note(entity, call, Stray),
+    {reply, {error, {unknown_request, Stray}}, State}.
+
+%% Counted by the caller, each of them: see `warp_entity_pending:admit/3'.
+request({get, Name}, _From, State0) ->
+    #state{core = Core0, pending = Pending} = State = awake(State0),
+    ok = warp_entity_pending:answered(Pending, 1, 0),
+    %% What is published is copied as a whole anyway.
+    Core = warp_entity_core:compact(Core0),
+    Result = warp_entity_core:read(Name, Core),
+    {reply, Result, publish(Name, Result, State#state{core = Core})};
+request({saga_step, Saga, Request}, From, #state{context = Context, id = Id} = State) ->
+    case warp_saga_erase:is_doomed(Context, Saga, Id) of
+        true ->
+            ok = warp_entity_pending:answered(State#state.pending, 1, warp_entity_core:bytes(Request)),
+            {reply, {error, entity_deleted}, awake(State)};
+        false ->
+            request(Request, From, State)
+    end;
+request(delete, From, State0) ->
+    #state{core = Core, context = Context, id = Id} = State = awake(State0),
+    ok = warp_saga_erase:doom(Context, Id),
+    {noreply, advance(State#state{core = warp_entity_core:deletion(From, Core)})};
+request(Request, From, State0) ->
+    #state{core = Core} = State = awake(State0),
+    {noreply, advance(State#state{core = warp_entity_core:request(Request, From, Core)})}.
+
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}} | stop().
+handle_cast({warp_request, Taken, Request}, State) ->
+    try
+        {noreply, cast({Taken, Request}, State)}
+    catch
+        Class:Reason:Stack -> crashed(Class, Reason, Stack, State)
+    end;
+handle_cast(Stray, State) ->
+    ok = warp_stray:note(entity, cast, Stray),
+    {noreply, State}.
+
+cast({Taken, Request}, #state{id = Id} = State0) ->
+    #state{core = Core} = State = awake(State0),
+    ok = warp_entity_call:taken(Taken),
+    advance(State#state{core = warp_entity_core:request(Request, {cast, Id}, Core)}).
+
+-spec handle_info(term(), #state{}) ->
+    {noreply, #state{}} | {noreply, #state{}, hibernate} | stop().
+handle_info(Message, State) ->
+    try
+        message(Message, State)
+    catch
+        Class:Reason:Stack -> crashed(Class, Reason, Stack, State)
+    end.
+
+message({warp_stored, _Number}, State) ->
+    {noreply, advance(catch_up(State))};
+message({warp_reply, Answer} = Reply, #state{core = Core} = State) ->
+    case warp_entity_core:expects(Answer, Core) of
+        true ->
+            answered(Answer, State);
+        false when Answer =:= passed ->
+            %% Came late: from the queue of a shard that has closed meanwhile.
+            {noreply, State};
+        false ->
+            stray(Reply, State)
+    end;
+message({'DOWN', Clearing, process, _, Reason}, #state{clearing = Clearing} = State0) ->
+    #state{handle = Handle, id = Id} = State = State0#state{clearing = undefined},
+    case Reason of
+        {cleared, ok} -> {noreply, queued(warp_nif:erase(Handle, Id), State)};
+        {cleared, {error, Why}} -> {noreply, advance(queued({error, Why}, State))};
+        _ -> {noreply, advance(queued({error, interrupted}, State))}
+    end;
+message(tick, #state{tick = busy} = State) ->
+    {noreply, start_tick(compact(State#state{tick = idle}))};
+message(tick, State) ->
+    doze(compact(catch_up(State#state{tick = off})));
+message(idle_timeout, #state{pending = Pending, context = Context} = State) ->
+    case warp_entity_pending:take_used(Pending) of
+        true -> {noreply, wait_idle(Context#context.idle_timeout, State), hibernate};
+        false -> message(passivate, State)
+    end;
+message(passivate, State0) ->
+    #state{core = Core} = State = catch_up(State0),
+    case warp_entity_core:is_quiet(Core) of
+        true -> retire(State);
+        false -> {noreply, State}
+    end;
+message(Stray, State) ->
+    stray(Stray, State).
+
+stray(Stray, State) ->
+    ok = warp_stray:note(entity, message, Stray),
+    {noreply, State}.
+
+answered({wrong_base, Seq}, State) ->
+    %% Another process of this entity wrote, while this one was being killed with its
+    %% supervisor: the writer let only one of them through.
+    reload(Seq, State#state{receipt = none});
+answered(Answer, #state{core = Core} = State0) ->
+    State = State0#state{receipt = none},
+    Erasing = warp_entity_core:is_erasing(Core),
+    {Settled, Next} = warp_entity_core:settle(Answer, Core),
+    Known = answer(Settled, incarnation(Answer, State#state{core = Next})),
+    case Answer of
+        {failed, Reason} when Erasing; Reason =:= closed; Reason =:= interrupted ->
+            %% What is left of the entity can only be told by reading it again.
+            go(Known);
+        _ ->
+            {noreply, advance(snapshot(Known))}
+    end.
+
+%% For who looks at the process, and for the log: no states, no events, no requests.
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(#{state := #state{} = State} = Status) ->
+    #state{context = Context, n = N, id = Id, core = Core, tick = Tick, published = Published} = State,
+    warp_redact:status(Status, #{context => Context#context.name, shard => N, entity => Id,
+                                 seq => warp_entity_core:base(Core), tick => Tick,
+                                 quiet => warp_entity_core:is_quiet(Core),
+                                 published => length(Published)});
+format_status(Status) ->
+    warp_redact:status(Status, #{}).
+
+doze(#state{context = #context{mode = Mode, idle_timeout = Idle}, core = Core} = State) ->
+    case warp_entity_core:is_quiet(Core) andalso warp_entity_core:base(Core) of
+        false ->
+            {noreply, start_tick(State#state{tick = idle})};
+        _ when Mode =:= read_through ->
+            retire(State);
+        Seq when Seq =:= 0; Idle =< 2 * ?TICK_MS ->
+            %% Readers of what it published do not ask it.
+            case warp_entity_pending:take_used(State#state.pending) of
+                true -> {noreply, start_tick(State#state{tick = idle})};
+                false -> retire(State)
+            end;
+        _ when Idle =:= infinity ->
+            {noreply, State, hibernate};
+        _ ->
+            {noreply, wait_idle(Idle - 2 * ?TICK_MS, State), hibernate}
+    end.
+
+wait_idle(Millis, State) ->
+    State#state{passivation = erlang:send_after(Millis, self(), idle_timeout)}.
+
+%% In read_through the process is there for a burst of writes, and then gone.
+interval(#context{mode = read_through}) -> ?BURST_MS;
+interval(#context{idle_timeout = infinity}) -> ?TICK_MS;
+interval(#context{idle_timeout = Idle}) -> min(?TICK_MS, Idle div 2).
+
+start_tick(#state{context = Context} = State) ->
+    _ = erlang:send_after(interval(Context), self(), tick),
+    State.
+
+compact(#state{core = Core} = State) ->
+    State#state{core = warp_entity_core:compact(Core)}.
+
+%% Stops, unless there is a cast to be carried out: sent on, it could be overtaken. The sender of
+%% one that comes after this finds the process closed, and waits until it is gone.
+retire(#state{pending = Pending} = State) ->
+    ok = warp_entity_pending:close(Pending),
+    case casts() of
+        [] ->
+            depart(State);
+        Casts ->
+            ok = warp_entity_pending:reopen(Pending),
+            {noreply, lists:foldl(fun cast/2, State, Casts)}
+    end.
+
+%% Stops, whatever there is to be done.
+go(State) ->
+    ok = drop_casts({error, interrupted}, State),
+    depart(State).
+
+%% Callers whose requests are still in the mailbox ask again, where there will be another process.
+depart(State) ->
+    leave(again, State),
+    {stop, normal, unpublish(State)}.
+
+drop_casts(Error, #state{id = Id, pending = Pending}) ->
+    ok = warp_entity_pending:close(Pending),
+    lists:foreach(
+        fun({Taken, _Request}) ->
+            ok = warp_entity_call:taken(Taken),
+            ok = warp_entity_call:reply({cast, Id}, Error)
+        end,
+        casts()).
+
+casts() ->
+    receive
+        {'$gen_cast', {warp_request, Taken, Request}} -> [{Taken, Request} | casts()]
+    after 0 -> []
+    end.
+
+%% Callers get the reply, in place of an answer.
+leave(Reply, #state{context = Context, id = Id, pending = Pending}) ->
+    ok = warp_entity_pending:close(Pending),
+    ok = warp_entity_registry:unregister(Context, Id, Pending),
+    turn_away(Reply).
+
+turn_away(Reply) ->
+    receive
+        {'$gen_call', From, {warp_request, _Request}} ->
+            gen_server:reply(From, Reply),
+            turn_away(Reply)
+    after 0 -> ok
+    end.
+
+reload(Seq, #state{core = Before} = State) ->
+    case load(State) of
+        {ok, #state{core = Core} = Loaded} ->
+            Judged = warp_entity_core:base(Before),
+            case warp_entity_core:base(Core) of
+                Base when Base =/= Seq, Base =:= Judged ->
+                    %% What the writer knows of the log, the file does not show.
+                    give_up_on({corrupt, <<"the log ends elsewhere than it should">>}, State);
+                _ ->
+                    {noreply, advance(Loaded)}
+            end;
+        {error, Reason} ->
+            give_up_on(Reason, State)
+    end.
+
+give_up_on(Reason, #state{core = Core0} = State) ->
+    {Settled, Core} = warp_entity_core:settle({failed, Reason}, Core0),
+    go(answer(Settled, State#state{core = Core})).
+
+%% Does what can be done now.
+advance(#state{core = Core0, handle = Handle, id = Id} = State) ->
+    case warp_entity_core:take(Core0) of
+        {append, Rows, Core} ->
+            {Receipt, Ready} = receipt(unpublish(State#state{core = Core})),
+            Base = warp_entity_core:base(Core),
+            %% More may wait than one submission takes.
+            wanting(queued(warp_nif:submit(Handle, Id, Base, Rows, Receipt), Ready));
+        {erase, Core} ->
+            #state{context = Context} = State,
+            {_, Clearing} = spawn_monitor(warp_saga_erase, clear, [Context, Handle, Id]),
+            unpublish(State#state{core = Core, clearing = Clearing});
+        {refuse, Settled, Core} ->
+            advance(answer([Settled], State#state{core = Core}));
+        {nothing, Core} ->
+            wanting(State#state{core = Core})
+    end.
+
+%% The first answer tells the incarnation: this process is woken for it.
+receipt(#state{incarnation = 0} = State) ->
+    {none, State};
+receipt(#state{core = Core, pending = Pending, submissions = Before} = State) ->
+    Number = Before + 1,
+    case warp_entity_core:replies(Core) of
+        {ok, Replies, Bytes} ->
+            {warp_entity_pending:receipt(Pending, Number, Replies, Bytes),
+             State#state{receipt = Number, submissions = Number}};
+        unknown ->
+            {none, State}
+    end.
+
+%% Something waits for what is in flight: have this process woken, unless it was stored already.
+wanting(#state{receipt = none} = State) ->
+    State;
+wanting(#state{receipt = Number, pending = Pending, core = Core} = State) ->
+    case warp_entity_core:is_waiting(Core) andalso warp_entity_pending:want(Pending, Number) of
+        true -> advance(catch_up(State));
+        false -> State
+    end.
+
+%% Takes note of what was stored and answered meanwhile.
+catch_up(#state{receipt = none} = State) ->
+    State;
+catch_up(#state{receipt = Number, pending = Pending, core = Core} = State) ->
+    case warp_entity_pending:is_stored(Pending, Number) of
+        true ->
+            snapshot(State#state{core = warp_entity_core:stored(Core), receipt = none});
+        false ->
+            State
+    end.
+
+queued(ok, State) ->
+    State;
+queued({error, Reason}, #state{core = Core} = State) ->
+    {Settled, Next} = warp_entity_core:settle({failed, Reason}, Core),
+    %% Of a closed shard this process is of no more use, and a full queue is no time to keep
+    %% what was turned away in memory.
+    self() ! passivate,
+    answer(Settled, State#state{core = Next, receipt = none}).
+
+incarnation({stored, Incarnation}, State) ->
+    State#state{incarnation = Incarnation};
+incarnation({stopped, Incarnation, _, _}, State) ->
+    State#state{incarnation = Incarnation};
+incarnation(erased, State) ->
+    State#state{incarnation = 0, snapshot_seq = 0};
+incarnation({failed, _}, State) ->
+    State.
+
+answer(Settled, State) ->
+    lists:foldl(fun answer_one/2, State, Settled).
+
+answer_one({answer, From, Request, Result}, #state{pending = Pending} = State) ->
+    ok = warp_entity_pending:answered(Pending, 1, warp_entity_core:bytes(Request)),
+    ok = warp_entity_call:reply(From, result(Result, State)),
+    %% Its caller may have stopped waiting.
+    _ = [warp_entity_pack:release(element(2, Request)) || is_tuple(Request), is_map(element(2, Request))],
+    State;
+answer_one({look_up, From, {append, #{packed := Packed}, _} = Request, Refused}, State) ->
+    #state{handle = Handle, id = Id, core = Core0} = State,
+    {Settled, Core} =
+        case warp_nif:check_ids(Handle, Id, Packed) of
+            {ok, Stop} -> warp_entity_core:look_up(Stop, {From, Request}, Refused, Core0);
+            %% Whether it is there already is not known, so it is not refused for good.
+            {error, _} = Error -> {[{answer, From, Request, Error}], Core0}
+        end,
+    answer(Settled, State#state{core = Core}).
+
+result({error, Reason}, State) -> {error, reason(Reason, State)};
+result(Result, _State) -> Result.
+
+reason(closed, #state{n = N}) -> {shard_unavailable, N};
+reason(Reason, _State) -> Reason.
+
+%% Published is what cannot change before this process lets it: while nothing is under way.
+publish(Name, {ok, Value}, #state{context = #context{mode = actor} = Context} = State) ->
+    #state{id = Id, core = Core, published = Published} = State,
+    case warp_entity_core:is_quiet(Core) andalso not lists:member(Name, Published) of
+        true ->
+            %% The context's own: the caller's may be cut from a larger binary.
+            #{Name := #{name := Own}} = Context#context.aggregates,
+            true = ets:insert(Context#context.states, {{Id, Own}, Value, State#state.pending}),
+            State#state{published = [Own | Published]};
+        false ->
+            State
+    end;
+publish(_Name, _Result, State) ->
+    State.
+
+unpublish(#state{published = []} = State) ->
+    State;
+unpublish(#state{context = #context{states = States}, id = Id, published = Names} = State) ->
+    _ = [true = ets:delete(States, {Id, Name}) || Name <- Names],
+    State#state{published = []}.
+
+%% Keeps the states when enough events came since they were last kept.
+snapshot(#state{context = Context, core = Core, snapshot_seq = Last} = State) ->
+    {Seq, Time, States} = warp_entity_core:committed(Core),
+    case Seq - Last >= Context#context.snapshot_every of
+        true ->
+            maps:foreach(
+                fun(Name, Aggregate) -> snapshot(Name, Aggregate, Seq, Time, States, State) end,
+                Context#context.aggregates),
+            State#state{snapshot_seq = Seq};
+        false ->
+            State
+    end.
+
+snapshot(Name, #{apply := _} = Aggregate, Seq, Time, States, State) ->
+    #state{handle = Handle, id = Id, incarnation = Incarnation} = State,
+    case States of
+        #{Name := {ok, Value}} ->
+            warp_entity_snapshot:save(Handle, Id, Incarnation, Aggregate, {Seq, Time}, Value);
+        #{} ->
+            ok
+    end;
+snapshot(_Name, _PureLog, _Seq, _Time, _States, _State) ->
+    ok.
+
+%% A request came.
+awake(#state{tick = busy} = State) ->
+    catch_up(State);
+awake(#state{tick = idle} = State) ->
+    catch_up(State#state{tick = busy});
+awake(#state{tick = off, passivation = Timer} = State) ->
+    _ = [erlang:cancel_timer(Timer, [{async, true}, {info, false}]) || Timer =/= undefined],
+    catch_up(start_tick(State#state{tick = busy, passivation = undefined})).

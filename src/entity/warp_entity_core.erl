@@ -1,0 +1,441 @@
+%% @private The decisions of an entity: what becomes of a request, given where its log stands and
+%% what is on its way there. Pure, but for the user's functions; `warp_entity' carries it out.
+%%
+%% The state knows two places in the log. What is committed, which reads see; and, ahead of it,
+%% what will be committed when all that was accepted is. Requests are judged by the latter.
+-module(warp_entity_core).
+
+-export([new/2, reset/2, request/3, deletion/2, take/1, replies/1, stored/1, settle/2, look_up/4]).
+-export([expects/2, compact/1, read/2, is_quiet/1, is_waiting/1, is_erasing/1, bytes/1, base/1, committed/1]).
+
+-include("../base/warp.hrl").
+
+-export_type([core/0, request/0, entry/0, settled/0]).
+
+-record(place, {
+    seq :: warp_core:seq(),
+    time :: warp_core:micros(),
+    states :: warp_aggregate:states()
+}).
+
+-record(append, {
+    from :: warp_entity_call:from(),
+    request :: request(),
+    pack :: warp_entity_pack:packed(),
+    %% Of all events of the request: a seq for each that was in the log already.
+    template :: template(),
+    %% What is sent, before the answer, once it is stored.
+    messages :: [message()],
+    %% The log behind it.
+    place :: #place{}
+}).
+-record(refusal, {
+    from :: warp_entity_call:from(),
+    request :: request(),
+    messages :: [message()],
+    result :: result()
+}).
+-record(deletion, {from :: warp_entity_call:from()}).
+
+-record(core, {
+    context :: #context{},
+    id :: binary(),
+    committed :: #place{},
+    ahead :: #place{},
+    %% Handed to the writer, in order.
+    in_flight = [] :: [entry()],
+    %% Waiting behind it, last first.
+    queue = [] :: [entry()],
+    %% The seq at which the states were last made compact.
+    compact = 0 :: warp_core:seq()
+}).
+
+-opaque core() :: #core{}.
+-opaque entry() :: #append{} | #refusal{} | #deletion{}.
+-type template() :: all_new | [new | warp_core:seq()].
+-type request() ::
+    {append, warp_entity_pack:packed(), any | no_stream | warp_core:seq()}
+    | {decide, binary(), fun((term()) -> warp_core:decision(term()))}
+    %% What is left of one when events that were in the log already are taken out.
+    | {rest, warp_entity_pack:packed(), template(), Bytes :: non_neg_integer(), [message()]}.
+-type message() :: {pid(), term()}.
+-type result() ::
+    {stored, warp_core:seq(), warp_core:seq()}
+    | {stored_at, [warp_core:seq()]}
+    %% The messages first, then the result.
+    | {sending, [message(), ...], result()}
+    | deleted
+    | {error, term()}.
+%% What a caller gets. A refused append with ids may turn out to be in the log already: that is
+%% still to be looked up.
+-type settled() ::
+    {answer, warp_entity_call:from(), request() | delete, result()}
+    | {look_up, warp_entity_call:from(), request(), result()}.
+
+%% How many rows one submission has at most.
+-define(MAX_APPENDS, 1000).
+%% Behind a larger append its states are looked through for what `apply' cut out of it, for about
+%% as long as packing it took.
+-define(LARGE_BYTES, 4096).
+%% How many terms of the states are looked at when there is time for it.
+-define(COMPACT_BUDGET, 1000000).
+
+-spec new(warp_context:context(), binary()) -> core().
+new(#context{aggregates = Aggregates} = Context, Id) ->
+    Empty = #place{seq = 0, time = 0, states = warp_aggregate:initial(Aggregates)},
+    #core{context = Context, id = Id, committed = Empty, ahead = Empty}.
+
+%% @doc The core at where the log was found to stand. What waits is judged once more.
+-spec reset(warp_entity_replay:loaded(), core()) -> core().
+reset(#{seq := Seq, recorded_at := Time, states := States}, Core) ->
+    Place = #place{seq = Seq, time = Time, states = States},
+    #core{in_flight = InFlight, queue = Queue} = Core,
+    again(InFlight ++ lists:reverse(Queue),
+          Core#core{committed = Place, ahead = Place, in_flight = [], queue = [], compact = Seq}).
+
+%% @doc Judges a request and queues what comes of it: refusals too, so that callers are answered
+%% in order, and none is refused for a state that was then not reached.
+-spec request(request(), warp_entity_call:from(), core()) -> core().
+request(Request, From, Core) ->
+    case judge(Request, Core) of
+        {{accepted, Pack, Template, Ahead}, Messages} ->
+            Append = #append{from = From, request = Request, pack = Pack, template = Template,
+                             messages = Messages, place = Ahead},
+            queue(Append, Core#core{ahead = Ahead});
+        {Result, Messages} ->
+            queue(#refusal{from = From, request = Request, messages = Messages, result = Result},
+                  Core)
+    end.
+
+%% @doc Queues a deletion. What comes after it meets an entity without events.
+-spec deletion(warp_entity_call:from(), core()) -> core().
+deletion(From, #core{context = Context, id = Id} = Core) ->
+    #core{ahead = Empty} = new(Context, Id),
+    queue(#deletion{from = From}, Core#core{ahead = Empty}).
+
+queue(Entry, #core{queue = Queue} = Core) ->
+    Core#core{queue = [Entry | Queue]}.
+
+judge({append, Pack, Expected}, #core{ahead = #place{seq = Seq}} = Core) ->
+    case Expected of
+        any -> {accept(Pack, all_new, Core), []};
+        Seq -> {accept(Pack, all_new, Core), []};
+        no_stream when Seq =:= 0 -> {accept(Pack, all_new, Core), []};
+        _ -> {{error, {wrong_expected_seq, Seq}}, []}
+    end;
+judge({decide, Name, Fun}, #core{ahead = #place{states = States}} = Core) ->
+    case States of
+        #{Name := {ok, State}} ->
+            try Fun(State) of
+                Decision -> decided(Decision, Name, Core)
+            catch
+                Class:Reason:Stack -> {{error, {decide_failed, {Class, Reason, Stack}}}, []}
+            end;
+        #{Name := {error, _} = Error} ->
+            {Error, []};
+        #{} ->
+            {{error, {unknown_aggregate, Name}}, []}
+    end;
+judge({rest, Pack, Template, _, Messages}, Core) ->
+    with_messages(accept(Pack, Template, Core), Messages).
+
+decided({ok, Events}, Name, Core) when is_list(Events) ->
+    accept_decision(Events, [], Name, Core);
+decided({ok, Events, Messages} = Decision, Name, Core) when is_list(Events), is_list(Messages) ->
+    IsMessage = fun({To, _}) -> is_pid(To); (_) -> false end,
+    case is_proper(Messages) andalso lists:all(IsMessage, Messages) of
+        true -> accept_decision(Events, Messages, Name, Core);
+        false -> {{error, {bad_return, decide, Decision}}, []}
+    end;
+decided({error, _} = Refused, _Name, _Core) ->
+    {Refused, []};
+decided(Other, _Name, _Core) ->
+    {{error, {bad_return, decide, Other}}, []}.
+
+accept_decision([], Messages, _Name, _Core) ->
+    {{stored_at, []}, Messages};
+accept_decision(Events, Messages, Name, #core{context = Context, id = Id} = Core) ->
+    case warp_entity_pack:pack(Context, Id, Name, Events) of
+        {ok, Pack} ->
+            Accepted = accept(Pack, all_new, Core),
+            _ = [warp_entity_pack:release(Pack) || {error, _} <- [Accepted]],
+            with_messages(Accepted, Messages);
+        {error, _} = Error ->
+            {Error, []}
+    end.
+
+is_proper(List) ->
+    try length(List) >= 0 catch error:badarg -> false end.
+
+with_messages({error, _} = Error, _Messages) -> {Error, []};
+with_messages(Accepted, Messages) -> {Accepted, Messages}.
+
+accept(#{count := Count, events := Events, bytes := Bytes} = Pack, Template, Core) ->
+    #core{context = #context{aggregates = Aggregates, clock = Clock}, id = Id, ahead = Ahead} = Core,
+    #place{seq = Seq, time = Before, states = States} = Ahead,
+    Time = warp_clock:stamp(Clock, Id, Before),
+    Result =
+        case Events of
+            none -> {ok, States};
+            _ -> warp_aggregate:live(Aggregates, Id, Events, Seq, Time, States)
+        end,
+    case Result of
+        {ok, Next} ->
+            Kept = if Bytes > ?LARGE_BYTES -> warp_compact:term(Next, Bytes div 4); true -> Next end,
+            {accepted, Pack, Template, #place{seq = Seq + Count, time = Time, states = Kept}};
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc What to do next, when nothing is under way: have appends written, have the entity erased,
+%% or answer refusals that nothing stands before.
+-spec take(core()) ->
+    {append, [{warp_nif:packed(), warp_core:micros()}], core()}
+    | {erase, core()}
+    | {refuse, settled(), core()}
+    | {nothing, core()}.
+take(#core{in_flight = [_ | _]} = Core) ->
+    {nothing, Core};
+take(#core{queue = []} = Core) ->
+    {nothing, Core};
+take(#core{queue = [#append{pack = #{packed := Packed}, place = Place} = Only]} = Core) ->
+    {append, [{Packed, Place#place.time}], Core#core{in_flight = [Only], queue = []}};
+take(#core{queue = Queue} = Core) ->
+    case lists:reverse(Queue) of
+        [#refusal{} = Refusal | Rest] ->
+            {Settled, Next} = settle_entry(Refusal, Core#core{queue = lists:reverse(Rest)}),
+            {refuse, Settled, Next};
+        [#deletion{} = Deletion | Rest] ->
+            {erase, Core#core{in_flight = [Deletion], queue = lists:reverse(Rest)}};
+        Entries ->
+            {Taken, Rest} = split(Entries, ?MAX_APPENDS, []),
+            Rows = [{maps:get(packed, Pack), Time}
+                    || #append{pack = Pack, place = #place{time = Time}} <- Taken],
+            {append, Rows, Core#core{in_flight = Taken, queue = lists:reverse(Rest)}}
+    end.
+
+split([#append{} = Entry | Entries], Room, Taken) when Room > 0 ->
+    split(Entries, Room - 1, [Entry | Taken]);
+split([#refusal{} = Entry | Entries], Room, Taken) ->
+    split(Entries, Room, [Entry | Taken]);
+split(Rest, _Room, Taken) ->
+    {lists:reverse(Taken), Rest}.
+
+%% @doc What to tell the callers of all that is in flight, should all of it be stored; unknown when
+%% there are refusals among it that have to be looked up.
+-spec replies(core()) -> {ok, [{warp_entity_call:from(), result()}], Bytes :: non_neg_integer()} | unknown.
+replies(#core{in_flight = [#append{} = Only]} = Core) ->
+    {{answer, From, Request, Result}, _} = settle_entry(Only, Core),
+    {ok, [{From, Result}], bytes(Request)};
+replies(#core{in_flight = InFlight} = Core) ->
+    {Settled, _} = lists:mapfoldl(fun settle_entry/2, Core, InFlight),
+    case lists:keymember(look_up, 1, Settled) of
+        false ->
+            {ok, [{From, Result} || {answer, From, _, Result} <- Settled],
+             lists:sum([bytes(Request) || {answer, _, Request, _} <- Settled])};
+        true ->
+            unknown
+    end.
+
+%% @doc The bytes that a request keeps waiting.
+-spec bytes(request() | delete) -> non_neg_integer().
+bytes({append, #{bytes := Bytes}, _}) -> Bytes;
+bytes({rest, _, _, Bytes, _}) -> Bytes;
+bytes(_Request) -> 0.
+
+%% @doc All that is in flight is stored, and its callers know.
+-spec stored(core()) -> core().
+stored(#core{in_flight = [#append{place = Place}]} = Core) ->
+    Core#core{committed = Place, in_flight = []};
+stored(#core{in_flight = InFlight} = Core) ->
+    {_, Stored} = lists:mapfoldl(fun settle_entry/2, Core#core{in_flight = []}, InFlight),
+    Stored.
+
+%% @doc Whether the writer's answer fits what is in flight. Another one is no answer to this process.
+-spec expects(term(), core()) -> boolean().
+expects(erased, Core) ->
+    is_erasing(Core);
+expects({stopped, _, Done, _}, #core{in_flight = InFlight}) ->
+    length([Append || #append{} = Append <- InFlight]) > Done;
+expects(Answer, #core{in_flight = [_ | _]}) ->
+    case Answer of
+        {stored, _} -> true;
+        {wrong_base, _} -> true;
+        {failed, _} -> true;
+        _ -> false
+    end;
+expects(_Answer, _Core) ->
+    false.
+
+%% @doc What the writer's answer means for the callers, in order.
+-spec settle(warp_nif:answer(), core()) -> {[settled()], core()}.
+settle({stored, _}, #core{in_flight = InFlight} = Core) ->
+    lists:mapfoldl(fun settle_entry/2, Core#core{in_flight = []}, InFlight);
+settle(erased, #core{in_flight = [#deletion{from = From}]} = Core) ->
+    #core{context = Context, id = Id} = Core,
+    #core{committed = Empty} = new(Context, Id),
+    {[{answer, From, delete, deleted}], Core#core{committed = Empty, in_flight = [], compact = 0}};
+settle({stopped, _, Done, Why}, #core{in_flight = InFlight, queue = Queue} = Core) ->
+    {Before, [#append{} = Stopped | Behind]} = after_appends(InFlight, Done, []),
+    {Settled, Core1} = lists:mapfoldl(fun settle_entry/2, Core, Before),
+    Fresh = Core1#core{ahead = Core1#core.committed, in_flight = [], queue = []},
+    {Own, Core2} = stop(Why, Stopped, Fresh),
+    {Settled ++ Own, again(Behind ++ lists:reverse(Queue), Core2)};
+settle({failed, Reason}, #core{in_flight = InFlight, queue = Queue} = Core) ->
+    Entries = InFlight ++ lists:reverse(Queue),
+    _ = [warp_entity_pack:release(Pack) || #append{pack = Pack} <- Entries],
+    Failed = [{answer, from(Entry), of_entry(Entry), {error, Reason}} || Entry <- Entries],
+    {Failed, Core#core{ahead = Core#core.committed, in_flight = [], queue = []}}.
+
+settle_entry(#append{from = From, request = Request, place = Place} = Entry, Core) ->
+    #append{pack = #{count := Count}, template = Template, messages = Messages} = Entry,
+    First = Place#place.seq - Count + 1,
+    Result =
+        case Template of
+            all_new -> {stored, First, Place#place.seq};
+            _ -> {stored_at, fill(Template, First)}
+        end,
+    {{answer, From, Request, sending(Messages, Result)}, Core#core{committed = Place}};
+settle_entry(#refusal{from = From, request = Request, result = Result} = Refusal, Core) ->
+    case {Result, Request} of
+        {{error, _}, {append, #{has_ids := true}, _}} -> {{look_up, From, Request, Result}, Core};
+        _ -> {{answer, From, Request, sending(Refusal#refusal.messages, Result)}, Core}
+    end.
+
+sending([], Result) -> Result;
+sending(Messages, Result) -> {sending, Messages, Result}.
+
+%% Splits behind that many appends, before the next one.
+after_appends([#append{} | _] = Entries, 0, Before) ->
+    {lists:reverse(Before), Entries};
+after_appends([#append{} = Entry | Entries], N, Before) ->
+    after_appends(Entries, N - 1, [Entry | Before]);
+after_appends([Entry | Entries], N, Before) ->
+    after_appends(Entries, N, [Entry | Before]).
+
+stop({duplicates, Found}, #append{from = From, request = Request} = Append, Core) ->
+    #append{pack = Pack, template = Template, messages = Messages} = Append,
+    without(Found, From, Request, Pack, Template, Messages, Core);
+stop(Reason, #append{from = From, request = Request}, Core) ->
+    {[{answer, From, Request, {error, Reason}}], Core}.
+
+%% @doc What a refusal comes to once it is known which of its ids are in the log already: an
+%% append that was carried out before is answered as it was then, even if by now it would be
+%% refused. Of one that was carried out in part, the rest is judged alone.
+-spec look_up(none | warp_nif:stop(), {warp_entity_call:from(), request()}, result(), core()) ->
+    {[settled()], core()}.
+look_up({duplicates, Found}, {From, {append, #{count := Count}, _} = Request},
+        {error, {wrong_expected_seq, _}} = Refused, Core) when length(Found) < Count ->
+    %% What is missing would still be appended where it was not expected.
+    {[{answer, From, Request, Refused}], Core};
+look_up({duplicates, Found}, {From, {append, Pack, _} = Request}, _Refused, Core) ->
+    without(Found, From, Request, Pack, all_new, [], Core);
+look_up({id_conflict, _} = Conflict, {From, Request}, _Refused, Core) ->
+    {[{answer, From, Request, {error, Conflict}}], Core};
+look_up(_Nothing, {From, Request}, Refused, Core) ->
+    {[{answer, From, Request, Refused}], Core}.
+
+without(Found, From, Request, Pack, Template0, Messages, Core) ->
+    #{count := Count, events := Events} = Pack,
+    Template = known(Template0, Found, Count),
+    case [Index || Index <- lists:seq(0, Count - 1), not lists:keymember(Index, 1, Found)] of
+        [] ->
+            {[{answer, From, Request, sending(Messages, {stored_at, Template})}], Core};
+        Missing ->
+            Kept = warp_entity_pack:keep(Pack, Missing, nth(Missing, Events)),
+            {[], request({rest, Kept, Template, bytes(Request), Messages}, From, Core)}
+    end.
+
+nth(_Indexes, none) ->
+    none;
+nth(Indexes, Events) ->
+    Numbered = lists:zip(lists:seq(0, length(Events) - 1), Events),
+    [Event || {Index, Event} <- Numbered, lists:member(Index, Indexes)].
+
+%% Notes the seqs of events that were found; Found counts only those that were still new.
+known(all_new, Found, Count) ->
+    known(lists:duplicate(Count, new), Found, Count);
+known(Template, Found, _Count) ->
+    {Known, _} = lists:mapfoldl(
+        fun
+            (new, Index) ->
+                case lists:keyfind(Index, 1, Found) of
+                    {Index, Seq} -> {Seq, Index + 1};
+                    false -> {new, Index + 1}
+                end;
+            (Seq, Index) ->
+                {Seq, Index}
+        end,
+        0,
+        Template
+    ),
+    Known.
+
+fill(Template, First) ->
+    {Seqs, _} = lists:mapfoldl(
+        fun
+            (new, Next) -> {Next, Next + 1};
+            (Seq, Next) -> {Seq, Next}
+        end,
+        First,
+        Template
+    ),
+    Seqs.
+
+again(Entries, Core) ->
+    lists:foldl(
+        fun
+            (#deletion{from = From}, Acc) -> deletion(From, Acc);
+            (#append{from = From, request = Request}, Acc) -> request(Request, From, Acc);
+            (#refusal{from = From, request = Request}, Acc) -> request(Request, From, Acc)
+        end,
+        Core,
+        Entries
+    ).
+
+from(#append{from = From}) -> From;
+from(#refusal{from = From}) -> From;
+from(#deletion{from = From}) -> From.
+
+of_entry(#append{request = Request}) -> Request;
+of_entry(#refusal{request = Request}) -> Request;
+of_entry(#deletion{}) -> delete.
+
+%% @doc Copies what the states hold of much larger binaries, while nothing is under way.
+-spec compact(core()) -> core().
+compact(#core{committed = #place{seq = Seq}, compact = Seq} = Core) ->
+    Core;
+compact(#core{in_flight = [], queue = [], committed = #place{seq = Seq, states = States} = Place} = Core) ->
+    Compact = Place#place{states = warp_compact:term(States, ?COMPACT_BUDGET)},
+    Core#core{committed = Compact, ahead = Compact, compact = Seq};
+compact(Core) ->
+    Core.
+
+%% @doc The committed state of an aggregate.
+-spec read(binary(), core()) -> {ok, term()} | {error, term()}.
+read(Name, #core{committed = #place{states = States}}) ->
+    maps:get(Name, States, {error, {unknown_aggregate, Name}}).
+
+%% @doc Whether nothing is under way or waiting.
+-spec is_quiet(core()) -> boolean().
+is_quiet(#core{in_flight = [], queue = []}) -> true;
+is_quiet(#core{}) -> false.
+
+%% @doc Whether something waits for what is in flight.
+-spec is_waiting(core()) -> boolean().
+is_waiting(#core{queue = Queue}) -> Queue =/= [].
+
+%% @doc Whether the writer is erasing the entity.
+-spec is_erasing(core()) -> boolean().
+is_erasing(#core{in_flight = [#deletion{}]}) -> true;
+is_erasing(#core{}) -> false.
+
+%% @doc The seq that the committed log ends at.
+-spec base(core()) -> warp_core:seq().
+base(#core{committed = #place{seq = Seq}}) ->
+    Seq.
+
+%% @doc The committed states, with the seq and time of the last event in them.
+-spec committed(core()) -> {warp_core:seq(), warp_core:micros(), warp_aggregate:states()}.
+committed(#core{committed = #place{seq = Seq, time = Time, states = States}}) ->
+    {Seq, Time, States}.

@@ -1,0 +1,116 @@
+%% @private Finds the process of an entity, and starts it where there is none: through ETS, and
+%% the supervisor of the entity's own shard, never through a central process.
+-module(warp_entity_registry).
+
+-export([lookup/1, ensure/2, register/4, unregister/3]).
+
+-include("../base/warp.hrl").
+
+%% @doc The resident process of an entity.
+-spec lookup(#warp_entity{}) -> {ok, pid()} | none.
+lookup(#warp_entity{ref = Ref, id = Id}) ->
+    case warp_context:find(Ref) of
+        {ok, #context{registry = Registry}} ->
+            case rows(Registry, Id) of
+                [{_, Pid, _, _}] -> {ok, Pid};
+                [] -> none
+            end;
+        not_found ->
+            none
+    end.
+
+%% @doc The process of an entity and its counter of pending requests.
+-spec ensure(warp_context:context(), #warp_entity{}) ->
+    {ok, pid(), warp_entity_pending:pending()}
+    | {error, {shard_unavailable, non_neg_integer()} | {bad_entity_id, not_a_handle}}.
+ensure(#context{registry = Registry} = Context, #warp_entity{id = Id} = Entity) ->
+    case rows(Registry, Id) of
+        [{_, Pid, Pending, _}] ->
+            %% Only its successor takes one that was killed out of the table.
+            case is_process_alive(Pid) of
+                true -> {ok, Pid, Pending};
+                false -> start(Context, Entity)
+            end;
+        [] ->
+            start(Context, Entity)
+    end.
+
+%% A handle that `warp_core:entity/2' did not make, or made for another context, could have it
+%% start in a shard that is not its own, or as one of Warp's own entities.
+start(_Context, #warp_entity{id = <<"$warp/", _/binary>>}) ->
+    {error, {bad_entity_id, reserved}};
+start(#context{shards = Shards} = Context, #warp_entity{id = Id, shard = N} = Entity) ->
+    case warp_nif:shard_of(Id, Shards) of
+        {ok, N} -> start_in_shard(Context, Entity);
+        _ -> {error, {bad_entity_id, not_a_handle}}
+    end.
+
+start_in_shard(#context{running = Running} = Context, #warp_entity{id = Id, shard = N}) ->
+    try
+        Supervisor = ets:lookup_element(Running, {entity_sup, N}, 2),
+        %% A handle that came from another node may be cut from its message.
+        supervisor:start_child(Supervisor, [warp_compact:binary(Id)])
+    of
+        %% Started, or someone else was faster: either way it is there now, unless it has left at
+        %% once, for the shard is not open.
+        {ok, _} -> started(rows(Context#context.registry, Id), N);
+        {error, _} -> {error, {shard_unavailable, N}}
+    catch
+        error:badarg -> {error, {shard_unavailable, N}};
+        exit:_ -> {error, {shard_unavailable, N}}
+    end.
+
+started([{_, Pid, Pending, _}], N) ->
+    case is_process_alive(Pid) of
+        true -> {ok, Pid, Pending};
+        false -> {error, {shard_unavailable, N}}
+    end;
+started([], N) ->
+    {error, {shard_unavailable, N}}.
+
+%% @doc Registers the calling process: as the first, or in place of one that was killed, whose
+%% last appends may still be on their way. Not while another one is alive.
+-spec register(warp_context:context(), binary(), non_neg_integer(), warp_entity_pending:pending()) ->
+    first | successor | taken.
+register(#context{registry = Registry}, Id, N, Pending) ->
+    Row = {Id, self(), Pending, N},
+    case ets:insert_new(Registry, Row) of
+        true -> first;
+        false -> succeed(Registry, Row)
+    end.
+
+succeed(Registry, {Id, _, _, _} = Row) ->
+    case rows(Registry, Id) of
+        [{_, Pid, _, _} = Old] ->
+            case is_process_alive(Pid) of
+                true ->
+                    taken;
+                false ->
+                    true = ets:delete_object(Registry, Old),
+                    case ets:insert_new(Registry, Row) of
+                        true -> successor;
+                        false -> succeed(Registry, Row)
+                    end
+            end;
+        [] ->
+            %% It has just gone, by itself or taken out by another successor.
+            case ets:insert_new(Registry, Row) of
+                true -> successor;
+                false -> succeed(Registry, Row)
+            end
+    end.
+
+%% @doc Takes the calling process out of the registry.
+-spec unregister(warp_context:context(), binary(), warp_entity_pending:pending()) -> ok.
+unregister(#context{registry = Registry}, Id, Pending) ->
+    _ = [true = ets:delete_object(Registry, Row)
+         || {_, Pid, P, _} = Row <- rows(Registry, Id), Pid =:= self(), P =:= Pending],
+    ok.
+
+rows(Registry, Id) ->
+    try
+        ets:lookup(Registry, Id)
+    catch
+        %% The keeper of the table is being restarted.
+        error:badarg -> []
+    end.

@@ -1,0 +1,244 @@
+%% @private From events to commands: the state that each event leads to, and what the user's
+%% `project' makes of it. States are kept: in memory those used lately, and on disk those that had
+%% no room there. What is not kept is folded from the log.
+%%
+%% Runs in a projector's worker, which may be ended in any call of the user's code.
+-module(warp_projection_fold).
+
+-export([new/3, names/1, forget/2, trim/1, fetch/2, events/5]).
+
+-include("../base/warp.hrl").
+
+-export_type([fold/0, outcome/0, blamed/0]).
+
+-record(fold, {
+    context :: #context{},
+    at :: warp_projection_user_code:at(),
+    %% Those that project.
+    aggregates :: #{binary() => warp_aggregate:aggregate()},
+    %% Those of them that have a state.
+    folding :: [binary()],
+    %% States by entity, with the seq that they include: those used lately, and those before.
+    young = #{} :: states(),
+    old = #{} :: states(),
+    %% Those that are neither, on disk; and what was read from there for the rows at hand.
+    kept :: warp_projection_states:kept(),
+    found = #{} :: states()
+}).
+
+-opaque fold() :: #fold{}.
+-type states() :: #{binary() => {warp_core:seq(), warp_aggregate:states()}}.
+-type outcome() ::
+    {ok, warp_projection_merge:projected()}
+    %% This event, and all behind it, are not projected.
+    | {aside, warp_core:event(), Reason :: term()}.
+%% Events that the target refused, or in which the worker was ended.
+-type blamed() :: #{{binary(), warp_core:seq()} =>
+                        {refused, term()} | {ended, warp_projection_user_code:kind(), Reason :: term()}}.
+
+%% How many entities' states one half of the cache holds, and how large their process may become.
+-define(MAX_STATES, 20000).
+-define(MAX_WORDS, 8 * 1024 * 1024).
+%% How many terms of an entity's states are looked at for what `apply' cut out of payloads.
+-define(COMPACT_BUDGET, 1000).
+
+-spec new(warp_context:context(), warp_projection_user_code:at(), warp_projection_states:kept()) -> fold().
+new(#context{aggregates = All} = Context, At, Kept) ->
+    Projecting = maps:filter(fun(_, A) -> is_map_key(project, A) end, All),
+    Folding = [Name || {Name, A} <- maps:to_list(Projecting), warp_aggregate:folds(A)],
+    #fold{context = Context, at = At, aggregates = Projecting, folding = Folding, kept = Kept}.
+
+%% @doc The aggregates whose events are projected.
+-spec names(fold()) -> [binary()].
+names(#fold{aggregates = Aggregates}) -> maps:keys(Aggregates).
+
+%% @doc An entity that was erased: nothing that was read of it is used, or kept, any more.
+-spec forget(binary(), fold()) -> fold().
+forget(Entity, #fold{kept = Kept} = Fold) ->
+    drop(Entity, Fold#fold{kept = warp_projection_states:forget(Entity, Kept)}).
+
+drop(Entity, #fold{young = Young, old = Old, found = Found} = Fold) ->
+    Fold#fold{young = maps:remove(Entity, Young), old = maps:remove(Entity, Old),
+              found = maps:remove(Entity, Found)}.
+
+%% @doc Between two batches: states leave memory while they take too much.
+-spec trim(fold()) -> fold().
+trim(Fold) ->
+    case erlang:process_info(self(), total_heap_size) of
+        {_, Words} when Words > ?MAX_WORDS -> age(#{}, Fold#fold{found = #{}});
+        _ -> Fold#fold{found = #{}}
+    end.
+
+%% @doc Reads all at once, from disk, the states that rows of the log will need.
+-spec fetch([{pos_integer(), binary(), warp_core:seq(), warp_core:seq(), [warp_core:event()]}], fold()) ->
+    fold().
+fetch(Rows, #fold{young = Young, old = Old, kept = Kept} = Fold) ->
+    case warp_projection_states:is_empty(Kept) of
+        true ->
+            Fold;
+        false ->
+            Missing = [Entity || {_, Entity, First, _, [_ | _]} <- Rows, First > 1,
+                                 not is_map_key(Entity, Young), not is_map_key(Entity, Old)],
+            {Found, Next} = warp_projection_states:find(lists:usort(Missing), Kept),
+            Fold#fold{found = Found, kept = Next}
+    end.
+
+%% @doc Projects events of one entity, which are in order and begin at seq First. Last is the seq
+%% that the entity is at behind them, events of other aggregates included. Blamed are events that
+%% the target refused or that did not come back; those skipped are left out if they fail. An error is
+%% one of the log, or of the code: it blames no event.
+-spec events(warp_nif:shard(), {binary(), warp_core:seq(), warp_core:seq()}, [warp_core:event()],
+             {blamed(), Skipped :: #{{binary(), warp_core:seq()} => []}}, fold()) ->
+    {[outcome()], fold()} | {error, term()}.
+events(_Handle, _Row, [], _Blamed, Fold) ->
+    %% Its states, if there are any, no longer fit; the next event finds that out by the seq.
+    {[], Fold};
+events(Handle, {Entity, First, Last}, [#{seq := Seq} | _] = Events, {Refused, _} = Blamed, Fold) ->
+    States =
+        case Refused of
+            #{{Entity, Seq} := {ended, load, Why}} ->
+                {ok, maps:from_list([{Name, {error, Why}} || Name <- Fold#fold.folding])};
+            #{} ->
+                states(Handle, {Entity, Seq}, First, Fold)
+        end,
+    case States of
+        {ok, Before} ->
+            Projected = project(Events, Entity, Blamed, Before, Fold, []),
+            ok = warp_projection_user_code:ends(Fold#fold.at),
+            case Projected of
+                {error, _} = Error -> Error;
+                {Outcomes, Next} -> {Outcomes, keep(Entity, Last, warp_compact:term(Next, ?COMPACT_BUDGET), Fold)}
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+states(_Handle, _Event, _First, #fold{folding = []}) ->
+    {ok, #{}};
+states(_Handle, _Event, 1, #fold{folding = Folding, aggregates = Aggregates}) ->
+    {ok, warp_aggregate:initial(maps:with(Folding, Aggregates))};
+states(Handle, {Entity, Seq}, First, #fold{young = Young, old = Old, found = Found} = Fold) ->
+    Before = First - 1,
+    case {Young, Old, Found} of
+        {#{Entity := {Before, States}}, _, _} -> {ok, States};
+        {_, #{Entity := {Before, States}}, _} -> {ok, States};
+        {_, _, #{Entity := {Before, States}}} -> {ok, States};
+        {_, _, _} ->
+            #fold{folding = Folding, aggregates = Aggregates, context = Context, at = At} = Fold,
+            Seen = maps:map(fun(_, A) -> seen(A, At, Seq) end, maps:with(Folding, Aggregates)),
+            load(Folding, Handle, Entity, Before, Fold#fold{context = Context#context{aggregates = Seen}}, #{})
+    end.
+
+%% The same aggregate, but each call of its functions can be seen from outside: a long log takes long
+%% to be folded, and is no function that hangs.
+seen(Aggregate, At, Seq) ->
+    maps:map(
+        fun(Key, Function) when Key =:= apply; Key =:= migrate ->
+                fun(A, B) ->
+                    ok = warp_projection_user_code:loads(At, Seq),
+                    try Function(A, B) after warp_projection_user_code:ends(At) end
+                end;
+           (_Key, Value) ->
+                Value
+        end,
+        Aggregate).
+
+load([], _Handle, _Entity, _Seq, _Fold, States) ->
+    {ok, States};
+load([Name | Names], Handle, Entity, Seq, #fold{context = Context} = Fold, States) ->
+    case warp_entity_replay:state_at(Context, Handle, Entity, Name, {seq, Seq}) of
+        {ok, State} ->
+            load(Names, Handle, Entity, Seq, Fold, States#{Name => {ok, State}});
+        {error, {Kind, {Class, Reason, Stack}} = Why} when Kind =:= apply_failed; Kind =:= migrate_failed ->
+            %% Those that were called are wrapped: it was not seen there which function is gone.
+            #fold{aggregates = #{Name := Aggregate}} = Fold,
+            Function = case Kind of apply_failed -> apply; migrate_failed -> migrate end,
+            case warp_aggregate:failed(Function, Kind, {Class, Reason, Stack}, Aggregate) of
+                {stale_function, _} = Stale -> {error, Stale};
+                _ -> load(Names, Handle, Entity, Seq, Fold, States#{Name => {error, Why}})
+            end;
+        {error, {bad_return, _, _} = Why} ->
+            load(Names, Handle, Entity, Seq, Fold, States#{Name => {error, Why}});
+        {error, _} = Error ->
+            Error
+    end.
+
+project([], _Entity, _Blamed, States, _Fold, Done) ->
+    {lists:reverse(Done), States};
+project([#{aggregate := Name, seq := Seq} = Event | Events], Entity, Blamed, States, Fold, Done) ->
+    #fold{aggregates = #{Name := Aggregate}, at = At} = Fold,
+    {Refused, Skipped} = Blamed,
+    Blame = maps:get({Entity, Seq}, Refused, {none}),
+    case one(Aggregate, Name, Entity, Event, States, {At, Blame}) of
+        {ok, [], Next} ->
+            project(Events, Entity, Blamed, Next, Fold, Done);
+        {ok, Ops, Next} when element(1, Blame) =/= refused ->
+            project(Events, Entity, Blamed, Next, Fold, [{ok, {Entity, Seq, Ops}} | Done]);
+        {ok, _Ops, Next} when is_map_key({Entity, Seq}, Skipped) ->
+            project(Events, Entity, Blamed, Next, Fold, Done);
+        {ok, _Ops, _Next} ->
+            {lists:reverse([{aside, Event, Blame} | Done]), none};
+        {error, {stale_function, _} = Reason, _Next} ->
+            %% Nothing is wrong with the event: it waits, and with it all that comes behind it.
+            {error, Reason};
+        {error, _Reason, Next} when is_map_key({Entity, Seq}, Skipped) ->
+            project(Events, Entity, Blamed, Next, Fold, Done);
+        {error, Reason, _Next} ->
+            {lists:reverse([{aside, Event, Reason} | Done]), none}
+    end.
+
+one(_Aggregate, Name, _Entity, _Event, States, {_At, {ended, apply, Reason}}) ->
+    {error, Reason, States#{Name => {error, Reason}}};
+one(#{initial_state := Initial} = Aggregate, Name, Entity, #{seq := Seq} = Event, States,
+    {At, Blame}) ->
+    ok = warp_projection_user_code:begins(At, Seq, apply),
+    Before = maps:get(Name, States, {ok, Initial}),
+    case after_event(Before, Aggregate, Event) of
+        {ok, State, Migrated} ->
+            Next =
+                case States of
+                    #{Name := _} -> States#{Name := {ok, State}};
+                    #{} -> States
+                end,
+            case Blame of
+                {ended, project, Reason} ->
+                    {error, Reason, Next};
+                _ ->
+                    ok = warp_projection_user_code:begins(At, Seq, project),
+                    commands(Aggregate, {Entity, State, Migrated}, Next)
+            end;
+        {error, Reason} ->
+            %% Without a state there is none for what comes behind it either.
+            {error, Reason, States#{Name => {error, Reason}}}
+    end.
+
+commands(#{project := Project} = Aggregate, {Entity, State, Migrated}, Next) ->
+    try Project(Entity, State, Migrated) of
+        Commands ->
+            case warp_projection_command:check(Commands) of
+                {ok, Ops} -> {ok, Ops, Next};
+                {error, Why} -> {error, Why, Next}
+            end
+    catch
+        Class:Reason:Stack ->
+            {error, warp_aggregate:failed(project, project_failed, {Class, Reason, Stack}, Aggregate), Next}
+    end.
+
+after_event({ok, State}, Aggregate, Event) -> warp_aggregate:follow(Aggregate, State, Event);
+after_event({error, _} = Error, _Aggregate, _Event) -> Error.
+
+%% An entity with an event set aside is not followed on.
+keep(Entity, _Last, none, Fold) ->
+    drop(Entity, Fold);
+keep(_Entity, _Last, _States, #fold{folding = []} = Fold) ->
+    Fold;
+keep(Entity, Last, States, #fold{young = Young} = Fold) when map_size(Young) < ?MAX_STATES ->
+    Fold#fold{young = Young#{Entity => {Last, States}}};
+keep(Entity, Last, States, Fold) ->
+    age(#{Entity => {Last, States}}, Fold).
+
+%% Those used lately become those used before, which go to disk, but for the ones used since.
+age(Youngest, #fold{young = Young, old = Old, kept = Kept} = Fold) ->
+    Leaving = [{Entity, Seq, States}
+               || {Entity, {Seq, States}} <- maps:to_list(Old), not is_map_key(Entity, Young)],
+    Fold#fold{young = Youngest, old = Young, kept = warp_projection_states:keep(Leaving, Kept)}.

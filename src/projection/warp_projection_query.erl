@@ -1,0 +1,75 @@
+%% @private A user's query on the embedded projection, as its caller sees it: what is asked and
+%% answered goes through a pool of programs that read the file, {@link warp_projection_query_pool}. The other
+%% side of both forms is `native/warp_query/src/request.rs' and `term.rs'.
+-module(warp_projection_query).
+
+-export([run/4]).
+
+-include("../base/warp.hrl").
+
+%% How long after the timeout of a query the pool's answer is waited for: the pool answers in time,
+%% unless it is held up itself.
+-define(GRACE_MS, 2000).
+%% How long the VM can wait for a message.
+-define(LONGEST_MS, 16#ffffffff).
+
+%% @doc Runs a query. Errors are those of a target's `query', and `{query_too_large, MaxBytes}': it
+%% needs more memory than a query may have.
+-spec run(warp_context:context(), binary(), [warp_projection_target:value()],
+          warp_projection_target:query_options()) ->
+    {ok, warp_projection_target:result()} | {error, term()}.
+run(Context, Sql, Params, #{max_rows := MaxRows, timeout := Timeout}) ->
+    Deadline = erlang:monotonic_time(millisecond) + Timeout,
+    %% The target is there once the writer has opened the file.
+    case {warp_projection_table:get(Context, target), warp_projection_table:get(Context, queries)} of
+        {{ok, _}, {ok, Pool}} -> ask(Context, Pool, Deadline, request(MaxRows, Sql, Params));
+        _ -> {error, {away, not_reached_yet}}
+    end.
+
+request(MaxRows, Sql, Params) ->
+    [<<MaxRows:64, (byte_size(Sql)):32>>, Sql, <<(length(Params)):32>> | [param(P) || P <- Params]].
+
+param(null) -> <<0>>;
+param(Number) when is_integer(Number) -> <<1, Number:64>>;
+param(Number) when is_float(Number) -> <<2, Number:64/float>>;
+param(Text) -> [<<3, (byte_size(Text)):32>>, Text].
+
+ask(Context, Pool, Deadline, Request) ->
+    Ref = erlang:monitor(process, Pool, [{alias, explicit_unalias}]),
+    ok = warp_projection_query_pool:ask(Pool, Ref, Deadline, Request),
+    Answer = collect(Ref, Deadline + ?GRACE_MS, []),
+    _ = erlang:unalias(Ref),
+    true = erlang:demonitor(Ref, [flush]),
+    ok = forget(Ref),
+    case Answer of
+        down ->
+            case warp_context:find(Context#context.ref) of
+                {ok, _} -> {error, {away, interrupted}};
+                not_found -> {error, context_stopped}
+            end;
+        _ ->
+            Answer
+    end.
+
+collect(Ref, Until, Parts) ->
+    receive
+        {Ref, <<_, 0, Term/binary>>} ->
+            collect(Ref, Until, [binary_to_term(Term, [safe]) | Parts]);
+        {Ref, <<_, 1, Terms/binary>>} ->
+            {Rows, Used} = binary_to_term(Terms, [safe, used]),
+            <<_:Used/binary, Rest/binary>> = Terms,
+            {ok, #{columns => binary_to_term(Rest, [safe]),
+                   rows => lists:append(lists:reverse(Parts, [Rows]))}};
+        {Ref, <<_, 2, Term/binary>>} ->
+            {error, binary_to_term(Term, [safe])};
+        {Ref, {error, _} = Error} ->
+            Error;
+        {'DOWN', Ref, process, _, _} ->
+            down
+    after min(?LONGEST_MS, max(0, Until - erlang:monotonic_time(millisecond))) ->
+        {error, timeout}
+    end.
+
+%% Parts of an answer that came behind the end of our patience.
+forget(Ref) ->
+    receive {Ref, _} -> forget(Ref) after 0 -> ok end.

@@ -1,0 +1,28 @@
+%% @private The processes of a context's projection. Without the writer nobody knows where the
+%% checkpoints stand, so those behind it start again with it.
+-module(warp_projection_sup).
+-behaviour(supervisor).
+
+-export([start_link/1]).
+-export([init/1]).
+
+-include("../base/warp.hrl").
+
+-spec start_link(reference()) -> supervisor:startlink_ret().
+start_link(Ref) ->
+    supervisor:start_link(?MODULE, Ref).
+
+-spec init(reference()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init(Ref) ->
+    {ok, #context{projections = #{target := Target}} = Context} = warp_context:find(Ref),
+    Membership = warp_context:membership(Context),
+    _ = warp_projection_table:new(Context),
+    ok = warp_projection_states:clean(Context),
+    Children = [
+        #{id => writer, start => {warp_projection_writer, start_link, [Membership]}, shutdown => 60000},
+        #{id => eraser, start => {warp_projection_eraser, start_link, [Membership]}},
+        #{id => projectors, start => {warp_projection_projectors_sup, start_link, [Membership]}, type => supervisor,
+          shutdown => infinity},
+        #{id => manager, start => {warp_projection_rebuild, start_link, [Membership]}}
+    ] ++ [#{id => queries, start => {warp_projection_query_pool, start_link, [Membership]}} || Target =:= embedded],
+    {ok, {#{strategy => rest_for_one, intensity => 1000, period => 1}, Children}}.

@@ -1,0 +1,216 @@
+%% @private A projector's worker: reads pieces of the log, calls the user's code, and gives back what is
+%% to be written. One job at a time; it knows nothing of what became of the last.
+%%
+%% It is a process of its own so that its projector can always answer, and can end it: when a function
+%% does not return, or takes all memory.
+-module(warp_projection_worker).
+
+-export([start_link/3, ask/2, loop/2, max_bytes/0]).
+
+-include("../base/warp.hrl").
+
+-export_type([job/0, part/0, told/0]).
+
+%% The entities that are set aside, and the events that are left out should they fail.
+-type told() :: {#{binary() => warp_core:seq()}, #{{binary(), warp_core:seq()} => []}}.
+-type job() ::
+    {read, #{handle := warp_nif:shard(), position := non_neg_integer(), bytes := pos_integer(),
+             told := told() | same, blamed := blamed(), single := boolean(), forget := [binary()]}}
+    | {mend, #{handle := warp_nif:shard(), mend := warp_projection_retry:mend(), forget := [binary()],
+               at := {non_neg_integer(), #{binary() => warp_core:seq()}, #{{binary(), warp_core:seq()} => []}}}}.
+%% Events to blame, also by where they are: by position, when the worker was ended there.
+-type blamed() :: #{{binary(), warp_core:seq()} | {at, pos_integer()} => term()}.
+%% A piece of the log, projected.
+-type part() :: #{
+    to := non_neg_integer(),
+    events := non_neg_integer(),
+    rows := non_neg_integer(),
+    %% Events that led to commands: all of them where the work names them by number, else the first.
+    projected := [{binary(), warp_core:seq()}],
+    work := none | {merged, warp_projection_merge:merged()}
+          | {sequence, [warp_projection_merge:step()], warp_projection_merge:needs()},
+    aside := #{binary() => warp_projection_retry:note()},
+    %% The last seq of entities that are set aside.
+    seen := #{binary() => warp_core:seq()},
+    oldest := none | warp_core:micros(),
+    %% The run that wrote the last row of it.
+    run => non_neg_integer(),
+    %% Why it ends there: the log does, there was enough, or what follows is held or cannot be read.
+    then := done | more | held | {error, term()}
+}.
+
+-record(state, {
+    context :: #context{},
+    at :: warp_projection_user_code:at(),
+    fold :: warp_projection_fold:fold(),
+    told = {#{}, #{}} :: told()
+}).
+
+%% How large its heap may become. It keeps states in a small part of that.
+-define(MAX_WORDS, 64 * 1024 * 1024).
+%% When it gives back what it has, though there is more.
+-define(ENOUGH_MS, 1000).
+-define(IDLE_MS, 5000).
+
+-spec start_link(warp_context:context(), non_neg_integer(), pos_integer()) -> {pid(), warp_projection_user_code:at()}.
+start_link(Context, N, Generation) ->
+    At = warp_projection_user_code:new(),
+    Parent = self(),
+    Start = fun() ->
+        Kept = warp_projection_states:new(Context, N, Generation),
+        loop(Parent, #state{context = Context, at = At, fold = warp_projection_fold:new(Context, At, Kept)})
+    end,
+    Limit = #{size => ?MAX_WORDS, kill => true, error_logger => false},
+    {spawn_opt(Start, [link, {max_heap_size, Limit}]), At}.
+
+%% @doc How much memory it may take.
+-spec max_bytes() -> pos_integer().
+max_bytes() -> ?MAX_WORDS * erlang:system_info(wordsize).
+
+%% @doc Gives it a job. The caller, who is its projector, gets `{warp_job, Reference, Result}'.
+-spec ask(pid(), job()) -> reference().
+ask(Pid, Job) ->
+    Reference = make_ref(),
+    Pid ! {warp_job, Reference, Job},
+    Reference.
+
+%% @private
+-spec loop(pid(), #state{}) -> no_return().
+loop(Parent, State) ->
+    receive
+        {warp_job, Reference, Job} ->
+            {Result, Next} = run(Job, State),
+            Parent ! {warp_job, Reference, Result},
+            %% What the user's code changed of this process, and what was sent to it.
+            _ = process_flag(trap_exit, false),
+            ok = drained(),
+            loop(Parent, Next)
+    after ?IDLE_MS ->
+        erlang:hibernate(?MODULE, loop, [Parent, State])
+    end.
+
+drained() ->
+    receive
+        {warp_job, _, _} = Job -> self() ! Job, ok;
+        _ -> drained()
+    after 0 -> ok
+    end.
+
+%% The user's code crashes inside of the fold. What crashes here is said without its data.
+run(Job, State) ->
+    try
+        job(Job, State)
+    catch
+        Class:Reason:Stack ->
+            exit({worker_failed, Class, unicode:characters_to_binary(warp_stray:shape(Reason)),
+                  [{M, F, if is_list(A) -> length(A); true -> A end} || {M, F, A, _} <- Stack]})
+    end.
+
+job({read, #{told := Told, forget := Forget} = Job}, #state{told = Before} = State) ->
+    Now = case Told of same -> Before; _ -> Told end,
+    read(Job, forgotten(Forget, State#state{told = Now}));
+job({mend, #{handle := Handle, mend := Mend, at := At, forget := Forget}}, State0) ->
+    #state{fold = Fold, at = Place} = State = forgotten(Forget, State0),
+    ok = warp_projection_user_code:row(Place, 0),
+    {Result, Next} = warp_projection_retry:next(Mend, Handle, Fold, At),
+    {Result, State#state{fold = Next}}.
+
+forgotten(Entities, #state{fold = Fold} = State) ->
+    State#state{fold = lists:foldl(fun warp_projection_fold:forget/2, Fold, Entities)}.
+
+read(#{handle := Handle, position := Position, bytes := Bytes} = Job, #state{fold = Fold} = State) ->
+    case warp_nif:follow(Handle, Position, Bytes, warp_projection_fold:names(Fold)) of
+        {ok, {Rows, Last, Then}} ->
+            Fetched = State#state{fold = warp_projection_fold:fetch(Rows, Fold)},
+            Enough = erlang:monotonic_time(millisecond) + ?ENOUGH_MS,
+            Part = #{to => Position, events => 0, rows => 0, projected => [], work => none,
+                     aside => #{}, seen => #{}, oldest => none, then => Then},
+            {Done, #state{fold = Used} = Next} = rows(Rows, Part, Job#{last => Last, enough => Enough}, Fetched),
+            {with_run(work(Done, Job), Handle), Next#state{fold = warp_projection_fold:trim(Used)}};
+        {error, Reason} ->
+            {{error, Reason}, State}
+    end.
+
+with_run(#{to := To} = Part, Handle) ->
+    case warp_nif:run_of(Handle, To) of
+        {ok, Run} when is_integer(Run) -> {part, Part#{run => Run}};
+        {ok, none} -> {error, {corrupt, <<"the log ends before what was read of it">>}};
+        {error, _} = Error -> Error
+    end.
+
+rows([], Part, #{last := Last}, State) ->
+    {Part#{to := Last}, State};
+rows([{Position, Entity, First, Last, Events} | Rows], Part, Job, State) ->
+    #{handle := Handle, enough := Enough} = Job,
+    #state{context = Context, fold = Fold, at = At, told = {Aside, LeftOut} = Told} = State,
+    #{seen := Seen, aside := Noted} = Part,
+    case stops(Position, Entity, First, Enough, Part, Context) of
+        no when is_map_key(Entity, Aside) ->
+            rows(Rows, count(First, Last, Part#{seen := Seen#{Entity => Last}}), Job, State);
+        no ->
+            ok = warp_projection_user_code:row(At, Position),
+            Blamed = known(maps:get(blamed, Job), Position, Entity),
+            case warp_projection_fold:events(Handle, {Entity, First, Last}, Events, {Blamed, LeftOut}, Fold) of
+                {error, Reason} ->
+                    {upto(Position - 1, {error, Reason}, Part), State};
+                {Outcomes, NextFold} ->
+                    Counted = since(Events, count(First, Last, Part)),
+                    case sort(Outcomes, Counted) of
+                        {none, Done} ->
+                            rows(Rows, Done, Job, State#state{fold = NextFold});
+                        {Note, Done} ->
+                            {Seq, _, _, _} = Note,
+                            rows(Rows, Done#{seen := Seen#{Entity => Last}, aside := Noted#{Entity => Note}},
+                                 Job, State#state{fold = NextFold, told = setelement(1, Told, Aside#{Entity => Seq})})
+                    end
+            end;
+        Then ->
+            {upto(Position - 1, Then, Part), State}
+    end.
+
+stops(Position, Entity, First, Enough, #{rows := Rows}, Context) ->
+    case warp_projection_table:is_held(Context, Entity, {Position, First}) of
+        true ->
+            held;
+        false when Rows > 0 ->
+            case erlang:monotonic_time(millisecond) > Enough of
+                true -> more;
+                false -> no
+            end;
+        false ->
+            no
+    end.
+
+upto(Position, Then, #{to := From} = Part) -> Part#{to := max(From, Position), then := Then}.
+
+%% Who it was is known now that its row is here.
+known(Blamed, Position, Entity) ->
+    case Blamed of
+        #{{at, Position} := {Seq, Ended}} -> Blamed#{{Entity, Seq} => Ended};
+        #{} -> Blamed
+    end.
+
+count(First, Last, #{events := Events, rows := Rows} = Part) ->
+    Part#{events := Events + Last - First + 1, rows := Rows + 1}.
+
+since([#{recorded_at := Time} | _], #{oldest := none} = Part) -> Part#{oldest := Time};
+since(_Events, Part) -> Part.
+
+sort([], Part) ->
+    {none, Part};
+sort([{ok, Projected} | Outcomes], #{projected := Before} = Part) ->
+    sort(Outcomes, Part#{projected := [Projected | Before]});
+sort([{aside, Event, Reason}], Part) ->
+    {warp_projection_retry:note(Event, Reason), Part}.
+
+work(#{projected := []} = Part, _Job) ->
+    Part;
+work(#{projected := Reversed} = Part, #{single := Single}) ->
+    Projected = [{Entity, Seq, _} | _] = lists:reverse(Reversed),
+    case not Single andalso warp_projection_merge:merge(Projected) of
+        {ok, Merged} ->
+            Part#{work := {merged, Merged}, projected := [{Entity, Seq}]};
+        _ ->
+            {Steps, Needs} = warp_projection_merge:sequence(Projected),
+            Part#{work := {sequence, Steps, Needs}, projected := [{E, S} || {E, S, _} <- Projected]}
+    end.

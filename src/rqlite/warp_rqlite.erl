@@ -1,0 +1,237 @@
+%% @private The target `rqlite': one or more nodes of a cluster, over HTTP.
+%%
+%% A write is one request with all its statements, which is one entry of the Raft log. It never
+%% goes through rqlite's write queue, which answers before it has done anything. A request whose
+%% answer was lost may have been carried out, or may be later: the statements themselves have to be
+%% guarded against being carried out twice.
+-module(warp_rqlite).
+-behaviour(warp_projection_target).
+
+-export([check/1, open/2, execute/2, query/4, tidy/1, close/1]).
+
+-record(target, {
+    client :: warp_rqlite_http:client(),
+    nodes :: tuple(),
+    timeout :: pos_integer(),
+    level :: warp_rqlite_options:level(),
+    %% Shared by all who use the target; see the defines.
+    notes :: atomics:atomics_ref()
+}).
+
+%% The index of the node that answered last.
+-define(NODE, 1).
+%% Whether the nodes know the read level `linearizable': 0 unknown, 1 yes, 2 no.
+-define(LINEARIZABLE, 2).
+%% For how long all nodes are asked again when none would carry a write out; it is tried again by
+%% those above too. A query has the time that its caller gives it.
+-define(PATIENCE_MS, 2000).
+-define(PAUSE_MS, 100).
+%% How much longer than the server the client waits for the answer to a query.
+-define(GRACE_MS, 500).
+
+-spec check(map()) -> {ok, warp_rqlite_options:config()} | {error, term()}.
+check(Given) ->
+    warp_rqlite_options:check(Given).
+
+-spec open(warp_rqlite_options:config(), warp_projection_target:about()) ->
+    {ok, #target{}} | {error, term()}.
+open(#{nodes := Nodes, timeout := Timeout, level := Level} = Config, _About) ->
+    case warp_rqlite_http:start(Config) of
+        {ok, Client} ->
+            Notes = atomics:new(2, []),
+            ok = atomics:put(Notes, ?NODE, 1),
+            {ok, #target{client = Client, nodes = list_to_tuple(Nodes), timeout = Timeout,
+                         level = Level, notes = Notes}};
+        {error, _} = Error ->
+            Error
+    end.
+
+-spec close(#target{}) -> ok.
+close(#target{client = Client}) ->
+    warp_rqlite_http:stop(Client).
+
+%% What was deleted stays in the pages of the database until they are used again, and in the Raft
+%% log until rqlite's next snapshots; nothing that a client can do would change that.
+-spec tidy(#target{}) -> ok.
+tidy(#target{}) ->
+    ok.
+
+-spec execute(#target{}, [warp_projection_target:statement()]) ->
+    ok | {error, {refused, non_neg_integer(), binary()} | {away, term()}}.
+execute(_Target, []) ->
+    ok;
+execute(#target{timeout = Timeout} = Target, Statements) ->
+    case warp_rqlite_sql:request(Statements) of
+        {ok, Body, Of} ->
+            Path = "/db/execute?transaction&noparse&timeout=" ++ millis(Timeout),
+            Judge = fun(Status, Answer) -> warp_rqlite_answer:execute(Status, Answer, length(Of)) end,
+            case ask(Target, {write, Path, Body, Timeout, Judge}, now_ms() + Timeout) of
+                ok -> ok;
+                {refused, 0, Message} -> {error, {refused, 0, Message}};
+                {refused, Element, Message} -> {error, {refused, lists:nth(Element, Of), Message}};
+                {away, Why} -> {error, {away, Why}}
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+-spec query(#target{}, binary(), [warp_projection_target:value()], warp_projection_target:query_options()) ->
+    {ok, warp_projection_target:result()} | {error, term()}.
+query(Target, Sql, Params, #{max_rows := MaxRows, timeout := Timeout, level := Wanted}) ->
+    Until = now_ms() + Timeout,
+    case warp_rqlite_sql:query(Sql, Params) of
+        {ok, Query} ->
+            case level(Target, Wanted, Until) of
+                {ok, Level} -> columns(Target, Query, MaxRows, Level, Until);
+                {away, _} = Away -> {error, Away}
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% What a query's columns are is known at once, so a node that says nothing is found out here.
+columns(#target{timeout = Timeout} = Target, Query, MaxRows, Level, Until) ->
+    Request = warp_rqlite_sql:columns_request(Query),
+    case read(Target, Request, schema_level(Level), Timeout, Until) of
+        {ok, #{columns := []}} ->
+            {error, {sql_error, <<"a query without columns">>}};
+        {ok, #{columns := Columns, types := Types}} ->
+            Rows = warp_rqlite_sql:rows_request(Query, length(Columns), MaxRows),
+            case read(Target, Rows, Level, infinity, Until) of
+                {ok, #{values := Values}} ->
+                    warp_rqlite_sql:rows(Columns, Types, Values, MaxRows);
+                %% A column was added in between.
+                {error, {sql_error, <<"table warp_query has ", _/binary>>}} ->
+                    columns(Target, Query, MaxRows, Level, Until);
+                {error, _} = Error -> Error
+            end;
+        {error, {sql_error, Message}} ->
+            {error, what_is_wrong(Target, Query, Message, Until)};
+        {error, _} = Error ->
+            Error
+    end.
+
+%% What is a statement, but no query, would write.
+what_is_wrong(#target{timeout = Timeout} = Target, Query, Message, Until) ->
+    case binary:match(Message, <<"syntax error">>) of
+        nomatch ->
+            {sql_error, Message};
+        _ ->
+            Request = warp_rqlite_sql:is_statement_request(Query),
+            case read(Target, Request, none, Timeout, Until) of
+                {ok, _} -> read_only;
+                {error, {away, _}} -> {sql_error, Message};
+                {error, Why} -> Why
+            end
+    end.
+
+%% Columns need not be as fresh as rows.
+schema_level(none) -> none;
+schema_level(auto) -> auto;
+schema_level(_) -> weak.
+
+read(Target, Request, Level, Longest, Until) ->
+    case {Request, Until - now_ms()} of
+        {{error, Why}, _} ->
+            {error, {bad_params, Why}};
+        {_, Left} when Left =< 0 ->
+            {error, timeout};
+        {{ok, Body}, Left} ->
+            Within = min(Left, Longest),
+            Path = lists:concat(["/db/query?noparse&level=", Level, "&db_timeout=", millis(Within),
+                                 "&timeout=", millis(Within)]),
+            Judge = fun warp_rqlite_answer:query/2,
+            case ask(Target, {read, Path, Body, warp_projection_options:within(Within, ?GRACE_MS), Judge}, Until) of
+                {away, timeout} -> {error, timeout};
+                {away, _} = Away -> {error, Away};
+                Answer -> Answer
+            end
+    end.
+
+%% A node that does not know `linearizable' would read `weak' in silence; `strong' promises more.
+level(#target{level = Level} = Target, default, Until) -> level(Target, Level, Until);
+level(Target, linearizable, Until) ->
+    case atomics:get(Target#target.notes, ?LINEARIZABLE) of
+        1 -> {ok, linearizable};
+        2 -> {ok, strong};
+        0 -> probe(Target, Until)
+    end;
+level(_Target, Level, _Until) ->
+    {ok, Level}.
+
+%% A node that knows it refuses a bad value of its parameter.
+probe(#target{notes = Notes, timeout = Timeout} = Target, Until) ->
+    Path = "/db/query?level=none&linearizable_timeout=x",
+    Judge = fun(200, _) -> 2;
+               (Status, Body) ->
+                    case binary:match(Body, <<"linearizable_timeout">>) of
+                        nomatch -> warp_rqlite_answer:execute(Status, Body, 1);
+                        _ -> 1
+                    end
+            end,
+    case ask(Target, {read, Path, <<"[\"SELECT 1\"]">>, Timeout, Judge}, Until) of
+        {away, _} = Away -> Away;
+        {refused, _, Message} -> {away, Message};
+        Known ->
+            ok = atomics:put(Notes, ?LINEARIZABLE, Known),
+            {ok, case Known of 1 -> linearizable; 2 -> strong end}
+    end.
+
+%% Asks the node that answered last, and then the others, for as long as none has done anything.
+%% A write is not asked again once a node may have seen it.
+ask(#target{notes = Notes, nodes = Nodes} = Target, {Kind, _, _, _, _} = Request, Until) ->
+    First = atomics:get(Notes, ?NODE),
+    Rounds = case Kind of write -> min(Until, now_ms() + ?PATIENCE_MS); read -> Until end,
+    ask_each(Target, Request, {Rounds, Until}, First, tuple_size(Nodes)).
+
+%% Left: how many nodes are to be asked in this round. Rounds begin until then, and end by then.
+ask_each(Target, {Kind, Path, Body, Within, Judge} = Request, {Rounds, Until} = By, Index, Left) ->
+    #target{client = Client, nodes = Nodes, notes = Notes} = Target,
+    Node = element(Index, Nodes),
+    Asked = case warp_rqlite_http:post(Client, Node, Path, Body, Within) of
+                {ok, Status, Answer} -> judged(Kind, Judge(Status, Answer));
+                {error, {unanswered, Why}} when Kind =:= write -> {lost, Why};
+                {error, {unanswered, {too_large, Max}}} -> {error, {result_too_large, Max}};
+                {error, {_, Why}} -> {elsewhere, Why}
+            end,
+    Next = Index rem tuple_size(Nodes) + 1,
+    Now = now_ms(),
+    case Asked of
+        {elsewhere, _} when Left > 1, Now < Until ->
+            ask_each(Target, Request, By, Next, Left - 1);
+        {elsewhere, Reason} ->
+            case Now + ?PAUSE_MS < Rounds andalso may_pass(Reason) of
+                true ->
+                    timer:sleep(?PAUSE_MS),
+                    ask_each(Target, Request, By, Next, tuple_size(Nodes));
+                false when Reason =:= timeout, Now >= Until ->
+                    away(Target, Next, timeout);
+                false ->
+                    away(Target, Next, {at(Node), Reason})
+            end;
+        {lost, Reason} ->
+            away(Target, Next, {at(Node), no_answer, Reason});
+        {away, Reason} ->
+            away(Target, Next, {at(Node), Reason});
+        Answered ->
+            ok = atomics:put(Notes, ?NODE, Index),
+            Answered
+    end.
+
+%% A query may be asked again in any case: a leader that is gone is followed by another one.
+judged(read, {away, Message}) when is_binary(Message) -> {elsewhere, Message};
+judged(_Kind, Judged) -> Judged.
+
+away(#target{notes = Notes}, Next, Why) ->
+    ok = atomics:put(Notes, ?NODE, Next),
+    {away, Why}.
+
+%% A certificate does not become right by asking again and again.
+may_pass({tls, _, _}) -> false;
+may_pass(_) -> true.
+
+at(Node) -> unicode:characters_to_binary(Node).
+
+millis(Ms) -> integer_to_list(Ms) ++ "ms".
+
+now_ms() -> erlang:monotonic_time(millisecond).

@@ -1,0 +1,367 @@
+%% @doc Sagas: operations over several entities. Each step appends an event to its entity; when
+%% one is refused, those before it are compensated, the last one first.
+%%
+%% ```
+%% Saga0 = warp_saga:new(<<"xfr-001">>),
+%% Saga1 = warp_saga:step(Saga0, #{entity => <<"alice">>, aggregate => <<"Account">>,
+%%     forward => #{type => <<"Debited">>, payload => #{amount => 500}},
+%%     compensate => #{type => <<"Credited">>, payload => #{amount => 500}}}),
+%% Saga2 = warp_saga:step(Saga1, #{entity => <<"bob">>, aggregate => <<"Account">>,
+%%     forward => #{type => <<"Credited">>, payload => #{amount => 500}},
+%%     compensate => #{type => <<"Debited">>, payload => #{amount => 500}}}),
+%% {ok, {committed, #{steps := [#{seq := 2}, #{seq := 1}]}}} = warp_saga:commit(Saga2, Ctx).
+%% '''
+%%
+%% The plan is on disk before the first step runs, and the result before the caller has it. A saga
+%% that has begun does not depend on its caller, nor on the VM: what a crash leaves unfinished is
+%% finished at the next start. Committing the same saga again runs nothing twice: it joins the one
+%% under way, or gives the recorded result.
+%%
+%% A saga needs the aggregates and step functions that its steps name. Started without one of them, the
+%% context leaves the saga as it is: it is `waiting', and goes on once the context is started with them.
+%%
+%% All functions can be called from any process.
+-module(warp_saga).
+
+-export([new/1, step/2, parallel/2, commit/2, commit/3]).
+-export([status/2, pending/1, stuck/1]).
+-export([cancel/2, retry/2, resolve/3, recover_pending/1]).
+
+-include("base/warp.hrl").
+
+-export_type([saga/0, step/0, action/0, options/0, result/0, description/0, waiting/0, error/0]).
+
+%% A saga that is being built.
+-opaque saga() :: warp_saga_plan:saga().
+-type step() :: #{
+    entity := binary(),
+    aggregate := binary(),
+    %% By default the version of the aggregate.
+    schema_vsn => pos_integer(),
+    forward := action(),
+    compensate := action()
+}.
+-type action() ::
+    %% A map, or JSON text of an object, as with `warp_core:append/2'.
+    #{type := binary(), payload := map() | binary()}
+    %% A step function of the context: it is called in the entity's process with the aggregate's
+    %% state and these arguments (with binary keys), and gives the event or refuses. One for
+    %% `compensate' may have a third argument, the event that the step appended.
+    | #{run := binary(), args => map() | binary()}.
+-type options() :: #{
+    %% Milliseconds from now until the saga goes no further forward. Default: infinity.
+    timeout => timeout(),
+    %% How often a step is tried again after a transient failure (`overloaded', `timeout',
+    %% `{shard_unavailable, _}', ...), with pauses from 10 ms to 1 s. Default: 10.
+    retries => non_neg_integer(),
+    %% Milliseconds that the caller waits. The saga goes on all the same. Default: infinity.
+    wait => timeout()
+}.
+-type result() :: {committed | compensated | stuck, description()}.
+-type description() :: #{
+    id := binary(),
+    steps := [step_description()],
+    %% Why it was turned back: the refused step; none for the deadline and a cancellation.
+    failed => failure(),
+    %% The compensation that was refused.
+    blocked => failure(),
+    %% With which an operator closed it.
+    note => binary(),
+    state => running | compensating | waiting | stuck | committed | compensated | resolved,
+    %% Where the state is `waiting'.
+    waiting => waiting(),
+    started_at => warp_core:micros(),
+    updated_at => warp_core:micros()
+}.
+%% What a saga waits for: a step that cannot be done (forward) or reversed (compensate), because of
+%% `{unknown_aggregate, Name}', `{unknown_step, Name}', `{step_arity, Name, Arity, Wanted}',
+%% `{step_not_exported, Name, MFA}' or `{stale_function, _}'; and since when, in this start.
+-type waiting() :: warp_saga_stats:waiting().
+-type step_description() :: #{
+    step := non_neg_integer(),
+    entity := binary(),
+    aggregate := binary(),
+    status := applied | reversed | refused | not_run | not_reversed,
+    %% Of the event in the entity's log, where there is one; and of that which reversed it.
+    seq => warp_core:seq(),
+    compensation_seq => warp_core:seq(),
+    reason => term()
+}.
+-type failure() :: #{
+    step := non_neg_integer() | none,
+    entity := binary() | none,
+    reason := timeout | cancelled | entity_deleted | term()
+}.
+-type error() ::
+    {bad_saga_id, empty | not_utf8 | not_a_binary | not_a_saga
+                  | {too_long, pos_integer(), pos_integer()}}
+    | context_stopped
+    | {shard_unavailable, non_neg_integer()}
+    | interrupted
+    %% It goes no further in this start of the context, and nobody need wait for it.
+    | {saga_waits, waiting()}
+    | {io_error | corrupt, binary()}.
+-type commit_error() ::
+    error()
+    | empty_saga
+    | {too_many_steps, pos_integer(), Max :: pos_integer()}
+    %% The step, from 0, the field of it, and why. An aggregate or a step function that the context
+    %% was started without is `{unknown_aggregate, Name}' or `{unknown_step, Name}' here.
+    | {bad_step, non_neg_integer(), {atom(), term()}}
+    | {bad_saga, term()}
+    | {batch_too_large_bytes, pos_integer(), Max :: pos_integer()}
+    %% There is a saga of that id, with other steps.
+    | {saga_conflict, binary()}
+    | overloaded
+    %% The caller's time is over; the saga goes on.
+    | timeout
+    | disk_full
+    | warp_context_options:error().
+
+%% How often, and after how long, a keeper that went away is asked again.
+-define(ATTEMPTS, 100).
+-define(PAUSE_MS, 20).
+-define(MAX_NOTE_BYTES, 4096).
+
+%% @doc A saga without steps. Its id, UTF-8 of 1 to 500 bytes, stands for it for good. What is
+%% wrong with it, or with a step, is told by `commit/3'.
+-spec new(binary()) -> saga().
+new(Id) ->
+    warp_saga_plan:new(Id).
+
+%% @doc The saga with one more step, which runs when all before it are applied. Steps are numbered
+%% from 0; at most 1000.
+-spec step(saga(), step()) -> saga().
+step(Saga, Step) ->
+    warp_saga_plan:step(Saga, Step).
+
+%% @doc The saga with steps that run side by side, when all before them are applied.
+-spec parallel(saga(), [step()]) -> saga().
+parallel(Saga, Steps) ->
+    warp_saga_plan:parallel(Saga, Steps).
+
+%% @equiv commit(Saga, Ctx, #{})
+-spec commit(saga(), warp_core:ctx()) -> {ok, result()} | {error, commit_error()}.
+commit(Saga, Ctx) ->
+    commit(Saga, Ctx, #{}).
+
+%% @doc Runs a saga to its end, or gives the recorded result of one that was run before.
+%%
+%% `committed': all steps are applied. `compensated': one failed, or the deadline passed, or it was
+%% cancelled, and all that was applied is reversed. `stuck': a compensation was refused, so that
+%% some of it is not; see `stuck/1'. A step fails when the engine, the aggregate's `validate' or
+%% its step function refuses it; transient failures are tried again first. Before anything is
+%% compensated, it is known of each step whether it was applied.
+%%
+%% After an error nothing was begun; but for `timeout' and `interrupted', where it may have been: commit
+%% it again. And for `{saga_waits, Map}', where it was, and cannot go on for now: see `t:waiting()'.
+-spec commit(saga(), warp_core:ctx(), options()) -> {ok, result()} | {error, commit_error()}.
+commit(Saga, Ctx, Options0) ->
+    with_context(Ctx, fun(Context) ->
+        case warp_context_options:saga(Options0) of
+            {ok, #{wait := Wait} = Options} ->
+                case warp_saga_plan:build(Saga, Context, Options) of
+                    {ok, #{id := Id, hash := Hash} = Plan, Packed} ->
+                        Begun = fun() -> {Plan, Packed} end,
+                        committed(ask(Ctx, Id, {commit, Id, Hash, Begun}, Wait), Plan, Context);
+                    {error, _} = Error ->
+                        Error
+                end;
+            {error, _} = Error ->
+                Error
+        end
+    end).
+
+committed(known, #{id := Id, hash := Hash} = Plan, Context) ->
+    case warp_saga_log:read(Context, Id) of
+        {ok, #{core := Core}} ->
+            #{hash := Stored} = warp_saga_core:plan(Core),
+            case warp_saga_hash:is_same(Stored, Hash, fun() -> Plan end) of
+                true -> {ok, warp_saga_core:result(Core)};
+                false -> {error, {saga_conflict, Id}}
+            end;
+        {error, _} = Error ->
+            Error
+    end;
+committed(Answer, _Plan, _Context) ->
+    Answer.
+
+%% @doc What is known of a saga: as in its result, and `state' (`running', `compensating', `waiting',
+%% `stuck', `committed', `compensated', `resolved'), `started_at' and `updated_at'. Of one under way,
+%% steps whose outcome was not recorded yet are `not_run'. Of one that waits, `waiting' says for what.
+%% Error: `not_found'.
+-spec status(warp_core:ctx(), binary()) -> {ok, description()} | {error, not_found | error()}.
+status(Ctx, Id) ->
+    with_saga(Ctx, Id, fun(Context) ->
+        case warp_saga_log:read(Context, Id) of
+            {ok, #{core := Core, started_at := Started, updated_at := Updated}} ->
+                State = state(warp_saga_core:phase(Core), Context, Id),
+                {ok, maps:merge((warp_saga_core:describe(Core))#{started_at => Started,
+                                                                 updated_at => Updated}, State)};
+            {error, _} = Error ->
+                Error
+        end
+    end).
+
+state(Phase, Context, Id) when Phase =:= forward; Phase =:= compensating ->
+    case warp_saga_stats:waiting(Context, Id) of
+        {ok, Waiting} -> #{state => waiting, waiting => Waiting};
+        none -> #{state => state(Phase)}
+    end;
+state(Phase, _Context, _Id) ->
+    #{state => Phase}.
+
+state(forward) -> running;
+state(Phase) -> Phase.
+
+%% @doc The sagas under way, in no order. `waiting' is there where the state is `waiting', and says which
+%% step cannot be done or reversed in this start of the context, why, and since when.
+-spec pending(warp_core:ctx()) -> {ok, [warp_saga_stats:under_way()]} | {error, error()}.
+pending(Ctx) ->
+    with_loaded(Ctx, fun(Context) -> {ok, warp_saga_stats:under_way(Context)} end).
+
+%% @doc The sagas that wait for an operator, because a compensation was refused. `retry/2' tries it
+%% again; `resolve/3' closes the saga as it is.
+-spec stuck(warp_core:ctx()) -> {ok, [description()]} | {error, error()}.
+stuck(Ctx) ->
+    with_loaded(Ctx, fun(Context) ->
+        Read = [warp_saga_log:read(Context, Id)
+                || Id <- lists:sort(warp_saga_stats:stuck(Context))],
+        case [Error || {error, Reason} = Error <- Read, Reason =/= not_found] of
+            [] -> {ok, [warp_saga_core:describe(Core) || {ok, #{core := Core}} <- Read]};
+            [Error | _] -> Error
+        end
+    end).
+
+%% @doc Turns a saga back, unless all its steps are applied, and waits for its result. One that waits to
+%% go forward turns back too; one of which a compensation waits gives `{saga_waits, Map}'. Of one that
+%% has come to its end, the result as it is.
+-spec cancel(warp_core:ctx(), binary()) -> {ok, result()} | {error, not_found | error()}.
+cancel(Ctx, Id) ->
+    with_saga(Ctx, Id, fun(Context) -> result(ask(Ctx, Id, {cancel, Id}, infinity), Id, Context) end).
+
+result(known, Id, Context) ->
+    case warp_saga_log:read(Context, Id) of
+        {ok, #{core := Core}} -> {ok, warp_saga_core:result(Core)};
+        {error, _} = Error -> Error
+    end;
+result(Answer, _Id, _Context) ->
+    Answer.
+
+%% @doc Tries the rest of a stuck saga's compensations again.
+-spec retry(warp_core:ctx(), binary()) ->
+    {ok, result()} | {error, not_found | {not_stuck, atom()} | error()}.
+retry(Ctx, Id) ->
+    with_saga(Ctx, Id, fun(Context) ->
+        unless_known(ask(Ctx, Id, {retry, Id}, infinity), Id, Context)
+    end).
+
+%% @doc Closes a stuck saga as it is. The note, UTF-8 of 1 to 4096 bytes, says why, and stays in its
+%% log and its result.
+-spec resolve(warp_core:ctx(), binary(), binary()) ->
+    {ok, result()}
+    | {error, not_found | {not_stuck, atom()} | {bad_note, term()} | error()}.
+resolve(Ctx, Id, Note) ->
+    with_saga(Ctx, Id, fun(Context) ->
+        case check_note(Note) of
+            ok -> unless_known(ask(Ctx, Id, {resolve, Id, Note}, infinity), Id, Context);
+            {error, _} = Error -> Error
+        end
+    end).
+
+unless_known(known, Id, Context) ->
+    case warp_saga_log:read(Context, Id) of
+        {ok, #{core := Core}} -> {error, {not_stuck, state(warp_saga_core:phase(Core))}};
+        {error, _} = Error -> Error
+    end;
+unless_known(Answer, _Id, _Context) ->
+    Answer.
+
+check_note(<<>>) ->
+    {error, {bad_note, empty}};
+check_note(Note) when is_binary(Note), byte_size(Note) > ?MAX_NOTE_BYTES ->
+    {error, {bad_note, {too_long, byte_size(Note), ?MAX_NOTE_BYTES}}};
+check_note(Note) when is_binary(Note) ->
+    case unicode:characters_to_list(Note) of
+        Text when is_list(Text) -> ok;
+        _ -> {error, {bad_note, not_utf8}}
+    end;
+check_note(_) ->
+    {error, {bad_note, not_a_binary}}.
+
+%% @doc Waits until all sagas that are under way now, those that a crash had left too, have come to
+%% an end, or wait for another start of the context. How many are now what. Starting a context does the
+%% same in the background.
+-spec recover_pending(warp_core:ctx()) ->
+    {ok, #{committed := non_neg_integer(), compensated := non_neg_integer(),
+           stuck := non_neg_integer(), waiting := non_neg_integer()}}
+    | {error, error()}.
+recover_pending(Ctx) ->
+    with_loaded(Ctx, fun(Context) ->
+        Ids = [Id || #{id := Id} <- warp_saga_stats:under_way(Context)],
+        finished(Ids, Ctx, Context, #{committed => 0, compensated => 0, stuck => 0, waiting => 0})
+    end).
+
+finished([], _Ctx, _Context, Counts) ->
+    {ok, Counts};
+finished([Id | Ids], Ctx, Context, Counts) ->
+    case result(ask(Ctx, Id, {join, Id}, infinity), Id, Context) of
+        {ok, {How, _}} ->
+            finished(Ids, Ctx, Context, maps:update_with(How, fun(N) -> N + 1 end, Counts));
+        {error, {saga_waits, _}} ->
+            finished(Ids, Ctx, Context, maps:update_with(waiting, fun(N) -> N + 1 end, Counts));
+        %% It was not begun after all.
+        {error, not_found} ->
+            finished(Ids, Ctx, Context, Counts);
+        {error, _} = Error ->
+            Error
+    end.
+
+with_context(Ctx, Fun) ->
+    case warp_context:find(Ctx) of
+        {ok, Context} -> Fun(Context);
+        not_found -> {error, context_stopped}
+    end.
+
+with_saga(Ctx, Id, Fun) ->
+    case warp_saga_plan:check_id(Id) of
+        ok -> with_context(Ctx, Fun);
+        {error, _} = Error -> Error
+    end.
+
+with_loaded(Ctx, Fun) ->
+    with_context(Ctx, fun(Context) ->
+        case warp_saga_erase:await_loaded(Context) of
+            ok -> with_context(Ctx, Fun);
+            {error, _} = Error -> Error
+        end
+    end).
+
+%% Asks the keeper of the saga's shard: again, should it be started again meanwhile.
+ask(Ctx, Id, Request, Wait) ->
+    ask(Ctx, warp_saga_plan:entity_id(Id), Request, Wait, ?ATTEMPTS).
+
+ask(Ctx, Entity, Request, Wait, Left) ->
+    Asked = erlang:monotonic_time(millisecond),
+    case warp_context:find(Ctx) of
+        {ok, #context{shards = Shards} = Context} ->
+            {ok, N} = warp_nif:shard_of(Entity, Shards),
+            Answer =
+                case warp_context:shard(Context, N) of
+                    {ok, _} -> warp_saga_keeper:ask(Context, N, Request, Wait);
+                    {error, _} = Error -> Error
+                end,
+            case Answer of
+                {error, Why} when Left > 0, Why =:= interrupted orelse
+                                            Why =:= {shard_unavailable, N} ->
+                    ok = timer:sleep(?PAUSE_MS),
+                    ask(Ctx, Entity, Request, remaining(Wait, Asked), Left - 1);
+                _ ->
+                    Answer
+            end;
+        not_found ->
+            {error, context_stopped}
+    end.
+
+remaining(infinity, _Asked) -> infinity;
+remaining(Wait, Asked) -> max(0, Wait - (erlang:monotonic_time(millisecond) - Asked)).
