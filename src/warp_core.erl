@@ -19,14 +19,14 @@
 %% entity. What is no handle at all is a `function_clause' in the caller.
 -module(warp_core).
 
--export([start/1, stop/1, entity/2]).
+-export([start/1, start_link/1, child_spec/1, context/1, stop/1, entity/2]).
 -export([append/2, append/3, append_batch/2, append_batch/3]).
 -export([decide/3, decide/4, cast/3, pid/1]).
 -export([get/2, get/3, state_at/3, state_at/4, history/1, history/2, export/1, export/2, delete/1]).
 -export([query/3, query/4, await_projection/2]).
 -export([stats/1, correct_time/3]).
 
--include("base/warp.hrl").
+-include("base/warp_entity.hrl").
 
 -export_type([ctx/0, entity/0, seq/0, micros/0, event/0, new_event/0, json/0, aggregate/0]).
 -export_type([append_options/0, decide_options/0, decision/1, read_options/0, history_options/0]).
@@ -129,7 +129,7 @@
     %% as `fun M:F/A', which outlast that, or start the context again.
     | {stale_function, #{aggregate := binary(), function := apply | validate | migrate,
                          module := module(), 'fun' := binary()}}
-    | warp_context_options:error().
+    | warp_check:error().
 -type write_error() ::
     read_error()
     %% The Nth event of the append, from 1, and the field of it.
@@ -196,19 +196,40 @@
 -spec start(map()) -> {ok, ctx()} | {error, term()}.
 start(Options) ->
     case warp_context_options:start(Options) of
-        {ok, Settings} ->
-            case application:ensure_all_started(warp_core) of
-                {ok, _} -> warp_context:start(Settings);
-                {error, _} = Error -> Error
-            end;
-        {error, _} = Error ->
-            Error
+        {ok, Settings} -> warp_contexts:start(Settings);
+        {error, _} = Error -> Error
     end.
+
+%% @doc Starts a context as a child of a supervisor: the context runs for as long as the process that
+%% this gives, which is linked to the caller. When that process ends, by its supervisor or killed, the
+%% context is stopped; should the context go, that process goes too, and its supervisor starts both
+%% again. Options and errors are those of {@link start/1}; and `interrupted', when it was killed
+%% before the context had started.
+-spec start_link(map()) -> {ok, pid(), ctx()} | {error, term()}.
+start_link(Options) ->
+    case warp_context_options:start(Options) of
+        {ok, Settings} -> warp_context_child:start_link(Settings);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc The child specification of a context, for a supervisor (in Elixir `{:warp_core, options}' in a
+%% list of children). Options are those of {@link start/1}; {@link context/1} gives the handle.
+-spec child_spec(map()) -> supervisor:child_spec().
+child_spec(Options) ->
+    Name = case Options of #{context := Given} -> Given; _ -> undefined end,
+    %% A context writes what is left when it is stopped, which a slow disk may take its time for.
+    #{id => {?MODULE, Name}, start => {?MODULE, start_link, [Options]}, shutdown => infinity}.
+
+%% @doc The context of that name that was started with {@link start_link/1}, by a supervisor or
+%% another process: also after it was restarted, when it has another handle.
+-spec context(binary()) -> {ok, ctx()} | {error, context_stopped}.
+context(Name) ->
+    warp_context_child:named(Name).
 
 %% @doc Stops a context. What was acknowledged is on disk; calls under way get an error.
 -spec stop(ctx()) -> ok.
 stop(Ctx) ->
-    warp_context:stop(Ctx).
+    warp_contexts:stop(Ctx).
 
 %% @doc The entity with that id: any UTF-8 binary of 1 to 512 bytes. It need not exist; one comes
 %% into being with its first event. With an invalid id each operation gives
@@ -258,7 +279,7 @@ append_batch(Entity, Events, Options) ->
     end.
 
 write(Entity, Events, Options) ->
-    case warp_context_options:call(Options) of
+    case warp_entity_options:append(Options) of
         {ok, #{expected := Expected, timeout := Timeout}} ->
             in_context(Entity, fun(Context, Id) ->
                 case warp_entity_pack:pack(Context, Id, undefined, Events) of
@@ -300,7 +321,7 @@ decide(Entity, Aggregate, Fun) ->
 -spec decide(entity(), binary(), fun((State :: term()) -> decision(Reason)), decide_options()) ->
     {ok, [seq()]} | {error, write_error() | Reason}.
 decide(Entity, Aggregate, Fun, Options) when is_function(Fun, 1) ->
-    case warp_context_options:decide(Options) of
+    case warp_entity_options:decide(Options) of
         {ok, #{timeout := Timeout}} ->
             in_aggregate(Entity, Aggregate, fun(_Context, _Id) ->
                 case warp_entity_call:call(Entity, {decide, Aggregate, Fun}, 0, Timeout, once) of
@@ -350,17 +371,15 @@ get(Entity, Aggregate) ->
 -spec get(entity(), binary(), read_options()) -> {ok, State :: term()} | {error, read_error()}.
 get(#warp_entity{ref = Ref, id = Id} = Entity, Aggregate, Options) ->
     case warp_context:find(Ref) of
-        {ok, #context{states = States, mode = actor}} when Options =:= #{} ->
-            try ets:lookup(States, {Id, Aggregate}) of
-                [{_, State, Pending}] ->
+        {ok, #{mode := actor} = Context} when Options =:= #{} ->
+            case warp_entity_states:read(Context, Id, Aggregate) of
+                {ok, State, Pending} ->
                     ok = warp_entity_pending:use(Pending),
                     {ok, State};
-                [] -> fetch(Entity, Aggregate, Options)
-            catch
-                %% The table's keeper is being restarted.
-                error:badarg -> fetch(Entity, Aggregate, Options)
+                none ->
+                    fetch(Entity, Aggregate, Options)
             end;
-        {ok, #context{}} ->
+        {ok, #{}} ->
             fetch(Entity, Aggregate, Options);
         not_found ->
             {error, context_stopped}
@@ -369,12 +388,12 @@ get(NotAHandle, Aggregate, Options) ->
     fetch(NotAHandle, Aggregate, Options).
 
 fetch(Entity, Aggregate, Options) ->
-    case warp_context_options:read(Options) of
+    case warp_entity_options:read(Options) of
         {ok, #{timeout := Timeout}} ->
             in_aggregate(Entity, Aggregate, fun
-                (#context{mode = actor}, _Id) ->
+                (#{mode := actor}, _Id) ->
                     warp_entity_call:call(Entity, {get, Aggregate}, 0, Timeout, repeatable);
-                (#context{mode = read_through} = Context, _Id) ->
+                (#{mode := read_through} = Context, _Id) ->
                     fold_at(Context, Entity, Aggregate, {seq, infinity}, Timeout)
             end);
         {error, _} = Error ->
@@ -395,7 +414,7 @@ state_at(Entity, Aggregate, Point) ->
 state_at(Entity, Aggregate, {Kind, At} = Point, Options) when
     Kind =:= seq, is_integer(At), At >= 0; Kind =:= time, is_integer(At)
 ->
-    case warp_context_options:read(Options) of
+    case warp_entity_options:read(Options) of
         {ok, #{timeout := Timeout}} ->
             in_aggregate(Entity, Aggregate, fun(Context, _Id) ->
                 fold_at(Context, Entity, Aggregate, Point, Timeout)
@@ -419,7 +438,7 @@ history(Entity) ->
 %% @doc Events of an entity, in the order asked for, migrated to the current schema.
 -spec history(entity(), history_options()) -> {ok, [event()]} | {error, read_error()}.
 history(Entity, Options) ->
-    case warp_context_options:history(Options) of
+    case warp_entity_options:history(Options) of
         {ok, #{timeout := Timeout} = Range} ->
             in_context(Entity, fun(Context, _Id) ->
                 aside_with_shard(Context, Entity, Timeout, fun(Handle, Id) ->
@@ -437,9 +456,9 @@ export(Entity) ->
 
 %% @doc Every event of an entity, first to last, as it was stored; none for one without events.
 %% They can be appended, as they are, to an empty entity of the same name elsewhere.
--spec export(entity(), read_options()) -> {ok, [event()]} | {error, error() | warp_context_options:error()}.
+-spec export(entity(), read_options()) -> {ok, [event()]} | {error, error() | warp_check:error()}.
 export(Entity, Options) ->
-    case warp_context_options:export(Options) of
+    case warp_entity_options:export(Options) of
         {ok, #{timeout := infinity}} ->
             %% Here, so that nothing of it is copied.
             in_context(Entity, fun(Context, Id) ->
@@ -493,7 +512,7 @@ delete(Entity, Left) ->
             Error
     end.
 
-erase(#context{projections = none}, Entity) ->
+erase(#{projections := none}, Entity) ->
     case warp_entity_call:call(Entity, delete, 0, infinity, repeatable) of
         deleted -> ok;
         {error, _} = Error -> Error
@@ -550,7 +569,7 @@ await_projection(Entity, Timeout) ->
 -spec stats(ctx()) -> map() | {error, context_stopped}.
 stats(Ctx) ->
     case warp_context:find(Ctx) of
-        {ok, Context} -> warp_context_stats:context(Context);
+        {ok, Context} -> warp_contexts:stats(Context);
         not_found -> {error, context_stopped}
     end.
 
@@ -563,7 +582,7 @@ stats(Ctx) ->
 -spec correct_time(entity(), seq(), micros()) ->
     ok | {error, no_event | error() | disk_full | {bad_option, seq | recorded_at, term()}}.
 correct_time(Entity, Seq, Micros) ->
-    case warp_context_options:correction(Seq, Micros) of
+    case warp_entity_options:correction(Seq, Micros) of
         ok ->
             Correct = fun(Handle, Id) ->
                 case warp_nif:correct_time(Handle, Id, Seq, Micros) of
@@ -593,7 +612,7 @@ corrected({error, _} = Error, _Entity) ->
     Error.
 
 in_aggregate(Entity, Aggregate, Fun) ->
-    in_context(Entity, fun(#context{aggregates = Aggregates} = Context, Id) ->
+    in_context(Entity, fun(#{aggregates := Aggregates} = Context, Id) ->
         case is_map_key(Aggregate, Aggregates) of
             true -> Fun(Context, Id);
             false -> {error, {unknown_aggregate, Aggregate}}
@@ -602,7 +621,7 @@ in_aggregate(Entity, Aggregate, Fun) ->
 
 in_context(#warp_entity{ref = Ref, id = Id, shard = Shard}, Fun) ->
     case warp_context:find(Ref) of
-        {ok, #context{shards = Shards} = Context} when
+        {ok, #{shards := Shards} = Context} when
             is_binary(Id), is_integer(Shard), Shard >= 0, Shard < Shards
         ->
             Fun(Context, Id);

@@ -13,4 +13,4 @@ start(_Type, _Args) ->
 
 -spec stop(term()) -> ok.
 stop(_State) ->
-    warp_context:forget_all().
+    warp_contexts:forget_all().

@@ -26,7 +26,7 @@
 -export([rebuild/1, await_rebuild/2, cancel_rebuild/1, rebuild_progress/1, status/1]).
 -export([query/4, await/2]).
 
--include("base/warp.hrl").
+-include("base/warp_entity.hrl").
 
 -export_type([command/0, name/0, row_id/0, value/0, entry/0, error/0]).
 
@@ -114,7 +114,7 @@ entries(Ctx, Limit) ->
         end
     end).
 
-entry(Ctx, #context{shards = Shards} = Context, [Id, Seq, Aggregate, Type, Reason, At], Until) ->
+entry(Ctx, #{shards := Shards} = Context, [Id, Seq, Aggregate, Type, Reason, At], Until) ->
     {ok, N} = warp_nif:shard_of(Id, Shards),
     Waiting =
         case warp_context:shard(Context, N) of
@@ -168,7 +168,7 @@ skip(Ctx, Entity) ->
 
 mend(Ctx, How, Id, Until) ->
     with(Ctx, fun(Context) ->
-        case warp_nif:shard_of(Id, Context#context.shards) of
+        case warp_nif:shard_of(Id, maps:get(shards, Context)) of
             {ok, N} ->
                 with_projector(Context, N, fun(Pid) ->
                     case left(Until) of
@@ -235,7 +235,7 @@ query(Ctx, Sql, Params, Given) ->
             with(Ctx, fun(Context) -> ask(Context, Text, Values, Options) end)
     end.
 
-ask(#context{projections = #{target := embedded}} = Context, Sql, Params, Options) ->
+ask(#{projections := #{target := embedded}} = Context, Sql, Params, Options) ->
     case warp_projection_query:run(Context, Sql, Params, Options) of
         {error, {away, Why}} -> {error, {target_away, Why}};
         Result -> Result
@@ -307,7 +307,7 @@ await(Entity, Timeout) ->
 
 await_checked(#warp_entity{ref = Ref, id = Id, shard = N}, Timeout) ->
     case warp_context:find(Ref) of
-        {ok, #context{projections = none}} -> {error, no_projections};
+        {ok, #{projections := none}} -> {error, no_projections};
         {ok, _} when not is_integer(N) -> {error, N};
         {ok, Context} -> await(Context, Id, N, deadline(Timeout));
         not_found -> {error, context_stopped}
@@ -331,7 +331,7 @@ await(Context, Id, {N, Handle} = Shard, Position, Deadline) ->
     case with_projector(Context, N, Await) of
         {error, Why} when Why =:= interrupted; element(1, Why) =:= target_away ->
             %% Started again, or not yet; or another one has taken its place.
-            case {left(Deadline), warp_context:find(Context#context.ref)} of
+            case {left(Deadline), warp_context:find(maps:get(ref, Context))} of
                 {0, _} -> {error, timeout};
                 {_, not_found} -> {error, context_stopped};
                 _ -> timer:sleep(?PAUSE_MS), await(Context, Id, Shard, Position, Deadline)
@@ -348,7 +348,7 @@ left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
 
 with(Ctx, Fun) ->
     case warp_context:find(Ctx) of
-        {ok, #context{projections = none}} -> {error, no_projections};
+        {ok, #{projections := none}} -> {error, no_projections};
         {ok, Context} -> Fun(Context);
         not_found -> {error, context_stopped}
     end.

@@ -27,8 +27,6 @@
 -export([status/2, pending/1, stuck/1]).
 -export([cancel/2, retry/2, resolve/3, recover_pending/1]).
 
--include("base/warp.hrl").
-
 -export_type([saga/0, step/0, action/0, options/0, result/0, description/0, waiting/0, error/0]).
 
 %% A saga that is being built.
@@ -116,7 +114,7 @@
     %% The caller's time is over; the saga goes on.
     | timeout
     | disk_full
-    | warp_context_options:error().
+    | warp_check:error().
 
 %% How often, and after how long, a keeper that went away is asked again.
 -define(ATTEMPTS, 100).
@@ -158,7 +156,7 @@ commit(Saga, Ctx) ->
 -spec commit(saga(), warp_core:ctx(), options()) -> {ok, result()} | {error, commit_error()}.
 commit(Saga, Ctx, Options0) ->
     with_context(Ctx, fun(Context) ->
-        case warp_context_options:saga(Options0) of
+        case warp_saga_options:commit(Options0) of
             {ok, #{wait := Wait} = Options} ->
                 case warp_saga_plan:build(Saga, Context, Options) of
                     {ok, #{id := Id, hash := Hash} = Plan, Packed} ->
@@ -344,7 +342,7 @@ ask(Ctx, Id, Request, Wait) ->
 ask(Ctx, Entity, Request, Wait, Left) ->
     Asked = erlang:monotonic_time(millisecond),
     case warp_context:find(Ctx) of
-        {ok, #context{shards = Shards} = Context} ->
+        {ok, #{shards := Shards} = Context} ->
             {ok, N} = warp_nif:shard_of(Entity, Shards),
             Answer =
                 case warp_context:shard(Context, N) of

@@ -105,7 +105,7 @@ guard(Child, Settings, Name) ->
     end.
 
 supervisor(Ctx) ->
-    [{context_sup, Pid} | _] = warp_context:processes(Ctx),
+    [{context, Pid} | _] = warp_contexts:processes(Ctx),
     Pid.
 
 stop(Ctx) ->

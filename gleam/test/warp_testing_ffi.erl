@@ -155,4 +155,4 @@ term(Text) ->
 
 %% The processes that own the shards.
 shard_owners(Ctx) ->
-    [Pid || {shard, Pid} <- warp_context:processes(Ctx)].
+    [Pid || {shard, Pid} <- warp_contexts:processes(Ctx)].

@@ -8,9 +8,8 @@
 -define(OF_A_SHARD, 4).
 %% Those of the 64 read connections that the NIF keeps for all shards of a VM, two files each.
 -define(OF_READERS, 128).
-%% The lock; the projection's file and the notes of deletions, with readers of both.
+%% The lock.
 -define(OF_A_CONTEXT, 1).
--define(OF_A_PROJECTION, 16).
 
 %% @doc Whether a context with these settings can be opened, given the limit of this process and
 %% how many files it has open. `needed' is the limit that would be enough.
@@ -19,9 +18,8 @@
     ok | {error, {too_few_files, #{limit := non_neg_integer(), needed := pos_integer()}} | term()}.
 enough(_Settings, {error, _} = Error) ->
     Error;
-enough(#{shards := Shards, projections := Projections}, {Limit, Open}) ->
-    Projecting = case Projections of none -> 0; _ -> ?OF_A_PROJECTION end,
-    Needed = Open + ?OF_A_CONTEXT + ?OF_A_SHARD * Shards + ?OF_READERS + Projecting,
+enough(#{shards := Shards} = Settings, {Limit, Open}) ->
+    Needed = Open + ?OF_A_CONTEXT + ?OF_A_SHARD * Shards + ?OF_READERS + warp_component:files(Settings),
     case Needed =< Limit of
         true -> ok;
         false -> {error, {too_few_files, #{limit => Limit, needed => Needed}}}

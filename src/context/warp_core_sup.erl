@@ -9,7 +9,7 @@
 start_link() ->
     supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
--spec start_context(reference(), warp_context:start()) -> {ok, pid()} | {error, term()}.
+-spec start_context(reference(), warp_context_keeper:start()) -> {ok, pid()} | {error, term()}.
 start_context(Ref, Start) ->
     Child = #{
         id => Ref,

@@ -12,11 +12,10 @@
 -export([start_link/3]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
--include("../base/warp.hrl").
 -include_lib("kernel/include/logger.hrl").
 
 -record(state, {
-    context :: #context{},
+    context :: warp_context:context(),
     n :: non_neg_integer(),
     id :: binary(),
     %% See `warp_entity_pending'.
@@ -71,7 +70,7 @@ handle_continue(Load, State) ->
         Class:Reason:Stack -> crashed(Class, Reason, Stack, State)
     end.
 
-crashed(Class, Reason, Stack, #state{id = Id, context = #context{name = Name}} = State) ->
+crashed(Class, Reason, Stack, #state{id = Id, context = #{name := Name}} = State) ->
     ?LOG_ERROR("Warp: the process of entity ~ts of context ~ts crashed: ~ts",
                [Id, Name, warp_redact:crash(Class, Reason, Stack)]),
     {stop, {shutdown, crashed}, State}.
@@ -82,7 +81,7 @@ begin_with(load_behind, #state{context = Context, n = N} = State) ->
     begin_with(load, State);
 begin_with(load, #state{context = Context, n = N} = State) ->
     %% One killed before us may have left states published.
-    Names = maps:keys(Context#context.aggregates),
+    Names = maps:keys(maps:get(aggregates, Context)),
     Clean = unpublish(State#state{published = Names}),
     case warp_context:shard(Context, N) of
         {ok, Handle} ->
@@ -167,7 +166,7 @@ handle_cast(Stray, State) ->
 
 cast({Taken, Request}, #state{id = Id} = State0) ->
     #state{core = Core} = State = awake(State0),
-    ok = warp_entity_call:taken(Taken),
+    ok = warp_entity_reply:taken(Taken),
     advance(State#state{core = warp_entity_core:request(Request, {cast, Id}, Core)}).
 
 -spec handle_info(term(), #state{}) ->
@@ -204,7 +203,7 @@ message(tick, State) ->
     doze(compact(catch_up(State#state{tick = off})));
 message(idle_timeout, #state{pending = Pending, context = Context} = State) ->
     case warp_entity_pending:take_used(Pending) of
-        true -> {noreply, wait_idle(Context#context.idle_timeout, State), hibernate};
+        true -> {noreply, wait_idle(maps:get(idle_timeout, Context), State), hibernate};
         false -> message(passivate, State)
     end;
 message(passivate, State0) ->
@@ -241,14 +240,14 @@ answered(Answer, #state{core = Core} = State0) ->
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(#{state := #state{} = State} = Status) ->
     #state{context = Context, n = N, id = Id, core = Core, tick = Tick, published = Published} = State,
-    warp_redact:status(Status, #{context => Context#context.name, shard => N, entity => Id,
+    warp_redact:status(Status, #{context => maps:get(name, Context), shard => N, entity => Id,
                                  seq => warp_entity_core:base(Core), tick => Tick,
                                  quiet => warp_entity_core:is_quiet(Core),
                                  published => length(Published)});
 format_status(Status) ->
     warp_redact:status(Status, #{}).
 
-doze(#state{context = #context{mode = Mode, idle_timeout = Idle}, core = Core} = State) ->
+doze(#state{context = #{mode := Mode, idle_timeout := Idle}, core = Core} = State) ->
     case warp_entity_core:is_quiet(Core) andalso warp_entity_core:base(Core) of
         false ->
             {noreply, start_tick(State#state{tick = idle})};
@@ -270,9 +269,9 @@ wait_idle(Millis, State) ->
     State#state{passivation = erlang:send_after(Millis, self(), idle_timeout)}.
 
 %% In read_through the process is there for a burst of writes, and then gone.
-interval(#context{mode = read_through}) -> ?BURST_MS;
-interval(#context{idle_timeout = infinity}) -> ?TICK_MS;
-interval(#context{idle_timeout = Idle}) -> min(?TICK_MS, Idle div 2).
+interval(#{mode := read_through}) -> ?BURST_MS;
+interval(#{idle_timeout := infinity}) -> ?TICK_MS;
+interval(#{idle_timeout := Idle}) -> min(?TICK_MS, Idle div 2).
 
 start_tick(#state{context = Context} = State) ->
     _ = erlang:send_after(interval(Context), self(), tick),
@@ -307,8 +306,8 @@ drop_casts(Error, #state{id = Id, pending = Pending}) ->
     ok = warp_entity_pending:close(Pending),
     lists:foreach(
         fun({Taken, _Request}) ->
-            ok = warp_entity_call:taken(Taken),
-            ok = warp_entity_call:reply({cast, Id}, Error)
+            ok = warp_entity_reply:taken(Taken),
+            ok = warp_entity_reply:reply({cast, Id}, Error)
         end,
         casts()).
 
@@ -425,7 +424,7 @@ answer(Settled, State) ->
 
 answer_one({answer, From, Request, Result}, #state{pending = Pending} = State) ->
     ok = warp_entity_pending:answered(Pending, 1, warp_entity_core:bytes(Request)),
-    ok = warp_entity_call:reply(From, result(Result, State)),
+    ok = warp_entity_reply:reply(From, result(Result, State)),
     %% Its caller may have stopped waiting.
     _ = [warp_entity_pack:release(element(2, Request)) || is_tuple(Request), is_map(element(2, Request))],
     State;
@@ -446,13 +445,13 @@ reason(closed, #state{n = N}) -> {shard_unavailable, N};
 reason(Reason, _State) -> Reason.
 
 %% Published is what cannot change before this process lets it: while nothing is under way.
-publish(Name, {ok, Value}, #state{context = #context{mode = actor} = Context} = State) ->
+publish(Name, {ok, Value}, #state{context = #{mode := actor} = Context} = State) ->
     #state{id = Id, core = Core, published = Published} = State,
     case warp_entity_core:is_quiet(Core) andalso not lists:member(Name, Published) of
         true ->
             %% The context's own: the caller's may be cut from a larger binary.
-            #{Name := #{name := Own}} = Context#context.aggregates,
-            true = ets:insert(Context#context.states, {{Id, Own}, Value, State#state.pending}),
+            #{Name := #{name := Own}} = maps:get(aggregates, Context),
+            ok = warp_entity_states:publish(Context, Id, Own, Value, State#state.pending),
             State#state{published = [Own | Published]};
         false ->
             State
@@ -462,18 +461,18 @@ publish(_Name, _Result, State) ->
 
 unpublish(#state{published = []} = State) ->
     State;
-unpublish(#state{context = #context{states = States}, id = Id, published = Names} = State) ->
-    _ = [true = ets:delete(States, {Id, Name}) || Name <- Names],
+unpublish(#state{context = Context, id = Id, published = Names} = State) ->
+    ok = warp_entity_states:withdraw(Context, Id, Names),
     State#state{published = []}.
 
 %% Keeps the states when enough events came since they were last kept.
 snapshot(#state{context = Context, core = Core, snapshot_seq = Last} = State) ->
     {Seq, Time, States} = warp_entity_core:committed(Core),
-    case Seq - Last >= Context#context.snapshot_every of
+    case Seq - Last >= maps:get(snapshot_every, Context) of
         true ->
             maps:foreach(
                 fun(Name, Aggregate) -> snapshot(Name, Aggregate, Seq, Time, States, State) end,
-                Context#context.aggregates),
+                maps:get(aggregates, Context)),
             State#state{snapshot_seq = Seq};
         false ->
             State

@@ -2,20 +2,13 @@
 %% tells what an answer that does not come means.
 -module(warp_entity_call).
 
--export([call/5, cast/2, reply/2, taken/1, aside/2]).
-
--export_type([from/0, taken/0]).
+-export([call/5, cast/2, aside/2]).
 
 %% A tag of gen_server is [alias | Alias].
 -dialyzer({no_improper_lists, [ask/4, watch/4]}).
 
--include("../base/warp.hrl").
+-include("../base/warp_entity.hrl").
 -include_lib("kernel/include/logger.hrl").
-
-%% Who gets the answer to a request: nobody, of a cast to that entity.
--type from() :: gen_server:from() | {cast, EntityId :: binary()}.
-%% Where to tell that a cast was taken.
--type taken() :: reference().
 
 %% How often, and after how long, a process that went away is looked for again.
 -define(ATTEMPTS, 50).
@@ -67,7 +60,7 @@ reach(#warp_entity{ref = Ref} = Entity, Bytes, Deadline, Left) ->
         {ok, Context} ->
             case warp_entity_registry:ensure(Context, Entity) of
                 {ok, Pid, Pending} ->
-                    case warp_entity_pending:admit(Pending, Bytes, Context#context.max_pending) of
+                    case warp_entity_pending:admit(Pending, Bytes, maps:get(max_pending, Context)) of
                         true -> {ok, Pid, Pending, Left};
                         false -> {error, overloaded}
                     end;
@@ -128,26 +121,6 @@ await_taken(Pid, Taken) ->
         {'DOWN', Monitor, process, Pid, _} ->
             receive {Taken, taken} -> ok after 0 -> again end
     end.
-
-%% @doc Tells the sender of a cast, should it wait, that it need not send it again.
--spec taken(taken()) -> ok.
-taken(Taken) ->
-    Taken ! {Taken, taken},
-    ok.
-
-%% @doc Answers a request. What became of a cast only the log of the system hears, and only when
-%% it was not carried out.
--spec reply(from(), term()) -> ok.
-reply(From, {sending, Messages, Result}) ->
-    ok = lists:foreach(fun({To, Message}) -> To ! Message end, Messages),
-    reply(From, Result);
-reply({cast, Id}, {error, Reason}) ->
-    ?LOG_WARNING("Warp: what was sent to entity ~ts was not carried out: ~ts",
-                 [Id, warp_redact:reason(Reason)]);
-reply({cast, _Id}, _Stored) ->
-    ok;
-reply(From, Answer) ->
-    gen_server:reply(From, Answer).
 
 %% A gen_server:call, but for the monitor: for what it costs, a process that was killed is noticed
 %% a little later. One that goes by itself answers all whose requests it has, and says in its

@@ -8,8 +8,6 @@
 -export([new/2, reset/2, request/3, deletion/2, take/1, replies/1, stored/1, settle/2, look_up/4]).
 -export([expects/2, compact/1, read/2, is_quiet/1, is_waiting/1, is_erasing/1, bytes/1, base/1, committed/1]).
 
--include("../base/warp.hrl").
-
 -export_type([core/0, request/0, entry/0, settled/0]).
 
 -record(place, {
@@ -19,7 +17,7 @@
 }).
 
 -record(append, {
-    from :: warp_entity_call:from(),
+    from :: warp_entity_reply:from(),
     request :: request(),
     pack :: warp_entity_pack:packed(),
     %% Of all events of the request: a seq for each that was in the log already.
@@ -30,15 +28,15 @@
     place :: #place{}
 }).
 -record(refusal, {
-    from :: warp_entity_call:from(),
+    from :: warp_entity_reply:from(),
     request :: request(),
     messages :: [message()],
     result :: result()
 }).
--record(deletion, {from :: warp_entity_call:from()}).
+-record(deletion, {from :: warp_entity_reply:from()}).
 
 -record(core, {
-    context :: #context{},
+    context :: warp_context:context(),
     id :: binary(),
     committed :: #place{},
     ahead :: #place{},
@@ -69,8 +67,8 @@
 %% What a caller gets. A refused append with ids may turn out to be in the log already: that is
 %% still to be looked up.
 -type settled() ::
-    {answer, warp_entity_call:from(), request() | delete, result()}
-    | {look_up, warp_entity_call:from(), request(), result()}.
+    {answer, warp_entity_reply:from(), request() | delete, result()}
+    | {look_up, warp_entity_reply:from(), request(), result()}.
 
 %% How many rows one submission has at most.
 -define(MAX_APPENDS, 1000).
@@ -81,7 +79,7 @@
 -define(COMPACT_BUDGET, 1000000).
 
 -spec new(warp_context:context(), binary()) -> core().
-new(#context{aggregates = Aggregates} = Context, Id) ->
+new(#{aggregates := Aggregates} = Context, Id) ->
     Empty = #place{seq = 0, time = 0, states = warp_aggregate:initial(Aggregates)},
     #core{context = Context, id = Id, committed = Empty, ahead = Empty}.
 
@@ -95,7 +93,7 @@ reset(#{seq := Seq, recorded_at := Time, states := States}, Core) ->
 
 %% @doc Judges a request and queues what comes of it: refusals too, so that callers are answered
 %% in order, and none is refused for a state that was then not reached.
--spec request(request(), warp_entity_call:from(), core()) -> core().
+-spec request(request(), warp_entity_reply:from(), core()) -> core().
 request(Request, From, Core) ->
     case judge(Request, Core) of
         {{accepted, Pack, Template, Ahead}, Messages} ->
@@ -108,7 +106,7 @@ request(Request, From, Core) ->
     end.
 
 %% @doc Queues a deletion. What comes after it meets an entity without events.
--spec deletion(warp_entity_call:from(), core()) -> core().
+-spec deletion(warp_entity_reply:from(), core()) -> core().
 deletion(From, #core{context = Context, id = Id} = Core) ->
     #core{ahead = Empty} = new(Context, Id),
     queue(#deletion{from = From}, Core#core{ahead = Empty}).
@@ -171,7 +169,7 @@ with_messages({error, _} = Error, _Messages) -> {Error, []};
 with_messages(Accepted, Messages) -> {Accepted, Messages}.
 
 accept(#{count := Count, events := Events, bytes := Bytes} = Pack, Template, Core) ->
-    #core{context = #context{aggregates = Aggregates, clock = Clock}, id = Id, ahead = Ahead} = Core,
+    #core{context = #{aggregates := Aggregates, clock := Clock}, id = Id, ahead = Ahead} = Core,
     #place{seq = Seq, time = Before, states = States} = Ahead,
     Time = warp_clock:stamp(Clock, Id, Before),
     Result =
@@ -223,7 +221,7 @@ split(Rest, _Room, Taken) ->
 
 %% @doc What to tell the callers of all that is in flight, should all of it be stored; unknown when
 %% there are refusals among it that have to be looked up.
--spec replies(core()) -> {ok, [{warp_entity_call:from(), result()}], Bytes :: non_neg_integer()} | unknown.
+-spec replies(core()) -> {ok, [{warp_entity_reply:from(), result()}], Bytes :: non_neg_integer()} | unknown.
 replies(#core{in_flight = [#append{} = Only]} = Core) ->
     {{answer, From, Request, Result}, _} = settle_entry(Only, Core),
     {ok, [{From, Result}], bytes(Request)};
@@ -322,7 +320,7 @@ stop(Reason, #append{from = From, request = Request}, Core) ->
 %% @doc What a refusal comes to once it is known which of its ids are in the log already: an
 %% append that was carried out before is answered as it was then, even if by now it would be
 %% refused. Of one that was carried out in part, the rest is judged alone.
--spec look_up(none | warp_nif:stop(), {warp_entity_call:from(), request()}, result(), core()) ->
+-spec look_up(none | warp_nif:stop(), {warp_entity_reply:from(), request()}, result(), core()) ->
     {[settled()], core()}.
 look_up({duplicates, Found}, {From, {append, #{count := Count}, _} = Request},
         {error, {wrong_expected_seq, _}} = Refused, Core) when length(Found) < Count ->

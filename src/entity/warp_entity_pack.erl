@@ -3,8 +3,6 @@
 
 -export([pack/4, pack_with/4, keep/3, release/1]).
 
--include("../base/warp.hrl").
-
 -export_type([packed/0]).
 
 %% `events' are none when no aggregate looks at them before they are stored.
@@ -26,7 +24,7 @@
 %% Default, or to the context's only one.
 -spec pack(warp_context:context(), binary(), binary() | undefined, [map()]) ->
     {ok, packed()} | {error, term()}.
-pack(#context{rules = Rules}, Id, Default, Events) ->
+pack(#{rules := Rules}, Id, Default, Events) ->
     pack_with(Rules, Id, Default, Events).
 
 %% @doc As `pack/4', by other rules.

@@ -11,7 +11,8 @@
 
 -type pending() :: atomics:atomics_ref().
 %% What the owner of the shard needs to answer the callers of one submission.
--type receipt() :: {pending(), pos_integer(), pid(), [{warp_entity_call:from(), term()}],
+%% As `warp_shard' wants it: the module that hands it out comes first.
+-type receipt() :: {?MODULE, pending(), pos_integer(), pid(), [{warp_entity_reply:from(), term()}],
                     Bytes :: non_neg_integer()}.
 
 %% How many bytes of events may wait for one entity.
@@ -69,10 +70,10 @@ is_closed(Pending) ->
     atomics:get(Pending, ?CLOSED) =:= 1.
 
 %% @doc What goes with the calling process's submission of that number.
--spec receipt(pending(), pos_integer(), [{warp_entity_call:from(), term()}], non_neg_integer()) ->
+-spec receipt(pending(), pos_integer(), [{warp_entity_reply:from(), term()}], non_neg_integer()) ->
     receipt().
 receipt(Pending, Number, Replies, Bytes) ->
-    {Pending, Number, self(), Replies, Bytes}.
+    {?MODULE, Pending, Number, self(), Replies, Bytes}.
 
 %% @doc Everything of a submission was stored: answers its callers.
 %%
@@ -80,10 +81,10 @@ receipt(Pending, Number, Replies, Bytes) ->
 %% and before it is looked up whether the process waits, as `want/2' does it the other way round:
 %% one of both sees the other.
 -spec hand_out(receipt()) -> ok.
-hand_out({Pending, Number, Pid, Replies, Bytes}) ->
+hand_out({?MODULE, Pending, Number, Pid, Replies, Bytes}) ->
     ok = atomics:put(Pending, ?STORED, Number),
     ok = answered(Pending, length(Replies), Bytes),
-    lists:foreach(fun({From, Reply}) -> warp_entity_call:reply(From, Reply) end, Replies),
+    lists:foreach(fun({From, Reply}) -> warp_entity_reply:reply(From, Reply) end, Replies),
     case atomics:get(Pending, ?WANTED) of
         Number ->
             Pid ! {warp_stored, Number},

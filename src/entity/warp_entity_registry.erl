@@ -2,15 +2,20 @@
 %% the supervisor of the entity's own shard, never through a central process.
 -module(warp_entity_registry).
 
--export([lookup/1, ensure/2, register/4, unregister/3]).
+-export([new/0, lookup/1, ensure/2, register/4, unregister/3, unregister_all/2, size/1]).
 
--include("../base/warp.hrl").
+-include("../base/warp_entity.hrl").
+
+%% @doc The table, which the calling process owns: {Entity, Pid, Pending, Shard}.
+-spec new() -> ets:table().
+new() ->
+    ets:new(warp_registry, [public, set, {read_concurrency, true}, {write_concurrency, true}]).
 
 %% @doc The resident process of an entity.
 -spec lookup(#warp_entity{}) -> {ok, pid()} | none.
 lookup(#warp_entity{ref = Ref, id = Id}) ->
     case warp_context:find(Ref) of
-        {ok, #context{registry = Registry}} ->
+        {ok, #{registry := Registry}} ->
             case rows(Registry, Id) of
                 [{_, Pid, _, _}] -> {ok, Pid};
                 [] -> none
@@ -23,7 +28,7 @@ lookup(#warp_entity{ref = Ref, id = Id}) ->
 -spec ensure(warp_context:context(), #warp_entity{}) ->
     {ok, pid(), warp_entity_pending:pending()}
     | {error, {shard_unavailable, non_neg_integer()} | {bad_entity_id, not_a_handle}}.
-ensure(#context{registry = Registry} = Context, #warp_entity{id = Id} = Entity) ->
+ensure(#{registry := Registry} = Context, #warp_entity{id = Id} = Entity) ->
     case rows(Registry, Id) of
         [{_, Pid, Pending, _}] ->
             %% Only its successor takes one that was killed out of the table.
@@ -39,24 +44,26 @@ ensure(#context{registry = Registry} = Context, #warp_entity{id = Id} = Entity) 
 %% start in a shard that is not its own, or as one of Warp's own entities.
 start(_Context, #warp_entity{id = <<"$warp/", _/binary>>}) ->
     {error, {bad_entity_id, reserved}};
-start(#context{shards = Shards} = Context, #warp_entity{id = Id, shard = N} = Entity) ->
+start(#{shards := Shards} = Context, #warp_entity{id = Id, shard = N} = Entity) ->
     case warp_nif:shard_of(Id, Shards) of
         {ok, N} -> start_in_shard(Context, Entity);
         _ -> {error, {bad_entity_id, not_a_handle}}
     end.
 
-start_in_shard(#context{running = Running} = Context, #warp_entity{id = Id, shard = N}) ->
-    try
-        Supervisor = ets:lookup_element(Running, {entity_sup, N}, 2),
-        %% A handle that came from another node may be cut from its message.
-        supervisor:start_child(Supervisor, [warp_compact:binary(Id)])
-    of
+start_in_shard(Context, #warp_entity{id = Id, shard = N}) ->
+    case warp_context:registered(Context, {entity_sup, N}) of
+        {ok, Supervisor} -> start_below(Supervisor, Context, Id, N);
+        none -> {error, {shard_unavailable, N}}
+    end.
+
+start_below(Supervisor, #{registry := Registry}, Id, N) ->
+    %% A handle that came from another node may be cut from its message.
+    try supervisor:start_child(Supervisor, [warp_compact:binary(Id)]) of
         %% Started, or someone else was faster: either way it is there now, unless it has left at
         %% once, for the shard is not open.
-        {ok, _} -> started(rows(Context#context.registry, Id), N);
+        {ok, _} -> started(rows(Registry, Id), N);
         {error, _} -> {error, {shard_unavailable, N}}
     catch
-        error:badarg -> {error, {shard_unavailable, N}};
         exit:_ -> {error, {shard_unavailable, N}}
     end.
 
@@ -72,7 +79,7 @@ started([], N) ->
 %% last appends may still be on their way. Not while another one is alive.
 -spec register(warp_context:context(), binary(), non_neg_integer(), warp_entity_pending:pending()) ->
     first | successor | taken.
-register(#context{registry = Registry}, Id, N, Pending) ->
+register(#{registry := Registry}, Id, N, Pending) ->
     Row = {Id, self(), Pending, N},
     case ets:insert_new(Registry, Row) of
         true -> first;
@@ -102,10 +109,24 @@ succeed(Registry, {Id, _, _, _} = Row) ->
 
 %% @doc Takes the calling process out of the registry.
 -spec unregister(warp_context:context(), binary(), warp_entity_pending:pending()) -> ok.
-unregister(#context{registry = Registry}, Id, Pending) ->
+unregister(#{registry := Registry}, Id, Pending) ->
     _ = [true = ets:delete_object(Registry, Row)
          || {_, Pid, P, _} = Row <- rows(Registry, Id), Pid =:= self(), P =:= Pending],
     ok.
+
+%% @doc Takes all processes of a shard out of the registry.
+-spec unregister_all(warp_context:context(), non_neg_integer()) -> ok.
+unregister_all(#{registry := Registry}, N) ->
+    true = ets:match_delete(Registry, {'_', '_', '_', N}),
+    ok.
+
+%% @doc How many entities are resident.
+-spec size(warp_context:context()) -> non_neg_integer().
+size(#{registry := Registry}) ->
+    case ets:info(Registry, size) of
+        undefined -> 0;
+        Size -> Size
+    end.
 
 rows(Registry, Id) ->
     try

@@ -3,8 +3,6 @@
 
 -export([load/3, state_at/5, history/4, export/2]).
 
--include("../base/warp.hrl").
-
 -export_type([loaded/0]).
 
 %% Where an entity stands.
@@ -29,7 +27,7 @@
 %% @doc The states of all aggregates of an entity: the snapshots, and the events behind them.
 -spec load(warp_context:context(), warp_nif:shard(), binary()) ->
     {ok, loaded()} | {error, warp_nif:reason()}.
-load(#context{aggregates = Aggregates}, Handle, Id) ->
+load(#{aggregates := Aggregates}, Handle, Id) ->
     fold(Aggregates, Handle, Id, {seq, infinity}).
 
 %% @doc The state of one aggregate as it was at a seq or a time: at a time, behind the last event
@@ -37,7 +35,7 @@ load(#context{aggregates = Aggregates}, Handle, Id) ->
 -spec state_at(warp_context:context(), warp_nif:shard(), binary(), binary(),
                {seq, warp_core:seq() | infinity} | {time, warp_core:micros()}) ->
     {ok, term()} | {error, term()}.
-state_at(#context{aggregates = Aggregates}, Handle, Id, Name, At) ->
+state_at(#{aggregates := Aggregates}, Handle, Id, Name, At) ->
     case fold(maps:with([Name], Aggregates), Handle, Id, At) of
         {ok, #{states := #{Name := Result}}} -> Result;
         {error, _} = Error -> Error
@@ -220,7 +218,7 @@ left(Limit, Count) -> Limit - Count.
 
 migrate([], _Context, Migrated) ->
     {ok, lists:reverse(Migrated)};
-migrate([#{aggregate := Name} = Event | Events], #context{aggregates = Aggregates} = Context, Done) ->
+migrate([#{aggregate := Name} = Event | Events], #{aggregates := Aggregates} = Context, Done) ->
     case warp_aggregate:migrate(maps:get(Name, Aggregates, #{}), Event) of
         {ok, Migrated} -> migrate(Events, Context, [Migrated | Done]);
         {error, _} = Error -> Error

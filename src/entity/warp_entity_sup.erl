@@ -5,8 +5,6 @@
 -export([start_link/2]).
 -export([init/1]).
 
--include("../base/warp.hrl").
-
 -spec start_link(warp_context:membership(), non_neg_integer()) -> supervisor:startlink_ret().
 start_link(Membership, N) ->
     supervisor:start_link(?MODULE, {Membership, N}).
@@ -14,14 +12,14 @@ start_link(Membership, N) ->
 -spec init({warp_context:membership(), non_neg_integer()}) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init({Membership, N}) ->
-    #context{registry = Registry, running = Running} = Context = warp_context:mine(Membership),
+    Context = warp_context:mine(Membership),
     %% Entities of an earlier supervisor that was killed could not unregister, and what they
     %% handed over may still be on its way.
     ok = warp_shard:await_queue(Context, N),
     %% NOTE: there may be a successor by now.
     _ = warp_context:mine(Membership),
-    true = ets:match_delete(Registry, {'_', '_', '_', N}),
-    true = ets:insert(Running, {{entity_sup, N}, self()}),
+    ok = warp_entity_registry:unregister_all(Context, N),
+    ok = warp_context:register(Context, {entity_sup, N}, self()),
     Entity = #{
         id => entity,
         start => {warp_entity, start_link, [Membership, N]},

@@ -11,7 +11,7 @@
 -export([start_link/1, status/1, delete/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
--include("../base/warp.hrl").
+-include("../base/warp_entity.hrl").
 -include_lib("kernel/include/logger.hrl").
 
 %% How long whoever asks for a deletion waits, whatever keeps it.
@@ -35,7 +35,7 @@
 }).
 
 -record(state, {
-    context :: #context{},
+    context :: warp_context:context(),
     notes :: warp_nif:projection() | undefined,
     error :: term(),
     %% Under way, by entity, and by process.
@@ -63,7 +63,7 @@ delete(Context, Entity) ->
     delete(Context, Entity, now_ms() + ?PATIENCE_MS, ?ATTEMPTS).
 
 %% Should it be killed, it is asked again: a deletion can be repeated.
-delete(#context{ref = Ref} = Context, Entity, Until, Left) ->
+delete(#{ref := Ref} = Context, Entity, Until, Left) ->
     Result =
         case warp_projection_table:get(Context, eraser) of
             {ok, Pid} ->
@@ -112,7 +112,7 @@ open(#state{context = Context} = State) ->
             State#state{error = Reason}
     end.
 
-noted(#context{dir = Dir, file_access = Access, projections = #{target := Target}} = Context) ->
+noted(#{dir := Dir, file_access := Access, projections := #{target := Target}} = Context) ->
     case warp_projection_notes:open(Dir, Target, Access) of
         {ok, Notes} ->
             case warp_projection_notes:all(Notes) of
@@ -128,7 +128,7 @@ noted(#context{dir = Dir, file_access = Access, projections = #{target := Target
 
 %% Holds without a note: of a deletion that was killed right at its end, or another program has
 %% removed the notes. Erasing once more takes nothing of a new life: that is held.
-note_again(#context{shards = Shards} = Context, Notes, Left) ->
+note_again(#{shards := Shards} = Context, Notes, Left) ->
     Again = [{Entity, element(2, {ok, _} = warp_nif:shard_of(Entity, Shards)), Incarnation}
              || {{hold, Entity}, Incarnation} <- warp_projection_table:all(Context, {hold, '_'}),
                 not lists:keymember(Entity, 1, Left)],
@@ -152,7 +152,7 @@ handle_call({delete, #warp_entity{}, Until}, _From, #state{notes = undefined, er
     {reply, {error, Reason}, State};
 handle_call({delete, #warp_entity{id = Id, shard = N} = Entity, Until}, From, #state{context = Context} = State)
   when is_integer(Until) ->
-    case warp_nif:shard_of(Id, Context#context.shards) of
+    case warp_nif:shard_of(Id, maps:get(shards, Context)) of
         {ok, N} ->
             Timer = erlang:send_after(max(0, Until - now_ms()), self(), {patience, Id, From}),
             {noreply, asked(Id, Entity, {From, Timer}, State)};
@@ -224,7 +224,7 @@ handle_info({'EXIT', Pid, Reason}, #state{running = Running, deletions = Deletio
             ok = warp_stray:note(warp_projection_eraser, message, {'EXIT', Pid, Reason}),
             {noreply, State}
     end;
-handle_info({warp_projection_lost, Message}, #state{context = #context{name = Name}} = State) ->
+handle_info({warp_projection_lost, Message}, #state{context = #{name := Name}} = State) ->
     ?LOG_WARNING("Warp: the notes of deletions of context ~ts are opened again: ~ts", [Name, Message]),
     {stop, {shutdown, files_lost}, State};
 handle_info(open, State) ->
@@ -266,7 +266,7 @@ impatient(Id, From, #deletion{askers = Askers, next = Next} = Deletion, #state{c
 
 still(_Context, #deletion{log_erased = false}) ->
     {error, timeout};
-still(#context{projections = #{target := Target}} = Context, #deletion{why = Why}) ->
+still(#{projections := #{target := Target}} = Context, #deletion{why = Why}) ->
     Tables = case warp_projection_table:get(Context, tables) of {ok, Known} -> Known; none -> [] end,
     {error, {still_to_erase, #{target => Target, projections => Tables, reason => Why}}}.
 

@@ -7,12 +7,10 @@
 
 -export([new/3, names/1, forget/2, trim/1, fetch/2, events/5]).
 
--include("../base/warp.hrl").
-
 -export_type([fold/0, outcome/0, blamed/0]).
 
 -record(fold, {
-    context :: #context{},
+    context :: warp_context:context(),
     at :: warp_projection_user_code:at(),
     %% Those that project.
     aggregates :: #{binary() => warp_aggregate:aggregate()},
@@ -43,7 +41,7 @@
 -define(COMPACT_BUDGET, 1000).
 
 -spec new(warp_context:context(), warp_projection_user_code:at(), warp_projection_states:kept()) -> fold().
-new(#context{aggregates = All} = Context, At, Kept) ->
+new(#{aggregates := All} = Context, At, Kept) ->
     Projecting = maps:filter(fun(_, A) -> is_map_key(project, A) end, All),
     Folding = [Name || {Name, A} <- maps:to_list(Projecting), warp_aggregate:folds(A)],
     #fold{context = Context, at = At, aggregates = Projecting, folding = Folding, kept = Kept}.
@@ -126,7 +124,7 @@ states(Handle, {Entity, Seq}, First, #fold{young = Young, old = Old, found = Fou
         {_, _, _} ->
             #fold{folding = Folding, aggregates = Aggregates, context = Context, at = At} = Fold,
             Seen = maps:map(fun(_, A) -> seen(A, At, Seq) end, maps:with(Folding, Aggregates)),
-            load(Folding, Handle, Entity, Before, Fold#fold{context = Context#context{aggregates = Seen}}, #{})
+            load(Folding, Handle, Entity, Before, Fold#fold{context = Context#{aggregates := Seen}}, #{})
     end.
 
 %% The same aggregate, but each call of its functions can be seen from outside: a long log takes long

@@ -12,7 +12,6 @@
 -export([start_link/3, await/5, flush/2, mend/4, pause/2, resume/1, prod/1]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
--include("../base/warp.hrl").
 -include_lib("kernel/include/logger.hrl").
 
 %% How much of the log one batch takes, and one in which a refused command is looked for.
@@ -49,7 +48,7 @@
 }).
 
 -record(state, {
-    context :: #context{},
+    context :: warp_context:context(),
     n :: non_neg_integer(),
     generation :: pos_integer(),
     writer :: pid() | undefined,
@@ -221,7 +220,7 @@ join_later(Millis, State) ->
 %% The tables have events that are not in the log: an older copy of the shard was put in its place,
 %% or a power failure took what was not fsynced. Other events have their positions, or will have.
 %% So the shard is not followed until the tables are made anew, or its file is the right one again.
-forked(Why, #state{context = #context{name = Name} = Context, n = N, is = Is} = State0) ->
+forked(Why, #state{context = #{name := Name} = Context, n = N, is = Is} = State0) ->
     #state{generation = Generation, waiters = Waiters, mends = Mends} = State = void(State0),
     _ = [?LOG_ERROR("Warp: the tables of context ~ts have events of shard ~b that are not in its log (~ts); "
                     "nothing more of that shard is projected: warp_projection:rebuild/1 is due",
@@ -323,7 +322,7 @@ go_on(#state{paused = {_, Monitor}} = State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info(work, State) ->
     {noreply, work(State#state{scheduled = false})};
-handle_info(log_grew, State) ->
+handle_info({log_grew, N}, #state{n = N} = State) ->
     {noreply, schedule(State#state{asleep = false})};
 handle_info(look, State) ->
     {noreply, schedule(State#state{asleep = false, scheduled = false, looking = none})};
@@ -523,7 +522,7 @@ still({calling, {Position, Seq, Kind, _} = Where}, Ticks, #state{worker = Worker
   when Ticks >= ?CALL_TICKS ->
     #state{context = Context, n = N} = State,
     ?LOG_WARNING("Warp: a call of ~ts has not returned for ~b seconds, and is ended: shard ~b of context ~ts, "
-                 "position ~b, seq ~b", [Kind, ?CALL_TICKS, N, Context#context.name, Position, Seq]),
+                 "position ~b, seq ~b", [Kind, ?CALL_TICKS, N, maps:get(name, Context), Position, Seq]),
     true = exit(Worker, kill),
     State#state{ended = {Where}};
 still({calling, {Position, Seq, Kind, _}}, Ticks, State) when Ticks >= ?STILL_TICKS ->
@@ -563,12 +562,12 @@ worker_gone(Reason, #state{context = Context, n = N, generation = Generation, at
         {Position, Seq, Kind, _} ->
             ?LOG_WARNING("Warp: the process that called ~ts went away (~ts), and the event is tried once more: "
                          "shard ~b of context ~ts, position ~b, seq ~b",
-                         [Kind, warp_stray:shape(Reason), N, Context#context.name, Position, Seq]),
+                         [Kind, warp_stray:shape(Reason), N, maps:get(name, Context), Position, Seq]),
             (carefully(Position, ?CAREFUL_BYTES, State))#state{suspect = {Position, Seq, Kind}}
     end.
 
 %% Perhaps the piece was too large for it.
-failed(Reason, #state{context = #context{name = Name}, n = N, position = Position} = State) ->
+failed(Reason, #state{context = #{name := Name}, n = N, position = Position} = State) ->
     ?LOG_ERROR("Warp: what projects shard ~b of context ~ts went away, and is started again: ~ts",
                [N, Name, warp_stray:shape(Reason)]),
     Waiting = look_in(?LOOK_MS, State#state{scheduled = true}),
@@ -585,8 +584,8 @@ carefully(Position, Bytes, #state{careful = Careful} = State) ->
     State#state{careful = {Until, Bytes}}.
 
 %% The log ends here. It may have grown before we were seen to sleep, so it is read once more.
-doze(#state{asleep = false, context = Context, n = N, generation = Generation} = State) ->
-    ok = warp_projection_table:sleep(Context, N, Generation, true),
+doze(#state{asleep = false, context = Context, n = N} = State) ->
+    ok = warp_follower:sleep(Context, N),
     schedule(State#state{asleep = true});
 doze(State) ->
     look_in(?LOOK_MS, is({live, none}, publish(State))).
@@ -607,7 +606,7 @@ look_in(Millis, #state{looking = Timer} = State) ->
 trouble(Reason, #state{context = Context, n = N, is = Is} = State) ->
     Why = {stalled, why(Reason)},
     _ = [?LOG_ERROR("Warp: shard ~b of context ~ts cannot be projected further: ~0tp",
-                    [N, Context#context.name, why(Reason)])
+                    [N, maps:get(name, Context), why(Reason)])
          || element(1, {Reason}) =/= closed, Is =/= Why],
     Stalled = is(Why, State),
     case Reason of
@@ -682,7 +681,7 @@ aside_row(Entity, {Seq, Aggregate, Type, Reason}, Position, State) ->
 written(#batch{to = To, run = Run, events = Events, aside = Noted}, #state{n = N, context = Context} = State) ->
     _ = [?LOG_WARNING("Warp: an event of shard ~b of context ~ts could not be projected and is set "
                       "aside, with all behind it of its entity: see warp_projection:set_aside/1",
-                      [N, Context#context.name]) || map_size(Noted) > 0],
+                      [N, maps:get(name, Context)]) || map_size(Noted) > 0],
     passed(To, moved(State#state{committed = To, run = Run, events = State#state.events + Events}));
 written(Mend, State) ->
     next_piece(warp_projection_retry:written(Mend), moved(State)).

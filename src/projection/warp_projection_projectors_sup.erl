@@ -5,15 +5,13 @@
 -export([start_link/1, start_all/3, stop_all/2]).
 -export([init/1]).
 
--include("../base/warp.hrl").
-
 -spec start_link(warp_context:membership()) -> supervisor:startlink_ret().
 start_link(Membership) ->
     supervisor:start_link(?MODULE, Membership).
 
 %% @doc Starts the projectors of a generation; those that run already go on.
 -spec start_all(warp_context:membership(), warp_context:context(), pos_integer()) -> ok.
-start_all(Membership, #context{shards = Shards} = Context, Generation) ->
+start_all(Membership, #{shards := Shards} = Context, Generation) ->
     {ok, Supervisor} = warp_projection_table:get(Context, projectors),
     lists:foreach(
         fun(N) ->
@@ -25,7 +23,7 @@ start_all(Membership, #context{shards = Shards} = Context, Generation) ->
 
 %% @doc Stops the projectors of a generation.
 -spec stop_all(warp_context:context(), pos_integer()) -> ok.
-stop_all(#context{shards = Shards} = Context, Generation) ->
+stop_all(#{shards := Shards} = Context, Generation) ->
     {ok, Supervisor} = warp_projection_table:get(Context, projectors),
     lists:foreach(
         fun(N) ->

@@ -5,8 +5,6 @@
 
 -export([run/4]).
 
--include("../base/warp.hrl").
-
 %% How long after the timeout of a query the pool's answer is waited for: the pool answers in time,
 %% unless it is held up itself.
 -define(GRACE_MS, 2000).
@@ -43,7 +41,7 @@ ask(Context, Pool, Deadline, Request) ->
     ok = forget(Ref),
     case Answer of
         down ->
-            case warp_context:find(Context#context.ref) of
+            case warp_context:find(maps:get(ref, Context)) of
                 {ok, _} -> {error, {away, interrupted}};
                 not_found -> {error, context_stopped}
             end;

@@ -14,7 +14,6 @@
 -export([start_link/1, ask/4]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
--include("../base/warp.hrl").
 -include_lib("kernel/include/logger.hrl").
 
 %% How many programs there may be at once, and how many are kept without a query.
@@ -45,7 +44,7 @@
 }).
 
 -record(state, {
-    context :: #context{},
+    context :: warp_context:context(),
     idle = [] :: [port()],
     busy = #{} :: #{port() => #query{}},
     %% Told to end: their timers.
@@ -191,7 +190,7 @@ run(#query{deadline = Deadline, request = Request} = Query, State) ->
 
 program(#state{idle = [Port | Idle]} = State) ->
     {ok, Port, State#state{idle = Idle}};
-program(#state{context = #context{dir = Dir}} = State) ->
+program(#state{context = #{dir := Dir}} = State) ->
     Program = filename:join(warp_nif:priv_dir(), "warp_query"),
     Options = [{args, [warp_projection_embedded:file(Dir)]}, {packet, 4}, binary, exit_status, use_stdio],
     try
@@ -299,13 +298,13 @@ gone(Port, Why, #state{idle = Idle, busy = Busy, ending = Ending} = State) ->
             State#state{idle = lists:delete(Port, Idle)}
     end.
 
-log(Why, #state{context = #context{name = Name}}) ->
+log(Why, #state{context = #{name := Name}}) ->
     ?LOG_WARNING("Warp: a program that runs queries of context ~ts has ended, with status ~tp, without "
                  "being asked to", [Name, Why]).
 
 %% ------------------------------------------------------------------ The write-ahead log
 
-look_at_wal(#state{wal = ok, wal_look = Look, context = #context{dir = Dir}} = State) ->
+look_at_wal(#state{wal = ok, wal_look = Look, context = #{dir := Dir}} = State) ->
     case now_ms() of
         Now when Now >= Look ->
             Looked = State#state{wal_look = Now + ?WAL_LOOK_MS},
@@ -331,7 +330,7 @@ empty_wal(#state{context = Context} = State) ->
 
 emptied({ok, true}, State) ->
     State#state{wal = ok, wal_look = now_ms() + ?WAL_LOOK_MS, wal_failed = false};
-emptied(_Failed, #state{context = #context{name = Name}, wal_failed = Before} = State) ->
+emptied(_Failed, #state{context = #{name := Name}, wal_failed = Before} = State) ->
     _ = [?LOG_WARNING("Warp: the write-ahead log of the projection of context ~ts has more than 64 MiB and "
                       "cannot be emptied, since another program reads the file. It grows on, and is "
                       "tried again", [Name])

@@ -11,7 +11,6 @@
 -export([start_link/1, rebuild/2, cancel/2, await/2, progress/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
--include("../base/warp.hrl").
 -include_lib("kernel/include/logger.hrl").
 
 -define(TICK_MS, 100).
@@ -23,7 +22,7 @@
 -define(LOG_MS, 10000).
 
 -record(state, {
-    context :: #context{},
+    context :: warp_context:context(),
     membership :: warp_context:membership(),
     writer :: pid(),
     generation = none :: none | pos_integer(),
@@ -125,7 +124,7 @@ handle_cast(Stray, State) ->
 handle_info({warp_projection_ready, _}, #state{generation = G} = State) when G =/= none ->
     {noreply, State};
 handle_info({warp_projection_ready, #{generation := G, due := Due, rebuild := Rebuild}}, State) ->
-    #state{context = #context{name = Name} = Context, membership = Membership} = State,
+    #state{context = #{name := Name} = Context, membership = Membership} = State,
     ok = warp_projection_table:put(Context, generation, G),
     ok = warp_projection_projectors_sup:start_all(Membership, Context, G),
     _ = [?LOG_NOTICE("Warp: the projection of context ~ts was made by another version of its "
@@ -260,7 +259,7 @@ go_on(#state{context = Context, generation = Generation} = State) ->
                 #{} -> false
             end
         end,
-        lists:seq(0, Context#context.shards - 1)),
+        lists:seq(0, maps:get(shards, Context) - 1)),
     case Close andalso now_ms() >= State#state.swap_at andalso State#state.task =:= none of
         true -> swap(say(Began));
         false -> say(Began)
@@ -282,7 +281,7 @@ goal(N, Live, Context) ->
 begun(#state{began = none} = State, Building) -> State#state{began = {now_ms(), done(Building)}};
 begun(State, _Building) -> State.
 
-say(#state{logged = Logged, context = #context{name = Name} = Context} = State) ->
+say(#state{logged = Logged, context = #{name := Name} = Context} = State) ->
     case now_ms() - Logged > ?LOG_MS of
         true ->
             #{done := Done, total := Total, rate := Rate, seconds_left := Left} = progress(Context),
@@ -314,7 +313,7 @@ swap(#state{context = Context, generation = Generation, writer = Writer} = State
         %% One that does not follow its shard says nothing of how far the second has to go.
         Ends = [{N, case Followed of #{N := _} -> End; #{} -> warp_projection_stats:log_position(Context, N) end}
                 || {N, End} <- halted(Live, Deadline, [])],
-        length(Ends) =:= Context#context.shards
+        length(Ends) =:= maps:get(shards, Context)
             andalso reach(Context, Generation + 1, Ends, Deadline)
             andalso warp_projection_writer:rebuild(Writer, swap)
     end, State).

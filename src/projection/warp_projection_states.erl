@@ -10,13 +10,12 @@
 
 -export([new/3, clean/1, clean/3, is_empty/1, keep/2, find/2, forget/2]).
 
--include("../base/warp.hrl").
 -include_lib("kernel/include/logger.hrl").
 
 -export_type([kept/0]).
 
 -record(kept, {
-    context :: #context{},
+    context :: warp_context:context(),
     prefix :: string(),
     %% `none' until something is kept, and after the file failed.
     file = none :: none | {warp_nif:projection(), Name :: binary()},
@@ -55,7 +54,7 @@ clean(Context, N, Generation) -> delete(Context, [prefix(N, Generation), "-"]).
 prefix(N, Generation) -> lists:flatten(io_lib:format("states-~4..0b-~b", [N, Generation rem 2])).
 
 %% One that cannot be deleted takes room, and tells nobody anything.
-delete(#context{dir = Dir}, Prefix) ->
+delete(#{dir := Dir}, Prefix) ->
     _ = warp_nif:delete_files(Dir, iolist_to_binary(Prefix)),
     ok.
 
@@ -71,7 +70,7 @@ keep(States, #kept{file = none} = Kept) ->
         {ok, Open} -> keep(States, Open);
         {error, Why} -> failed(Why, Kept)
     end;
-keep(States, #kept{context = #context{dir = Dir}, file = {Handle, Name}} = Kept) ->
+keep(States, #kept{context = #{dir := Dir}, file = {Handle, Name}} = Kept) ->
     case warp_nif:file_bytes(filename:join(Dir, Name)) of
         {ok, Bytes} when Bytes > ?MAX_BYTES ->
             keep(States, close(Kept));
@@ -155,7 +154,7 @@ text(Bytes) -> unicode:characters_to_binary(Bytes, latin1, utf8).
 
 %% ------------------------------------------------------------------ The file
 
-open(#kept{context = #context{dir = Dir} = Context, prefix = Prefix} = Kept) ->
+open(#kept{context = #{dir := Dir} = Context, prefix = Prefix} = Kept) ->
     %% A name of its own: one before it may still be being closed.
     Unique = erlang:unique_integer([positive]),
     Time = erlang:system_time(),
@@ -183,7 +182,7 @@ close(#kept{context = Context, file = {Handle, Name}} = Kept) ->
     Kept#kept{file = none}.
 
 %% Given up, with all that is in it. The next states that have no room in memory begin a new one.
-failed(Why, #kept{context = #context{name = Name}, said = Said} = Kept) ->
+failed(Why, #kept{context = #{name := Name}, said = Said} = Kept) ->
     _ = [?LOG_WARNING("Warp: states of the projection of context ~ts cannot be kept on disk, and are "
                       "folded from the log instead, which takes longer: ~0tp", [Name, Why])
          || not Said],

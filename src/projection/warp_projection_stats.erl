@@ -3,15 +3,13 @@
 
 -export([context/1, log_position/2]).
 
--include("../base/warp.hrl").
-
 -define(LOOK_BYTES, 8 * 1024).
 
 %% @doc The figures of all shards.
 -spec context(warp_context:context()) -> map().
-context(#context{projections = #{target := Target}} = Context) ->
+context(#{projections := #{target := Target}} = Context) ->
     Generation = case warp_projection_table:get(Context, generation) of {ok, G} -> G; none -> none end,
-    Shards = [shard(Context, N, Generation) || N <- lists:seq(0, Context#context.shards - 1)],
+    Shards = [shard(Context, N, Generation) || N <- lists:seq(0, maps:get(shards, Context) - 1)],
     #{due := Due} = Rebuild = warp_projection_rebuild:progress(Context),
     Sum = fun(Key) -> lists:sum([maps:get(Key, Shard) || Shard <- Shards]) end,
     #{target => Target,
@@ -49,7 +47,7 @@ shard(Context, N, Generation) ->
 %% log does. What begins the log from there on may be nobody's to project.
 oldest(Time, _Context, _N, _Position) when is_integer(Time) ->
     Time;
-oldest(none, #context{aggregates = Aggregates} = Context, N, Position) ->
+oldest(none, #{aggregates := Aggregates} = Context, N, Position) ->
     Names = [Name || {Name, #{project := _}} <- maps:to_list(Aggregates)],
     case warp_context:shard(Context, N) of
         {ok, Handle} ->

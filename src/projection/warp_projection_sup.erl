@@ -6,15 +6,13 @@
 -export([start_link/1]).
 -export([init/1]).
 
--include("../base/warp.hrl").
-
 -spec start_link(reference()) -> supervisor:startlink_ret().
 start_link(Ref) ->
     supervisor:start_link(?MODULE, Ref).
 
 -spec init(reference()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init(Ref) ->
-    {ok, #context{projections = #{target := Target}} = Context} = warp_context:find(Ref),
+    {ok, #{projections := #{target := Target}} = Context} = warp_context:find(Ref),
     Membership = warp_context:membership(Context),
     _ = warp_projection_table:new(Context),
     ok = warp_projection_states:clean(Context),

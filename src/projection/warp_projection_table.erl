@@ -1,59 +1,20 @@
 %% @private What the processes of a context's projection share, in one table, which goes with their
-%% supervisor: who is who, what is being deleted, and how far each projector is. And the way a
-%% projector is woken, for which nothing on the write path waits.
+%% supervisor: who is who, what is being deleted, and how far each projector is.
 -module(warp_projection_table).
 
--export([new/1, is_on/1, wake/1, commit/2, sleep/4, put/3, get/2, take/2, all/2]).
--export([is_held/3, version/2, processes/1, status/2, emptied/0]).
-
--include("../base/warp.hrl").
+-export([new/1, is_on/1, put/3, get/2, take/2, all/2]).
+-export([is_held/3, version/2, status/2, emptied/0]).
 
 %% @doc The table for a context that is starting.
 -spec new(warp_context:context()) -> ets:table().
-new(#context{running = Running}) ->
+new(Context) ->
     Table = ets:new(warp_projection, [public, set, {read_concurrency, true}]),
-    true = ets:insert(Running, {projection, Table}),
+    ok = warp_context:register(Context, projection, Table),
     Table.
 
 -spec is_on(warp_context:context()) -> boolean().
-is_on(#context{projections = none}) -> false;
-is_on(#context{}) -> true.
-
-%% @doc For the owner of a shard: where it sees whether its projectors sleep. Two slots for each
-%% shard: the projectors of two generations may follow it at once.
--spec wake(warp_context:context()) -> none | {atomics:atomics_ref(), ets:table()}.
-wake(#context{projections = none}) -> none;
-wake(#context{projections = #{wake := Wake}, running = Running}) -> {Wake, Running}.
-
-%% @doc A commit was made to shard N: wakes projectors that sleep. It costs nothing else when there
-%% are none, and two reads of a counter when they are busy.
--spec commit(none | {atomics:atomics_ref(), ets:table()}, non_neg_integer()) -> ok.
-commit(none, _N) ->
-    ok;
-commit({Wake, Running}, N) ->
-    ok = rouse(Wake, Running, N, 0),
-    rouse(Wake, Running, N, 1).
-
-rouse(Wake, Running, N, Half) ->
-    case atomics:get(Wake, slot(N, Half)) of
-        0 ->
-            ok;
-        _ ->
-            ok = atomics:put(Wake, slot(N, Half), 0),
-            case ets:lookup(Running, {projector, N, Half}) of
-                [{_, Pid}] -> Pid ! log_grew, ok;
-                [] -> ok
-            end
-    end.
-
-slot(N, Half) -> 2 * N + Half + 1.
-
-%% @doc The calling projector is about to sleep. It has to look at the log once more after this.
--spec sleep(warp_context:context(), non_neg_integer(), pos_integer(), boolean()) -> ok.
-sleep(#context{projections = #{wake := Wake}, running = Running}, N, Generation, First) ->
-    Half = Generation rem 2,
-    _ = [true = ets:insert(Running, {{projector, N, Half}, self()}) || First],
-    atomics:put(Wake, slot(N, Half), 1).
+is_on(#{projections := none}) -> false;
+is_on(#{}) -> true.
 
 -spec put(warp_context:context(), term(), term()) -> ok.
 put(Context, Key, Value) ->
@@ -84,8 +45,12 @@ all(Context, Key) ->
         error:badarg -> []
     end.
 
-table(#context{running = Running}) ->
-    ets:lookup_element(Running, projection, 2).
+%% NOTE: it goes with its supervisor, and is another one after that was restarted.
+table(Context) ->
+    case warp_context:registered(Context, projection) of
+        {ok, Table} -> Table;
+        none -> error(badarg)
+    end.
 
 %% @doc Whether the row of the entity at that position belongs to a life that began while the one
 %% before was still being deleted: it may not be projected before that is done.
@@ -106,11 +71,6 @@ version(Aggregates, Declared) ->
     Tables = [["tables=", integer_to_binary(erlang:phash2(Declared, 1 bsl 32))]
               || map_size(Declared) > 0],
     iolist_to_binary(lists:join($\s, Each ++ Tables)).
-
-%% @doc The projection's processes, with their parts.
--spec processes(warp_context:context()) -> [{term(), pid()}].
-processes(Context) ->
-    [{Key, Pid} || {Key, Pid} <- all(Context, '_'), is_pid(Pid)].
 
 %% @doc For `format_status' of the projection's processes: what Summary makes of the state, and no data
 %% of users, which is in states, messages and errors too.

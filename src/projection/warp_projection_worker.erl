@@ -7,8 +7,6 @@
 
 -export([start_link/3, ask/2, loop/2, max_bytes/0]).
 
--include("../base/warp.hrl").
-
 -export_type([job/0, part/0, told/0]).
 
 %% The entities that are set aside, and the events that are left out should they fail.
@@ -40,7 +38,7 @@
 }.
 
 -record(state, {
-    context :: #context{},
+    context :: warp_context:context(),
     at :: warp_projection_user_code:at(),
     fold :: warp_projection_fold:fold(),
     told = {#{}, #{}} :: told()

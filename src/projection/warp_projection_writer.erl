@@ -8,7 +8,6 @@
 -export([start_link/1, status/1, join/3, batch/3, erase/3, rebuild/2, subscribe/1]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
--include("../base/warp.hrl").
 -include_lib("kernel/include/logger.hrl").
 
 -export_type([batch/0]).
@@ -37,7 +36,7 @@
 -define(QUERY, #{max_rows => infinity, timeout => 5000, level => strong}).
 
 -record(state, {
-    context :: #context{},
+    context :: warp_context:context(),
     module :: module(),
     config :: map(),
     declared :: warp_projection_schema:declared(),
@@ -108,7 +107,7 @@ call(Pid, Request) ->
 -spec init(warp_context:membership()) -> {ok, #state{}, {continue, open}}.
 init(Membership) ->
     _ = process_flag(trap_exit, true),
-    #context{projections = #{target := Name, config := Config, tables := Declared}} = Context =
+    #{projections := #{target := Name, config := Config, tables := Declared}} = Context =
         warp_context:mine(Membership),
     ok = warp_projection_table:put(Context, writer, self()),
     %% What one before us noted is no longer so.
@@ -116,12 +115,12 @@ init(Membership) ->
     {ok,
      #state{context = Context, module = warp_projection_target:module(Name), config = Config,
             declared = Declared,
-            version = warp_projection_table:version(Context#context.aggregates, Declared)},
+            version = warp_projection_table:version(maps:get(aggregates, Context), Declared)},
      {continue, open}}.
 
 -spec handle_continue(open, #state{}) -> {noreply, #state{}}.
 handle_continue(open, #state{module = Module, context = Context, config = Config} = State) ->
-    #context{name = Name, dir = Dir, durability = Durability, file_access = Access} = Context,
+    #{name := Name, dir := Dir, durability := Durability, file_access := Access} = Context,
     About = #{context => Name, dir => Dir, durability => Durability, file_access => Access},
     case Module:open(Config, About) of
         {ok, Target} ->
@@ -210,7 +209,7 @@ handle_info(open, State) ->
     handle_continue(open, State);
 handle_info(connect, State) ->
     {noreply, connect(State)};
-handle_info({warp_projection_lost, Message}, #state{context = #context{name = Name}} = State) ->
+handle_info({warp_projection_lost, Message}, #state{context = #{name := Name}} = State) ->
     %% What is found in its place may be another one, with other checkpoints: all begin anew.
     ?LOG_WARNING("Warp: the projection of context ~ts is opened again: ~ts", [Name, Message]),
     {stop, {shutdown, files_lost}, State};
@@ -249,12 +248,12 @@ kind(Kind) -> Kind.
 
 log(new, up, _State) ->
     ok;
-log(_Before, up, #state{context = #context{name = Name}}) ->
+log(_Before, up, #state{context = #{name := Name}}) ->
     ?LOG_NOTICE("Warp: the projection target of context ~ts is back", [Name]);
-log(_Before, {away, Why}, #state{context = #context{name = Name}}) ->
+log(_Before, {away, Why}, #state{context = #{name := Name}}) ->
     ?LOG_WARNING("Warp: the projection target of context ~ts is away, and is tried again; entities "
                  "are written on: ~tp", [Name, Why]);
-log(_Before, {error, Why}, #state{context = #context{name = Name}}) ->
+log(_Before, {error, Why}, #state{context = #{name := Name}}) ->
     ?LOG_ERROR("Warp: the projection target of context ~ts cannot be used: ~tp", [Name, Why]).
 
 %% Finds or makes Warp's tables, reads where everything stands, and goes on with what waits.
@@ -263,7 +262,7 @@ connect(#state{context = Context} = State) ->
     Made =
         case read(Found, [], State) of
             {ok, [[0]]} ->
-                Setup = warp_projection_sql:setup(Context#context.name, Context#context.shards,
+                Setup = warp_projection_sql:setup(maps:get(name, Context), maps:get(shards, Context),
                                             State#state.version),
                 execute(Setup, State);
             {ok, _} ->
@@ -337,7 +336,7 @@ add_what_is_lacking(State) ->
 
 identify(#{<<"format">> := Format}, _Context) when Format > 1 ->
     throw({error, {newer_format, <<"projection">>, Format}});
-identify(#{<<"context">> := Name, <<"shards">> := Shards}, #context{name = Name, shards = Shards}) ->
+identify(#{<<"context">> := Name, <<"shards">> := Shards}, #{name := Name, shards := Shards}) ->
     ok;
 identify(#{<<"context">> := Name, <<"shards">> := Shards}, _Context) ->
     throw({error, {wrong_identity, Name, Shards}}).
@@ -567,7 +566,7 @@ erase_all(Items, State) ->
         {refused, Message} ->
             ?LOG_WARNING("Warp: while an entity was erased from the projection of context ~ts, the database "
                          "refused what is left of a sum; such sums are null until they are counted on: ~ts",
-                         [State#state.context#context.name, Message]),
+                         [maps:get(name, State#state.context), Message]),
             case erase_all(Items, lenient, State) of
                 {refused, Again} ->
                     ok = lists:foreach(fun(Item) -> try_later(Item, Again) end, Items),
@@ -635,7 +634,7 @@ rebuild_step('begin', #state{version = Version, meta = Meta} = State) ->
             rebuild_step(anew, State)
     end;
 rebuild_step(anew, #state{version = Version, generation = Generation} = State) ->
-    #state{context = #context{shards = Shards}, schemas = #{building := Old}, declared = Declared} = State,
+    #state{context = #{shards := Shards}, schemas = #{building := Old}, declared = Declared} = State,
     {Declaring, _} = warp_projection_schema:declared({building, Generation + 1, Declared}),
     step(warp_projection_schema:drop(building, Old)
          ++ warp_projection_sql:drop_building()

@@ -7,8 +7,6 @@
 
 -export([await_loaded/1, doom/2, is_doomed/3, forget/3, clear/3]).
 
--include("../base/warp.hrl").
-
 -define(PATIENCE_MS, 10000).
 -define(LOOK_AGAIN_MS, 10).
 %% How many sagas one command clears.
@@ -17,7 +15,7 @@
 %% @doc Waits until all sagas that the files have open are listed.
 -spec await_loaded(warp_context:context()) ->
     ok | {error, context_stopped | {shard_unavailable, non_neg_integer()}}.
-await_loaded(#context{ref = Ref, shards = Shards}) ->
+await_loaded(#{ref := Ref, shards := Shards}) ->
     await_loaded(0, Shards, Ref, erlang:monotonic_time(millisecond) + ?PATIENCE_MS).
 
 await_loaded(Shards, Shards, _Ref, _Deadline) ->
@@ -45,7 +43,7 @@ await_loaded(N, Shards, Ref, Deadline) ->
 %% @doc The entity is about to be deleted: what sagas that are listed by now ask of it from here
 %% on is refused. Called by its process, so that all they asked before comes before the deletion.
 -spec doom(warp_context:context(), binary()) -> ok.
-doom(#context{sagas = Sagas, saga_counts = Counts}, Entity) ->
+doom(#{sagas := Sagas, saga_counts := Counts}, Entity) ->
     lists:foreach(
         fun({Id, _Entities}) ->
             ok = warp_saga_stats:add(doomed, Counts),
@@ -55,12 +53,12 @@ doom(#context{sagas = Sagas, saga_counts = Counts}, Entity) ->
 
 %% @doc Whether a saga's steps on that entity are refused.
 -spec is_doomed(warp_context:context(), binary(), binary()) -> boolean().
-is_doomed(#context{sagas = Sagas} = Context, Id, Entity) ->
+is_doomed(#{sagas := Sagas} = Context, Id, Entity) ->
     warp_saga_stats:is_any_doomed(Context) andalso ets:member(Sagas, {doomed, Id, Entity}).
 
 %% @doc The saga has come to its end.
 -spec forget(warp_context:context(), binary(), [warp_saga_plan:step()]) -> ok.
-forget(#context{sagas = Sagas} = Context, Id, Steps) ->
+forget(#{sagas := Sagas} = Context, Id, Steps) ->
     case warp_saga_stats:is_any_doomed(Context) of
         true ->
             lists:foreach(
@@ -90,7 +88,7 @@ listed(Sagas, Entity) ->
 clear(Context, Handle, Entity) ->
     exit({cleared, cleared(Context, Handle, Entity)}).
 
-cleared(#context{sagas = Sagas, shards = Shards, running = Running} = Context, Handle, Entity) ->
+cleared(#{sagas := Sagas, shards := Shards, running := Running} = Context, Handle, Entity) ->
     case warp_nif:saga_steps(Handle, Entity) of
         {ok, Applied} ->
             Listed = [{Id, N} || {Id, Entities} <- listed(Sagas, Entity),
@@ -116,7 +114,7 @@ by_shard(Steps, Shards, ByShard) ->
 
 each([], _Context) ->
     ok;
-each([{N, BySaga} | Shards], #context{running = Running} = Context) ->
+each([{N, BySaga} | Shards], #{running := Running} = Context) ->
     %% Before: what is cleared along with an append in the meantime is for the next deletion.
     true = ets:delete(Running, {cleared, N}),
     Events = [{Saga, warp_saga_plan:seqs(lists:usort(Ns))} || {Saga, Ns} <- maps:to_list(BySaga)],
@@ -143,7 +141,7 @@ chunks(Context, N, Handle, Events) ->
     end.
 
 %% The answer comes through the shard's owner: without it there is none.
-clear_chunk(#context{running = Running}, N, Handle, Events) ->
+clear_chunk(#{running := Running}, N, Handle, Events) ->
     Owner = ets:lookup_element(Running, {owner, N}, 2),
     Monitor = erlang:monitor(process, Owner),
     Result =

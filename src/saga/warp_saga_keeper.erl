@@ -9,7 +9,6 @@
 -export([start_link/2, ask/4, waits/4, is_loaded/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
--include("../base/warp.hrl").
 -include_lib("kernel/include/logger.hrl").
 
 -export_type([request/0, answer/0]).
@@ -36,7 +35,7 @@
     room = ?ROOM :: non_neg_integer()
 }).
 -record(state, {
-    context :: #context{},
+    context :: warp_context:context(),
     n :: non_neg_integer(),
     handle :: warp_nif:shard() | undefined,
     runs = #{} :: #{binary() => #run{}},
@@ -56,7 +55,7 @@ start_link(Membership, N) ->
 %% @doc Asks the keeper of that shard. Errors: timeout, interrupted when it went meanwhile.
 -spec ask(warp_context:context(), non_neg_integer(), request(), timeout()) ->
     answer() | {error, timeout | interrupted}.
-ask(#context{running = Running}, N, Request, Timeout) ->
+ask(#{running := Running}, N, Request, Timeout) ->
     try
         Until = case Timeout of infinity -> infinity; _ -> now_ms() + Timeout end,
         gen_server:call(ets:lookup_element(Running, {sagas, N}, 2), {?MODULE, Request, Until}, Timeout)
@@ -69,7 +68,7 @@ ask(#context{running = Running}, N, Request, Timeout) ->
 %% @doc Tells the keeper of that shard that a saga goes on only with another start of the context: so
 %% that nobody waits for its result.
 -spec waits(warp_context:context(), non_neg_integer(), binary(), warp_saga_stats:waiting()) -> ok.
-waits(#context{running = Running}, N, Id, Waiting) ->
+waits(#{running := Running}, N, Id, Waiting) ->
     try ets:lookup_element(Running, {sagas, N}, 2) of
         Pid -> gen_server:cast(Pid, {waits, Id, Waiting})
     catch
@@ -81,7 +80,7 @@ now_ms() ->
 
 %% @doc Whether it has read which sagas of the shard are open.
 -spec is_loaded(warp_context:context(), non_neg_integer()) -> boolean().
-is_loaded(#context{running = Running}, N) ->
+is_loaded(#{running := Running}, N) ->
     try
         Pid = ets:lookup_element(Running, {sagas, N}, 2),
         ets:member(Running, {sagas_loaded, N, Pid}) andalso is_process_alive(Pid)
@@ -91,7 +90,7 @@ is_loaded(#context{running = Running}, N) ->
 
 -spec init({warp_context:membership(), non_neg_integer()}) -> {ok, #state{}, {continue, load}}.
 init({Membership, N}) ->
-    #context{running = Running} = Context = warp_context:mine(Membership),
+    #{running := Running} = Context = warp_context:mine(Membership),
     true = ets:match_delete(Running, {{sagas_loaded, N, '_'}}),
     true = ets:insert(Running, {{sagas, N}, self()}),
     {ok, #state{context = Context, n = N}, {continue, load}}.
@@ -126,7 +125,7 @@ handle(Context, N) ->
 
 %% Processes that the keeper before this one had: they go with it, and what they sent last is
 %% either in the log or will never be, once the writer has passed it.
-await_runners(#context{sagas = Sagas} = Context, N) ->
+await_runners(#{sagas := Sagas} = Context, N) ->
     Pids = ets:select(Sagas, [{{'_', N, '$1', '_', '_', '_'}, [{is_pid, '$1'}], ['$1']}]),
     Monitors = [erlang:monitor(process, Pid) || Pid <- Pids],
     _ = [exit(Pid, kill) || Pid <- Pids],
@@ -134,11 +133,11 @@ await_runners(#context{sagas = Sagas} = Context, N) ->
     warp_shard:await_queue(Context, N).
 
 load(#state{context = Context, n = N, handle = Handle} = State) ->
-    #context{running = Running, sagas = Sagas} = Context,
+    #{running := Running, sagas := Sagas} = Context,
     case warp_nif:open_sagas(Handle) of
         {ok, {Entities, Broken}} ->
             _ = [?LOG_ERROR("Warp: a saga of shard ~b of context ~ts is open, but cannot be read: ~ts",
-                            [N, Context#context.name, What]) || What <- Broken],
+                            [N, maps:get(name, Context), What]) || What <- Broken],
             Ids = [Id || <<"$warp/saga/", Id/binary>> <- Entities],
             Before = ets:select(Sagas, [{{{saga, '$1'}, N, '_', '_', '_', '_'}, [], ['$1']}]),
             Read = [{Id, Saga} || Id <- Ids, {ok, Saga} <- [read(Id, State)]],
@@ -151,12 +150,12 @@ load(#state{context = Context, n = N, handle = Handle} = State) ->
             lists:foldl(fun reopen/2, State, Read);
         {error, Reason} ->
             ?LOG_ERROR("Warp: open sagas of shard ~b of context ~ts cannot be read, and wait: ~tp",
-                       [N, Context#context.name, Reason]),
+                       [N, maps:get(name, Context), Reason]),
             ok = timer:sleep(?RERUN_MS),
             load(State#state{handle = handle(Context, N)})
     end.
 
-read(Id, #state{context = #context{name = Name}, n = N, handle = Handle}) ->
+read(Id, #state{context = #{name := Name}, n = N, handle = Handle}) ->
     case warp_saga_log:read(Handle, N, Id) of
         {ok, Saga} ->
             {ok, Saga};
@@ -184,7 +183,7 @@ list(Id, #{core := Core, started_at := Started}, #state{context = Context, n = N
     Entities = [Entity || #{entity := Entity} <- Steps],
     Phase = warp_saga_core:phase(Core),
     Pid = case Phase of stuck -> stuck; _ -> starting end,
-    true = ets:insert(Context#context.sagas, {{saga, Id}, N, Pid, Entities, Phase, Started}).
+    true = ets:insert(maps:get(sagas, Context), {{saga, Id}, N, Pid, Entities, Phase, Started}).
 
 hash(#{core := Core}) ->
     #{hash := Hash} = warp_saga_core:plan(Core),
@@ -337,7 +336,7 @@ read_again(Id, #run{hash = Hash, waiting = Waiting}, #state{n = N, handle = Hand
 format_status(Status) ->
     maps:map(
         fun
-            (state, #state{context = #context{name = Name}, n = N, runs = Runs}) ->
+            (state, #state{context = #{name := Name}, n = N, runs = Runs}) ->
                 #{context => Name, shard => N, sagas => map_size(Runs)};
             (message, Message) ->
                 unicode:characters_to_binary(warp_stray:shape(Message));
@@ -372,7 +371,7 @@ ended(Id, {finished, Finish}, #state{context = Context} = State) ->
     done(Id, Finish, State);
 ended(Id, {read_again, _}, State) ->
     later(Id, State);
-ended(Id, Reason, #state{context = #context{name = Name}} = State) ->
+ended(Id, Reason, #state{context = #{name := Name}} = State) ->
     ?LOG_ERROR("Warp: the process of saga ~ts of context ~ts crashed and is started again: ~ts",
                [Id, Name, warp_saga_crash:text(Reason)]),
     later(Id, State).
@@ -381,7 +380,7 @@ later(Id, State) ->
     _ = erlang:send_after(?RERUN_MS, self(), {rerun, Id}),
     State.
 
-done(Id, Finish, #state{runs = Runs, context = #context{sagas = Sagas}} = State) ->
+done(Id, Finish, #state{runs = Runs, context = #{sagas := Sagas}} = State) ->
     {#run{waiting = Waiting}, Left} = maps:take(Id, Runs),
     %% A runner that did not come to its end left its row.
     true = ets:delete(Sagas, {saga, Id}),
@@ -391,5 +390,5 @@ done(Id, Finish, #state{runs = Runs, context = #context{sagas = Sagas}} = State)
 answer(Waiting, Finish) ->
     lists:foreach(fun({_Kind, From, _Until}) -> gen_server:reply(From, Finish) end, Waiting).
 
-count(What, #context{saga_counts = Counts}) ->
+count(What, #{saga_counts := Counts}) ->
     warp_saga_stats:add(What, Counts).

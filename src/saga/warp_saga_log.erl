@@ -3,8 +3,6 @@
 
 -export([pack/3, packed_end/1, read/2, read/3]).
 
--include("../base/warp.hrl").
-
 -export_type([saga/0]).
 
 %% A saga as its log has it.
@@ -28,7 +26,7 @@
 %% @doc Entries as one row, and themselves as reading it will give them.
 -spec pack(warp_context:context(), binary(), [warp_saga_core:entry()]) ->
     {[warp_saga_core:entry()], warp_entity_pack:packed()}.
-pack(#context{saga_rules = Rules}, Id, Entries0) ->
+pack(#{saga_rules := Rules}, Id, Entries0) ->
     Entries = [shorten(Entry) || Entry <- Entries0],
     Aggregate =
         case packed_end(Entries) of
@@ -135,7 +133,7 @@ read_pairs(Pairs) ->
 %% @doc The saga of that id, from its shard's file.
 -spec read(warp_context:context(), binary()) ->
     {ok, saga()} | {error, not_found | {shard_unavailable, non_neg_integer()} | warp_nif:reason()}.
-read(#context{shards = Shards} = Context, Id) ->
+read(#{shards := Shards} = Context, Id) ->
     {ok, N} = warp_nif:shard_of(warp_saga_plan:entity_id(Id), Shards),
     case warp_context:shard(Context, N) of
         {ok, Handle} ->

@@ -8,8 +8,6 @@
 -export([new/1, step/2, parallel/2, build/3]).
 -export([rules/0, check_id/1, entity_id/1, function/3, from_events/2, event_id/3, seqs/1]).
 
--include("../base/warp.hrl").
-
 -export_type([saga/0, plan/0, step/0, action/0, hash/0]).
 
 %% What a caller builds: the groups, last first, each with its steps.
@@ -153,7 +151,7 @@ bad(N, Field, Why) ->
     throw({bad_step, N, {Field, Why}}).
 
 check_step(N, #{entity := Entity, aggregate := Name, forward := Forward, compensate := Reverse} = Step,
-           #context{aggregates = Aggregates} = Context) ->
+           #{aggregates := Aggregates} = Context) ->
     _ = [bad(N, Field, unknown_field)
          || Field <- maps:keys(Step) -- [entity, aggregate, schema_vsn, forward, compensate]],
     ok = entity(N, Entity),
@@ -197,7 +195,7 @@ action(N, Side, #{type := Type, payload := Payload} = Given, _Context) ->
     ok = only(N, Side, Given, [type, payload]),
     ok = name(N, Side, Type, fun(Why) -> {type, Why} end),
     {event, Type, Payload};
-action(N, Side, #{run := Name} = Given, #context{steps = Functions}) ->
+action(N, Side, #{run := Name} = Given, #{steps := Functions}) ->
     ok = only(N, Side, Given, [run, args]),
     case function(Name, case Side of forward -> forward; compensate -> reverse end, Functions) of
         {ok, _} -> {run, Name, maps:get(args, Given, #{})};
@@ -248,7 +246,7 @@ only(N, Side, Given, Known) ->
     ok.
 
 %% The NIF checks the payloads. The row, and the steps as reading it will give them.
-pack(#{id := Id, steps := Steps} = Plan, #context{saga_rules = Rules}) ->
+pack(#{id := Id, steps := Steps} = Plan, #{saga_rules := Rules}) ->
     Row = [#{type => <<"Planned">>, payload => header(Plan)} | payloads(Steps)],
     case warp_entity_pack:pack_with(Rules, entity_id(Id), ?AGGREGATE, Row) of
         {ok, #{packed := Packed, events := [_ | Events]}} ->

@@ -5,7 +5,6 @@
 
 -export([begin_new/3, go_on/4, retry/4, resolve/5, cancel/1]).
 
--include("../base/warp.hrl").
 -include_lib("kernel/include/logger.hrl").
 
 -export_type([place/0, begun/0, finish/0]).
@@ -45,9 +44,9 @@ begin_new(Context, Place, Begun) ->
     warp_saga_crash:guard(fun() -> store(Context, Place, Begun()) end).
 
 store(Context, {N, Handle} = Place, {#{id := Id, steps := Steps} = Plan, Packed}) ->
-    Time = warp_clock:stamp(Context#context.clock, Id, 0),
+    Time = warp_clock:stamp(maps:get(clock, Context), Id, 0),
     Row = {{saga, Id}, N, self(), [], forward, Time},
-    true = ets:insert(Context#context.sagas, Row),
+    true = ets:insert(maps:get(sagas, Context), Row),
     case submit(Handle, Id, 0, Packed, Time, [], fun() -> list(Context, Id, Plan) end) of
         ok ->
             State = #state{context = Context, place = Place, id = Id, time = Time,
@@ -91,14 +90,14 @@ cancel(Runner) ->
     ok.
 
 %% The keeper has listed it.
-state(#context{sagas = Sagas} = Context, Place, Id, #{core := Core, seq := Seq, updated_at := Time}) ->
+state(#{sagas := Sagas} = Context, Place, Id, #{core := Core, seq := Seq, updated_at := Time}) ->
     Phase = warp_saga_core:phase(Core),
     true = ets:update_element(Sagas, {saga, Id}, [{3, self()}, {5, Phase}]),
     #state{context = Context, place = Place, id = Id, core = Core, seq = Seq, time = Time}.
 
 %% From here on, who deletes an entity finds the saga; and its plan is in the writer's queue, so
 %% that a clearing comes behind it.
-list(#context{sagas = Sagas}, Id, #{steps := Steps}) ->
+list(#{sagas := Sagas}, Id, #{steps := Steps}) ->
     _ = ets:update_element(Sagas, {saga, Id}, {4, [Entity || #{entity := Entity} <- Steps]}),
     ok.
 
@@ -146,7 +145,7 @@ show({N, Reason}, #state{context = Context, place = {Shard, _}, id = Id, core = 
     ok = warp_saga_keeper:waits(Context, Shard, Id, Waiting),
     warn(Direction, N, Reason, Listed).
 
-listed_as(Phase, #state{context = #context{sagas = Sagas}, id = Id} = State) ->
+listed_as(Phase, #state{context = #{sagas := Sagas}, id = Id} = State) ->
     true = ets:update_element(Sagas, {saga, Id}, {5, Phase}),
     State.
 
@@ -158,7 +157,7 @@ warn(Direction, N, Reason, #state{context = Context, id = Id, warned = Warned} =
             ?LOG_WARNING("Warp: saga ~ts of context ~ts waits: the ~ts action of its step ~b needs what "
                          "the context was started without: ~0tP. Nothing was refused; it goes on once "
                          "the context is started with it.",
-                         [Id, Context#context.name, Direction, N, Reason, 20]),
+                         [Id, maps:get(name, Context), Direction, N, Reason, 20]),
             State#state{warned = lists:sublist([Reason | Warned], ?WARNED)}
     end.
 
@@ -217,14 +216,14 @@ record(Entries, Clear, #state{} = State) ->
 record(Entries0, Clear, #state{context = Context, place = {N, Handle}, id = Id} = State, Pause) ->
     #state{seq = Seq, time = Before, core = Core} = State,
     {Entries, #{packed := Packed, count := Count}} = warp_saga_log:pack(Context, Id, Entries0),
-    Time = warp_clock:stamp(Context#context.clock, Id, Before),
+    Time = warp_clock:stamp(maps:get(clock, Context), Id, Before),
     Seqs = warp_saga_plan:seqs(Clear),
     %% Before it is stored: who deletes in the meantime empties the WAL once too often.
-    _ = [true = ets:insert(Context#context.running, {{cleared, N}, true}) || Seqs =/= []],
+    _ = [true = ets:insert(maps:get(running, Context), {{cleared, N}, true}) || Seqs =/= []],
     case submit(Handle, Id, Seq, Packed, Time, Seqs, fun() -> ok end) of
         ok ->
             Next = lists:foldl(fun warp_saga_core:replay/2, Core, Entries),
-            _ = [ets:update_element(Context#context.sagas, {saga, Id}, {5, compensating})
+            _ = [ets:update_element(maps:get(sagas, Context), {saga, Id}, {5, compensating})
                  || warp_saga_core:phase(Next) =:= compensating],
             State#state{core = Next, seq = Seq + Count, time = Time};
         {error, Reason} when Reason =:= closed; Reason =:= interrupted;
@@ -272,14 +271,14 @@ drop_answers() ->
 -spec finish(finish(), warp_context:context(), warp_saga_plan:plan()) -> no_return().
 finish({ok, {stuck, #{note := _}}} = Finish, Context, Plan) ->
     leave(Finish, Context, Plan);
-finish({ok, {stuck, _}} = Finish, #context{sagas = Sagas}, #{id := Id}) ->
+finish({ok, {stuck, _}} = Finish, #{sagas := Sagas}, #{id := Id}) ->
     true = ets:update_element(Sagas, {saga, Id}, {3, stuck}),
     exit({finished, Finish});
 finish(Finish, Context, Plan) ->
     leave(Finish, Context, Plan).
 
 -spec leave(finish(), warp_context:context(), warp_saga_plan:plan()) -> no_return().
-leave(Finish, #context{sagas = Sagas} = Context, #{id := Id, steps := Steps}) ->
+leave(Finish, #{sagas := Sagas} = Context, #{id := Id, steps := Steps}) ->
     ok = warp_saga_erase:forget(Context, Id, Steps),
     true = ets:delete(Sagas, {saga, Id}),
     exit({finished, Finish}).

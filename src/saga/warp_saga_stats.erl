@@ -3,8 +3,6 @@
 
 -export([new/0, add/2, is_any_doomed/1, read/1, under_way/1, waiting/2, stuck/1]).
 
--include("../base/warp.hrl").
-
 -export_type([waiting/0, under_way/0]).
 
 %% The step that cannot be done, or reversed, before the context is started with what it lacks now.
@@ -44,11 +42,11 @@ index(doomed) -> 6.
 
 %% @doc Whether an entity of a saga under way was ever deleted.
 -spec is_any_doomed(warp_context:context()) -> boolean().
-is_any_doomed(#context{saga_counts = Counts}) ->
+is_any_doomed(#{saga_counts := Counts}) ->
     counters:get(Counts, index(doomed)) > 0.
 
 -spec read(warp_context:context()) -> map().
-read(#context{saga_counts = Counts} = Context) ->
+read(#{saga_counts := Counts} = Context) ->
     Kinds = [committed, compensated, became_stuck, resolved, recovered],
     UnderWay = under_way(Context),
     maps:merge(#{running => length(UnderWay), stuck => length(stuck(Context)),
@@ -58,7 +56,7 @@ read(#context{saga_counts = Counts} = Context) ->
 
 %% @doc The sagas that are neither finished nor stuck.
 -spec under_way(warp_context:context()) -> [under_way()].
-under_way(#context{sagas = Sagas}) ->
+under_way(#{sagas := Sagas}) ->
     Pattern = {{saga, '$1'}, '_', '$2', '_', '$3', '$4'},
     [(state(Phase))#{id => Id, started_at => Started}
      || [Id, Phase, Started] <- select(Sagas, {Pattern, [{'=/=', '$2', stuck}], [['$1', '$3', '$4']]})].
@@ -69,7 +67,7 @@ state(_) -> #{state => running}.
 
 %% @doc What a saga waits for, if it does.
 -spec waiting(warp_context:context(), binary()) -> {ok, waiting()} | none.
-waiting(#context{sagas = Sagas}, Id) ->
+waiting(#{sagas := Sagas}, Id) ->
     try ets:lookup_element(Sagas, {saga, Id}, 5) of
         {waiting, Waiting} -> {ok, Waiting};
         _ -> none
@@ -79,7 +77,7 @@ waiting(#context{sagas = Sagas}, Id) ->
 
 %% @doc The ids of those that are stuck.
 -spec stuck(warp_context:context()) -> [binary()].
-stuck(#context{sagas = Sagas}) ->
+stuck(#{sagas := Sagas}) ->
     select(Sagas, {{{saga, '$1'}, '_', stuck, '_', '_', '_'}, [], ['$1']}).
 
 select(Table, Match) ->

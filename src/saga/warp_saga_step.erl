@@ -4,7 +4,7 @@
 
 -export([run/4, probe/4]).
 
--include("../base/warp.hrl").
+-include("../base/warp_entity.hrl").
 
 %% How long one attempt waits for its entity.
 -define(PATIENCE_MS, 5000).
@@ -47,7 +47,7 @@ prepare({event, Type, Payload}, Context, Plan, _Direction, Side, #{entity := Ent
         {error, _} = Error -> Error
     end;
 prepare({run, Name, Args}, Context, Plan, Direction, Side, #{aggregate := Aggregate} = Step) ->
-    #context{steps = Functions, aggregates = Aggregates} = Context,
+    #{steps := Functions, aggregates := Aggregates} = Context,
     case warp_saga_plan:function(Name, Side, Functions) of
         {ok, Fun} when is_map_key(Aggregate, Aggregates) ->
             {decide, fun() -> decide(Context, Plan, Direction, Side, Step, {Name, Fun, Args}) end};
@@ -63,7 +63,7 @@ prepare(cleared, _Context, _Plan, _Direction, _Side, _Step) ->
 %% is answered.
 -spec probe(warp_context:context(), binary(), forward | reverse, warp_saga_plan:step()) ->
     warp_saga_core:outcome().
-probe(#context{saga_rules = Rules} = Context, Id, Side, #{n := N, entity := Entity}) ->
+probe(#{saga_rules := Rules} = Context, Id, Side, #{n := N, entity := Entity}) ->
     Event = #{type => <<"Probe">>, payload => #{}, id => warp_saga_plan:event_id(Id, Side, N)},
     {ok, Pack} = warp_entity_pack:pack_with(Rules, Entity, <<"$warp/saga">>, [Event]),
     case outcome(call(Context, Entity, {append, Pack, ?NEVER}, Pack, ?PATIENCE_MS)) of
@@ -156,7 +156,7 @@ patience(#{deadline := Deadline}, forward) when is_integer(Deadline) ->
 patience(_Plan, _Side) ->
     ?PATIENCE_MS.
 
-entity(#context{ref = Ref, shards = Shards}, Id) ->
+entity(#{ref := Ref, shards := Shards}, Id) ->
     {ok, N} = warp_nif:shard_of(Id, Shards),
     #warp_entity{ref = Ref, id = Id, shard = N}.
 

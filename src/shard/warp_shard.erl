@@ -3,11 +3,10 @@
 -module(warp_shard).
 -behaviour(gen_server).
 
--export([start_link/2, status/1, await_queue/2]).
+-export([start_link/2, status/2, failure/2, await_queue/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export([format_status/1]).
 
--include("../base/warp.hrl").
 -include_lib("kernel/include/logger.hrl").
 
 %% How many submissions may wait for the writer. An entity has one at a time.
@@ -28,7 +27,7 @@
 -define(LOOK_AGAIN_MS, 200).
 
 -record(state, {
-    context :: #context{},
+    context :: warp_context:context(),
     n :: non_neg_integer(),
     handle :: warp_nif:shard() | undefined,
     %% Why the last attempt to open failed.
@@ -43,9 +42,7 @@
     stalled = false :: boolean(),
     %% What failed in the background when it was last looked at.
     background = [] :: [warp_shard_background:failing()],
-    quiet_until :: integer() | undefined,
-    %% Who is told that the log grew.
-    wake = none :: none | {atomics:atomics_ref(), ets:table()}
+    quiet_until :: integer() | undefined
 }).
 
 -spec start_link(warp_context:membership(), non_neg_integer()) -> gen_server:start_ret().
@@ -53,26 +50,36 @@ start_link(Membership, N) ->
     gen_server:start_link(?MODULE, {Membership, N}, []).
 
 %% @doc Whether the shard is open. Waits for an attempt under way.
--spec status(pid()) -> ok | {error, term()}.
-status(Pid) ->
-    try
-        gen_server:call(Pid, status, infinity)
-    catch
-        exit:_ -> {error, interrupted}
+-spec status(warp_context:context(), non_neg_integer()) -> ok | {error, term()}.
+status(Context, N) ->
+    case warp_context:registered(Context, {owner, N}) of
+        {ok, Owner} ->
+            try
+                gen_server:call(Owner, status, infinity)
+            catch
+                exit:_ -> {error, interrupted}
+            end;
+        none ->
+            {error, interrupted}
     end.
+
+%% @doc Why the shard could not be opened, when that was tried last.
+-spec failure(warp_context:context(), non_neg_integer()) -> {ok, term()} | none.
+failure(Context, N) ->
+    warp_context:registered(Context, {unavailable, N}).
 
 %% @doc Waits until everything that is queued at the shard by now is committed, or has failed.
 -spec await_queue(warp_context:context(), non_neg_integer()) -> ok.
-await_queue(#context{running = Running} = Context, N) ->
+await_queue(Context, N) ->
     %% The owner first: a new one takes the handle of the last away before it is found itself.
-    case ets:lookup(Running, {owner, N}) of
-        [{_, Owner}] ->
+    case warp_context:registered(Context, {owner, N}) of
+        {ok, Owner} ->
             Monitor = erlang:monitor(process, Owner),
             Passed = pass(warp_context:shard(Context, N), Monitor, Context, N),
             true = erlang:demonitor(Monitor, [flush]),
             _ = [await_queue(Context, N) || Passed =:= overloaded],
             ok;
-        [] ->
+        none ->
             ok
     end.
 
@@ -105,12 +112,12 @@ init({Membership, N}) ->
     _ = process_flag(trap_exit, true),
     %% Answers wait here for a short time only, but there can be many.
     _ = process_flag(message_queue_data, off_heap),
-    #context{running = Running} = Context = warp_context:mine(Membership),
+    Context = warp_context:mine(Membership),
     %% An owner that was killed could not take its handle back. Now, before an entity of the new
     %% one can start, and find it.
-    true = ets:delete(Running, {shard, N}),
-    true = ets:insert(Running, {{owner, N}, self()}),
-    {ok, #state{context = Context, n = N, wake = warp_projection_table:wake(Context)}, {continue, open}}.
+    ok = warp_context:unregister(Context, {shard, N}),
+    ok = warp_context:register(Context, {owner, N}, self()),
+    {ok, #state{context = Context, n = N}, {continue, open}}.
 
 -spec handle_continue(open, #state{}) -> {noreply, #state{}}.
 handle_continue(open, State) ->
@@ -146,9 +153,9 @@ handle_info(Message, State) ->
             {stop, {shutdown, crashed}, State}
     end.
 
-message({warp_replies, Replies}, State) when is_list(Replies) ->
+message({warp_replies, Replies}, #state{context = Context, n = N} = State) when is_list(Replies) ->
     ok = lists:foreach(fun hand_on/1, Replies),
-    ok = warp_projection_table:commit(State#state.wake, State#state.n),
+    ok = warp_follower:committed(Context, N),
     {noreply, State};
 message({warp_slow_sync, Millis}, State) when is_integer(Millis) ->
     {noreply, slow_sync(Millis, State)};
@@ -208,14 +215,14 @@ terminate(_Reason, #state{handle = Handle} = State) ->
 %% NOTE: while the file is claimed this process goes back to its mailbox: one whose supervisor is
 %% gone has to go as well, and not compete for the file with its successor.
 open(#state{context = Context, n = N, claim_until = Until} = State) ->
-    #context{dir = Dir, lock = Lock, name = Name, shards = Shards, durability = Durability,
-             running = Running} = Context,
+    #{dir := Dir, lock := Lock, name := Name, shards := Shards, durability := Durability} = Context,
     File = filename:join(Dir, io_lib:format("shard-~4..0b.db", [N])),
     Now = erlang:monotonic_time(millisecond),
     case warp_nif:open(Lock, File, {Name, N, Shards}, Durability, ?QUEUE_LIMIT) of
         {ok, Handle} ->
-            true = ets:delete(Running, {unavailable, N}),
-            true = ets:insert(Running, {{shard, N}, Handle}),
+            ok = warp_context:unregister(Context, {unavailable, N}),
+            ok = warp_context:register(Context, {shard, N}, Handle),
+            ok = warp_component:shard_opened(Context, N),
             _ = erlang:send_after(?WATCH_MS, self(), watch),
             told(ok, State#state{handle = Handle, retry_ms = ?RETRY_MIN_MS});
         {error, claimed} when Until =:= none; Now < Until ->
@@ -227,8 +234,8 @@ open(#state{context = Context, n = N, claim_until = Until} = State) ->
             failed(Reason, State)
     end.
 
-failed(Reason, #state{retry_ms = Retry, context = #context{running = Running}, n = N} = State) ->
-    true = ets:insert(Running, {{unavailable, N}, Reason}),
+failed(Reason, #state{retry_ms = Retry, context = Context, n = N} = State) ->
+    ok = warp_context:register(Context, {unavailable, N}, Reason),
     _ = erlang:send_after(Retry, self(), open),
     told({error, Reason}, State#state{error = Reason, retry_ms = min(2 * Retry, ?RETRY_MAX_MS)}).
 
@@ -236,12 +243,13 @@ told(How, #state{asking = Asking} = State) ->
     lists:foreach(fun(From) -> gen_server:reply(From, How) end, Asking),
     State#state{claim_until = none, asking = []}.
 
-%% What the writer answered to an entity, or that it stored what came with this receipt.
+%% What the writer answered to a process, or that it stored what came with this receipt: a tuple that
+%% begins with the module that hands it out.
 hand_on({Pid, Answer}) when is_pid(Pid) ->
     Pid ! {warp_reply, Answer},
     ok;
-hand_on({_, _, _, _, _} = Receipt) ->
-    warp_entity_pending:hand_out(Receipt);
+hand_on(Receipt) when is_tuple(Receipt), is_atom(element(1, Receipt)) ->
+    (element(1, Receipt)):hand_out(Receipt);
 hand_on(Stray) ->
     warp_stray:note(shard, message, Stray).
 
@@ -249,13 +257,8 @@ files_lost(What, Message, State) ->
     ?LOG_ERROR("Warp: shard ~b of context ~ts ~ts: ~ts", [State#state.n, name(State), What, Message]).
 
 %% Nobody finds the shard from now on.
-unpublish(#state{context = #context{running = Running}, n = N, handle = Handle}) ->
-    try ets:delete_object(Running, {{shard, N}, Handle}) of
-        true -> ok
-    catch
-        %% The keeper went first, and the table with it.
-        error:badarg -> ok
-    end.
+unpublish(#state{context = Context, n = N, handle = Handle}) ->
+    warp_context:unregister(Context, {shard, N}, Handle).
 
 watch(State0) ->
     #state{handle = Handle, stalled = Stalled} = State = background(State0),
@@ -294,5 +297,5 @@ slow_sync(Millis, #state{quiet_until = Until} = State) ->
             State
     end.
 
-name(#state{context = #context{name = Name}}) ->
+name(#state{context = #{name := Name}}) ->
     Name.

@@ -1,4 +1,4 @@
-%% @private One shard: the owner of its file, and behind it the entities and sagas that live in it.
+%% @private One shard: the owner of its file, and behind it what the components have living in it.
 -module(warp_shard_sup).
 -behaviour(supervisor).
 
@@ -19,18 +19,7 @@ init({Given, N}) ->
         %% Closing writes behind what is left, which a slow disk may take its time for.
         shutdown => 60000
     },
-    Entities = #{
-        id => entities,
-        start => {warp_entity_sup, start_link, [Membership, N]},
-        type => supervisor,
-        shutdown => infinity
-    },
-    Sagas = #{
-        id => sagas,
-        start => {warp_saga_keeper, start_link, [Membership, N]},
-        %% All that it knows is in the file.
-        shutdown => brutal_kill
-    },
     %% An entity holds the handle of its shard, so it does not outlive the shard's owner; nor does a
     %% saga.
-    {ok, {#{strategy => rest_for_one, intensity => 1000, period => 1}, [Shard, Entities, Sagas]}}.
+    {ok, {#{strategy => rest_for_one, intensity => 1000, period => 1},
+          [Shard | warp_component:shard_children(Membership, N)]}}.

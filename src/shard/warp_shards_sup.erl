@@ -5,15 +5,13 @@
 -export([start_link/1]).
 -export([init/1]).
 
--include("../base/warp.hrl").
-
 -spec start_link(reference()) -> supervisor:startlink_ret().
 start_link(Ref) ->
     supervisor:start_link(?MODULE, Ref).
 
 -spec init(reference()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init(Ref) ->
-    {ok, #context{shards = Shards} = Context} = warp_context:find(Ref),
+    {ok, #{shards := Shards} = Context} = warp_context:find(Ref),
     Membership = warp_context:membership(Context),
     Children = [
         #{

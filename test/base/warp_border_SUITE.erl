@@ -3,7 +3,7 @@
 -module(warp_border_SUITE).
 -compile([export_all, nowarn_export_all]).
 -include_lib("stdlib/include/assert.hrl").
--include_lib("warp_core/src/base/warp.hrl").
+-include_lib("warp_core/src/base/warp_entity.hrl").
 
 suite() -> [{timetrap, {minutes, 30}}].
 
@@ -147,7 +147,7 @@ no_argument_of_a_public_function_hurts(Config) ->
 %% What packs by rules with states, and by those of a pure log, and an entity of the first.
 borders(Config) ->
     Ctx = warp_test:start(Config),
-    {ok, #context{rules = Folding}} = warp_context:find(Ctx),
+    {ok, #{rules := Folding}} = warp_context:find(Ctx),
     Pure = warp_nif:rules([{<<"Log">>, 1, false}]),
     Event = fun(Payload) -> #{type => <<"T">>, payload => Payload, aggregate => <<"Log">>} end,
     Pack = fun(Payload) ->

@@ -5,7 +5,7 @@
 
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
--include_lib("warp_core/src/base/warp.hrl").
+-include_lib("warp_core/src/base/warp_entity.hrl").
 
 -import(warp_test, [incremented/0]).
 
@@ -148,7 +148,7 @@ corrected_times_survive(Config) ->
 %% A machine without a battery begins in 1970: what it records then is not a time of few bytes.
 a_clock_of_1970(Config) ->
     Entity = entity(Config),
-    {ok, #context{clock = Clock}} = warp_context:find(Entity#warp_entity.ref),
+    {ok, #{clock := Clock}} = warp_context:find(Entity#warp_entity.ref),
     ?assert(warp_clock:stamp(Clock, <<"e">>, 0) >= 1 bsl 47),
     {ok, 1} = warp_core:append(Entity, incremented()).
 
@@ -175,7 +175,7 @@ a_saga_too(Config) ->
 
 warned_once_a_minute(Config) ->
     Ctx = warp_test:start(Config),
-    {ok, #context{clock = Clock}} = warp_context:find(Ctx),
+    {ok, #{clock := Clock}} = warp_context:find(Ctx),
     ok = logger:add_handler(?MODULE, ?MODULE, #{level => warning, config => self()}),
     try
         [begin

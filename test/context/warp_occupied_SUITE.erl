@@ -63,7 +63,7 @@ appends_reads_and_deletions_are_answered(Config) ->
 shards_are_opened_again_after_kills(Config) ->
     occupied(Config, fun(Entities) ->
         [begin
-             [exit(Pid, kill) || {Role, Pid} <- warp_context:processes(ctx()), Role =:= Killed],
+             [exit(Pid, kill) || {Role, Pid} <- warp_test:processes(ctx()), Role =:= Killed],
              [warp_test:wait_until(fun() ->
                   is_ok(warp_core:append(E, incremented(), #{timeout => 1000}))
               end) || E <- Entities]

@@ -30,7 +30,7 @@ cases() ->
 
 a_context_names_its_processes(Config) ->
     Ctx = warp_test:start(Config),
-    Processes = warp_context:processes(Ctx),
+    Processes = warp_test:processes(Ctx),
     ?assertMatch([_, _ | _], Processes),
     [?assert(is_atom(Role) andalso is_process_alive(Pid)) || {Role, Pid} <- Processes].
 
@@ -158,8 +158,8 @@ kills_in_one_context_do_not_touch_another(Config) ->
 %% ---------------------------------------------------------------- helpers
 
 processes(Ctx) ->
-    warp_test:wait_until(fun() -> catch is_list(warp_context:processes(Ctx)) end, ?HEALS_WITHIN),
-    warp_context:processes(Ctx).
+    warp_test:wait_until(fun() -> catch is_list(warp_test:processes(Ctx)) end, ?HEALS_WITHIN),
+    warp_test:processes(Ctx).
 
 kill_role(Ctx, Role) ->
     case lists:keyfind(Role, 1, processes(Ctx)) of
@@ -180,7 +180,7 @@ stop_killer(Killer) ->
 %% Entities of every shard take appends again, all of them, within seconds.
 probe_until_all_work(Ctx) ->
     Entities = [warp_core:entity(Ctx, <<"probe ", N>>) || N <- lists:seq($a, $h)],
-    Shards = lists:usort([warp_context:shard_of(Entity) || Entity <- Entities]),
+    Shards = lists:usort([warp_test:shard_of(Entity) || Entity <- Entities]),
     ?assertMatch([_, _ | _], Shards),
     warp_test:wait_until(fun() ->
         Results = [warp_core:append(E, warp_test:incremented(), #{timeout => 500}) || E <- Entities],

@@ -5,7 +5,7 @@
 
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
--include_lib("warp_core/src/base/warp.hrl").
+-include_lib("warp_core/src/base/warp_entity.hrl").
 
 -import(warp_test, [credited/1, incremented/0]).
 
@@ -61,7 +61,7 @@ counting_is_not_thrown_off(Config) ->
     {ok, Pid} = warp_core:pid(Entity),
     ok = disturb(Pid),
     {ok, 2} = warp_core:append(Entity, incremented()),
-    {ok, #context{registry = Registry}} = warp_context:find(Ctx),
+    {ok, #{registry := Registry}} = warp_context:find(Ctx),
     [{_, Pid, Pending, _}] = ets:lookup(Registry, <<"e">>),
     ?assertEqual(0, atomics:get(Pending, 1)).
 
@@ -85,19 +85,19 @@ a_process_that_goes_ignores_them(Config) ->
 
 an_owner_ignores_them(Config) ->
     {Ctx, Entity} = counter(Config),
-    Owners = [Pid || {shard, Pid} <- warp_context:processes(Ctx)],
+    Owners = [Pid || {shard, Pid} <- warp_test:processes(Ctx)],
     [disturb(Pid) || Pid <- Owners],
     spawn(fun() -> [link(Pid) || Pid <- Owners], exit(crash) end),
     timer:sleep(50),
     {ok, 2} = warp_core:append(Entity, incremented()),
-    ?assertEqual(Owners, [Pid || {shard, Pid} <- warp_context:processes(Ctx)]).
+    ?assertEqual(Owners, [Pid || {shard, Pid} <- warp_test:processes(Ctx)]).
 
 a_keeper_ignores_them(Config) ->
     {Ctx, Entity} = counter(Config),
-    [Keeper] = [Pid || {keeper, Pid} <- warp_context:processes(Ctx)],
+    [Keeper] = [Pid || {keeper, Pid} <- warp_test:processes(Ctx)],
     ok = disturb(Keeper),
     {ok, 2} = warp_core:append(Entity, incremented()),
-    ?assertEqual([Keeper], [Pid || {keeper, Pid} <- warp_context:processes(Ctx)]).
+    ?assertEqual([Keeper], [Pid || {keeper, Pid} <- warp_test:processes(Ctx)]).
 
 forged_handles_are_refused(Config) ->
     {Ctx, #warp_entity{shard = N} = Entity} = counter(Config),

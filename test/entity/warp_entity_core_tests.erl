@@ -2,7 +2,6 @@
 -module(warp_entity_core_tests).
 
 -include_lib("eunit/include/eunit.hrl").
--include_lib("warp_core/src/base/warp.hrl").
 
 -define(ACCOUNT, <<"Account">>).
 
@@ -17,8 +16,8 @@ context() ->
             (_, _) -> ok
         end
     },
-    #context{aggregates = #{?ACCOUNT => Account}, rules = warp_nif:rules([{?ACCOUNT, 1, true}]),
-             clock = warp_clock:new()}.
+    #{aggregates => #{?ACCOUNT => Account}, rules => warp_nif:rules([{?ACCOUNT, 1, true}]),
+      clock => warp_clock:new()}.
 
 new() ->
     warp_entity_core:new(context(), <<"alice">>).

@@ -5,7 +5,6 @@
 
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
--include_lib("warp_core/src/base/warp.hrl").
 
 -define(PAYLOAD, 1000000).
 
@@ -48,8 +47,8 @@ ids_are_copied(Config) ->
     assert_small(element(3, Entity)),
     assert_small(sys:get_state(Pid)),
     {ok, Context} = warp_context:find(Ctx),
-    assert_small(ets:tab2list(Context#context.registry)),
-    [_] = Published = ets:tab2list(Context#context.states),
+    assert_small(ets:tab2list(maps:get(registry, Context))),
+    [_] = Published = ets:tab2list(maps:get(states, Context)),
     assert_small(Published).
 
 types_are_copied(Config) ->

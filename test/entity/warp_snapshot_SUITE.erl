@@ -168,7 +168,7 @@ a_snapshot_made_by_hand_makes_no_atoms_and_inflates_nothing(Config) ->
          [{ok, _} = warp_core:append(Alice, warp_test:incremented()) || _ <- [1, 2, 3]],
          warp_test:passivate(Alice),
          {ok, Context} = warp_context:find(Ctx),
-         {ok, Handle} = warp_context:shard(Context, warp_context:shard_of(Alice)),
+         {ok, Handle} = warp_context:shard(Context, warp_test:shard_of(Alice)),
          {ok, {Incarnation, 3, Time}} = warp_nif:head(Handle, Id),
          ok = warp_nif:save_snapshot(Handle, Id, Incarnation, {Name, 1, 3, Time}, Image),
          warp_test:wait_until(fun() ->

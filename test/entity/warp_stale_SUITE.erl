@@ -6,8 +6,6 @@
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
--include_lib("warp_core/src/base/warp.hrl").
-
 -define(MODULE_USED, warp_stale_functions).
 
 all() ->
@@ -126,7 +124,7 @@ projections_wait(Config) ->
     Events = warp_test:history(warp_core:entity(Ctx, <<"e">>)),
     reload_twice(),
     [begin
-         Projecting = Context#context{aggregates = #{<<"Log">> => Aggregate}},
+         Projecting = Context#{aggregates := #{<<"Log">> => Aggregate}},
          Kept = warp_projection_states:new(Projecting, 0, 1),
          Fold = warp_projection_fold:new(Projecting, warp_projection_user_code:new(), Kept),
          ?assertMatch({error, {stale_function, #{function := Function}}},

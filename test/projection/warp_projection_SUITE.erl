@@ -249,7 +249,7 @@ killed_processes_come_back(Config) ->
     Load = spawn_link(fun() -> load(Ctx, 0) end),
     lists:foreach(
         fun(Part) ->
-            Pids = [Pid || {P, Pid} <- warp_context:processes(Ctx), P =:= Part],
+            Pids = [Pid || {P, Pid} <- warp_test:processes(Ctx), P =:= Part],
             ?assertNotEqual({Part, []}, {Part, Pids}),
             [exit(Pid, kill) || Pid <- Pids],
             timer:sleep(100)
@@ -284,7 +284,7 @@ killed_while_it_writes(Config) ->
             Held = warp_projection_test:hold(Ctx, Config),
             append(A, warp_projection_test:placed(1)),
             timer:sleep(100),
-            exit(hd([Pid || {writer, Pid} <- warp_context:processes(Ctx)]), kill),
+            exit(hd([Pid || {writer, Pid} <- warp_test:processes(Ctx)]), kill),
             append(A, warp_projection_test:placed(1)),
             timer:sleep(200),
             warp_projection_test:release(Held),
@@ -436,7 +436,7 @@ a_refused_command_is_found_in_a_crowd(Config) ->
                   (N) -> [warp_projection:upsert(t, N, #{a => N})]
                end,
     %% So that all of it is one batch.
-    Pid = hd([P || {writer, P} <- warp_context:processes(Ctx)]),
+    Pid = hd([P || {writer, P} <- warp_test:processes(Ctx)]),
     ok = sys:suspend(Pid),
     Entities = warp_test:parallel([fun() -> does(Ctx, <<"e", (integer_to_binary(N))/binary>>, Commands(N)) end
                                    || N <- lists:seq(1, 100)]),
@@ -559,7 +559,7 @@ no_projections(Config) ->
     ?assertEqual({error, no_projections}, warp_core:await_projection(A, 100)),
     ?assertEqual({error, no_projections}, warp_projection:rebuild(Ctx)),
     ?assertEqual({error, no_projections}, warp_projection:set_aside(Ctx)),
-    ?assertEqual([], [P || {P, _} <- warp_context:processes(Ctx), P =:= writer orelse P =:= projector]),
+    ?assertEqual([], [P || {P, _} <- warp_test:processes(Ctx), P =:= writer orelse P =:= projector]),
     ?assertEqual([], filelib:wildcard(filename:join(warp_test:context_dir(Ctx), "{projections,erasures}*"))),
     %% Projected from the first event on when it is wanted.
     With = warp_test:restart(Ctx, #{projections => warp_projection_test:projections(Config)}),
@@ -608,7 +608,7 @@ stats_show_the_lag(Config) ->
     ?assertMatch(#{projections := #{target := Target, state := up, behind_positions := 0, set_aside := 0}},
                  warp_core:stats(Ctx)),
     %% While nothing is written, entities are.
-    Pid = hd([P || {writer, P} <- warp_context:processes(Ctx)]),
+    Pid = hd([P || {writer, P} <- warp_test:processes(Ctx)]),
     ok = sys:suspend(Pid),
     [append(A, warp_projection_test:placed(1)) || _ <- lists:seq(1, 10)],
     ?assertEqual({error, timeout}, warp_core:await_projection(A, 300)),

@@ -9,7 +9,7 @@
 
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
--include_lib("warp_core/src/base/warp.hrl").
+-include_lib("warp_core/src/base/warp_entity.hrl").
 
 -import(warp_projection_test, [start/2, start/3, rows/2, rows/3, await/1, await_all/1, dump/1, even/1]).
 
@@ -46,7 +46,7 @@ does(Ctx, Id, Commands) ->
     append(Entity, warp_projection_test:does(Commands)),
     Entity.
 
-process(Ctx, Part) -> hd([Pid || {P, Pid} <- warp_context:processes(Ctx), P =:= Part]).
+process(Ctx, Part) -> hd([Pid || {P, Pid} <- warp_test:processes(Ctx), P =:= Part]).
 
 %% No deletion is under way, and no note of one is left.
 settled(Ctx) ->
@@ -234,7 +234,7 @@ notes_are_taken_up(Config) ->
     deleted = warp_entity_call:call(Entity, delete, 0, infinity, repeatable),
     #warp_entity{shard = N} = Entity,
     warp_test:stop(Ctx),
-    {ok, Notes} = warp_projection_notes:open(Context#context.dir, ?config(target, Config), owner),
+    {ok, Notes} = warp_projection_notes:open(maps:get(dir, Context), ?config(target, Config), owner),
     ok = warp_projection_notes:add(Notes, <<"e">>, N, Incarnation),
     ok = warp_projection_notes:close(Notes),
     Again = start(Config, [warp_projection_test:commands()]),
@@ -255,7 +255,7 @@ a_deletion_that_never_began(Config) ->
     #warp_entity{shard = N} = Entity,
     Before = dump(Ctx),
     warp_test:stop(Ctx),
-    {ok, Notes} = warp_projection_notes:open(Context#context.dir, ?config(target, Config), owner),
+    {ok, Notes} = warp_projection_notes:open(maps:get(dir, Context), ?config(target, Config), owner),
     ok = warp_projection_notes:add(Notes, <<"e">>, N, Incarnation),
     ok = warp_projection_notes:close(Notes),
     Again = start(Config, [warp_projection_test:commands()]),

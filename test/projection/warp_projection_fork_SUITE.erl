@@ -8,7 +8,6 @@
 
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
--include_lib("warp_core/src/base/warp.hrl").
 
 -import(warp_projection_test, [start/2, start/3, rows/2, await/1, await_all/1, even/1]).
 
@@ -170,7 +169,7 @@ put_back_while_it_runs(Config) ->
     rebuilt(Ctx, ids(<<"kept">>, 10) ++ ids(<<"new">>, 25)).
 
 kill_owner(Ctx) ->
-    {ok, #context{running = Running}} = warp_context:find(Ctx),
+    {ok, #{running := Running}} = warp_context:find(Ctx),
     Owner = ets:lookup_element(Running, {owner, 0}, 2),
     exit(Owner, kill),
     %% Its successor comes after all that it had under it has gone.

@@ -122,7 +122,7 @@ run({delete, Id}, Ctx) ->
 run(restart, Ctx) ->
     warp_test:restart(Ctx);
 run({kill, Part}, Ctx) ->
-    [exit(Pid, kill) || {P, Pid} <- warp_context:processes(Ctx), P =:= Part],
+    [exit(Pid, kill) || {P, Pid} <- warp_test:processes(Ctx), P =:= Part],
     Ctx;
 run(await, Ctx) ->
     warp_projection_test:even(Ctx),

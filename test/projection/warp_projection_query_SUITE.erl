@@ -84,7 +84,7 @@ running(Ctx) -> running(Ctx, 1).
 running(Ctx, Count) ->
     warp_test:wait_until(fun() -> maps:get(busy, status(Ctx)) >= Count end, 60000).
 
-pool(Ctx) -> hd([Pid || {queries, Pid} <- warp_context:processes(Ctx)]).
+pool(Ctx) -> hd([Pid || {queries, Pid} <- warp_test:processes(Ctx)]).
 
 %% What sys:get_status shows of the pool's state.
 status(Ctx) ->
@@ -248,7 +248,7 @@ the_pool_comes_back(Config) ->
     warp_test:wait_until(fun() -> match =:= try works(Ctx), match catch error:_ -> again end end),
     warp_test:wait_until(fun() -> programs(Config) -- Before =:= programs(Config) end),
     %% With the writer, which has the file open, it begins anew.
-    exit(hd([Pid || {writer, Pid} <- warp_context:processes(Ctx)]), kill),
+    exit(hd([Pid || {writer, Pid} <- warp_test:processes(Ctx)]), kill),
     warp_test:wait_until(fun() -> match =:= try works(Ctx), match catch error:_ -> again end end).
 
 %% ---------------------------------------------------------------- Many at once

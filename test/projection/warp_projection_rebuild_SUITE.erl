@@ -155,7 +155,7 @@ can_be_cancelled(Config) ->
 %% Begins a rebuild and cancels it before it can end.
 cancelled_midway(Ctx, Attempts) when Attempts > 0 ->
     {ok, Context} = warp_context:find(Ctx),
-    Manager = hd([Pid || {manager, Pid} <- warp_context:processes(Ctx)]),
+    Manager = hd([Pid || {manager, Pid} <- warp_test:processes(Ctx)]),
     ok = warp_projection:rebuild(Ctx),
     {ok, Live} = warp_projection_table:get(Context, generation),
     ok = sys:suspend(Manager),
@@ -180,7 +180,7 @@ goes_on_after_a_stop(Config) ->
     Before = dump(Ctx),
     {ok, Context} = warp_context:find(Ctx),
     {ok, Live} = warp_projection_table:get(Context, generation),
-    Manager = hd([Pid || {manager, Pid} <- warp_context:processes(Ctx)]),
+    Manager = hd([Pid || {manager, Pid} <- warp_test:processes(Ctx)]),
     ok = warp_projection:rebuild(Ctx),
     ok = sys:suspend(Manager),
     _ = Live,
@@ -255,7 +255,7 @@ killed_processes(Config) ->
     lists:foreach(
         fun(Part) ->
             ok = case warp_projection:rebuild(Ctx) of {error, already_running} -> ok; ok -> ok end,
-            [exit(Pid, kill) || {P, Pid} <- warp_context:processes(Ctx), P =:= Part],
+            [exit(Pid, kill) || {P, Pid} <- warp_test:processes(Ctx), P =:= Part],
             warp_test:wait_until(fun() ->
                 case warp_projection:rebuild_progress(Ctx) of
                     {ok, #{state := none, total := 200}} -> true;

@@ -1,7 +1,6 @@
 -module(warp_projection_states_tests).
 
 -include_lib("eunit/include/eunit.hrl").
--include_lib("warp_core/src/base/warp.hrl").
 
 kept_test_() ->
     {setup, fun warp_test:new_dir/0, fun warp_test:remove_dir/1,
@@ -13,14 +12,11 @@ kept_test_() ->
      end}.
 
 context(Dir) ->
-    #context{ref = make_ref(), name = <<"test">>, dir = unicode:characters_to_binary(Dir), lock = make_ref(),
-             shards = 1, mode = actor, durability = full, snapshot_every = 1000, idle_timeout = 1000,
-             max_pending = 1, aggregates = #{}, rules = make_ref(), registry = x, states = x, running = x,
-             steps = #{}, saga_rules = make_ref(), sagas = x, saga_counts = counters:new(1, [])}.
+    #{ref => make_ref(), name => <<"test">>, dir => unicode:characters_to_binary(Dir)}.
 
 state(State) -> #{<<"A">> => {ok, State}, <<"B">> => {error, {apply_failed, x}}}.
 
-files(#context{dir = Dir}) -> filelib:wildcard("states-*.db", unicode:characters_to_list(Dir)).
+files(#{dir := Dir}) -> filelib:wildcard("states-*.db", unicode:characters_to_list(Dir)).
 
 comes_back_equal(Context) ->
     Kept = warp_projection_states:new(Context, 0, 1),
@@ -60,7 +56,7 @@ forgotten(Context) ->
     ?assertEqual([<<"b">>], maps:keys(Found)).
 
 %% What is not what was written is not found; nor is it what another entity, or another time, has.
-changed_bytes(#context{dir = Dir} = Context) ->
+changed_bytes(#{dir := Dir} = Context) ->
     Kept = warp_projection_states:keep([{<<"a">>, 1, state(1)}, {<<"b">>, 1, state(2)}, {<<"c">>, 1, state(3)}],
                                warp_projection_states:new(Context, 0, 1)),
     [File] = files(Context),
@@ -76,7 +72,7 @@ changed_bytes(#context{dir = Dir} = Context) ->
                  warp_projection_states:find([<<"a">>, <<"b">>, <<"c">>], After)).
 
 %% A file that fails is given up, and the next states begin a new one.
-not_there(#context{dir = Dir} = Context) ->
+not_there(#{dir := Dir} = Context) ->
     Kept = warp_projection_states:keep([{<<"a">>, 1, state(1)}], warp_projection_states:new(Context, 0, 1)),
     [File] = files(Context),
     _ = warp_test:sqlite(filename:join(Dir, File), "DROP TABLE states"),

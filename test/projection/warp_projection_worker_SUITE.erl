@@ -292,7 +292,7 @@ strays_are_ignored(Config) ->
     Ctx = start(Config),
     A = append(entity(Ctx, <<"a">>), <<"fine">>),
     await(A),
-    Parts = [{Part, Pid} || {Part, Pid} <- warp_context:processes(Ctx),
+    Parts = [{Part, Pid} || {Part, Pid} <- warp_test:processes(Ctx),
                             lists:member(Part, [projector, manager, writer])],
     ?assertEqual(3, length(Parts)),
     Strays = [stray, {stray}, {warp_job, make_ref(), nonsense}, {warp_written, make_ref()}, {done, self(), x},
@@ -309,7 +309,7 @@ strays_are_ignored(Config) ->
     await(append(A, <<"fine">>)),
     ok = warp_projection:rebuild(Ctx),
     ok = warp_projection:await_rebuild(Ctx, 60000),
-    Now = warp_context:processes(Ctx),
+    Now = warp_test:processes(Ctx),
     [?assert(lists:member(Part, Now)) || {Name, _} = Part <- Parts, Name =/= projector],
     ?assertEqual([[2]], rows(Ctx, "SELECT n FROM t")).
 
@@ -317,7 +317,7 @@ no_data_in_reports(Config) ->
     Ctx = start(Config),
     A = entity(Ctx, ?SECRET),
     await(append(A, <<"fine">>)),
-    Parts = [{Part, Pid} || {Part, Pid} <- warp_context:processes(Ctx),
+    Parts = [{Part, Pid} || {Part, Pid} <- warp_test:processes(Ctx),
                             lists:member(Part, [projector, manager, writer])],
     %% A batch on its way.
     Lock = warp_projection_test:hold(Ctx, [{target, embedded}]),

@@ -364,7 +364,7 @@ a_cancelled_saga_is_reversed(Config) ->
 
 %% Whether the cancellation has reached its saga: two callers wait.
 has_joined(Ctx) ->
-    Waiting = [length(element(4, Run)) || {saga_keeper, Keeper} <- warp_context:processes(Ctx),
+    Waiting = [length(element(4, Run)) || {saga_keeper, Keeper} <- warp_test:processes(Ctx),
                                           Run <- maps:values(element(5, sys:get_state(Keeper)))],
     lists:sum(Waiting) =:= 2.
 
@@ -516,7 +516,7 @@ an_unreachable_entity_is_tried_again(Config) ->
     Ctx = warp_test:start(Config),
     fund(Ctx, <<"alice">>, 1000),
     Killer = spawn_link(fun Kill() ->
-        _ = [exit(Pid, kill) || {Role, Pid} <- warp_context:processes(Ctx),
+        _ = [exit(Pid, kill) || {Role, Pid} <- warp_test:processes(Ctx),
                                 Role =:= shard orelse Role =:= saga_keeper],
         timer:sleep(50),
         Kill()

@@ -143,7 +143,7 @@ step({kill, Name}, {Ctx, Model}) ->
     _ = warp_test:kill_entity(warp_core:entity(Ctx, Name)),
     {Ctx, Model};
 step(kill_keepers, {Ctx, Model}) ->
-    _ = [exit(Pid, kill) || {saga_keeper, Pid} <- warp_context:processes(Ctx)],
+    _ = [exit(Pid, kill) || {saga_keeper, Pid} <- warp_test:processes(Ctx)],
     {Ctx, Model};
 step(restart, {Ctx, Model}) ->
     check(Ctx, Model),

@@ -5,7 +5,6 @@
 
 -include_lib("stdlib/include/assert.hrl").
 -include_lib("common_test/include/ct.hrl").
--include_lib("warp_core/src/base/warp.hrl").
 
 -import(warp_saga_test, [gated/1, waits_for_gate/1, at_gate/0, saga/2, step/3, step/4, balance/2,
                          fund/3, ids/2, types/2]).
@@ -127,7 +126,7 @@ nothing_of_a_saga_is_shown_of_its_keeper(Config) ->
 a_crash_of_a_keeper_says_nothing_of_its_sagas(Config) ->
     Ctx = gated(Config),
     {ok, N} = warp_nif:shard_of(<<"$warp/saga/x">>, 2),
-    #context{running = Running} = context(Ctx),
+    #{running := Running} = context(Ctx),
     Keeper = ets:lookup_element(Running, {sagas, N}, 2),
     Texts = said(fun() ->
         Monitor = erlang:monitor(process, Keeper),
@@ -201,13 +200,13 @@ log(#{msg := Msg, meta := Meta} = Event, #{config := #{to := To}}) ->
     ok.
 
 keepers(Ctx) ->
-    lists:sort([Pid || {saga_keeper, Pid} <- warp_context:processes(Ctx)]).
+    lists:sort([Pid || {saga_keeper, Pid} <- warp_test:processes(Ctx)]).
 
 runner(Ctx, Id) ->
     ets:lookup_element(sagas(Ctx), {saga, Id}, 3).
 
 sagas(Ctx) ->
-    #context{sagas = Sagas} = context(Ctx),
+    #{sagas := Sagas} = context(Ctx),
     Sagas.
 
 context(Ctx) ->

@@ -60,7 +60,7 @@ random_bytes_in_the_index_harm_no_other_shard(Config) ->
                      [begin
                           Answer = warp_core:export(entity(Name)),
                           ?assertMatch({_, _}, Answer, {At, Name}),
-                          warp_context:shard_of(entity(Name)) =:= 0
+                          warp_test:shard_of(entity(Name)) =:= 0
                               orelse check_entity(entity(Name), Name, {index, At})
                       end || Name <- names()],
                      ok = warp_fault_vm:close();
@@ -287,7 +287,7 @@ check_entity(Entity, Name, Harm) ->
     Wrong = [{What, Answer} || {What, Expected, Answer} <- Answers,
                                Answer =/= Expected, not lists:member(What, Corrupt)],
     ?assertEqual({Harm, Name, []}, {Harm, Name, Wrong}),
-    warp_context:shard_of(Entity) =:= 0 orelse ?assertEqual({Harm, Name, []}, {Harm, Name, Corrupt}),
+    warp_test:shard_of(Entity) =:= 0 orelse ?assertEqual({Harm, Name, []}, {Harm, Name, Corrupt}),
     Corrupt.
 
 texts({ok, Events}) -> [seen(Event) || Event <- Events];

@@ -143,7 +143,7 @@ every_process_of_a_context_may_be_killed_in_its_turn(Config) ->
     Ctx = warp_test:start(Config),
     Entity = warp_core:entity(Ctx, <<"a">>),
     {ok, 1} = warp_core:append(Entity, warp_test:incremented()),
-    Count = length(warp_context:processes(Ctx)),
+    Count = length(warp_test:processes(Ctx)),
     ?assert(Count > 0),
     lists:foreach(
       fun(N) ->
@@ -154,7 +154,7 @@ every_process_of_a_context_may_be_killed_in_its_turn(Config) ->
                            {Role, warp_core:append(Entity, warp_test:incremented())})
       end, lists:seq(1, Count)),
     warp_test:assert_whole(Entity, Count + 1),
-    warp_test:wait_until(fun() -> length(warp_context:processes(Ctx)) >= Count end).
+    warp_test:wait_until(fun() -> length(warp_test:processes(Ctx)) >= Count end).
 
 %% What is being started is killed as well, before it is up.
 a_context_heals_from_kills_in_quick_succession(Config) ->

@@ -103,7 +103,7 @@ entity_on(Shard) -> entity_on(Shard, 1).
 
 entity_on(Shard, N) ->
     Entity = entity(<<"on-", (integer_to_binary(N))/binary>>),
-    case warp_context:shard_of(Entity) of
+    case warp_test:shard_of(Entity) of
         Shard -> Entity;
         _ -> entity_on(Shard, N + 1)
     end.

@@ -21,7 +21,7 @@ is_transient(_) -> false.
 %% One of the context's own processes, whichever the number falls on: its role.
 kill_process(Ctx, Number) ->
     %% It asks the supervisors, of which one may just be on its way down.
-    case catch warp_context:processes(Ctx) of
+    case catch warp_test:processes(Ctx) of
         [_ | _] = Processes ->
             {Role, Pid} = lists:nth(1 + Number rem length(Processes), Processes),
             kill(Pid),

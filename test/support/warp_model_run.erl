@@ -125,7 +125,7 @@ settle() ->
 
 probe(Shard, N) ->
     Entity = entity(<<"probe-", (integer_to_binary(N))/binary>>),
-    case warp_context:shard_of(Entity) of
+    case warp_test:shard_of(Entity) of
         Shard -> Entity;
         _ -> probe(Shard, N + 1)
     end.

@@ -86,7 +86,7 @@ killer(Ctx) ->
     timer:sleep(rand:uniform(10)),
     case rand:uniform(50) of
         1 ->
-            Keepers = [Pid || {saga_keeper, Pid} <- warp_context:processes(Ctx)],
+            Keepers = [Pid || {saga_keeper, Pid} <- warp_test:processes(Ctx)],
             _ = [exit(lists:nth(rand:uniform(length(Keepers)), Keepers), kill) || Keepers =/= []];
         _ ->
             case warp_entity_registry:lookup(warp_core:entity(Ctx, name(rand:uniform(?ACCOUNTS)))) of

@@ -8,7 +8,9 @@
 -export([start/1, start/2, try_start/1, stop/1, restart/1, restart/2, stop_all/0, opts/1]).
 -export([new_dir/0, remove_dir/1, context_dir/1, shard_files/1, files_with/2]).
 %% Entities
--export([passivate/1, kill_entity/1, seqs/1, history/1, assert_whole/2]).
+-export([passivate/1, kill_entity/1, seqs/1, history/1, assert_whole/2, shard_of/1]).
+%% Processes
+-export([processes/1]).
 %% Running and waiting
 -export([wait_until/1, wait_until/2, parallel/1, parallel/2, sqlite/2]).
 %% Aggregates, and events for them
@@ -16,6 +18,7 @@
 -export([credited/1, debited/1, incremented/0, incremented/1, added/1, done/1,
          noted/1, noted/2, saw/1]).
 
+-include_lib("warp_core/src/base/warp_entity.hrl").
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
@@ -263,3 +266,22 @@ saw(Payload) -> event(<<"Seen">>, <<"Saw">>, Payload).
 
 event(Aggregate, Type, Payload) ->
     #{aggregate => Aggregate, type => Type, payload => Payload}.
+
+%% The shard that an entity lives in.
+shard_of(Entity) ->
+    #warp_entity{shard = N} = Entity,
+    N.
+
+%% Every process of a context but its entities, each with its part in it.
+processes(Ctx) ->
+    [{part(Id), Pid} || {Id, Pid} <- warp_contexts:processes(Ctx)].
+
+part(context) -> context_sup;
+part(shards) -> shards_sup;
+part(N) when is_integer(N) -> shard_sup;
+part(entities) -> entity_sup;
+part(sagas) -> saga_keeper;
+part(projection) -> projection_sup;
+part(projectors) -> projectors_sup;
+part({_N, _Generation}) -> projector;
+part(Part) -> Part.

@@ -1,0 +1,108 @@
+%% @private Starts and stops contexts.
+-module(warp_contexts).
+
+-export([start/1, stop/1, forget_all/0, supervisor/1, stats/1, processes/1]).
+
+%% How long a context waits for the lock, should another one just be stopping.
+-define(LOCK_PATIENCE_MS, 1000).
+
+%% @doc Starts a context, and the application if need be, and waits until all components work.
+-spec start(warp_context_options:settings()) -> {ok, warp_context:ctx()} | {error, term()}.
+start(Settings) ->
+    case application:ensure_all_started(warp_core) of
+        {ok, _} ->
+            case warp_context_files:enough(Settings, warp_nif:open_files()) of
+                ok -> start_in_dir(Settings);
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+start_in_dir(#{context := Name, data_dir := DataDir, shards := Shards, file_access := Access} = Settings) ->
+    Dir = filename:join(DataDir, Name),
+    case warp_nif:lock(Dir, ?LOCK_PATIENCE_MS, Access) of
+        {ok, Lock} ->
+            Ref = make_ref(),
+            {ok, _Pid} = warp_core_sup:start_context(Ref, {Settings, Dir, Lock}),
+            case started(Ref, Lock) of
+                ok ->
+                    {ok, {warp_context, Ref, Shards}};
+                {error, Reason} ->
+                    ok = stop_ref(Ref),
+                    {error, Reason}
+            end;
+        {error, Reason} ->
+            {error, Reason}
+    end.
+
+started(Ref, Lock) ->
+    {ok, Context} = warp_context:find(Ref),
+    case warp_component:await_started(Context) of
+        ok -> warp_nif:establish(Lock);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Stops a context: everything acknowledged is on disk, nothing of it is left running.
+-spec stop(warp_context:ctx()) -> ok.
+stop({warp_context, Ref, _}) ->
+    stop_ref(Ref).
+
+stop_ref(Ref) ->
+    ok = warp_core_sup:stop_context(Ref),
+    forget(Ref).
+
+%% @doc Forgets what the processes of all contexts left when they were stopped with the
+%% application.
+-spec forget_all() -> ok.
+forget_all() ->
+    lists:foreach(fun forget/1, warp_context:all()).
+
+forget(Ref) ->
+    case warp_context:find(Ref) of
+        {ok, #{lock := Lock}} ->
+            %% Another process may be stopping it just now: one of them gives the lock up.
+            case warp_context:erase(Ref) of
+                true -> warp_nif:unlock(Lock);
+                false -> ok
+            end;
+        not_found ->
+            ok
+    end.
+
+%% @doc The supervisor of a context, for as long as it runs; else a process that is gone.
+-spec supervisor(warp_context:ctx()) -> pid().
+supervisor(Ctx) ->
+    case processes(Ctx) of
+        [{context, Pid} | _] -> Pid;
+        [] -> spawn(fun() -> ok end)
+    end.
+
+%% @doc What is counted of a context and of its components.
+-spec stats(warp_context:context()) -> #{atom() => term()}.
+stats(#{name := Name, durability := Durability, clock := Clock} = Context) ->
+    Own = #{context => Name, durability => Durability, clock => warp_clock:read(Clock)},
+    maps:merge(warp_component:stats(Context), Own).
+
+%% @doc Every process of a context but its entities, each with what its supervisor knows it as.
+-spec processes(warp_context:ctx()) -> [{Id :: term(), pid()}].
+processes({warp_context, Ref, _}) ->
+    case lists:keyfind(Ref, 1, children(warp_core_sup)) of
+        {_, Pid, _, _} when is_pid(Pid) -> [{context, Pid} | below(Pid)];
+        _ -> []
+    end.
+
+below(Supervisor) ->
+    lists:append([child(Child) || {Id, Pid, _, _} = Child <- children(Supervisor),
+                                  Id =/= undefined, is_pid(Pid)]).
+
+child({Id, Pid, supervisor, _}) -> [{Id, Pid} | below(Pid)];
+child({Id, Pid, worker, _}) -> [{Id, Pid}].
+
+%% None for a supervisor that goes while it is asked.
+children(Supervisor) ->
+    try
+        supervisor:which_children(Supervisor)
+    catch
+        exit:_ -> []
+    end.

@@ -1,0 +1,119 @@
+%% @private The options that concern entities: those of `warp_core:start/1', and those of each call.
+-module(warp_entity_options).
+
+-export([start/0, append/1, decide/1, read/1, export/1, correction/2, history/1]).
+
+-define(MAX_PENDING, 1000000).
+-define(MAX_NAME_BYTES, 512).
+-define(CALL_TIMEOUT_MS, 5000).
+-define(READ_TIMEOUT_MS, 5000).
+-define(HISTORY_LIMIT, 1000).
+
+%% @doc What a context can be started with.
+-spec start() -> [warp_check:option()].
+start() ->
+    [
+        {aggregates, required, fun aggregates/1},
+        {mode, actor, fun(M) -> warp_check:one_of(M, [actor, read_through]) end},
+        {snapshot_every, 1000, fun(N) -> warp_check:integer(N, 1, infinity) end},
+        {idle_timeout, 60000, fun warp_check:timeout/1},
+        {max_pending, 10000, fun(N) -> warp_check:integer(N, 1, ?MAX_PENDING) end}
+    ].
+
+%% @doc The options of an append.
+-spec append(term()) -> {ok, #{expected := any | no_stream | warp_core:seq(), timeout := timeout()}}
+    | {error, warp_check:error()}.
+append(Given) when Given =:= #{} ->
+    {ok, #{expected => any, timeout => ?CALL_TIMEOUT_MS}};
+append(Given) ->
+    warp_check:options(Given, [{expected, any, fun expected/1}, {timeout, ?CALL_TIMEOUT_MS, fun warp_check:timeout/1}]).
+
+%% @doc The options of a decide.
+-spec decide(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:error()}.
+decide(Given) ->
+    warp_check:options(Given, [{timeout, ?CALL_TIMEOUT_MS, fun warp_check:timeout/1}]).
+
+%% @doc The options of a read of a state.
+-spec read(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:error()}.
+read(Given) when Given =:= #{} ->
+    {ok, #{timeout => ?READ_TIMEOUT_MS}};
+read(Given) ->
+    warp_check:options(Given, [{timeout, ?READ_TIMEOUT_MS, fun warp_check:timeout/1}]).
+
+%% @doc The options of an export, which reads all there is.
+-spec export(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:error()}.
+export(Given) ->
+    warp_check:options(Given, [{timeout, infinity, fun warp_check:timeout/1}]).
+
+%% @doc Whether the time of an event can be corrected to that one, in microseconds since 1970: it has
+%% to take as many bytes in the file as the one that is there.
+-spec correction(term(), term()) -> ok | {error, warp_check:error()}.
+correction(Seq, Micros) ->
+    case {warp_check:integer(Seq, 1, 1 bsl 62), warp_check:integer(Micros, 1 bsl 47, 1 bsl 62 - 1)} of
+        {{ok, _}, {ok, _}} -> ok;
+        {{error, Why}, _} -> {error, {bad_option, seq, Why}};
+        {_, {error, Why}} -> {error, {bad_option, recorded_at, Why}}
+    end.
+
+%% @doc The options of a history. A `from' of 0 is the first event, or the last one backward.
+-spec history(term()) -> {ok, map()} | {error, warp_check:error()}.
+history(Given) ->
+    warp_check:options(Given, [
+        {from, 0, fun seq/1},
+        {limit, ?HISTORY_LIMIT, fun seq/1},
+        {direction, forward, fun(D) -> warp_check:one_of(D, [forward, backward]) end},
+        {timeout, ?READ_TIMEOUT_MS, fun warp_check:timeout/1}
+    ]).
+
+expected(any) -> {ok, any};
+expected(no_stream) -> {ok, no_stream};
+expected(Seq) when is_integer(Seq), Seq >= 0 -> {ok, Seq};
+expected(_) -> {error, not_any_no_stream_or_a_seq}.
+
+%% No log ends there: what is beyond means the same, and would not fit the file's integers.
+seq(N) when is_integer(N), N > 1 bsl 62 -> {ok, 1 bsl 62};
+seq(N) -> warp_check:integer(N, 1, infinity).
+
+aggregates([]) ->
+    {error, empty};
+aggregates(List) when is_list(List) ->
+    try lists:foldl(fun add_aggregate/2, #{}, List) of
+        ByName -> {ok, ByName}
+    catch
+        throw:Why -> {error, Why};
+        error:function_clause -> {error, not_a_list}
+    end;
+aggregates(_) ->
+    {error, not_a_list}.
+
+add_aggregate(#{name := Name} = Aggregate, ByName) when is_binary(Name) ->
+    _ = [throw({Name, name, empty}) || Name =:= <<>>],
+    Size = byte_size(Name),
+    _ = [throw({Name, name, {too_long, Size, ?MAX_NAME_BYTES}}) || Size > ?MAX_NAME_BYTES],
+    _ = [throw({name, not_utf8}) || not is_list(unicode:characters_to_list(Name))],
+    _ = [throw({Name, name, reserved}) || binary:part(Name, 0, min(5, Size)) =:= <<"$warp">>],
+    _ = [throw({duplicate_name, Name}) || is_map_key(Name, ByName)],
+    _ = [throw({Name, initial_state, missing}) || not is_map_key(initial_state, Aggregate)],
+    maps:foreach(
+        fun(Key, Value) -> _ = [throw({Name, Key, Why}) || Why <- field(Key, Value)] end, Aggregate),
+    ByName#{Name => maps:map(fun lasting/2, Aggregate)};
+add_aggregate(#{name := _}, _ByName) ->
+    throw({name, not_a_binary});
+add_aggregate(#{}, _ByName) ->
+    throw({name, missing});
+add_aggregate(_, _ByName) ->
+    throw(not_a_map).
+
+lasting(Key, Fun) when Key =:= apply; Key =:= validate; Key =:= migrate; Key =:= project ->
+    warp_function:lasting(Fun);
+lasting(_Key, Value) ->
+    Value.
+
+%% What is wrong with a field of an aggregate.
+field(name, _) -> [];
+field(initial_state, _) -> [];
+field(version, V) when is_integer(V), V > 0, V < 1 bsl 32 -> [];
+field(version, _) -> [not_a_positive_integer];
+field(Key, F) when Key =:= apply; Key =:= validate; Key =:= migrate -> [{not_a_function, 2} || not is_function(F, 2)];
+field(project, F) -> [{not_a_function, 3} || not is_function(F, 3)];
+field(_, _) -> [unknown_field].

@@ -1,0 +1,44 @@
+%% @private The options that concern sagas: those of `warp_core:start/1', and those of a commit.
+-module(warp_saga_options).
+
+-export([start/0, commit/1]).
+
+-define(MAX_NAME_BYTES, 512).
+-define(RETRIES, 10).
+-define(MAX_RETRIES, 1000000).
+
+%% @doc What a context can be started with.
+-spec start() -> [warp_check:option()].
+start() ->
+    [{steps, #{}, fun steps/1}].
+
+%% @doc The options of a saga.
+-spec commit(term()) ->
+    {ok, #{timeout := timeout(), retries := non_neg_integer(), wait := timeout()}}
+    | {error, warp_check:error()}.
+commit(Given) ->
+    warp_check:options(Given, [
+        {timeout, infinity, fun warp_check:timeout/1},
+        {retries, ?RETRIES, fun(N) -> warp_check:integer(N, 0, ?MAX_RETRIES) end},
+        {wait, infinity, fun warp_check:timeout/1}
+    ]).
+
+%% Functions that steps of sagas name.
+steps(ByName) when is_map(ByName) ->
+    Wrong = [{Name, step(Name, Fun)} || {Name, Fun} <- maps:to_list(ByName), step(Name, Fun) =/= ok],
+    case Wrong of
+        [] -> {ok, maps:map(fun(_Name, Fun) -> warp_function:lasting(Fun) end, ByName)};
+        [Why | _] -> {error, Why}
+    end;
+steps(_) ->
+    {error, not_a_map}.
+
+step(<<>>, _Fun) -> name_is_empty;
+step(Name, _Fun) when not is_binary(Name) -> name_is_not_a_binary;
+step(Name, _Fun) when byte_size(Name) > ?MAX_NAME_BYTES -> name_is_too_long;
+step(Name, Fun) when is_function(Fun, 2); is_function(Fun, 3) ->
+    case unicode:characters_to_list(Name) of
+        Text when is_list(Text) -> ok;
+        _ -> name_is_not_utf8
+    end;
+step(_Name, _Fun) -> {not_a_function, 2, 3}.
