@@ -497,7 +497,7 @@ delete(Entity) ->
 %% Again, should the shard of a saga be started again meanwhile.
 delete(Entity, Left) ->
     Deleted = in_context(Entity, fun(Context, _Id) ->
-        case warp_saga_erase:await_loaded(Context) of
+        case warp_saga_loaded:await(Context) of
             ok -> erase(Context, Entity);
             {error, _} = Error -> Error
         end

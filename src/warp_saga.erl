@@ -74,7 +74,7 @@
 %% What a saga waits for: a step that cannot be done (forward) or reversed (compensate), because of
 %% `{unknown_aggregate, Name}', `{unknown_step, Name}', `{step_arity, Name, Arity, Wanted}',
 %% `{step_not_exported, Name, MFA}' or `{stale_function, _}'; and since when, in this start.
--type waiting() :: warp_saga_stats:waiting().
+-type waiting() :: warp_saga_table:waiting().
 -type step_description() :: #{
     step := non_neg_integer(),
     entity := binary(),
@@ -202,7 +202,7 @@ status(Ctx, Id) ->
     end).
 
 state(Phase, Context, Id) when Phase =:= forward; Phase =:= compensating ->
-    case warp_saga_stats:waiting(Context, Id) of
+    case warp_saga_table:waiting(Context, Id) of
         {ok, Waiting} -> #{state => waiting, waiting => Waiting};
         none -> #{state => state(Phase)}
     end;
@@ -224,7 +224,7 @@ pending(Ctx) ->
 stuck(Ctx) ->
     with_loaded(Ctx, fun(Context) ->
         Read = [warp_saga_log:read(Context, Id)
-                || Id <- lists:sort(warp_saga_stats:stuck(Context))],
+                || Id <- lists:sort(warp_saga_table:stuck(Context))],
         case [Error || {error, Reason} = Error <- Read, Reason =/= not_found] of
             [] -> {ok, [warp_saga_core:describe(Core) || {ok, #{core := Core}} <- Read]};
             [Error | _] -> Error
@@ -329,7 +329,7 @@ with_saga(Ctx, Id, Fun) ->
 
 with_loaded(Ctx, Fun) ->
     with_context(Ctx, fun(Context) ->
-        case warp_saga_erase:await_loaded(Context) of
+        case warp_saga_loaded:await(Context) of
             ok -> with_context(Ctx, Fun);
             {error, _} = Error -> Error
         end
@@ -342,16 +342,15 @@ ask(Ctx, Id, Request, Wait) ->
 ask(Ctx, Entity, Request, Wait, Left) ->
     Asked = erlang:monotonic_time(millisecond),
     case warp_context:find(Ctx) of
-        {ok, #{shards := Shards} = Context} ->
-            {ok, N} = warp_nif:shard_of(Entity, Shards),
+        {ok, Context} ->
             Answer =
-                case warp_context:shard(Context, N) of
-                    {ok, _} -> warp_saga_keeper:ask(Context, N, Request, Wait);
+                case warp_context:locate(Context, Entity) of
+                    {ok, {N, _}} -> warp_saga_keeper:ask(Context, N, Request, Wait);
                     {error, _} = Error -> Error
                 end,
             case Answer of
                 {error, Why} when Left > 0, Why =:= interrupted orelse
-                                            Why =:= {shard_unavailable, N} ->
+                                            element(1, Why) =:= shard_unavailable ->
                     ok = timer:sleep(?PAUSE_MS),
                     ask(Ctx, Entity, Request, remaining(Wait, Asked), Left - 1);
                 _ ->

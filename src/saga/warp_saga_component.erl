@@ -8,13 +8,13 @@
 options() ->
     warp_saga_options:start().
 
-%% @doc `steps' is the option; `saga_rules' is what the NIF checks the events of sagas against.
+%% @doc `steps' is the option, `saga_rules' is what the NIF checks the events of sagas against, and
+%% `sagas' is the table of `warp_saga_table'.
 -spec new(warp_component:settings()) -> #{atom() => term()}.
 new(#{steps := Steps}) ->
     #{steps => Steps,
       saga_rules => warp_saga_plan:rules(),
-      sagas => ets:new(warp_sagas, [public, set, {read_concurrency, true}, {write_concurrency, true}]),
-      saga_counts => warp_saga_stats:new()}.
+      sagas => warp_saga_table:new()}.
 
 -spec shard_children(warp_context:membership(), non_neg_integer()) -> [supervisor:child_spec()].
 shard_children(Membership, N) ->

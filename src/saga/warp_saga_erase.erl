@@ -5,81 +5,21 @@
 %% when its saga turned back; or its saga is still under way, or stuck, and listed.
 -module(warp_saga_erase).
 
--export([await_loaded/1, doom/2, is_doomed/3, forget/3, clear/3]).
+-export([doom/2, is_doomed/3, clear/3]).
 
--define(PATIENCE_MS, 10000).
--define(LOOK_AGAIN_MS, 10).
 %% How many sagas one command clears.
 -define(CHUNK, 500).
-
-%% @doc Waits until all sagas that the files have open are listed.
--spec await_loaded(warp_context:context()) ->
-    ok | {error, context_stopped | {shard_unavailable, non_neg_integer()}}.
-await_loaded(#{ref := Ref, shards := Shards}) ->
-    await_loaded(0, Shards, Ref, erlang:monotonic_time(millisecond) + ?PATIENCE_MS).
-
-await_loaded(Shards, Shards, _Ref, _Deadline) ->
-    ok;
-await_loaded(N, Shards, Ref, Deadline) ->
-    %% Found anew each time: its tables go with their keeper.
-    case warp_context:find(Ref) of
-        {ok, Context} ->
-            case warp_saga_keeper:is_loaded(Context, N) of
-                true ->
-                    await_loaded(N + 1, Shards, Ref, Deadline);
-                false ->
-                    case erlang:monotonic_time(millisecond) > Deadline of
-                        true ->
-                            {error, {shard_unavailable, N}};
-                        false ->
-                            ok = timer:sleep(?LOOK_AGAIN_MS),
-                            await_loaded(N, Shards, Ref, Deadline)
-                    end
-            end;
-        not_found ->
-            {error, context_stopped}
-    end.
 
 %% @doc The entity is about to be deleted: what sagas that are listed by now ask of it from here
 %% on is refused. Called by its process, so that all they asked before comes before the deletion.
 -spec doom(warp_context:context(), binary()) -> ok.
-doom(#{sagas := Sagas, saga_counts := Counts}, Entity) ->
-    lists:foreach(
-        fun({Id, _Entities}) ->
-            ok = warp_saga_stats:add(doomed, Counts),
-            true = ets:insert(Sagas, {{doomed, Id, Entity}})
-        end,
-        listed(Sagas, Entity)).
+doom(Context, Entity) ->
+    warp_saga_table:doom(Context, Entity).
 
 %% @doc Whether a saga's steps on that entity are refused.
 -spec is_doomed(warp_context:context(), binary(), binary()) -> boolean().
-is_doomed(#{sagas := Sagas} = Context, Id, Entity) ->
-    warp_saga_stats:is_any_doomed(Context) andalso ets:member(Sagas, {doomed, Id, Entity}).
-
-%% @doc The saga has come to its end.
--spec forget(warp_context:context(), binary(), [warp_saga_plan:step()]) -> ok.
-forget(#{sagas := Sagas} = Context, Id, Steps) ->
-    case warp_saga_stats:is_any_doomed(Context) of
-        true ->
-            lists:foreach(
-                fun(#{entity := Entity}) -> true = ets:delete(Sagas, {doomed, Id, Entity}) end, Steps);
-        false ->
-            ok
-    end.
-
-listed(Sagas, Entity) ->
-    ets:foldl(
-        fun
-            ({{saga, Id}, _, _, Entities, _, _}, Acc) ->
-                case lists:member(Entity, Entities) of
-                    true -> [{Id, Entities} | Acc];
-                    false -> Acc
-                end;
-            (_, Acc) ->
-                Acc
-        end,
-        [],
-        Sagas).
+is_doomed(Context, Id, Entity) ->
+    warp_saga_table:is_doomed(Context, Id, Entity).
 
 %% @doc Clears the payloads of that entity from the logs of all sagas, and from the bytes of the
 %% files. A process of its own, started when all that sagas asked of the entity is carried out, or
@@ -88,14 +28,13 @@ listed(Sagas, Entity) ->
 clear(Context, Handle, Entity) ->
     exit({cleared, cleared(Context, Handle, Entity)}).
 
-cleared(#{sagas := Sagas, shards := Shards, running := Running} = Context, Handle, Entity) ->
+cleared(#{shards := Shards} = Context, Handle, Entity) ->
     case warp_nif:saga_steps(Handle, Entity) of
         {ok, Applied} ->
-            Listed = [{Id, N} || {Id, Entities} <- listed(Sagas, Entity),
+            Listed = [{Id, N} || {Id, Entities} <- warp_saga_table:with_entity(Context, Entity),
                                  {N, Of} <- lists:zip(lists:seq(0, length(Entities) - 1), Entities),
                                  Of =:= Entity],
-            Cleared = [N || [N] <- ets:match(Running, {{cleared, '$1'}, true})],
-            Empty = maps:from_list([{N, #{}} || N <- Cleared]),
+            Empty = maps:from_list([{N, #{}} || N <- warp_saga_table:cleared(Context)]),
             each(maps:to_list(by_shard(Applied ++ Listed, Shards, Empty)), Context);
         {error, _} = Error ->
             Error
@@ -114,15 +53,15 @@ by_shard(Steps, Shards, ByShard) ->
 
 each([], _Context) ->
     ok;
-each([{N, BySaga} | Shards], #{running := Running} = Context) ->
+each([{N, BySaga} | Shards], Context) ->
     %% Before: what is cleared along with an append in the meantime is for the next deletion.
-    true = ets:delete(Running, {cleared, N}),
+    ok = warp_saga_table:unset_cleared(Context, N),
     Events = [{Saga, warp_saga_plan:seqs(lists:usort(Ns))} || {Saga, Ns} <- maps:to_list(BySaga)],
     case clear_shard(Context, N, Events) of
         ok ->
             each(Shards, Context);
         {error, _} = Error ->
-            true = ets:insert(Running, {{cleared, N}, true}),
+            ok = warp_saga_table:set_cleared(Context, N),
             Error
     end.
 
@@ -141,8 +80,8 @@ chunks(Context, N, Handle, Events) ->
     end.
 
 %% The answer comes through the shard's owner: without it there is none.
-clear_chunk(#{running := Running}, N, Handle, Events) ->
-    Owner = ets:lookup_element(Running, {owner, N}, 2),
+clear_chunk(Context, N, Handle, Events) ->
+    {ok, Owner} = warp_context:registered(Context, {owner, N}),
     Monitor = erlang:monitor(process, Owner),
     Result =
         case warp_nif:clear(Handle, Events) of

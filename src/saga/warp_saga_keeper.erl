@@ -6,7 +6,7 @@
 -module(warp_saga_keeper).
 -behaviour(gen_server).
 
--export([start_link/2, ask/4, waits/4, is_loaded/2]).
+-export([start_link/2, ask/4]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -21,7 +21,7 @@
     %% `known': it is not under way, so the log tells all.
     warp_saga_runner:finish()
     | {error, overloaded | {saga_conflict, binary()} | {not_stuck, running}
-            | {saga_waits, warp_saga_stats:waiting()} | {unknown_request, term()}}.
+            | {saga_waits, warp_saga_table:waiting()} | {unknown_request, term()}}.
 %% Who waits for the result of a saga, what for, and until when: a monotonic time in milliseconds.
 -type caller() :: {cancel | any, gen_server:from(), Until :: integer() | infinity}.
 
@@ -55,44 +55,29 @@ start_link(Membership, N) ->
 %% @doc Asks the keeper of that shard. Errors: timeout, interrupted when it went meanwhile.
 -spec ask(warp_context:context(), non_neg_integer(), request(), timeout()) ->
     answer() | {error, timeout | interrupted}.
-ask(#{running := Running}, N, Request, Timeout) ->
-    try
-        Until = case Timeout of infinity -> infinity; _ -> now_ms() + Timeout end,
-        gen_server:call(ets:lookup_element(Running, {sagas, N}, 2), {?MODULE, Request, Until}, Timeout)
-    catch
-        exit:{timeout, _} -> {error, timeout};
-        exit:_ -> {error, interrupted};
-        error:badarg -> {error, interrupted}
+ask(Context, N, Request, Timeout) ->
+    case warp_context:registered(Context, {saga_keeper, N}) of
+        {ok, Keeper} -> call(Keeper, Request, Timeout);
+        none -> {error, interrupted}
     end.
 
-%% @doc Tells the keeper of that shard that a saga goes on only with another start of the context: so
-%% that nobody waits for its result.
--spec waits(warp_context:context(), non_neg_integer(), binary(), warp_saga_stats:waiting()) -> ok.
-waits(#{running := Running}, N, Id, Waiting) ->
-    try ets:lookup_element(Running, {sagas, N}, 2) of
-        Pid -> gen_server:cast(Pid, {waits, Id, Waiting})
+call(Keeper, Request, Timeout) ->
+    Until = case Timeout of infinity -> infinity; _ -> now_ms() + Timeout end,
+    try
+        gen_server:call(Keeper, {?MODULE, Request, Until}, Timeout)
     catch
-        error:badarg -> ok
+        exit:{timeout, _} -> {error, timeout};
+        exit:_ -> {error, interrupted}
     end.
 
 now_ms() ->
     erlang:monotonic_time(millisecond).
 
-%% @doc Whether it has read which sagas of the shard are open.
--spec is_loaded(warp_context:context(), non_neg_integer()) -> boolean().
-is_loaded(#{running := Running}, N) ->
-    try
-        Pid = ets:lookup_element(Running, {sagas, N}, 2),
-        ets:member(Running, {sagas_loaded, N, Pid}) andalso is_process_alive(Pid)
-    catch
-        error:badarg -> false
-    end.
-
 -spec init({warp_context:membership(), non_neg_integer()}) -> {ok, #state{}, {continue, load}}.
 init({Membership, N}) ->
-    #{running := Running} = Context = warp_context:mine(Membership),
-    true = ets:match_delete(Running, {{sagas_loaded, N, '_'}}),
-    true = ets:insert(Running, {{sagas, N}, self()}),
+    Context = warp_context:mine(Membership),
+    ok = warp_saga_table:unset_loaded(Context, N),
+    ok = warp_context:register(Context, {saga_keeper, N}, self()),
     {ok, #state{context = Context, n = N}, {continue, load}}.
 
 -spec handle_continue(load, #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
@@ -125,26 +110,26 @@ handle(Context, N) ->
 
 %% Processes that the keeper before this one had: they go with it, and what they sent last is
 %% either in the log or will never be, once the writer has passed it.
-await_runners(#{sagas := Sagas} = Context, N) ->
-    Pids = ets:select(Sagas, [{{'_', N, '$1', '_', '_', '_'}, [{is_pid, '$1'}], ['$1']}]),
+await_runners(Context, N) ->
+    Pids = warp_saga_table:runners(Context, N),
     Monitors = [erlang:monitor(process, Pid) || Pid <- Pids],
     _ = [exit(Pid, kill) || Pid <- Pids],
     _ = [receive {'DOWN', Monitor, process, _, _} -> ok end || Monitor <- Monitors],
     warp_shard:await_queue(Context, N).
 
 load(#state{context = Context, n = N, handle = Handle} = State) ->
-    #{running := Running, sagas := Sagas} = Context,
     case warp_nif:open_sagas(Handle) of
         {ok, {Entities, Broken}} ->
             _ = [?LOG_ERROR("Warp: a saga of shard ~b of context ~ts is open, but cannot be read: ~ts",
                             [N, maps:get(name, Context), What]) || What <- Broken],
             Ids = [Id || <<"$warp/saga/", Id/binary>> <- Entities],
-            Before = ets:select(Sagas, [{{{saga, '$1'}, N, '_', '_', '_', '_'}, [], ['$1']}]),
             Read = [{Id, Saga} || Id <- Ids, {ok, Saga} <- [read(Id, State)]],
-            _ = [list(Id, Saga, State) || {Id, Saga} <- Read],
-            _ = [true = ets:delete(Sagas, {saga, Id}) || Id <- Before -- Ids],
+            Gone = warp_saga_table:ids(Context, N) -- Ids,
+            ok = lists:foreach(fun({Id, Saga}) -> list(Id, Saga, State) end, Read),
+            ok = lists:foreach(fun(Id) -> warp_saga_table:remove(Context, Id) end, Gone),
             %% What an earlier run of the context cleared may still stand in the WAL.
-            true = ets:insert(Running, [{{cleared, N}, true}, {{sagas_loaded, N, self()}}]),
+            ok = warp_saga_table:set_cleared(Context, N),
+            ok = warp_saga_table:set_loaded(Context, N),
             %% Only now: until here this process goes with its supervisor, whatever it waits for.
             _ = process_flag(trap_exit, true),
             lists:foldl(fun reopen/2, State, Read);
@@ -155,8 +140,8 @@ load(#state{context = Context, n = N, handle = Handle} = State) ->
             load(State#state{handle = handle(Context, N)})
     end.
 
-read(Id, #state{context = #{name := Name}, n = N, handle = Handle}) ->
-    case warp_saga_log:read(Handle, N, Id) of
+read(Id, #state{context = #{name := Name}, handle = Handle}) ->
+    case warp_saga_log:read_shard(Handle, Id) of
         {ok, Saga} ->
             {ok, Saga};
         {error, Reason} = Error ->
@@ -166,13 +151,13 @@ read(Id, #state{context = #{name := Name}, n = N, handle = Handle}) ->
     end.
 
 %% Goes on with a saga that the file has open.
-reopen({Id, #{core := Core} = Saga}, #state{context = Context, n = N, handle = Handle} = State) ->
+reopen({Id, #{core := Core} = Saga}, #state{context = Context} = State) ->
     case warp_saga_core:phase(Core) of
         stuck ->
             stuck(Id, Saga, State);
         _ ->
-            count(recovered, Context),
-            start(Id, hash(Saga), [], [Context, {N, Handle}, Id, Saga], go_on, State)
+            ok = warp_saga_table:count(recovered, Context),
+            start(Id, hash(Saga), [], [home(State), Id, Saga], go_on, State)
     end.
 
 stuck(Id, Saga, #state{runs = Runs} = State) ->
@@ -181,13 +166,15 @@ stuck(Id, Saga, #state{runs = Runs} = State) ->
 list(Id, #{core := Core, started_at := Started}, #state{context = Context, n = N}) ->
     #{steps := Steps} = warp_saga_core:plan(Core),
     Entities = [Entity || #{entity := Entity} <- Steps],
-    Phase = warp_saga_core:phase(Core),
-    Pid = case Phase of stuck -> stuck; _ -> starting end,
-    true = ets:insert(maps:get(sagas, Context), {{saga, Id}, N, Pid, Entities, Phase, Started}).
+    warp_saga_table:add_found(Context, Id, N, #{entities => Entities, phase => warp_saga_core:phase(Core),
+                                                started_at => Started}).
 
 hash(#{core := Core}) ->
     #{hash := Hash} = warp_saga_core:plan(Core),
     Hash.
+
+home(#state{context = Context, n = N, handle = Handle}) ->
+    #{context => Context, shard => N, handle => Handle, keeper => self()}.
 
 start(Id, Hash, Waiting, Args, Function, #state{runs = Runs, ids = Ids} = State) ->
     %% With room for all that a small saga needs, so that nothing has to be collected.
@@ -210,7 +197,7 @@ kind({cancel, _}) -> cancel;
 kind(_Request) -> any.
 
 request({commit, Id, Hash, Begun}, Caller, State) when is_function(Begun, 0) ->
-    #state{runs = Runs, ids = Ids, context = Context, n = N, handle = Handle} = State,
+    #state{runs = Runs, ids = Ids} = State,
     case Runs of
         #{Id := #run{hash = Stored, pid = Pid}} ->
             case warp_saga_hash:is_same(Stored, Hash, fun() -> element(1, Begun()) end) of
@@ -221,7 +208,7 @@ request({commit, Id, Hash, Begun}, Caller, State) when is_function(Begun, 0) ->
         #{} when map_size(Ids) >= ?MAX_RUNNING ->
             {reply, {error, overloaded}, State};
         #{} ->
-            {noreply, start(Id, Hash, [Caller], [Context, {N, Handle}, Begun], begin_new, State)}
+            {noreply, start(Id, Hash, [Caller], [home(State), Begun], begin_new, State)}
     end;
 request({Kind, Id}, Caller, #state{runs = Runs} = State) when Kind =:= join; Kind =:= cancel ->
     case Runs of
@@ -239,7 +226,7 @@ request(Unknown, _Caller, State) ->
     unknown(Unknown, State).
 
 join(Id, Caller, #state{runs = Runs, context = Context} = State) ->
-    case warp_saga_stats:waiting(Context, Id) of
+    case warp_saga_table:waiting(Context, Id) of
         {ok, Waiting} ->
             case is_answered(Caller, Waiting) of
                 true -> {reply, {error, {saga_waits, Waiting}}, State};
@@ -267,12 +254,12 @@ is_left({_Kind, {Pid, _}, Until}, Now) ->
     Until > Now andalso (node(Pid) =/= node() orelse is_process_alive(Pid)).
 
 again(Id, Caller, Function, Args, #state{runs = Runs} = State) ->
-    #state{context = Context, n = N, handle = Handle} = State,
+    #state{handle = Handle} = State,
     case Runs of
         #{Id := #run{pid = stuck}} ->
-            case warp_saga_log:read(Handle, N, Id) of
+            case warp_saga_log:read_shard(Handle, Id) of
                 {ok, Saga} ->
-                    All = [Context, {N, Handle}, Id, Saga | Args],
+                    All = [home(State), Id, Saga | Args],
                     {noreply, start(Id, hash(Saga), [Caller], All, Function, State)};
                 {error, _} = Error ->
                     {reply, Error, State}
@@ -284,15 +271,6 @@ again(Id, Caller, Function, Args, #state{runs = Runs} = State) ->
     end.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast({waits, Id, #{direction := _} = Why}, #state{runs = Runs} = State) ->
-    case Runs of
-        #{Id := #run{waiting = Waiting} = Run} ->
-            {Answered, Left} = lists:partition(fun(Caller) -> is_answered(Caller, Why) end, Waiting),
-            answer(Answered, {error, {saga_waits, Why}}),
-            {noreply, State#state{runs = Runs#{Id := Run#run{waiting = Left}}}};
-        #{} ->
-            {noreply, State}
-    end;
 handle_cast(Stray, State) ->
     ok = warp_stray:note(?MODULE, cast, Stray),
     {noreply, State}.
@@ -303,6 +281,15 @@ handle_info({'EXIT', Pid, Reason} = Message, #state{ids = Ids} = State) ->
         {Id, Left} -> guarded(fun() -> {noreply, ended(Id, Reason, State#state{ids = Left})} end, State);
         error when Reason =:= normal -> {noreply, State};
         error -> stray(Message, State)
+    end;
+handle_info({waits, Id, #{direction := _} = Why}, #state{runs = Runs} = State) ->
+    case Runs of
+        #{Id := #run{waiting = Waiting} = Run} ->
+            {Answered, Left} = lists:partition(fun(Caller) -> is_answered(Caller, Why) end, Waiting),
+            answer(Answered, {error, {saga_waits, Why}}),
+            {noreply, State#state{runs = Runs#{Id := Run#run{waiting = Left}}}};
+        #{} ->
+            {noreply, State}
     end;
 handle_info({rerun, Id} = Message, #state{runs = Runs, ids = Ids} = State) ->
     case Runs of
@@ -321,8 +308,8 @@ stray(Message, State) ->
     ok = warp_stray:note(?MODULE, message, Message),
     {noreply, State}.
 
-read_again(Id, #run{hash = Hash, waiting = Waiting}, #state{n = N, handle = Handle} = State) ->
-    case warp_saga_log:read(Handle, N, Id) of
+read_again(Id, #run{hash = Hash, waiting = Waiting}, #state{handle = Handle} = State) ->
+    case warp_saga_log:read_shard(Handle, Id) of
         {ok, #{core := Core} = Saga} ->
             rerun(warp_saga_core:phase(Core), Id, Hash, Waiting, Saga, State);
         {error, not_found} ->
@@ -348,24 +335,23 @@ format_status(Status) ->
         Status).
 
 rerun(Phase, Id, Hash, Waiting, Saga, State) when Phase =:= forward; Phase =:= compensating ->
-    #state{context = Context, n = N, handle = Handle} = State,
-    start(Id, Hash, Waiting, [Context, {N, Handle}, Id, Saga], go_on, State);
+    start(Id, Hash, Waiting, [home(State), Id, Saga], go_on, State);
 rerun(stuck, Id, _Hash, Waiting, #{core := Core} = Saga, State) ->
     answer(Waiting, {ok, warp_saga_core:result(Core)}),
-    true = list(Id, Saga, State),
+    ok = list(Id, Saga, State),
     stuck(Id, Saga, State);
 rerun(_Closed, Id, _Hash, _Waiting, #{core := Core}, State) ->
     done(Id, {ok, warp_saga_core:result(Core)}, State).
 
 ended(Id, {finished, {ok, {stuck, Map}} = Finish}, State) when not is_map_key(note, Map) ->
     #state{runs = #{Id := #run{waiting = Waiting} = Run} = Runs, context = Context} = State,
-    count(became_stuck, Context),
+    ok = warp_saga_table:count(became_stuck, Context),
     answer(Waiting, Finish),
     State#state{runs = Runs#{Id := Run#run{pid = stuck, waiting = []}}};
 ended(Id, {finished, Finish}, #state{context = Context} = State) ->
     case Finish of
-        {ok, {stuck, _}} -> count(resolved, Context);
-        {ok, {How, _}} -> count(How, Context);
+        {ok, {stuck, _}} -> warp_saga_table:count(resolved, Context);
+        {ok, {How, _}} -> warp_saga_table:count(How, Context);
         _ -> ok
     end,
     done(Id, Finish, State);
@@ -380,15 +366,12 @@ later(Id, State) ->
     _ = erlang:send_after(?RERUN_MS, self(), {rerun, Id}),
     State.
 
-done(Id, Finish, #state{runs = Runs, context = #{sagas := Sagas}} = State) ->
+done(Id, Finish, #state{runs = Runs, context = Context} = State) ->
     {#run{waiting = Waiting}, Left} = maps:take(Id, Runs),
     %% A runner that did not come to its end left its row.
-    true = ets:delete(Sagas, {saga, Id}),
+    ok = warp_saga_table:remove(Context, Id),
     answer(Waiting, Finish),
     State#state{runs = Left}.
 
 answer(Waiting, Finish) ->
     lists:foreach(fun({_Kind, From, _Until}) -> gen_server:reply(From, Finish) end, Waiting).
-
-count(What, #{saga_counts := Counts}) ->
-    warp_saga_stats:add(What, Counts).

@@ -1,7 +1,7 @@
 %% @private The log of a saga: the entries behind its plan as events, and back; and reading it.
 -module(warp_saga_log).
 
--export([pack/3, packed_end/1, read/2, read/3]).
+-export([pack/3, packed_end/1, read/2, read_shard/2]).
 
 -export_type([saga/0]).
 
@@ -133,11 +133,10 @@ read_pairs(Pairs) ->
 %% @doc The saga of that id, from its shard's file.
 -spec read(warp_context:context(), binary()) ->
     {ok, saga()} | {error, not_found | {shard_unavailable, non_neg_integer()} | warp_nif:reason()}.
-read(#{shards := Shards} = Context, Id) ->
-    {ok, N} = warp_nif:shard_of(warp_saga_plan:entity_id(Id), Shards),
-    case warp_context:shard(Context, N) of
-        {ok, Handle} ->
-            case read(Handle, N, Id) of
+read(Context, Id) ->
+    case warp_context:locate(Context, warp_saga_plan:entity_id(Id)) of
+        {ok, {N, Handle}} ->
+            case read_shard(Handle, Id) of
                 {error, closed} -> {error, {shard_unavailable, N}};
                 Result -> Result
             end;
@@ -145,9 +144,9 @@ read(#{shards := Shards} = Context, Id) ->
             Error
     end.
 
--spec read(warp_nif:shard(), non_neg_integer(), binary()) ->
-    {ok, saga()} | {error, not_found | warp_nif:reason()}.
-read(Handle, _N, Id) ->
+%% @doc The same, for those who hold the handle of the saga's shard.
+-spec read_shard(warp_nif:shard(), binary()) -> {ok, saga()} | {error, not_found | warp_nif:reason()}.
+read_shard(Handle, Id) ->
     case warp_entity_replay:export(Handle, warp_saga_plan:entity_id(Id)) of
         {ok, []} -> {error, not_found};
         {ok, [#{recorded_at := Started} | _] = Events} ->

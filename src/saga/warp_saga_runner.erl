@@ -1,19 +1,27 @@
 %% @private The process of one saga under way: carries out what `warp_saga_core' decides, one
 %% action after the other. It is linked to its keeper and ends with `{finished, _}'; all that it
 %% knows can be read from the log again.
+%%
+%% Its keeper gets the message `{waits, Id, Waiting}' when the saga can go on only with another start of
+%% the context, so that nobody need wait for its result.
 -module(warp_saga_runner).
 
--export([begin_new/3, go_on/4, retry/4, resolve/5, cancel/1]).
+-export([begin_new/2, go_on/3, retry/3, resolve/4, cancel/1]).
 
 -include_lib("kernel/include/logger.hrl").
 
--export_type([place/0, begun/0, finish/0]).
+-export_type([home/0, begun/0, finish/0]).
 
 %% A runner ends with an exit.
--dialyzer({no_return, [begin_new/3, go_on/4, retry/4, resolve/5]}).
+-dialyzer({no_return, [begin_new/2, go_on/3, retry/3, resolve/4]}).
 
-%% The shard that the saga lives in.
--type place() :: {non_neg_integer(), warp_nif:shard()}.
+%% Where the saga lives: its shard, and the process that all runners of the shard are linked to.
+-type home() :: #{
+    context := warp_context:context(),
+    shard := non_neg_integer(),
+    handle := warp_nif:shard(),
+    keeper := pid()
+}.
 %% A new saga. As a function, so that no crash report shows what is in a message or an argument.
 -type begun() :: fun(() -> {warp_saga_plan:plan(), warp_nif:packed()}).
 %% What a runner ends with; `known' when the log has that saga already.
@@ -21,7 +29,7 @@
 
 -record(state, {
     context :: warp_context:context(),
-    place :: place(),
+    home :: home(),
     id :: binary(),
     core :: warp_saga_core:core(),
     %% Where its log ends.
@@ -39,48 +47,47 @@
 -define(WARNED, 20).
 
 %% @doc Stores a plan and carries it out.
--spec begin_new(warp_context:context(), place(), begun()) -> no_return().
-begin_new(Context, Place, Begun) ->
-    warp_saga_crash:guard(fun() -> store(Context, Place, Begun()) end).
+-spec begin_new(home(), begun()) -> no_return().
+begin_new(Home, Begun) ->
+    warp_saga_crash:guard(fun() -> store(Home, Begun()) end).
 
-store(Context, {N, Handle} = Place, {#{id := Id, steps := Steps} = Plan, Packed}) ->
+store(Home, {#{id := Id, steps := Steps} = Plan, Packed}) ->
+    #{context := Context, shard := N, handle := Handle} = Home,
     Time = warp_clock:stamp(maps:get(clock, Context), Id, 0),
-    Row = {{saga, Id}, N, self(), [], forward, Time},
-    true = ets:insert(maps:get(sagas, Context), Row),
+    ok = warp_saga_table:add_new(Context, Id, N, Time),
     case submit(Handle, Id, 0, Packed, Time, [], fun() -> list(Context, Id, Plan) end) of
         ok ->
-            State = #state{context = Context, place = Place, id = Id, time = Time,
+            State = #state{context = Context, home = Home, id = Id, time = Time,
                            core = warp_saga_core:new(Plan), seq = 1 + 2 * length(Steps)},
             run(State);
         {error, {wrong_base, _}} ->
-            finish(known, Context, Plan);
+            finish(known, Context, Id);
         {error, closed} ->
-            finish({error, {shard_unavailable, N}}, Context, Plan);
+            finish({error, {shard_unavailable, N}}, Context, Id);
         {error, Reason} ->
-            finish({error, Reason}, Context, Plan)
+            finish({error, Reason}, Context, Id)
     end.
 
 %% @doc Carries on with a saga as its log has it.
--spec go_on(warp_context:context(), place(), binary(), warp_saga_log:saga()) -> no_return().
-go_on(Context, Place, Id, #{core := Core} = Saga) ->
+-spec go_on(home(), binary(), warp_saga_log:saga()) -> no_return().
+go_on(Home, Id, #{core := Core} = Saga) ->
     warp_saga_crash:guard(fun() ->
-        run(state(Context, Place, Id, Saga#{core := warp_saga_core:recovered(Core)}))
+        run(state(Home, Id, Saga#{core := warp_saga_core:recovered(Core)}))
     end).
 
 %% @doc Tries a stuck saga again.
--spec retry(warp_context:context(), place(), binary(), warp_saga_log:saga()) -> no_return().
-retry(Context, Place, Id, #{core := Core} = Saga) ->
+-spec retry(home(), binary(), warp_saga_log:saga()) -> no_return().
+retry(Home, Id, #{core := Core} = Saga) ->
     warp_saga_crash:guard(fun() ->
-        State = state(Context, Place, Id, Saga#{core := warp_saga_core:recovered(Core)}),
+        State = state(Home, Id, Saga#{core := warp_saga_core:recovered(Core)}),
         run(record([warp_saga_core:retry(Core)], [], State))
     end).
 
 %% @doc Closes a stuck saga.
--spec resolve(warp_context:context(), place(), binary(), warp_saga_log:saga(), binary()) ->
-    no_return().
-resolve(Context, Place, Id, Saga, Note) ->
+-spec resolve(home(), binary(), warp_saga_log:saga(), binary()) -> no_return().
+resolve(Home, Id, Saga, Note) ->
     warp_saga_crash:guard(fun() ->
-        run(record([{resolved, Note}], [], state(Context, Place, Id, Saga)))
+        run(record([{resolved, Note}], [], state(Home, Id, Saga)))
     end).
 
 %% @doc Has a saga turn back, unless all its steps are applied.
@@ -90,16 +97,14 @@ cancel(Runner) ->
     ok.
 
 %% The keeper has listed it.
-state(#{sagas := Sagas} = Context, Place, Id, #{core := Core, seq := Seq, updated_at := Time}) ->
-    Phase = warp_saga_core:phase(Core),
-    true = ets:update_element(Sagas, {saga, Id}, [{3, self()}, {5, Phase}]),
-    #state{context = Context, place = Place, id = Id, core = Core, seq = Seq, time = Time}.
+state(#{context := Context} = Home, Id, #{core := Core, seq := Seq, updated_at := Time}) ->
+    ok = warp_saga_table:set_runner(Context, Id, warp_saga_core:phase(Core)),
+    #state{context = Context, home = Home, id = Id, core = Core, seq = Seq, time = Time}.
 
 %% From here on, who deletes an entity finds the saga; and its plan is in the writer's queue, so
 %% that a clearing comes behind it.
-list(#{sagas := Sagas}, Id, #{steps := Steps}) ->
-    _ = ets:update_element(Sagas, {saga, Id}, {4, [Entity || #{entity := Entity} <- Steps]}),
-    ok.
+list(Context, Id, #{steps := Steps}) ->
+    warp_saga_table:set_entities(Context, Id, [Entity || #{entity := Entity} <- Steps]).
 
 run(#state{core = Core0} = State0) ->
     State = #state{context = Context} = show(State0#state{core = stopped(Core0, 0)}),
@@ -117,7 +122,7 @@ run(#state{core = Core0} = State0) ->
         {{record, Entries, Clear}, Core} ->
             run(record(Entries, Clear, State#state{core = Core}));
         {finished, Core} ->
-            finish({ok, warp_saga_core:result(Core)}, Context, warp_saga_core:plan(Core))
+            finish({ok, warp_saga_core:result(Core)}, Context, State#state.id)
     end.
 
 applied_at(N, Core) ->
@@ -135,18 +140,18 @@ show(#state{core = Core, shown = Shown} = State) ->
 
 show(none, #state{core = Core} = State) ->
     listed_as(warp_saga_core:phase(Core), State);
-show({N, Reason}, #state{context = Context, place = {Shard, _}, id = Id, core = Core} = State) ->
+show({N, Reason}, #state{home = #{keeper := Keeper}, id = Id, core = Core} = State) ->
     #{steps := Steps} = warp_saga_core:plan(Core),
     #{entity := Entity} = lists:nth(N + 1, Steps),
     Direction = case warp_saga_core:phase(Core) of forward -> forward; compensating -> compensate end,
     Waiting = #{step => N, entity => Entity, direction => Direction, reason => Reason,
                 since => os:system_time(microsecond)},
     Listed = listed_as({waiting, Waiting}, State),
-    ok = warp_saga_keeper:waits(Context, Shard, Id, Waiting),
+    Keeper ! {waits, Id, Waiting},
     warn(Direction, N, Reason, Listed).
 
-listed_as(Phase, #state{context = #{sagas := Sagas}, id = Id} = State) ->
-    true = ets:update_element(Sagas, {saga, Id}, {5, Phase}),
+listed_as(Phase, #state{context = Context, id = Id} = State) ->
+    ok = warp_saga_table:set_phase(Context, Id, Phase),
     State.
 
 warn(Direction, N, Reason, #state{context = Context, id = Id, warned = Warned} = State) ->
@@ -213,17 +218,17 @@ awaited(Ref) ->
 record(Entries, Clear, #state{} = State) ->
     record(Entries, Clear, State, ?FIRST_PAUSE_MS).
 
-record(Entries0, Clear, #state{context = Context, place = {N, Handle}, id = Id} = State, Pause) ->
-    #state{seq = Seq, time = Before, core = Core} = State,
+record(Entries0, Clear, #state{context = Context, id = Id} = State, Pause) ->
+    #state{home = #{shard := N, handle := Handle}, seq = Seq, time = Before, core = Core} = State,
     {Entries, #{packed := Packed, count := Count}} = warp_saga_log:pack(Context, Id, Entries0),
     Time = warp_clock:stamp(maps:get(clock, Context), Id, Before),
     Seqs = warp_saga_plan:seqs(Clear),
     %% Before it is stored: who deletes in the meantime empties the WAL once too often.
-    _ = [true = ets:insert(maps:get(running, Context), {{cleared, N}, true}) || Seqs =/= []],
+    _ = [ok = warp_saga_table:set_cleared(Context, N) || Seqs =/= []],
     case submit(Handle, Id, Seq, Packed, Time, Seqs, fun() -> ok end) of
         ok ->
             Next = lists:foldl(fun warp_saga_core:replay/2, Core, Entries),
-            _ = [ets:update_element(maps:get(sagas, Context), {saga, Id}, {5, compensating})
+            _ = [ok = warp_saga_table:set_phase(Context, Id, compensating)
                  || warp_saga_core:phase(Next) =:= compensating],
             State#state{core = Next, seq = Seq + Count, time = Time};
         {error, Reason} when Reason =:= closed; Reason =:= interrupted;
@@ -268,17 +273,10 @@ drop_answers() ->
         ok
     end.
 
--spec finish(finish(), warp_context:context(), warp_saga_plan:plan()) -> no_return().
-finish({ok, {stuck, #{note := _}}} = Finish, Context, Plan) ->
-    leave(Finish, Context, Plan);
-finish({ok, {stuck, _}} = Finish, #{sagas := Sagas}, #{id := Id}) ->
-    true = ets:update_element(Sagas, {saga, Id}, {3, stuck}),
+-spec finish(finish(), warp_context:context(), binary()) -> no_return().
+finish({ok, {stuck, Map}} = Finish, Context, Id) when not is_map_key(note, Map) ->
+    ok = warp_saga_table:set_stuck(Context, Id),
     exit({finished, Finish});
-finish(Finish, Context, Plan) ->
-    leave(Finish, Context, Plan).
-
--spec leave(finish(), warp_context:context(), warp_saga_plan:plan()) -> no_return().
-leave(Finish, #{sagas := Sagas} = Context, #{id := Id, steps := Steps}) ->
-    ok = warp_saga_erase:forget(Context, Id, Steps),
-    true = ets:delete(Sagas, {saga, Id}),
+finish(Finish, Context, Id) ->
+    ok = warp_saga_table:remove(Context, Id),
     exit({finished, Finish}).

@@ -132,10 +132,9 @@ call_step(Name, Fun, Args) ->
 
 %% What the compensation's function gets beside its arguments, if it wants it.
 forward_event(Context, Entity, {reverse, Seq}, Fun) when is_function(Fun, 3) ->
-    #warp_entity{shard = N} = entity(Context, Entity),
     Range = #{from => Seq, limit => 1, direction => forward},
-    case warp_context:shard(Context, N) of
-        {ok, Handle} ->
+    case warp_context:locate(Context, Entity) of
+        {ok, {_N, Handle}} ->
             Read = fun() -> warp_entity_replay:history(Context, Handle, Entity, Range) end,
             case warp_entity_call:aside(Read, ?PATIENCE_MS) of
                 {ok, [Event]} -> {ok, [Event]};

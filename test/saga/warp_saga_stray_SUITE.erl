@@ -126,8 +126,7 @@ nothing_of_a_saga_is_shown_of_its_keeper(Config) ->
 a_crash_of_a_keeper_says_nothing_of_its_sagas(Config) ->
     Ctx = gated(Config),
     {ok, N} = warp_nif:shard_of(<<"$warp/saga/x">>, 2),
-    #{running := Running} = context(Ctx),
-    Keeper = ets:lookup_element(Running, {sagas, N}, 2),
+    {ok, Keeper} = warp_context:registered(context(Ctx), {saga_keeper, N}),
     Texts = said(fun() ->
         Monitor = erlang:monitor(process, Keeper),
         _ = sys:replace_state(Keeper, fun(State) -> setelement(5, State, {not_a_map, ?SECRET}) end),
@@ -149,14 +148,13 @@ a_crash_of_a_saga_says_nothing_of_it(Config) ->
         receive go -> {error, no} end
     end,
     Ctx = warp_test:start(Config, #{steps => #{<<"no">> => No}}),
-    Sagas = sagas(Ctx),
     Texts = said(fun() ->
         Self = self(),
         Saga = saga(<<"x">>, [step(<<"a">>, <<"Log">>, secret_event(), #{run => <<"no">>}),
                               step(<<"b">>, <<"Debited">>, 1)]),
         spawn_link(fun() -> Self ! {result, warp_saga:commit(Saga, Ctx)} end),
         Pid = at_gate(),
-        true = ets:delete(Sagas, {saga, <<"x">>}),
+        ok = warp_saga_table:remove(context(Ctx), <<"x">>),
         Pid ! go,
         ?assertMatch({ok, {stuck, _}}, receive {result, Result} -> Result end)
     end),
@@ -203,11 +201,10 @@ keepers(Ctx) ->
     lists:sort([Pid || {saga_keeper, Pid} <- warp_test:processes(Ctx)]).
 
 runner(Ctx, Id) ->
-    ets:lookup_element(sagas(Ctx), {saga, Id}, 3).
-
-sagas(Ctx) ->
-    #{sagas := Sagas} = context(Ctx),
-    Sagas.
+    Context = #{shards := Shards} = context(Ctx),
+    {ok, N} = warp_nif:shard_of(warp_saga_plan:entity_id(Id), Shards),
+    [Runner] = warp_saga_table:runners(Context, N),
+    Runner.
 
 context(Ctx) ->
     {ok, Context} = warp_context:find(Ctx),
