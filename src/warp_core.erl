@@ -22,7 +22,7 @@
 -export([start/1, start_link/1, child_spec/1, context/1, stop/1, entity/2]).
 -export([append/2, append/3, append_batch/2, append_batch/3]).
 -export([decide/3, decide/4, cast/3, pid/1]).
--export([get/2, get/3, state_at/3, state_at/4, history/1, history/2, export/1, export/2, delete/1]).
+-export([get/2, get/3, state_at/3, state_at/4, history/1, history/2, export/1, export/2, delete/1, delete/2]).
 -export([query/3, query/4, await_projection/2]).
 -export([stats/1, correct_time/3]).
 
@@ -30,7 +30,7 @@
 
 -export_type([ctx/0, entity/0, seq/0, micros/0, event/0, new_event/0, json/0, aggregate/0]).
 -export_type([append_options/0, decide_options/0, decision/1, read_options/0, history_options/0]).
--export_type([query_options/0, query_error/0, error/0, write_error/0, read_error/0]).
+-export_type([query_options/0, query_error/0, delete_error/0, error/0, write_error/0, read_error/0]).
 
 %% A started context.
 -type ctx() :: warp_context:ctx().
@@ -147,6 +147,12 @@
     | {batch_too_large | batch_too_large_bytes, pos_integer(), Max :: pos_integer()}
     | disk_full.
 
+-type delete_error() ::
+    error()
+    | disk_full
+    | {still_to_erase, #{target := embedded | rqlite | none, projections := [binary()], reason := term()}}
+    | warp_check:error().
+
 -type query_options() :: #{
     max_rows => pos_integer(),
     timeout => pos_integer(),
@@ -170,9 +176,6 @@
     | {unknown_option, term()}.
 
 -define(CORRECTION_TIMEOUT_MS, 5000).
-%% How often, and after how long, a deletion is tried again.
--define(DELETE_ATTEMPTS, 20).
--define(DELETE_PAUSE_MS, 50).
 
 %% @doc Starts a context, and the application `warp_core' if need be.
 %%
@@ -472,53 +475,31 @@ export(Entity, Options) ->
             Error
     end.
 
-%% @doc Deletes an entity: from memory, the log, snapshots and ids, and from the bytes of the
-%% files. Deleting one without events is fine. An entity of that name may begin anew after it.
+%% @equiv delete(Entity, #{})
+-spec delete(entity()) -> ok | {error, delete_error()}.
+delete(Entity) ->
+    delete(Entity, #{}).
+
+%% @doc Deletes an entity: from memory, the log, snapshots and ids, and from the bytes of the files.
+%% Deleting one without events is fine. A new life of the entity may begin after it.
 %%
 %% Its payloads are cleared from the logs of sagas too. What a saga under way still asks of it is
 %% refused with `entity_deleted': a step that was to come turns the saga back, a compensation makes
-%% it stuck.
+%% it stuck. In a context with projections its rows are gone from all tables too.
 %%
-%% In a context with projections its rows are gone from all tables too. There the answer comes after
-%% ten seconds at the latest, once all shards are open.
-%% `{still_to_erase, #{target, projections, reason}}': its log is erased, but the target, or a
-%% projector, did not answer; it names the tables that may still hold rows, and Warp goes on trying by
-%% itself, also after a restart. `timeout': it may not even have come to the log.
-%%
-%% Without projections it waits as long as it takes. Any other error than `still_to_erase' means that
-%% it must be called again.
--spec delete(entity()) ->
-    ok | {error, error() | disk_full
-                 | {still_to_erase, #{target := embedded | rqlite, projections := [binary()],
-                                      reason := term()}}}.
-delete(Entity) ->
-    delete(Entity, ?DELETE_ATTEMPTS).
-
-%% Again, should the shard of a saga be started again meanwhile.
-delete(Entity, Left) ->
-    Deleted = in_context(Entity, fun(Context, _Id) ->
-        case warp_saga_loaded:await(Context) of
-            ok -> erase(Context, Entity);
-            {error, _} = Error -> Error
-        end
-    end),
-    case Deleted of
-        ok ->
-            ok;
-        {error, Why} when Left > 0, Why =:= interrupted orelse element(1, Why) =:= shard_unavailable ->
-            ok = timer:sleep(?DELETE_PAUSE_MS),
-            delete(Entity, Left - 1);
+%% A deletion is a list of steps on disk: what is interrupted goes on by itself, also after a restart.
+%% The answer comes after `timeout' milliseconds at the latest (10000; `infinity' waits for the end).
+%% `timeout': the log may be erased by then or not. `{still_to_erase, #{target, projections, reason}}': the
+%% log is erased, but rows may be left in these tables, since the target, or a projector, did not
+%% answer. After both Warp goes on by itself. After any other error the entity has to be deleted again.
+-spec delete(entity(), #{timeout => timeout()}) -> ok | {error, delete_error()}.
+delete(Entity, Options) ->
+    case warp_entity_options:delete(Options) of
+        {ok, #{timeout := Timeout}} ->
+            in_context(Entity, fun(Context, _Id) -> warp_erasure:delete(Context, Entity, Timeout) end);
         {error, _} = Error ->
             Error
     end.
-
-erase(#{projections := none}, Entity) ->
-    case warp_entity_call:call(Entity, delete, 0, infinity, repeatable) of
-        deleted -> ok;
-        {error, _} = Error -> Error
-    end;
-erase(Context, Entity) ->
-    warp_projection_eraser:delete(Context, Entity).
 
 %% @equiv query(Ctx, Sql, Params, #{})
 -spec query(ctx(), iodata(), [warp_projection:value()]) ->

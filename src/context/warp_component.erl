@@ -8,11 +8,21 @@
 
 -export([options/0, new/1, files/1, children/2, shard_children/2, await_started/1]).
 -export([shard_opened/2, stats/1]).
+-export([await_loaded/1, deletion_arrived/2, erase_steps/1, deleted/2]).
 
--export_type([settings/0]).
+-export_type([settings/0, erase_step/0, deletion/0]).
 
 %% The checked options of `warp_core:start/1'.
 -type settings() :: #{atom() => term()}.
+-type erase_step() :: {before_log | after_log, warp_erasure_list:step()}.
+%% `incarnation' tells one life of an entity from another; 0 when it had no events.
+-type deletion() :: #{
+    entity := binary(),
+    shard := non_neg_integer(),
+    incarnation := non_neg_integer(),
+    %% Of a step after the log.
+    left => fun((#{atom() => term()}) -> ok)
+}.
 
 %% The options of `warp_core:start/1' that are the component's.
 -callback options() -> [warp_check:option()].
@@ -32,12 +42,28 @@
 %% What it adds to `warp_core:stats/1', without waiting for anybody.
 -callback stats(warp_context:context()) -> #{atom() => term()}.
 
+%% Waits until the component knows all that the context's files have of it, for some seconds at most.
+%% No deletion begins before.
+-callback await_loaded(warp_context:context()) -> ok | {error, term()}.
+%% The entity's process has a deletion of the entity. It calls this, before anything that comes later.
+-callback deletion_arrived(warp_context:context(), Entity :: binary()) -> ok.
+%% The steps of a deletion that are the component's: those before the log of the entity is erased, while
+%% nothing is appended to it, and those after. The names stand in files: they never change.
+-callback erase_steps(warp_context:context()) -> [erase_step()].
+%% Takes a step, which may be taken again after a crash. After an error, a step before the log ends the
+%% deletion with that error; one after the log is taken again after a pause. `left' tells whoever
+%% asked for the deletion what is still to be erased.
+-callback erase(warp_erasure_list:step(), warp_context:context(), deletion()) -> ok | {error, term()}.
+%% The deletion is done.
+-callback deleted(warp_context:context(), deletion()) -> ok.
+
+-optional_callbacks([await_loaded/1, deletion_arrived/2, erase_steps/1, erase/3, deleted/2]).
 -optional_callbacks([options/0, new/1, files/1, children/2, shard_children/2, await_started/1,
                      shard_opened/2, stats/1]).
 
 %% The components of every context. A process is started behind those of the components before its own.
--define(COMPONENTS, [warp_shard_component, warp_entity_component, warp_saga_component,
-                     warp_projection_component]).
+-define(COMPONENTS, [warp_shard_component, warp_entity_component, warp_erasure_component,
+                     warp_saga_component, warp_projection_component]).
 
 %% @doc The options of all components.
 -spec options() -> [warp_check:option()].
@@ -64,19 +90,37 @@ shard_children(Membership, N) ->
 %% @doc Waits for one component after the other; the first error.
 -spec await_started(warp_context:context()) -> ok | {error, term()}.
 await_started(Context) ->
-    await_started(having(await_started, 1), Context).
+    until_error(having(await_started, 1), await_started, Context).
 
-await_started([], _Context) ->
+until_error([], _Callback, _Context) ->
     ok;
-await_started([Component | Components], Context) ->
-    case Component:await_started(Context) of
-        ok -> await_started(Components, Context);
+until_error([Component | Components], Callback, Context) ->
+    case Component:Callback(Context) of
+        ok -> until_error(Components, Callback, Context);
         {error, _} = Error -> Error
     end.
 
 -spec shard_opened(warp_context:context(), non_neg_integer()) -> ok.
 shard_opened(Context, N) ->
     lists:foreach(fun(ok) -> ok end, each(shard_opened, [Context, N])).
+
+%% @doc Waits for one component after the other; the first error.
+-spec await_loaded(warp_context:context()) -> ok | {error, term()}.
+await_loaded(Context) ->
+    until_error(having(await_loaded, 1), await_loaded, Context).
+
+-spec deletion_arrived(warp_context:context(), Entity :: binary()) -> ok.
+deletion_arrived(Context, Entity) ->
+    lists:foreach(fun(ok) -> ok end, each(deletion_arrived, [Context, Entity])).
+
+%% @doc The steps of all components, each with its component.
+-spec erase_steps(warp_context:context()) -> [{Component :: module(), erase_step()}].
+erase_steps(Context) ->
+    [{Component, Step} || Component <- having(erase_steps, 1), Step <- Component:erase_steps(Context)].
+
+-spec deleted(warp_context:context(), deletion()) -> ok.
+deleted(Context, Deletion) ->
+    lists:foreach(fun(ok) -> ok end, each(deleted, [Context, Deletion])).
 
 -spec stats(warp_context:context()) -> #{atom() => term()}.
 stats(Context) ->

@@ -33,8 +33,8 @@
     %% costs no timer.
     tick = off :: off | busy | idle,
     passivation :: reference() | undefined,
-    %% Clears the payloads of an entity that is being deleted from the logs of sagas.
-    clearing :: reference() | undefined
+    %% Does what has to be done before the log is erased.
+    preparing = none :: none | {pid(), reference()}
 }).
 
 %% After that long without a request, up to twice, the process hibernates.
@@ -137,18 +137,22 @@ request({get, Name}, _From, State0) ->
     Core = warp_entity_core:compact(Core0),
     Result = warp_entity_core:read(Name, Core),
     {reply, Result, publish(Name, Result, State#state{core = Core})};
-request({saga_step, Saga, Request}, From, #state{context = Context, id = Id} = State) ->
-    case warp_saga_erase:is_doomed(Context, Saga, Id) of
-        true ->
+%% `Module:check(Context, Id, Argument)' says whether the request may be judged now.
+request({checked, {Module, Argument}, Request}, From, #state{context = Context, id = Id} = State) ->
+    case Module:check(Context, Id, Argument) of
+        ok ->
+            request(Request, From, State);
+        {error, _} = Refused ->
             ok = warp_entity_pending:answered(State#state.pending, 1, warp_entity_core:bytes(Request)),
-            {reply, {error, entity_deleted}, awake(State)};
-        false ->
-            request(Request, From, State)
+            {reply, Refused, awake(State)}
     end;
-request(delete, From, State0) ->
+%% `Module:arrived(Context, Id)' is called before anything that comes later. When all that came
+%% earlier is carried out, a process of its own calls `Module:prepare(Context, Id, Argument)', while
+%% nothing is appended; and if that gives ok the log is erased.
+request({delete, {Module, _Argument} = Erasure}, From, State0) ->
     #state{core = Core, context = Context, id = Id} = State = awake(State0),
-    ok = warp_saga_erase:doom(Context, Id),
-    {noreply, advance(State#state{core = warp_entity_core:deletion(From, Core)})};
+    ok = Module:arrived(Context, Id),
+    {noreply, advance(State#state{core = warp_entity_core:deletion(Erasure, From, Core)})};
 request(Request, From, State0) ->
     #state{core = Core} = State = awake(State0),
     {noreply, advance(State#state{core = warp_entity_core:request(Request, From, Core)})}.
@@ -190,13 +194,11 @@ message({warp_reply, Answer} = Reply, #state{core = Core} = State) ->
         false ->
             stray(Reply, State)
     end;
-message({'DOWN', Clearing, process, _, Reason}, #state{clearing = Clearing} = State0) ->
-    #state{handle = Handle, id = Id} = State = State0#state{clearing = undefined},
-    case Reason of
-        {cleared, ok} -> {noreply, queued(warp_nif:erase(Handle, Id), State)};
-        {cleared, {error, Why}} -> {noreply, advance(queued({error, Why}, State))};
-        _ -> {noreply, advance(queued({error, interrupted}, State))}
-    end;
+message({warp_prepared, Pid, Result}, #state{preparing = {Pid, Monitor}} = State) ->
+    true = erlang:demonitor(Monitor, [flush]),
+    {noreply, prepared(Result, State#state{preparing = none})};
+message({'DOWN', Monitor, process, _, _Reason}, #state{preparing = {_, Monitor}} = State) ->
+    {noreply, prepared({error, interrupted}, State#state{preparing = none})};
 message(tick, #state{tick = busy} = State) ->
     {noreply, start_tick(compact(State#state{tick = idle}))};
 message(tick, State) ->
@@ -358,15 +360,30 @@ advance(#state{core = Core0, handle = Handle, id = Id} = State) ->
             Base = warp_entity_core:base(Core),
             %% More may wait than one submission takes.
             wanting(queued(warp_nif:submit(Handle, Id, Base, Rows, Receipt), Ready));
-        {erase, Core} ->
-            #state{context = Context} = State,
-            {_, Clearing} = spawn_monitor(warp_saga_erase, clear, [Context, Handle, Id]),
-            unpublish(State#state{core = Core, clearing = Clearing});
+        {erase, Erasure, Core} ->
+            unpublish(prepare(Erasure, State#state{core = Core}));
         {refuse, Settled, Core} ->
             advance(answer([Settled], State#state{core = Core}));
         {nothing, Core} ->
             wanting(State#state{core = Core})
     end.
+
+prepare({Module, Argument}, #state{context = #{ref := Ref}, id = Id} = State) ->
+    Entity = self(),
+    Preparing = spawn_monitor(fun() ->
+        Prepared =
+            case warp_context:find(Ref) of
+                {ok, Context} -> Module:prepare(Context, Id, Argument);
+                not_found -> {error, interrupted}
+            end,
+        Entity ! {warp_prepared, self(), Prepared}
+    end),
+    State#state{preparing = Preparing}.
+
+prepared(ok, #state{handle = Handle, id = Id} = State) ->
+    queued(warp_nif:erase(Handle, Id), State);
+prepared({error, _} = Error, State) ->
+    advance(queued(Error, State)).
 
 %% The first answer tells the incarnation: this process is woken for it.
 receipt(#state{incarnation = 0} = State) ->

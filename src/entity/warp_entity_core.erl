@@ -5,10 +5,10 @@
 %% what will be committed when all that was accepted is. Requests are judged by the latter.
 -module(warp_entity_core).
 
--export([new/2, reset/2, request/3, deletion/2, take/1, replies/1, stored/1, settle/2, look_up/4]).
+-export([new/2, reset/2, request/3, deletion/3, take/1, replies/1, stored/1, settle/2, look_up/4]).
 -export([expects/2, compact/1, read/2, is_quiet/1, is_waiting/1, is_erasing/1, bytes/1, base/1, committed/1]).
 
--export_type([core/0, request/0, entry/0, settled/0]).
+-export_type([core/0, request/0, entry/0, settled/0, erasure/0]).
 
 -record(place, {
     seq :: warp_core:seq(),
@@ -33,7 +33,7 @@
     messages :: [message()],
     result :: result()
 }).
--record(deletion, {from :: warp_entity_reply:from()}).
+-record(deletion, {from :: warp_entity_reply:from(), erasure :: erasure()}).
 
 -record(core, {
     context :: warp_context:context(),
@@ -49,6 +49,9 @@
 }).
 
 -opaque core() :: #core{}.
+%% The module that has to do something before the log of an entity is erased, and its argument: see
+%% `warp_entity'.
+-type erasure() :: {module(), term()}.
 -opaque entry() :: #append{} | #refusal{} | #deletion{}.
 -type template() :: all_new | [new | warp_core:seq()].
 -type request() ::
@@ -106,10 +109,10 @@ request(Request, From, Core) ->
     end.
 
 %% @doc Queues a deletion. What comes after it meets an entity without events.
--spec deletion(warp_entity_reply:from(), core()) -> core().
-deletion(From, #core{context = Context, id = Id} = Core) ->
+-spec deletion(erasure(), warp_entity_reply:from(), core()) -> core().
+deletion(Erasure, From, #core{context = Context, id = Id} = Core) ->
     #core{ahead = Empty} = new(Context, Id),
-    queue(#deletion{from = From}, Core#core{ahead = Empty}).
+    queue(#deletion{from = From, erasure = Erasure}, Core#core{ahead = Empty}).
 
 queue(Entry, #core{queue = Queue} = Core) ->
     Core#core{queue = [Entry | Queue]}.
@@ -189,7 +192,7 @@ accept(#{count := Count, events := Events, bytes := Bytes} = Pack, Template, Cor
 %% or answer refusals that nothing stands before.
 -spec take(core()) ->
     {append, [{warp_nif:packed(), warp_core:micros()}], core()}
-    | {erase, core()}
+    | {erase, erasure(), core()}
     | {refuse, settled(), core()}
     | {nothing, core()}.
 take(#core{in_flight = [_ | _]} = Core) ->
@@ -203,8 +206,8 @@ take(#core{queue = Queue} = Core) ->
         [#refusal{} = Refusal | Rest] ->
             {Settled, Next} = settle_entry(Refusal, Core#core{queue = lists:reverse(Rest)}),
             {refuse, Settled, Next};
-        [#deletion{} = Deletion | Rest] ->
-            {erase, Core#core{in_flight = [Deletion], queue = lists:reverse(Rest)}};
+        [#deletion{erasure = Erasure} = Deletion | Rest] ->
+            {erase, Erasure, Core#core{in_flight = [Deletion], queue = lists:reverse(Rest)}};
         Entries ->
             {Taken, Rest} = split(Entries, ?MAX_APPENDS, []),
             Rows = [{maps:get(packed, Pack), Time}
@@ -383,7 +386,7 @@ fill(Template, First) ->
 again(Entries, Core) ->
     lists:foldl(
         fun
-            (#deletion{from = From}, Acc) -> deletion(From, Acc);
+            (#deletion{from = From, erasure = Erasure}, Acc) -> deletion(Erasure, From, Acc);
             (#append{from = From, request = Request}, Acc) -> request(Request, From, Acc);
             (#refusal{from = From, request = Request}, Acc) -> request(Request, From, Acc)
         end,

@@ -1,12 +1,13 @@
 %% @private The options that concern entities: those of `warp_core:start/1', and those of each call.
 -module(warp_entity_options).
 
--export([start/0, append/1, decide/1, read/1, export/1, correction/2, history/1]).
+-export([start/0, append/1, decide/1, read/1, export/1, delete/1, correction/2, history/1]).
 
 -define(MAX_PENDING, 1000000).
 -define(MAX_NAME_BYTES, 512).
 -define(CALL_TIMEOUT_MS, 5000).
 -define(READ_TIMEOUT_MS, 5000).
+-define(DELETE_TIMEOUT_MS, 10000).
 -define(HISTORY_LIMIT, 1000).
 
 %% @doc What a context can be started with.
@@ -44,6 +45,11 @@ read(Given) ->
 -spec export(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:error()}.
 export(Given) ->
     warp_check:options(Given, [{timeout, infinity, fun warp_check:timeout/1}]).
+
+%% @doc The options of a deletion.
+-spec delete(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:error()}.
+delete(Given) ->
+    warp_check:options(Given, [{timeout, ?DELETE_TIMEOUT_MS, fun warp_check:timeout/1}]).
 
 %% @doc Whether the time of an event can be corrected to that one, in microseconds since 1970: it has
 %% to take as many bytes in the file as the one that is there.

@@ -3,9 +3,10 @@
 -behaviour(warp_component).
 
 -export([options/0, new/1, files/1, children/2, await_started/1, stats/1]).
+-export([erase_steps/1, erase/3, deleted/2]).
 
-%% The projection's file and the notes of deletions, with readers of both.
--define(FILES, 16).
+%% The projection's file and its readers.
+-define(FILES, 12).
 
 -spec options() -> [warp_check:option()].
 options() ->
@@ -28,17 +29,33 @@ children(Ref, #{projections := _}) ->
 
 %% @doc A target that is unreachable is no reason not to start; one that is not ours is.
 -spec await_started(warp_context:context()) -> ok | {error, term()}.
-await_started(#{projections := none, dir := Dir}) ->
-    warp_projection_notes:was_projected(Dir);
-await_started(Context) ->
-    Parts = [{warp_projection_writer, writer}, {warp_projection_eraser, eraser}],
-    Each = [Module:status(Pid) || {Module, Part} <- Parts,
-                                  {ok, Pid} <- [warp_projection_table:get(Context, Part)]],
-    case [Error || {error, _} = Error <- Each] of
-        [] -> ok;
-        [Error | _] -> Error
+await_started(#{projections := none} = Context) ->
+    warp_erasure:claim_target(Context, none);
+await_started(#{projections := #{target := Target}} = Context) ->
+    case warp_erasure:claim_target(Context, atom_to_binary(Target)) of
+        ok ->
+            case warp_projection_table:get(Context, writer) of
+                {ok, Writer} -> warp_projection_writer:status(Writer);
+                none -> {error, interrupted}
+            end;
+        {error, _} = Error ->
+            Error
     end.
 
 -spec stats(warp_context:context()) -> #{atom() => term()}.
 stats(#{projections := none}) -> #{};
 stats(Context) -> #{projections => warp_projection_stats:context(Context)}.
+
+%% @doc The step has the name of the target: so it is never taken on another one.
+-spec erase_steps(warp_context:context()) -> [warp_component:erase_step()].
+erase_steps(#{projections := none}) -> [];
+erase_steps(#{projections := #{target := Target}}) -> [{after_log, atom_to_binary(Target)}].
+
+-spec erase(warp_erasure_list:step(), warp_context:context(), warp_component:deletion()) -> ok.
+erase(_Target, Context, Deletion) ->
+    warp_projection_erase:rows(Context, Deletion).
+
+%% @doc Projectors may have waited for it.
+-spec deleted(warp_context:context(), warp_component:deletion()) -> ok.
+deleted(#{projections := none}, _Deletion) -> ok;
+deleted(Context, Deletion) -> warp_projection_erase:done(Context, Deletion).

@@ -18,7 +18,6 @@ init(Ref) ->
     ok = warp_projection_states:clean(Context),
     Children = [
         #{id => writer, start => {warp_projection_writer, start_link, [Membership]}, shutdown => 60000},
-        #{id => eraser, start => {warp_projection_eraser, start_link, [Membership]}},
         #{id => projectors, start => {warp_projection_projectors_sup, start_link, [Membership]}, type => supervisor,
           shutdown => infinity},
         #{id => manager, start => {warp_projection_rebuild, start_link, [Membership]}}

@@ -3,7 +3,7 @@
 -module(warp_projection_table).
 
 -export([new/1, is_on/1, put/3, get/2, take/2, all/2]).
--export([is_held/3, version/2, status/2, emptied/0]).
+-export([version/2, status/2, emptied/0]).
 
 %% @doc The table for a context that is starting.
 -spec new(warp_context:context()) -> ets:table().
@@ -51,17 +51,6 @@ table(Context) ->
         {ok, Table} -> Table;
         none -> error(badarg)
     end.
-
-%% @doc Whether the row of the entity at that position belongs to a life that began while the one
-%% before was still being deleted: it may not be projected before that is done.
--spec is_held(warp_context:context(), binary(), {pos_integer(), warp_core:seq()}) -> boolean().
-is_held(Context, Entity, {Position, 1}) ->
-    case get(Context, {hold, Entity}) of
-        {ok, Incarnation} -> Position =/= Incarnation;
-        none -> false
-    end;
-is_held(_Context, _Entity, _Later) ->
-    false.
 
 %% @doc What projecting depends on, as text: another one means that a rebuild is due.
 -spec version(#{binary() => warp_aggregate:aggregate()}, warp_projection_schema:declared()) -> binary().

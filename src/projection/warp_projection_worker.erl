@@ -167,7 +167,7 @@ rows([{Position, Entity, First, Last, Events} | Rows], Part, Job, State) ->
     end.
 
 stops(Position, Entity, First, Enough, #{rows := Rows}, Context) ->
-    case warp_projection_table:is_held(Context, Entity, {Position, First}) of
+    case warp_erasure_holds:is_held(Context, Entity, {Position, First}) of
         true ->
             held;
         false when Rows > 0 ->

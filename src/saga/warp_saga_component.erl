@@ -3,6 +3,7 @@
 -behaviour(warp_component).
 
 -export([options/0, new/1, shard_children/2, stats/1]).
+-export([await_loaded/1, deletion_arrived/2, erase_steps/1, erase/3]).
 
 -spec options() -> [warp_check:option()].
 options() ->
@@ -24,3 +25,22 @@ shard_children(Membership, N) ->
 -spec stats(warp_context:context()) -> #{atom() => term()}.
 stats(Context) ->
     #{sagas => warp_saga_stats:read(Context)}.
+
+%% @doc While a shard is not open its sagas are not known.
+-spec await_loaded(warp_context:context()) -> ok | {error, term()}.
+await_loaded(Context) ->
+    warp_saga_loaded:await(Context).
+
+%% @doc From here on what sagas ask of the entity is refused.
+-spec deletion_arrived(warp_context:context(), Entity :: binary()) -> ok.
+deletion_arrived(Context, Entity) ->
+    warp_saga_table:doom(Context, Entity).
+
+-spec erase_steps(warp_context:context()) -> [warp_component:erase_step()].
+erase_steps(_Context) ->
+    [{before_log, <<"sagas">>}].
+
+-spec erase(warp_erasure_list:step(), warp_context:context(), warp_component:deletion()) ->
+    ok | {error, term()}.
+erase(<<"sagas">>, Context, #{entity := Entity}) ->
+    warp_saga_erase:clear(Context, Entity).

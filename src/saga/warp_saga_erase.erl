@@ -5,37 +5,42 @@
 %% when its saga turned back; or its saga is still under way, or stuck, and listed.
 -module(warp_saga_erase).
 
--export([doom/2, is_doomed/3, clear/3]).
+-export([check/3, clear/2]).
 
 %% How many sagas one command clears.
 -define(CHUNK, 500).
 
-%% @doc The entity is about to be deleted: what sagas that are listed by now ask of it from here
-%% on is refused. Called by its process, so that all they asked before comes before the deletion.
--spec doom(warp_context:context(), binary()) -> ok.
-doom(Context, Entity) ->
-    warp_saga_table:doom(Context, Entity).
-
-%% @doc Whether a saga's steps on that entity are refused.
--spec is_doomed(warp_context:context(), binary(), binary()) -> boolean().
-is_doomed(Context, Id, Entity) ->
-    warp_saga_table:is_doomed(Context, Id, Entity).
+%% @doc Whether the entity's process may judge what a saga asks of it.
+-spec check(warp_context:context(), Entity :: binary(), Saga :: binary()) -> ok | {error, entity_deleted}.
+check(Context, Entity, Id) ->
+    case warp_saga_table:is_doomed(Context, Id, Entity) of
+        true -> {error, entity_deleted};
+        false -> ok
+    end.
 
 %% @doc Clears the payloads of that entity from the logs of all sagas, and from the bytes of the
-%% files. A process of its own, started when all that sagas asked of the entity is carried out, or
-%% refused. It ends with `{cleared, ok | {error, Reason}}'.
--spec clear(warp_context:context(), warp_nif:shard(), binary()) -> no_return().
-clear(Context, Handle, Entity) ->
-    exit({cleared, cleared(Context, Handle, Entity)}).
-
-cleared(#{shards := Shards} = Context, Handle, Entity) ->
-    case warp_nif:saga_steps(Handle, Entity) of
+%% files. Called when all that sagas asked of the entity is carried out, or refused.
+-spec clear(warp_context:context(), Entity :: binary()) -> ok | {error, term()}.
+clear(#{shards := Shards} = Context, Entity) ->
+    case applied(Context, Entity) of
         {ok, Applied} ->
             Listed = [{Id, N} || {Id, Entities} <- warp_saga_table:with_entity(Context, Entity),
                                  {N, Of} <- lists:zip(lists:seq(0, length(Entities) - 1), Entities),
                                  Of =:= Entity],
             Empty = maps:from_list([{N, #{}} || N <- warp_saga_table:cleared(Context)]),
             each(maps:to_list(by_shard(Applied ++ Listed, Shards, Empty)), Context);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% The steps that left events in the entity's log.
+applied(Context, Entity) ->
+    case warp_context:locate(Context, Entity) of
+        {ok, {N, Handle}} ->
+            case warp_nif:saga_steps(Handle, Entity) of
+                {error, closed} -> {error, {shard_unavailable, N}};
+                Result -> Result
+            end;
         {error, _} = Error ->
             Error
     end.

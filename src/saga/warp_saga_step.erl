@@ -78,7 +78,7 @@ step(#{steps := Steps}, N) ->
     lists:nth(N + 1, Steps).
 
 append(Context, #{id := Id} = Plan, Side, Entity, Pack) ->
-    Request = {saga_step, Id, {append, Pack, any}},
+    Request = {checked, {warp_saga_erase, Id}, {append, Pack, any}},
     outcome(call(Context, Entity, Request, Pack, patience(Plan, Side))).
 
 event(#{id := Id}, Side, #{n := N, aggregate := Aggregate} = Step, Event) ->
@@ -112,7 +112,7 @@ decide(Context, #{id := Id} = Plan, Direction, Side, Step, {Name, Fun, Args}) ->
                         {error, {bad_return, Name, Other}}
                 end
             end,
-            Request = {saga_step, Id, {decide, Aggregate, Decide}},
+            Request = {checked, {warp_saga_erase, Id}, {decide, Aggregate, Decide}},
             outcome(call(Context, Entity, Request, none, patience(Plan, Side)));
         {error, _} = Error ->
             outcome(Error)

@@ -76,10 +76,10 @@ crash_after(N, Dir, Stopped) ->
             crash_after(N + 1, Dir, Stopped)
     end.
 
-%% It is deleted again; or begins anew, with ids that it had, before the old life is all erased,
-%% and is then deleted again or not.
+%% The start has gone on with the deletion. The entity is deleted again; or begins a new life, with ids
+%% that it had, before the old one is all erased, and is then deleted again or not.
 after_crash(1, Dir, Ctx) ->
-    %% The first commit of a deletion clears the logs of sagas.
+    %% The first commit makes the list of deletions: nothing was begun.
     ?assertEqual({ok, ?ROWS div 3}, warp_core:get(victim(Ctx), <<"Counter">>)),
     delete_and_look(Dir, Ctx);
 after_crash(N, Dir, Ctx) when N rem 3 =:= 0 ->

@@ -245,7 +245,7 @@ nothing_is_repeated_or_skipped(Config) ->
 
 killed_processes_come_back(Config) ->
     Ctx = shop(Config),
-    Parts = [writer, eraser, projector, manager, projection_sup, projectors_sup, shard],
+    Parts = [writer, erasure, projector, manager, projection_sup, projectors_sup, shard],
     Load = spawn_link(fun() -> load(Ctx, 0) end),
     lists:foreach(
         fun(Part) ->

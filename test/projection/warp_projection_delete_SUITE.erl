@@ -2,6 +2,8 @@
 -module(warp_projection_delete_SUITE).
 
 -export([all/0, suite/0, groups/0, init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
+%% For the entity's process, which erases its log without a step before that.
+-export([arrived/2, prepare/3]).
 -export([all_rows_go/1, nothing_stays_in_the_files/1, what_lags_writes_nothing/1, a_new_life_is_kept/1,
          a_new_life_while_the_old_one_goes/1, many_at_once/1, the_same_at_once/1, says_what_is_left/1,
          notes_are_taken_up/1, a_deletion_that_never_began/1, both_generations/1, answers_in_time/1,
@@ -51,7 +53,7 @@ process(Ctx, Part) -> hd([Pid || {P, Pid} <- warp_test:processes(Ctx), P =:= Par
 %% No deletion is under way, and no note of one is left.
 settled(Ctx) ->
     {ok, Context} = warp_context:find(Ctx),
-    [] = warp_projection_table:all(Context, {hold, '_'}),
+    [] = warp_erasure_holds:all(Context),
     File = filename:join(warp_test:context_dir(Ctx), "erasures.db"),
     ?assertEqual([<<"0">>], warp_test:sqlite(File, "SELECT count(*) FROM notes")).
 
@@ -231,17 +233,17 @@ notes_are_taken_up(Config) ->
     await(Entity),
     {ok, Context} = warp_context:find(Ctx),
     {ok, {Incarnation, _, _}} = place(Context, Entity),
-    deleted = warp_entity_call:call(Entity, delete, 0, infinity, repeatable),
+    deleted = warp_entity_call:call(Entity, {delete, {?MODULE, none}}, 0, infinity, repeatable),
     #warp_entity{shard = N} = Entity,
     warp_test:stop(Ctx),
-    {ok, Notes} = warp_projection_notes:open(maps:get(dir, Context), ?config(target, Config), owner),
-    ok = warp_projection_notes:add(Notes, <<"e">>, N, Incarnation),
-    ok = warp_projection_notes:close(Notes),
+    {ok, Notes} = warp_erasure_list:open(warp_erasure_list:path(Context), owner),
+    ok = warp_erasure_list:add(Notes, #{entity => <<"e">>, shard => N, incarnation => Incarnation}, []),
+    ok = warp_erasure_list:close(Notes),
     Again = start(Config, [warp_projection_test:commands()]),
     warp_test:wait_until(fun() -> rows(Again, "SELECT id FROM b") =:= [] end, 60000),
     warp_test:wait_until(fun() ->
         {ok, Now} = warp_context:find(Again),
-        warp_projection_table:all(Now, {hold, '_'}) =:= []
+        warp_erasure_holds:all(Now) =:= []
     end, 60000),
     settled(Again).
 
@@ -255,17 +257,21 @@ a_deletion_that_never_began(Config) ->
     #warp_entity{shard = N} = Entity,
     Before = dump(Ctx),
     warp_test:stop(Ctx),
-    {ok, Notes} = warp_projection_notes:open(maps:get(dir, Context), ?config(target, Config), owner),
-    ok = warp_projection_notes:add(Notes, <<"e">>, N, Incarnation),
-    ok = warp_projection_notes:close(Notes),
+    {ok, Notes} = warp_erasure_list:open(warp_erasure_list:path(Context), owner),
+    ok = warp_erasure_list:add(Notes, #{entity => <<"e">>, shard => N, incarnation => Incarnation}, []),
+    ok = warp_erasure_list:close(Notes),
     Again = start(Config, [warp_projection_test:commands()]),
     warp_test:wait_until(fun() ->
         {ok, Now} = warp_context:find(Again),
-        warp_projection_table:all(Now, {hold, '_'}) =:= []
+        warp_erasure_holds:all(Now) =:= []
     end, 60000),
     settled(Again),
     ?assertEqual(Before, dump(Again)),
     ?assertMatch({ok, [_]}, warp_core:export(warp_core:entity(Again, <<"e">>))).
+
+%% For the entity's process: nothing has to be done before the log is erased.
+arrived(_Context, _Entity) -> ok.
+prepare(_Context, _Entity, none) -> ok.
 
 place(Context, #warp_entity{id = Id, shard = N}) ->
     {ok, Handle} = warp_context:shard(Context, N),
@@ -334,7 +340,7 @@ what_it_does_not_know(Config) ->
     Entity = does(Ctx, <<"e">>, commands(<<"e">>)),
     await(Entity),
     {ok, Context} = warp_context:find(Ctx),
-    {ok, Eraser} = warp_projection_table:get(Context, eraser),
+    {ok, Eraser} = warp_context:registered(Context, erasure),
     [Eraser ! Message || Message <- [hello, {deletion, self(), log_erased}, {'EXIT', self(), oops}, {patience, 1, 2},
                                      {'DOWN', make_ref(), process, self(), gone}, {make_ref(), late}]],
     exit(Eraser, oops),
@@ -345,8 +351,8 @@ what_it_does_not_know(Config) ->
     Forged = [{Id, N} || Id <- [an_atom, 7, <<>>, <<255>>, binary:copy(<<"x">>, 513), {a}, "e", <<1:7>>], N <- [0, 1]]
         ++ [{<<"e">>, 1 - Entity#warp_entity.shard}, {<<"e">>, 99}, {<<"e">>, -1}],
     [?assertMatch({error, {bad_entity_id, _}},
-                  warp_projection_eraser:delete(Context, Entity#warp_entity{id = Id, shard = N})) || {Id, N} <- Forged],
-    ?assertEqual({ok, Eraser}, warp_projection_table:get(Context, eraser)),
+                  warp_erasure:delete(Context, Entity#warp_entity{id = Id, shard = N}, 5000)) || {Id, N} <- Forged],
+    ?assertEqual({ok, Eraser}, warp_context:registered(Context, erasure)),
     ?assert(is_process_alive(Eraser)),
     ?assertMatch({ok, [_]}, warp_core:export(Entity)),
     ?assertEqual(ok, warp_core:delete(Entity)),

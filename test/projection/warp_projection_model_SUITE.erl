@@ -37,7 +37,7 @@ action() ->
         {1, {append, entity(), [crash]}},
         {3, {delete, entity()}},
         {1, restart},
-        {2, {kill, one_of([writer, projector, eraser, manager])}},
+        {2, {kill, one_of([writer, projector, erasure, manager])}},
         {2, await}
     ]).
 

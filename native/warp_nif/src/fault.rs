@@ -11,7 +11,8 @@ static COMMITS_BEFORE_FAILURE: AtomicU64 = AtomicU64::new(0);
 static STALL_MS: AtomicU64 = AtomicU64::new(0);
 static COMMITS_LEFT: AtomicU64 = AtomicU64::new(0);
 
-/// What goes wrong at coming commits of any shard in this VM.
+/// What goes wrong at coming commits of any shard in this VM; those of projections, and of the list of
+/// deletions, count for `AbortAfter` too.
 pub enum Fault {
     /// The writer panics at that many commits.
     Panic(u64),

@@ -181,6 +181,8 @@ impl Shared {
         let done = run_all(connection, statements).and_then(|()| {
             self.look().map_err(Failure::Away)?;
             connection.prepare_cached("COMMIT")?.execute([])?;
+            #[cfg(feature = "fault")]
+            crate::fault::after_commit();
             self.look().map_err(|_| Failure::Away(Error::Interrupted))
         });
         if done.is_err() && !connection.is_autocommit() {
@@ -217,6 +219,8 @@ impl Shared {
         let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
         if pages <= REWRITE_PAGES {
             connection.execute_batch("VACUUM")?;
+            #[cfg(feature = "fault")]
+            crate::fault::after_commit();
         }
         if empty_wal(connection)? {
             return Ok(());

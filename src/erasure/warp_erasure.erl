@@ -1,0 +1,370 @@
+%% @private Deletes entities: has each deletion carried out in a process of its own
+%% ({@link warp_erasure_steps}), and answers whoever asked for it, also when it takes longer than they
+%% wait. At a start it goes on with what a crash left in the list ({@link warp_erasure_list}).
+-module(warp_erasure).
+-behaviour(gen_server).
+
+-export([start_link/1, delete/3, await_left/1, claim_target/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
+
+-include("../base/warp_entity.hrl").
+-include_lib("kernel/include/logger.hrl").
+
+-define(RETRY_MS, 500).
+%% How long a start waits for deletions that a crash left, until their logs are erased.
+-define(START_PATIENCE_MS, 10000).
+%% After how long a process that went away is looked for again, and how long it may take to say that the
+%% time of whoever asks is over.
+-define(PAUSE_MS, 50).
+-define(GRACE_MS, 5000).
+%% How many deletions are under way at once.
+-define(MAX_UNDER_WAY, 10000).
+
+%% Who waits, and the timer that ends the waiting.
+-type asker() :: {gen_server:from(), reference() | none}.
+
+-record(deletion, {
+    pid :: pid(),
+    askers = [] :: [asker()],
+    log_erased = false :: boolean(),
+    %% What is still to be erased, once the log is.
+    left = #{target => none, projections => [], reason => no_answer} :: map(),
+    %% Whether a crash had left it.
+    resumed = false :: boolean(),
+    %% Whoever asked while this one was under way: the entity may have begun a new life since.
+    next = none :: none | {#warp_entity{}, [asker()]}
+}).
+
+-record(state, {
+    context :: warp_context:context(),
+    %% `none' where there is no list yet.
+    list = none :: none | warp_erasure_list:open_list() | {error, term()},
+    %% Under way, by entity, and by process.
+    deletions = #{} :: #{binary() => #deletion{}},
+    running = #{} :: #{pid() => binary()},
+    %% Whether the start is over, and who waits for that.
+    started = false :: boolean(),
+    starting = [] :: [gen_server:from()]
+}).
+
+-spec start_link(reference()) -> gen_server:start_ret().
+start_link(Ref) ->
+    gen_server:start_link(?MODULE, Ref, []).
+
+%% @doc Deletes an entity. Answers after so many milliseconds at the latest: `{still_to_erase, What}' when
+%% its log is erased, but something behind it is not yet; and `timeout' when that is not known. Either
+%% way the deletion goes on, also after a restart.
+-spec delete(warp_context:context(), #warp_entity{}, timeout()) -> ok | {error, term()}.
+delete(Context, Entity, infinity) ->
+    ask_until(Context, Entity, infinity);
+delete(Context, Entity, Timeout) ->
+    ask_until(Context, Entity, now_ms() + Timeout).
+
+%% A deletion can be repeated: after a failure that has an end it is asked for again.
+ask_until(#{ref := Ref} = Context, Entity, Until) ->
+    case {ask(Context, {delete, Entity, Until}, Until), warp_context:find(Ref)} of
+        {{error, _}, not_found} ->
+            {error, context_stopped};
+        {{error, Why} = Error, {ok, Now}} when Why =:= interrupted; element(1, Why) =:= shard_unavailable ->
+            case Until =/= infinity andalso now_ms() + ?PAUSE_MS >= Until of
+                true -> Error;
+                false -> ok = timer:sleep(?PAUSE_MS), ask_until(Now, Entity, Until)
+            end;
+        {Answer, _} ->
+            Answer
+    end.
+
+ask(Context, Request, Until) ->
+    Patience = case Until of infinity -> infinity; _ -> max(0, Until - now_ms()) + ?GRACE_MS end,
+    case warp_context:registered(Context, erasure) of
+        {ok, Pid} ->
+            try
+                gen_server:call(Pid, Request, Patience)
+            catch
+                exit:{timeout, _} -> {error, timeout};
+                exit:_ -> {error, interrupted}
+            end;
+        none ->
+            {error, interrupted}
+    end.
+
+%% @doc Waits until the list is read, and the logs of the entities in it are erased: but not for
+%% longer than ten seconds, after which that goes on.
+-spec await_left(warp_context:context()) -> ok | {error, term()}.
+await_left(Context) ->
+    ask(Context, await_left, infinity).
+
+%% @doc Says what the context is projected to. `{was_projected, Path}': something else, from which
+%% entities would not be erased any more.
+-spec claim_target(warp_context:context(), none | binary()) ->
+    ok | {error, {was_projected, Path :: binary()} | term()}.
+claim_target(Context, Target) ->
+    ask(Context, {claim_target, Target}, infinity).
+
+-spec init(reference()) -> {ok, #state{}} | {stop, {shutdown, context_stopped}}.
+init(Ref) ->
+    _ = process_flag(trap_exit, true),
+    case warp_context:find(Ref) of
+        {ok, Context} ->
+            ok = warp_context:register(Context, erasure, self()),
+            _ = erlang:send_after(?START_PATIENCE_MS, self(), started),
+            {ok, started(open(#state{context = Context}))};
+        not_found ->
+            {stop, {shutdown, context_stopped}}
+    end.
+
+%% Reads the list, if there is one. Holds without an entry are of a deletion that was killed right at its
+%% end, or another program has removed the list.
+open(#state{context = Context} = State) ->
+    case warp_erasure_list:exists(Context) of
+        false ->
+            case warp_erasure_holds:all(Context) of
+                [] -> State#state{list = none};
+                _ -> opened(State)
+            end;
+        true ->
+            opened(State);
+        {error, Reason} ->
+            failed(Reason, State)
+    end.
+
+opened(#state{context = #{file_access := Access} = Context} = State) ->
+    case warp_erasure_list:open(warp_erasure_list:path(Context), Access) of
+        {ok, List} ->
+            case left(Context, List) of
+                {ok, Left} ->
+                    lists:foldl(fun resume/2, State#state{list = List}, Left);
+                {error, Reason} ->
+                    ok = warp_erasure_list:close(List),
+                    failed(Reason, State)
+            end;
+        {error, Reason} ->
+            failed(Reason, State)
+    end.
+
+failed(Reason, State) ->
+    _ = erlang:send_after(?RETRY_MS, self(), open),
+    State#state{list = {error, Reason}}.
+
+left(Context, List) ->
+    case {warp_erasure_list:all(List), warp_erasure_list:target(List)} of
+        {{ok, Noted}, {ok, Target}} ->
+            %% Before any projector begins.
+            _ = [warp_erasure_holds:hold(Context, Id, Incarnation)
+                 || {#{entity := Id, incarnation := Incarnation}, _} <- Noted],
+            Old = warp_erasure_steps:without_steps(Target),
+            note_again(Context, List, [{Entry, case Steps of [] -> Old; _ -> Steps end}
+                                       || {Entry, Steps} <- Noted]);
+        {{error, _} = Error, _} ->
+            Error;
+        {_, {error, _} = Error} ->
+            Error
+    end.
+
+note_again(#{shards := Shards} = Context, List, Noted) ->
+    Known = maps:from_list([{Id, noted} || {#{entity := Id}, _} <- Noted]),
+    Steps = warp_erasure_steps:names(Context),
+    Again = [#{entity => Id, shard => element(2, {ok, _} = warp_nif:shard_of(Id, Shards)),
+               incarnation => Incarnation}
+             || {Id, Incarnation} <- warp_erasure_holds:all(Context), not is_map_key(Id, Known)],
+    case [Error || Entry <- Again, {error, _} = Error <- [warp_erasure_list:add(List, Entry, Steps)]] of
+        [] -> {ok, [{Entry, Steps} || Entry <- Again] ++ Noted};
+        [Error | _] -> Error
+    end.
+
+resume({#{entity := Id} = Entry, Steps}, #state{context = Context, list = List} = State0) ->
+    State = run(fun(Tell) -> warp_erasure_steps:resume(Context, List, Entry, Steps, Tell) end, Id, [], State0),
+    #state{deletions = #{Id := Deletion} = Deletions} = State,
+    State#state{deletions = Deletions#{Id := Deletion#deletion{resumed = true}}}.
+
+%% In a process of its own, which says how far it is: nobody who asks waits for it alone.
+run(Fun, Id, Askers, #state{running = Running, deletions = Deletions} = State) ->
+    Self = self(),
+    Pid = spawn_link(fun() -> Fun(fun(What) -> Self ! {deletion, self(), What}, ok end) end),
+    State#state{running = Running#{Pid => Id},
+                deletions = Deletions#{Id => #deletion{pid = Pid, askers = Askers}}}.
+
+%% Whether those who wait for the start can be told.
+started(#state{started = true} = State) ->
+    State;
+started(#state{list = {error, Reason}} = State) ->
+    told_start({error, Reason}, State);
+started(#state{deletions = Deletions} = State) ->
+    case [x || #deletion{resumed = true, log_erased = false} <- maps:values(Deletions)] of
+        [] -> told_start(ok, State#state{started = true});
+        _ -> State
+    end.
+
+told_start(How, #state{starting = Starting} = State) ->
+    lists:foreach(fun(From) -> gen_server:reply(From, How) end, Starting),
+    State#state{starting = []}.
+
+-spec handle_call(term(), gen_server:from(), #state{}) ->
+    {reply, term(), #state{}} | {noreply, #state{}}.
+handle_call(await_left, From, #state{starting = Starting} = State) ->
+    {noreply, started_for(State#state{starting = [From | Starting]})};
+handle_call({claim_target, none}, _From, #state{list = none} = State) ->
+    {reply, ok, State};
+handle_call({claim_target, Target}, _From, State0) ->
+    case with_list(State0) of
+        {ok, List, State} -> {reply, claim(Target, List, State), State};
+        {error, _} = Error -> {reply, Error, State0}
+    end;
+handle_call({delete, #warp_entity{id = Id, shard = N} = Entity, Until}, From, #state{context = Context} = State)
+  when is_integer(Until); Until =:= infinity ->
+    #{shards := Shards} = Context,
+    case warp_nif:shard_of(Id, Shards) of
+        {ok, N} -> delete(Id, Entity, From, Until, State);
+        {ok, _Another} -> {reply, {error, {bad_entity_id, not_a_handle}}, State};
+        {error, Why} -> {reply, {error, {bad_entity_id, Why}}, State}
+    end;
+handle_call(Stray, _From, State) ->
+    ok = warp_stray:note(erasure, call, Stray),
+    {reply, {error, {unknown_request, Stray}}, State}.
+
+started_for(#state{started = true} = State) -> told_start(ok, State);
+started_for(State) -> started(State).
+
+with_list(#state{list = none} = State) ->
+    case opened(State) of
+        #state{list = {error, _} = Error} -> Error;
+        #state{list = List} = Opened -> {ok, List, Opened}
+    end;
+with_list(#state{list = {error, _} = Error}) ->
+    Error;
+with_list(#state{list = List} = State) ->
+    {ok, List, State}.
+
+claim(Target, List, #state{context = Context}) ->
+    case warp_erasure_list:target(List) of
+        {ok, Target} -> ok;
+        {ok, none} -> warp_erasure_list:set_target(List, Target);
+        {ok, _Another} -> {error, {was_projected, warp_erasure_list:path(Context)}};
+        {error, _} = Error -> Error
+    end.
+
+delete(Id, Entity, From, Until, #state{deletions = Deletions} = State0) ->
+    case with_list(State0) of
+        {ok, _List, _State} when map_size(Deletions) >= ?MAX_UNDER_WAY, not is_map_key(Id, Deletions) ->
+            {reply, {error, overloaded}, State0};
+        {ok, _List, State} ->
+            {noreply, asked(Id, Entity, {From, timer(Id, From, Until)}, State)};
+        {error, _} = Error ->
+            {reply, Error, State0}
+    end.
+
+timer(_Id, _From, infinity) -> none;
+timer(Id, From, Until) -> erlang:send_after(max(0, Until - now_ms()), self(), {patience, Id, From}).
+
+asked(Id, Entity, Asker, #state{deletions = Deletions} = State) ->
+    case Deletions of
+        #{Id := #deletion{next = none} = Deletion} ->
+            State#state{deletions = Deletions#{Id := Deletion#deletion{next = {Entity, [Asker]}}}};
+        #{Id := #deletion{next = {_, Askers}} = Deletion} ->
+            State#state{deletions = Deletions#{Id := Deletion#deletion{next = {Entity, [Asker | Askers]}}}};
+        #{} ->
+            start(Id, Entity, [Asker], State)
+    end.
+
+start(Id, Entity, Askers, #state{context = Context, list = List} = State) ->
+    run(fun(Tell) -> warp_erasure_steps:new(Context, List, Entity, Tell) end, Id, Askers, State).
+
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(Stray, State) ->
+    ok = warp_stray:note(erasure, cast, Stray),
+    {noreply, State}.
+
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({deletion, Pid, What}, #state{running = Running, deletions = Deletions} = State) ->
+    case Running of
+        #{Pid := Id} ->
+            #{Id := Deletion} = Deletions,
+            {noreply, started(State#state{deletions = Deletions#{Id := told(What, Deletion)}})};
+        #{} ->
+            ok = warp_stray:note(erasure, message, {deletion, Pid, What}),
+            {noreply, State}
+    end;
+handle_info({patience, Id, From}, #state{deletions = Deletions} = State) ->
+    case Deletions of
+        #{Id := Deletion} ->
+            {noreply, State#state{deletions = Deletions#{Id := impatient(From, Deletion, State)}}};
+        #{} ->
+            {noreply, State}
+    end;
+handle_info({'EXIT', Pid, Reason}, #state{running = Running, deletions = Deletions} = State) ->
+    case maps:take(Pid, Running) of
+        {Id, Left} when Reason =:= normal ->
+            {#deletion{askers = Askers, next = Next}, Others} = maps:take(Id, Deletions),
+            ok = reply({error, interrupted}, Askers),
+            Ended = started(State#state{running = Left, deletions = Others}),
+            case Next of
+                none -> {noreply, Ended};
+                {Entity, Waiting} -> {noreply, start(Id, Entity, Waiting, Ended)}
+            end;
+        {_Id, _Left} ->
+            %% The list tells what is to be done: it is read again.
+            {stop, {shutdown, a_deletion_crashed}, State};
+        error ->
+            ok = warp_stray:note(erasure, message, {'EXIT', Pid, Reason}),
+            {noreply, State}
+    end;
+handle_info({warp_projection_lost, Message}, #state{context = #{name := Name}} = State) ->
+    ?LOG_WARNING("Warp: the list of deletions of context ~ts is opened again: ~ts", [Name, Message]),
+    {stop, {shutdown, files_lost}, State};
+handle_info(open, #state{list = {error, _}} = State) ->
+    {noreply, started(open(State))};
+handle_info(started, #state{started = false, list = {error, _}} = State) ->
+    {noreply, State};
+handle_info(started, State) ->
+    {noreply, told_start(ok, State#state{started = true})};
+handle_info(Stray, State) ->
+    ok = warp_stray:note(erasure, message, Stray),
+    {noreply, State}.
+
+told(log_erased, Deletion) -> Deletion#deletion{log_erased = true};
+told({left, What}, #deletion{left = Left} = Deletion) -> Deletion#deletion{left = maps:merge(Left, What)};
+told({result, Result}, #deletion{askers = Askers} = Deletion) ->
+    ok = reply(Result, Askers),
+    Deletion#deletion{askers = []}.
+
+reply(Result, Askers) ->
+    lists:foreach(
+        fun({From, Timer}) ->
+            _ = [erlang:cancel_timer(Timer) || Timer =/= none],
+            gen_server:reply(From, Result)
+        end,
+        Askers).
+
+%% Who asked is answered, and what was asked for is done all the same.
+impatient(From, #deletion{askers = Askers, next = Next} = Deletion, #state{context = Context}) ->
+    case {lists:keytake(From, 1, Askers), Next} of
+        {{value, _, Left}, _} ->
+            ok = gen_server:reply(From, still(Deletion)),
+            Deletion#deletion{askers = Left};
+        {false, {Entity, Waiting}} ->
+            %% Behind one that is under way. Has the entity begun a new life since that?
+            _ = [gen_server:reply(From, case warp_erasure_steps:incarnation(Context, Entity) of
+                                            {ok, 0} -> still(Deletion);
+                                            _ -> {error, timeout}
+                                        end) || lists:keymember(From, 1, Waiting)],
+            Deletion#deletion{next = {Entity, lists:keydelete(From, 1, Waiting)}};
+        {false, none} ->
+            Deletion
+    end.
+
+still(#deletion{log_erased = false}) -> {error, timeout};
+still(#deletion{left = Left}) -> {error, {still_to_erase, Left}}.
+
+now_ms() -> erlang:monotonic_time(millisecond).
+
+-spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, #state{list = none}) -> ok;
+terminate(_Reason, #state{list = {error, _}}) -> ok;
+terminate(_Reason, #state{list = List}) -> warp_erasure_list:close(List).
+
+%% Entities' names stay out of the log.
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(#{state := #state{context = #{name := Name}, deletions = Deletions}} = Status) ->
+    warp_redact:status(Status, #{context => Name, deletions => map_size(Deletions)});
+format_status(Status) ->
+    warp_redact:status(Status, #{}).

@@ -1,0 +1,40 @@
+%% @private Which entities are being deleted: the one module that knows the shape of the table of holds.
+%% Whatever follows the log does not show a new life of such an entity before the one that is deleted is gone.
+-module(warp_erasure_holds).
+
+-export([new/0, hold/3, release/2, all/1, is_held/3]).
+
+%% @doc The table, which the calling process owns: {Entity, Incarnation}.
+-spec new() -> ets:table().
+new() ->
+    ets:new(warp_holds, [public, set, {read_concurrency, true}]).
+
+%% @doc That life of the entity is being deleted.
+-spec hold(warp_context:context(), Entity :: binary(), Incarnation :: non_neg_integer()) -> ok.
+hold(#{holds := Holds}, Entity, Incarnation) ->
+    true = ets:insert(Holds, {Entity, Incarnation}),
+    ok.
+
+-spec release(warp_context:context(), Entity :: binary()) -> ok.
+release(#{holds := Holds}, Entity) ->
+    true = ets:delete(Holds, Entity),
+    ok.
+
+-spec all(warp_context:context()) -> [{Entity :: binary(), Incarnation :: non_neg_integer()}].
+all(#{holds := Holds}) ->
+    ets:tab2list(Holds).
+
+%% @doc Whether the row of the entity at that position begins a new life while an earlier one is still
+%% being deleted.
+-spec is_held(warp_context:context(), Entity :: binary(), {Position :: pos_integer(), warp_core:seq()}) ->
+    boolean().
+is_held(#{holds := Holds}, Entity, {Position, 1}) ->
+    try ets:lookup(Holds, Entity) of
+        [{_, Incarnation}] -> Position =/= Incarnation;
+        [] -> false
+    catch
+        %% The keeper of the table is being restarted, and everything with it.
+        error:badarg -> true
+    end;
+is_held(_Context, _Entity, _Later) ->
+    false.

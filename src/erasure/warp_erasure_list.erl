@@ -1,0 +1,141 @@
+%% @private The list of deletions that are not done yet, on disk: `erasures.db' in the context's folder.
+%%
+%% A deletion is noted with its steps before any of them is begun; each step is struck out when it is
+%% done; and the deletion itself is erased from the file when nothing of its entity is left. So what
+%% a crash interrupts is known at the next start.
+-module(warp_erasure_list).
+
+-export([path/1, exists/1, open/2, close/1]).
+-export([all/1, add/3, done/3, replace/3, remove/2]).
+-export([target/1, set_target/2]).
+
+-export_type([open_list/0, step/0, entry/0]).
+
+-opaque open_list() :: warp_nif:projection().
+%% The name of a step, which stands for it in the file, in all versions.
+-type step() :: binary().
+%% The incarnation tells which life of the entity is deleted: 0 when it had none.
+-type entry() :: #{entity := binary(), shard := non_neg_integer(), incarnation := non_neg_integer()}.
+
+-define(TIMEOUT_MS, 30000).
+
+%% @doc Where the list of a context is.
+-spec path(warp_context:context()) -> binary().
+path(#{dir := Dir}) ->
+    filename:join(Dir, <<"erasures.db">>).
+
+%% @doc Whether a context has a list: it is made for the first deletion, or by a projection.
+-spec exists(warp_context:context()) -> boolean() | {error, term()}.
+exists(Context) ->
+    warp_nif:exists(path(Context)).
+
+%% @doc Opens the list for the calling process, and makes it if need be.
+-spec open(binary(), warp_nif:access()) -> {ok, open_list()} | {error, term()}.
+open(Path, Access) ->
+    case warp_nif:projection_open(Path, true, Access) of
+        {ok, List} ->
+            case execute(List, tables()) of
+                ok ->
+                    {ok, List};
+                {error, _} = Error ->
+                    ok = close(List),
+                    Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+tables() ->
+    [{<<"CREATE TABLE IF NOT EXISTS notes (entity TEXT NOT NULL PRIMARY KEY, "
+        "shard INTEGER NOT NULL, incarnation INTEGER NOT NULL) WITHOUT ROWID">>, [[]]},
+     {<<"CREATE TABLE IF NOT EXISTS steps (entity TEXT NOT NULL, n INTEGER NOT NULL, "
+        "step TEXT NOT NULL, PRIMARY KEY (entity, n)) WITHOUT ROWID">>, [[]]},
+     {<<"CREATE TABLE IF NOT EXISTS target (one INTEGER PRIMARY KEY, name TEXT NOT NULL)">>, [[]]}].
+
+-spec close(open_list()) -> ok.
+close(List) ->
+    warp_nif:projection_close(List).
+
+%% @doc All deletions with their steps that are left, in order. Without a step is one that was noted
+%% before there were steps in the list: it may be anywhere.
+-spec all(open_list()) -> {ok, [{entry(), [step()]}]} | {error, term()}.
+all(List) ->
+    Sql = <<"SELECT entity, shard, incarnation, step FROM notes LEFT JOIN steps USING (entity) "
+            "ORDER BY entity, n">>,
+    case read(List, Sql) of
+        {ok, Rows} -> {ok, grouped(Rows)};
+        {error, _} = Error -> Error
+    end.
+
+grouped([]) ->
+    [];
+grouped([[Entity, Shard, Incarnation, _] | _] = Rows) ->
+    {Own, Others} = lists:splitwith(fun([Of | _]) -> Of =:= Entity end, Rows),
+    Entry = #{entity => Entity, shard => Shard, incarnation => Incarnation},
+    [{Entry, [Step || [_, _, _, Step] <- Own, is_binary(Step)]} | grouped(Others)].
+
+%% @doc Notes a deletion with its steps. One that is there already, which is of an earlier life, is kept.
+-spec add(open_list(), entry(), [step()]) -> ok | {error, term()}.
+add(List, #{entity := Entity, shard := Shard, incarnation := Incarnation}, Steps) ->
+    execute(List, [
+        {<<"INSERT INTO steps SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM notes WHERE entity = ?1)">>,
+         numbered(Entity, Steps)},
+        {<<"INSERT INTO notes VALUES (?1, ?2, ?3) ON CONFLICT (entity) DO NOTHING">>,
+         [[Entity, Shard, Incarnation]]}]).
+
+%% @doc Strikes out a step and those before it.
+-spec done(open_list(), Entity :: binary(), step()) -> ok | {error, term()}.
+done(List, Entity, Step) ->
+    Sql = <<"DELETE FROM steps WHERE entity = ?1 AND n <= "
+            "(SELECT n FROM steps WHERE entity = ?1 AND step = ?2)">>,
+    execute(List, [{Sql, [[Entity, Step]]}]).
+
+%% @doc Gives a deletion other steps in place of those that are left.
+-spec replace(open_list(), Entity :: binary(), [step()]) -> ok | {error, term()}.
+replace(List, Entity, Steps) ->
+    execute(List, [{<<"DELETE FROM steps WHERE entity = ?1">>, [[Entity]]},
+                   {<<"INSERT INTO steps VALUES (?1, ?2, ?3)">>, numbered(Entity, Steps)}]).
+
+%% @doc Removes a deletion, and its bytes.
+-spec remove(open_list(), Entity :: binary()) -> ok | {error, term()}.
+remove(List, Entity) ->
+    Removed = execute(List, [{<<"DELETE FROM steps WHERE entity = ?1">>, [[Entity]]},
+                             {<<"DELETE FROM notes WHERE entity = ?1">>, [[Entity]]}]),
+    case Removed of
+        ok -> warp_nif:projection_tidy(List);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc What the context is projected to, as far as the list knows.
+-spec target(open_list()) -> {ok, binary() | none} | {error, term()}.
+target(List) ->
+    case read(List, <<"SELECT name FROM target">>) of
+        {ok, [[Name]]} -> {ok, Name};
+        {ok, []} -> {ok, none};
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Notes what the context is projected to, for good.
+-spec set_target(open_list(), binary()) -> ok | {error, term()}.
+set_target(List, Name) ->
+    execute(List, [{<<"INSERT INTO target VALUES (1, ?1) ON CONFLICT DO NOTHING">>, [[Name]]}]).
+
+numbered(Entity, Steps) ->
+    [[Entity, N, Step] || {N, Step} <- lists:zip(lists:seq(1, length(Steps)), Steps)].
+
+execute(List, Statements) ->
+    case warp_nif:projection_execute(List, [Statement || {_, [_ | _]} = Statement <- Statements]) of
+        ok -> ok;
+        {error, {away, Why}} -> {error, Why};
+        {error, {refused, _, Message}} -> {error, {io_error, Message}};
+        {error, _} = NotTried -> NotTried
+    end.
+
+read(List, Sql) ->
+    case warp_nif:projection_read(List, Sql, [], ?TIMEOUT_MS) of
+        {ok, {_Columns, Rows}} -> {ok, Rows};
+        {error, {away, Why}} -> {error, Why};
+        {error, timeout} -> {error, {io_error, <<"the list of deletions could not be read in time">>}};
+        {error, {sql_error, Message}} -> {error, {io_error, Message}};
+        {error, _} = Error -> Error
+    end.

@@ -1,0 +1,233 @@
+%% @private One deletion: its steps, one after the other, each struck out in the list when it is done.
+%%
+%% The steps of components that come before the log are taken while the entity stands still: its process
+%% has carried out all that was asked before, and appends nothing. Then the log is erased. The steps
+%% that come after the log are repeated until they work. Every step can be taken again.
+-module(warp_erasure_steps).
+
+-export([names/1, without_steps/1, new/4, resume/5, incarnation/2]).
+%% For the entity's process, see `warp_entity'.
+-export([arrived/2, prepare/3]).
+
+-export_type([tell/0, told/0]).
+
+-include("../base/warp_entity.hrl").
+
+%% Says how far a deletion is.
+-type tell() :: fun((told()) -> ok).
+-type told() ::
+    %% The log is erased.
+    log_erased
+    %% What is still to be erased, and why: for `still_to_erase'.
+    | {left, #{atom() => term()}}
+    %% What whoever asked for it gets.
+    | {result, ok | {error, term()}}.
+
+-define(RETRY_MS, 500).
+%% The name of the step that erases the log; and of one that stands for it when whoever asked was told
+%% of an error, so that a log that is still there is left alone.
+-define(LOG, <<"log">>).
+-define(UNLESS_KEPT, <<"unless kept">>).
+
+%% @doc The steps of a deletion in this context, in order.
+-spec names(warp_context:context()) -> [warp_erasure_list:step()].
+names(Context) ->
+    Steps = [Step || {_Component, Step} <- warp_component:erase_steps(Context)],
+    named(before_log, Steps) ++ [?LOG | named(after_log, Steps)].
+
+%% @doc The steps of a deletion that was noted before there were steps in the list, in a context that
+%% was projected to that target. The log was left alone if it was still there after a crash.
+-spec without_steps(none | binary()) -> [warp_erasure_list:step()].
+without_steps(Target) ->
+    [?UNLESS_KEPT | [Target || Target =/= none]].
+
+named(When, Steps) ->
+    [Name || {Of, Name} <- Steps, Of =:= When].
+
+%% @doc Carries a deletion out from its beginning.
+-spec new(warp_context:context(), warp_erasure_list:open_list(), #warp_entity{}, tell()) -> ok.
+new(Context, List, #warp_entity{id = Id, shard = N}, Tell) ->
+    case begun(Context, List, Id, N) of
+        {ok, Deletion, Steps} ->
+            log(Context, List, Deletion, Steps, Tell);
+        %% The list is being opened again.
+        {error, closed} ->
+            Tell({result, {error, interrupted}});
+        {error, _} = Error ->
+            Tell({result, Error})
+    end.
+
+begun(Context, List, Id, N) ->
+    case warp_component:await_loaded(Context) of
+        ok ->
+            case incarnation(Context, N, Id) of
+                {ok, Incarnation} -> note(Context, List, deletion(Id, N, Incarnation));
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+note(Context, List, #{entity := Id, incarnation := Incarnation} = Deletion) ->
+    Steps = names(Context),
+    case warp_erasure_list:add(List, Deletion, Steps) of
+        ok ->
+            ok = warp_erasure_holds:hold(Context, Id, Incarnation),
+            {ok, Deletion, Steps};
+        {error, _} = Error ->
+            Error
+    end.
+
+deletion(Id, N, Incarnation) ->
+    #{entity => Id, shard => N, incarnation => Incarnation}.
+
+%% @doc Goes on with a deletion that a crash interrupted, with the steps that are left. The log is
+%% erased only if it is still that of the life that was deleted.
+-spec resume(warp_context:context(), warp_erasure_list:open_list(), warp_erasure_list:entry(),
+             [warp_erasure_list:step()], tell()) -> ok.
+resume(Context, List, Deletion, Steps, Tell) ->
+    case {lists:member(?LOG, Steps), lists:member(?UNLESS_KEPT, Steps)} of
+        {true, _} ->
+            ok = until_loaded(Context),
+            case is_there(Context, Deletion) of
+                true -> log(Context, List, Deletion, Steps, Tell);
+                false -> behind_log(Context, List, Deletion, Steps, Tell, ok)
+            end;
+        {false, true} ->
+            unless_kept(Context, List, Deletion, Steps, Tell, ok);
+        {false, false} ->
+            behind_log(Context, List, Deletion, Steps, Tell, ok)
+    end.
+
+until_loaded(Context) ->
+    case warp_component:await_loaded(Context) of
+        ok -> ok;
+        {error, _} -> pause(), until_loaded(Context)
+    end.
+
+%% Whether the log still has the life that is to be deleted. Waits until that can be told.
+is_there(Context, #{entity := Id, shard := N, incarnation := Incarnation} = Deletion) ->
+    case incarnation(Context, N, Id) of
+        {ok, Incarnation} -> Incarnation > 0;
+        {ok, _Another} -> false;
+        {error, _} -> pause(), is_there(Context, Deletion)
+    end.
+
+%% @doc The incarnation of an entity, 0 where it has no events.
+-spec incarnation(warp_context:context(), #warp_entity{}) -> {ok, non_neg_integer()} | {error, term()}.
+incarnation(Context, #warp_entity{id = Id, shard = N}) ->
+    incarnation(Context, N, Id).
+
+incarnation(Context, N, Id) ->
+    case warp_context:shard(Context, N) of
+        {ok, Handle} ->
+            case warp_nif:place(Handle, Id) of
+                {ok, none} -> {ok, 0};
+                {ok, {Incarnation, _, _}} -> {ok, Incarnation};
+                {error, closed} -> {error, {shard_unavailable, N}};
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+log(#{ref := Ref} = Context, List, #{entity := Id, shard := N} = Deletion, Steps, Tell) ->
+    Request = {delete, {?MODULE, {List, Deletion, Steps}}},
+    case warp_entity_call:call(#warp_entity{ref = Ref, id = Id, shard = N}, Request, 0, infinity, repeatable) of
+        deleted -> behind_log(Context, List, Deletion, Steps, Tell, ok);
+        {error, _} = Failed -> not_deleted(Context, List, Deletion, Tell, Failed)
+    end.
+
+%% The log may be erased all the same. If it is not, whoever asked has to ask again; until then the
+%% entity is theirs, also after a crash.
+not_deleted(Context, List, #{entity := Id, incarnation := Incarnation, shard := N} = Deletion, Tell, Failed) ->
+    Steps = [?UNLESS_KEPT | named(after_log, [Step || {_, Step} <- warp_component:erase_steps(Context)])],
+    ok = repeated(fun() -> warp_erasure_list:replace(List, Id, Steps) end, Tell),
+    case incarnation(Context, N, Id) of
+        {ok, Now} when Now =/= Incarnation; Now =:= 0 ->
+            behind_log(Context, List, Deletion, Steps, Tell, Failed);
+        Unknown ->
+            _ = [Tell({result, Failed}) || element(1, Unknown) =:= error],
+            unless_kept(Context, List, Deletion, Steps, Tell, Failed)
+    end.
+
+unless_kept(Context, List, Deletion, Steps, Tell, Result) ->
+    case is_there(Context, Deletion) of
+        true -> forget(Context, List, Deletion, Tell, Result);
+        false -> behind_log(Context, List, Deletion, Steps, Tell, Result)
+    end.
+
+%% The log is erased: only the steps after it are left.
+behind_log(Context, List, Deletion, Steps, Tell, Result) ->
+    ok = Tell(log_erased),
+    Passed = [Step || Step <- Steps, Step =:= ?LOG orelse Step =:= ?UNLESS_KEPT],
+    ok = lists:foreach(fun(Step) -> strike_out(List, Deletion, Step, Tell) end, Passed),
+    Known = warp_component:erase_steps(Context),
+    Left = [Step || Step <- Steps, not is_before_log(Step, Known), not lists:member(Step, Passed)],
+    ok = lists:foreach(fun(Step) -> after_log(Step, Known, Context, List, Deletion, Tell) end, Left),
+    forget(Context, List, Deletion, Tell, Result).
+
+is_before_log(Step, Known) ->
+    lists:any(fun({_, {When, Name}}) -> When =:= before_log andalso Name =:= Step end, Known).
+
+after_log(Step, Known, Context, List, Deletion, Tell) ->
+    Left = fun(What) -> Tell({left, What}) end,
+    ok = repeated(fun() -> erase(Step, Known, Context, Deletion#{left => Left}) end, Tell),
+    strike_out(List, Deletion, Step, Tell).
+
+%% A step that no component has was noted by another version, or when the context was projected
+%% elsewhere. It stays in the list.
+erase(Step, Known, Context, Deletion) ->
+    case [Component || {Component, {_, Name}} <- Known, Name =:= Step] of
+        [Component] -> Component:erase(Step, Context, Deletion);
+        [] -> {error, {unknown_step, Step}}
+    end.
+
+strike_out(List, #{entity := Id}, Step, Tell) ->
+    repeated(fun() -> warp_erasure_list:done(List, Id, Step) end, Tell).
+
+forget(Context, List, #{entity := Id} = Deletion, Tell, Result) ->
+    ok = repeated(fun() -> warp_erasure_list:remove(List, Id) end, Tell),
+    ok = warp_erasure_holds:release(Context, Id),
+    ok = warp_component:deleted(Context, Deletion),
+    Tell({result, Result}).
+
+repeated(Fun, Tell) ->
+    case Fun() of
+        ok ->
+            ok;
+        {error, Why} ->
+            ok = Tell({left, #{reason => Why}}),
+            pause(),
+            repeated(Fun, Tell)
+    end.
+
+pause() ->
+    timer:sleep(?RETRY_MS).
+
+%% @doc In the entity's process, as soon as it knows of the deletion.
+-spec arrived(warp_context:context(), Entity :: binary()) -> ok.
+arrived(Context, Id) ->
+    warp_component:deletion_arrived(Context, Id).
+
+%% @doc While the entity stands still: the steps before the log that are left.
+-spec prepare(warp_context:context(), Entity :: binary(),
+              {warp_erasure_list:open_list(), warp_erasure_list:entry(), [warp_erasure_list:step()]}) ->
+    ok | {error, term()}.
+prepare(Context, Id, {List, Deletion, Steps}) ->
+    Known = warp_component:erase_steps(Context),
+    prepare([Step || Step <- Steps, is_before_log(Step, Known)], Known, Context, List, Deletion, Id).
+
+prepare([], _Known, _Context, _List, _Deletion, _Id) ->
+    ok;
+prepare([Step | Steps], Known, Context, List, Deletion, Id) ->
+    case erase(Step, Known, Context, Deletion) of
+        ok ->
+            case warp_erasure_list:done(List, Id, Step) of
+                ok -> prepare(Steps, Known, Context, List, Deletion, Id);
+                {error, closed} -> {error, interrupted};
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.

@@ -1,0 +1,48 @@
+%% @private What the deletion of an entity means for the projection: projectors forget what they read of
+%% it, and then its rows are erased, behind everything that was handed to the writer before. So no
+%% projector that lags can bring them back.
+-module(warp_projection_erase).
+
+-export([rows/2, done/2]).
+
+-define(RETRY_MS, 500).
+
+%% @doc Erases the rows of an entity whose log is erased. Waits for as long as the target is unreachable.
+-spec rows(warp_context:context(), warp_component:deletion()) -> ok.
+rows(#{projections := #{target := Target}} = Context, #{entity := Id, shard := N, left := Left}) ->
+    Tables = case warp_projection_table:get(Context, tables) of {ok, Known} -> Known; none -> [] end,
+    ok = Left(#{target => Target, projections => Tables, reason => a_projector_is_busy}),
+    _ = [ok = warp_projection_projector:flush(Pid, Id)
+         || {_, Pid} <- warp_projection_table:all(Context, {projector, N, '_'})],
+    ok = Left(#{reason => no_answer}),
+    erase(Context, Id, Left).
+
+erase(Context, Id, Left) ->
+    case warp_projection_table:get(Context, writer) of
+        {ok, Writer} ->
+            Tag = erlang:monitor(process, Writer),
+            ok = warp_projection_writer:erase(Writer, Tag, Id),
+            erasing(Context, Id, Tag, Left);
+        none ->
+            ok = timer:sleep(?RETRY_MS),
+            erase(Context, Id, Left)
+    end.
+
+erasing(Context, Id, Tag, Left) ->
+    receive
+        {warp_erased, Tag} ->
+            true = erlang:demonitor(Tag, [flush]),
+            ok;
+        {warp_not_erased, Tag, Reason} ->
+            ok = Left(#{reason => Reason}),
+            erasing(Context, Id, Tag, Left);
+        {'DOWN', Tag, process, _, _} ->
+            ok = timer:sleep(?RETRY_MS),
+            erase(Context, Id, Left)
+    end.
+
+%% @doc The deletion is done: projectors that it held go on.
+-spec done(warp_context:context(), warp_component:deletion()) -> ok.
+done(Context, #{shard := N}) ->
+    lists:foreach(fun({_, Pid}) -> warp_projection_projector:prod(Pid) end,
+                  warp_projection_table:all(Context, {projector, N, '_'})).
