@@ -16,7 +16,9 @@
 lasting(Fun) ->
     [Type, Env, Module, Name, Arity] =
         [element(2, erlang:fun_info(Fun, Item)) || Item <- [type, env, module, name, arity]],
-    case Type =:= local andalso Env =:= [] andalso erlang:function_exported(Module, Name, Arity) of
+    %% A fun that another node made has no name, [], before its module is loaded here.
+    Known = Type =:= local andalso Env =:= [] andalso is_atom(Name),
+    case Known andalso erlang:function_exported(Module, Name, Arity) of
         true -> fun Module:Name/Arity;
         false -> Fun
     end.
