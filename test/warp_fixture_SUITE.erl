@@ -1,0 +1,205 @@
+%% Files that earlier versions made, under test/fixtures, open, hold what they held, and can be written to.
+-module(warp_fixture_SUITE).
+
+-export([all/0, suite/0, groups/0, init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
+-export([every_fixture_is_expected/1, it_holds_what_it_was_made_for/1, it_opens/1, it_is_written_to/1,
+         what_was_unfinished_goes_on/1, tables_are_rebuilt_alike/1, another_user_opens_it/1]).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+suite() -> [{timetrap, {minutes, 3}}].
+
+all() -> [every_fixture_is_expected, {group, v1}].
+
+groups() ->
+    [{v1, [], [{group, closed}, {group, killed}, {group, half_deleted}]},
+     {closed, [], [it_holds_what_it_was_made_for, it_opens, it_is_written_to, what_was_unfinished_goes_on,
+                   another_user_opens_it]},
+     {killed, [], [it_holds_what_it_was_made_for, it_opens, it_is_written_to, tables_are_rebuilt_alike,
+                   another_user_opens_it]},
+     {half_deleted, [], [it_holds_what_it_was_made_for, it_opens, it_is_written_to, another_user_opens_it]}].
+
+init_per_group(v1, Config) -> [{format, "v1"} | Config];
+init_per_group(Name, Config) -> [{name, atom_to_list(Name)} | Config].
+
+end_per_group(_, _) -> ok.
+
+init_per_testcase(every_fixture_is_expected, Config) ->
+    Config;
+init_per_testcase(another_user_opens_it, Config) ->
+    case {os:cmd("id -u"), os:find_executable("setpriv")} of
+        {"0\n", Setpriv} when is_list(Setpriv) -> with_copy(Config);
+        _ -> {skip, "needs root, and the program setpriv"}
+    end;
+init_per_testcase(_, Config) ->
+    with_copy(Config).
+
+with_copy(Config0) ->
+    Config = warp_test:init_case(Config0),
+    Fixtures = warp_fixture:dir(?config(format, Config)),
+    warp_fixture:copy(Fixtures, ?config(dir, Config), ?config(name, Config)),
+    {ok, [Expected]} = file:consult(filename:join(Fixtures, ?config(name, Config) ++ ".term")),
+    [{expected, Expected} | Config].
+
+end_per_testcase(every_fixture_is_expected, _Config) -> ok;
+end_per_testcase(_, Config) -> warp_test:end_case(Config).
+
+%% ------------------------------------------------------------------------------------------- The files
+
+%% No folder is forgotten by the groups above.
+every_fixture_is_expected(_Config) ->
+    Groups = groups(),
+    [begin
+        {_, _, Names} = lists:keyfind(list_to_atom(Format), 1, Groups),
+        Folders = [Name || Name <- filelib:wildcard("*", warp_fixture:dir(Format)),
+                           filelib:is_dir(filename:join(warp_fixture:dir(Format), Name))],
+        ?assertEqual({Format, lists:sort(Folders)},
+                     {Format, lists:sort([atom_to_list(Name) || {group, Name} <- Names])})
+    end || Format <- filelib:wildcard("v*", filename:dirname(warp_fixture:dir("v1")))].
+
+%% The files are in the state that the opening is to be tested with, and any sqlite3 shell reads the events.
+it_holds_what_it_was_made_for(Config) ->
+    Name = ?config(name, Config),
+    assert_made_for(Name, fun(File) -> filename:join([?config(dir, Config), Name, File]) end),
+    ?assertEqual(maps:get(view, ?config(expected, Config)), warp_fixture:view(?config(dir, Config))).
+
+assert_made_for("closed", File) ->
+    ?assertEqual([], filelib:wildcard(File("*-wal"))),
+    Shards = [File("shard-000" ++ N ++ ".db") || N <- ["0", "1", "2"]],
+    Counts = fun(Sql) -> lists:sum([binary_to_integer(N) || Shard <- Shards, N <- warp_test:sqlite(Shard, Sql)]) end,
+    ?assert(Counts("SELECT count(*) FROM snapshot_slots WHERE incarnation > 0") >= 2),
+    ?assertEqual(2, Counts("SELECT count(*) FROM open_sagas")),
+    ?assertEqual(1, Counts("SELECT count(*) FROM marks")),
+    ?assert(Counts("SELECT count(*) FROM runs") > 3),
+    ?assert(Counts("SELECT count(*) FROM ids") > 70),
+    ?assertEqual(3, Counts("SELECT count(*) FROM log WHERE typeof(entity) = 'blob'"));
+assert_made_for("killed", File) ->
+    ?assertEqual([4152, 28872, 8272, 8272], [filelib:file_size(Wal) || Wal <- filelib:wildcard(File("*-wal"))]),
+    ?assertEqual([<<"order-2">>], warp_test:sqlite(File("erasures.db"), "SELECT entity FROM notes")),
+    ?assertEqual([<<"order-2">>],
+                 warp_test:sqlite(File("projections.db"), "SELECT id FROM orders WHERE id = 'order-2'")),
+    ?assertEqual([], warp_test:sqlite(File("projections.db"), "SELECT id FROM orders WHERE id = 'order-9'")),
+    ?assertEqual([<<"order-5|2">>],
+                 warp_test:sqlite(File("projections.db"), "SELECT entity, seq FROM _warp_skipped"));
+assert_made_for("half_deleted", File) ->
+    ?assertEqual([<<"1">>], warp_test:sqlite(File("shard-0000.db"), "SELECT count(*) FROM erasing")),
+    ?assertEqual([<<"100">>],
+                 warp_test:sqlite(File("shard-0000.db"), "SELECT count(*) FROM events WHERE entity = 'victim'")).
+
+%% ------------------------------------------------------------------------------------------ Opening them
+
+it_opens(Config) ->
+    [begin
+        Ctx = open(Config, #{mode => Mode}),
+        assert_described(Config, Ctx),
+        warp_test:stop(Ctx)
+    end || Mode <- [actor, read_through, actor]],
+    assert_kept(Config, []).
+
+%% Each entity takes an event, and its ids are known; those that are deleted are gone, and one is new.
+it_is_written_to(Config) ->
+    Ctx = open(Config, #{}),
+    Last = [{Id, last(Ctx, Id)} || Id <- warp_fixture:entities(?config(name, Config))],
+    [?assertEqual({ok, Seq + 1}, warp_core:append(warp_core:entity(Ctx, Id), noted(<<"new-1">>))) || {Id, Seq} <- Last],
+    [?assertEqual({ok, Seq}, warp_core:append(warp_core:entity(Ctx, Id), Event))
+     || {Id, _} <- Last, #{id := Given, seq := Seq} = Event <- exported(Ctx, Id),
+        not lists:prefix(binary_to_list(Id), binary_to_list(Given)), binary:match(Given, <<"/">>) =:= nomatch],
+    {ok, 1} = warp_core:append(warp_core:entity(Ctx, <<"new">>), noted(<<"new-1">>)),
+    [Deleted | _] = All = to_delete(?config(name, Config)),
+    [ok = warp_core:delete(warp_core:entity(Ctx, Id)) || Id <- All],
+    warp_test:stop(Ctx),
+    ?assertEqual([], warp_test:files_with(?config(dir, Config), Deleted)),
+    assert_kept(Config, All),
+    Again = open(Config, #{}),
+    [?assertEqual({Id, case lists:member(Id, All) of true -> 0; false -> Seq + 1 end}, {Id, last(Again, Id)})
+     || {Id, Seq} <- [{<<"new">>, 0} | Last]],
+    ?assertEqual({ok, {committed, 1}}, credited(Again)).
+
+%% Nothing else names the first of them, as the logs of sagas do.
+to_delete("closed") -> [<<"large">>, <<"alice">>];
+to_delete("killed") -> [<<"order-1">>, <<"alice">>];
+to_delete("half_deleted") -> [<<"other">>].
+
+%% What the maker's start lacked is there.
+what_was_unfinished_goes_on(Config) ->
+    Ctx = open(Config, #{steps => warp_fixture:passing()}),
+    ?assertMatch({ok, #{state := committed}}, warp_saga:status(Ctx, <<"waits">>)),
+    {ok, _} = warp_core:append(warp_core:entity(Ctx, <<"carl">>), credit(5000)),
+    ?assertMatch({ok, {compensated, _}}, warp_saga:retry(Ctx, <<"stuck">>)),
+    ?assertEqual({ok, []}, warp_saga:pending(Ctx)).
+
+tables_are_rebuilt_alike(Config) ->
+    Ctx = open(Config, #{}),
+    ok = warp_projection:rebuild(Ctx),
+    ok = warp_projection:await_rebuild(Ctx, 60000),
+    #{opened := #{tables := Expected}} = ?config(expected, Config),
+    #{tables := Rebuilt} = warp_fixture:describe(?config(name, Config), Ctx, 0),
+    ?assertEqual(maps:remove(set_aside, Expected), maps:remove(set_aside, Rebuilt)),
+    %% It has been set aside again, at another time.
+    ?assertEqual([{<<"order-4">>, 2}], [{Id, Seq} || #{entity := Id, seq := Seq} <- maps:get(set_aside, Rebuilt)]).
+
+%% The modes of the files are not kept by git: they may be readable for all, and belong to another one.
+another_user_opens_it(Config) ->
+    Dir = ?config(dir, Config),
+    "" = os:cmd(["chmod -R u=rwX,go=rX ", Dir, " && chown -R 65534:65534 ", Dir]),
+    Vm = warp_fault_vm:start(#{under => {os:find_executable("setpriv"),
+                                         ["--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=/nonexistent",
+                                          "sh", "-c", "umask 0077; exec \"$@\"", "sh"]}}),
+    try
+        ok = warp_fault_vm:run(Vm, fun() ->
+            "65534\n" = os:cmd("id -u"),
+            Ctx = open(Config, #{file_access => umask}),
+            assert_described(Config, Ctx),
+            {ok, _} = warp_core:append(warp_core:entity(Ctx, <<"new">>), noted(<<"new-1">>)),
+            warp_core:stop(Ctx)
+        end)
+    after
+        warp_fault_vm:stop(Vm)
+    end,
+    assert_kept(Config, []).
+
+%% ----------------------------------------------------------------------------------------------- Looking
+
+open(Config, Changes) ->
+    warp_fixture:open(?config(name, Config), ?config(dir, Config), Changes).
+
+assert_described(Config, Ctx) ->
+    #{opened := Expected, made_at := MadeAt} = ?config(expected, Config),
+    assert_same([], Expected, warp_fixture:describe(?config(name, Config), Ctx, MadeAt)).
+
+%% Names the part that differs; all of it would be too much to read.
+assert_same(Path, Expected, Found) when is_map(Expected), is_map(Found) ->
+    ?assertEqual({Path, lists:sort(maps:keys(Expected))}, {Path, lists:sort(maps:keys(Found))}),
+    maps:foreach(fun(Key, Value) -> assert_same([Key | Path], Value, maps:get(Key, Found)) end, Expected);
+assert_same(Path, Expected, Found) ->
+    ?assertEqual({Path, Expected}, {Path, Found}).
+
+%% Every row that was in the files is there, as it was, but for those of entities that are deleted, and
+%% their payloads in the logs of sagas.
+assert_kept(Config, Deleted) ->
+    Now = warp_fixture:view(?config(dir, Config)),
+    Gone = [<<"|", Text/binary, "|">> || Text <- [<<"victim">>, <<"order-2">> | Deleted]
+                                                 ++ [Type || Type <- [<<"Forward">>, <<"Reverse">>], Deleted =/= []]],
+    ?assertEqual([], [Row || Row <- maps:get(view, ?config(expected, Config)) -- Now,
+                             binary:match(Row, Gone) =:= nomatch]).
+
+last(Ctx, Id) ->
+    length(exported(Ctx, Id)).
+
+exported(Ctx, Id) ->
+    {ok, Events} = warp_core:export(warp_core:entity(Ctx, Id)),
+    ?assertEqual(lists:seq(1, length(Events)), [Seq || #{seq := Seq} <- Events]),
+    Events.
+
+noted(Id) ->
+    #{aggregate => <<"Note">>, type => <<"Noted">>, payload => #{text => <<"new">>}, id => Id}.
+
+credit(Amount) ->
+    #{aggregate => <<"Account">>, type => <<"Credited">>, payload => #{amount => Amount}}.
+
+credited(Ctx) ->
+    Credit = maps:remove(aggregate, credit(1)),
+    Step = warp_saga_test:step(<<"newer">>, <<"Account">>, Credit, Credit#{type => <<"Debited">>}),
+    {ok, {Result, #{steps := [#{seq := Seq}]}}} = warp_saga:commit(warp_saga_test:saga(<<"new">>, [Step]), Ctx),
+    {ok, {Result, Seq}}.
