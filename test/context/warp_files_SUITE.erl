@@ -94,16 +94,12 @@ two_programs_exclude_each_other(Config) ->
         acknowledged([1])
     end),
     %% A shell cannot write while Warp does, nor Warp while the shell does.
-    Shell = open_port({spawn_executable, os:find_executable("sqlite3")},
-                      [{args, ["-batch", File]}, binary, exit_status, stderr_to_stdout]),
-    true = port_command(Shell, "BEGIN IMMEDIATE; SELECT 'begun';\n"),
-    receive {Shell, {data, <<"begun\n">>}} -> ok end,
+    Shell = warp_shell:writes(File),
     Answer = in_vm(Config, fun() ->
         warp_core:append(entity_on(0), noted(<<"2">>), #{timeout => 15000})
     end),
     ?assertMatch({error, {io_error, <<"database is locked", _/binary>>}}, Answer),
-    true = port_command(Shell, "ROLLBACK;\n.quit\n"),
-    receive {Shell, {exit_status, 0}} -> ok end,
+    warp_shell:release(Shell),
     in_vm(Config, fun() -> acknowledged([2]) end),
     ?assertEqual([<<"2">>], warp_test:sqlite(File, "SELECT count(*) FROM events")).
 

@@ -159,18 +159,14 @@ no_delete_is_acknowledged_while_a_reader_holds_the_bytes(Config) ->
     Victim = warp_core:entity(Ctx, <<"victim-entity">>),
     [{ok, N} = warp_core:append(Victim, victim_event(N, 20)) || N <- lists:seq(1, 20)],
     [File] = warp_test:shard_files(warp_test:context_dir(Ctx)),
-    Shell = open_port({spawn_executable, os:find_executable("sqlite3")},
-                      [{args, [File]}, binary, exit_status, stderr_to_stdout]),
-    true = port_command(Shell, "begin; select 'reading', count(*) from events;\n"),
-    receive {Shell, {data, <<"reading|20", _/binary>>}} -> ok end,
+    Shell = warp_shell:reads(File),
     {Deleter, Ref} = spawn_monitor(fun() -> exit({deleted, warp_core:delete(Victim)}) end),
     receive
         {'DOWN', Ref, process, Deleter, {deleted, Early}} ->
             ?assertMatch({error, _}, Early)
     after 1000 -> ok
     end,
-    true = port_command(Shell, ".quit\n"),
-    receive {Shell, {exit_status, 0}} -> ok end,
+    warp_shell:release(Shell),
     warp_test:wait_until(fun() -> warp_core:delete(Victim) =:= ok end),
     ?assertEqual([], found(warp_test:context_dir(Ctx), [<<"victim">>])),
     assert_empty(Victim).

@@ -31,7 +31,6 @@ end_per_testcase(_Case, Config) -> warp_test:end_case(Config).
 %% ---------------------------------------------------------------------- Crashes
 
 a_crash_after_each_commit_of_a_large_deletion(Config) ->
-    _ = process_flag(trap_exit, true),
     Dir = filename:join(?config(dir, Config), "data"),
     Ctx = warp_test:start(opts(Dir)),
     fill(Ctx),
@@ -44,29 +43,16 @@ a_crash_after_each_commit_of_a_large_deletion(Config) ->
 %% Every other time with rows that were not written behind.
 crash_after(N, Dir, Stopped) ->
     restore(Stopped),
-    Vm = warp_fault_vm:start(#{nif => fault,
-                               under => {"/bin/sh", ["-c", "ulimit -c 0; exec \"$@\"", "sh"]}}),
-    Ref = monitor(process, Vm),
-    Pid = warp_fault_vm:run(Vm, fun os:getpid/0),
-    End =
-        try
-            warp_fault_vm:run(Vm, fun() ->
-                ok = warp_fault_vm:open(opts(Dir)),
-                Victim = victim(warp_fault_vm:ctx()),
-                _ = [{ok, _} = warp_core:append(Victim, noted(<<"victim-late">>))
-                     || N rem 2 =:= 0, _ <- lists:seq(1, 20)],
-                warp_fault_vm:fault({abort_after, N}),
-                ok = warp_core:delete(Victim),
-                warp_fault_vm:fault(off)
-            end),
-            ok = warp_fault_vm:run(Vm, fun warp_fault_vm:close/0),
-            warp_fault_vm:stop(Vm),
-            survived
-        catch
-            _:_ -> crashed
-        end,
-    receive {'DOWN', Ref, process, Vm, _} -> ok end,
-    warp_test:wait_until(fun() -> not filelib:is_dir("/proc/" ++ Pid) end),
+    End = warp_fault_vm:crash(fun() ->
+        ok = warp_fault_vm:open(opts(Dir)),
+        Victim = victim(warp_fault_vm:ctx()),
+        _ = [{ok, _} = warp_core:append(Victim, noted(<<"victim-late">>))
+             || N rem 2 =:= 0, _ <- lists:seq(1, 20)],
+        warp_fault_vm:fault({abort_after, N}),
+        ok = warp_core:delete(Victim),
+        warp_fault_vm:fault(off),
+        ok = warp_fault_vm:close()
+    end),
     case End of
         survived ->
             ?assertEqual([], warp_test:files_with(Dir, <<"victim">>)),
@@ -166,10 +152,7 @@ nobody_waits_while_another_program_keeps_the_bytes(Config) ->
     Other = warp_core:entity(Ctx, <<"other">>),
     [{ok, 1} = warp_core:append(E, noted(<<"victim">>)) || E <- [Victim, Other]],
     [File] = warp_test:shard_files(Dir),
-    Shell = open_port({spawn_executable, os:find_executable("sqlite3")},
-                      [{args, [File]}, binary, exit_status, stderr_to_stdout]),
-    true = port_command(Shell, "begin; select 'reading', count(*) from events;\n"),
-    receive {Shell, {data, <<"reading|2", _/binary>>}} -> ok end,
+    Shell = warp_shell:reads(File),
     Self = self(),
     _ = spawn_link(fun() -> Self ! {deleted, warp_core:delete(Victim)} end),
     warp_test:wait_until(fun() -> warp_core:history(Victim, #{limit => 1}) =:= {ok, []} end),
@@ -178,8 +161,7 @@ nobody_waits_while_another_program_keeps_the_bytes(Config) ->
     after 0 -> ok
     end,
     receive {deleted, Answer} -> ?assertMatch({error, {io_error, _}}, Answer) end,
-    true = port_command(Shell, ".quit\n"),
-    receive {Shell, {exit_status, 0}} -> ok end,
+    warp_shell:release(Shell),
     ?assertEqual(ok, warp_core:delete(Victim)).
 
 a_disk_that_fails_in_between_is_an_error_and_it_is_finished_later(Config) ->

@@ -429,10 +429,7 @@ sizes(File, Until) ->
 a_reader_from_outside_delays_nothing(Config) ->
     Ctx = start(Config),
     File = filename:join(warp_test:context_dir(Ctx), "projections.db"),
-    Shell = open_port({spawn_executable, os:find_executable("sqlite3")},
-                      [{args, ["-batch", File]}, binary, use_stdio, stderr_to_stdout]),
-    true = port_command(Shell, "BEGIN;\nSELECT 'reads' FROM t;\n"),
-    receive {Shell, {data, <<"reads", _/binary>>}} -> ok end,
+    Shell = warp_shell:reads(File),
     {ok, Context} = warp_context:find(Ctx),
     {ok, {_, Projection}} = warp_projection_table:get(Context, target),
     Insert = {<<"INSERT INTO load VALUES (zeroblob(?))">>, [[1000000] || _ <- lists:seq(1, 10)]},
@@ -443,7 +440,7 @@ a_reader_from_outside_delays_nothing(Config) ->
     [?assertMatch({_, {ok, _}}, {N, query(Ctx, "SELECT a FROM t", 3000)})
      || N <- lists:seq(1, 20), ok =:= timer:sleep(10)],
     ?assertEqual(Wal, filelib:file_size(File ++ "-wal")),
-    true = port_command(Shell, "ROLLBACK;\n.quit\n"),
+    warp_shell:release(Shell),
     warp_test:wait_until(fun() -> works(Ctx), filelib:file_size(File ++ "-wal") < Wal end, 20000).
 
 %% ---------------------------------------------------------------- The pool
@@ -458,7 +455,7 @@ without_the_program(Config) ->
                           {"priv", [filename:join(code:priv_dir(warp_core), "warp_nif.so")]}],
         ok =:= filelib:ensure_path(filename:join(App, Part)),
         File <- Files],
-    Path = lists:join(" ", [filename:dirname(code:which(M)) || M <- [?MODULE]]),
+    Path = filename:dirname(code:which(warp_test)),
     Said = os:cmd(lists:flatten(
         [filename:join([code:root_dir(), "bin", "erl"]), " -noinput -boot start_clean -pz ", Path, " -pa ", App,
          "/ebin -s ", ?MODULE_STRING, " missing -extra ", ?config(dir, Config)])),

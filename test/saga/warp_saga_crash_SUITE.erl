@@ -108,30 +108,15 @@ crash_until_it_survives(Config, Saga, Gate, From) ->
     end.
 
 crash(Dir, Saga, Gate, N) ->
-    _ = process_flag(trap_exit, true),
-    %% No core file.
-    Vm = warp_fault_vm:start(#{nif => fault,
-                               under => {"/bin/sh", ["-c", "ulimit -c 0; exec \"$@\"", "sh"]}}),
-    Ref = monitor(process, Vm),
-    Pid = warp_fault_vm:run(Vm, fun os:getpid/0),
-    End = try
-        warp_fault_vm:run(Vm, fun() ->
-            ok = warp_fault_vm:open(opts(Dir, Gate)),
-            fund(warp_fault_vm:ctx(), <<"alice">>, 100),
-            %% The shard's writer has nothing else to do from here on.
-            {ok, []} = warp_saga:pending(warp_fault_vm:ctx()),
-            warp_fault_vm:fault({abort_after, N}),
-            {ok, _} = warp_saga:commit(Saga, warp_fault_vm:ctx()),
-            warp_fault_vm:fault(off)
-        end),
-        ok = warp_fault_vm:stop(Vm),
-        survived
-    catch
-        _:_ -> crashed
-    end,
-    receive {'DOWN', Ref, process, Vm, _} -> ok end,
-    warp_test:wait_until(fun() -> not filelib:is_dir("/proc/" ++ Pid) end),
-    End.
+    warp_fault_vm:crash(fun() ->
+        ok = warp_fault_vm:open(opts(Dir, Gate)),
+        fund(warp_fault_vm:ctx(), <<"alice">>, 100),
+        %% The shard's writer has nothing else to do from here on.
+        {ok, []} = warp_saga:pending(warp_fault_vm:ctx()),
+        warp_fault_vm:fault({abort_after, N}),
+        {ok, _} = warp_saga:commit(Saga, warp_fault_vm:ctx()),
+        warp_fault_vm:fault(off)
+    end).
 
 opts(Dir, Gate) ->
     #{context => <<"crash">>, data_dir => Dir, shards => 1, steps => steps(),

@@ -185,12 +185,9 @@ while_another_program_reads_a_deletion_says_so(Config) ->
     Ctx = warp_test:start(Config, #{shards => 1}),
     {ok, {committed, _}} = warp_saga:commit(saga(<<"x">>, [noted(<<"alice">>, ?SECRET)]), Ctx),
     [File] = warp_test:shard_files(?config(dir, Config)),
-    Shell = open_port({spawn_executable, os:find_executable("sqlite3")},
-                      [{args, ["-batch", File]}, binary, stderr_to_stdout]),
-    true = port_command(Shell, "BEGIN; SELECT 'reading', count(*) FROM log;\n"),
-    receive {Shell, {data, <<"reading", _/binary>>}} -> ok end,
+    Shell = warp_shell:reads(File),
     ?assertMatch({error, {io_error, _}}, warp_core:delete(warp_core:entity(Ctx, <<"alice">>))),
-    true = port_command(Shell, "COMMIT;\n.quit\n"),
+    warp_shell:release(Shell),
     warp_test:wait_until(fun() -> warp_core:delete(warp_core:entity(Ctx, <<"alice">>)) =:= ok end),
     ?assertEqual([], files_with(Config, ?SECRET)).
 
@@ -202,27 +199,14 @@ a_deletion_that_a_crash_cut_short_is_finished_when_called_again(Config) ->
 
 crashed(Config, Sagas, N) ->
     Dir = filename:join(?config(dir, Config), integer_to_list(N)),
-    _ = process_flag(trap_exit, true),
-    Vm = warp_fault_vm:start(#{nif => fault,
-                               under => {"/bin/sh", ["-c", "ulimit -c 0; exec \"$@\"", "sh"]}}),
-    Ref = monitor(process, Vm),
-    Pid = warp_fault_vm:run(Vm, fun os:getpid/0),
-    End = try
-        warp_fault_vm:run(Vm, fun() ->
-            ok = warp_fault_vm:open(opts(Dir)),
-            [{ok, {committed, _}} = warp_saga:commit(Saga, warp_fault_vm:ctx()) || Saga <- Sagas],
-            {ok, []} = warp_saga:pending(warp_fault_vm:ctx()),
-            warp_fault_vm:fault({abort_after, N}),
-            ok = warp_core:delete(warp_fault_vm:entity(<<"alice">>)),
-            warp_fault_vm:fault(off)
-        end),
-        warp_fault_vm:stop(Vm),
-        survived
-    catch
-        _:_ -> crashed
-    end,
-    receive {'DOWN', Ref, process, Vm, _} -> ok end,
-    warp_test:wait_until(fun() -> not filelib:is_dir("/proc/" ++ Pid) end),
+    End = warp_fault_vm:crash(fun() ->
+        ok = warp_fault_vm:open(opts(Dir)),
+        [{ok, {committed, _}} = warp_saga:commit(Saga, warp_fault_vm:ctx()) || Saga <- Sagas],
+        {ok, []} = warp_saga:pending(warp_fault_vm:ctx()),
+        warp_fault_vm:fault({abort_after, N}),
+        ok = warp_core:delete(warp_fault_vm:entity(<<"alice">>)),
+        warp_fault_vm:fault(off)
+    end),
     Ctx = warp_test:start(opts(Dir)),
     _ = [delete(Ctx, <<"alice">>) || End =:= crashed],
     ?assertEqual([], warp_test:files_with(Dir, ?SECRET)),

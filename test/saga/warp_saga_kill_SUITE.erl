@@ -50,10 +50,8 @@ round(Round, DataDir, SideDir) ->
 
 run_and_kill(Round, Opts) ->
     Erl = filename:join([code:root_dir(), "bin", "erl"]),
-    Path = lists:append([["-pa", filename:dirname(code:which(Module))]
-                         || Module <- [warp_core, ?MODULE]]),
     Port = open_port({spawn_executable, Erl},
-                     [{args, Path ++ warp_saga_load:args(Round, Opts)},
+                     [{args, warp_fault_vm:path() ++ warp_saga_load:args(Round, Opts)},
                       binary, exit_status, stderr_to_stdout]),
     {os_pid, Pid} = erlang:port_info(Port, os_pid),
     receive {Port, {data, <<"ready\n">>}} -> ok

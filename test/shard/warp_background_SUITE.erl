@@ -62,14 +62,14 @@ bytes_that_a_reader_keeps_in_the_log_are_shown(Config) ->
     in_vm(Config, fun() ->
         ok = open(#{data_dir => Dir}),
         {ok, 1} = warp_core:append(entity_on(0), noted(<<"gone">>)),
-        Shell = holding(filename:join([Dir, "fault", "shard-0000.db"])),
+        Shell = warp_shell:reads(filename:join([Dir, "fault", "shard-0000.db"])),
         {error, {io_error, _}} = warp_core:delete(entity_on(0)),
         shows(empty_wal),
         #{background := [#{since := Since, error := {io_error, _}, meaning := Meaning}]} = shard(0),
         ?assert(abs(erlang:system_time(microsecond) - Since) < 30_000_000),
         ?assertMatch({match, _}, re:run(Meaning, "bytes of deleted entities")),
         warned("shard 0 .* empty_wal: .*another program is reading .*bytes of deleted"),
-        release(Shell),
+        warp_shell:release(Shell),
         shows_nothing(),
         ok = warp_core:delete(entity_on(0))
     end).
@@ -115,13 +115,13 @@ a_log_that_a_reader_keeps_is_shown(Config) ->
              || _ <- lists:seq(1, N)]
         end,
         Append(1),
-        Shell = holding(filename:join([Dir, "fault", "shard-0000.db"])),
+        Shell = warp_shell:reads(filename:join([Dir, "fault", "shard-0000.db"])),
         Append(30),
         ?assertMatch(#{background := []}, shard(0)),
         Append(50),
         shows(checkpoint),
         warned("shard 0 .* checkpoint: .*another program is reading the file"),
-        release(Shell),
+        warp_shell:release(Shell),
         Append(10),
         shows_nothing()
     end).
@@ -221,17 +221,6 @@ a_file_of_an_earlier_version_opens_without_room_for_what_it_lacks(Config) ->
     end).
 
 %% -------------------------------------------------------------------------- Helpers
-
-%% A shell that holds on to a view of the file.
-holding(File) ->
-    Shell = open_port({spawn_executable, os:find_executable("sqlite3")},
-                      [{args, ["-batch", File]}, binary, exit_status, stderr_to_stdout]),
-    true = port_command(Shell, "BEGIN; SELECT count(*) FROM log;\n"),
-    receive {Shell, {data, <<"1\n">>}} -> Shell end.
-
-release(Shell) ->
-    true = port_command(Shell, "ROLLBACK;\n.quit\n"),
-    receive {Shell, {exit_status, 0}} -> ok end.
 
 in_vm(Config, Fun) -> run(?config(vm, Config), Fun).
 

@@ -49,10 +49,8 @@ round(Round, DataDir, SideDir, Known) ->
 %% Every fourth time the kill comes while the context starts.
 run_and_kill(Round, Opts) ->
     Erl = filename:join([code:root_dir(), "bin", "erl"]),
-    Path = lists:append([["-pa", filename:dirname(code:which(Module))]
-                         || Module <- [warp_core, ?MODULE]]),
     Port = open_port({spawn_executable, Erl},
-                     [{args, Path ++ warp_crash_load:args(Round, Opts)},
+                     [{args, warp_fault_vm:path() ++ warp_crash_load:args(Round, Opts)},
                       binary, exit_status, stderr_to_stdout]),
     {os_pid, Pid} = erlang:port_info(Port, os_pid),
     case Round rem 4 of

@@ -3,7 +3,7 @@
 -module(warp_fault_vm).
 
 %% From the suite
--export([start/0, start/1, run/2, stop/1, kill/1, assert_alive/1, root/0, shim/1]).
+-export([start/0, start/1, run/2, crash/1, stop/1, kill/1, assert_alive/1, path/0, root/0, shim/1]).
 %% Inside the VM
 -export([open/1, reopen/0, close/0, ctx/0, entity/1, entity_on/1, entity_on/2, fault/1, warnings/0]).
 -export([resident_bytes/0, log/2]).
@@ -18,8 +18,6 @@ start() -> start(#{}).
 %% nif: fault for the one with hooks, weak for the one with weak hashes. env: variables of its environment.
 %% under: a program that runs the VM, with its first arguments.
 start(Opts) ->
-    Path = lists:append([["-pa", filename:dirname(code:which(Module))]
-                         || Module <- [warp_core, ?MODULE]]),
     Env = case Opts of
               #{nif := Built} -> [{"WARP_NIF", nif(Built)}];
               #{} -> []
@@ -31,7 +29,7 @@ start(Opts) ->
                                       #{under := {Program, Args}} -> {Program, Args ++ [Erl]};
                                       #{} -> Erl
                                   end,
-                          args => Path ++ ["-kernel", "logger_level", "notice"],
+                          args => path() ++ ["-kernel", "logger_level", "notice"],
                           env => Env ++ maps:get(env, Opts, [])}),
     run(Vm, fun collect_warnings/0),
     Vm.
@@ -40,6 +38,31 @@ start(Opts) ->
 %% exception there is one here.
 run(Vm, Fun) ->
     peer:call(Vm, erlang, apply, [Fun, []], infinity).
+
+%% Runs the fun in a VM with fault hooks, in which it asks for a fault that ends the VM: `crashed' when it
+%% did, and `survived' when the fun returned first. Nothing of the VM is left then.
+crash(Fun) ->
+    Trap = process_flag(trap_exit, true),
+    %% No core file.
+    Vm = start(#{nif => fault, under => {"/bin/sh", ["-c", "ulimit -c 0; exec \"$@\"", "sh"]}}),
+    Ref = monitor(process, Vm),
+    Pid = run(Vm, fun os:getpid/0),
+    End =
+        try
+            _ = run(Vm, Fun),
+            ok = stop(Vm),
+            receive {'DOWN', Ref, process, Vm, _} -> survived end
+        catch
+            Class:Reason:Stack ->
+                receive {'DOWN', Ref, process, Vm, _} -> crashed
+                after 10000 -> erlang:raise(Class, Reason, Stack)
+                end
+        end,
+    warp_test:wait_until(fun() -> not filelib:is_dir("/proc/" ++ Pid) end),
+    unlink(Vm),
+    receive {'EXIT', Vm, _} -> ok after 0 -> ok end,
+    process_flag(trap_exit, Trap),
+    End.
 
 stop(Vm) ->
     peer:stop(Vm).
@@ -62,6 +85,10 @@ nif(Built) ->
     Make = "make nif-" ++ atom_to_list(Built),
     filelib:is_regular(Nif ++ ".so") orelse error({missing, Nif ++ ".so", Make}),
     Nif.
+
+%% The arguments of `erl' by which it finds Warp, and all modules of the tests.
+path() ->
+    lists:append([["-pa", filename:dirname(code:which(Module))] || Module <- [warp_core, ?MODULE]]).
 
 %% The folder of the project.
 root() ->

@@ -12,8 +12,7 @@ main() ->
     [Into] = init:get_plain_arguments(),
     Dir = warp_test:new_dir(),
     lists:foreach(fun({Name, Make}) ->
-        Vm = warp_fault_vm:start(#{nif => fault,
-                                   under => {"/bin/sh", ["-c", "ulimit -c 0; exec \"$@\"", "sh"]}}),
+        Vm = warp_fault_vm:start(),
         unlink(Vm),
         Make(Vm, Name, Dir, fun() -> warp_fixture:copy(Dir, Into, Name) end),
         expect(Into, Name, filename:join(Dir, "seen"))
@@ -92,10 +91,7 @@ killed(Vm, Name, Dir, Copy) ->
         ok = warp_fault_vm:open(Opts#{steps => #{<<"wait">> => fun ?MODULE:wait/2}}),
         {ok, {1, 3}} = warp_core:append_batch(order(8), [placed(<<"carl">>, 80) || _ <- [1, 2, 3]]),
         ok = warp_core:await_projection(order(8), 60000),
-        Shell = open_port({spawn_executable, os:find_executable("sqlite3")},
-                          [{args, ["-batch", Db]}, binary, use_stdio, stderr_to_stdout]),
-        true = port_command(Shell, ".timeout 10000\nBEGIN IMMEDIATE;\nSELECT 'held';\n"),
-        receive {Shell, {data, <<"held", _/binary>>}} -> ok end,
+        _ = warp_shell:writes(Db),
         append(order(9), placed(<<"ann">>, 90)),
         begun(warp_fault_vm:ctx(), [transfer(<<"alice">>, -30), waits(), transfer(<<"bob">>, 30)]),
         {error, {still_to_erase, _}} = warp_core:delete(order(2)),
@@ -131,13 +127,12 @@ half_deleted(Vm, Name, Dir, Copy) ->
         append(entity(<<"other">>), credited(2)),
         warp_fault_vm:close()
     end),
-    Ref = monitor(process, Vm),
-    _ = (catch warp_fault_vm:run(Vm, fun() ->
+    warp_fault_vm:stop(Vm),
+    crashed = warp_fault_vm:crash(fun() ->
         ok = warp_fault_vm:open(Opts),
         warp_fault_vm:fault({abort_after, 2}),
         ok = warp_core:delete(entity(<<"victim">>))
-    end)),
-    receive {'DOWN', Ref, process, Vm, _} -> ok end,
+    end),
     %% It is smaller without a WAL.
     File = filename:join([Dir, Name, "shard-0000.db"]),
     [<<"0|", _/binary>>] = warp_test:sqlite(File, "PRAGMA wal_checkpoint(TRUNCATE)"),

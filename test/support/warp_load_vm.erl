@@ -9,9 +9,8 @@
 %% `from', the number of the first event.
 start(Load, Opts) ->
     Text = base64:encode_to_string(term_to_binary(Opts)),
-    Path = lists:append([["-pa", filename:dirname(code:which(Module))] || Module <- [warp_core, Load]]),
     Port = open_port({spawn_executable, filename:join([code:root_dir(), "bin", "erl"])},
-                     [{args, ["-noshell", "-noinput", "-boot", "start_clean" | Path]
+                     [{args, ["-noshell", "-noinput", "-boot", "start_clean" | warp_fault_vm:path()]
                              ++ ["-s", atom_to_list(Load), "main", "-extra", Text]},
                       binary, exit_status, stderr_to_stdout]),
     receive {Port, {data, <<"ready\n", _/binary>>}} -> Port

@@ -114,15 +114,11 @@ hold(Ctx, Config) ->
             {rqlite, ?config(server, Config)};
         embedded ->
             File = filename:join(warp_test:context_dir(Ctx), "projections.db"),
-            Port = open_port({spawn_executable, os:find_executable("sqlite3")},
-                             [{args, ["-batch", File]}, binary, use_stdio, stderr_to_stdout]),
-            true = port_command(Port, ".timeout 10000\nBEGIN IMMEDIATE;\nSELECT 'held';\n"),
-            receive {Port, {data, <<"held", _/binary>>}} -> ok end,
-            {embedded, Port}
+            {embedded, warp_shell:writes(File)}
     end.
 
 release({rqlite, Server}) -> _ = warp_rqlite_server:resume(Server);
-release({embedded, Port}) -> true = port_command(Port, "ROLLBACK;\n.quit\n").
+release({embedded, Shell}) -> warp_shell:release(Shell).
 
 %% ------------------------------------------------------------------ Aggregates
 
