@@ -1,5 +1,5 @@
 %% @private The NIF library. Which function runs on which scheduler stands in one table, in
-%% `native/warp_nif/src/nifs.rs'.
+%% `native/warp_nif/src/nifs/mod.rs'.
 %%
 %% What waits for the disk is done by threads of the library's own. Such a function has a NIF of the
 %% same name with one more argument, a tag: the NIF only hands the work over, and the result comes

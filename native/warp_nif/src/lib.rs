@@ -17,7 +17,6 @@ mod nifs;
 mod ofd_locks;
 mod projection;
 mod shard;
-mod terms;
 mod threads;
 
 rustler::init!("warp_nif", load = load);

@@ -36,7 +36,7 @@ const MAX_WAL_BYTES: u64 = 64 * 1024 * 1024;
 const TRIM_PATIENCE: Duration = Duration::from_millis(200);
 
 /// The handle of an open projection.
-pub struct Database(pub(super) Arc<Shared>);
+pub struct Database(pub Arc<Shared>);
 
 /// What the handle, its reads and whoever closes it share.
 pub struct Shared {
@@ -53,7 +53,7 @@ pub struct Shared {
     lost: OnceLock<String>,
     told: AtomicBool,
     /// The process that opened it.
-    pub(super) owner: LocalPid,
+    pub owner: LocalPid,
 }
 
 #[rustler::resource_impl]
@@ -203,7 +203,7 @@ impl Shared {
     }
 
     /// What `look` found, for who asks first: the owner has to be told, and open the file again.
-    pub(super) fn newly_lost(&self) -> Option<&str> {
+    pub fn newly_lost(&self) -> Option<&str> {
         let lost = self.lost.get()?;
         (!self.told.swap(true, Ordering::SeqCst)).then_some(lost.as_str())
     }

@@ -5,6 +5,7 @@
 //! connections that cannot write ([`read`]). Users' queries run in processes of their own.
 
 mod database;
-mod nifs;
-mod read;
+pub mod read;
 mod values;
+
+pub use database::{Database, Failure, Shared};

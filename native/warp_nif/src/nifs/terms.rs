@@ -1,10 +1,12 @@
 //! What all NIFs take and give: texts, paths and results.
 
-use rustler::{Atom, Binary, Encoder, Env, Term};
+use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
 
 use crate::atoms;
 use crate::error::{Error, Result};
 use crate::files::Access;
+use crate::shard::Shard;
+use crate::threads::{READS, answer};
 
 /// `{ok, Value}` or `{error, Reason}`.
 pub fn reply<'a, T: Encoder>(env: Env<'a>, result: Result<T>) -> Term<'a> {
@@ -43,4 +45,33 @@ pub fn access_of(atom: Atom) -> Access {
     } else {
         Access::Owner
     }
+}
+
+/// Answers what `read` finds in a shard.
+pub fn reading<'a, R>(env: Env<'a>, shard: ResourceArc<Shard>, tag: Term<'a>, read: R) -> Term<'a>
+where
+    R: for<'b> FnOnce(Env<'b>, &Shard) -> Result<Term<'b>> + Send + 'static,
+{
+    answer(env, &READS, tag, move |env| reply(env, read(env, &shard)))
+}
+
+/// As `reading`, of one entity.
+pub fn reading_of<'a, R>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    entity: &Binary<'a>,
+    tag: Term<'a>,
+    read: R,
+) -> Term<'a>
+where
+    R: for<'b> FnOnce(Env<'b>, &Shard, &str) -> Result<Term<'b>> + Send + 'static,
+{
+    let entity = text(entity);
+    reading(env, shard, tag, move |env, shard| {
+        read(env, shard, &entity?)
+    })
+}
+
+pub fn or_none<'a, T: Encoder>(env: Env<'a>, found: Option<T>) -> Term<'a> {
+    found.map_or_else(|| atoms::none().encode(env), |value| value.encode(env))
 }

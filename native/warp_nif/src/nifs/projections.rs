@@ -1,14 +1,13 @@
-//! What Erlang can call of the projection's file; `crate::nifs` has the table of schedulers.
+//! The file of an embedded projection.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustler::{Atom, Binary, Encoder, Env, OwnedEnv, ResourceArc, Term};
 
-use super::database::{Database, Failure, Shared};
-use super::read;
+use super::terms::{access_of, path, reply, reply_ok};
 use crate::atoms;
-use crate::terms::{access_of, path, reply, reply_ok};
+use crate::projection::{Database, Failure, Shared, read};
 use crate::threads::{FILES, READS, answer};
 
 /// `{ok, Database}`, or `{error, Reason}`, which comes as `{Tag, Result}`. The calling process has

@@ -7,15 +7,12 @@ use std::sync::{Mutex, PoisonError};
 
 use rustler::{Encoder, Env, NewBinary, Resource, ResourceArc, Term};
 
-use super::follow::Stretch;
-use super::{Direction, Page, Row};
+use super::BUDGET;
+use super::terms::reply;
 use crate::atoms;
 use crate::error::{Error, Result};
 use crate::event::{self, StoredEvent};
-use crate::terms::reply;
-
-/// How many bytes of rows a normal scheduler makes terms of: well under a millisecond.
-const BUDGET: usize = 32 * 1024;
+use crate::shard::{Direction, Page, Row, Stretch};
 
 /// What was found, once.
 pub struct Found(Mutex<Option<Rows>>);

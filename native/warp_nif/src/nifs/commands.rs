@@ -1,0 +1,131 @@
+//! What the writer of a shard is asked to do. Each call only queues it; the answer comes as a message.
+
+use rustler::{Binary, Env, ListIterator, NifResult, OwnedEnv, ResourceArc, Term};
+
+use super::terms::{reply_ok, text};
+use crate::atoms;
+use crate::error::Error;
+use crate::event::PackedHandle;
+use crate::shard::{Append, Command, Receipt, Shard, Submission};
+
+/// From how many bytes on a packed append is released as soon as it is stored.
+const LARGE: usize = 64 * 1024;
+/// How many appends one submission may have.
+pub const MAX_APPENDS: usize = 1000;
+
+/// Queues `[{Packed, RecordedAt}]` behind `Base`. The answer comes as a message; or, when a
+/// receipt other than `none` is given and all are stored, the shard's owner gets that instead.
+#[rustler::nif]
+fn submit<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    entity: Binary<'a>,
+    base: u64,
+    appends: ListIterator<'a>,
+    receipt: Term<'a>,
+) -> Term<'a> {
+    let receipt = (atoms::none() != receipt).then_some(receipt);
+    queue_appends(env, &shard, &entity, base, appends, Vec::new(), receipt)
+}
+
+/// As `submit`, without a receipt. Clears the payloads of the entity's events at these seqs in
+/// the same transaction.
+#[rustler::nif]
+fn submit_clearing<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    entity: Binary<'a>,
+    base: u64,
+    appends: ListIterator<'a>,
+    seqs: Vec<u64>,
+) -> Term<'a> {
+    queue_appends(env, &shard, &entity, base, appends, seqs, None)
+}
+
+fn queue_appends<'a>(
+    env: Env<'a>,
+    shard: &Shard,
+    entity: &Binary<'a>,
+    base: u64,
+    appends: ListIterator<'a>,
+    clear: Vec<u64>,
+    receipt: Option<Term<'a>>,
+) -> Term<'a> {
+    let decoded: NifResult<Vec<Append>> = appends
+        .take(MAX_APPENDS)
+        .map(|append| {
+            let (handle, recorded_at): (ResourceArc<PackedHandle>, i64) = append.decode()?;
+            let packed = handle.get().ok_or(rustler::Error::BadArg)?;
+            Ok(Append {
+                handle: (packed.data.len() >= LARGE).then_some(handle),
+                packed,
+                recorded_at,
+            })
+        })
+        .collect();
+    let queued = decoded
+        .map_err(|_| Error::Io("appends are not {Packed, RecordedAt}".into()))
+        .and_then(|appends| {
+            shard.submit(Command::Append(Submission {
+                entity: text(entity)?,
+                from: Some(env.pid()),
+                base,
+                appends,
+                clear,
+                receipt: receipt.map(|receipt| {
+                    let env = OwnedEnv::new();
+                    let term = env.save(receipt);
+                    Receipt { env, term }
+                }),
+            }))
+        });
+    reply_ok(env, queued)
+}
+
+/// Queues the erasure of an entity. The answer comes as a message.
+#[rustler::nif]
+fn erase<'a>(env: Env<'a>, shard: ResourceArc<Shard>, entity: Binary<'a>) -> Term<'a> {
+    let queued = text(&entity).and_then(|entity| {
+        shard.submit(Command::Erase {
+            entity,
+            from: Some(env.pid()),
+        })
+    });
+    reply_ok(env, queued)
+}
+
+/// Queues the clearing of payloads, `[{Entity, [Seq]}]`. The answer comes as a message, once
+/// their bytes are gone, and those of all that was cleared along with appends before.
+#[rustler::nif]
+fn clear(env: Env<'_>, shard: ResourceArc<Shard>, events: Vec<(String, Vec<u64>)>) -> Term<'_> {
+    let from = Some(env.pid());
+    reply_ok(env, shard.submit(Command::Clear { events, from }))
+}
+
+/// Queues the correction of the time of the row that holds an event: microseconds since 1970. The
+/// answer comes as a message.
+#[rustler::nif]
+fn correct_time<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    entity: Binary<'a>,
+    seq: u64,
+    recorded_at: i64,
+) -> Term<'a> {
+    let queued = text(&entity).and_then(|entity| {
+        shard.submit(Command::CorrectTime {
+            entity,
+            seq,
+            recorded_at,
+            from: Some(env.pid()),
+        })
+    });
+    reply_ok(env, queued)
+}
+
+/// Asks for `passed` as a message, once everything queued before is committed or has failed.
+#[rustler::nif]
+fn pass(env: Env<'_>, shard: ResourceArc<Shard>) -> Term<'_> {
+    let from = Some(env.pid());
+    reply_ok(env, shard.submit(Command::Pass { from }))
+}

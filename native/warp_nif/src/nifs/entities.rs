@@ -1,0 +1,110 @@
+//! Reading one entity, or finding entities, beside the writer.
+
+use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
+
+use super::found::{Found, Rows};
+use super::terms::{or_none, reading, reading_of};
+use crate::atoms;
+use crate::error::Error;
+use crate::event::PackedHandle;
+use crate::shard::{Direction, Shard};
+
+/// `{ok, {Incarnation, Seq, RecordedAt}}` of the last event; `{ok, none}` without events.
+#[rustler::nif]
+fn head<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    entity: Binary<'a>,
+    tag: Term<'a>,
+) -> Term<'a> {
+    reading_of(env, shard, &entity, tag, |env, shard, entity| {
+        let head = shard.read(|reader| reader.head(entity))?;
+        let found = head.map(|head| (head.incarnation, head.seq, head.recorded_at));
+        Ok(or_none(env, found))
+    })
+}
+
+/// `{ok, {Incarnation, Seq, Position}}` of the last event; `{ok, none}` without events.
+#[rustler::nif]
+fn place<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    entity: Binary<'a>,
+    tag: Term<'a>,
+) -> Term<'a> {
+    reading_of(env, shard, &entity, tag, |env, shard, entity| {
+        Ok(or_none(env, shard.read(|reader| reader.place(entity))?))
+    })
+}
+
+/// `{ok, {Found, normal | dirty}}`, and `found` of that is `{ok, {Incarnation, Events, NextSeq | done}}`:
+/// up to `Limit` events from `From` (0: the first, or the last when going backward).
+#[rustler::nif]
+#[expect(clippy::too_many_arguments, reason = "what a page is")]
+fn page<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    entity: Binary<'a>,
+    incarnation: i64,
+    from: u64,
+    limit: u64,
+    direction: Atom,
+    tag: Term<'a>,
+) -> Term<'a> {
+    let direction = if direction == atoms::backward() {
+        Direction::Backward
+    } else {
+        Direction::Forward
+    };
+    reading_of(env, shard, &entity, tag, move |env, shard, entity| {
+        let start = (from > 0).then_some(from);
+        let page =
+            shard.read(|reader| reader.page(entity, incarnation, start, limit, direction))?;
+        let rows = Rows::Page {
+            page,
+            limit,
+            direction,
+        };
+        Ok(Found::answer(env, rows))
+    })
+}
+
+/// `{ok, none}`, or what would keep `Packed` from being appended.
+#[rustler::nif]
+fn check_ids<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    entity: Binary<'a>,
+    packed: ResourceArc<PackedHandle>,
+    tag: Term<'a>,
+) -> Term<'a> {
+    reading_of(env, shard, &entity, tag, move |env, shard, entity| {
+        let packed = packed.get().ok_or_else(|| Error::Io("released".into()))?;
+        let found = shard.read(|reader| reader.check_ids(entity, &packed))?;
+        Ok(or_none(env, found))
+    })
+}
+
+/// `{ok, {[Entity], [Message]}}`: the sagas that are not closed, and what is wrong with those that
+/// cannot be read.
+#[rustler::nif]
+fn open_sagas<'a>(env: Env<'a>, shard: ResourceArc<Shard>, tag: Term<'a>) -> Term<'a> {
+    reading(env, shard, tag, |env, shard| {
+        let open = shard.open_sagas()?;
+        Ok((open.entities, open.broken).encode(env))
+    })
+}
+
+/// `{ok, [{Saga, Step}]}`: the steps that left events in the entity's log.
+#[rustler::nif]
+fn saga_steps<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    entity: Binary<'a>,
+    tag: Term<'a>,
+) -> Term<'a> {
+    reading_of(env, shard, &entity, tag, |env, shard, entity| {
+        let steps = shard.saga_steps(entity)?;
+        Ok(steps.into_iter().collect::<Vec<_>>().encode(env))
+    })
+}

@@ -1,0 +1,114 @@
+//! Events on their way in: ids, rules and packing.
+
+use std::collections::HashMap;
+
+use rustler::{Atom, Binary, Encoder, Env, NifResult, ResourceArc, Term};
+
+use super::BUDGET;
+use crate::atoms;
+use crate::event::{self, MAX_NAME_BYTES, PackError, PackedHandle, Rules};
+use crate::hash::{hash64, jump};
+
+/// `{ok, Shard}` for a valid entity id, else `{error, Why}`.
+#[rustler::nif]
+fn shard_of<'a>(env: Env<'a>, id: Term<'a>, shards: u32) -> Term<'a> {
+    let Ok(binary) = id.decode::<Binary<'a>>() else {
+        return (atoms::error(), atoms::not_a_binary()).encode(env);
+    };
+    let bytes = binary.as_slice();
+    if bytes.is_empty() {
+        (atoms::error(), atoms::empty()).encode(env)
+    } else if bytes.len() > MAX_NAME_BYTES {
+        let why = (atoms::too_long(), bytes.len(), MAX_NAME_BYTES);
+        (atoms::error(), why).encode(env)
+    } else if std::str::from_utf8(bytes).is_err() {
+        (atoms::error(), atoms::not_utf8()).encode(env)
+    } else {
+        (atoms::ok(), jump(hash64(bytes), shards)).encode(env)
+    }
+}
+
+/// What `pack` checks events against: `[{Name, Version, Judges}]`.
+#[rustler::nif]
+fn rules(aggregates: Vec<(String, u64, bool)>) -> ResourceArc<Rules> {
+    let default = match aggregates.as_slice() {
+        [only] => Some(only.0.clone()),
+        _ => None,
+    };
+    let by_name = aggregates
+        .into_iter()
+        .map(|(name, version, folds)| (name, (version, folds)));
+    let aggregates: HashMap<_, _> = by_name.collect();
+    let is_own = aggregates.keys().all(|name| name.starts_with("$warp"));
+    ResourceArc::new(Rules {
+        aggregates,
+        default,
+        is_own,
+    })
+}
+
+/// `{ok, Packed, Count, Bytes, HasIds, Events | none}`, `{error, Reason}` or `dirty`.
+#[rustler::nif]
+fn pack<'a>(
+    env: Env<'a>,
+    rules: ResourceArc<Rules>,
+    entity: Binary<'a>,
+    default: Term<'a>,
+    events: Term<'a>,
+) -> Term<'a> {
+    pack_within(env, &rules, &entity, default, events, BUDGET)
+}
+
+/// As `pack`, whatever the size.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn pack_dirty<'a>(
+    env: Env<'a>,
+    rules: ResourceArc<Rules>,
+    entity: Binary<'a>,
+    default: Term<'a>,
+    events: Term<'a>,
+) -> Term<'a> {
+    pack_within(env, &rules, &entity, default, events, usize::MAX)
+}
+
+fn pack_within<'a>(
+    env: Env<'a>,
+    rules: &Rules,
+    entity: &Binary<'a>,
+    default: Term<'a>,
+    events: Term<'a>,
+    budget: usize,
+) -> Term<'a> {
+    let entity = std::str::from_utf8(entity.as_slice()).unwrap_or_default();
+    match event::pack(env, rules, entity, default.decode().ok(), events, budget) {
+        Ok((packed, terms)) => {
+            let (count, bytes) = (packed.count(), packed.data.len());
+            let terms = terms.map_or_else(|| atoms::none().encode(env), |list| list.encode(env));
+            let has_ids = !packed.ids.is_empty();
+            let packed = ResourceArc::new(PackedHandle::new(packed));
+            (atoms::ok(), packed, count, bytes, has_ids, terms).encode(env)
+        }
+        Err(PackError::OverBudget) => atoms::dirty().encode(env),
+        Err(error) => (atoms::error(), error).encode(env),
+    }
+}
+
+/// `{Packed, Count, Bytes}` with only the events at these indexes, in order, from 0.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn keep(
+    packed: ResourceArc<PackedHandle>,
+    indexes: Vec<usize>,
+) -> NifResult<(ResourceArc<PackedHandle>, usize, usize)> {
+    let packed = packed.get().ok_or(rustler::Error::BadArg)?;
+    let kept = packed.keep(&indexes);
+    let (count, bytes) = (kept.count(), kept.data.len());
+    let kept = ResourceArc::new(PackedHandle::new(kept));
+    Ok((kept, count, bytes))
+}
+
+/// Gives up what a packed append holds, before whoever still has it drops it.
+#[rustler::nif]
+fn release(packed: ResourceArc<PackedHandle>) -> Atom {
+    packed.release();
+    atoms::ok()
+}

@@ -1,0 +1,76 @@
+//! Files and the lock on a context's directory.
+
+use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
+
+use super::terms::{access_of, path, reply, reply_ok};
+use crate::atoms;
+use crate::error::Error;
+use crate::files::{self, OpenFiles};
+use crate::shard::{DirLock, LockHandle};
+use crate::threads::{FILES, answer};
+
+/// `{Limit | infinity, Open}`: how many files this process may have open, and has.
+#[rustler::nif]
+fn open_files<'a>(env: Env<'a>, tag: Term<'a>) -> Term<'a> {
+    answer(env, &FILES, tag, |env| {
+        let OpenFiles { limit, open } = files::open_files();
+        match limit {
+            Some(limit) => (limit, open).encode(env),
+            None => (atoms::infinity(), open).encode(env),
+        }
+    })
+}
+
+/// Locks a context's directory: `{ok, Lock}` or `{error, Reason}`.
+#[rustler::nif]
+fn try_lock<'a>(env: Env<'a>, dir: Binary<'a>, access: Atom, tag: Term<'a>) -> Term<'a> {
+    let (dir, access) = (path(&dir), access_of(access));
+    answer(env, &FILES, tag, move |env| {
+        reply(env, DirLock::take(&dir, access).map(ResourceArc::new))
+    })
+}
+
+/// Notes that all shards exist now: from here on a missing one is an error. `ok` or
+/// `{error, Reason}`.
+#[rustler::nif]
+fn establish<'a>(env: Env<'a>, lock: ResourceArc<LockHandle>, tag: Term<'a>) -> Term<'a> {
+    answer(env, &FILES, tag, move |env| {
+        reply_ok(env, lock.share().and_then(|lock| lock.establish()))
+    })
+}
+
+/// Gives the lock up: `ok`. It is free once the shards that were opened under it have closed.
+#[rustler::nif]
+fn unlock<'a>(env: Env<'a>, lock: ResourceArc<LockHandle>, tag: Term<'a>) -> Term<'a> {
+    answer(env, &FILES, tag, move |env| {
+        lock.release();
+        atoms::ok().encode(env)
+    })
+}
+
+/// Whether there is a file of that name: `true` or `false`.
+#[rustler::nif]
+fn exists<'a>(env: Env<'a>, file: Binary<'a>, tag: Term<'a>) -> Term<'a> {
+    let file = path(&file);
+    answer(env, &FILES, tag, move |env| file.exists().encode(env))
+}
+
+/// How many bytes the file of that name has: `{ok, Bytes}` or `{error, Reason}`.
+#[rustler::nif]
+fn file_bytes<'a>(env: Env<'a>, file: Binary<'a>, tag: Term<'a>) -> Term<'a> {
+    let file = path(&file);
+    answer(env, &FILES, tag, move |env| {
+        let bytes = std::fs::metadata(file).map(|found| found.len());
+        reply(env, bytes.map_err(|error| Error::Io(error.to_string())))
+    })
+}
+
+/// Deletes the files in a folder whose names begin so: `ok`. One that cannot be deleted stays.
+#[rustler::nif]
+fn delete_files<'a>(env: Env<'a>, dir: Binary<'a>, prefix: Binary<'a>, tag: Term<'a>) -> Term<'a> {
+    let (dir, prefix) = (path(&dir), prefix.as_slice().to_vec());
+    answer(env, &FILES, tag, move |env| {
+        files::delete_all(&dir, &prefix);
+        atoms::ok().encode(env)
+    })
+}

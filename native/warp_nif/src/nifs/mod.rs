@@ -1,0 +1,42 @@
+//! What Erlang can call: one file for each thing that the calls are about.
+//!
+//! | function | scheduler | why |
+//! |---|---|---|
+//! | `shard_of`, `rules` | normal | a hash; a handful of names |
+//! | `pack` | normal | stops at [`BUDGET`] bytes and asks for `pack_dirty` |
+//! | `release` | normal | frees up to 16 MiB in one piece |
+//! | `pack_dirty`, `keep` | dirty CPU | up to 16 MiB of JSON |
+//! | `json_encode`, `json_decode` | normal | stop at [`BUDGET`] bytes and ask for the dirty one |
+//! | `json_encode_dirty`, `json_decode_dirty` | dirty CPU | as much JSON as the caller allows |
+//! | `submit`, `submit_clearing`, `erase`, `clear`, `correct_time`, `pass` | normal | only queue; at most [`commands::MAX_APPENDS`] rows at once |
+//! | `save_snapshot` | normal | only queues; what takes long to copy is copied by a thread of ours |
+//! | `stats` | normal | reads counters |
+//! | `try_lock`, `establish`, `unlock`, `open`, `close` | normal | hand over to a thread of ours |
+//! | `own_shard`, `projection_own` | normal | set a monitor |
+//! | `head`, `place`, `snapshot`, `page`, `follow`, `check_ids` | normal | likewise; they read the file |
+//! | `found` | normal | at most 32 KiB of rows |
+//! | `found_dirty` | dirty CPU | all that a read has found |
+//! | `open_sagas`, `saga_steps`, `run_of` | normal | likewise |
+//! | `exists`, `file_bytes`, `delete_files`, `open_files` | normal | likewise |
+//! | `projection_open`, `_execute`, `_read`, `_tidy`, `_trim`, `_close` | normal | likewise |
+//! | `projection_execute_batch` | dirty IO | one transaction, of a process that nobody waits for |
+//!
+//! A panic in any of them becomes an Erlang error in the calling process, or an error that it gets
+//! as its answer. Nothing on the way of a small append, of its answer, of a read or of a restart
+//! needs one of the VM's dirty threads, which any part of an application can occupy.
+
+mod commands;
+mod entities;
+mod events;
+mod faults;
+mod files;
+mod found;
+mod json;
+mod log;
+mod projections;
+mod shards;
+mod snapshots;
+mod terms;
+
+/// How many bytes of JSON, or of rows, a normal scheduler handles at once: well under a millisecond.
+const BUDGET: usize = 32 * 1024;

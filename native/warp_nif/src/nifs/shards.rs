@@ -1,0 +1,77 @@
+//! Shards, opened and closed, and their counters.
+
+use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
+
+use super::terms::{path, reply, text};
+use crate::atoms;
+use crate::shard::{Config, Durability, LockHandle, Shard};
+use crate::threads::{FILES, answer};
+
+/// Opens a shard for the calling process, which gets all answers, and which has to call `own_shard`
+/// with it: `{ok, Shard}` or `{error, Reason}`; `{error, claimed}` while an earlier writer of the file
+/// has not finished.
+#[rustler::nif]
+fn open<'a>(
+    env: Env<'a>,
+    lock: ResourceArc<LockHandle>,
+    file: Binary<'a>,
+    (context, shard, shards): (Binary<'a>, u32, u32),
+    durability: Atom,
+    queue_limit: usize,
+    tag: Term<'a>,
+) -> Term<'a> {
+    let owner = env.pid();
+    let config = text(&context).map(|context| Config {
+        path: path(&file),
+        context,
+        shard,
+        shards,
+        durability: if durability == atoms::normal() {
+            Durability::Normal
+        } else {
+            Durability::Full
+        },
+        queue_limit: queue_limit.max(1),
+    });
+    answer(env, &FILES, tag, move |env| {
+        let opened = config.and_then(|config| Shard::open(config, lock.share()?, owner));
+        reply(env, opened)
+    })
+}
+
+/// From now on the shard is closed when the calling process goes.
+#[rustler::nif]
+fn own_shard(env: Env<'_>, shard: ResourceArc<Shard>) -> Atom {
+    // Without a monitor the shard is closed with the last term that has it.
+    let _ = env.monitor(&shard, &env.pid());
+    atoms::ok()
+}
+
+/// Closes a shard: `ok`, when its file is closed.
+#[rustler::nif]
+fn close<'a>(env: Env<'a>, shard: ResourceArc<Shard>, tag: Term<'a>) -> Term<'a> {
+    answer(env, &FILES, tag, move |env| {
+        shard.close();
+        atoms::ok().encode(env)
+    })
+}
+
+/// A map of counters; histograms are `[{BelowMicroseconds, Count}]`.
+#[rustler::nif]
+fn stats(env: Env<'_>, shard: ResourceArc<Shard>) -> Term<'_> {
+    let report = shard.stats();
+    let mut map = Term::map_new(env);
+    map = map
+        .map_put(atoms::background(), report.background)
+        .unwrap_or(map);
+    for (name, value) in report.counters {
+        map = map.map_put(name, value).unwrap_or(map);
+    }
+    for (name, histogram) in [
+        (atoms::sync_us(), report.sync),
+        (atoms::commit_us(), report.commit),
+    ] {
+        map = map.map_put(name, histogram).unwrap_or(map);
+    }
+    map
+}
