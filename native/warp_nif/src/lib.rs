@@ -17,6 +17,8 @@ mod nifs;
 mod ofd_locks;
 mod projection;
 mod shard;
+mod sqlite;
+mod sync;
 mod threads;
 
 rustler::init!("warp_nif", load = load);

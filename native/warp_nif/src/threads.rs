@@ -13,6 +13,7 @@ use rustler::{Encoder, Env, OwnedEnv, Term};
 
 use crate::atoms;
 use crate::error::{Error, Result, panic_message};
+use crate::sync::relock;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -57,7 +58,7 @@ impl Pool {
     /// Runs `job` on one of the threads. Error: `Io` when there is no thread and none can be
     /// started.
     pub fn run(&'static self, job: Job) -> Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = relock(&self.state);
         state.jobs.push_back(job);
         if state.jobs.len() <= state.idle {
             self.work.notify_one();
@@ -82,13 +83,13 @@ impl Pool {
     }
 
     fn serve(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = relock(&self.state);
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 drop(state);
                 // Jobs catch the panics of what they run; the thread has to live on whatever happens.
                 let _ = catch_unwind(AssertUnwindSafe(job));
-                state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                state = relock(&self.state);
                 continue;
             }
             state.idle += 1;

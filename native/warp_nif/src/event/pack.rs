@@ -1,7 +1,7 @@
 //! Checks events given by a caller and writes them as the data of one row of the log.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustler::types::map::MapIterator;
 use rustler::types::tuple::make_tuple;
@@ -13,6 +13,7 @@ use super::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_ID_BYTES, MAX_JSON_BYTES, MAX
 use crate::atoms;
 use crate::hash::hash64;
 use crate::json::{self, Floats, JsonError, Terms, Validate};
+use crate::sync::relock;
 
 /// From how many bytes on what an append holds is looked at more closely.
 const LARGE: usize = 64 * 1024;
@@ -80,7 +81,7 @@ impl PackedHandle {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Packed>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        relock(&self.0)
     }
 }
 

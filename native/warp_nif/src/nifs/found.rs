@@ -3,7 +3,7 @@
 //! NOTE: no thread of the engine's own can do that. A payload may be a map of more than 32 keys, and
 //! OTP 25 ends itself with a segmentation fault when a thread that is not a scheduler makes one.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use rustler::{Encoder, Env, NewBinary, Resource, ResourceArc, Term};
 
@@ -13,6 +13,7 @@ use crate::atoms;
 use crate::error::{Error, Result};
 use crate::event::{self, StoredEvent};
 use crate::shard::{Direction, Page, Row, Stretch};
+use crate::sync::relock;
 
 /// What was found, once.
 pub struct Found(Mutex<Option<Rows>>);
@@ -50,7 +51,7 @@ impl Found {
     }
 
     fn terms<'a>(&self, env: Env<'a>) -> Term<'a> {
-        let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let rows = relock(&self.0).take();
         let terms = match rows {
             Some(Rows::Page {
                 page,

@@ -1,25 +1,29 @@
 //! The writing side of a projection's file.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustler::{Env, ListIterator, LocalPid, Monitor, Resource, Term};
 
 use super::values::{self, Bind};
 use crate::error::{Error, Result};
 use crate::files::{self, Access, Watch};
-use crate::shard::Claim;
+use crate::sqlite::{self, Claim, Gate};
+use crate::sync::relock;
 
 /// `application_id` of every projection's file: the bytes "WPRJ".
 const APPLICATION_ID: u32 = 0x5750_524A;
 /// `user_version`: the version of the format in `docs/file-format.md`.
 const FORMAT: u32 = 1;
+/// What makes a file a projection's.
+const PROJECTION: sqlite::Format = sqlite::Format {
+    application_id: APPLICATION_ID,
+    version: FORMAT,
+    foreign: Error::NotAProjection,
+};
 /// How long another program's lock on the file is waited for.
 const BUSY: Duration = Duration::from_secs(5);
 /// How many prepared statements are kept.
@@ -27,8 +31,6 @@ const STATEMENTS: usize = 512;
 /// Up to this size the file is rewritten after an erasure.
 const REWRITE_PAGES: i64 = 2048;
 
-/// How long closing waits for reads under way.
-const READ_PATIENCE: Duration = Duration::from_secs(10);
 /// What the WAL is cut back to once everything of it is in the file: more is there only while
 /// something reads. `warp_query_pool.erl` has the same number.
 const MAX_WAL_BYTES: u64 = 64 * 1024 * 1024;
@@ -44,9 +46,9 @@ pub struct Shared {
     writer: Mutex<Option<Connection>>,
     /// Idle connections that only read.
     pub(super) readers: Mutex<Vec<Connection>>,
-    /// How many reads are under way.
-    pub(super) reading: AtomicUsize,
-    pub(super) closed: AtomicBool,
+    pub(super) gate: Gate,
+    /// Someone has begun to close it.
+    closing: AtomicBool,
     claim: Mutex<Option<Claim>>,
     /// The files, looked at around each transaction and before each query.
     watch: Watch,
@@ -73,9 +75,10 @@ impl Drop for Database {
 
 impl Database {
     fn close_aside(&self) {
-        if self.0.closed.swap(true, Ordering::SeqCst) {
+        if self.0.closing.swap(true, Ordering::SeqCst) {
             return;
         }
+        self.0.gate.end();
         let shared = Arc::clone(&self.0);
         // Without a thread the file is closed with the last one who has it.
         let _ = std::thread::Builder::new()
@@ -123,7 +126,7 @@ impl Shared {
         for suffix in ["", "-wal", "-shm", "-journal"] {
             files::check_kind(&files::beside(&path, suffix))?;
         }
-        let fresh = check_header(&path)?;
+        let fresh = PROJECTION.is_missing(&path)?;
         if fresh {
             files::create(&path, access)?;
         }
@@ -159,8 +162,8 @@ impl Shared {
             path,
             writer: Mutex::new(Some(connection)),
             readers: Mutex::new(Vec::new()),
-            reading: AtomicUsize::new(0),
-            closed: AtomicBool::new(false),
+            gate: Gate::default(),
+            closing: AtomicBool::new(false),
             claim: Mutex::new(Some(claim)),
             watch,
             lost: OnceLock::new(),
@@ -222,7 +225,7 @@ impl Shared {
             #[cfg(feature = "fault")]
             crate::fault::after_commit();
         }
-        if empty_wal(connection)? {
+        if sqlite::checkpoint(connection, "TRUNCATE")? {
             return Ok(());
         }
         Err(Error::Io(
@@ -236,37 +239,25 @@ impl Shared {
         let writer = relock(&self.writer);
         let connection = writer.as_ref().ok_or(Error::Closed)?;
         connection.busy_timeout(TRIM_PATIENCE)?;
-        let emptied = empty_wal(connection);
+        let emptied = sqlite::checkpoint(connection, "TRUNCATE");
         connection.busy_timeout(BUSY)?;
         emptied
     }
 
     /// Closes the file, after what is under way.
     pub fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        let deadline = Instant::now() + READ_PATIENCE;
-        while self.reading.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        self.closing.store(true, Ordering::SeqCst);
+        self.gate.end();
+        self.gate.wait_for_the_last();
         relock(&self.readers).clear();
         if let Some(connection) = relock(&self.writer).take()
             && self.look().is_err()
-            && !self
-                .watch
-                .is_ours_or_gone(&files::beside(&self.path, "-wal"))
         {
-            // Closing would remove what another program has made there. What is lost with it is
-            // projected, or noted, once more.
-            let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            // What is lost with a WAL of ours is projected, or noted, once more.
+            sqlite::spare_foreign_wal(&connection, &self.watch, &self.path);
         }
         relock(&self.claim).take();
     }
-}
-
-fn empty_wal(connection: &Connection) -> Result<bool> {
-    let busy: i64 =
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    Ok(busy == 0)
 }
 
 fn run_all(connection: &Connection, statements: Term<'_>) -> std::result::Result<(), Failure> {
@@ -328,44 +319,6 @@ pub fn message(error: &rusqlite::Error) -> String {
         rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
         other => other.to_string(),
     }
-}
-
-/// Whether there is no file yet, or an empty one. Reads nothing through SQLite: a file that is not
-/// ours is not touched.
-fn check_header(path: &Path) -> Result<bool> {
-    let mut header = [0; 100];
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
-        Err(error) => return Err(Error::io(path, &error)),
-    };
-    let size = file
-        .metadata()
-        .map_err(|error| Error::io(path, &error))?
-        .len();
-    if size == 0 {
-        return Ok(true);
-    }
-    let not_ours = || Error::NotAProjection(path.to_owned());
-    file.read_exact(&mut header).map_err(|_| not_ours())?;
-    let number = |at: usize| -> Option<u32> {
-        let bytes = header.get(at..at + 4)?;
-        bytes.try_into().ok().map(u32::from_be_bytes)
-    };
-    if !header.starts_with(b"SQLite format 3\0") || number(68) != Some(APPLICATION_ID) {
-        return Err(not_ours());
-    }
-    match number(60) {
-        Some(version) if version > FORMAT => {
-            Err(Error::NewerFormat(path.to_owned(), i64::from(version)))
-        }
-        _ => Ok(false),
-    }
-}
-
-/// Locks a mutex whose data stays consistent even if a holder panicked.
-pub(super) fn relock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The list of a term, if it is a proper one: going through any other would be a panic.

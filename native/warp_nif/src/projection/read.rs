@@ -3,16 +3,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustler::{Encoder, Env, Term};
 
-use super::database::{Shared, list, message, relock};
+use super::database::{Shared, list, message};
 use super::values::{self, Bind};
 use crate::atoms;
 use crate::error::Error;
+use crate::sqlite::UnderWay;
+use crate::sync::relock;
 
 /// How many idle connections are kept.
 const MAX_IDLE: usize = 4;
@@ -65,27 +66,6 @@ impl From<Bind> for Stop {
     }
 }
 
-/// Counts a read while it is under way: whoever closes the file waits for it.
-struct UnderWay<'a>(&'a Shared);
-
-impl<'a> UnderWay<'a> {
-    fn new(database: &'a Shared) -> std::result::Result<Self, Stop> {
-        database.reading.fetch_add(1, Ordering::SeqCst);
-        let counted = Self(database);
-        // Looked at after counting.
-        if database.closed.load(Ordering::SeqCst) {
-            return Err(Stop::Away(Error::Closed));
-        }
-        Ok(counted)
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.reading.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 /// Runs one statement, and gives its columns and rows.
 pub fn run<'a>(
     env: Env<'a>,
@@ -94,7 +74,7 @@ pub fn run<'a>(
     params: Term<'_>,
     timeout: Duration,
 ) -> std::result::Result<(Vec<String>, Vec<Term<'a>>), Stop> {
-    let _counted = UnderWay::new(database)?;
+    let _under_way = UnderWay::begin(&database.gate).map_err(Stop::Away)?;
     database.look().map_err(Stop::Away)?;
     let deadline = Instant::now() + timeout;
     let idle = relock(&database.readers).pop();
@@ -103,12 +83,12 @@ pub fn run<'a>(
         None => open(&database.path)?,
     };
     let shared = Arc::clone(database);
-    let is_over = move || Instant::now() >= deadline || shared.closed.load(Ordering::SeqCst);
+    let is_over = move || Instant::now() >= deadline || shared.gate.has_ended();
     connection.progress_handler(STEPS, Some(is_over))?;
     let result = select(env, &connection, sql, params);
     connection.progress_handler(0, None::<fn() -> bool>)?;
     let mut idle = relock(&database.readers);
-    if idle.len() < MAX_IDLE && !database.closed.load(Ordering::SeqCst) {
+    if idle.len() < MAX_IDLE && !database.gate.has_ended() {
         idle.push(connection);
     }
     result

@@ -6,9 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustler::Atom;
 
-use super::relock;
 use crate::atoms;
 use crate::error::{Error, Result};
+use crate::sync::relock;
 
 /// What is done in the background. `warp_background` says what it means when one fails.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

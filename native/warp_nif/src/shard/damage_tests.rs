@@ -1,38 +1,23 @@
 //! Rows of a stopped shard that were damaged: every answer is right or `Corrupt`. Never does a
 //! damaged row make its entity look new, restart its seqs or let an id be stored twice.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use rusqlite::Connection;
 
-use super::command::{Answer, Append, Command, Stop, Submission};
+use super::command::{Answer, Command, Stop};
 use super::reader::{Direction, with_reader};
-use super::schema::{self, Identity};
+use super::rows;
+use super::shared::Shared;
 use super::store::Store;
-use super::{Durability, Shared, rows};
+use super::testing::{self, open};
 use crate::error::{Error, Result};
 use crate::event::{GivenId, Packed};
-use crate::files::Access;
 use crate::hash::hash64;
 
 const ENTITIES: [&str; 3] = ["alice", "bob", "$warp/saga/s"];
 const EVENTS: u64 = 12;
 const ERASED: &str = "carol";
-
-fn identity() -> Identity {
-    Identity {
-        context: "test".into(),
-        shard: 0,
-        shards: 1,
-    }
-}
-
-fn open(path: &Path) -> Result<(Store, Shared)> {
-    let connection = schema::open(path, &identity(), Durability::Normal, Some(Access::Owner))?;
-    let (store, tail) = Store::recover(connection)?;
-    Ok((store, Shared::new(path.to_owned(), tail, 16)))
-}
 
 /// The one event of a row.
 fn event(entity: &str, n: u64) -> String {
@@ -48,20 +33,7 @@ fn append(store: &mut Store, shared: &Shared, entity: &str, n: u64, base: u64) -
         vec![(1, event.len() + 1)],
         vec![(0, GivenId::Hash(hash))],
     );
-    let command = Command::Append(Submission {
-        entity: entity.into(),
-        from: None,
-        base,
-        appends: vec![Append {
-            packed: Arc::new(packed),
-            handle: None,
-            recorded_at: 1_700_000_000_000_000,
-        }],
-        clear: Vec::new(),
-        receipt: None,
-    });
-    let committed = store.commit(shared, &[command])?;
-    let answer = committed.answers.into_iter().next().flatten();
+    let answer = testing::commit(store, shared, testing::append(entity, base, packed))?;
     Ok(answer.expect("an append is answered"))
 }
 

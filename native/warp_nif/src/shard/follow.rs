@@ -1,7 +1,7 @@
 //! Following the log of a shard by position.
 
-use super::Reader;
 use super::erasing::Hidden;
+use super::reader::Reader;
 use super::rows::{self, Row};
 use crate::error::{Error, Result};
 

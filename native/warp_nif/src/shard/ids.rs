@@ -12,6 +12,7 @@ use super::rows::Row;
 use super::tail::Mark;
 use crate::error::{Error, Result};
 use crate::event::{GivenId, Packed, StoredEvent, derived_id, parse_row, same_content};
+use crate::hash::distinct;
 
 /// The log that ids are looked up in.
 pub struct Lookup<'a, F> {
@@ -119,4 +120,12 @@ impl<F: Fn(u64) -> Result<Vec<i64>>> Lookup<'_, F> {
         }
         Ok(())
     }
+}
+
+/// The hashes of the ids that are looked up through the index, each once.
+pub fn hashes(packed: &Packed) -> Vec<u64> {
+    distinct(packed.ids.iter().filter_map(|(_, id)| match id {
+        GivenId::Hash(hash) => Some(*hash),
+        GivenId::Derived(_) => None,
+    }))
 }

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use rustler::Resource;
 
-use super::relock;
 use crate::error::{Error, Result};
 use crate::files::{self, Access, Watch};
+use crate::sync::relock;
 
 /// A locked directory. Unlocked when the last shard that was opened under it has closed.
 ///

@@ -8,14 +8,16 @@ use rusqlite::Connection;
 use super::command::Stop;
 use super::entities::{self, EntityInfo};
 use super::idle::Slot;
-use super::ids::Lookup;
+use super::ids::{Lookup, hashes};
 use super::rows::{self, Row};
+use super::shared::Shared;
 use super::snapshots::{self, Stored};
 use super::tail::{Active, Mark};
-use super::transaction::hashes;
-use super::{Shared, chain, relock, schema};
+use super::{chain, schema};
 use crate::error::{Error, Result};
 use crate::event::Packed;
+use crate::sqlite::UnderWay;
+use crate::sync::relock;
 
 /// How many idle read connections a shard keeps.
 const MAX_IDLE: usize = 4;
@@ -67,7 +69,7 @@ pub struct Page {
 
 /// Runs `read` in a read transaction on an idle connection, or a new one.
 pub fn with_reader<T>(shared: &Shared, read: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
-    let _under_way = UnderWay::begin(shared)?;
+    let _under_way = UnderWay::begin(&shared.gate)?;
     let idle = relock(&shared.readers).pop();
     let connection = match idle {
         Some((connection, _)) => connection,
@@ -88,30 +90,6 @@ pub fn with_reader<T>(shared: &Shared, read: impl FnOnce(&Reader<'_>) -> Result<
         idle.push((connection, slot));
     }
     Ok(found)
-}
-
-/// Counts a read while it is under way.
-struct UnderWay<'s>(&'s Shared);
-
-impl<'s> UnderWay<'s> {
-    fn begin(shared: &'s Shared) -> Result<Self> {
-        shared.gate.enter();
-        let counted = Self(shared);
-        // Looked at after counting: a writer that closes now waits for this read.
-        if shared.is_closed() {
-            Err(Error::Closed)
-        } else {
-            Ok(counted)
-        }
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        if self.0.gate.leave() {
-            self.0.queue.wake();
-        }
-    }
 }
 
 impl Reader<'_> {

@@ -6,7 +6,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::Reader;
+use super::reader::Reader;
 use super::rows;
 use crate::error::Result;
 

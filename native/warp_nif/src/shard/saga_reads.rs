@@ -6,7 +6,8 @@ use std::collections::{BTreeSet, HashSet};
 use rusqlite::Connection;
 
 use super::reader::{PAGE_BYTES, Reader, with_reader};
-use super::{Shared, chain, rows, sagas};
+use super::shared::Shared;
+use super::{chain, rows, sagas};
 use crate::error::{Error, Result};
 
 /// How many rows, or ids, one piece takes at most.

@@ -1,20 +1,24 @@
 //! The shard's file: creating it, and checking that it is ours, before anything is touched.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::Durability;
 use crate::error::{Error, Result};
 use crate::files::{self, Access};
+use crate::sqlite;
 
 /// `application_id` of every shard: the bytes "WARP".
 const APPLICATION_ID: u32 = 0x5741_5250;
 /// `user_version` of every shard: the version of the format in `docs/file-format.md`.
 const FORMAT: u32 = 1;
+/// What makes a file a shard.
+const SHARD: sqlite::Format = sqlite::Format {
+    application_id: APPLICATION_ID,
+    version: FORMAT,
+    foreign: Error::NotAShard,
+};
 /// How long a writer waits for another program's lock on the file.
 pub const BUSY: Duration = Duration::from_secs(5);
 
@@ -102,6 +106,15 @@ CREATE TABLE IF NOT EXISTS erasing (
 CREATE TABLE IF NOT EXISTS runs (first_position INTEGER PRIMARY KEY, run INTEGER NOT NULL);
 ";
 
+/// When a commit counts as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// After its fsync: it outlives a power failure.
+    Full,
+    /// After it is written to the operating system: it outlives the VM, not a power failure.
+    Normal,
+}
+
 /// Whose file it is.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -126,7 +139,7 @@ pub fn open(
     if may_create.is_some() {
         finish_creation(path)?;
     }
-    let fresh = check_header(path)?;
+    let fresh = SHARD.is_missing(path)?;
     match may_create {
         Some(access) if fresh => drop(files::create(path, access)?),
         None if fresh => {
@@ -197,37 +210,6 @@ fn with_path(path: &Path, error: Error) -> Error {
         Error::Io(message) => Error::Io(format!("{}: {message}", path.display())),
         Error::Corrupt(message) => Error::Corrupt(format!("{}: {message}", path.display())),
         other => other,
-    }
-}
-
-/// Reads the header straight from the file: even SQLite's reading could touch a foreign file.
-///
-/// A shard's header is complete from its first transaction on, which runs without a WAL.
-/// Returns true when there is no file, or an empty one.
-fn check_header(path: &Path) -> Result<bool> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
-        Err(error) => return Err(Error::io(path, &error)),
-    };
-    let mut header = Vec::new();
-    file.by_ref()
-        .take(100)
-        .read_to_end(&mut header)
-        .map_err(|error| Error::io(path, &error))?;
-    if header.is_empty() {
-        return Ok(true);
-    }
-    let word = |at: usize| {
-        let bytes: [u8; 4] = header.get(at..at + 4)?.try_into().ok()?;
-        Some(u32::from_be_bytes(bytes))
-    };
-    match (header.starts_with(b"SQLite format 3\0"), word(68), word(60)) {
-        (true, Some(APPLICATION_ID), Some(1..=FORMAT)) => Ok(false),
-        (true, Some(APPLICATION_ID), Some(version)) => {
-            Err(Error::NewerFormat(path.to_owned(), i64::from(version)))
-        }
-        _ => Err(Error::NotAShard(path.to_owned())),
     }
 }
 

@@ -3,8 +3,6 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::Shared;
-
 /// Histograms count by powers of two of microseconds: below 2, 4, 8, ... and, last, all above.
 pub const BUCKETS: usize = 26;
 
@@ -81,6 +79,14 @@ impl Stats {
     pub fn idle(&self) {
         self.busy_since.store(0, Relaxed);
     }
+
+    /// How many milliseconds the transaction under way has taken so far; 0 when there is none.
+    pub fn busy_ms(&self) -> u64 {
+        match self.busy_since.load(Relaxed) {
+            0 => 0,
+            since => self.now_ms().saturating_sub(since),
+        }
+    }
 }
 
 /// A reading of a shard's counters.
@@ -93,45 +99,6 @@ pub struct Report {
     pub sync: Vec<(u64, u64)>,
     /// As `Histogram::read`.
     pub commit: Vec<(u64, u64)>,
-}
-
-impl Shared {
-    /// NOTE: for normal schedulers: reads counters and nothing else.
-    pub(super) fn report(&self) -> Report {
-        use crate::atoms;
-        let stats = &self.stats;
-        let busy_ms = match stats.busy_since.load(Relaxed) {
-            0 => 0,
-            since => stats.now_ms().saturating_sub(since),
-        };
-        let wide = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        Report {
-            counters: vec![
-                (atoms::queue_depth(), wide(self.queue.depth())),
-                (atoms::queue_limit(), wide(self.queue.limit())),
-                (atoms::queued_bytes(), wide(self.queue.bytes())),
-                (atoms::commits(), stats.commits.load(Relaxed)),
-                (atoms::failed_commits(), stats.failed_commits.load(Relaxed)),
-                (atoms::appends(), stats.appends.load(Relaxed)),
-                (atoms::events(), stats.events.load(Relaxed)),
-                (atoms::bytes(), stats.bytes.load(Relaxed)),
-                (
-                    atoms::erased_entities(),
-                    stats.erased_entities.load(Relaxed),
-                ),
-                (atoms::unflushed_rows(), stats.unflushed_rows.load(Relaxed)),
-                (
-                    atoms::position(),
-                    stats.position.load(Relaxed).unsigned_abs(),
-                ),
-                (atoms::file_bytes(), stats.file_bytes.load(Relaxed)),
-                (atoms::busy_ms(), busy_ms),
-            ],
-            background: self.background.failing(),
-            sync: stats.sync.read(),
-            commit: stats.commit.read(),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,21 +6,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use rusqlite::config::DbConfig;
 
 use super::background::{Background, Task};
 use super::command::{Answer, Command};
 use super::entities::{self, EntityInfo};
 use super::erasing::{self, Remainder};
 use super::flush::flush;
+use super::shared::Shared;
 use super::tail::{Change, Tail};
 use super::transaction::{Effect, Transaction, publish};
 use super::wal::Wal;
-use super::{Shared, compact, rows, runs, sagas, schema};
+use super::{compact, rows, runs, sagas, schema};
 use crate::error::{Error, Result};
 use crate::event::{derived_seq, parse_row};
-use crate::files::{Watch, beside};
+use crate::files::Watch;
 use crate::hash::{distinct, hash64};
+use crate::sqlite;
 
 /// After what time the files are looked at again before a COMMIT. Looking costs microseconds, which short
 /// transactions would feel, and what is lost in between is found after the COMMIT.
@@ -358,26 +359,14 @@ impl Store {
     /// into the database's file first. What became of it, in a sentence.
     pub fn rescue(self, path: &Path) -> String {
         let lost = self.lost.clone().unwrap_or_default();
-        let moved: rusqlite::Result<(i64, i64, i64)> =
-            self.connection
-                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-                });
-        // Closing would otherwise remove a WAL that another program has made.
-        if !self.watch.is_ours_or_gone(&beside(path, "-wal")) {
-            // It cannot fail: the setting is known.
-            let _ = self
-                .connection
-                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        }
+        let moved = sqlite::checkpoint(&self.connection, "TRUNCATE");
+        sqlite::spare_foreign_wal(&self.connection, &self.watch, path);
         let became = match moved {
-            Ok((0, _, _)) if self.watch.is_ours_or_gone(path) => {
+            Ok(true) if self.watch.is_ours_or_gone(path) => {
                 "All that was committed has been moved into the database's file".into()
             }
-            Ok((0, _, _)) => {
-                "All that was committed stands in the file that was here before".into()
-            }
-            Ok(_) => {
+            Ok(true) => "All that was committed stands in the file that was here before".into(),
+            Ok(false) => {
                 "What was committed last could not be moved into the database's file: another \
                       program is reading it"
                     .into()

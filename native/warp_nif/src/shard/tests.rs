@@ -1,19 +1,17 @@
 //! The store against a model: random appends, erasures, write-behinds and reopenings.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::command::{Answer, Append, Command, Stop, Submission};
+use super::command::{Answer, Command, Stop};
 use super::reader::{Direction, with_reader};
-use super::schema::{self, Identity};
+use super::shared::Shared;
 use super::snapshots::SnapshotRow;
 use super::store::Store;
-use super::{Durability, Shared, saga_reads, wal};
+use super::testing::{self, identity};
+use super::{Durability, saga_reads, schema, wal};
 use crate::event::{GivenId, Packed, parse_row};
-use crate::files::Access;
 use crate::hash::hash64;
 
 /// What a step of a test does to one of a few entities.
@@ -62,21 +60,6 @@ struct Tested {
     written: u64,
 }
 
-fn identity() -> Identity {
-    Identity {
-        context: "test".into(),
-        shard: 0,
-        shards: 1,
-    }
-}
-
-fn open(path: &Path) -> (Store, Shared) {
-    let connection =
-        schema::open(path, &identity(), Durability::Normal, Some(Access::Owner)).expect("opens");
-    let (store, tail) = Store::recover(connection).expect("recovers");
-    (store, Shared::new(path.to_owned(), tail, 16))
-}
-
 fn packed(events: &[String], ids: Vec<(usize, GivenId)>) -> Packed {
     let mut data = String::from("[");
     let mut spans = Vec::new();
@@ -94,7 +77,7 @@ fn packed(events: &[String], ids: Vec<(usize, GivenId)>) -> Packed {
 impl Tested {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("temp dir");
-        let (store, shared) = open(&dir.path().join("s.db"));
+        let (store, shared) = testing::open(&dir.path().join("s.db")).expect("opens");
         Self {
             dir,
             store: Some(store),
@@ -106,24 +89,12 @@ impl Tested {
 
     fn commit(&mut self, command: Command) -> Option<Answer> {
         let store = self.store.as_mut().expect("open");
-        let committed = store.commit(&self.shared, &[command]).expect("commits");
-        committed.answers.into_iter().next().flatten()
+        testing::commit(store, &self.shared, command).expect("commits")
     }
 
     fn append(&mut self, entity: &str, packed: Packed) -> Option<Answer> {
         let base = self.model.get(entity).map_or(0, Vec::len) as u64;
-        self.commit(Command::Append(Submission {
-            entity: entity.into(),
-            from: None,
-            base,
-            appends: vec![Append {
-                packed: Arc::new(packed),
-                handle: None,
-                recorded_at: 1_700_000_000_000_000,
-            }],
-            clear: Vec::new(),
-            receipt: None,
-        }))
+        self.commit(testing::append(entity, base, packed))
     }
 
     fn run(&mut self, step: &Step) {
@@ -207,7 +178,8 @@ impl Tested {
             }
             Step::Reopen => {
                 self.store = None;
-                let (store, shared) = open(&self.dir.path().join("s.db"));
+                let path = self.dir.path().join("s.db");
+                let (store, shared) = testing::open(&path).expect("opens");
                 self.store = Some(store);
                 self.shared = shared;
             }

@@ -7,13 +7,13 @@ use rusqlite::{CachedStatement, Connection};
 use super::command::{Answer, Command, Stop, Submission};
 use super::entities::{self, EntityInfo};
 use super::erasing::{self, Remainder};
-use super::ids::Lookup;
+use super::ids::{Lookup, hashes};
 use super::rows::{self, RowRef};
+use super::shared::Shared;
 use super::tail::{Change, Mark, Tail};
-use super::{Shared, chain, sagas, snapshots};
+use super::{chain, sagas, snapshots};
 use crate::error::{Error, Result};
-use crate::event::{GivenId, Packed};
-use crate::hash::distinct;
+use crate::event::Packed;
 
 /// What a transaction will have done once it is committed.
 pub enum Effect {
@@ -287,12 +287,4 @@ pub fn publish(tail: &mut Tail, effects: Vec<Effect>) {
             } => tail.forget(&entity, incarnation),
         }
     }
-}
-
-/// The hashes of the ids that are looked up through the index, each once.
-pub fn hashes(packed: &Packed) -> Vec<u64> {
-    distinct(packed.ids.iter().filter_map(|(_, id)| match id {
-        GivenId::Hash(hash) => Some(*hash),
-        GivenId::Derived(_) => None,
-    }))
 }

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::gate::{Gate, PATIENCE};
 use super::schema;
 use crate::error::{Error, Result};
+use crate::sqlite::{self, Gate, PATIENCE};
 
 /// After how many pages (4 kB each) the WAL is moved into the file and begun anew.
 const CHECKPOINT_PAGES: usize = 4096;
@@ -202,7 +202,7 @@ impl Wal {
 /// Error: `Io` when another program is reading the file and does not stop for that long.
 pub fn empty(connection: &Connection, patience: Duration) -> Result<()> {
     connection.busy_timeout(patience)?;
-    let emptied = run(connection, "TRUNCATE");
+    let emptied = sqlite::checkpoint(connection, "TRUNCATE");
     connection.busy_timeout(schema::BUSY)?;
     if emptied? {
         return Ok(());
@@ -215,13 +215,7 @@ pub fn empty(connection: &Connection, patience: Duration) -> Result<()> {
 /// Without waiting for anyone. Whether it could be done.
 fn checkpoint(connection: &Connection, mode: &str) -> Result<bool> {
     connection.busy_timeout(Duration::ZERO)?;
-    let done = run(connection, mode);
+    let done = sqlite::checkpoint(connection, mode);
     connection.busy_timeout(schema::BUSY)?;
     done
-}
-
-fn run(connection: &Connection, mode: &str) -> Result<bool> {
-    let sql = format!("PRAGMA wal_checkpoint({mode})");
-    let busy: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
-    Ok(busy == 0)
 }

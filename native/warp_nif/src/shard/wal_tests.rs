@@ -1,37 +1,24 @@
 //! The size of the WAL beside readers, and what the writer says of readers that never end.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::command::{Answer, Append, Command, Submission};
+use super::command::Answer;
 use super::reader::{Direction, with_reader};
-use super::schema::{self, Identity};
+use super::schema;
+use super::shared::Shared;
 use super::store::Store;
-use super::{Durability, Shared};
+use super::testing::{self, open};
 use crate::error::{Error, Result};
 use crate::event::Packed;
-use crate::files::Access;
+use crate::files::beside;
 
 const MEGABYTE: usize = 1 << 20;
 
-fn open(path: &Path) -> (Store, Shared) {
-    let identity = Identity {
-        context: "test".into(),
-        shard: 0,
-        shards: 1,
-    };
-    let connection =
-        schema::open(path, &identity, Durability::Normal, Some(Access::Owner)).expect("opens");
-    let (store, tail) = Store::recover(connection).expect("recovers");
-    (store, Shared::new(path.to_owned(), tail, 16))
-}
-
 fn wal_bytes(path: &Path) -> usize {
-    let mut name = PathBuf::from(path).into_os_string();
-    name.push("-wal");
-    std::fs::metadata(name).map_or(0, |file| usize::try_from(file.len()).expect("fits"))
+    std::fs::metadata(beside(path, "-wal"))
+        .map_or(0, |file| usize::try_from(file.len()).expect("fits"))
 }
 
 /// Appends one event of a megabyte and tends the WAL, as the writer does.
@@ -39,20 +26,9 @@ fn write(store: &mut Store, shared: &Shared, base: u64) -> Result<()> {
     let text = "x".repeat(MEGABYTE);
     let data = format!("[{{\"type\":\"T\",\"payload\":{{\"s\":\"{text}\"}}}}]");
     let spans = vec![(1, data.len() - 1)];
-    let command = Command::Append(Submission {
-        entity: "large".into(),
-        from: None,
-        base,
-        appends: vec![Append {
-            packed: Arc::new(Packed::new("A".into(), data, spans, Vec::new())),
-            handle: None,
-            recorded_at: 0,
-        }],
-        clear: Vec::new(),
-        receipt: None,
-    });
-    let answers = store.commit(shared, &[command])?.answers;
-    assert!(matches!(answers.as_slice(), [Some(Answer::Stored { .. })]));
+    let packed = Packed::new("A".into(), data, spans, Vec::new());
+    let answer = testing::commit(store, shared, testing::append("large", base, packed))?;
+    assert!(matches!(answer, Some(Answer::Stored { .. })));
     store.tend_wal(shared, false)
 }
 
@@ -60,7 +36,7 @@ fn write(store: &mut Store, shared: &Shared, base: u64) -> Result<()> {
 fn the_wal_stays_small_though_there_is_always_a_read_under_way() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = dir.path().join("s.db");
-    let (mut store, shared) = open(&path);
+    let (mut store, shared) = open(&path).expect("opens");
     write(&mut store, &shared, 0).expect("writes");
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -94,7 +70,7 @@ fn the_wal_stays_small_though_there_is_always_a_read_under_way() {
 fn a_reader_that_does_not_end_is_an_error_but_holds_nobody_up() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = dir.path().join("s.db");
-    let (mut store, shared) = open(&path);
+    let (mut store, shared) = open(&path).expect("opens");
     let other = schema::open_reader(&path).expect("opens");
     other
         .execute_batch("BEGIN; SELECT count(*) FROM log")
@@ -146,7 +122,7 @@ fn rests(store: &mut Store, shared: &Shared) -> bool {
 fn only_what_failed_is_tried_again_by_an_idle_writer() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = dir.path().join("s.db");
-    let (mut store, shared) = open(&path);
+    let (mut store, shared) = open(&path).expect("opens");
     write(&mut store, &shared, 0).expect("writes");
     assert!(rests(&mut store, &shared));
     let other = schema::open_reader(&path).expect("opens");

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use rustler::{Encoder, Env, LocalPid, OwnedEnv, Term};
 
-use super::Shared;
 use super::background::Task;
 use super::command::{Answer, Command, Stop};
 use super::queue::size;
+use super::shared::Shared;
 use super::store::{Committed, Store};
 use crate::atoms;
 use crate::error::{Error, Result, panic_message};

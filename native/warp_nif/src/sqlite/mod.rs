@@ -1,0 +1,13 @@
+//! What all of Warp's SQLite files have in common, whatever stands in them: one owner per file, a
+//! header that is checked before SQLite touches the file, reads that closing waits for, and a
+//! write-ahead log.
+
+mod claim;
+mod gate;
+mod header;
+mod wal;
+
+pub use claim::Claim;
+pub use gate::{Gate, PATIENCE, UnderWay};
+pub use header::Format;
+pub use wal::{checkpoint, spare_foreign_wal};
