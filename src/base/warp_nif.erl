@@ -9,18 +9,19 @@
 -export([own/1, priv_dir/0]).
 -export([shard_of/2, rules/1, pack/4, pack_dirty/4, keep/2, release/1]).
 -export([json_encode/2, json_encode_dirty/3, json_decode/1, json_decode_dirty/1]).
--export([lock/3, establish/1, unlock/1, open/5, close/1]).
+-export([lock/3, establish/1, unlock/1, open/6, close/1]).
 -export([exists/1, file_bytes/1, delete_files/2, open_files/0]).
--export([submit/5, submit_clearing/5, erase/2, clear/2, correct_time/4, pass/1, save_snapshot/5]).
+-export([submit/5, submit_clearing/6, erase/2, clear/3, correct_time/4, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
--export([open_sagas/1, saga_steps/2]).
--export([place/2, follow/4, run_of/2]).
+-export([open_entities/2, correlations/3]).
+-export([place/2, follow/5, run_of/2]).
 -export([projection_open/3, projection_execute/2, projection_execute_batch/2]).
 -export([projection_read/4, projection_tidy/1, projection_trim/1, projection_close/1]).
 
 -on_load(init/0).
 
 -export_type([access/0, projection/0, lock/0, shard/0, rules/0, packed/0, packed_event/0, answer/0, stop/0, reason/0]).
+-export_type([kind/0, retyping/0, followed/0]).
 
 %% Who may read the files that are made.
 -type access() :: owner | umask.
@@ -52,7 +53,16 @@
     | {failed, reason()}.
 -type reason() ::
     disk_full | overloaded | closed | interrupted | changed
-    | {io_error | corrupt, binary()}.
+    %% `internal' is a bug of Warp's, and says so: no file and no disk is to blame for it.
+    | {io_error | corrupt | internal, binary()}.
+%% A kind of entities: what their ids begin with, and the aggregate of the row that closes one. No
+%% prefix begins as another one does.
+-type kind() :: {Prefix :: binary(), Closing :: binary()}.
+%% What the types of cleared events become; the two have the same size. Other types stay.
+-type retyping() :: [{Type :: binary(), Cleared :: binary()}].
+%% Whose rows a follower sees: those of all entities but Warp's own, those of the entities whose ids
+%% begin so, or all.
+-type followed() :: users | {kind, Prefix :: binary()} | all.
 
 -define(MISSING, erlang:nif_error(nif_not_loaded)).
 
@@ -187,16 +197,17 @@ delete_files(Dir, Prefix) -> ?ANSWER(delete_files(Dir, Prefix, Tag)).
 delete_files(_Dir, _Prefix, _Tag) -> ?MISSING.
 
 %% @doc Opens a shard for the calling process. `claimed': an earlier owner's writer has not closed
-%% the file yet.
+%% the file yet. The shard keeps a list of the entities of these kinds that are open: those with no row
+%% of the aggregate that closes them. A kind has to be among them from its first entity on.
 -spec open(lock(), binary(), {Context :: binary(), Shard :: non_neg_integer(),
-           Shards :: pos_integer()}, full | normal, pos_integer()) ->
+           Shards :: pos_integer()}, full | normal, pos_integer(), [kind()]) ->
     {ok, shard()} | {error, claimed | term()}.
-open(Lock, File, Of, Durability, QueueLimit) ->
-    Opened = ?ANSWER(open(Lock, File, Of, Durability, QueueLimit, Tag)),
+open(Lock, File, Of, Durability, QueueLimit, Kinds) ->
+    Opened = ?ANSWER(open(Lock, File, Of, Durability, QueueLimit, Kinds, Tag)),
     _ = [ok = own_shard(Shard) || {ok, Shard} <- [Opened]],
     Opened.
 
-open(_Lock, _File, _Of, _Durability, _QueueLimit, _Tag) -> ?MISSING.
+open(_Lock, _File, _Of, _Durability, _QueueLimit, _Kinds, _Tag) -> ?MISSING.
 
 own_shard(_Shard) -> ?MISSING.
 
@@ -210,15 +221,19 @@ close(_Shard, _Tag) -> ?MISSING.
              Receipt :: term() | none) -> ok | {error, reason()}.
 submit(_Shard, _Entity, _Base, _Appends, _Receipt) -> ?MISSING.
 
+%% @doc As `submit', without a receipt. Clears the entity's events at these seqs in the same transaction,
+%% as `clear' does, but for the bytes: those may stand in the write-ahead log until someone erases.
 -spec submit_clearing(shard(), binary(), warp_core:seq(), [{packed(), warp_core:micros()}],
-                      [warp_core:seq()]) -> ok | {error, reason()}.
-submit_clearing(_Shard, _Entity, _Base, _Appends, _Seqs) -> ?MISSING.
+                      [warp_core:seq()], retyping()) -> ok | {error, reason()}.
+submit_clearing(_Shard, _Entity, _Base, _Appends, _Seqs, _Types) -> ?MISSING.
 
 -spec erase(shard(), binary()) -> ok | {error, reason()}.
 erase(_Shard, _Entity) -> ?MISSING.
 
--spec clear(shard(), [{binary(), [warp_core:seq()]}]) -> ok | {error, reason()}.
-clear(_Shard, _Events) -> ?MISSING.
+%% @doc Empties the payloads of events, and replaces the types that the caller names. All else of them
+%% stays. `cleared' comes once no byte of the payloads is left.
+-spec clear(shard(), [{binary(), [warp_core:seq()]}], retyping()) -> ok | {error, reason()}.
+clear(_Shard, _Events, _Types) -> ?MISSING.
 
 -spec correct_time(shard(), binary(), warp_core:seq(), warp_core:micros()) -> ok | {error, reason()}.
 correct_time(_Shard, _Entity, _Seq, _RecordedAt) -> ?MISSING.
@@ -257,15 +272,24 @@ check_ids(Shard, Entity, Packed) -> ?ANSWER(check_ids(Shard, Entity, Packed, Tag
 
 check_ids(_Shard, _Entity, _Packed, _Tag) -> ?MISSING.
 
--spec open_sagas(shard()) -> {ok, {[binary()], [binary()]}} | {error, reason()}.
-open_sagas(Shard) -> ?ANSWER(open_sagas(Shard, Tag)).
+%% @doc The open entities of a kind that the shard was opened with; and what is wrong with open entities
+%% that cannot be read, of whatever kind they are.
+-spec open_entities(shard(), Prefix :: binary()) -> {ok, {[binary()], [binary()]}} | {error, reason()}.
+open_entities(Shard, Prefix) -> ?ANSWER(open_entities(Shard, Prefix, Tag)).
 
-open_sagas(_Shard, _Tag) -> ?MISSING.
+open_entities(_Shard, _Prefix, _Tag) -> ?MISSING.
 
--spec saga_steps(shard(), binary()) -> {ok, [{binary(), non_neg_integer()}]} | {error, reason()}.
-saga_steps(Shard, Entity) -> ?ANSWER(saga_steps(Shard, Entity, Tag)).
+%% @doc Which correlations the events of an entity have, and the number of each event in its correlation:
+%% of those events whose id is the `correlation' in their metadata, one of the infixes, and a decimal
+%% number. Each pair comes once.
+%%
+%% The caller gives the form of the ids, since an entity can have millions of events with a correlation,
+%% and only those of that form are kept in memory.
+-spec correlations(shard(), binary(), Infixes :: [binary()]) ->
+    {ok, [{Correlation :: binary(), Number :: non_neg_integer()}]} | {error, reason()}.
+correlations(Shard, Entity, Infixes) -> ?ANSWER(correlations(Shard, Entity, Infixes, Tag)).
 
-saga_steps(_Shard, _Entity, _Tag) -> ?MISSING.
+correlations(_Shard, _Entity, _Infixes, _Tag) -> ?MISSING.
 
 -spec stats(shard()) -> map().
 stats(_Shard) -> ?MISSING.
@@ -279,15 +303,19 @@ place(Shard, Entity) -> ?ANSWER(place(Shard, Entity, Tag)).
 
 place(_Shard, _Entity, _Tag) -> ?MISSING.
 
--spec follow(shard(), After :: non_neg_integer(), MaxBytes :: pos_integer(), [binary()]) ->
+%% @doc The log behind a position: the rows of the entities that are followed, each with its events of the
+%% aggregates given. A call reads about MaxBytes of the log, whoever's rows those are; the next one goes on
+%% behind Last.
+-spec follow(shard(), After :: non_neg_integer(), MaxBytes :: pos_integer(), followed(),
+             Aggregates :: [binary()] | all) ->
     {ok, {[{Position :: pos_integer(), Entity :: binary(), First :: warp_core:seq(),
             Last :: warp_core:seq(), [warp_core:event()]}],
           Last :: non_neg_integer(), done | more}}
     | {error, reason()}.
-follow(Shard, After, MaxBytes, Aggregates) ->
-    terms(?ANSWER(follow(Shard, After, MaxBytes, Aggregates, Tag))).
+follow(Shard, After, MaxBytes, Followed, Aggregates) ->
+    terms(?ANSWER(follow(Shard, After, MaxBytes, Followed, Aggregates, Tag))).
 
-follow(_Shard, _After, _MaxBytes, _Aggregates, _Tag) -> ?MISSING.
+follow(_Shard, _After, _MaxBytes, _Followed, _Aggregates, _Tag) -> ?MISSING.
 
 %% The process that asked makes terms of the events: on a thread of the library's own, OTP 25 ends
 %% itself over a map of more than 32 keys.

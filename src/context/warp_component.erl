@@ -6,7 +6,7 @@
 %% for nobody.
 -module(warp_component).
 
--export([options/0, new/1, files/1, children/2, shard_children/2, await_started/1]).
+-export([options/0, kinds/0, new/1, files/1, children/2, shard_children/2, await_started/1]).
 -export([shard_opened/2, stats/1]).
 -export([await_loaded/1, deletion_arrived/2, erase_steps/1, deleted/2]).
 
@@ -26,6 +26,8 @@
 
 %% The options of `warp_core:start/1' that are the component's.
 -callback options() -> [warp_check:option()].
+%% Kinds of entities that are its own: of each kind the engine lists the open ones.
+-callback kinds() -> [warp_nif:kind()].
 %% What the component adds to the context, such as its tables. The context's keeper calls this, and
 %% owns the tables.
 -callback new(settings()) -> #{atom() => term()}.
@@ -58,7 +60,7 @@
 -callback deleted(warp_context:context(), deletion()) -> ok.
 
 -optional_callbacks([await_loaded/1, deletion_arrived/2, erase_steps/1, erase/3, deleted/2]).
--optional_callbacks([options/0, new/1, files/1, children/2, shard_children/2, await_started/1,
+-optional_callbacks([options/0, kinds/0, new/1, files/1, children/2, shard_children/2, await_started/1,
                      shard_opened/2, stats/1]).
 
 %% The components of every context. A process is started behind those of the components before its own.
@@ -69,6 +71,11 @@
 -spec options() -> [warp_check:option()].
 options() ->
     lists:append(each(options, [])).
+
+%% @doc The kinds of entities of all components.
+-spec kinds() -> [warp_nif:kind()].
+kinds() ->
+    lists:append(each(kinds, [])).
 
 %% @doc What all components add to a context that is starting.
 -spec new(settings()) -> #{atom() => term()}.

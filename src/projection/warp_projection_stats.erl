@@ -51,7 +51,7 @@ oldest(none, #{aggregates := Aggregates} = Context, N, Position) ->
     Names = [Name || {Name, #{project := _}} <- maps:to_list(Aggregates)],
     case warp_context:shard(Context, N) of
         {ok, Handle} ->
-            case warp_nif:follow(Handle, Position, ?LOOK_BYTES, Names) of
+            case warp_nif:follow(Handle, Position, ?LOOK_BYTES, users, Names) of
                 {ok, {Rows, _, _}} ->
                     case [Time || {_, _, _, _, [#{recorded_at := Time} | _]} <- Rows] of
                         [First | _] -> First;

@@ -117,7 +117,7 @@ forgotten(Entities, #state{fold = Fold} = State) ->
     State#state{fold = lists:foldl(fun warp_projection_fold:forget/2, Fold, Entities)}.
 
 read(#{handle := Handle, position := Position, bytes := Bytes} = Job, #state{fold = Fold} = State) ->
-    case warp_nif:follow(Handle, Position, Bytes, warp_projection_fold:names(Fold)) of
+    case warp_nif:follow(Handle, Position, Bytes, users, warp_projection_fold:names(Fold)) of
         {ok, {Rows, Last, Then}} ->
             Fetched = State#state{fold = warp_projection_fold:fetch(Rows, Fold)},
             Enough = erlang:monotonic_time(millisecond) + ?ENOUGH_MS,

@@ -37,7 +37,7 @@ clear(#{shards := Shards} = Context, Entity) ->
 applied(Context, Entity) ->
     case warp_context:locate(Context, Entity) of
         {ok, {N, Handle}} ->
-            case warp_nif:saga_steps(Handle, Entity) of
+            case warp_nif:correlations(Handle, Entity, warp_saga_plan:infixes()) of
                 {error, closed} -> {error, {shard_unavailable, N}};
                 Result -> Result
             end;
@@ -89,7 +89,7 @@ clear_chunk(Context, N, Handle, Events) ->
     {ok, Owner} = warp_context:registered(Context, {owner, N}),
     Monitor = erlang:monitor(process, Owner),
     Result =
-        case warp_nif:clear(Handle, Events) of
+        case warp_nif:clear(Handle, Events, warp_saga_plan:cleared_types()) of
             ok ->
                 receive
                     {warp_reply, cleared} -> ok;

@@ -118,7 +118,8 @@ await_runners(Context, N) ->
     warp_shard:await_queue(Context, N).
 
 load(#state{context = Context, n = N, handle = Handle} = State) ->
-    case warp_nif:open_sagas(Handle) of
+    {Prefix, _Closing} = warp_saga_plan:kind(),
+    case warp_nif:open_entities(Handle, Prefix) of
         {ok, {Entities, Broken}} ->
             _ = [?LOG_ERROR("Warp: a saga of shard ~b of context ~ts is open, but cannot be read: ~ts",
                             [N, maps:get(name, Context), What]) || What <- Broken],

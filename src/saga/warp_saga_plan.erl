@@ -7,6 +7,7 @@
 
 -export([new/1, step/2, parallel/2, build/3]).
 -export([rules/0, check_id/1, entity_id/1, function/3, from_events/2, event_id/3, seqs/1]).
+-export([kind/0, infixes/0, cleared_types/0]).
 
 -export_type([saga/0, plan/0, step/0, action/0, hash/0]).
 
@@ -42,6 +43,10 @@
 
 -define(PREFIX, "$warp/saga/").
 -define(AGGREGATE, <<"$warp/saga">>).
+-define(CLOSING, <<"$warp/saga/end">>).
+%% What stands between the id of a saga and the number of a step, in the ids of the events of steps.
+-define(FORWARD, "/fwd/").
+-define(REVERSE, "/comp/").
 -define(MAX_ID_BYTES, 500).
 -define(MAX_ENTITY_BYTES, 512).
 -define(MAX_STEPS, 1000).
@@ -66,7 +71,7 @@ parallel({warp_saga, Id, Groups}, Other) ->
 %% @doc What the NIF checks the events of sagas against.
 -spec rules() -> warp_nif:rules().
 rules() ->
-    warp_nif:rules([{Name, 1, true} || Name <- [?AGGREGATE, <<"$warp/saga/end">>]]).
+    warp_nif:rules([{Name, 1, true} || Name <- [?AGGREGATE, ?CLOSING]]).
 
 %% @doc The entity that a saga is.
 -spec entity_id(binary()) -> binary().
@@ -75,8 +80,24 @@ entity_id(Id) ->
 
 %% @doc The id of the event that a step appends, forward or to reverse it.
 -spec event_id(binary(), forward | reverse, non_neg_integer()) -> binary().
-event_id(Id, forward, N) -> <<Id/binary, "/fwd/", (integer_to_binary(N))/binary>>;
-event_id(Id, reverse, N) -> <<Id/binary, "/comp/", (integer_to_binary(N))/binary>>.
+event_id(Id, forward, N) -> <<Id/binary, ?FORWARD, (integer_to_binary(N))/binary>>;
+event_id(Id, reverse, N) -> <<Id/binary, ?REVERSE, (integer_to_binary(N))/binary>>.
+
+%% @doc What tells the events of steps among those of an entity: the correlation of one is its saga,
+%% and its id is made of the saga's, one of these, and the number of the step.
+-spec infixes() -> [binary()].
+infixes() ->
+    [<<?FORWARD>>, <<?REVERSE>>].
+
+%% @doc Sagas as a kind of entities: how their ids begin, and the aggregate of the row that closes one.
+-spec kind() -> warp_nif:kind().
+kind() ->
+    {<<?PREFIX>>, ?CLOSING}.
+
+%% @doc What the types of events become whose payloads are cleared.
+-spec cleared_types() -> warp_nif:retyping().
+cleared_types() ->
+    [{<<"Forward">>, <<"Cleared">>}, {<<"Reverse">>, <<"Cleared">>}].
 
 %% @doc Where the payloads of those steps stand in the saga's log.
 -spec seqs([non_neg_integer()]) -> [pos_integer()].

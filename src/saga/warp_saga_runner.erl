@@ -250,7 +250,7 @@ submit(Handle, Id, Base, Packed, Time, Clear, Queued) ->
     Submitted =
         case Clear of
             [] -> warp_nif:submit(Handle, Entity, Base, Rows, none);
-            _ -> warp_nif:submit_clearing(Handle, Entity, Base, Rows, Clear)
+            _ -> warp_nif:submit_clearing(Handle, Entity, Base, Rows, Clear, warp_saga_plan:cleared_types())
         end,
     case Submitted of
         ok ->

@@ -218,7 +218,7 @@ open(#state{context = Context, n = N, claim_until = Until} = State) ->
     #{dir := Dir, lock := Lock, name := Name, shards := Shards, durability := Durability} = Context,
     File = filename:join(Dir, io_lib:format("shard-~4..0b.db", [N])),
     Now = erlang:monotonic_time(millisecond),
-    case warp_nif:open(Lock, File, {Name, N, Shards}, Durability, ?QUEUE_LIMIT) of
+    case warp_nif:open(Lock, File, {Name, N, Shards}, Durability, ?QUEUE_LIMIT, warp_component:kinds()) of
         {ok, Handle} ->
             ok = warp_context:unregister(Context, {unavailable, N}),
             ok = warp_context:register(Context, {shard, N}, Handle),

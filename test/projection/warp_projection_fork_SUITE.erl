@@ -228,7 +228,7 @@ starts_under_load(Config) ->
     is_right(Again, ids(<<"o">>, 40)).
 
 open_again(Lock, File, Count, Until) ->
-    {ok, Handle} = warp_nif:open(Lock, File, {<<"test">>, 0, 1}, full, 10),
+    {ok, Handle} = warp_nif:open(Lock, File, {<<"test">>, 0, 1}, full, 10, []),
     ?assertMatch({Count, #{position := 40}}, {Count, warp_nif:stats(Handle)}),
     ok = warp_nif:close(Handle),
     case erlang:monotonic_time(millisecond) > Until of

@@ -48,6 +48,7 @@ rustler::atoms! {
     disk_full,
     io_error,
     corrupt,
+    internal,
     not_a_shard,
     newer_format,
     shard_count_mismatch,
@@ -89,6 +90,9 @@ rustler::atoms! {
     timeout,
     blob,
     more,
+    users,
+    kind,
+    all,
 
     // Work in the background.
     background,

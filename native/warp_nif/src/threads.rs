@@ -76,7 +76,9 @@ impl Pool {
             Err(_) if state.threads > 0 => {}
             Err(error) => {
                 state.jobs.pop_back();
-                return Err(Error::Io(format!("a thread cannot be started: {error}")));
+                return Err(Error::Io(
+                    format!("a thread cannot be started: {error}").into(),
+                ));
             }
         }
         Ok(())
@@ -123,8 +125,8 @@ where
         // A caller that is gone needs no answer.
         let _ = own.send_and_clear(&caller, |env| {
             let result = catch_unwind(AssertUnwindSafe(|| work(env))).unwrap_or_else(|panic| {
-                let what = format!("a fault in Warp's engine: {}", panic_message(&*panic));
-                (atoms::error(), Error::Io(what)).encode(env)
+                let error = Error::internal(panic_message(&*panic));
+                (atoms::error(), error).encode(env)
             });
             (tag.load(env), result).encode(env)
         });

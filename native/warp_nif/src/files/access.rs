@@ -45,7 +45,7 @@ pub fn create_dirs(dir: &Path, access: Access) -> Result<()> {
         Ok(()) => sync_parent(dir),
         // Someone else was quicker.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
-        Err(error) => Err(Error::io(dir, &error)),
+        Err(error) => Err(Error::io(dir, error)),
     }
 }
 
@@ -60,7 +60,7 @@ pub fn create(path: &Path, access: Access) -> Result<bool> {
     match made {
         Ok(_) => sync_parent(path).map(|()| true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(Error::io(path, &error)),
+        Err(error) => Err(Error::io(path, error)),
     }
 }
 
@@ -77,7 +77,7 @@ fn sync_dir(dir: &Path) -> Result<()> {
     match synced {
         // One that we may not read (but search), above those that are ours: nothing can be done.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
-        other => other.map_err(|error| Error::io(dir, &error)),
+        other => other.map_err(|error| Error::io(dir, error)),
     }
 }
 
@@ -91,9 +91,9 @@ pub fn check_kind(path: &Path) -> Result<()> {
             "a symbolic link, which Warp does not follow. Put the file itself here, or link its folder"
         }
         Ok(_) => "not a file. Remove it, or give the context another folder",
-        Err(error) => return Err(Error::io(path, &error)),
+        Err(error) => return Err(Error::io(path, error)),
     };
-    Err(Error::io(path, &io::Error::other(what)))
+    Err(Error::io(path, io::Error::other(what)))
 }
 
 #[cfg(test)]
@@ -134,7 +134,7 @@ mod tests {
             (dir.path(), "not a file"),
         ] {
             let refused = check_kind(path);
-            assert!(matches!(refused, Err(Error::Io(why)) if why.contains(says)));
+            assert!(matches!(refused, Err(Error::Io(why)) if why.text().contains(says)));
         }
         check_kind(&dir.path().join("none")).expect("nothing is there");
     }

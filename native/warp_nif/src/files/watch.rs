@@ -38,7 +38,7 @@ impl Watch {
     }
 
     fn add_file(&mut self, path: PathBuf, holds_events: bool) -> Result<()> {
-        let found = fs::metadata(&path).map_err(|error| Error::io(&path, &error))?;
+        let found = fs::metadata(&path).map_err(|error| Error::io(&path, error))?;
         self.files.push(Watched {
             identity: (found.dev(), found.ino()),
             path,

@@ -6,7 +6,7 @@ use super::terms::{reply_ok, text};
 use crate::atoms;
 use crate::error::Error;
 use crate::event::PackedHandle;
-use crate::shard::{Append, Command, Receipt, Shard, Submission};
+use crate::shard::{Append, Clearing, Command, Receipt, Retyping, Shard, Submission};
 
 /// From how many bytes on a packed append is released as soon as it is stored.
 const LARGE: usize = 64 * 1024;
@@ -25,11 +25,12 @@ fn submit<'a>(
     receipt: Term<'a>,
 ) -> Term<'a> {
     let receipt = (atoms::none() != receipt).then_some(receipt);
-    queue_appends(env, &shard, &entity, base, appends, Vec::new(), receipt)
+    let clear = Clearing::default();
+    queue_appends(env, &shard, &entity, base, appends, clear, receipt)
 }
 
-/// As `submit`, without a receipt. Clears the payloads of the entity's events at these seqs in
-/// the same transaction.
+/// As `submit`, without a receipt. Clears the payloads of the entity's events at these seqs in the
+/// same transaction, and replaces their types as `clear` does.
 #[rustler::nif]
 fn submit_clearing<'a>(
     env: Env<'a>,
@@ -38,8 +39,15 @@ fn submit_clearing<'a>(
     base: u64,
     appends: ListIterator<'a>,
     seqs: Vec<u64>,
+    types: Vec<(String, String)>,
 ) -> Term<'a> {
-    queue_appends(env, &shard, &entity, base, appends, seqs, None)
+    match Retyping::new(types) {
+        Ok(types) => {
+            let clear = Clearing { seqs, types };
+            queue_appends(env, &shard, &entity, base, appends, clear, None)
+        }
+        Err(error) => reply_ok(env, Err(error)),
+    }
 }
 
 fn queue_appends<'a>(
@@ -48,7 +56,7 @@ fn queue_appends<'a>(
     entity: &Binary<'a>,
     base: u64,
     appends: ListIterator<'a>,
-    clear: Vec<u64>,
+    clear: Clearing,
     receipt: Option<Term<'a>>,
 ) -> Term<'a> {
     let decoded: NifResult<Vec<Append>> = appends
@@ -64,7 +72,7 @@ fn queue_appends<'a>(
         })
         .collect();
     let queued = decoded
-        .map_err(|_| Error::Io("appends are not {Packed, RecordedAt}".into()))
+        .map_err(|_| Error::internal("appends are not {Packed, RecordedAt}"))
         .and_then(|appends| {
             shard.submit(Command::Append(Submission {
                 entity: text(entity)?,
@@ -94,12 +102,26 @@ fn erase<'a>(env: Env<'a>, shard: ResourceArc<Shard>, entity: Binary<'a>) -> Ter
     reply_ok(env, queued)
 }
 
-/// Queues the clearing of payloads, `[{Entity, [Seq]}]`. The answer comes as a message, once
-/// their bytes are gone, and those of all that was cleared along with appends before.
+/// Queues the clearing of payloads, `[{Entity, [Seq]}]`. Of the types that stand first in
+/// `[{Type, Cleared}]` each becomes the other one, of the same size; all else of an event stays. The
+/// answer comes as a message, once the bytes of the payloads are gone, and those of all that was
+/// cleared along with appends before.
 #[rustler::nif]
-fn clear(env: Env<'_>, shard: ResourceArc<Shard>, events: Vec<(String, Vec<u64>)>) -> Term<'_> {
+fn clear(
+    env: Env<'_>,
+    shard: ResourceArc<Shard>,
+    events: Vec<(String, Vec<u64>)>,
+    types: Vec<(String, String)>,
+) -> Term<'_> {
     let from = Some(env.pid());
-    reply_ok(env, shard.submit(Command::Clear { events, from }))
+    let queued = Retyping::new(types).and_then(|types| {
+        shard.submit(Command::Clear {
+            events,
+            types,
+            from,
+        })
+    });
+    reply_ok(env, queued)
 }
 
 /// Queues the correction of the time of the row that holds an event: microseconds since 1970. The

@@ -79,32 +79,41 @@ fn check_ids<'a>(
     tag: Term<'a>,
 ) -> Term<'a> {
     reading_of(env, shard, &entity, tag, move |env, shard, entity| {
-        let packed = packed.get().ok_or_else(|| Error::Io("released".into()))?;
+        let packed = packed
+            .get()
+            .ok_or_else(|| Error::internal("an append was released, and is still used"))?;
         let found = shard.read(|reader| reader.check_ids(entity, &packed))?;
         Ok(or_none(env, found))
     })
 }
 
-/// `{ok, {[Entity], [Message]}}`: the sagas that are not closed, and what is wrong with those that
-/// cannot be read.
+/// `{ok, {[Entity], [Message]}}`: the open entities of the kind with that prefix, and what is wrong
+/// with open ones that cannot be read, of whatever kind they are.
 #[rustler::nif]
-fn open_sagas<'a>(env: Env<'a>, shard: ResourceArc<Shard>, tag: Term<'a>) -> Term<'a> {
-    reading(env, shard, tag, |env, shard| {
-        let open = shard.open_sagas()?;
-        Ok((open.entities, open.broken).encode(env))
+fn open_entities<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    prefix: String,
+    tag: Term<'a>,
+) -> Term<'a> {
+    reading(env, shard, tag, move |env, shard| {
+        let open = shard.open_entities(&prefix)?;
+        Ok((open.ids, open.broken).encode(env))
     })
 }
 
-/// `{ok, [{Saga, Step}]}`: the steps that left events in the entity's log.
+/// `{ok, [{Correlation, Number}]}`, each once: of the entity's events whose id is the correlation in
+/// their metadata, one of the infixes, and a number.
 #[rustler::nif]
-fn saga_steps<'a>(
+fn correlations<'a>(
     env: Env<'a>,
     shard: ResourceArc<Shard>,
     entity: Binary<'a>,
+    infixes: Vec<String>,
     tag: Term<'a>,
 ) -> Term<'a> {
-    reading_of(env, shard, &entity, tag, |env, shard, entity| {
-        let steps = shard.saga_steps(entity)?;
-        Ok(steps.into_iter().collect::<Vec<_>>().encode(env))
+    reading_of(env, shard, &entity, tag, move |env, shard, entity| {
+        let found = shard.correlations(entity, &infixes)?;
+        Ok(found.into_iter().collect::<Vec<_>>().encode(env))
     })
 }

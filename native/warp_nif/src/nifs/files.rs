@@ -60,8 +60,8 @@ fn exists<'a>(env: Env<'a>, file: Binary<'a>, tag: Term<'a>) -> Term<'a> {
 fn file_bytes<'a>(env: Env<'a>, file: Binary<'a>, tag: Term<'a>) -> Term<'a> {
     let file = path(&file);
     answer(env, &FILES, tag, move |env| {
-        let bytes = std::fs::metadata(file).map(|found| found.len());
-        reply(env, bytes.map_err(|error| Error::Io(error.to_string())))
+        let bytes = std::fs::metadata(&file).map(|found| found.len());
+        reply(env, bytes.map_err(|error| Error::io(&file, error)))
     })
 }
 

@@ -30,7 +30,8 @@ pub enum Rows {
     },
     Stretch {
         stretch: Stretch,
-        aggregates: Vec<String>,
+        /// None: all.
+        aggregates: Option<Vec<String>>,
     },
 }
 
@@ -61,8 +62,8 @@ impl Found {
             Some(Rows::Stretch {
                 stretch,
                 aggregates,
-            }) => of_stretch(env, &stretch, &aggregates),
-            None => Err(Error::Io("these events were taken already".into())),
+            }) => of_stretch(env, &stretch, aggregates.as_deref()),
+            None => Err(Error::internal("these events were taken already")),
         };
         reply(env, terms)
     }
@@ -106,13 +107,19 @@ fn of_page<'a>(env: Env<'a>, page: &Page, limit: u64, direction: Direction) -> R
     Ok((page.incarnation, terms, next).encode(env))
 }
 
-fn of_stretch<'a>(env: Env<'a>, stretch: &Stretch, aggregates: &[String]) -> Result<Term<'a>> {
+fn of_stretch<'a>(
+    env: Env<'a>,
+    stretch: &Stretch,
+    aggregates: Option<&[String]>,
+) -> Result<Term<'a>> {
+    let is_wanted =
+        |aggregate: &str| aggregates.is_none_or(|names| names.iter().any(|name| name == aggregate));
     let rows = stretch.rows.iter().map(|row| {
         let of_row = event::parse_row(&row.data)?;
         let mut terms = Vec::with_capacity(of_row.len());
         for (seq, stored) in (row.seq..).zip(&of_row) {
             let aggregate = stored.aggregate.as_deref().unwrap_or(&row.aggregate);
-            if aggregates.iter().any(|name| name == aggregate) {
+            if is_wanted(aggregate) {
                 terms.push(event_term(env, row, seq, stored)?);
             }
         }

@@ -1,31 +1,57 @@
 //! The log of a shard by position, for those that follow it.
 
-use rustler::{Env, ResourceArc, Term};
+use rustler::{Binary, Env, Error, NifResult, ResourceArc, Term};
 
 use super::found::{Found, Rows};
 use super::terms::{or_none, reading};
-use crate::shard::Shard;
+use crate::atoms;
+use crate::shard::{Followed, Shard};
 
 /// `{ok, {Found, normal | dirty}}`, and `found` of that is
 /// `{ok, {[{Position, Entity, FirstSeq, LastSeq, Events}], Last, done | more}}`: the log behind a
-/// position, up to position Last, with the events of these aggregates.
+/// position, up to position Last. It has the rows of the entities that are followed: `users` (all but
+/// Warp's own), `{kind, Prefix}` or `all`; and of those the events of the aggregates given: a list of
+/// their names, or `all`.
 #[rustler::nif]
 fn follow<'a>(
     env: Env<'a>,
     shard: ResourceArc<Shard>,
     after: i64,
     max_bytes: usize,
-    aggregates: Vec<String>,
+    followed: Term<'a>,
+    aggregates: Term<'a>,
     tag: Term<'a>,
-) -> Term<'a> {
-    reading(env, shard, tag, move |env, shard| {
-        let stretch = shard.read(|reader| reader.follow(after, max_bytes))?;
+) -> NifResult<Term<'a>> {
+    let followed = followed_of(followed)?;
+    let aggregates = match aggregates.decode::<Vec<String>>() {
+        Ok(names) => Some(names),
+        Err(_) if atoms::all() == aggregates => None,
+        Err(error) => return Err(error),
+    };
+    Ok(reading(env, shard, tag, move |env, shard| {
+        let stretch = shard.read(|reader| reader.follow(after, max_bytes, &followed))?;
         let rows = Rows::Stretch {
             stretch,
             aggregates,
         };
         Ok(Found::answer(env, rows))
-    })
+    }))
+}
+
+fn followed_of(term: Term<'_>) -> NifResult<Followed> {
+    if atoms::users() == term {
+        Ok(Followed::Users)
+    } else if atoms::all() == term {
+        Ok(Followed::All)
+    } else {
+        match term.decode::<(rustler::Atom, Binary<'_>)>()? {
+            (kind, prefix) if kind == atoms::kind() => {
+                let prefix = std::str::from_utf8(prefix.as_slice()).map_err(|_| Error::BadArg)?;
+                Ok(Followed::Kind(prefix.to_owned()))
+            }
+            _ => Err(Error::BadArg),
+        }
+    }
 }
 
 /// `{ok, Run}` of the row at a position, 0 for what is older than runs; `{ok, none}` when the log

@@ -1,25 +1,28 @@
 //! What Erlang can call: one file for each thing that the calls are about.
 //!
-//! | function | scheduler | why |
-//! |---|---|---|
-//! | `shard_of`, `rules` | normal | a hash; a handful of names |
-//! | `pack` | normal | stops at [`BUDGET`] bytes and asks for `pack_dirty` |
-//! | `release` | normal | frees up to 16 MiB in one piece |
-//! | `pack_dirty`, `keep` | dirty CPU | up to 16 MiB of JSON |
-//! | `json_encode`, `json_decode` | normal | stop at [`BUDGET`] bytes and ask for the dirty one |
-//! | `json_encode_dirty`, `json_decode_dirty` | dirty CPU | as much JSON as the caller allows |
-//! | `submit`, `submit_clearing`, `erase`, `clear`, `correct_time`, `pass` | normal | only queue; at most [`commands::MAX_APPENDS`] rows at once |
-//! | `save_snapshot` | normal | only queues; what takes long to copy is copied by a thread of ours |
-//! | `stats` | normal | reads counters |
-//! | `try_lock`, `establish`, `unlock`, `open`, `close` | normal | hand over to a thread of ours |
-//! | `own_shard`, `projection_own` | normal | set a monitor |
-//! | `head`, `place`, `snapshot`, `page`, `follow`, `check_ids` | normal | likewise; they read the file |
-//! | `found` | normal | at most 32 KiB of rows |
-//! | `found_dirty` | dirty CPU | all that a read has found |
-//! | `open_sagas`, `saga_steps`, `run_of` | normal | likewise |
-//! | `exists`, `file_bytes`, `delete_files`, `open_files` | normal | likewise |
-//! | `projection_open`, `_execute`, `_read`, `_tidy`, `_trim`, `_close` | normal | likewise |
-//! | `projection_execute_batch` | dirty IO | one transaction, of a process that nobody waits for |
+//! | file | function | scheduler | why |
+//! |---|---|---|---|
+//! | `events` | `shard_of`, `rules` | normal | a hash; a handful of names |
+//! | | `pack` | normal | stops at [`BUDGET`] bytes and asks for `pack_dirty` |
+//! | | `release` | normal | frees up to 16 MiB in one piece |
+//! | | `pack_dirty`, `keep` | dirty CPU | up to 16 MiB of JSON |
+//! | `json` | `json_encode`, `json_decode` | normal | stop at [`BUDGET`] bytes and ask for the dirty one |
+//! | | `json_encode_dirty`, `json_decode_dirty` | dirty CPU | as much JSON as the caller allows |
+//! | `commands` | `submit`, `submit_clearing`, `erase`, `clear`, `correct_time`, `pass` | normal | only queue; at most [`commands::MAX_APPENDS`] rows at once |
+//! | `snapshots` | `save_snapshot` | normal | only queues; what takes long to copy is copied by a thread of ours |
+//! | | `snapshot` | normal | hands over to a thread of ours |
+//! | `shards` | `open`, `close` | normal | hand over to a thread of ours |
+//! | | `own_shard` | normal | sets a monitor |
+//! | | `stats` | normal | reads counters |
+//! | `files` | `try_lock`, `establish`, `unlock`, `exists`, `file_bytes`, `delete_files`, `open_files` | normal | hand over to a thread of ours |
+//! | `entities` | `head`, `place`, `page`, `check_ids`, `open_entities`, `correlations` | normal | hand over to a thread of ours |
+//! | `log` | `follow`, `run_of` | normal | hand over to a thread of ours |
+//! | `found` | `found` | normal | makes terms of at most [`BUDGET`] bytes of rows |
+//! | | `found_dirty` | dirty CPU | makes terms of all that a read has found |
+//! | `projections` | `projection_open`, `_execute`, `_read`, `_tidy`, `_trim`, `_close` | normal | hand over to a thread of ours |
+//! | | `projection_own` | normal | sets a monitor |
+//! | | `projection_execute_batch` | dirty IO | one transaction, of a process that nobody waits for |
+//! | `faults` | `fault` | normal | sets a flag |
 //!
 //! A panic in any of them becomes an Erlang error in the calling process, or an error that it gets
 //! as its answer. Nothing on the way of a small append, of its answer, of a read or of a restart

@@ -4,13 +4,14 @@ use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
 
 use super::terms::{path, reply, text};
 use crate::atoms;
-use crate::shard::{Config, Durability, LockHandle, Shard};
+use crate::shard::{Config, Durability, Kind, Kinds, LockHandle, Shard};
 use crate::threads::{FILES, answer};
 
 /// Opens a shard for the calling process, which gets all answers, and which has to call `own_shard`
 /// with it: `{ok, Shard}` or `{error, Reason}`; `{error, claimed}` while an earlier writer of the file
-/// has not finished.
+/// has not finished. It keeps a list of the open entities of these kinds: `[{Prefix, Closing}]`.
 #[rustler::nif]
+#[expect(clippy::too_many_arguments, reason = "what a shard is opened with")]
 fn open<'a>(
     env: Env<'a>,
     lock: ResourceArc<LockHandle>,
@@ -18,24 +19,34 @@ fn open<'a>(
     (context, shard, shards): (Binary<'a>, u32, u32),
     durability: Atom,
     queue_limit: usize,
+    kinds: Vec<(String, String)>,
     tag: Term<'a>,
 ) -> Term<'a> {
     let owner = env.pid();
-    let config = text(&context).map(|context| Config {
-        path: path(&file),
-        context,
-        shard,
-        shards,
-        durability: if durability == atoms::normal() {
-            Durability::Normal
-        } else {
-            Durability::Full
-        },
-        queue_limit: queue_limit.max(1),
-    });
+    let kinds = kinds
+        .into_iter()
+        .map(|(prefix, closing)| Kind { prefix, closing });
+    let kinds = Kinds::new(kinds.collect());
+    let (path, context) = (path(&file), text(&context));
+    let durability = if durability == atoms::normal() {
+        Durability::Normal
+    } else {
+        Durability::Full
+    };
     answer(env, &FILES, tag, move |env| {
-        let opened = config.and_then(|config| Shard::open(config, lock.share()?, owner));
-        reply(env, opened)
+        let open = || {
+            let config = Config {
+                path,
+                context: context?,
+                shard,
+                shards,
+                durability,
+                queue_limit: queue_limit.max(1),
+                kinds: kinds?,
+            };
+            Shard::open(config, lock.share()?, owner)
+        };
+        reply(env, open())
     })
 }
 

@@ -24,11 +24,11 @@ pub fn reply_ok<'a>(env: Env<'a>, result: Result<()>) -> Term<'a> {
     }
 }
 
-/// A binary as text. Error: `Io` when it is not UTF-8.
+/// A binary as text. Error: `Internal` when it is not UTF-8, which is checked before.
 pub fn text(binary: &Binary<'_>) -> Result<String> {
     let text = std::str::from_utf8(binary.as_slice());
     text.map(str::to_owned)
-        .map_err(|_| Error::Io("not UTF-8".into()))
+        .map_err(|_| Error::internal("a text that is not UTF-8"))
 }
 
 /// A binary as a path.

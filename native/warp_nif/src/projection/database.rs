@@ -197,12 +197,12 @@ impl Shared {
     /// Looks whether the files are still in their place. Error: `Io`; once it was given, always.
     pub(super) fn look(&self) -> Result<()> {
         if let Some(lost) = self.lost.get() {
-            return Err(Error::Io(lost.clone()));
+            return Err(Error::Io(lost.as_str().into()));
         }
         self.watch
             .check()
             .map(drop)
-            .map_err(|lost| Error::Io(self.lost.get_or_init(|| lost).clone()))
+            .map_err(|lost| Error::Io(self.lost.get_or_init(|| lost).as_str().into()))
     }
 
     /// What `look` found, for who asks first: the owner has to be told, and open the file again.

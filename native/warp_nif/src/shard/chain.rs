@@ -4,9 +4,8 @@ use std::ops::ControlFlow;
 
 use rusqlite::Connection;
 
-use super::entities::{self, EntityInfo};
+use super::entities::{self, EntityInfo, Mark};
 use super::rows::{self, Row};
-use super::tail::Mark;
 use crate::error::Result;
 
 /// A row to walk back from in order to reach `seq`: it, or one not far behind it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustler::env::SavedTerm;
 use rustler::{LocalPid, OwnedEnv, ResourceArc};
 
+use super::clearing::{Clearing, Retyping};
 use crate::error::Error;
 use crate::event::{Packed, PackedHandle};
 
@@ -17,9 +18,10 @@ pub enum Command {
         entity: String,
         from: Option<LocalPid>,
     },
-    /// Clear payloads of an entity's events: entities, and the seqs of those events.
+    /// Clear payloads of events: entities, and the seqs of those events.
     Clear {
         events: Vec<(String, Vec<u64>)>,
+        types: Retyping,
         from: Option<LocalPid>,
     },
     /// Overwrite the time of the row that holds the entity's event with that seq.
@@ -49,8 +51,8 @@ pub struct Submission {
     pub base: u64,
     /// In order; each becomes one row.
     pub appends: Vec<Append>,
-    /// Seqs of the entity's events whose payloads are cleared in the same transaction.
-    pub clear: Vec<u64>,
+    /// Which of the entity's events are cleared in the same transaction.
+    pub clear: Clearing,
     /// What the owner gets in place of an answer for `from`, when all of them are stored.
     pub receipt: Option<Receipt>,
 }

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use rusqlite::Connection;
 
 use super::command::{Answer, Command, Stop};
+use super::open_entities::open_entities;
 use super::reader::{Direction, with_reader};
 use super::rows;
 use super::shared::Shared;
 use super::store::Store;
-use super::testing::{self, open};
+use super::testing::{self, KIND, open};
 use crate::error::{Error, Result};
 use crate::event::{GivenId, Packed};
 use crate::hash::hash64;
@@ -102,7 +103,7 @@ impl Stopped {
             Ok(is_right) => assert!(is_right, "{damage}: wrong {what}"),
             Err(Error::Corrupt(message)) => {
                 corrupt = true;
-                assert!(!message.is_empty());
+                assert!(!message.text().is_empty());
             }
             Err(error) => panic!("{damage}: {what}: {error:?}"),
         };
@@ -135,12 +136,12 @@ impl Stopped {
             let wrong_base = |answer| matches!(answer, Answer::WrongBase(EVENTS));
             found(anew.map(wrong_base), "append as if it were new");
         }
-        let open = super::saga_reads::open_sagas(&shared);
+        let open = open_entities(&shared, KIND);
         found(
             open.map(|open| {
-                open.entities == [ENTITIES[2]] || open.entities.is_empty() && open.broken.len() == 1
+                open.ids == [ENTITIES[2]] || open.ids.is_empty() && open.broken.len() == 1
             }),
-            "open sagas",
+            "open entities",
         );
         let gone = with_reader(&shared, |reader| reader.head(ERASED));
         found(gone.map(|head| head.is_none()), "head of an erased entity");

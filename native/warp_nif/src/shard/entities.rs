@@ -9,6 +9,9 @@ use crate::hash::hash64;
 /// Every how many rows of an entity one is marked, so that a read can start near it.
 pub const MARK_EVERY: u64 = if cfg!(test) { 8 } else { 64 };
 
+/// The first seq of a marked row, and its position.
+pub type Mark = (u64, i64);
+
 /// The state of one entity's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntityInfo {

@@ -16,7 +16,7 @@ use rusqlite::Connection;
 
 use super::entities::EntityInfo;
 use super::rows::{self, Row};
-use super::{schema, snapshots};
+use super::{open_table, schema, snapshots};
 use crate::error::{Error, Result};
 use crate::hash::hash64;
 
@@ -91,9 +91,7 @@ pub fn begin(
     connection
         .prepare_cached("DELETE FROM entities WHERE hash = ?1 AND incarnation = ?2")?
         .execute((left.hash, left.incarnation))?;
-    connection
-        .prepare_cached("DELETE FROM open_sagas WHERE incarnation = ?1")?
-        .execute([left.incarnation])?;
+    open_table::forget(connection, left.incarnation)?;
     if left.erase(connection, budget)? {
         return Ok(None);
     }

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::tail::Tail;
-use super::{entities, sagas, schema};
+use super::{entities, open_table, schema};
 use crate::error::Result;
 use crate::hash::hash64;
 
@@ -51,7 +51,7 @@ pub fn flush(connection: &Connection, tail: &Tail, position: i64) -> Result<()> 
             insert.execute(id)?;
         }
     }
-    sagas::flush(connection, tail.sagas())?;
+    open_table::flush(connection, tail.changes())?;
     schema::set_meta(connection, "flushed", position)?;
     transaction.commit()?;
     Ok(())

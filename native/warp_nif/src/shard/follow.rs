@@ -5,12 +5,32 @@ use super::reader::Reader;
 use super::rows::{self, Row};
 use crate::error::{Error, Result};
 
-/// Entities whose ids begin so belong to Warp itself: who follows the log does not see them.
+/// Entities whose ids begin so belong to Warp itself.
 const RESERVED: &str = "$warp/";
+
+/// Whose rows a follower sees.
+pub enum Followed {
+    /// Those of all entities but Warp's own.
+    Users,
+    /// Those of entities whose ids begin so.
+    Kind(String),
+    /// All.
+    All,
+}
+
+impl Followed {
+    fn has(&self, entity: &str) -> bool {
+        match self {
+            Self::Users => !entity.starts_with(RESERVED),
+            Self::Kind(prefix) => entity.starts_with(prefix.as_str()),
+            Self::All => true,
+        }
+    }
+}
 
 /// A stretch of the log.
 pub struct Stretch {
-    /// Its rows, without reserved ones and such as are erased or being erased.
+    /// Its rows of those that are followed, without such as are erased or being erased.
     pub rows: Vec<Row>,
     /// The position up to which the log was read.
     pub last: i64,
@@ -19,17 +39,18 @@ pub struct Stretch {
 }
 
 impl Reader<'_> {
-    /// The log behind `position`, up to about so many bytes.
+    /// The log behind `position`, up to about so many bytes of all its rows: also where none of them is
+    /// followed, a call reads no more.
     ///
     /// An error is one of the first row that cannot be read, with nothing before it.
-    pub fn follow(&self, position: i64, max_bytes: usize) -> Result<Stretch> {
+    pub fn follow(&self, position: i64, max_bytes: usize, followed: &Followed) -> Result<Stretch> {
         let mut stretch = Stretch {
             rows: Vec::new(),
             last: position,
             at_end: true,
         };
         let hidden = Hidden::read(self.connection())?;
-        let is_seen = |row: &Row| !row.entity.starts_with(RESERVED) && !hidden.has(row);
+        let is_seen = |row: &Row| followed.has(&row.entity) && !hidden.has(row);
         let mut bytes = 0;
         let read = rows::each_after(self.connection(), position, |at, row, size| {
             stretch.last = at;

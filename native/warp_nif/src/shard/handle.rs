@@ -9,9 +9,11 @@ use std::thread::JoinHandle;
 use rustler::{Env, LocalPid, Monitor, Resource, ResourceArc};
 
 use super::command::Command;
+use super::correlations;
+use super::kinds::Kinds;
 use super::lock::DirLock;
+use super::open_entities::{self, OpenEntities};
 use super::reader::{self, Reader};
-use super::saga_reads::{self, OpenSagas};
 use super::schema::{self, Durability, Identity};
 use super::shared::Shared;
 use super::stats::Report;
@@ -35,6 +37,8 @@ pub struct Config {
     pub durability: Durability,
     /// How many submissions may wait for the writer.
     pub queue_limit: usize,
+    /// Of which entities it is kept whether they are open.
+    pub kinds: Kinds,
 }
 
 /// The handle of an open shard.
@@ -76,11 +80,11 @@ impl Shard {
             config.durability,
             (!lock.is_established()).then_some(lock.access),
         )?;
-        let (mut store, tail) = Store::recover(connection)?;
+        let (mut store, tail) = Store::recover(connection, &config.kinds)?;
         store.watch.add_database(&config.path)?;
         store.watch.add(lock.path().to_owned())?;
         let position = store.position();
-        let mut shared = Shared::new(config.path, tail, config.queue_limit);
+        let mut shared = Shared::new(config.path, config.kinds, tail, config.queue_limit);
         shared.background = Arc::clone(&store.background);
         let shared = Arc::new(shared);
         // Before anyone can ask: the thread may begin late.
@@ -92,7 +96,7 @@ impl Shard {
                 writer::run(&for_writer, store, owner);
                 drop((claim, lock));
             })
-            .map_err(|error| Error::io(&shared.path, &error))?;
+            .map_err(|error| Error::io(&shared.path, error))?;
         shared.gate.wakes(writer.thread().clone());
         shared.queue.wakes(writer.thread().clone());
         Ok(ResourceArc::new(Self {
@@ -114,14 +118,20 @@ impl Shard {
         reader::with_reader(&self.shared, read)
     }
 
-    /// The sagas that are not closed.
-    pub fn open_sagas(&self) -> Result<OpenSagas> {
-        saga_reads::open_sagas(&self.shared)
+    /// The open entities of the kind with that prefix. Error: `Internal` when the shard was opened
+    /// without it.
+    pub fn open_entities(&self, prefix: &str) -> Result<OpenEntities> {
+        open_entities::open_entities(&self.shared, prefix)
     }
 
-    /// The steps of sagas, as saga and number, that left events in the entity's log.
-    pub fn saga_steps(&self, entity: &str) -> Result<BTreeSet<(String, u64)>> {
-        saga_reads::saga_steps(&self.shared, entity)
+    /// The correlations of the entity's events, each with the number that an event's id has behind
+    /// the correlation and one of the infixes.
+    pub fn correlations(
+        &self,
+        entity: &str,
+        infixes: &[String],
+    ) -> Result<BTreeSet<(String, u64)>> {
+        correlations::correlations(&self.shared, entity, infixes)
     }
 
     /// A report of the shard's counters.

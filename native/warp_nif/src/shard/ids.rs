@@ -7,9 +7,8 @@ use rusqlite::Connection;
 
 use super::chain;
 use super::command::Stop;
-use super::entities::EntityInfo;
+use super::entities::{EntityInfo, Mark};
 use super::rows::Row;
-use super::tail::Mark;
 use crate::error::{Error, Result};
 use crate::event::{GivenId, Packed, StoredEvent, derived_id, parse_row, same_content};
 use crate::hash::distinct;
@@ -111,7 +110,7 @@ impl<F: Fn(u64) -> Result<Vec<i64>>> Lookup<'_, F> {
         for index in indexes {
             let event = given
                 .get(*index)
-                .ok_or_else(|| Error::corrupt("an id of no event"))?;
+                .ok_or_else(|| Error::internal("an id of no event"))?;
             let id = event.id.as_deref().unwrap_or_default();
             if let Some((seq, stored)) = by_id.get(id) {
                 let same = same_content(event, aggregate, stored, &row.aggregate);

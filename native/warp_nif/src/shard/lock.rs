@@ -44,10 +44,10 @@ impl DirLock {
             .read(true)
             .write(true)
             .open(&path)
-            .map_err(|error| Error::io(&path, &error))?;
+            .map_err(|error| Error::io(&path, error))?;
         match file.try_lock() {
             Ok(()) => {
-                let length = file.metadata().map_err(|e| Error::io(&path, &e))?.len();
+                let length = file.metadata().map_err(|e| Error::io(&path, e))?.len();
                 let established = AtomicBool::new(length > 0);
                 let mut watch = Watch::default();
                 watch.add(path.clone())?;
@@ -61,7 +61,7 @@ impl DirLock {
                 Ok(LockHandle(Mutex::new(Some(lock))))
             }
             Err(TryLockError::WouldBlock) => Err(Error::InUse(dir.to_owned())),
-            Err(TryLockError::Error(error)) => Err(Error::io(&path, &error)),
+            Err(TryLockError::Error(error)) => Err(Error::io(&path, error)),
         }
     }
 
@@ -73,7 +73,10 @@ impl DirLock {
     /// Error: `Io` when the file that was locked is no longer in its place, so that another VM
     /// could take the directory.
     pub fn check(&self) -> Result<()> {
-        self.watch.check().map(drop).map_err(Error::Io)
+        self.watch
+            .check()
+            .map(drop)
+            .map_err(|lost| Error::Io(lost.into()))
     }
 
     /// Whether all shards have been created before.
@@ -89,7 +92,7 @@ impl DirLock {
         let mut file = &self.file;
         file.write_all(b"warp: all shards of this context have been created\n")
             .and_then(|()| file.sync_all())
-            .map_err(|error| Error::io(Path::new("lock"), &error))?;
+            .map_err(|error| Error::io(Path::new("lock"), error))?;
         self.established.store(true, Ordering::Release);
         Ok(())
     }

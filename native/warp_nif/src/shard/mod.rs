@@ -5,8 +5,10 @@
 
 mod background;
 mod chain;
+mod clearing;
 mod command;
 mod compact;
+mod correlations;
 #[cfg(test)]
 mod damage_tests;
 mod entities;
@@ -16,13 +18,14 @@ mod follow;
 mod handle;
 mod idle;
 mod ids;
+mod kinds;
 mod lock;
+mod open_entities;
+mod open_table;
 mod queue;
 mod reader;
 mod rows;
 mod runs;
-mod saga_reads;
-mod sagas;
 mod schema;
 mod shared;
 mod snapshots;
@@ -39,9 +42,11 @@ mod wal;
 mod wal_tests;
 mod writer;
 
+pub use clearing::{Clearing, Retyping};
 pub use command::{Append, Command, Receipt, Submission};
-pub use follow::Stretch;
+pub use follow::{Followed, Stretch};
 pub use handle::{Config, Shard};
+pub use kinds::{Kind, Kinds};
 pub use lock::{DirLock, LockHandle};
 pub use reader::{Direction, Page};
 pub use rows::Row;

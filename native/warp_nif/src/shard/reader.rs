@@ -6,13 +6,13 @@ use std::ops::ControlFlow;
 use rusqlite::Connection;
 
 use super::command::Stop;
-use super::entities::{self, EntityInfo};
+use super::entities::{self, EntityInfo, Mark};
 use super::idle::Slot;
 use super::ids::{Lookup, hashes};
 use super::rows::{self, Row};
 use super::shared::Shared;
 use super::snapshots::{self, Stored};
-use super::tail::{Active, Mark};
+use super::tail::Active;
 use super::{chain, schema};
 use crate::error::{Error, Result};
 use crate::event::Packed;
@@ -22,7 +22,10 @@ use crate::sync::relock;
 /// How many idle read connections a shard keeps.
 const MAX_IDLE: usize = 4;
 /// How many bytes of rows one page holds at most, but for a single larger row.
-pub(super) const PAGE_BYTES: usize = 4 * 1024 * 1024;
+pub const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// How many rows, or entries of an index, one piece of a long read takes at most.
+pub const PIECE_ROWS: usize = 1024;
 
 /// A connection inside a read transaction.
 pub struct Reader<'s> {

@@ -283,5 +283,5 @@ impl Row {
 
 /// A row that is not what it has to be.
 pub fn broken(position: i64, what: &str) -> Error {
-    Error::Corrupt(format!("log row at position {position}: {what}"))
+    Error::corrupt(format!("log row at position {position}: {what}"))
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use crate::error::{Error, Result};
 use crate::files::{self, Access};
@@ -144,7 +144,7 @@ pub fn open(
         Some(access) if fresh => drop(files::create(path, access)?),
         None if fresh => {
             let what = "this shard of an existing context is missing or empty";
-            return Err(Error::Corrupt(format!("{}: {what}", path.display())));
+            return Err(Error::corrupt(what).at(path));
         }
         _ => {}
     }
@@ -152,7 +152,7 @@ pub fn open(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
-    .map_err(|error| with_path(path, error.into()))?;
+    .map_err(|error| Error::from(error).at(path))?;
     connection.busy_timeout(BUSY)?;
     if fresh {
         create(&connection, path, identity)?;
@@ -174,11 +174,11 @@ pub fn open(
              PRAGMA temp_store = MEMORY;
              PRAGMA cache_size = -8192;"
         ))
-        .map_err(|error| with_path(path, error.into()))?;
+        .map_err(|error| Error::from(error).at(path))?;
     match connection.execute_batch(ADDED).map_err(Error::from) {
         // Made when there is room, and something to write into it.
         Ok(()) | Err(Error::DiskFull) => {}
-        Err(error) => return Err(with_path(path, error)),
+        Err(error) => return Err(error.at(path)),
     }
     Ok(connection)
 }
@@ -189,7 +189,7 @@ pub fn open_reader(path: &Path) -> Result<Connection> {
         path,
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
-    .map_err(|error| with_path(path, error.into()))?;
+    .map_err(|error| Error::from(error).at(path))?;
     connection.busy_timeout(BUSY)?;
     Ok(connection)
 }
@@ -200,17 +200,9 @@ fn finish_creation(path: &Path) -> Result<()> {
         let connection = Connection::open(path)?;
         let _: i64 = connection
             .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))
-            .map_err(|error| with_path(path, error.into()))?;
+            .map_err(|error| Error::from(error).at(path))?;
     }
     Ok(())
-}
-
-fn with_path(path: &Path, error: Error) -> Error {
-    match error {
-        Error::Io(message) => Error::Io(format!("{}: {message}", path.display())),
-        Error::Corrupt(message) => Error::Corrupt(format!("{}: {message}", path.display())),
-        other => other,
-    }
 }
 
 fn create(connection: &Connection, path: &Path, identity: &Identity) -> Result<()> {
@@ -231,19 +223,19 @@ fn create(connection: &Connection, path: &Path, identity: &Identity) -> Result<(
         insert.execute(("seals", 0))?;
         transaction.commit()
     };
-    create().map_err(|error| with_path(path, error.into()))?;
+    create().map_err(|error| Error::from(error).at(path))?;
     Ok(())
 }
 
 fn check_identity(connection: &Connection, path: &Path, expected: &Identity) -> Result<()> {
-    let found = (|| -> rusqlite::Result<Identity> {
+    let found = (|| -> Result<Identity> {
         Ok(Identity {
             context: meta(connection, "context")?,
             shard: meta(connection, "shard")?,
             shards: meta(connection, "shards")?,
         })
     })()
-    .map_err(|error| with_path(path, error.into()))?;
+    .map_err(|error| error.at(path))?;
     if found.shards != expected.shards {
         return Err(Error::ShardCount(found.shards, expected.shards));
     }
@@ -254,14 +246,13 @@ fn check_identity(connection: &Connection, path: &Path, expected: &Identity) -> 
     Ok(())
 }
 
-/// A value of the table `meta`.
-pub fn meta<T: rusqlite::types::FromSql>(
-    connection: &Connection,
-    name: &str,
-) -> rusqlite::Result<T> {
+/// A value of the table `meta`. Error: `Corrupt` when there is none by that name.
+pub fn meta<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> Result<T> {
     connection
         .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
         .query_row([name], |row| row.get(0))
+        .optional()?
+        .ok_or_else(|| Error::corrupt(format!("the table meta has no row {name}")))
 }
 
 /// Sets a number of the table `meta`.

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use super::background::Background;
 use super::idle::Slot;
+use super::kinds::Kinds;
 use super::queue::Queue;
 use super::stats::{Report, Stats};
 use super::tail::Tail;
@@ -18,6 +19,7 @@ use crate::sync::relock;
 /// What the handle, the writer and the readers of a shard share.
 pub struct Shared {
     pub path: PathBuf,
+    pub kinds: Kinds,
     pub queue: Queue,
     tail: RwLock<Tail>,
     pub stats: Stats,
@@ -27,9 +29,10 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(path: PathBuf, tail: Tail, queue_limit: usize) -> Self {
+    pub fn new(path: PathBuf, kinds: Kinds, tail: Tail, queue_limit: usize) -> Self {
         Self {
             path,
+            kinds,
             queue: Queue::new(queue_limit),
             tail: RwLock::new(tail),
             stats: Stats::default(),

@@ -12,11 +12,12 @@ use super::command::{Answer, Command};
 use super::entities::{self, EntityInfo};
 use super::erasing::{self, Remainder};
 use super::flush::flush;
+use super::kinds::Kinds;
 use super::shared::Shared;
 use super::tail::{Change, Tail};
 use super::transaction::{Effect, Transaction, publish};
 use super::wal::Wal;
-use super::{compact, rows, runs, sagas, schema};
+use super::{compact, rows, runs, schema};
 use crate::error::{Error, Result};
 use crate::event::{derived_seq, parse_row};
 use crate::files::Watch;
@@ -71,7 +72,7 @@ pub struct Committed {
 
 impl Store {
     /// Reads the part of the log that was not written behind, checking it, and writes it behind.
-    pub fn recover(mut connection: Connection) -> Result<(Self, Tail)> {
+    pub fn recover(mut connection: Connection, kinds: &Kinds) -> Result<(Self, Tail)> {
         let background = Background::default();
         // Room is not given back then, which is no reason not to open.
         background.note(Task::Compaction, &compact::compact_if_worth(&connection));
@@ -82,7 +83,7 @@ impl Store {
                 "the log ends at position {position}, but {flushed} rows were indexed: rows are \
                  missing at its end"
             );
-            return Err(Error::Corrupt(what));
+            return Err(Error::corrupt(what));
         }
         let mut tail = Tail::default();
         let erasing = erasing::left(&connection)?.into();
@@ -98,7 +99,7 @@ impl Store {
             let ends_at = before.as_ref().map_or((0, 0), |info| (info.seq, info.head));
             if (row.seq - 1, row.prev) != ends_at {
                 let what = format!("log row at position {}: out of sequence", row.position);
-                return Err(Error::Corrupt(what));
+                return Err(Error::corrupt(what));
             }
             let events = parse_row(&row.data)?;
             let ids = events
@@ -107,9 +108,9 @@ impl Store {
                 .filter(|id| derived_seq(&row.entity, id).is_none())
                 .map(|id| hash64(id.as_bytes()));
             let ids = distinct(ids);
-            let saga_open = sagas::leaves_open(&row.entity, &row.aggregate);
+            let open = kinds.leaves_open(&row.entity, &row.aggregate);
             tail.apply(Change {
-                saga_open,
+                open,
                 info: EntityInfo::advance(before.as_ref(), row.position, row.count),
                 first_seq: row.seq,
                 bytes: row.data.len(),
@@ -342,11 +343,11 @@ impl Store {
         check: impl FnOnce(&Watch) -> std::result::Result<u64, String>,
     ) -> Result<u64> {
         if let Some(lost) = &self.lost {
-            return Err(Error::Io(lost.clone()));
+            return Err(Error::Io(lost.as_str().into()));
         }
         check(&self.watch).map_err(|lost| {
             self.lost = Some(lost.clone());
-            Error::Io(lost)
+            Error::Io(lost.into())
         })
     }
 

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::entities::EntityInfo;
-use super::sagas::Changes;
+use super::entities::{EntityInfo, Mark};
+use super::kinds::Changes;
 
 /// After how many rows, or ids, the tail is written behind.
 const FLUSH_ROWS: usize = 8192;
@@ -19,9 +19,6 @@ const MAX_CLEAN: usize = 16_384;
 /// How much may gather when writing behind does not succeed.
 const MAX_ROWS: usize = 16 * FLUSH_ROWS;
 const MAX_BYTES: usize = 16 * FLUSH_BYTES;
-
-/// A mark not yet written: the first seq of a row and its position.
-pub type Mark = (u64, i64);
 
 /// An entity in the tail.
 #[derive(Debug, Clone)]
@@ -41,7 +38,7 @@ pub struct Tail {
     clean: usize,
     /// By incarnation and hash of the id.
     ids: HashMap<(i64, u64), Vec<i64>>,
-    sagas: Changes,
+    changes: Changes,
     rows: usize,
     bytes: usize,
 }
@@ -55,8 +52,8 @@ pub struct Change {
     pub bytes: usize,
     /// Hashes of the ids that the row's events were given, each once.
     pub ids: Vec<u64>,
-    /// Whether the row leaves its saga open, if it is of one.
-    pub saga_open: Option<bool>,
+    /// Whether the row leaves its entity open, if that is of a kind.
+    pub open: Option<bool>,
 }
 
 impl Tail {
@@ -107,9 +104,9 @@ impl Tail {
             let positions = self.ids.entry((change.info.incarnation, hash)).or_default();
             positions.push(change.info.head);
         }
-        if let Some(open) = change.saga_open {
+        if let Some(open) = change.open {
             let incarnation = change.info.incarnation;
-            self.sagas.apply(incarnation, change.first_seq == 1, open);
+            self.changes.apply(incarnation, change.first_seq == 1, open);
         }
         let mark = change
             .info
@@ -157,9 +154,9 @@ impl Tail {
         self.ids.iter().flat_map(each)
     }
 
-    /// Which sagas were opened or closed since the last flush.
-    pub fn sagas(&self) -> &Changes {
-        &self.sagas
+    /// Which entities were opened or closed since the last flush.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// Everything was written behind.
@@ -167,7 +164,7 @@ impl Tail {
         self.rows = 0;
         self.bytes = 0;
         self.ids.clear();
-        self.sagas.clear();
+        self.changes.clear();
         if self.entities.len() > MAX_CLEAN {
             self.entities.clear();
         }
@@ -196,7 +193,7 @@ mod tests {
             first_seq: 1,
             bytes: 1,
             ids: Vec::new(),
-            saga_open: None,
+            open: None,
         };
         tail.apply(change("dirty", 1));
         for round in 0..3 {

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Durability;
+use super::clearing::Clearing;
 use super::command::{Answer, Append, Command, Submission};
+use super::kinds::{Kind, Kinds};
 use super::schema::{self, Identity};
 use super::shared::Shared;
 use super::store::Store;
@@ -21,11 +23,24 @@ pub fn identity() -> Identity {
     }
 }
 
+/// What the ids of the one kind begin with.
+pub const KIND: &str = "$warp/saga/";
+/// The aggregate that closes an entity of it.
+pub const CLOSING: &str = "$warp/saga/end";
+
+fn kinds() -> Kinds {
+    let kind = Kind {
+        prefix: KIND.into(),
+        closing: CLOSING.into(),
+    };
+    Kinds::new(vec![kind]).expect("one kind")
+}
+
 /// Opens the shard at `path`, creating it where there is none, without a writer thread.
 pub fn open(path: &Path) -> Result<(Store, Shared)> {
     let connection = schema::open(path, &identity(), Durability::Normal, Some(Access::Owner))?;
-    let (store, tail) = Store::recover(connection)?;
-    Ok((store, Shared::new(path.to_owned(), tail, 16)))
+    let (store, tail) = Store::recover(connection, &kinds())?;
+    Ok((store, Shared::new(path.to_owned(), kinds(), tail, 16)))
 }
 
 /// Carries one command out in a transaction of its own.
@@ -45,7 +60,7 @@ pub fn append(entity: &str, base: u64, packed: Packed) -> Command {
             handle: None,
             recorded_at: 1_700_000_000_000_000,
         }],
-        clear: Vec::new(),
+        clear: Clearing::default(),
         receipt: None,
     })
 }

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::clearing::Retyping;
 use super::command::{Answer, Command, Stop};
-use super::reader::{Direction, with_reader};
+use super::follow::Followed;
+use super::open_entities::open_entities;
+use super::reader::{Direction, Reader, with_reader};
 use super::shared::Shared;
 use super::snapshots::SnapshotRow;
 use super::store::Store;
-use super::testing::{self, identity};
-use super::{Durability, saga_reads, schema, wal};
+use super::testing::{self, CLOSING, KIND, identity};
+use super::{Durability, schema, wal};
 use crate::event::{GivenId, Packed, parse_row};
 use crate::hash::hash64;
 
@@ -251,8 +254,10 @@ impl Tested {
         let mut followed: BTreeMap<String, u64> = BTreeMap::new();
         let mut from = 0;
         loop {
-            let stretch =
-                with_reader(&self.shared, |reader| reader.follow(from, 1000)).expect("follows");
+            let stretch = with_reader(&self.shared, |reader| {
+                reader.follow(from, 1000, &Followed::Users)
+            })
+            .expect("follows");
             for row in stretch.rows {
                 let seq = followed.entry(row.entity).or_default();
                 assert_eq!(row.seq, *seq + 1);
@@ -404,24 +409,24 @@ fn a_changed_byte_is_never_taken_for_data() {
     );
 }
 
-fn saga_row(aggregate: &str, event: &str) -> Packed {
+fn kind_row(aggregate: &str, event: &str) -> Packed {
     let mut packed = packed(&[event.into()], Vec::new());
     packed.aggregate = aggregate.into();
     packed
 }
 
 #[derive(Debug, Clone)]
-enum SagaStep {
-    Row { saga: u8, ends: bool },
+enum KindStep {
+    Row { entity: u8, closes: bool },
     Flush,
     Reopen,
 }
 
-fn saga_step() -> impl Strategy<Value = SagaStep> {
+fn kind_step() -> impl Strategy<Value = KindStep> {
     prop_oneof![
-        6 => (0u8..8, any::<bool>()).prop_map(|(saga, ends)| SagaStep::Row { saga, ends }),
-        1 => Just(SagaStep::Flush),
-        1 => Just(SagaStep::Reopen),
+        6 => (0u8..8, any::<bool>()).prop_map(|(entity, closes)| KindStep::Row { entity, closes }),
+        1 => Just(KindStep::Flush),
+        1 => Just(KindStep::Reopen),
     ]
 }
 
@@ -429,31 +434,31 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn the_open_sagas_are_those_that_were_not_ended(
-        steps in prop::collection::vec(saga_step(), 1..120),
+    fn the_open_entities_are_those_that_were_not_closed(
+        steps in prop::collection::vec(kind_step(), 1..120),
     ) {
         let mut tested = Tested::new();
         let mut open = std::collections::BTreeMap::new();
         for step in &steps {
             match step {
-                SagaStep::Row { saga, ends } => {
-                    let name = format!("$warp/saga/{saga}");
-                    // What has ended gets no more rows.
+                KindStep::Row { entity, closes } => {
+                    let name = format!("{KIND}{entity}");
+                    // What is closed gets no more rows.
                     if open.get(&name) == Some(&false) {
                         continue;
                     }
-                    let aggregate = if *ends { "$warp/saga/end" } else { "$warp/saga" };
+                    let aggregate = if *closes { CLOSING } else { "A" };
                     let event = "{\"type\":\"T\",\"payload\":{}}";
-                    tested.append(&name, saga_row(aggregate, event));
+                    tested.append(&name, kind_row(aggregate, event));
                     tested.model.entry(name.clone()).or_default().push(event.into());
-                    open.insert(name, !ends);
+                    open.insert(name, !closes);
                 }
-                SagaStep::Flush => tested.run(&Step::Flush),
-                SagaStep::Reopen => tested.run(&Step::Reopen),
+                KindStep::Flush => tested.run(&Step::Flush),
+                KindStep::Reopen => tested.run(&Step::Reopen),
             }
-            let found = saga_reads::open_sagas(&tested.shared).expect("reads");
+            let found = open_entities(&tested.shared, KIND).expect("reads");
             prop_assert_eq!(found.broken.len(), 0);
-            let found: std::collections::BTreeSet<_> = found.entities.into_iter().collect();
+            let found: std::collections::BTreeSet<_> = found.ids.into_iter().collect();
             let expected = open.iter().filter(|(_, open)| **open).map(|(name, _)| name.clone());
             prop_assert_eq!(found, expected.collect());
         }
@@ -517,6 +522,7 @@ fn cleared_payloads_leave_no_bytes_and_the_row_is_sound() {
         .map(|n| (format!("entity-{n}"), vec![2]));
     let answer = tested.commit(Command::Clear {
         events: events.collect(),
+        types: Retyping::default(),
         from: None,
     });
     assert!(matches!(answer, Some(Answer::Cleared)), "{answer:?}");
@@ -544,4 +550,38 @@ fn cleared_payloads_leave_no_bytes_and_the_row_is_sound() {
         });
         assert_eq!(page.expect("reads").rows.len(), 1);
     }
+}
+
+/// Rows of Warp's own entities are for those who ask for them.
+#[test]
+fn a_follower_sees_the_kind_of_rows_that_it_asks_for() {
+    let mut tested = Tested::new();
+    for entity in [
+        "alice",
+        "$warp/saga/s",
+        "$warp/other/o",
+        "$warp/saga/t",
+        "bob",
+    ] {
+        let event = "{\"type\":\"T\",\"payload\":{}}".to_owned();
+        tested.append(entity, packed(&[event], Vec::new()));
+    }
+    let follow = |after: i64, max_bytes: usize, followed: &Followed| {
+        let read = |reader: &Reader<'_>| reader.follow(after, max_bytes, followed);
+        let stretch = with_reader(&tested.shared, read).expect("follows");
+        let positions: Vec<_> = stretch.rows.iter().map(|row| row.position).collect();
+        (positions, stretch.last, stretch.at_end)
+    };
+    assert_eq!(follow(0, 10_000, &Followed::Users), (vec![1, 5], 5, true));
+    let sagas = Followed::Kind(KIND.into());
+    assert_eq!(follow(0, 10_000, &sagas), (vec![2, 4], 5, true));
+    assert_eq!(follow(2, 10_000, &sagas), (vec![4], 5, true));
+    let own = Followed::Kind("$warp/".into());
+    assert_eq!(follow(0, 10_000, &own), (vec![2, 3, 4], 5, true));
+    assert_eq!(
+        follow(1, 10_000, &Followed::All),
+        (vec![2, 3, 4, 5], 5, true)
+    );
+    // What is not followed counts too: a follower of few rows does not read the whole log at once.
+    assert_eq!(follow(2, 1, &Followed::Users), (vec![], 3, false));
 }

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 
 use rusqlite::{CachedStatement, Connection};
 
+use super::clearing::{Clearing, Retyping};
 use super::command::{Answer, Command, Stop, Submission};
-use super::entities::{self, EntityInfo};
+use super::entities::{self, EntityInfo, Mark};
 use super::erasing::{self, Remainder};
 use super::ids::{Lookup, hashes};
 use super::rows::{self, RowRef};
 use super::shared::Shared;
-use super::tail::{Change, Mark, Tail};
-use super::{chain, sagas, snapshots};
+use super::tail::{Change, Tail};
+use super::{chain, clearing, snapshots};
 use crate::error::{Error, Result};
 use crate::event::Packed;
 
@@ -71,10 +72,10 @@ impl<'s> Transaction<'s> {
         match command {
             Command::Append(submission) => self.append(submission).map(Some),
             Command::Erase { entity, .. } => self.erase(entity).map(Some),
-            Command::Clear { events, .. } => {
+            Command::Clear { events, types, .. } => {
                 for (entity, seqs) in events {
                     if let Some(info) = self.info(entity)? {
-                        self.clear(entity, &info, seqs)?;
+                        self.clear(entity, &info, seqs, types)?;
                         self.erased = true;
                     }
                 }
@@ -128,8 +129,9 @@ impl<'s> Transaction<'s> {
                 .insert(submission.entity.clone(), Some(next.clone()));
             info = Some(next);
         }
-        if let (Some(info), false) = (&info, submission.clear.is_empty()) {
-            self.clear(&submission.entity, info, &submission.clear)?;
+        if let (Some(info), false) = (&info, submission.clear.seqs.is_empty()) {
+            let Clearing { seqs, types } = &submission.clear;
+            self.clear(&submission.entity, info, seqs, types)?;
             self.cleared = true;
         }
         Ok(Answer::Stored {
@@ -170,13 +172,14 @@ impl<'s> Transaction<'s> {
             first_seq,
             bytes: packed.data.len(),
             ids,
-            saga_open: sagas::leaves_open(entity, &packed.aggregate),
+            open: self.shared.kinds.leaves_open(entity, &packed.aggregate),
         }));
         Ok(next)
     }
 
-    fn clear(&self, entity: &str, info: &EntityInfo, seqs: &[u64]) -> Result<()> {
-        sagas::clear(self.connection, entity, info, &self.marks(entity), seqs)
+    fn clear(&self, entity: &str, info: &EntityInfo, seqs: &[u64], types: &Retyping) -> Result<()> {
+        let marks = self.marks(entity);
+        clearing::clear(self.connection, entity, info, &marks, seqs, types)
     }
 
     fn correct_time(&mut self, entity: &str, seq: u64, recorded_at: i64) -> Result<Answer> {

@@ -169,10 +169,11 @@ impl Wal {
                     .into(),
             ))
         } else if pages >= TOO_MANY_PAGES {
-            Err(Error::Io(format!(
+            let what = format!(
                 "the write-ahead log has grown to {pages} pages and cannot be begun anew: another \
                  program is reading the file, in a transaction that does not end"
-            )))
+            );
+            Err(Error::Io(what.into()))
         } else {
             Ok(())
         }

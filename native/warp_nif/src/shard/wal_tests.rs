@@ -81,7 +81,7 @@ fn a_reader_that_does_not_end_is_an_error_but_holds_nobody_up() {
         match write(&mut store, &shared, base) {
             Ok(()) => {}
             Err(Error::Io(what)) => {
-                assert!(what.contains("another program"), "{what}");
+                assert!(what.text().contains("another program"), "{what}");
                 errors += 1;
             }
             Err(error) => panic!("{error:?}"),

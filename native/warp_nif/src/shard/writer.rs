@@ -294,7 +294,7 @@ impl Writer<'_> {
                 self.reply(commands, answers);
             }
             // One entity's broken rows are no reason to refuse the others.
-            Err(Error::Corrupt(_)) if commands.len() > 1 => {
+            Err(Error::Corrupt(_) | Error::Internal(_)) if commands.len() > 1 => {
                 for command in commands {
                     self.carry_out(std::slice::from_ref(command));
                 }

@@ -32,12 +32,12 @@ impl Format {
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
-            Err(error) => return Err(Error::io(path, &error)),
+            Err(error) => return Err(Error::io(path, error)),
         };
         let mut header = Vec::new();
         file.take(BYTES)
             .read_to_end(&mut header)
-            .map_err(|error| Error::io(path, &error))?;
+            .map_err(|error| Error::io(path, error))?;
         if header.is_empty() {
             return Ok(true);
         }

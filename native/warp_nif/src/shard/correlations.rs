@@ -1,59 +1,56 @@
-//! Reading what the shard knows of sagas. There can be many, so each is read in pieces, between
-//! which the view of the file is given up: one that stays for long makes the WAL grow.
+//! Reading the correlations of an entity's events.
+//!
+//! There can be many, so they are read in pieces, between which the view of the file is given up: one
+//! that stays for long makes the WAL grow.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 
 use rusqlite::Connection;
+use serde::Deserialize;
 
-use super::reader::{PAGE_BYTES, Reader, with_reader};
+use super::chain;
+use super::reader::{PAGE_BYTES, PIECE_ROWS, Reader, with_reader};
+use super::rows::Row;
 use super::shared::Shared;
-use super::{chain, rows, sagas};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::event::parse_row;
 
-/// How many rows, or ids, one piece takes at most.
-const PIECE_ROWS: usize = 1024;
+/// How many ids one piece reads from the index.
 const LIMIT: i64 = PIECE_ROWS as i64;
 
-/// The sagas that are not closed.
-#[derive(Default)]
-pub struct OpenSagas {
-    /// Their entities.
-    pub entities: Vec<String>,
-    /// What is wrong with those whose first row cannot be read.
-    pub broken: Vec<String>,
+/// A correlation, and the number that an event with it has among those of the correlation.
+///
+/// The event's id says so: it is the correlation, one of the infixes that the caller gives, and a
+/// decimal number. Other events are left out, since an entity can have millions of them.
+type Numbered = (String, u64);
+
+#[derive(Deserialize)]
+struct Metadata<'a> {
+    #[serde(borrow, default)]
+    correlation: Option<Cow<'a, str>>,
 }
 
-/// The entities of all sagas that are not closed.
-pub fn open_sagas(shared: &Shared) -> Result<OpenSagas> {
-    let first_rows: Vec<i64> = with_reader(shared, |reader| {
-        let changes = shared.tail().sagas().list();
-        let open = sagas::open(reader.connection(), &changes)?;
-        Ok(open.into_iter().collect())
-    })?;
-    let mut found = OpenSagas::default();
-    let mut left = first_rows.into_iter();
-    while left.len() > 0 {
-        with_reader(shared, |reader| {
-            let mut bytes = 0;
-            for incarnation in left.by_ref().take(PIECE_ROWS) {
-                match rows::at(reader.connection(), incarnation) {
-                    Ok(Some(row)) => {
-                        bytes += row.data.len();
-                        found.entities.push(row.entity);
-                    }
-                    Ok(None) => found
-                        .broken
-                        .push(format!("log row at position {incarnation}: erased")),
-                    // One that is damaged is no reason to hold the others up.
-                    Err(Error::Corrupt(what)) => found.broken.push(what),
-                    Err(error) => return Err(error),
-                }
-                if bytes > PAGE_BYTES {
-                    break;
-                }
-            }
-            Ok(())
-        })?;
+fn numbered(row: &Row, infixes: &[String]) -> Result<Vec<Numbered>> {
+    let mut found = Vec::new();
+    for event in parse_row(&row.data)? {
+        let (Some(id), Some(metadata)) = (&event.id, event.metadata) else {
+            continue;
+        };
+        // A correlation that is no text is a user's own.
+        let Ok(Metadata {
+            correlation: Some(correlation),
+        }) = serde_json::from_str(metadata.get())
+        else {
+            continue;
+        };
+        let rest = id.strip_prefix(correlation.as_ref());
+        let number = rest.and_then(|rest| {
+            let digits = infixes.iter().find_map(|infix| rest.strip_prefix(infix))?;
+            let are_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+            are_digits.then(|| digits.parse().ok())?
+        });
+        found.extend(number.map(|number| (correlation.into_owned(), number)));
     }
     Ok(found)
 }
@@ -70,9 +67,13 @@ struct Left {
     at_end: bool,
 }
 
-/// The steps of sagas, as saga and number, that left events in the entity's log.
-pub fn saga_steps(shared: &Shared, entity: &str) -> Result<BTreeSet<(String, u64)>> {
-    let mut steps = BTreeSet::new();
+/// Which correlations the entity's events have, and which of them each event is: see [`Numbered`].
+pub fn correlations(
+    shared: &Shared,
+    entity: &str,
+    infixes: &[String],
+) -> Result<BTreeSet<Numbered>> {
+    let mut found = BTreeSet::new();
     let begun = with_reader(shared, |reader| {
         // NOTE: one look into memory, before the view begins. A second one could find that ids were
         // written behind which this view does not have.
@@ -93,7 +94,7 @@ pub fn saga_steps(shared: &Shared, entity: &str) -> Result<BTreeSet<(String, u64
         }))
     })?;
     let Some(mut left) = begun else {
-        return Ok(steps);
+        return Ok(found);
     };
     while !left.at_end || !left.rows.is_empty() {
         let is_there = with_reader(shared, |reader| {
@@ -102,7 +103,7 @@ pub fn saga_steps(shared: &Shared, entity: &str) -> Result<BTreeSet<(String, u64
                 return Ok(false);
             }
             left.more(reader.connection())?;
-            left.look(reader, entity, &mut steps)?;
+            left.look(reader, entity, infixes, &mut found)?;
             Ok(true)
         })?;
         if !is_there {
@@ -110,7 +111,7 @@ pub fn saga_steps(shared: &Shared, entity: &str) -> Result<BTreeSet<(String, u64
             break;
         }
     }
-    Ok(steps)
+    Ok(found)
 }
 
 impl Left {
@@ -145,7 +146,8 @@ impl Left {
         &mut self,
         reader: &Reader<'_>,
         entity: &str,
-        steps: &mut BTreeSet<(String, u64)>,
+        infixes: &[String],
+        found: &mut BTreeSet<Numbered>,
     ) -> Result<()> {
         let (mut looked, mut bytes) = (0, 0);
         while looked < PIECE_ROWS && bytes < PAGE_BYTES {
@@ -153,10 +155,45 @@ impl Left {
                 break;
             };
             let row = chain::link(reader.connection(), entity, position)?;
-            steps.extend(sagas::steps_of(&row)?);
+            found.extend(numbered(&row, infixes)?);
             looked += 1;
             bytes += row.data.len();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(data: &str) -> Row {
+        Row {
+            position: 1,
+            entity: "e".into(),
+            aggregate: "A".into(),
+            seq: 1,
+            count: 3,
+            recorded_at: 0,
+            prev: 0,
+            data: data.into(),
+        }
+    }
+
+    #[test]
+    fn events_are_numbered_by_id_and_correlation() {
+        let row = row(
+            r#"[{"type":"A","id":"x/y/fwd/12","metadata":{"correlation":"x/y"},"payload":{}},
+                {"type":"A","id":"x/comp/0","metadata":{"correlation":"x"},"payload":{}},
+                {"type":"A","id":"x/fwd/1","metadata":{"correlation":"y"},"payload":{}},
+                {"type":"A","id":"x/fwd/1","metadata":{"correlation":7},"payload":{}},
+                {"type":"A","id":"x/fwd/+1","metadata":{"correlation":"x"},"payload":{}},
+                {"type":"A","id":"x/fwd/","metadata":{"correlation":"x"},"payload":{}},
+                {"type":"A","id":"x/fwd/1","payload":{}}]"#,
+        );
+        let infixes = ["/fwd/".into(), "/comp/".into()];
+        let found = numbered(&row, &infixes).expect("reads");
+        assert!(numbered(&row, &[]).expect("reads").is_empty());
+        assert_eq!(found, [("x/y".into(), 12), ("x".into(), 0)]);
     }
 }

@@ -1,0 +1,150 @@
+//! Which entities are open, by a rule that whoever opens the shard gives.
+//!
+//! An entity of a kind is open from its first row on until its first row of the aggregate that
+//! closes the kind. The shard keeps a list of those that are open, so that after a crash their owner
+//! finds them without reading the whole log.
+
+use std::collections::HashMap;
+
+use crate::error::{Error, Result};
+
+/// A kind of entities.
+pub struct Kind {
+    /// What their ids begin with.
+    pub prefix: String,
+    /// The aggregate of the row that closes one.
+    pub closing: String,
+}
+
+/// The kinds of a shard.
+#[derive(Default)]
+pub struct Kinds(Vec<Kind>);
+
+impl Kinds {
+    /// Error: `Internal` when an entity could be of two of them, or when every entity is of one.
+    pub fn new(kinds: Vec<Kind>) -> Result<Self> {
+        for (index, kind) in kinds.iter().enumerate() {
+            let overlaps = |other: &Kind| kind.prefix.starts_with(&other.prefix);
+            let others = kinds.iter().enumerate().filter(|(at, _)| *at != index);
+            if kind.prefix.is_empty() || others.into_iter().any(|(_, other)| overlaps(other)) {
+                let what = format!("the kinds of a shard overlap at {:?}", kind.prefix);
+                return Err(Error::internal(what));
+            }
+        }
+        Ok(Self(kinds))
+    }
+
+    /// Whether a row leaves its entity open; `None` when the entity is of no kind.
+    pub fn leaves_open(&self, entity: &str, aggregate: &str) -> Option<bool> {
+        let kind = self
+            .0
+            .iter()
+            .find(|kind| entity.starts_with(&kind.prefix))?;
+        Some(aggregate != kind.closing)
+    }
+
+    /// Error: `Internal` when the shard keeps no list of the kind with this prefix.
+    pub fn check(&self, prefix: &str) -> Result<()> {
+        if self.0.iter().any(|kind| kind.prefix == prefix) {
+            return Ok(());
+        }
+        let what = format!("the shard was opened without the kind {prefix:?}");
+        Err(Error::internal(what))
+    }
+}
+
+/// What was not yet written behind of one entity that is of a kind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It was begun since, and is open.
+    Begun,
+    /// It was begun before, and is open.
+    Open,
+    /// It was begun before, and was closed.
+    Closed,
+}
+
+/// Changes of entities, by incarnation.
+#[derive(Default)]
+pub struct Changes(HashMap<i64, Change>);
+
+impl Changes {
+    /// Notes a row of an entity that is of a kind.
+    pub fn apply(&mut self, incarnation: i64, is_first: bool, open: bool) {
+        match (open, self.0.get(&incarnation)) {
+            (true, None) if is_first => {
+                self.0.insert(incarnation, Change::Begun);
+            }
+            (true, None) => {
+                self.0.insert(incarnation, Change::Open);
+            }
+            (true, Some(_)) => {}
+            // Nothing of it was written behind.
+            (false, Some(Change::Begun)) => {
+                self.0.remove(&incarnation);
+            }
+            (false, None) if is_first => {}
+            (false, _) => {
+                self.0.insert(incarnation, Change::Closed);
+            }
+        }
+    }
+
+    /// All are written behind.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// A copy in the order of incarnations.
+    pub fn sorted(&self) -> Vec<(i64, Change)> {
+        let mut changes: Vec<_> = self.0.iter().map(|(at, change)| (*at, *change)).collect();
+        changes.sort_unstable_by_key(|(at, _)| *at);
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(prefixes: &[&str]) -> Result<Kinds> {
+        let each = prefixes.iter().map(|prefix| Kind {
+            prefix: (*prefix).into(),
+            closing: format!("{prefix}end"),
+        });
+        Kinds::new(each.collect())
+    }
+
+    #[test]
+    fn a_row_closes_only_an_entity_of_its_kind() {
+        let kinds = kinds(&["a/", "b/"]).expect("kinds");
+        assert_eq!(kinds.leaves_open("a/1", "x"), Some(true));
+        assert_eq!(kinds.leaves_open("a/1", "a/end"), Some(false));
+        assert_eq!(kinds.leaves_open("a/1", "b/end"), Some(true));
+        assert_eq!(kinds.leaves_open("b/1", "b/end"), Some(false));
+        assert_eq!(kinds.leaves_open("c/1", "a/end"), None);
+        assert!(kinds.check("b/").is_ok());
+        assert!(matches!(kinds.check("b"), Err(Error::Internal(_))));
+    }
+
+    #[test]
+    fn kinds_that_overlap_are_refused() {
+        for bad in [&["a/", "a/b/"], &["a/b/", "a/"], &["a/", "a/"], &["", "a/"]] {
+            assert!(matches!(kinds(bad), Err(Error::Internal(_))));
+        }
+        assert!(kinds(&[]).is_ok_and(|none| none.leaves_open("a/1", "x").is_none()));
+    }
+
+    #[test]
+    fn what_was_begun_and_closed_since_is_never_written_behind() {
+        let mut changes = Changes::default();
+        changes.apply(1, true, true);
+        changes.apply(2, true, true);
+        changes.apply(1, false, false);
+        changes.apply(9, false, true);
+        changes.apply(8, false, false);
+        let open: Vec<_> = changes.sorted().into_iter().map(|(at, _)| at).collect();
+        assert_eq!(open, [2, 8, 9]);
+        assert!(matches!(changes.sorted()[1], (8, Change::Closed)));
+    }
+}

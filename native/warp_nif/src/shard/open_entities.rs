@@ -1,0 +1,58 @@
+//! Reading which entities of a kind are open.
+//!
+//! There can be many, so they are read in pieces, between which the view of the file is given up: one
+//! that stays for long makes the WAL grow.
+
+use super::reader::{PAGE_BYTES, PIECE_ROWS, with_reader};
+use super::shared::Shared;
+use super::{open_table, rows};
+use crate::error::{Error, Result};
+
+/// The entities of a kind that are not closed.
+#[derive(Default)]
+pub struct OpenEntities {
+    /// Their ids.
+    pub ids: Vec<String>,
+    /// What is wrong with open entities whose first row cannot be read. Of which kind they are is
+    /// not known: they are among the answer for every kind.
+    pub broken: Vec<String>,
+}
+
+/// The open entities whose ids begin with `prefix`. Error: `Internal` when the shard was opened
+/// without that kind.
+pub fn open_entities(shared: &Shared, prefix: &str) -> Result<OpenEntities> {
+    shared.kinds.check(prefix)?;
+    let first_rows: Vec<i64> = with_reader(shared, |reader| {
+        let changes = shared.tail().changes().sorted();
+        let open = open_table::read(reader.connection(), &changes)?;
+        Ok(open.into_iter().collect())
+    })?;
+    let mut found = OpenEntities::default();
+    let mut left = first_rows.into_iter();
+    while left.len() > 0 {
+        with_reader(shared, |reader| {
+            let mut bytes = 0;
+            for incarnation in left.by_ref().take(PIECE_ROWS) {
+                match rows::at(reader.connection(), incarnation) {
+                    Ok(Some(row)) => {
+                        bytes += row.data.len();
+                        if row.entity.starts_with(prefix) {
+                            found.ids.push(row.entity);
+                        }
+                    }
+                    Ok(None) => found
+                        .broken
+                        .push(format!("log row at position {incarnation}: erased")),
+                    // One that is damaged is no reason to hold the others up.
+                    Err(Error::Corrupt(what)) => found.broken.push(what.text().to_owned()),
+                    Err(error) => return Err(error),
+                }
+                if bytes > PAGE_BYTES {
+                    break;
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
+}
