@@ -33,7 +33,7 @@ execute(Projection, Statements) ->
             warp_nif:projection_execute_batch(Projection, Statements);
         false ->
             case warp_nif:projection_execute(Projection, Statements) of
-                {error, {io_error, _} = NotTried} -> {error, {away, NotTried}};
+                {error, {Kind, _} = NotTried} when Kind =:= io_error; Kind =:= internal -> {error, {away, NotTried}};
                 Result -> Result
             end
     end.

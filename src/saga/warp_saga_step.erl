@@ -201,6 +201,7 @@ is_transient(interrupted) -> true;
 is_transient(disk_full) -> true;
 is_transient(context_stopped) -> true;
 is_transient({io_error, _}) -> true;
+is_transient({internal, _}) -> true;
 is_transient({shard_unavailable, _}) -> true;
 is_transient({node_unavailable, _}) -> true;
 is_transient(_) -> false.
