@@ -2,8 +2,12 @@
 //!
 //! A *shard* is one SQLite file with one writer thread ([`shard`]). Events are checked and packed
 //! into rows by the caller ([`event`]), with JSON converted both ways ([`json`]). What projections
-//! made of them may stand in a file of its own ([`projection`]). What Erlang
-//! calls is in [`nifs`]; everything else knows nothing of it.
+//! made of them may stand in a file of its own ([`projection`]); what all files have in common is in
+//! [`sqlite`]. What Erlang calls is in [`nifs`]; everything else knows nothing of it.
+//!
+//! No module uses, directly or by way of others, one that uses it. The modules of a folder are `pub`,
+//! so that the lint for missing docs looks at all that they offer each other; what other folders
+//! may use stands in the list of the folder's `mod.rs`.
 
 mod atoms;
 mod error;

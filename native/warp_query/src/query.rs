@@ -34,19 +34,29 @@ const DESCRIBING: [&str; 6] = [
 
 /// What ends a query without a result. Each becomes one Erlang term.
 pub enum Stop {
+    /// `read_only`: the statement would write.
     ReadOnly,
+    /// `{sql_error, Message}`: SQLite does not understand it, or refuses it.
     Sql(String),
+    /// `{bad_params, Message}`: they do not fit the statement.
     Params(String),
+    /// `{too_many_rows, Max}`.
     TooManyRows(i64),
+    /// `{result_too_large, MaxBytes}`.
     ResultTooLarge,
+    /// `{query_too_large, MaxBytes}`: it needs more memory than a query may have.
     QueryTooLarge,
+    /// `timeout`.
     Timeout,
+    /// `{away, Reason}`: the file cannot be read.
     Away(Away),
 }
 
 /// Why the file could not be read.
 pub enum Away {
+    /// `{io_error, Message}`: the operating system or SQLite refused.
     Io(String),
+    /// `{corrupt, Message}`: the file contradicts itself.
     Corrupt(String),
 }
 

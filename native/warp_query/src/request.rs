@@ -10,17 +10,24 @@ use std::time::Duration;
 
 /// One query.
 pub struct Request<'a> {
+    /// How many rows the answer may have.
     pub max_rows: u64,
+    /// The one statement.
     pub sql: &'a str,
+    /// Its parameters, in order.
     pub params: Vec<Param<'a>>,
 }
 
 /// A value to bind.
 #[derive(Debug, PartialEq)]
 pub enum Param<'a> {
+    /// No value.
     Null,
+    /// An integer of at most 64 bits.
     Integer(i64),
+    /// A float, which is finite.
     Float(f64),
+    /// A text.
     Text(&'a str),
 }
 

@@ -1,8 +1,8 @@
 //! Events on their way in (`pack`) and out (`stored`).
 
-mod pack;
-mod stored;
-mod weight;
+pub mod pack;
+pub mod stored;
+pub mod weight;
 
 pub use pack::{GivenId, PackError, Packed, PackedHandle, Rules, pack};
 pub use stored::{StoredEvent, derived_id, derived_seq, parse_row, same_content, to_term};

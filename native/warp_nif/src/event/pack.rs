@@ -66,6 +66,7 @@ pub struct PackedHandle(Mutex<Option<Arc<Packed>>>);
 impl Resource for PackedHandle {}
 
 impl PackedHandle {
+    /// Holds an append that was just packed.
     pub fn new(packed: Packed) -> Self {
         Self(Mutex::new(Some(Arc::new(packed))))
     }

@@ -1,9 +1,9 @@
 //! The files of a context, as the operating system has them: who may read them, whether they are
 //! still where they were, and how many of them can be open.
 
-mod access;
-mod limit;
-mod watch;
+pub mod access;
+pub mod limit;
+pub mod watch;
 
 pub use access::{Access, check_kind, create, create_dirs};
 pub use limit::{OpenFiles, open_files};

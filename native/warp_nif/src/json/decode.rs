@@ -16,15 +16,23 @@ pub trait Build<'de>: Copy {
     type Value;
     /// An object's key.
     type Key;
+    /// `null`.
     fn null(self) -> Self::Value;
+    /// `true` or `false`.
     fn boolean(self, value: bool) -> Self::Value;
+    /// A negative integer that fits.
     fn signed(self, value: i64) -> Self::Value;
+    /// Any other integer that fits.
     fn unsigned(self, value: u64) -> Self::Value;
+    /// An integer of more than 64 bits.
     fn big(self, value: BigInt) -> Self::Value;
     /// A float that is finite.
     fn float(self, value: f64) -> Self::Value;
+    /// A string, with its escapes resolved.
     fn string(self, value: &str) -> Self::Value;
+    /// The key of a member of an object.
     fn key(self, value: Cow<'de, str>) -> Self::Key;
+    /// An array.
     fn array(self, items: Vec<Self::Value>) -> Self::Value;
     /// `None` when a key stands twice.
     fn object(self, keys: Vec<Self::Key>, values: Vec<Self::Value>) -> Option<Self::Value>;

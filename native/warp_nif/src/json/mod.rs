@@ -3,9 +3,9 @@
 //! Objects are maps with binary keys, strings binaries, `null` the atom `null`. Integers keep
 //! every digit and floats their exact value, in both directions.
 
-mod compare;
-mod decode;
-mod encode;
+pub mod compare;
+pub mod decode;
+pub mod encode;
 
 pub use compare::same;
 pub use decode::{Terms, Validate, parse};

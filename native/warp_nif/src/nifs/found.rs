@@ -23,14 +23,20 @@ impl Resource for Found {}
 
 /// What was read, and what of it is wanted.
 pub enum Rows {
+    /// A page of an entity's history.
     Page {
+        /// Its rows, which can hold more events than were asked for.
         page: Page,
+        /// How many events were asked for.
         limit: u64,
+        /// Which way they go.
         direction: Direction,
     },
+    /// A stretch of the log.
     Stretch {
+        /// Its rows.
         stretch: Stretch,
-        /// None: all.
+        /// Of which aggregates the events are wanted; none: of all.
         aggregates: Option<Vec<String>>,
     },
 }

@@ -28,18 +28,18 @@
 //! as its answer. Nothing on the way of a small append, of its answer, of a read or of a restart
 //! needs one of the VM's dirty threads, which any part of an application can occupy.
 
-mod commands;
-mod entities;
-mod events;
-mod faults;
-mod files;
-mod found;
-mod json;
-mod log;
-mod projections;
-mod shards;
-mod snapshots;
-mod terms;
+pub mod commands;
+pub mod entities;
+pub mod events;
+pub mod faults;
+pub mod files;
+pub mod found;
+pub mod json;
+pub mod log;
+pub mod projections;
+pub mod shards;
+pub mod snapshots;
+pub mod terms;
 
 /// How many bytes of JSON, or of rows, a normal scheduler handles at once: well under a millisecond.
 const BUDGET: usize = 32 * 1024;

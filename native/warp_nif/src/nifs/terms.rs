@@ -72,6 +72,7 @@ where
     })
 }
 
+/// The value, or `none`.
 pub fn or_none<'a, T: Encoder>(env: Env<'a>, found: Option<T>) -> Term<'a> {
     found.map_or_else(|| atoms::none().encode(env), |value| value.encode(env))
 }

@@ -4,8 +4,8 @@
 //! it: transactions on the one writing connection ([`database`]), and Warp's own reads on
 //! connections that cannot write ([`read`]). Users' queries run in processes of their own.
 
-mod database;
+pub mod database;
 pub mod read;
-mod values;
+pub mod values;
 
 pub use database::{Database, Failure, Shared};

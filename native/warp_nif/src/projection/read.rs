@@ -24,9 +24,13 @@ const STEPS: i32 = 10_000;
 
 /// What ends a read without a result. Each becomes one Erlang term.
 pub enum Stop {
+    /// `{sql_error, Message}`: the statement, or a value of its result, is to blame.
     Sql(String),
+    /// `{result_too_large, MaxBytes}`.
     TooLarge,
+    /// `timeout`: the deadline passed, or someone closed the file.
     Timeout,
+    /// `{away, Reason}`: the file could not be read.
     Away(Error),
 }
 

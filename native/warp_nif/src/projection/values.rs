@@ -50,7 +50,9 @@ fn bind(statement: &mut Statement<'_>, index: usize, value: Term<'_>) -> Result<
 
 /// Why a value was not bound.
 pub enum Bind {
+    /// The value fits no parameter, described.
     Bad(String),
+    /// SQLite refused it.
     Sqlite(rusqlite::Error),
 }
 

@@ -13,12 +13,19 @@ use crate::sync::relock;
 /// What is done in the background. `warp_background` says what it means when one fails.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Task {
+    /// Bringing the tables that find rows up to date.
     WriteBehind,
+    /// Moving the WAL into the file.
     Checkpoint,
+    /// Freeing the WAL of what was erased.
     EmptyWal,
+    /// Erasing a piece of a large entity.
     Erase,
+    /// Giving back the room of what was erased.
     Compaction,
+    /// Keeping a snapshot.
     Snapshot,
+    /// Overwriting what a failed commit may have left in the WAL.
     Seal,
 }
 

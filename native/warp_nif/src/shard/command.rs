@@ -9,34 +9,49 @@ use super::clearing::{Clearing, Retyping};
 use crate::error::Error;
 use crate::event::{Packed, PackedHandle};
 
-/// A request to the writer. Answers go to the process that asked.
+/// A request to the writer. Answers go to the process that asked, if one did: `from`.
 pub enum Command {
     /// Append rows to one entity.
     Append(Submission),
     /// Erase everything of an entity.
     Erase {
+        /// The entity's id.
         entity: String,
+        /// Who is told that its bytes are gone.
         from: Option<LocalPid>,
     },
-    /// Clear payloads of events: entities, and the seqs of those events.
+    /// Clear payloads of events.
     Clear {
+        /// Entities, and the seqs of their events.
         events: Vec<(String, Vec<u64>)>,
+        /// What becomes of the types of those events.
         types: Retyping,
+        /// Who is told that the payloads' bytes are gone.
         from: Option<LocalPid>,
     },
-    /// Overwrite the time of the row that holds the entity's event with that seq.
+    /// Overwrite the time of the row that holds an event.
     CorrectTime {
+        /// The entity's id.
         entity: String,
+        /// The seq of the event.
         seq: u64,
+        /// The time, in microseconds since 1970.
         recorded_at: i64,
+        /// Who is told what became of it.
         from: Option<LocalPid>,
     },
     /// Answer once everything queued before is committed, or has failed.
-    Pass { from: Option<LocalPid> },
+    Pass {
+        /// Who waits for that.
+        from: Option<LocalPid>,
+    },
     /// Keep a snapshot. Never answered: it is only ever an optimisation.
     Snapshot {
+        /// The entity's id.
         entity: String,
+        /// Its life whose state this is: one of an erased life is dropped.
         incarnation: i64,
+        /// The state.
         snapshot: super::snapshots::SnapshotRow,
     },
 }
@@ -59,7 +74,9 @@ pub struct Submission {
 
 /// A term kept for the owner of the shard.
 pub struct Receipt {
+    /// The environment that holds the term.
     pub env: OwnedEnv,
+    /// The term in it.
     pub term: SavedTerm,
 }
 
@@ -77,11 +94,17 @@ pub struct Append {
 #[derive(Debug)]
 pub enum Answer {
     /// All appends are durable.
-    Stored { incarnation: i64 },
-    /// The first `appends` are durable; the next one was not taken, nor any behind it.
-    Stopped {
+    Stored {
+        /// Which life of the entity they belong to.
         incarnation: i64,
+    },
+    /// The first appends are durable; the next one was not taken, nor any behind it.
+    Stopped {
+        /// Which life of the entity those belong to; 0 when it has no events.
+        incarnation: i64,
+        /// How many are durable.
         appends: usize,
+        /// Why the next one was not taken.
         why: Stop,
     },
     /// The log does not end at `base`, but at this seq. Nothing was written.

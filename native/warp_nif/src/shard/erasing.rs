@@ -33,6 +33,7 @@ const INDEX_ROWS: i64 = if cfg!(test) { 1 } else { 256 };
 /// What is still to be erased of an entity that nobody finds any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remainder {
+    /// Of the life that is being erased.
     pub incarnation: i64,
     /// Of its id.
     pub hash: i64,
@@ -164,6 +165,7 @@ impl Hidden {
         Ok(Self(hidden))
     }
 
+    /// Whether this row is one of them.
     pub fn has(&self, row: &Row) -> bool {
         self.0.iter().any(|(left, name)| {
             (left.incarnation..=left.position).contains(&row.position)

@@ -15,9 +15,13 @@ use crate::hash::distinct;
 
 /// The log that ids are looked up in.
 pub struct Lookup<'a, F> {
+    /// A view of the file.
     pub connection: &'a Connection,
+    /// Whose ids are looked up: each entity has its own.
     pub entity: &'a str,
+    /// Where its log ends in that view.
     pub info: &'a EntityInfo,
+    /// Marks that are not written behind yet.
     pub marks: &'a [Mark],
     /// Positions of rows that may hold an id with this hash.
     pub positions: F,

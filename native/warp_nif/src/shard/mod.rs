@@ -3,44 +3,44 @@
 //! The handle (`handle`) is what Erlang holds. It only queues appends, erasures and snapshots; the
 //! writer thread (`writer`) carries them out and answers through the shard's owner process.
 
-mod background;
-mod chain;
-mod clearing;
-mod command;
-mod compact;
-mod correlations;
+pub mod background;
+pub mod chain;
+pub mod clearing;
+pub mod command;
+pub mod compact;
+pub mod correlations;
 #[cfg(test)]
 mod damage_tests;
-mod entities;
-mod erasing;
-mod flush;
-mod follow;
-mod handle;
-mod idle;
-mod ids;
-mod kinds;
-mod lock;
-mod open_entities;
-mod open_table;
-mod queue;
-mod reader;
-mod rows;
-mod runs;
-mod schema;
-mod shared;
-mod snapshots;
-mod stats;
-mod store;
-mod tail;
+pub mod entities;
+pub mod erasing;
+pub mod flush;
+pub mod follow;
+pub mod handle;
+pub mod idle;
+pub mod ids;
+pub mod kinds;
+pub mod lock;
+pub mod open_entities;
+pub mod open_table;
+pub mod queue;
+pub mod reader;
+pub mod rows;
+pub mod runs;
+pub mod schema;
+pub mod shared;
+pub mod snapshots;
+pub mod stats;
+pub mod store;
+pub mod tail;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-mod transaction;
-mod wal;
+pub mod transaction;
+pub mod wal;
 #[cfg(test)]
 mod wal_tests;
-mod writer;
+pub mod writer;
 
 pub use clearing::{Clearing, Retyping};
 pub use command::{Append, Command, Receipt, Submission};

@@ -24,6 +24,7 @@ pub struct Queue {
 }
 
 impl Queue {
+    /// An empty queue of at most so many commands.
     pub fn new(limit: usize) -> Self {
         Self {
             commands: ArrayQueue::new(limit),
@@ -86,14 +87,17 @@ impl Queue {
         }
     }
 
+    /// How many commands wait.
     pub fn depth(&self) -> usize {
         self.commands.len()
     }
 
+    /// How many may wait.
     pub fn limit(&self) -> usize {
         self.commands.capacity()
     }
 
+    /// How many bytes of events wait.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }

@@ -36,14 +36,19 @@ pub struct Reader<'s> {
 /// Which way a history goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
+    /// By rising seq.
     Forward,
+    /// By falling seq.
     Backward,
 }
 
 /// Where an entity's log stands.
 pub struct Head {
+    /// Which life of the entity this is.
     pub incarnation: i64,
+    /// The seq of its last event.
     pub seq: u64,
+    /// The time of its last row, in microseconds since 1970.
     pub recorded_at: i64,
 }
 
@@ -63,10 +68,13 @@ impl Place {
 
 /// Rows in the order asked for, and the seq to go on from.
 pub struct Page {
+    /// Which life of the entity this is; 0 when it has no events.
     pub incarnation: i64,
+    /// Rows whose events are wanted, some perhaps only in part.
     pub rows: Vec<Row>,
     /// The first seq wanted of `rows`, in the direction asked for.
     pub from: u64,
+    /// The seq that the next page begins with; none when this is the last one.
     pub next: Option<u64>,
 }
 

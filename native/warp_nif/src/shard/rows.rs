@@ -16,6 +16,7 @@ const EIGHT_BYTES: std::ops::Range<i64> = 1 << 47..ERASED;
 pub struct Row {
     /// Where in the log; only grows.
     pub position: i64,
+    /// The id of its entity.
     pub entity: String,
     /// The aggregate of events that name none.
     pub aggregate: String,
@@ -61,13 +62,21 @@ fn checksum(row: &RowRef<'_>) -> i64 {
 
 /// A row to be written, borrowed.
 pub struct RowRef<'a> {
+    /// Where in the log.
     pub position: i64,
+    /// Its entity.
     pub entity: &'a str,
+    /// The aggregate of events that name none.
     pub aggregate: &'a str,
+    /// The seq of its first event.
     pub seq: u64,
+    /// How many events.
     pub count: u64,
+    /// Microseconds since 1970, UTC.
     pub recorded_at: i64,
+    /// The position of the entity's previous row; 0 for its first.
     pub prev: i64,
+    /// A JSON array of `count` events.
     pub data: &'a str,
 }
 

@@ -118,8 +118,11 @@ pub enum Durability {
 /// Whose file it is.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Identity {
+    /// The context's name.
     pub context: String,
+    /// The number of the shard, from 0.
     pub shard: i64,
+    /// How many shards the context has: it tells where entities live.
     pub shards: i64,
 }
 

@@ -18,17 +18,25 @@ use crate::sync::relock;
 
 /// What the handle, the writer and the readers of a shard share.
 pub struct Shared {
+    /// The database file.
     pub path: PathBuf,
+    /// Of which entities it is kept whether they are open.
     pub kinds: Kinds,
+    /// What waits for the writer.
     pub queue: Queue,
     tail: RwLock<Tail>,
+    /// What the writer counts.
     pub stats: Stats,
+    /// Which work that no caller waits for fails at present.
     pub background: Arc<Background>,
+    /// Read connections that are idle.
     pub readers: Mutex<Vec<(Connection, Slot)>>,
+    /// What reads pass, and what ends them.
     pub gate: Gate,
 }
 
 impl Shared {
+    /// Of an open file, whose tail was read.
     pub fn new(path: PathBuf, kinds: Kinds, tail: Tail, queue_limit: usize) -> Self {
         Self {
             path,
@@ -42,6 +50,7 @@ impl Shared {
         }
     }
 
+    /// Whether nothing may begin any more.
     pub fn is_closed(&self) -> bool {
         self.gate.has_ended()
     }
@@ -61,6 +70,7 @@ impl Shared {
         have_ended
     }
 
+    /// The tail as of the last commit.
     pub fn tail(&self) -> RwLockReadGuard<'_, Tail> {
         self.tail.read().unwrap_or_else(PoisonError::into_inner)
     }

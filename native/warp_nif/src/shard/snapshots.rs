@@ -19,6 +19,7 @@ const FREE: i64 = 0;
 
 /// A state to be kept.
 pub struct SnapshotRow {
+    /// The aggregate whose state it is.
     pub aggregate: String,
     /// The version of the aggregate that folded it.
     pub version: u64,
@@ -32,9 +33,13 @@ pub struct SnapshotRow {
 
 /// A state read back.
 pub struct Stored {
+    /// The version of the aggregate that folded it: another one cannot use it.
     pub version: u64,
+    /// The seq of the last event in it.
     pub seq: u64,
+    /// That event's time.
     pub recorded_at: i64,
+    /// The state, as Erlang's external term format.
     pub image: Vec<u8>,
 }
 

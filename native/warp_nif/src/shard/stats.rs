@@ -11,6 +11,7 @@ pub const BUCKETS: usize = 26;
 pub struct Histogram([AtomicU64; BUCKETS]);
 
 impl Histogram {
+    /// Counts one more.
     pub fn add(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = (micros.max(1).ilog2() as usize).min(BUCKETS - 1);
@@ -72,10 +73,12 @@ impl Stats {
         u64::try_from(self.epoch.0.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// The writer takes up a transaction.
     pub fn busy(&self) {
         self.busy_since.store(self.now_ms().max(1), Relaxed);
     }
 
+    /// The writer has finished it.
     pub fn idle(&self) {
         self.busy_since.store(0, Relaxed);
     }

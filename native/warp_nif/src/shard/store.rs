@@ -149,6 +149,7 @@ impl Store {
         Ok((store, tail))
     }
 
+    /// The last position given.
     pub fn position(&self) -> i64 {
         self.position
     }

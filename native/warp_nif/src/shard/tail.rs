@@ -23,6 +23,7 @@ const MAX_BYTES: usize = 16 * FLUSH_BYTES;
 /// An entity in the tail.
 #[derive(Debug, Clone)]
 pub struct Active {
+    /// Where its log ends.
     pub info: EntityInfo,
     /// Marks since the last flush, in order.
     pub marks: Vec<Mark>,
@@ -45,8 +46,11 @@ pub struct Tail {
 
 /// One row's effect on the tail.
 pub struct Change {
+    /// The entity whose row it is.
     pub entity: String,
+    /// Where its log ends with that row.
     pub info: EntityInfo,
+    /// The seq of the row's first event.
     pub first_seq: u64,
     /// Bytes of its data.
     pub bytes: usize,
@@ -57,10 +61,12 @@ pub struct Change {
 }
 
 impl Tail {
+    /// How many rows were not written behind yet.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
+    /// Whether enough has gathered to be written behind.
     pub fn is_due(&self) -> bool {
         self.rows >= FLUSH_ROWS || self.ids.len() >= FLUSH_ROWS || self.bytes >= FLUSH_BYTES
     }
@@ -70,10 +76,12 @@ impl Tail {
         self.rows >= MAX_ROWS || self.ids.len() >= MAX_ROWS || self.bytes >= MAX_BYTES
     }
 
+    /// What is in memory of an entity; none says nothing about the file.
     pub fn entity(&self, entity: &str) -> Option<&Active> {
         self.entities.get(entity)
     }
 
+    /// Rows that may hold an id with this hash, of those in memory.
     pub fn positions_of_id(&self, incarnation: i64, hash: u64) -> &[i64] {
         self.ids
             .get(&(incarnation, hash))

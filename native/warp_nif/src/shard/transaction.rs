@@ -18,8 +18,15 @@ use crate::event::Packed;
 
 /// What a transaction will have done once it is committed.
 pub enum Effect {
+    /// A row was appended.
     Row(Change),
-    Forget { entity: String, incarnation: i64 },
+    /// An entity was erased.
+    Forget {
+        /// Its id.
+        entity: String,
+        /// The life that ended.
+        incarnation: i64,
+    },
 }
 
 /// A transaction under way. Nothing outside of it changes before the commit.
@@ -34,6 +41,7 @@ pub struct Transaction<'s> {
     /// `None` for an entity erased in this transaction.
     entities: HashMap<String, Option<EntityInfo>>,
     ids: HashMap<(i64, u64), Vec<i64>>,
+    /// What the tail is told once the transaction is committed, in order.
     pub effects: Vec<Effect>,
     /// What is left of entities that were too large to be erased in it.
     pub begun: Vec<Remainder>,
@@ -45,6 +53,7 @@ pub struct Transaction<'s> {
 }
 
 impl<'s> Transaction<'s> {
+    /// Of a transaction that was just begun on the connection.
     pub fn new(
         connection: &'s Connection,
         shared: &'s Shared,

@@ -2,10 +2,10 @@
 //! header that is checked before SQLite touches the file, reads that closing waits for, and a
 //! write-ahead log.
 
-mod claim;
-mod gate;
-mod header;
-mod wal;
+pub mod claim;
+pub mod gate;
+pub mod header;
+pub mod wal;
 
 pub use claim::Claim;
 pub use gate::{Gate, PATIENCE, UnderWay};
