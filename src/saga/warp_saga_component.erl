@@ -2,12 +2,16 @@
 -module(warp_saga_component).
 -behaviour(warp_component).
 
--export([options/0, new/1, shard_children/2, stats/1]).
+-export([options/0, kinds/0, new/1, shard_children/2, stats/1]).
 -export([await_loaded/1, deletion_arrived/2, erase_steps/1, erase/3]).
 
 -spec options() -> [warp_check:option()].
 options() ->
     warp_saga_options:start().
+
+-spec kinds() -> [warp_nif:kind()].
+kinds() ->
+    [warp_saga_plan:kind()].
 
 %% @doc `steps' is the option, `saga_rules' is what the NIF checks the events of sagas against, and
 %% `sagas' is the table of `warp_saga_table'.
