@@ -24,9 +24,10 @@ nif-fault: setup ## Build the NIF with the fault hooks that tests need, into _bu
 nif-weak: setup ## Build the NIF with hashes that are often equal, for tests, into _build/weak/
 	@scripts/build-nif weak
 
-gleam: setup nif ## Compile the Gleam package, with gleam and Hex or with native/gleamc
+gleam: setup nif ## Compile the Gleam packages, with gleam and Hex or with native/gleamc
 	@scripts/gleam how
 	@scripts/gleam build gleam
+	@scripts/gleam build gleam/kuma
 
 test: build nif-fault nif-weak ## Run all tests and print their totals
 	@scripts/run-tests

@@ -1,5 +1,7 @@
-//// Runs the tests of this package: every function `*_test` of every module
-//// `test/**/*_test.gleam`. Given names of modules as arguments, only those.
+//// Runs the tests of this package: see `testkit`.
 
-@external(erlang, "warp_eunit_ffi", "main")
-pub fn main() -> Nil
+import testkit
+
+pub fn main() -> Nil {
+  testkit.main()
+}

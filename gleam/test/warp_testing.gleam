@@ -3,6 +3,7 @@
 
 import gleam/dynamic/decode.{type Decoder}
 import gleam/erlang/process.{type Pid}
+import testkit.{afterwards, kill, with_dir}
 import warp.{type Context, type Entity}
 import warp/aggregate.{type Aggregate}
 import warp/context.{type WarpOptions, WarpOptions, defaults}
@@ -98,12 +99,6 @@ pub fn with_context(options: WarpOptions, run: fn(Context) -> a) -> a {
   run(ctx)
 }
 
-@external(erlang, "warp_testing_ffi", "with_dir")
-pub fn with_dir(run: fn(String) -> a) -> a
-
-@external(erlang, "warp_testing_ffi", "afterwards")
-pub fn afterwards(clean_up: fn() -> Nil, run: fn() -> a) -> a
-
 // Harm.
 
 /// Kills the entity's process, and waits until it is gone. Gives the pid it had.
@@ -114,9 +109,6 @@ pub fn kill_entity(entity: Entity) -> Pid {
   pid
 }
 
-@external(erlang, "warp_testing_ffi", "kill")
-pub fn kill(pid: Pid) -> Nil
-
 /// The entity's process, started if there is none.
 ///
 @external(erlang, "warp_ffi", "pid")
@@ -126,21 +118,6 @@ pub fn pid(entity: Entity) -> Result(Pid, Error(reason))
 ///
 @external(erlang, "warp_testing_ffi", "passivate")
 pub fn passivate(entity: Entity) -> Nil
-
-/// Waits until a function gives True.
-///
-@external(erlang, "warp_testing_ffi", "wait_until")
-pub fn wait_until(condition: fn() -> Bool) -> Nil
-
-/// The rows that the sqlite3 shell prints for a query.
-///
-@external(erlang, "warp_testing_ffi", "sqlite")
-pub fn sqlite(file: String, sql: String) -> List(String)
-
-/// The files of the shards below a folder.
-///
-@external(erlang, "warp_testing_ffi", "shard_files")
-pub fn shard_files(dir: String) -> List(String)
 
 /// The shard that an entity lives in.
 ///

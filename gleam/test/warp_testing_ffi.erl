@@ -1,62 +1,12 @@
+%% What the tests of this package cannot do in Gleam.
 -module(warp_testing_ffi).
 
--export([with_dir/1, afterwards/2, kill/1, passivate/1, wait_until/1, sqlite/2, shard_files/1]).
--export([write_file/2, read_file/1, rename/2, remove/1, overwrite/3, with_small_disk/1]).
+-export([passivate/1, write_file/2, read_file/1, rename/2, remove/1, overwrite/3, with_small_disk/1]).
 -export([with_rqlite/1, shutdown/1, children/1, fill/1, is_waiting/1, term/1, shard_owners/1]).
 
-with_dir(Run) ->
-    Name = io_lib:format("warp-~s-~b", [os:getpid(), erlang:unique_integer([positive])]),
-    Dir = filename:join(os:getenv("TMPDIR", "/tmp"), Name),
-    ok = filelib:ensure_path(Dir),
-    try
-        Run(unicode:characters_to_binary(Dir))
-    after
-        ok = file:del_dir_r(Dir)
-    end.
-
-afterwards(CleanUp, Run) ->
-    try Run() after CleanUp() end.
-
-kill(Pid) ->
-    Monitor = monitor(process, Pid),
-    exit(Pid, kill),
-    receive {'DOWN', Monitor, process, Pid, _} -> nil end.
-
 passivate(Entity) ->
-    wait_until(fun() ->
-        case warp_entity_registry:lookup(Entity) of
-            {ok, Pid} -> Pid ! passivate, not is_process_alive(Pid);
-            none -> true
-        end
-    end).
-
-wait_until(Condition) ->
-    wait_until(Condition, 12000).
-
-wait_until(_Condition, 0) ->
-    error(never_became_true);
-wait_until(Condition, Left) ->
-    case Condition() of
-        true -> nil;
-        false -> timer:sleep(5), wait_until(Condition, Left - 1)
-    end.
-
-sqlite(File, Sql) ->
-    Port = open_port({spawn_executable, os:find_executable("sqlite3")},
-                     [{args, ["-batch", "-cmd", ".timeout 5000", File, Sql]},
-                      binary, exit_status, stderr_to_stdout]),
-    {0, Output} = output(Port, <<>>),
-    binary:split(Output, <<"\n">>, [global, trim]).
-
-output(Port, Output) ->
-    receive
-        {Port, {data, More}} -> output(Port, <<Output/binary, More/binary>>);
-        {Port, {exit_status, Status}} -> {Status, Output}
-    end.
-
-shard_files(Dir) ->
-    Files = filelib:wildcard(binary_to_list(Dir) ++ "/**/shard-*.db"),
-    [unicode:characters_to_binary(File) || File <- lists:sort(Files)].
+    {ok, Pid} = warp_core:pid(Entity),
+    testkit_ffi:wait_until(fun() -> Pid ! passivate, not is_process_alive(Pid) end).
 
 write_file(Path, Bytes) -> ok = file:write_file(Path, Bytes), nil.
 read_file(Path) -> {ok, Bytes} = file:read_file(Path), Bytes.
@@ -70,7 +20,7 @@ overwrite(Path, From, To) when byte_size(From) =:= byte_size(To) ->
 
 %% Runs on a tmpfs. Where none can be mounted, says so and runs nothing.
 with_small_disk(Run) ->
-    with_dir(fun(Dir) ->
+    testkit_ffi:with_dir(fun(Dir) ->
         Disk = <<Dir/binary, "/disk">>,
         ok = filelib:ensure_path(Disk),
         case sh(["mount -t tmpfs -o size=4m tmpfs ", Disk, " 2>&1"]) of
@@ -90,7 +40,7 @@ with_rqlite(Run) ->
             io:format("no rqlited here, see scripts/rqlited~n"),
             nil;
         Binary ->
-            with_dir(fun(Dir) -> with_rqlite(Binary, binary_to_list(Dir), Run) end)
+            testkit_ffi:with_dir(fun(Dir) -> with_rqlite(Binary, binary_to_list(Dir), Run) end)
     end.
 
 with_rqlite(Binary, Dir, Run) ->
@@ -101,7 +51,7 @@ with_rqlite(Binary, Dir, Run) ->
     Port = open_port({spawn_executable, "/bin/sh"}, [{args, Arguments}, exit_status]),
     try
         {ok, _} = application:ensure_all_started(inets),
-        _ = wait_until(fun() ->
+        _ = testkit_ffi:wait_until(fun() ->
             case httpc:request("http://" ++ Http ++ "/readyz") of
                 {ok, {{_, 200, _}, _, _}} -> true;
                 _ -> false

@@ -3,6 +3,7 @@
 import gleam/erlang/process.{type Pid, type Subject}
 import gleam/int
 import gleam/list
+import testkit.{kill}
 import warp
 import warp/actor.{type Actor, type Next}
 import warp/aggregate
@@ -10,7 +11,7 @@ import warp/context.{After, ReadThrough, WarpOptions}
 import warp/error
 import warp/event
 import warp_testing.{
-  type AccountEvent, type Overdraft, Credited, Debited, Overdraft, account, kill,
+  type AccountEvent, type Overdraft, Credited, Debited, Overdraft, account,
   kill_entity, passivate, with_accounts, with_context, with_options,
 }
 
@@ -85,12 +86,12 @@ pub fn a_reply_comes_after_its_events_are_durable_test() {
   use ctx <- with_context(options)
   let alice = warp.entity(ctx, "alice") |> actor.of(banker())
   let assert Ok(Nil) = actor.send(alice, Deposit(100))
-  let assert [file] = warp_testing.shard_files(options.data_dir)
+  let assert [file] = testkit.shard_files(options.data_dir)
   // Whoever has the reply finds the event in the file, each time.
   ints(1, 30)
   |> list.each(fn(n) {
     assert actor.call(alice, 60_000, Withdraw(1, _)) == Ok(Ok(100 - n))
-    assert warp_testing.sqlite(file, "SELECT max(seq) FROM events")
+    assert testkit.sqlite(file, "SELECT max(seq) FROM events")
       == [int.to_string(n + 1)]
   })
 }
@@ -225,7 +226,7 @@ pub fn an_actor_survives_passivation_test() {
   assert actor.call(alice, 60_000, Balance) == Ok(5)
   let assert Ok(before) = actor.pid(alice)
   // By itself, once it is idle for long enough.
-  warp_testing.wait_until(fn() { !process.is_alive(before) })
+  testkit.wait_until(fn() { !process.is_alive(before) })
   assert actor.call(alice, 60_000, Balance) == Ok(5)
   let assert Ok(after) = actor.pid(alice)
   assert after != before

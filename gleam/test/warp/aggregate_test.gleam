@@ -6,6 +6,7 @@ import gleam/erlang/process.{type Pid}
 import gleam/list
 import gleam/option.{type Option, Some}
 import gleam/string
+import testkit.{sqlite}
 import warp
 import warp/aggregate.{type Aggregate}
 import warp/append
@@ -16,7 +17,7 @@ import warp/history
 import warp/json
 import warp_testing.{
   type AccountEvent, type Overdraft, Credited, Debited, Overdraft, account,
-  sqlite, with_accounts, with_context, with_options,
+  with_accounts, with_context, with_options,
 }
 
 pub fn events_go_in_and_states_come_out_with_their_types_test() {
@@ -426,7 +427,7 @@ pub fn what_is_in_the_file_is_readable_test() {
   let alice = warp.entity(ctx, "alice")
   let assert Ok(1) = alice |> aggregate.append(account(), Credited(5000))
   let rows =
-    list.flat_map(warp_testing.shard_files(options.data_dir), sqlite(
+    list.flat_map(testkit.shard_files(options.data_dir), sqlite(
       _,
       "SELECT entity, aggregate, type, schema_vsn, payload FROM events",
     ))

@@ -4,6 +4,7 @@ import gleam/dict.{type Dict}
 import gleam/dynamic.{type Dynamic}
 import gleam/dynamic/decode
 import gleam/list
+import testkit
 import warp
 import warp/aggregate
 import warp/context.{
@@ -100,7 +101,7 @@ pub fn a_context_runs_as_it_was_told_test() {
     assert decode.run(stats.all, atom(term("mode"))) == Ok(term(mode))
     assert decode.run(stats.all, atom(term("durability")))
       == Ok(term(durability))
-    assert list.length(warp_testing.shard_files(options.data_dir)) == 2
+    assert list.length(testkit.shard_files(options.data_dir)) == 2
   }
   runs(options, "actor", "full")
   runs(

@@ -4,6 +4,7 @@
 import gleam/dynamic.{type Dynamic}
 import gleam/dynamic/decode
 import gleam/list
+import testkit.{with_dir}
 import warp
 import warp/aggregate.{
   type Aggregate, type AggregateDefinition, AggregateDefinition,
@@ -13,9 +14,7 @@ import warp/error
 import warp/event.{type Event}
 import warp/json.{type Json}
 import warp/projection as p
-import warp_testing.{
-  type AccountEvent, type Overdraft, Credited, Debited, with_dir,
-}
+import warp_testing.{type AccountEvent, type Overdraft, Credited, Debited}
 
 // `account.append(Credited(5000))`: the module that a user writes.
 

@@ -5,6 +5,7 @@ import gleam/dynamic/decode
 import gleam/erlang/process.{type Pid, type Subject}
 import gleam/list
 import gleam/string
+import testkit.{kill, shard_files, sqlite, with_dir}
 import warp
 import warp/actor
 import warp/aggregate.{AggregateDefinition}
@@ -14,8 +15,8 @@ import warp/error.{type Error}
 import warp/event
 import warp/json
 import warp_testing.{
-  Credited, account, coerce, kill, overwrite, rename, shard_files, sqlite,
-  with_accounts, with_context, with_dir, with_options, write_file,
+  Credited, account, coerce, overwrite, rename, with_accounts, with_context,
+  with_options, write_file,
 }
 
 // Events.
@@ -444,7 +445,7 @@ pub fn too_many_requests_are_turned_away_test() {
   process.send(go_on, Nil)
   let assert Ok(go_on) = process.receive(begun, 60_000)
   process.send(go_on, Nil)
-  warp_testing.wait_until(fn() {
+  testkit.wait_until(fn() {
     aggregate.append(alice, account(), Credited(1)) != Error(error.Overloaded)
   })
 }
@@ -476,7 +477,7 @@ pub fn a_process_that_goes_down_interrupts_test() {
     process.spawn(fn() {
       process.send(result, aggregate.append(alice, account(), Credited(1)))
     })
-  warp_testing.wait_until(fn() { warp_testing.is_waiting(waiting) })
+  testkit.wait_until(fn() { warp_testing.is_waiting(waiting) })
   let _ = warp_testing.kill_entity(alice)
   assert process.receive(result, 60_000) == Ok(Error(error.Interrupted))
   assert aggregate.append(alice, account(), Credited(1)) == Ok(1)
@@ -492,14 +493,14 @@ pub fn a_shard_that_cannot_be_opened_again_is_unavailable_test() {
     list.drop(shard_files(options.data_dir), shard) |> list.first
   rename(file, file <> ".gone")
   list.each(shard_owners(ctx), kill)
-  warp_testing.wait_until(fn() {
+  testkit.wait_until(fn() {
     warp.export(alice) == Error(error.ShardUnavailable(shard))
   })
   assert aggregate.append(alice, account(), Credited(1))
     == Error(error.ShardUnavailable(shard))
   // It goes on by itself.
   rename(file <> ".gone", file)
-  warp_testing.wait_until(fn() {
+  testkit.wait_until(fn() {
     warp.export(alice) != Error(error.ShardUnavailable(shard))
   })
   assert aggregate.get(alice, account()) == Ok(1)

@@ -3,6 +3,7 @@
 
 import gleam/erlang/process.{type Pid, type Subject}
 import gleam/option.{type Option, Some}
+import testkit
 import warp
 import warp/aggregate
 import warp/error
@@ -23,7 +24,7 @@ pub fn erlang_calls_the_module_warp_test() {
 fn erlang_starts(dir: String) -> Nil
 
 pub fn erlang_starts_a_context_through_the_module_warp_test() {
-  use dir <- warp_testing.with_dir
+  use dir <- testkit.with_dir
   erlang_starts(dir)
 }
 

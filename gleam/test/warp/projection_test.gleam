@@ -5,6 +5,7 @@ import gleam/int
 import gleam/list
 import gleam/option.{None, Some}
 import gleam/string
+import testkit
 import warp
 import warp/aggregate.{type Aggregate}
 import warp/context.{
@@ -166,7 +167,7 @@ pub fn tables_can_be_declared_test() {
   use options <- projecting(EmbeddedWith([orders]))
   use ctx <- with_context(options)
   // It is there before the first event.
-  warp_testing.wait_until(fn() {
+  testkit.wait_until(fn() {
     warp.query(ctx, "SELECT customer, total FROM orders", [])
     == Ok(p.Rows(["customer", "total"], []))
   })

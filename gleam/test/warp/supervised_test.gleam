@@ -4,11 +4,12 @@ import gleam/erlang/process.{type Pid}
 import gleam/otp/actor
 import gleam/otp/static_supervisor
 import gleam/otp/supervision
+import testkit.{kill, wait_until}
 import warp
 import warp/aggregate
 import warp/context.{type WarpOptions, WarpOptions}
 import warp/error
-import warp_testing.{Credited, account, kill, wait_until, with_options}
+import warp_testing.{Credited, account, with_options}
 
 /// A name for each test, since supervised contexts are found by it.
 ///

@@ -1,33 +1,8 @@
-%% What the tests of Kuma cannot do in Gleam: folders, kills, files as others see them, and bytes
-%% that no encoder would write.
+%% What the tests of Kuma cannot do in Gleam: logs that Kuma did not write, and bytes that no encoder
+%% would write.
 -module(kuma_test_ffi).
 
--export([new_dir/0, remove_dir/1, kill/1, sql/2, foreign_logs/2, parallel/2, wait_until/1]).
--export([hostile/0, late_constructor/0, atoms/0]).
-
-new_dir() ->
-    Name = io_lib:format("kuma-~s-~b", [os:getpid(), erlang:unique_integer([positive])]),
-    Dir = filename:join(os:getenv("TMPDIR", "/tmp"), Name),
-    ok = filelib:ensure_path(Dir),
-    unicode:characters_to_binary(Dir).
-
-remove_dir(Dir) ->
-    _ = file:del_dir_r(Dir),
-    nil.
-
-%% Kills the process of an entity, and waits until it is gone.
-kill(Entity) ->
-    {ok, Pid} = warp_core:pid(Entity),
-    Ref = monitor(process, Pid),
-    exit(Pid, kill),
-    receive {'DOWN', Ref, process, Pid, _} -> nil end.
-
-%% What any sqlite3 shell says of the shards of a folder.
-sql(Dir, Query) ->
-    Shards = filelib:wildcard(filename:join(unicode:characters_to_list(Dir), "kuma/shard-*.db")),
-    true = Shards =/= [],
-    Said = [os:cmd(io_lib:format("sqlite3 -readonly '~ts' \"~ts\"", [Shard, Query])) || Shard <- Shards],
-    string:trim(unicode:characters_to_binary(Said)).
+-export([foreign_logs/2, hostile/0, late_constructor/1, atoms/0, pid/1]).
 
 %% Logs that Kuma did not write: events go in unseen, since nothing folds them.
 foreign_logs(Dir, Logs) ->
@@ -39,21 +14,6 @@ foreign_logs(Dir, Logs) ->
      || {Id, Events} <- Logs],
     ok = warp_core:stop(Ctx),
     nil.
-
-%% For as long as the test may take.
-wait_until(Condition) ->
-    case Condition() of
-        true -> nil;
-        false -> timer:sleep(50), wait_until(Condition)
-    end.
-
-%% Calls a function so many times at once, and gives what the calls gave.
-parallel(Times, Fun) ->
-    Callers = [spawn_monitor(fun() -> exit({done, Fun()}) end) || _ <- lists:seq(1, Times)],
-    [receive
-         {'DOWN', Ref, process, Pid, {done, Result}} -> Result;
-         {'DOWN', Ref, process, Pid, Crash} -> error(Crash)
-     end || {Pid, Ref} <- Callers].
 
 %% Payloads that stand for terms and must not become any.
 hostile() ->
@@ -85,13 +45,18 @@ atoms() ->
     erlang:system_info(atom_count).
 
 %% The payload for an atom that no loaded module has, but one on the code path does.
-late_constructor() ->
+late_constructor(Dir) ->
     Unique = integer_to_list(erlang:unique_integer([positive])),
     Module = "kuma_late_" ++ Unique,
     Name = list_to_binary("late_constructor_" ++ Unique),
-    Dir = unicode:characters_to_list(new_dir()),
-    Source = filename:join(Dir, Module ++ ".erl"),
+    Path = unicode:characters_to_list(Dir),
+    Source = filename:join(Path, Module ++ ".erl"),
     ok = file:write_file(Source, ["-module(", Module, ").\n-export([f/0]).\nf() -> ", Name, ".\n"]),
-    [] = os:cmd("erlc -o '" ++ Dir ++ "' '" ++ Source ++ "'"),
-    true = code:add_pathz(Dir),
+    [] = os:cmd("erlc -o '" ++ Path ++ "' '" ++ Source ++ "'"),
+    true = code:add_pathz(Path),
     json(<<131, 119, (byte_size(Name)), Name/binary>>).
+
+%% The process of one of Warp's entities.
+pid(Entity) ->
+    {ok, Pid} = warp_core:pid(Entity),
+    Pid.

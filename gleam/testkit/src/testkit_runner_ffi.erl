@@ -1,5 +1,5 @@
-%% Runs tests written in Gleam with EUnit, and reports what failed as Gleam has it.
--module(warp_eunit_ffi).
+%% Runs tests written in Gleam with EUnit, and reports failures in Gleam's terms.
+-module(testkit_runner_ffi).
 -behaviour(eunit_listener).
 
 -export([main/0]).
@@ -21,7 +21,7 @@ main() ->
 
 modules() ->
     Found = [list_to_binary(File) || File <- filelib:wildcard("**/*_test.gleam", "test")],
-    All = [name(File) || File <- lists:sort(Found), File =/= <<"warp_test.gleam">>],
+    All = [name(File) || File <- lists:sort(Found)],
     case [list_to_atom(Name) || Name <- init:get_plain_arguments()] of
         [] -> All;
         Chosen -> [Module || Module <- All, lists:member(Module, Chosen)]

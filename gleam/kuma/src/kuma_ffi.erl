@@ -1,11 +1,10 @@
-%% @private What `kuma' cannot say in Gleam: where a fold is found.
+%% @private What Kuma cannot do in Gleam: keep a fold where the processes of entities find it.
 -module(kuma_ffi).
 
--export([new_key/0, put_fold/2, fold/1, forget_fold/1, nothing/0]).
+-export([new_key/0, put_fold/2, fold/1, forget_fold/1, identity/1]).
 
 -type key() :: {?MODULE, reference()}.
 
-%% @doc A name under which a fold is found, by the processes of entities too.
 -spec new_key() -> key().
 new_key() ->
     {?MODULE, make_ref()}.
@@ -24,7 +23,6 @@ forget_fold(Key) ->
     _ = persistent_term:erase(Key),
     nil.
 
-%% @doc What a Gleam decoder that fails has in place of a value; nobody looks at it.
--spec nothing() -> nil.
-nothing() ->
-    nil.
+-spec identity(Term) -> Term.
+identity(Term) ->
+    Term.

@@ -27,6 +27,7 @@
 import gleam/dynamic/decode.{type Decoder}
 import gleam/option.{type Option, None, Some}
 import warp/json.{type Json}
+import warp/term
 
 /// A way to write states and events, and to read them.
 ///
@@ -76,7 +77,7 @@ pub fn terms() -> Codec(state, event) {
   Codec(
     encode_state: encode_term,
     decode_state: None,
-    encode_event: fn(event) { #(constructor(event), encode_term(event)) },
+    encode_event: fn(event) { #(term.constructor(event), encode_term(event)) },
     decode_event: fn(_type) { None },
   )
 }
@@ -123,49 +124,41 @@ pub fn decoder(
   codec: Codec(state, event),
   type_: String,
 ) -> Decoder(Entry(state, event)) {
-  use term <- decode.then(decode.optionally_at(
+  use text <- decode.then(decode.optionally_at(
     [term_key],
     None,
     decode.map(decode.string, Some),
   ))
   case type_ == spawned {
-    True -> read(term, codec.decode_state) |> decode.map(Spawned)
-    False -> read(term, codec.decode_event(type_)) |> decode.map(Happened)
+    True -> read(text, codec.decode_state) |> decode.map(Spawned)
+    False -> read(text, codec.decode_event(type_)) |> decode.map(Happened)
   }
 }
 
-fn read(term: Option(String), decoder: Option(Decoder(a))) -> Decoder(a) {
-  case term, decoder {
+fn read(text: Option(String), decoder: Option(Decoder(a))) -> Decoder(a) {
+  case text, decoder {
     Some(text), _ -> decode_term(text)
     None, Some(decoder) -> decoder
-    None, None -> decode.failure(nothing(), "a term")
+    None, None -> decode.failure(coerce(Nil), "a term")
   }
 }
 
 fn encode_term(value: a) -> Json {
-  case term_to_text(value) {
+  case term.encode(value) {
     Ok(text) -> json.object([#(term_key, json.string(text))])
     Error(why) -> panic as why
   }
 }
 
 fn decode_term(text: String) -> Decoder(a) {
-  case text_to_term(text) {
-    Ok(value) -> decode.success(value)
-    Error(why) -> decode.failure(nothing(), why)
+  case term.decode(text) {
+    Ok(value) -> decode.success(coerce(value))
+    Error(why) -> decode.failure(coerce(Nil), why)
   }
 }
 
-@external(erlang, "warp_term_ffi", "to_text")
-fn term_to_text(value: a) -> Result(String, String)
-
-@external(erlang, "warp_term_ffi", "from_text")
-fn text_to_term(text: String) -> Result(a, String)
-
-@external(erlang, "warp_term_ffi", "name")
-fn constructor(value: a) -> String
-
-/// What a decoder has in hand while it fails.
+/// A term is of the type that was written there. A decoder that fails takes any
+/// value, which nobody looks at.
 ///
-@external(erlang, "kuma_ffi", "nothing")
-fn nothing() -> a
+@external(erlang, "kuma_ffi", "identity")
+fn coerce(value: a) -> b

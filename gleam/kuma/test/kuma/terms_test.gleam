@@ -2,11 +2,13 @@
 //// not.
 
 import gleam/dict.{type Dict}
+import gleam/erlang/process.{type Pid}
 import gleam/int
 import gleam/list
 import gleam/option.{type Option, None, Some}
 import kuma.{type Context, Config}
-import kuma_support.{type Dir, with_dir}
+import kuma_support
+import testkit.{with_dir}
 import warp/error
 
 pub type Thing {
@@ -17,7 +19,7 @@ pub type Thing {
   Mapped(Dict(String, List(Int)))
   Paired(#(Int, String), Bool, Nil)
   Called(fn() -> Int)
-  Sent(kuma_support.Process)
+  Sent(Pid)
 }
 
 /// The state is everything that has happened.
@@ -25,7 +27,7 @@ fn remember(things: List(Thing), thing: Thing) -> List(Thing) {
   [thing, ..things]
 }
 
-fn open(dir: Dir) -> Context(List(Thing), Thing) {
+fn open(dir: String) -> Context(List(Thing), Thing) {
   let assert Ok(kuma) = kuma.start(Config(path: dir, shards: 1))
   kuma.fold(kuma, remember)
 }
@@ -74,9 +76,9 @@ pub fn what_means_nothing_later_is_refused_test() {
   list.each(
     [
       Called(fn() { 1 }),
-      Sent(kuma_support.process()),
+      Sent(process.self()),
       Nested(Some(Called(fn() { 1 })), Ok(Plain), []),
-      Nested(None, Ok(Plain), [Plain, Sent(kuma_support.process())]),
+      Nested(None, Ok(Plain), [Plain, Sent(process.self())]),
     ],
     fn(thing) {
       let assert Error(error.EncodeFailed(_)) = kuma.append(entity, thing)
@@ -104,13 +106,13 @@ pub fn too_large_test() {
 pub fn hostile_files_test() {
   // The first round has whatever can be loaded loaded, once.
   with_dir(read_hostile)
-  let before = kuma_support.atoms()
+  let before = atoms()
   with_dir(read_hostile)
   // One payload has 200 atoms that nobody knew.
-  assert kuma_support.atoms() - before < 100
+  assert atoms() - before < 100
 }
 
-fn read_hostile(dir: Dir) -> Nil {
+fn read_hostile(dir: String) -> Nil {
   let logs =
     list.index_map(kuma_support.hostile(), fn(payload, i) {
       #(int.to_string(i), [#("Kuma.Spawned", empty), #("Deposited", payload)])
@@ -138,7 +140,7 @@ pub fn a_constructor_of_a_module_that_is_not_loaded_test() {
   kuma_support.foreign_logs(dir, [
     #("late", [
       #("Kuma.Spawned", empty),
-      #("Late", kuma_support.late_constructor()),
+      #("Late", kuma_support.late_constructor(dir)),
     ]),
   ])
   let ctx = open(dir)
@@ -146,3 +148,8 @@ pub fn a_constructor_of_a_module_that_is_not_loaded_test() {
   let assert Ok([_]) = kuma.read(entity)
   kuma.stop(ctx)
 }
+
+/// How many atoms the VM has.
+///
+@external(erlang, "kuma_test_ffi", "atoms")
+fn atoms() -> Int
