@@ -80,8 +80,8 @@ status_of(#{state := State, behind_positions := Positions, behind_seconds := Sec
     {status, target(State), Positions, float(Seconds), SetAside, Events, All}.
 
 target(up) -> up;
-target({away, Why}) -> {away, warp_error_ffi:text(Why)};
-target({error, Why}) -> {away, warp_error_ffi:text(Why)}.
+target({away, Why}) -> {away, warp_text_ffi:text(Why)};
+target({error, Why}) -> {away, warp_text_ffi:text(Why)}.
 
 map(Fun, {ok, Value}) -> {ok, Fun(Value)};
 map(_Fun, {error, Reason}) -> {error, warp_error_ffi:reason(Reason)}.

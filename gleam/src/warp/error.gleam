@@ -1,6 +1,7 @@
-//// Everything that can go wrong, one variant per cause.
+//// Everything that can go wrong, with one variant per cause.
 ////
-//// Of a refused append nothing is stored. `to_string` says what to do.
+//// A refused append stores nothing. `to_string` says what happened and what to
+//// do about it.
 
 import gleam/dynamic.{type Dynamic}
 import gleam/dynamic/decode.{type DecodeError, DecodeError}
@@ -8,210 +9,229 @@ import gleam/int
 import gleam/list
 import gleam/string
 
-/// Why an operation came to nothing.
+/// Why an operation failed.
 ///
-/// `reason` is the type of your own refusals: what a typed aggregate's
-/// `validate` or a function given to `decide` says no with. Operations that
-/// call neither never give `Refused`, so theirs fits any type.
+/// `reason` is the type of your own refusals: of the errors that the `validate`
+/// of a typed aggregate, or a function given to `decide`, returns. Operations
+/// that call neither never return `Refused`, so their errors fit any type.
 ///
 pub type Error(reason) {
-  // What you said no to.
-  /// Your own function refused: `validate` of a typed aggregate, the function
-  /// given to a `decide`, or an actor's `on_command`.
+  // Your own code refused.
+  /// Your own function refused: the `validate` of a typed aggregate, the
+  /// function given to `decide`, or the `on_command` of an actor.
   Refused(reason: reason)
-  /// `validate` of an aggregate whose types are not known here refused.
+  /// The `validate` of an aggregate refused, and this call does not know the
+  /// type of its reasons.
   Rejected(reason: Dynamic)
 
-  // What is not as it was expected.
-  /// The log ends at another seq than was expected. Read again, decide again.
+  // The log is not as the caller expected.
+  /// The entity's log ends at `actual`, not at the seq that was expected. Read
+  /// the state again and decide again.
   WrongExpectedSeq(actual: Int)
-  /// The event's id belongs to another event of the entity, with another type
-  /// or payload.
+  /// The entity has another event with this id, at `seq`: its type or payload
+  /// differs.
   IdConflict(seq: Int)
-  /// An id was given to two events of one batch.
+  /// Two events of one batch have the same id.
   DuplicateEventId(id: String)
-  /// Ids of the form `ENTITY#SEQ` belong to events that were given none.
+  /// The id has the form `ENTITY#SEQ`, which Warp gives to events without an
+  /// id of their own.
   ReservedId(id: String)
+  /// The entity has no event with this seq.
+  NoEvent
 
-  // What is wrong with what was given.
+  // The arguments are wrong.
   /// No entity can have this id.
   BadEntityId(problem: Problem)
-  /// The event of that number, from 1, cannot be stored. `field` is `""` when
-  /// it is about the whole event.
+  /// The event with this number, counted from 1, cannot be stored. `field` is
+  /// `""` when the problem concerns the whole event.
   BadEvent(number: Int, field: String, problem: Problem)
   /// The context was started without this aggregate.
   UnknownAggregate(name: String)
-  /// A batch without events.
+  /// The batch has no events.
   EmptyBatch
-  /// A batch of too many events.
+  /// The batch has more than `max` events.
   BatchTooLarge(events: Int, max: Int)
-  /// A batch of too many bytes of JSON.
+  /// The batch has more than `max` bytes of JSON.
   BatchTooLargeBytes(bytes: Int, max: Int)
 
-  // What your functions could not do.
-  /// The decoder of a typed aggregate does not take this event.
+  // Your functions failed.
+  /// The decoder of a typed aggregate failed on an event of this type.
   UndecodableEvent(type_: String, errors: List(DecodeError))
-  /// The decoder given to a read does not take the state.
+  /// The decoder given to a read failed on the state.
   UndecodableState(errors: List(DecodeError))
-  /// The decoder of a step function does not take the arguments.
+  /// The decoder of a step function failed on the step's arguments.
   UndecodableArguments(errors: List(DecodeError))
   /// The encoder of a typed aggregate crashed.
   EncodeFailed(crash: String)
-  /// The aggregate's `apply` crashed. If it did on an event of the log, the
-  /// entity can be neither read nor appended to until it no longer does.
+  /// The `apply` of the aggregate crashed. If it crashed on an event of the
+  /// log, the entity can be neither read nor appended to until `apply` is
+  /// fixed.
   ApplyFailed(crash: String)
-  /// The aggregate's `validate` crashed.
+  /// The `validate` of the aggregate crashed.
   ValidateFailed(crash: String)
-  /// The aggregate's `migrate` crashed.
+  /// The `migrate` of the aggregate crashed.
   MigrateFailed(crash: String)
-  /// The function given to `decide`, or an actor's `on_command`, crashed.
+  /// The function given to `decide`, or the `on_command` of an actor, crashed.
   DecideFailed(crash: String)
-  /// A function of the aggregate is not there any more: its module was reloaded
-  /// while the context was running. Nothing was changed. Start the context
-  /// again.
+  /// The aggregate's function no longer exists: its module was reloaded while
+  /// the context was running. Nothing was changed. Start the context again.
   StaleFunction(function: String)
-  /// A function written in another language gave something that it should not.
+  /// A function written in another language returned a value of the wrong
+  /// type.
   BadReturn(function: String, value: Dynamic)
 
-  // What the system could not do.
-  /// Too many requests are waiting. Nothing was stored: try again later, and
-  /// slower.
+  // The system failed.
+  /// Too many requests are waiting. Nothing was stored. Try again later, and
+  /// more slowly.
   Overloaded
-  /// No answer in time. An append may or may not be stored: with an event id,
-  /// append again, and it is stored once.
+  /// The answer did not come in time. An append may or may not have been
+  /// stored. Append again with the same event id: the event is stored once.
   Timeout
-  /// The process that was asked went down. Likewise.
+  /// The process that carried out the request died. An append may or may not
+  /// have been stored, as after `Timeout`.
   Interrupted
-  /// The shard is being opened again. Try again.
+  /// Warp is opening this shard again, after a failure. Try again.
   ShardUnavailable(shard: Int)
-  /// The disk is full. The shard goes on by itself once there is room.
+  /// The disk is full. The shard continues by itself once there is room.
   DiskFull
-  /// The operating system or SQLite refused.
+  /// The operating system or SQLite reported an error.
   IoError(message: String)
-  /// The file contradicts itself, and is not read further.
+  /// A file contradicts itself, and Warp does not read it any further.
   Corrupt(message: String)
-  /// The context is not running, or no longer.
+  /// The context is not running.
   ContextStopped
 
-  // What keeps a context from starting, or an operation from being tried.
-  /// An option has to be given.
+  // The context cannot start.
+  /// The option is required, and was not given.
   MissingOption(option: String)
   /// There is no such option.
   UnknownOption(option: String)
-  /// An option has no such value.
+  /// The value of the option is wrong.
   BadOption(option: String, problem: Problem)
-  /// An aggregate cannot be defined like that. `name` is `""` when that is
-  /// what is wrong.
+  /// The definition of the aggregate is wrong. `name` is `""` when the name
+  /// itself is.
   BadAggregate(name: String, field: String, problem: Problem)
   /// Two aggregates of the context have the same name.
   DuplicateAggregate(name: String)
-  /// Another context, of this VM or another one, has the folder open.
+  /// Another context, in this VM or in another one, has the folder open.
   DataDirInUse(dir: String)
-  /// The process may not have as many files open as the context needs: raise
-  /// its limit (`ulimit -n`) to `needed`, or start the context with fewer shards.
+  /// The process may not open as many files as the context needs. Raise its
+  /// limit (`ulimit -n`) to `needed`, or start the context with fewer shards.
   TooFewFiles(limit: Int, needed: Int)
   /// The context was created with another number of shards.
   ShardCountMismatch(stored: Int, given: Int)
-  /// The file is not one of Warp's.
+  /// The file at this path is not a shard.
   NotAShard(path: String)
-  /// The file is another context's shard, or another shard of this one.
+  /// The file is a shard of another context, or another shard of this one.
   WrongIdentity(path: String, found: String)
-  /// The file was written by a newer version of Warp.
+  /// A newer version of Warp wrote the file.
   NewerFormat(path: String, version: Int)
-  /// The OTP application `warp_core` could not be started.
+  /// The OTP application `warp_core` could not start.
   ApplicationNotStarted(reason: String)
 
-  // What projections could not do.
+  // Projections.
   /// The context was started without projections.
   NoProjections
-  /// A query may only read.
+  /// The query would write. A query may only read.
   ReadOnly
-  /// SQLite or rqlite does not take the query.
+  /// SQLite or rqlite rejected the query.
   SqlError(message: String)
-  /// The query has more rows than were asked for.
+  /// The result of the query has more than `max` rows.
   TooManyRows(max: Int)
-  /// The parameter of that number, from 1, cannot be given to a query.
+  /// The result of the query has more than `max_bytes` bytes.
+  ResultTooLarge(max_bytes: Int)
+  /// The query needs more than `max_bytes` bytes of memory, such as for
+  /// sorting.
+  QueryTooLarge(max_bytes: Int)
+  /// The parameter with this number, counted from 1, cannot be passed to a
+  /// query.
   BadParameter(number: Int, problem: Problem)
-  /// The parameters do not fit the query, such as in their number.
+  /// The list of parameters does not fit the query: for example, their number
+  /// is wrong.
   BadParameters(problem: Problem)
-  /// The target of the projections cannot be reached.
+  /// The target of the projections, SQLite or rqlite, cannot be reached.
   TargetAway(why: String)
-  /// An event of the entity cannot be projected, and is set aside with those
-  /// behind it: see `projector.set_aside`.
+  /// The projector of the entity's shard is stalled. `projector.status` shows
+  /// since when.
+  Stalled(why: String)
+  /// The entity's event with this seq could not be projected. Warp has set it
+  /// aside, with the entity's later events: see `projector.set_aside`.
   SetAside(seq: Int)
-  /// The tables have events that are not in the log, as after an older copy of a
-  /// shard was put back: see `projector.rebuild`.
+  /// The tables have events that the log does not have, as after an operator
+  /// restored an older copy of a shard: see `projector.rebuild`.
   RebuildDue
-  /// Nothing of the entity is set aside.
+  /// No event of the entity is set aside.
   NotSetAside
-  /// A rebuild is under way.
+  /// A rebuild is already running.
   AlreadyRunning
-  /// No rebuild is under way.
+  /// No rebuild is running.
   NotRunning
   /// The rebuild was cancelled.
   Cancelled
-  /// The entity is gone from the log, and is still to be erased from these
-  /// tables. Warp goes on trying by itself.
+  /// The entity is erased from the log. Warp could not erase its rows from
+  /// these tables yet, and goes on trying by itself.
   StillToErase(tables: List(String), why: String)
 
-  // What sagas could not do.
+  // Sagas.
   /// No saga can have this id.
   BadSagaId(problem: Problem)
-  /// The saga as a whole cannot be kept.
+  /// The saga as a whole cannot be stored.
   BadSaga(problem: Problem)
-  /// A saga without steps.
+  /// The saga has no steps.
   EmptySaga
-  /// A saga of too many steps.
+  /// The saga has more than `max` steps.
   TooManySteps(steps: Int, max: Int)
-  /// The step of that number, from 0, cannot be carried out.
+  /// The step with this number, counted from 0, is wrong.
   BadStep(number: Int, field: String, problem: Problem)
-  /// A saga with that id has other steps.
+  /// Another saga has this id: its steps differ.
   SagaConflict(id: String)
-  /// There is no saga with that id.
+  /// No saga has this id.
   SagaNotFound
-  /// The saga goes no further in this start of the context, which lacks what
-  /// that step of it needs. It was not refused: the saga goes on once the context
-  /// is started with it. See `saga.Waiting`.
+  /// The saga waits, because the context was started without an aggregate or a
+  /// step function that this step needs. No step was refused. The saga
+  /// continues once the context is started with it. See `saga.Waiting`.
   SagaWaits(step: Int, entity: String, why: Error(reason))
-  /// The saga is not stuck, but in that state.
+  /// The saga is not stuck: it is in this state.
   NotStuck(state: String)
-  /// The note cannot be kept.
+  /// The note cannot be stored.
   BadNote(problem: Problem)
-  /// The entity was deleted while a saga was under way.
+  /// The entity was deleted while the saga was running.
   EntityDeleted
   /// The context was started without this step function.
   UnknownStep(name: String)
-  /// The step function of that name takes that many arguments, and is not one
-  /// that the step can call: one that compensates cannot do a step.
+  /// The step cannot call the step function with this name, which takes
+  /// `arguments` arguments: a compensation cannot run forward.
   StepArity(name: String, arguments: Int)
-  /// A reason that was too long to be kept with a saga, shortened.
+  /// The step function with this name is no longer exported from its module.
+  StepNotExported(name: String, function: String)
+  /// A reason that was too long to be stored with a saga, shortened.
   Shortened(text: String)
 
-  /// A reason that this version of the package has no variant for: that of a
-  /// newer `warp_core`.
+  /// A reason that this version of the package does not know: a newer
+  /// `warp_core` returned it.
   Unknown(reason: Dynamic)
 }
 
 /// What is wrong with a value.
 ///
 pub type Problem {
-  /// It has to be given.
+  /// It is required, and was not given.
   Missing
-  /// It has to be given, since the context has more than one aggregate.
+  /// It is required, because the context has more than one aggregate.
   Required
   /// There is no such field.
   UnknownField
   /// It has no characters, or no items.
   Empty
-  /// It has too many bytes.
+  /// It has more than `max` bytes.
   TooLong(bytes: Int, max: Int)
-  /// It has too many bytes of JSON.
+  /// It has more than `max` bytes of JSON.
   TooLarge(bytes: Int, max: Int)
-  /// It nests deeper than this.
+  /// It is nested more than `max` levels deep.
   TooDeep(max: Int)
-  /// It is not JSON text. The message names line and column.
+  /// It is not JSON text. The message names the line and the column.
   InvalidJson(message: String)
-  /// It has no form in JSON.
+  /// It contains a value that JSON cannot express.
   NotJson(what: String)
   /// It is JSON, but not an object.
   NotAnObject
@@ -223,35 +243,39 @@ pub type Problem {
   NotAList
   /// It is not a map.
   NotAMap
-  /// It is not a function of that many arguments.
+  /// It is not a function with this number of arguments.
   NotAFunction(arguments: Int)
-  /// It is not a whole number from 1 on.
+  /// It is not an integer from 1 on.
   NotAPositiveInteger
-  /// It is not a whole number from `min` on.
+  /// It is not an integer from `min` on.
   NotAnIntegerFrom(min: Int)
-  /// It is not a whole number from `min` to `max`.
+  /// It is not an integer from `min` to `max`.
   NotAnIntegerBetween(min: Int, max: Int)
-  /// It is none of these.
+  /// It is none of these values.
   NotOneOf(values: List(String))
-  /// It has other characters than letters, digits, `_`, `.` and `-`, or begins
-  /// with `.` or `-`.
+  /// It has characters other than letters, digits, `_`, `.` and `-`, or it
+  /// begins with `.` or `-`.
   NotAName
   /// It is not a path.
   NotAPath
-  /// It is kept for Warp itself.
+  /// Warp keeps this name for itself.
   Reserved
-  /// There is no step function of that name.
+  /// It is not the handle of an entity.
+  NotAHandle
+  /// It is not a saga.
+  NotASaga
+  /// The context was started without a step function of this name.
   NoSuchFunction(name: String)
-  /// Said in words.
+  /// Another problem, described in words.
   Because(text: String)
 }
 
-/// What happened and what to do about it, in a sentence or two for people.
+/// What happened and what to do about it, in one or two sentences for people.
 ///
 /// ```gleam
 /// error.to_string(error.Overloaded)
-/// // -> "Too many requests are waiting. Nothing was stored: try again later,
-/// // and slower."
+/// // -> "Too many requests are waiting. Nothing was stored. Try again later,
+/// // and more slowly."
 /// ```
 ///
 pub fn to_string(error: Error(reason)) -> String {
@@ -263,18 +287,19 @@ pub fn to_string(error: Error(reason)) -> String {
     WrongExpectedSeq(actual) ->
       "The log ends at seq "
       <> int.to_string(actual)
-      <> ", not where it was expected to. Read again and decide again."
+      <> ", not where it was expected to end. Read again and decide again."
     IdConflict(seq) ->
       "The event's id belongs to event "
       <> int.to_string(seq)
-      <> ", which has another content. Choose another id."
+      <> ", which differs. Choose another id."
     DuplicateEventId(id) ->
       "Two events of the batch have the id " <> quote(id) <> "."
     ReservedId(id) ->
       "The id "
       <> quote(id)
-      <> " has the form ENTITY#SEQ, which is kept for events without an id. "
-      <> "Choose another one."
+      <> " has the form ENTITY#SEQ, which Warp gives to events without an id. "
+      <> "Choose another id."
+    NoEvent -> "The entity has no event with this seq."
 
     BadEntityId(problem) -> "The entity's id " <> problem_to_string(problem)
     BadEvent(number, "", problem) ->
@@ -287,70 +312,78 @@ pub fn to_string(error: Error(reason)) -> String {
       <> " "
       <> problem_to_string(problem)
     UnknownAggregate(name) ->
-      "The context has no aggregate " <> quote(name) <> ". Give it to start."
+      "The context has no aggregate "
+      <> quote(name)
+      <> ". Add it to the option aggregates."
     EmptyBatch -> "The batch has no events."
     BatchTooLarge(events, max) ->
       "The batch has "
       <> int.to_string(events)
-      <> " events. It may have "
+      <> " events. At most "
       <> int.to_string(max)
-      <> ": make more batches of it."
+      <> " are allowed: split it into smaller batches."
     BatchTooLargeBytes(bytes, max) ->
       "The batch has "
       <> int.to_string(bytes)
-      <> " bytes of JSON. It may have "
+      <> " bytes of JSON. At most "
       <> int.to_string(max)
-      <> ": make more batches of it."
+      <> " are allowed: split it into smaller batches."
 
     UndecodableEvent(type_, errors) ->
-      "The aggregate's decoder does not take an event of type "
+      "The aggregate's decoder failed on an event of type "
       <> quote(type_)
       <> ": "
       <> decode_errors(errors)
     UndecodableState(errors) ->
-      "The decoder does not take the state: " <> decode_errors(errors)
+      "The decoder failed on the state: " <> decode_errors(errors)
     UndecodableArguments(errors) ->
-      "The step function's decoder does not take the arguments: "
+      "The step function's decoder failed on the arguments: "
       <> decode_errors(errors)
     EncodeFailed(crash) -> "The aggregate's encoder crashed: " <> crash
     ApplyFailed(crash) ->
       "The aggregate's apply crashed: "
       <> crash
-      <> ". If that was on an event of the log, mend apply and start again."
+      <> ". If it crashed on an event of the log, fix apply and start the context again."
     ValidateFailed(crash) -> "The aggregate's validate crashed: " <> crash
     MigrateFailed(crash) -> "The aggregate's migrate crashed: " <> crash
-    DecideFailed(crash) -> "The function that decides crashed: " <> crash
+    DecideFailed(crash) ->
+      "The function given to decide, or an actor's on_command, crashed: "
+      <> crash
     StaleFunction(function) ->
-      "A function is not there any more: "
+      "The function "
       <> function
-      <> ". Its module was reloaded. Nothing was changed: start the context again."
+      <> " no longer exists, because its module was reloaded. Nothing was "
+      <> "changed. Start the context again."
     BadReturn(function, value) ->
       "The function "
       <> function
-      <> " gave what it should not: "
+      <> " returned a value of the wrong type: "
       <> string.inspect(value)
 
     Overloaded ->
-      "Too many requests are waiting. Nothing was stored: try again later, "
-      <> "and slower."
+      "Too many requests are waiting. Nothing was stored. Try again later, "
+      <> "and more slowly."
     Timeout ->
-      "No answer in time. What was asked may still be done. An append with an "
-      <> "event id can be repeated: it is stored once."
+      "The answer did not come in time. The request may still be carried out. "
+      <> "Repeat an append with its event id: the event is stored once."
     Interrupted ->
-      "The process that was asked went down. What was asked may have been "
-      <> "done. An append with an event id can be repeated: it is stored once."
+      "The process that carried out the request died. The request may have "
+      <> "been carried out. Repeat an append with its event id: the event is "
+      <> "stored once."
     ShardUnavailable(shard) ->
-      "Shard " <> int.to_string(shard) <> " is being opened again. Try again."
-    DiskFull -> "The disk is full. Make room: the shard goes on by itself."
+      "Warp is opening shard "
+      <> int.to_string(shard)
+      <> " again, after a failure. Try again."
+    DiskFull -> "The disk is full. Make room: the shard continues by itself."
     IoError(message) ->
-      "The operating system or SQLite refused: "
+      "The operating system or SQLite reported an error: "
       <> message
-      <> ". See to the disk."
+      <> ". Check the disk."
     Corrupt(message) ->
       "A file contradicts itself: " <> message <> ". Restore it from a backup."
     ContextStopped -> "The context is not running. Start it."
 
-    MissingOption(option) -> "The option " <> option <> " has to be given."
+    MissingOption(option) -> "The option " <> option <> " is required."
     UnknownOption(option) -> "There is no option " <> option <> "."
     BadOption(option, problem) ->
       "The option " <> option <> " " <> problem_to_string(problem)
@@ -367,43 +400,51 @@ pub fn to_string(error: Error(reason)) -> String {
       "Two aggregates have the name " <> quote(name) <> "."
     DataDirInUse(dir) ->
       dir
-      <> " is open in another context, of this VM or another one. Stop that "
-      <> "one, or give another data_dir."
+      <> " is open in another context, in this VM or in another one. Stop that "
+      <> "context, or use another data_dir."
     TooFewFiles(limit, needed) ->
-      "This process may have "
+      "The VM may have "
       <> int.to_string(limit)
-      <> " files open, and would need "
+      <> " files open, and the context needs "
       <> int.to_string(needed)
-      <> ". Raise the limit, such as with ulimit -n."
+      <> ". Raise the limit, for example with ulimit -n, or use fewer shards."
     ShardCountMismatch(stored, given) ->
       "The context was created with "
       <> int.to_string(stored)
       <> " shards, not "
       <> int.to_string(given)
-      <> ". Give shards: "
+      <> ". Set shards to "
       <> int.to_string(stored)
       <> "."
     NotAShard(path) ->
       path
-      <> " is not a file of Warp's. Move it away, or give another data_dir."
+      <> " is not a shard. Move the file away, or use another data_dir."
     WrongIdentity(path, found) ->
-      path <> " is " <> found <> ". Put each shard where it belongs."
+      path <> " is " <> found <> ". Move each shard's file to its own name."
     NewerFormat(path, version) ->
       path
       <> " has format "
       <> int.to_string(version)
-      <> ", of a newer Warp. Use that one."
+      <> ", which a newer version of Warp wrote. Use that version."
     ApplicationNotStarted(reason) ->
-      "The application warp_core could not be started: " <> reason
+      "The application warp_core could not start: " <> reason
 
     NoProjections ->
       "The context has no projections. Start it with Embedded or Rqlite."
     ReadOnly -> "A query may only read."
-    SqlError(message) -> "The query is not good SQL: " <> message <> "."
+    SqlError(message) -> "The database rejected the query: " <> message <> "."
     TooManyRows(max) ->
       "The query has more than "
       <> int.to_string(max)
-      <> " rows. Ask for less, or raise the limit."
+      <> " rows. Narrow the query, or raise max_rows."
+    ResultTooLarge(max) ->
+      "The result of the query has more than "
+      <> int.to_string(max)
+      <> " bytes. Narrow the query."
+    QueryTooLarge(max) ->
+      "The query needs more than "
+      <> int.to_string(max)
+      <> " bytes of memory. Narrow the query, or add an index."
     BadParameter(number, problem) ->
       "Parameter " <> int.to_string(number) <> " " <> problem_to_string(problem)
     BadParameters(problem) ->
@@ -411,21 +452,25 @@ pub fn to_string(error: Error(reason)) -> String {
     TargetAway(why) ->
       "The target of the projections cannot be reached: "
       <> why
-      <> ". Warp goes on by itself once it can."
+      <> ". Warp continues by itself once it can be reached."
+    Stalled(why) ->
+      "The projector of the entity's shard is stalled: "
+      <> why
+      <> ". projector.status shows since when."
     SetAside(seq) ->
       "Event "
       <> int.to_string(seq)
-      <> " of the entity could not be projected, and waits with those behind "
-      <> "it. Mend project, then retry, or skip the event."
+      <> " of the entity could not be projected. It is set aside, with the "
+      <> "entity's later events. Fix project, then retry, or skip the event."
     RebuildDue ->
-      "The tables have events that are not in the log. Rebuild them, or put the "
-      <> "right files back."
-    NotSetAside -> "Nothing of the entity is set aside."
-    AlreadyRunning -> "A rebuild is under way."
-    NotRunning -> "No rebuild is under way."
-    Cancelled -> "The rebuild was cancelled. Rebuild again to go on with it."
+      "The tables have events that the log does not have. Rebuild the tables, "
+      <> "or restore the newer files of the shard."
+    NotSetAside -> "No event of the entity is set aside."
+    AlreadyRunning -> "A rebuild is already running."
+    NotRunning -> "No rebuild is running."
+    Cancelled -> "The rebuild was cancelled. Call rebuild to continue it."
     StillToErase(tables, why) ->
-      "The entity is gone from the log. Still to be erased from "
+      "The entity is erased from the log, but not yet from "
       <> string.join(tables, ", ")
       <> ": "
       <> why
@@ -437,9 +482,9 @@ pub fn to_string(error: Error(reason)) -> String {
     TooManySteps(steps, max) ->
       "The saga has "
       <> int.to_string(steps)
-      <> " steps. It may have "
+      <> " steps. At most "
       <> int.to_string(max)
-      <> "."
+      <> " are allowed."
     BadStep(number, field, problem) ->
       "The "
       <> field
@@ -450,30 +495,40 @@ pub fn to_string(error: Error(reason)) -> String {
     SagaConflict(id) ->
       "There is a saga "
       <> quote(id)
-      <> " with other steps. Give it another id."
-    SagaNotFound -> "There is no saga with that id."
+      <> " with other steps. Use another id."
+    SagaNotFound -> "No saga has this id."
     SagaWaits(step, entity, why) ->
       "The saga waits at step "
       <> int.to_string(step)
       <> ", of "
       <> quote(entity)
-      <> ", until the context is started with what that needs. "
+      <> ", until the context is started with what the step needs. "
       <> to_string(why)
     NotStuck(state) -> "The saga is not stuck: it is " <> state <> "."
     BadNote(problem) -> "The note " <> problem_to_string(problem)
-    EntityDeleted -> "The entity was deleted while the saga was under way."
+    EntityDeleted -> "The entity was deleted while the saga was running."
     UnknownStep(name) ->
-      "There is no step function " <> quote(name) <> ". Give it to start."
+      "The context has no step function "
+      <> quote(name)
+      <> ". Add it to the option steps."
     StepArity(name, arguments) ->
       "The step function "
       <> quote(name)
       <> " takes "
       <> int.to_string(arguments)
-      <> " arguments, which its step cannot give. Give start another one."
+      <> " arguments, and the step cannot call it. Add one that fits to the "
+      <> "option steps."
+    StepNotExported(name, function) ->
+      "The step function "
+      <> quote(name)
+      <> " is "
+      <> function
+      <> ", which its module does not export. Export it, or start the context "
+      <> "with another function."
     Shortened(text) -> text
 
     Unknown(reason) ->
-      "warp_core gave a reason that this version of the package does not know: "
+      "warp_core returned a reason that this version of the package does not know: "
       <> string.inspect(reason)
   }
 }
@@ -482,19 +537,20 @@ pub fn to_string(error: Error(reason)) -> String {
 ///
 fn problem_to_string(problem: Problem) -> String {
   case problem {
-    Missing -> "has to be given."
-    Required -> "has to be given, as there is more than one."
+    Missing -> "is required."
+    Required -> "is required, because the context has more than one."
     UnknownField -> "does not exist."
     Empty -> "is empty."
     TooLong(bytes, max) | TooLarge(bytes, max) ->
       "has "
       <> int.to_string(bytes)
-      <> " bytes. It may have "
+      <> " bytes. At most "
       <> int.to_string(max)
-      <> "."
-    TooDeep(max) -> "nests deeper than " <> int.to_string(max) <> "."
+      <> " are allowed."
+    TooDeep(max) ->
+      "is nested more than " <> int.to_string(max) <> " levels deep."
     InvalidJson(message) -> "is not JSON: " <> message <> "."
-    NotJson(what) -> "has no form in JSON: " <> what <> "."
+    NotJson(what) -> "contains a value that JSON cannot express: " <> what <> "."
     NotAnObject -> "is not a JSON object."
     NotABinary -> "is not a string."
     NotUtf8 -> "is not UTF-8."
@@ -502,26 +558,27 @@ fn problem_to_string(problem: Problem) -> String {
     NotAMap -> "is not a map."
     NotAFunction(arguments) ->
       "is not a function of " <> int.to_string(arguments) <> " arguments."
-    NotAPositiveInteger -> "is not a whole number from 1 on."
+    NotAPositiveInteger -> "is not an integer from 1 on."
     NotAnIntegerFrom(min) ->
-      "is not a whole number from " <> int.to_string(min) <> " on."
+      "is not an integer from " <> int.to_string(min) <> " on."
     NotAnIntegerBetween(min, max) ->
-      "is not a whole number from "
+      "is not an integer from "
       <> int.to_string(min)
       <> " to "
       <> int.to_string(max)
       <> "."
     NotOneOf(values) -> "has to be one of: " <> string.join(values, ", ") <> "."
     NotAName ->
-      "may have only letters, digits, _, . and -, and begins with none of the "
-      <> "last two."
+      "may have only letters, digits, _, . and -, and may not begin with . or -."
     NotAPath -> "is not a path."
-    Reserved -> "is kept for Warp itself."
+    Reserved -> "is reserved for Warp itself."
+    NotAHandle -> "is not the handle of an entity."
+    NotASaga -> "is not a saga."
     NoSuchFunction(name) ->
       "runs the step function "
       <> quote(name)
-      <> ", which there is none of. Give it to start."
-    Because(text) -> "is not taken: " <> text <> "."
+      <> ", which the context does not have. Add it to the option steps."
+    Because(text) -> "is not accepted: " <> text <> "."
   }
 }
 

@@ -539,6 +539,11 @@ pub fn reasons_of_the_engine_have_a_variant_each_test() {
   assert variant("{unknown_option, colour}") == error.UnknownOption("colour")
   assert variant("{bad_entity_id, reserved}")
     == error.BadEntityId(error.Reserved)
+  assert variant("{bad_entity_id, not_a_handle}")
+    == error.BadEntityId(error.NotAHandle)
+  assert variant("{bad_saga_id, not_a_saga}")
+    == error.BadSagaId(error.NotASaga)
+  assert variant("no_event") == error.NoEvent
   assert variant("{bad_option, aggregates, not_a_list}")
     == error.BadOption("aggregates", error.NotAList)
   assert variant("{bad_option, aggregates, {<<\"$warp\">>, name, reserved}}")
@@ -555,6 +560,9 @@ pub fn reasons_of_the_engine_have_a_variant_each_test() {
   assert variant("{sql_error, <<\"no such table: t\">>}")
     == error.SqlError("no such table: t")
   assert variant("{too_many_rows, 10}") == error.TooManyRows(10)
+  assert variant("{result_too_large, 64}") == error.ResultTooLarge(64)
+  assert variant("{query_too_large, 256}") == error.QueryTooLarge(256)
+  assert variant("{stalled, reading}") == error.Stalled("reading")
   assert variant("{bad_param, 2, {too_long, 9, 8}}")
     == error.BadParameter(2, error.TooLong(9, 8))
   assert variant("{bad_params, {expected, 1, given, 2}}")
@@ -599,7 +607,7 @@ pub fn reasons_of_the_engine_have_a_variant_each_test() {
     == error.SagaWaits(1, "x", error.UnknownAggregate("A"))
   assert variant("{step_arity, <<\"x\">>, 3, [2]}") == error.StepArity("x", 3)
   assert variant("{step_not_exported, <<\"x\">>, {m, f, 2}}")
-    == error.UnknownStep("x")
+    == error.StepNotExported("x", "{m,f,2}")
   assert variant("{bad_step, 1, {aggregate, {unknown_aggregate, <<\"A\">>}}}")
     == error.BadStep(
       1,
@@ -623,29 +631,29 @@ pub fn every_error_says_what_to_do_test() {
   says(error.Refused("too little"), "Refused: \"too little\".")
   says(
     error.WrongExpectedSeq(3),
-    "The log ends at seq 3, not where it was expected to. Read again and decide again.",
+    "The log ends at seq 3, not where it was expected to end. Read again and decide again.",
   )
   says(
     error.BadEvent(2, "payload", error.TooDeep(128)),
-    "The payload of event 2 nests deeper than 128.",
+    "The payload of event 2 is nested more than 128 levels deep.",
   )
   says(error.BadEvent(1, "", error.NotAMap), "Event 1 is not a map.")
   says(
     error.BadOption("shards", error.NotAnIntegerBetween(1, 4096)),
-    "The option shards is not a whole number from 1 to 4096.",
+    "The option shards is not an integer from 1 to 4096.",
   )
   says(
     error.TooFewFiles(limit: 256, needed: 900),
-    "This process may have 256 files open, and would need 900. Raise the "
-      <> "limit, such as with ulimit -n.",
+    "The VM may have 256 files open, and the context needs 900. Raise the "
+      <> "limit, for example with ulimit -n, or use fewer shards.",
   )
   says(
     error.ShardCountMismatch(stored: 16, given: 8),
-    "The context was created with 16 shards, not 8. Give shards: 16.",
+    "The context was created with 16 shards, not 8. Set shards to 16.",
   )
   says(
     error.UndecodableState([decode.DecodeError("Int", "String", ["a", "0"])]),
-    "The decoder does not take the state: expected Int, found String at a.0",
+    "The decoder failed on the state: expected Int, found String at a.0",
   )
   // None is without words.
   [
@@ -653,6 +661,9 @@ pub fn every_error_says_what_to_do_test() {
     error.IdConflict(1),
     error.DuplicateEventId("x"),
     error.ReservedId("x"),
+    error.NoEvent,
+    error.BadEntityId(error.NotAHandle),
+    error.BadSagaId(error.NotASaga),
     error.BadEntityId(error.Reserved),
     error.UnknownAggregate("x"),
     error.EmptyBatch,
@@ -689,6 +700,10 @@ pub fn every_error_says_what_to_do_test() {
     error.ReadOnly,
     error.SqlError("x"),
     error.TooManyRows(1),
+    error.ResultTooLarge(1),
+    error.QueryTooLarge(1),
+    error.Stalled("x"),
+    error.RebuildDue,
     error.BadParameter(1, error.NotUtf8),
     error.BadParameters(error.NotAList),
     error.TargetAway("x"),
@@ -711,6 +726,7 @@ pub fn every_error_says_what_to_do_test() {
     error.EntityDeleted,
     error.UnknownStep("x"),
     error.StepArity("x", 3),
+    error.StepNotExported("x", "m:f/2"),
     error.Shortened("x"),
     error.Unknown(dynamic.int(1)),
   ]
