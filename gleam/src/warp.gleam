@@ -1,7 +1,7 @@
 //// Warp: an event-sourced database inside your BEAM application.
 ////
-//// One entity is one process, one writer and one append-only log. What an
-//// append answers `Ok` to is on disk; reads come from memory.
+//// One entity is one process, one writer and one append-only log. An append
+//// returns `Ok` when its event is on disk. Reads come from memory.
 ////
 //// ```gleam
 //// let assert Ok(ctx) =
@@ -19,24 +19,27 @@
 //// let assert Ok(5000) = alice |> aggregate.get(account())
 //// ```
 ////
-//// This module works on entities and events as they are. `warp/aggregate` does
-//// over your own types what `append`, `decide` and `get` do here, and
-//// `warp/actor` makes entities typed actors.
+//// This module works on entities and on events without types of your own. The
+//// module `warp/aggregate` has `append`, `decide` and `get` for your own types
+//// of states and events, and `warp/actor` makes entities typed actors.
 ////
-//// Any process may call any of it. From Erlang and Elixir this module is
-//// `warp`, as in `warp:append_batch(Alice, Events)`: contexts, entities and
-//// events are the terms of `warp_core`, results are `{ok, Value}` or
-//// `{error, Error}`, where an error is an atom or a tuple named as in
-//// `warp/error`, such as `{wrong_expected_seq, 3}`.
+//// Every function can be called from any process. Every error is a variant of
+//// `warp/error`, whose documentation says what to do about it.
+////
+//// Erlang and Elixir code can call this module as `warp`, as in
+//// `warp:append_batch(Alice, Events)`: contexts, entities and events are the
+//// terms of `warp_core`, results are `{ok, Value}` or `{error, Error}`, and an
+//// error is an atom or a tuple named as in `warp/error`, such as
+//// `{wrong_expected_seq, 3}`.
 
 import gleam/dynamic.{type Dynamic}
 import gleam/dynamic/decode.{type Decoder}
 import gleam/erlang/process.{type Pid}
-import gleam/option.{type Option}
 import gleam/otp/actor
 import gleam/otp/supervision.{type ChildSpecification}
 import gleam/result
 import warp/append
+import warp/call
 import warp/context.{type WarpOptions}
 import warp/error.{type Error}
 import warp/event.{type Event}
@@ -44,11 +47,10 @@ import warp/handle
 import warp/history
 import warp/internal/engine
 import warp/internal/settings.{type Settings}
-import warp/json.{type Json}
 import warp/projection
 import warp/stats.{type Stats}
 
-/// A started context.
+/// A context that was started.
 ///
 pub type Context =
   handle.Context
@@ -61,16 +63,19 @@ pub type Entity =
 /// Starts a context, and waits until all its shards are open. After an error
 /// nothing is left running.
 ///
-/// The context runs under Warp's own supervisors until it is stopped. To have
-/// it under one of yours see `supervised`.
+/// The context runs under Warp's own supervisors until it is stopped. To run it
+/// under a supervisor of your own see `supervised`.
+///
+/// Errors: those of the section "The context cannot start" of `warp/error`,
+/// `error.DiskFull`, `error.IoError` and `error.Corrupt`.
 ///
 pub fn start(options: WarpOptions) -> Result(Context, Error(reason)) {
   engine_start(settings.from_options(options))
 }
 
-/// A context as a child of a supervisor of yours: it is started with it,
-/// stopped with it, and started again when it goes down. Should the supervisor
-/// be killed the context goes down too, and its folder can be opened again.
+/// A context as a child of your supervisor, which starts it, stops it, and
+/// restarts it when it fails. If the supervisor is killed, the context stops
+/// too, and its folder can be opened again.
 ///
 /// ```gleam
 /// static_supervisor.new(static_supervisor.OneForOne)
@@ -78,8 +83,9 @@ pub fn start(options: WarpOptions) -> Result(Context, Error(reason)) {
 /// |> static_supervisor.start
 /// ```
 ///
-/// After a restart it is a new `Context`. `named` gives the one that runs, so
-/// keep the name, and ask for entities when you need them.
+/// A restart makes a new `Context`. `named` returns the one that runs now, so
+/// keep the name of the context, and make the handles of entities when you need
+/// them.
 ///
 pub fn supervised(options: WarpOptions) -> ChildSpecification(Context) {
   supervision.worker(fn() {
@@ -88,12 +94,12 @@ pub fn supervised(options: WarpOptions) -> ChildSpecification(Context) {
       Error(error) -> Error(actor.InitFailed(error.to_string(error)))
     }
   })
-  // To close the files takes as long as what is under way.
+  // The context finishes the commits under way before it closes its files.
   |> supervision.timeout(ms: 60_000)
 }
 
-/// The context of that name that runs under a supervisor: see `supervised`.
-/// Gives `error.ContextStopped` while there is none.
+/// The context with this name that runs under a supervisor: see `supervised`.
+/// Returns `error.ContextStopped` while there is none.
 ///
 /// ```gleam
 /// use ctx <- result.try(warp.named("banking"))
@@ -103,23 +109,25 @@ pub fn supervised(options: WarpOptions) -> ChildSpecification(Context) {
 @external(erlang, "warp_context_ffi", "named")
 pub fn named(context: String) -> Result(Context, Error(reason))
 
-/// Stops a context. What was acknowledged is on disk; whoever waits for an
-/// answer gets an error. A supervised context is started again.
+/// Stops a context. Everything that was acknowledged is on disk; callers that
+/// wait for an answer get an error. A supervisor restarts a supervised context.
 ///
 pub fn stop(context: Context) -> Nil {
   engine_stop(context)
 }
 
-/// The entity with that id: 1 to 512 bytes. Any other id gives
-/// `error.BadEntityId` with the first operation.
+/// The entity with this id, of 1 to 512 bytes. The entity need not exist: its
+/// first event creates it. With an invalid id every operation returns
+/// `error.BadEntityId`.
 ///
 @external(erlang, "warp_core", "entity")
 pub fn entity(context: Context, id: String) -> Entity
 
-/// Appends an event, and answers with its seq when it is durable.
+/// Appends an event, and returns its seq when it is durable. Waits for at most
+/// 5000 milliseconds.
 ///
-/// An event whose id the entity already has is not written again: the answer is
-/// the seq of the first one.
+/// If the entity already has an event with this event's id, nothing is stored:
+/// the append returns the seq of the stored event.
 ///
 /// ```gleam
 /// alice |> warp.append(event.new("Credited", json.object([#("amount", json.int(5000))])))
@@ -128,52 +136,66 @@ pub fn entity(context: Context, id: String) -> Entity
 @external(erlang, "warp_ffi", "append")
 pub fn append(entity: Entity, event: Event) -> Result(Int, Error(reason))
 
-/// Appends an event in another way than by default: at an expected seq, with an
-/// id, with metadata. See `warp/append`.
+/// Appends an event with options, such as the expected seq, an id, metadata or
+/// a timeout: see `warp/append`.
 ///
 pub fn append_with(
   entity: Entity,
   event: Event,
   options: append.Options,
 ) -> Result(Int, Error(reason)) {
-  engine.append_with(entity, event, append.parts(options))
+  engine.append_with(entity, event, options)
 }
 
-/// Appends events as one: all of them are stored, or none. At most 10,000
-/// events and 16 MiB of JSON. Answers with the seqs of the first and the last.
+/// Appends events as a batch, of which all are stored or none: at most 10,000
+/// events and 16 MiB of JSON. Returns the seqs of the first and the last event,
+/// when all are durable. Waits for at most 5000 milliseconds.
 ///
-@external(erlang, "warp_ffi", "append_batch")
 pub fn append_batch(
   entity: Entity,
   events: List(Event),
-) -> Result(#(Int, Int), Error(reason))
+) -> Result(#(Int, Int), Error(reason)) {
+  engine.append_batch(entity, events, append.options())
+}
 
-/// Appends events as one, in another way than by default: see `warp/append`.
+/// Appends events as a batch, with options: see `warp/append`.
 ///
 pub fn append_batch_with(
   entity: Entity,
   events: List(Event),
   options: append.Options,
 ) -> Result(#(Int, Int), Error(reason)) {
-  engine_append_batch_with(entity, events, append.parts(options))
+  engine.append_batch(entity, events, options)
 }
 
-/// Looks at the state of an aggregate and appends what follows from it, with
-/// nobody in between: the function runs in the entity's own process. Events
-/// that name no aggregate belong to that one. Answers with the seqs.
+/// Decides on the state of an aggregate, and appends the events that the
+/// decision returns. The function runs in the entity's own process, so no other
+/// append comes between. Events that name no aggregate belong to this one.
+/// Returns the seqs of the events. Waits for at most 5000 milliseconds.
 ///
-/// An `Error` of the function comes back as `error.Refused`. It may run again,
-/// on a newer state, when a commit before it failed: it should have no effects
-/// of its own, and must not call its own entity.
+/// An `Error` of the function is returned as `error.Refused`. The function may
+/// run again, with a newer state, if a commit before it failed: it should have
+/// no side effects, and it must not call its own entity.
 ///
-/// For states and events with types see `aggregate.decide`.
+/// For states and events with types of your own see `aggregate.decide`.
 ///
 pub fn decide(
   entity: Entity,
   aggregate: String,
   decide: fn(Dynamic) -> Result(List(Event), reason),
 ) -> Result(List(Int), Error(reason)) {
-  engine.decide(entity, aggregate, 5000, fn(state) {
+  decide_with(entity, aggregate, decide, call.options())
+}
+
+/// Decides as `decide` does, with a timeout: see `warp/call`.
+///
+pub fn decide_with(
+  entity: Entity,
+  aggregate: String,
+  decide: fn(Dynamic) -> Result(List(Event), reason),
+  options: call.Options,
+) -> Result(List(Int), Error(reason)) {
+  engine.decide(entity, aggregate, options, fn(state) {
     case decide(state) {
       Ok(events) -> engine.decision(events, [])
       Error(reason) -> engine.failure(error.Refused(reason))
@@ -181,13 +203,25 @@ pub fn decide(
   })
 }
 
-/// The state of an aggregate, with everything acknowledged in it. Without
-/// events it is the initial one.
+/// The state of an aggregate, after every event that was acknowledged. The
+/// state of an entity without events is the initial state. Waits for at most
+/// 5000 milliseconds.
 ///
 @external(erlang, "warp_ffi", "get")
 pub fn get(entity: Entity, aggregate: String) -> Result(Dynamic, Error(reason))
 
-/// The state of an aggregate, read with a decoder. For states with types see
+/// The state of an aggregate, read with a timeout: see `warp/call`.
+///
+pub fn get_with(
+  entity: Entity,
+  aggregate: String,
+  options: call.Options,
+) -> Result(Dynamic, Error(reason)) {
+  engine.get_with(entity, aggregate, options)
+}
+
+/// The state of an aggregate, decoded. If the decoder fails, the call returns
+/// `error.UndecodableState`. For states with types of your own see
 /// `aggregate.get`.
 ///
 /// ```gleam
@@ -203,27 +237,41 @@ pub fn get_as(
   decode.run(state, decoder) |> result.map_error(error.UndecodableState)
 }
 
-/// The state of an aggregate as it was.
+/// The state of an aggregate at a point in the past. Waits for at most 5000
+/// milliseconds.
 ///
 /// ```gleam
 /// alice |> warp.state_at("Todo", history.Seq(3))
 /// ```
 ///
-@external(erlang, "warp_ffi", "state_at")
 pub fn state_at(
   entity: Entity,
   aggregate: String,
   point: history.Point,
-) -> Result(Dynamic, Error(reason))
+) -> Result(Dynamic, Error(reason)) {
+  engine.state_at(entity, aggregate, point, call.options())
+}
+
+/// The state of an aggregate at a point in the past, read with a timeout: see
+/// `warp/call`.
+///
+pub fn state_at_with(
+  entity: Entity,
+  aggregate: String,
+  point: history.Point,
+  options: call.Options,
+) -> Result(Dynamic, Error(reason)) {
+  engine.state_at(entity, aggregate, point, options)
+}
 
 /// The first 1000 events of an entity, oldest first, migrated to the current
-/// schema.
+/// schema. Waits for at most 5000 milliseconds.
 ///
 pub fn history(entity: Entity) -> Result(List(Event), Error(reason)) {
   history_with(entity, history.options())
 }
 
-/// Another part of an entity's events: see `warp/history`.
+/// Another part of an entity's events, or another timeout: see `warp/history`.
 ///
 pub fn history_with(
   entity: Entity,
@@ -232,34 +280,65 @@ pub fn history_with(
   engine_history(entity, history.to_map(options))
 }
 
-/// Every event ever stored for an entity, first to last, as it was stored. None
-/// for an entity without events.
+/// Every event of an entity, oldest first, as it was stored. An entity without
+/// events has an empty export. Waits for as long as it takes.
 ///
-/// They can be appended, as they are, to an empty entity of the same id
-/// elsewhere.
+/// To copy the entity, append the exported events to an empty entity with the
+/// same id in another context.
 ///
-@external(erlang, "warp_ffi", "export")
-pub fn export(entity: Entity) -> Result(List(Event), Error(reason))
+pub fn export(entity: Entity) -> Result(List(Event), Error(reason)) {
+  export_with(entity, call.options())
+}
 
-/// Deletes an entity: from memory, the log, snapshots, ids and projections, and
-/// from the bytes of the files. Deleting one without events is fine, and one of
-/// that id may begin anew.
+/// Every event of an entity, read with a timeout: see `warp/call`.
 ///
-/// Waits as long as it takes. After an error, call it again.
+pub fn export_with(
+  entity: Entity,
+  options: call.Options,
+) -> Result(List(Event), Error(reason)) {
+  engine_export(entity, call.to_map(options))
+}
+
+/// Deletes an entity: its process, its events, snapshots and ids, its rows in
+/// the tables of projections, and its bytes in the files. Deleting an entity
+/// without events succeeds. A new entity may use the id afterwards.
+///
+/// In a context without projections the call waits for as long as it takes, and
+/// in a context with projections for at most ten seconds once all shards are
+/// open. After `error.StillToErase` Warp erases the remaining rows by itself.
+/// After any other error, call `delete` again.
 ///
 @external(erlang, "warp_ffi", "delete")
 pub fn delete(entity: Entity) -> Result(Nil, Error(reason))
 
-/// Runs SQL that reads on the tables of projections: one statement, with a `?`
-/// for each parameter.
+/// Overwrites the time of an event that was recorded while the clock was wrong,
+/// and the time of the events that were appended in the same batch. The time is
+/// in microseconds since 1970, UTC, from 1974 on. Nothing else of the log
+/// changes. This is for operators. Waits for at most 5000 milliseconds.
+///
+/// Returns `error.NoEvent` if the entity has no event with this seq.
+///
+/// States and tables that were computed from the wrong time keep it: raise the
+/// version of the aggregate to compute its states again, and rebuild the
+/// projection (`projector.rebuild`) to compute its tables again.
+///
+@external(erlang, "warp_ffi", "correct_time")
+pub fn correct_time(
+  entity: Entity,
+  seq seq: Int,
+  recorded_at recorded_at: Int,
+) -> Result(Nil, Error(reason))
+
+/// Runs one SQL statement that reads the tables of projections, with a `?` for
+/// each parameter.
 ///
 /// ```gleam
 /// ctx
 /// |> warp.query("SELECT id FROM balances WHERE amount > ?", [projection.int(1000)])
 /// ```
 ///
-/// Gives at most 10,000 rows, and takes at most 5 seconds. For other limits see
-/// `projection.query_with`.
+/// Returns at most 10,000 rows, and waits for at most 5000 milliseconds. For
+/// other limits see `projection.query_with`.
 ///
 @external(erlang, "warp_projection_ffi", "query")
 pub fn query(
@@ -268,9 +347,9 @@ pub fn query(
   parameters: List(projection.Value),
 ) -> Result(projection.Rows, Error(reason))
 
-/// Counters of a context since it was started.
+/// The counters of a context, from its start on.
 ///
-@external(erlang, "warp_ffi", "stats")
+@external(erlang, "warp_stats_ffi", "context")
 pub fn stats(context: Context) -> Result(Stats, Error(reason))
 
 @external(erlang, "warp_ffi", "start")
@@ -285,15 +364,14 @@ fn engine_start_link(
 @external(erlang, "warp_ffi", "stop")
 fn engine_stop(context: Context) -> Nil
 
-@external(erlang, "warp_ffi", "append_batch_with")
-fn engine_append_batch_with(
-  entity: Entity,
-  events: List(Event),
-  options: #(append.Expected, Int, Option(String), Option(Json)),
-) -> Result(#(Int, Int), Error(reason))
-
 @external(erlang, "warp_ffi", "history")
 fn engine_history(
   entity: Entity,
   options: history.Map,
+) -> Result(List(Event), Error(reason))
+
+@external(erlang, "warp_ffi", "export")
+fn engine_export(
+  entity: Entity,
+  options: call.Map,
 ) -> Result(List(Event), Error(reason))

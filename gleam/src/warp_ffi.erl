@@ -1,22 +1,15 @@
-%% What the Gleam modules call of the engine. Terms are reshaped here, and nothing is decided.
+%% What the Gleam modules call of the engine. This module reshapes terms and decides nothing.
 %%
-%% Contexts, entities and events are the engine's own terms, so the way of an append is one call
-%% longer than from Erlang.
+%% Contexts, entities and events are the engine's own terms, so an append makes one call more than from
+%% Erlang.
 -module(warp_ffi).
 
 -export([start/1, stop/1]).
--export([append/2, append_with/3, append_batch/2, append_batch_with/3, decide/4, cast/3, pid/1]).
--export([get/2, state_at/3, history/2, export/1, delete/1, stats/1]).
+-export([append/2, append/3, append_batch/3, decide/4, cast/3, pid/1]).
+-export([get/2, get/3, state_at/4, history/2, export/2, delete/1, correct_time/3]).
 -export([decision/2, failure/1, verdict/1, message/3, encode/3, raise_undecodable/2]).
--export([event/2, with_type/2, with_payload/2, with_aggregate/2, with_id/2, with_schema_vsn/2, with_metadata/2]).
--export([event_type/1, event_payload/1, event_aggregate/1, event_id/1, event_schema_vsn/1, event_metadata/1]).
--export([event_seq/1, event_recorded_at/1]).
 -export([identity/1, null/0, infinity/0, monotonic_milliseconds/0]).
 
-%% What `append.options' comes to.
--type options() ::
-    {Expected :: any | no_stream | {seq, warp_core:seq()}, timeout(),
-     Id :: none | {some, binary()}, Metadata :: none | {some, map()}}.
 %% Gleam's `Subject'.
 -type subject() :: {subject, pid(), Tag :: term()} | {named_subject, Name :: atom()}.
 
@@ -33,35 +26,21 @@ stop(Ctx) ->
 append(Entity, Event) ->
     result(warp_core:append(Entity, Event)).
 
--spec append_with(warp_core:entity(), warp_core:new_event(), options()) ->
+-spec append(warp_core:entity(), warp_core:new_event(), warp_core:append_options()) ->
     {ok, warp_core:seq()} | {error, warp_error_ffi:error()}.
-append_with(Entity, Event, {Expected, Timeout, Id, Metadata}) ->
-    Options = call_options(Expected, Timeout),
-    result(warp_core:append(Entity, given(metadata, Metadata, given(id, Id, Event)), Options)).
+append(Entity, Event, Options) ->
+    result(warp_core:append(Entity, Event, Options)).
 
--spec append_batch(warp_core:entity(), [warp_core:new_event()]) ->
+-spec append_batch(warp_core:entity(), [warp_core:new_event()], warp_core:append_options()) ->
     {ok, {warp_core:seq(), warp_core:seq()}} | {error, warp_error_ffi:error()}.
-append_batch(Entity, Events) ->
-    result(warp_core:append_batch(Entity, Events)).
+append_batch(Entity, Events, Options) ->
+    result(warp_core:append_batch(Entity, Events, Options)).
 
--spec append_batch_with(warp_core:entity(), [warp_core:new_event()], options()) ->
-    {ok, {warp_core:seq(), warp_core:seq()}} | {error, warp_error_ffi:error()}.
-append_batch_with(_Entity, _Events, {_Expected, _Timeout, {some, _Id}, _Metadata}) ->
-    {error, {bad_option, <<"id">>, {because, <<"each event of a batch has an id of its own">>}}};
-append_batch_with(Entity, Events, {Expected, Timeout, none, Metadata}) ->
-    Given = [given(metadata, Metadata, Event) || Event <- Events],
-    result(warp_core:append_batch(Entity, Given, call_options(Expected, Timeout))).
-
-call_options({seq, Seq}, Timeout) -> #{expected => Seq, timeout => Timeout};
-call_options(Expected, Timeout) -> #{expected => Expected, timeout => Timeout}.
-
-given(_Key, none, Event) -> Event;
-given(Key, {some, Value}, Event) -> Event#{Key => Value}.
-
--spec decide(warp_core:entity(), binary(), timeout(), fun((term()) -> warp_core:decision(term()))) ->
+-spec decide(warp_core:entity(), binary(), fun((term()) -> warp_core:decision(term())),
+             warp_core:decide_options()) ->
     {ok, [warp_core:seq()]} | {error, warp_error_ffi:error()}.
-decide(Entity, Aggregate, Timeout, Fun) ->
-    result(warp_core:decide(Entity, Aggregate, Fun, #{timeout => Timeout})).
+decide(Entity, Aggregate, Fun, Options) ->
+    result(warp_core:decide(Entity, Aggregate, Fun, Options)).
 
 -spec cast(warp_core:entity(), binary(), fun((term()) -> warp_core:decision(term()))) ->
     {ok, nil} | {error, warp_error_ffi:error()}.
@@ -76,39 +55,37 @@ pid(Entity) ->
 get(Entity, Aggregate) ->
     result(warp_core:get(Entity, Aggregate)).
 
--spec state_at(warp_core:entity(), binary(), {seq, warp_core:seq()} | {time, warp_core:micros()}) ->
+-spec get(warp_core:entity(), binary(), warp_core:read_options()) ->
     {ok, term()} | {error, warp_error_ffi:error()}.
-state_at(Entity, Aggregate, Point) ->
-    result(warp_core:state_at(Entity, Aggregate, Point)).
+get(Entity, Aggregate, Options) ->
+    result(warp_core:get(Entity, Aggregate, Options)).
+
+-spec state_at(warp_core:entity(), binary(), {seq, warp_core:seq()} | {time, warp_core:micros()},
+               warp_core:read_options()) ->
+    {ok, term()} | {error, warp_error_ffi:error()}.
+state_at(Entity, Aggregate, Point, Options) ->
+    result(warp_core:state_at(Entity, Aggregate, Point, Options)).
 
 -spec history(warp_core:entity(), warp_core:history_options()) ->
     {ok, [warp_core:event()]} | {error, warp_error_ffi:error()}.
 history(Entity, Options) ->
     result(warp_core:history(Entity, Options)).
 
--spec export(warp_core:entity()) -> {ok, [warp_core:event()]} | {error, warp_error_ffi:error()}.
-export(Entity) ->
-    result(warp_core:export(Entity)).
+-spec export(warp_core:entity(), warp_core:read_options()) ->
+    {ok, [warp_core:event()]} | {error, warp_error_ffi:error()}.
+export(Entity, Options) ->
+    result(warp_core:export(Entity, Options)).
 
 -spec delete(warp_core:entity()) -> {ok, nil} | {error, warp_error_ffi:error()}.
 delete(Entity) ->
     nil(warp_core:delete(Entity)).
 
--spec stats(warp_core:ctx()) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
-stats(Ctx) ->
-    case warp_core:stats(Ctx) of
-        #{context := Context, resident_entities := Resident} = All ->
-            %% Of shards that are being opened again there are no counters.
-            [Appends, Events, Commits, Failed, Erased, Depth, Bytes] =
-                [maps:get(Key, All, 0)
-                 || Key <- [appends, events, commits, failed_commits, erased_entities, queue_depth,
-                            file_bytes]],
-            {ok, {stats, Context, Resident, Appends, Events, Commits, Failed, Erased, Depth, Bytes,
-                  All}};
-        {error, _} = Error -> result(Error)
-    end.
+-spec correct_time(warp_core:entity(), warp_core:seq(), warp_core:micros()) ->
+    {ok, nil} | {error, warp_error_ffi:error()}.
+correct_time(Entity, Seq, Micros) ->
+    nil(warp_core:correct_time(Entity, Seq, Micros)).
 
-%% Results of the engine as Gleam's.
+%% The engine's results as Gleam's.
 
 result({ok, _} = Ok) -> Ok;
 result({error, Reason}) -> {error, warp_error_ffi:reason(Reason)}.
@@ -116,12 +93,12 @@ result({error, Reason}) -> {error, warp_error_ffi:reason(Reason)}.
 nil(ok) -> {ok, nil};
 nil({error, Reason}) -> {error, warp_error_ffi:reason(Reason)}.
 
-%% What the engine takes from the functions that it calls.
+%% What functions of Gleam return to the engine, which calls them.
 
 -spec decision([warp_core:new_event()], [{pid(), term()}]) -> warp_core:decision(none()).
 decision(Events, Messages) -> {ok, Events, Messages}.
 
-%% An error of this package comes back as it is; whatever else a function gives does not.
+%% `warp_error_ffi' unpacks it: an error of this package reaches the caller as it is.
 -spec failure(Error) -> {error, {warp_error, Error}}.
 failure(Error) -> {error, {warp_error, Error}}.
 
@@ -146,53 +123,6 @@ encode(Aggregate, Encode, Event) ->
         Class:Reason:Stack ->
             {error, {encode_failed, warp_text_ffi:crash({Class, Reason, Stack})}}
     end.
-
-%% Events.
-
--spec event(binary(), map() | binary()) -> warp_core:new_event().
-event(Type, Payload) -> #{type => Type, payload => Payload}.
-
--spec with_type(Event, binary()) -> Event when Event :: map().
-with_type(Event, Type) -> Event#{type => Type}.
-
--spec with_payload(Event, term()) -> Event when Event :: map().
-with_payload(Event, Payload) -> Event#{payload => Payload}.
-
--spec with_aggregate(Event, binary()) -> Event when Event :: map().
-with_aggregate(Event, Name) -> Event#{aggregate => Name}.
-
--spec with_id(Event, binary()) -> Event when Event :: map().
-with_id(Event, Id) -> Event#{id => Id}.
-
--spec with_schema_vsn(Event, integer()) -> Event when Event :: map().
-with_schema_vsn(Event, Vsn) -> Event#{schema_vsn => Vsn}.
-
--spec with_metadata(Event, term()) -> Event when Event :: map().
-with_metadata(Event, Metadata) -> Event#{metadata => Metadata}.
-
--spec event_type(map()) -> binary().
-event_type(#{type := Type}) -> Type.
-
--spec event_payload(map()) -> map() | binary().
-event_payload(#{payload := Payload}) -> Payload.
-
--spec event_aggregate(map()) -> binary().
-event_aggregate(Event) -> maps:get(aggregate, Event, <<>>).
-
--spec event_id(map()) -> binary().
-event_id(Event) -> maps:get(id, Event, <<>>).
-
--spec event_schema_vsn(map()) -> non_neg_integer().
-event_schema_vsn(Event) -> maps:get(schema_vsn, Event, 0).
-
--spec event_metadata(map()) -> term().
-event_metadata(Event) -> maps:get(metadata, Event, #{}).
-
--spec event_seq(map()) -> warp_core:seq().
-event_seq(Event) -> maps:get(seq, Event, 0).
-
--spec event_recorded_at(map()) -> warp_core:micros().
-event_recorded_at(Event) -> maps:get(recorded_at, Event, 0).
 
 -spec identity(Term) -> Term.
 identity(Term) -> Term.

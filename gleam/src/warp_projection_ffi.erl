@@ -1,4 +1,4 @@
-%% What the Gleam modules call of projections. Terms are reshaped here, and nothing is decided.
+%% What the Gleam modules call of projections. This module reshapes terms and decides nothing.
 -module(warp_projection_ffi).
 
 -export([query/3, query/4, await/2, json/1]).
@@ -76,8 +76,16 @@ status(Ctx) ->
     map(fun status_of/1, warp_projection:status(Ctx)).
 
 status_of(#{state := State, behind_positions := Positions, behind_seconds := Seconds,
-            set_aside := SetAside, events := Events} = All) ->
-    {status, target(State), Positions, float(Seconds), SetAside, Events, All}.
+            set_aside := SetAside, events := Events, shards := Shards} = All) ->
+    {status, target(State), Positions, float(Seconds), SetAside, Events,
+     [shard(Shard) || Shard <- Shards], All}.
+
+shard(#{shard := N, state := State, since := Since, why := Why, behind_positions := Positions,
+        behind_seconds := Seconds, set_aside := SetAside, events := Events}) ->
+    {shard_status, N, projector(State, Why), Since, Positions, float(Seconds), SetAside, Events}.
+
+projector(stalled, Why) -> {is_stalled, warp_text_ffi:text(Why)};
+projector(State, _Why) -> State.
 
 target(up) -> up;
 target({away, Why}) -> {away, warp_text_ffi:text(Why)};

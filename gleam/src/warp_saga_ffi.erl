@@ -1,4 +1,4 @@
-%% What the Gleam modules call of sagas. Terms are reshaped here, and nothing is decided.
+%% What the Gleam modules call of sagas. This module reshapes terms and decides nothing.
 -module(warp_saga_ffi).
 
 -export([step/2, parallel/2, function/1, compensation/1]).
@@ -31,7 +31,7 @@ function(Run) ->
 compensation(Run) ->
     fun(State, Arguments, Forward) -> answer(Run(State, Arguments, Forward)) end.
 
-%% The aggregate is the step's.
+%% The step names the aggregate, and the engine gives the event its id.
 answer({ok, Event}) -> {ok, maps:with([type, payload, schema_vsn, metadata], Event)};
 answer({error, Error}) -> {error, {warp_error, Error}}.
 

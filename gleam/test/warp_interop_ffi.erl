@@ -35,7 +35,7 @@ calls(Ctx) ->
     ?assertEqual({error, {bad_event, 1, <<"payload">>, missing}},
                  warp:append(Alice, #{type => <<"Credited">>})),
     {error, Error} = warp:get(Alice, <<"Nobody">>),
-    ?assertEqual(<<"The context has no aggregate \"Nobody\". Give it to start.">>,
+    ?assertEqual(<<"The context has no aggregate \"Nobody\". Add it to the option aggregates.">>,
                  'warp@error':to_string(Error)),
     {ok, Stats} = warp:stats(Ctx),
     ?assertEqual(<<"test">>, element(2, Stats)),

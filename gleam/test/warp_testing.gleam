@@ -160,3 +160,6 @@ pub fn with_small_disk(run: fn(String) -> Nil) -> Nil
 ///
 @external(erlang, "warp_ffi", "identity")
 pub fn coerce(value: a) -> b
+
+@external(erlang, "warp_ffi", "monotonic_milliseconds")
+pub fn monotonic_milliseconds() -> Int

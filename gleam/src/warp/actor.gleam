@@ -40,6 +40,7 @@ import gleam/erlang/process.{type Pid, type Subject}
 import gleam/list
 import gleam/result
 import warp/aggregate.{type Aggregate}
+import warp/call
 import warp/error.{type Error, Refused}
 import warp/handle.{type Entity}
 import warp/internal/engine.{type Decision, type Message}
@@ -200,7 +201,7 @@ pub fn call(
   let deadline = monotonic_milliseconds() + timeout
   let decided =
     decide(make_command(subject))
-    |> engine.decide(entity, name, timeout, _)
+    |> engine.decide(entity, name, call.options() |> call.timeout(timeout), _)
     |> engine.own_reason
   case decided, process.receive(subject, 0) {
     // It is durable, whatever became of the answer.

@@ -27,6 +27,7 @@ import gleam/list
 import gleam/option.{type Option, None, Some}
 import gleam/result
 import warp/append
+import warp/call
 import warp/error.{type Error}
 import warp/event.{type Event}
 import warp/handle.{type Entity}
@@ -245,7 +246,7 @@ pub fn append_with(
   options: append.Options,
 ) -> Result(Int, Error(reason)) {
   use event <- result.try(encode(aggregate, event))
-  engine.append_with(entity, event, append.parts(options)) |> engine.own_reason
+  engine.append_with(entity, event, options) |> engine.own_reason
 }
 
 /// Appends events as one: all of them are stored, or none. Answers with the
@@ -257,7 +258,7 @@ pub fn append_batch(
   events: List(event),
 ) -> Result(#(Int, Int), Error(reason)) {
   use events <- result.try(list.try_map(events, encode(aggregate, _)))
-  engine.append_batch(entity, events) |> engine.own_reason
+  engine.append_batch(entity, events, append.options()) |> engine.own_reason
 }
 
 /// Looks at the state and appends what follows from it, with nobody in between:
@@ -283,7 +284,18 @@ pub fn decide(
   aggregate: Aggregate(state, event, reason),
   decide: fn(state) -> Result(List(event), reason),
 ) -> Result(List(Int), Error(reason)) {
-  engine.decide(entity, aggregate.name, 5000, fn(state) {
+  decide_with(entity, aggregate, decide, call.options())
+}
+
+/// Decides as `decide` does, with a timeout: see `warp/call`.
+///
+pub fn decide_with(
+  entity: Entity,
+  aggregate: Aggregate(state, event, reason),
+  decide: fn(state) -> Result(List(event), reason),
+  options: call.Options,
+) -> Result(List(Int), Error(reason)) {
+  engine.decide(entity, aggregate.name, options, fn(state) {
     case decide(state) {
       Ok(events) ->
         case list.try_map(events, encode(aggregate, _)) {
@@ -306,6 +318,16 @@ pub fn get(
   engine.get(entity, aggregate.name)
 }
 
+/// The state, read with a timeout: see `warp/call`.
+///
+pub fn get_with(
+  entity: Entity,
+  aggregate: Aggregate(state, event, reason),
+  options: call.Options,
+) -> Result(state, Error(other)) {
+  engine.get_with(entity, aggregate.name, options)
+}
+
 /// The state as it was.
 ///
 /// ```gleam
@@ -317,7 +339,18 @@ pub fn state_at(
   aggregate: Aggregate(state, event, reason),
   point: Point,
 ) -> Result(state, Error(other)) {
-  engine.state_at(entity, aggregate.name, point)
+  state_at_with(entity, aggregate, point, call.options())
+}
+
+/// The state at a point in the past, read with a timeout: see `warp/call`.
+///
+pub fn state_at_with(
+  entity: Entity,
+  aggregate: Aggregate(state, event, reason),
+  point: Point,
+  options: call.Options,
+) -> Result(state, Error(other)) {
+  engine.state_at(entity, aggregate.name, point, options)
 }
 
 /// Decodes an event of the log, as `warp.history` gives it. Events of other

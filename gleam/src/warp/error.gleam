@@ -343,7 +343,8 @@ pub fn to_string(error: Error(reason)) -> String {
     ApplyFailed(crash) ->
       "The aggregate's apply crashed: "
       <> crash
-      <> ". If it crashed on an event of the log, fix apply and start the context again."
+      <> ". If it crashed on an event of the log, fix apply and start the context "
+      <> "again."
     ValidateFailed(crash) -> "The aggregate's validate crashed: " <> crash
     MigrateFailed(crash) -> "The aggregate's migrate crashed: " <> crash
     DecideFailed(crash) ->
@@ -528,7 +529,8 @@ pub fn to_string(error: Error(reason)) -> String {
     Shortened(text) -> text
 
     Unknown(reason) ->
-      "warp_core returned a reason that this version of the package does not know: "
+      "warp_core returned a reason that this version of the package does not "
+      <> "know: "
       <> string.inspect(reason)
   }
 }
@@ -550,7 +552,8 @@ fn problem_to_string(problem: Problem) -> String {
     TooDeep(max) ->
       "is nested more than " <> int.to_string(max) <> " levels deep."
     InvalidJson(message) -> "is not JSON: " <> message <> "."
-    NotJson(what) -> "contains a value that JSON cannot express: " <> what <> "."
+    NotJson(what) ->
+      "contains a value that JSON cannot express: " <> what <> "."
     NotAnObject -> "is not a JSON object."
     NotABinary -> "is not a string."
     NotUtf8 -> "is not UTF-8."
@@ -569,7 +572,8 @@ fn problem_to_string(problem: Problem) -> String {
       <> "."
     NotOneOf(values) -> "has to be one of: " <> string.join(values, ", ") <> "."
     NotAName ->
-      "may have only letters, digits, _, . and -, and may not begin with . or -."
+      "may have only letters, digits, _, . and -, and may not begin with . or "
+      <> "-."
     NotAPath -> "is not a path."
     Reserved -> "is reserved for Warp itself."
     NotAHandle -> "is not the handle of an entity."

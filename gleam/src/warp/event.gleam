@@ -26,7 +26,7 @@ pub type Event
 /// What is wrong with an event is told when it is appended: see
 /// `error.BadEvent`.
 ///
-@external(erlang, "warp_ffi", "event")
+@external(erlang, "warp_event_ffi", "new")
 pub fn new(type_: String, payload: Json) -> Event
 
 /// An event to append whose payload is JSON text.
@@ -35,53 +35,53 @@ pub fn new(type_: String, payload: Json) -> Event
 /// event.from_json("Credited", "{\"amount\":5000}")
 /// ```
 ///
-@external(erlang, "warp_ffi", "event")
+@external(erlang, "warp_event_ffi", "new")
 pub fn from_json(type_: String, payload: String) -> Event
 
 /// Names the aggregate that the event belongs to. Needed only when the context
 /// has more than one.
 ///
-@external(erlang, "warp_ffi", "with_aggregate")
+@external(erlang, "warp_event_ffi", "with_aggregate")
 pub fn with_aggregate(event: Event, name: String) -> Event
 
 /// Gives the event an id, 1 to 533 bytes, which makes its append repeatable:
 /// appended again it is not written again, and the answer is the seq of the
 /// first time.
 ///
-@external(erlang, "warp_ffi", "with_id")
+@external(erlang, "warp_event_ffi", "with_id")
 pub fn with_id(event: Event, id: String) -> Event
 
 /// Sets the version of the schema that the payload is written in. It is the
 /// aggregate's version by default.
 ///
-@external(erlang, "warp_ffi", "with_schema_vsn")
+@external(erlang, "warp_event_ffi", "with_schema_vsn")
 pub fn with_schema_vsn(event: Event, version: Int) -> Event
 
 /// Sets the metadata, a JSON object: correlation and causation ids, who did it,
 /// and whatever else is not part of the fact itself.
 ///
-@external(erlang, "warp_ffi", "with_metadata")
+@external(erlang, "warp_event_ffi", "with_metadata")
 pub fn with_metadata(event: Event, metadata: Json) -> Event
 
 /// Gives the event another type: for an aggregate's `migrate`.
 ///
-@external(erlang, "warp_ffi", "with_type")
+@external(erlang, "warp_event_ffi", "with_type")
 pub fn with_type(event: Event, type_: String) -> Event
 
 /// Gives the event another payload: for an aggregate's `migrate`.
 ///
-@external(erlang, "warp_ffi", "with_payload")
+@external(erlang, "warp_event_ffi", "with_payload")
 pub fn with_payload(event: Event, payload: Json) -> Event
 
 /// The type, such as `"Credited"`.
 ///
-@external(erlang, "warp_ffi", "event_type")
+@external(erlang, "warp_event_ffi", "type")
 pub fn type_(event: Event) -> String
 
 /// The payload, to be read with a decoder: a JSON object. Of an event made
 /// with `from_json`, and not stored yet, it is the text.
 ///
-@external(erlang, "warp_ffi", "event_payload")
+@external(erlang, "warp_event_ffi", "payload")
 pub fn payload(event: Event) -> Dynamic
 
 /// Reads the payload with a decoder.
@@ -99,34 +99,34 @@ pub fn decode(
 
 /// The aggregate that the event belongs to, or `""` when none was named yet.
 ///
-@external(erlang, "warp_ffi", "event_aggregate")
+@external(erlang, "warp_event_ffi", "aggregate")
 pub fn aggregate(event: Event) -> String
 
 /// The id: the one that it was given or else `ENTITY#SEQ`, and `""` before it
 /// has either.
 ///
-@external(erlang, "warp_ffi", "event_id")
+@external(erlang, "warp_event_ffi", "id")
 pub fn id(event: Event) -> String
 
 /// The version of the schema that the payload was written in, or 0 when it was
 /// not set yet.
 ///
-@external(erlang, "warp_ffi", "event_schema_vsn")
+@external(erlang, "warp_event_ffi", "schema_vsn")
 pub fn schema_vsn(event: Event) -> Int
 
 /// The metadata, to be read with a decoder: a JSON object, `{}` if there is
 /// none.
 ///
-@external(erlang, "warp_ffi", "event_metadata")
+@external(erlang, "warp_event_ffi", "metadata")
 pub fn metadata(event: Event) -> Dynamic
 
 /// The place in its entity's log, from 1, or 0 when it was not stored yet.
 ///
-@external(erlang, "warp_ffi", "event_seq")
+@external(erlang, "warp_event_ffi", "seq")
 pub fn seq(event: Event) -> Int
 
 /// When it was recorded, in microseconds since 1970, UTC, or 0 when it was not
 /// stored yet.
 ///
-@external(erlang, "warp_ffi", "event_recorded_at")
+@external(erlang, "warp_event_ffi", "recorded_at")
 pub fn recorded_at(event: Event) -> Int

@@ -1,31 +1,103 @@
-//// Counters of a context since it was started.
+//// Counters of a context, from its start on.
 
 import gleam/dynamic.{type Dynamic}
+import gleam/option.{type Option}
+import warp/error.{type Error}
 
-/// What a context has done since it was started, summed over its shards.
+/// What a context has done since it was started, as the sums over its open
+/// shards, and what each shard has done.
 ///
 pub type Stats {
   Stats(
     /// The name of the context.
     context: String,
-    /// Entities that have a process.
+    /// How many entities have a process.
     resident_entities: Int,
-    /// Appends that were stored, each of one event or a batch.
+    /// How many appends were stored, each of one event or a batch.
     appends: Int,
-    /// Events that were stored.
+    /// How many events were stored.
     events: Int,
-    /// Transactions, each with what many callers appended.
+    /// How many transactions were committed. Each stores the appends of many
+    /// callers.
     commits: Int,
-    /// Transactions that failed, for a full disk or an I/O error.
+    /// How many transactions failed, because of a full disk or an I/O error.
     failed_commits: Int,
-    /// Entities that were deleted.
+    /// How many entities were deleted.
     erased_entities: Int,
-    /// Submissions that wait for a writer.
+    /// How many appends and deletions wait for a shard's writer now.
     queue_depth: Int,
     /// The size of the shards' files and their write-ahead logs, in bytes.
     file_bytes: Int,
-    /// Everything that is counted, also for each shard, to be read with a
-    /// decoder: the map that `warp_core:stats/1` gives.
+    /// The shards, by their numbers from 0.
+    shards: List(Shard),
+    /// Everything that the engine counts, to be read with a decoder: the map
+    /// that `warp_core:stats/1` returns.
     all: Dynamic,
+  )
+}
+
+/// A shard of a context.
+///
+pub type Shard {
+  /// An open shard, with its counters since it was opened.
+  Open(
+    /// Its number, from 0.
+    shard: Int,
+    /// How many appends and deletions wait for its writer now.
+    queue_depth: Int,
+    /// How many may wait, before callers get `error.Overloaded`.
+    queue_limit: Int,
+    /// How many appends were stored, each of one event or a batch.
+    appends: Int,
+    /// How many events were stored.
+    events: Int,
+    /// How many bytes of event data were stored.
+    bytes: Int,
+    /// How many transactions were committed.
+    commits: Int,
+    /// How many transactions failed, because of a full disk or an I/O error.
+    failed_commits: Int,
+    /// How many entities were deleted.
+    erased_entities: Int,
+    /// The size of its file and its write-ahead log, in bytes.
+    file_bytes: Int,
+    /// How long transactions took, from the writer's first look at them to
+    /// their acknowledgement: see `Histogram`.
+    commit_us: Histogram,
+    /// How long the `COMMIT` of transactions took, with its fsync when the
+    /// durability is `Full`: see `Histogram`.
+    sync_us: Histogram,
+    /// The background tasks that failed when the shard last tried them.
+    failing: List(Failing),
+  )
+  /// A shard that Warp cannot open now. Warp goes on trying by itself.
+  Unavailable(
+    /// Its number, from 0.
+    shard: Int,
+    /// Why the last attempt to open it failed, if there was one.
+    why: Option(Error(Dynamic)),
+  )
+}
+
+/// Durations, as pairs of a bound in microseconds and how many durations were
+/// below this bound, and not below the bound of the previous pair. Bounds are
+/// powers of 2.
+///
+pub type Histogram =
+  List(#(Int, Int))
+
+/// A background task of a shard that failed when the shard last tried it. No
+/// caller waits for these tasks.
+///
+pub type Failing {
+  Failing(
+    /// The name of the task, such as `"checkpoint"`.
+    task: String,
+    /// What follows from the failure, in words.
+    meaning: String,
+    /// Why the task failed.
+    error: Error(Dynamic),
+    /// Since when it has failed, in microseconds since 1970, UTC.
+    since: Int,
   )
 }

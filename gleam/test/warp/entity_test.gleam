@@ -14,6 +14,7 @@ import warp/error
 import warp/event.{type Event}
 import warp/history
 import warp/json
+import warp/stats
 import warp_testing.{with_context, with_options}
 
 fn counter() -> AggregateDefinition {
@@ -339,8 +340,53 @@ pub fn stats_count_what_was_stored_test() {
   let shards =
     decode.field(atom("shards"), decode.list(decode.dynamic), decode.success)
   let assert Ok([_, _]) = decode.run(stats.all, shards)
+
+  let assert [
+    stats.Open(shard: 0, failing: [], ..),
+    stats.Open(shard: 1, failing: [], ..),
+  ] = stats.shards
+  let sum = fn(of: fn(stats.Shard) -> Int) {
+    list.fold(stats.shards, 0, fn(sum, shard) { sum + of(shard) })
+  }
+  assert sum(fn(shard) {
+      let assert stats.Open(events:, ..) = shard
+      events
+    })
+    == 4
+  assert sum(fn(shard) {
+      let assert stats.Open(erased_entities:, ..) = shard
+      erased_entities
+    })
+    == stats.erased_entities
+  // Each commit is counted in both histograms.
+  list.each(stats.shards, fn(shard) {
+    let assert stats.Open(commits:, commit_us:, sync_us:, queue_limit:, ..) =
+      shard
+    assert counted(commit_us) == commits
+    assert counted(sync_us) == commits
+    assert queue_limit > 0
+  })
   warp.stop(ctx)
   assert warp.stats(ctx) == Error(error.ContextStopped)
+}
+
+pub fn a_wrong_time_is_corrected_test() {
+  use options <- with_options([counter()])
+  use ctx <- with_context(options)
+  let alice = warp.entity(ctx, "alice")
+  let assert Ok(1) = warp.append(alice, by(1))
+  let time = 1_600_000_000_000_000
+  assert warp.correct_time(alice, seq: 1, recorded_at: time) == Ok(Nil)
+  let assert Ok([event]) = warp.export(alice)
+  assert event.recorded_at(event) == time
+  assert warp.correct_time(alice, seq: 2, recorded_at: time)
+    == Error(error.NoEvent)
+  let assert Error(error.BadOption("recorded_at", _)) =
+    warp.correct_time(alice, seq: 1, recorded_at: 0)
+}
+
+fn counted(histogram: stats.Histogram) -> Int {
+  list.fold(histogram, 0, fn(sum, pair) { sum + pair.1 })
 }
 
 @external(erlang, "erlang", "binary_to_atom")

@@ -4,6 +4,7 @@ import gleam/dynamic.{type Dynamic}
 import gleam/dynamic/decode
 import gleam/erlang/process.{type Pid, type Subject}
 import gleam/list
+import gleam/option.{Some}
 import gleam/string
 import testkit.{kill, shard_files, sqlite, with_dir}
 import warp
@@ -14,6 +15,7 @@ import warp/context.{type WarpOptions, After, Clustered, WarpOptions}
 import warp/error.{type Error}
 import warp/event
 import warp/json
+import warp/stats
 import warp_testing.{
   Credited, account, coerce, overwrite, rename, with_accounts, with_context,
   with_options, write_file,
@@ -391,11 +393,23 @@ pub fn a_full_disk_refuses_and_goes_on_when_there_is_room_test() {
   warp_testing.fill(disk <> "/filler")
   let stored = append_until_full(alice, 1)
   assert stored < 2000
+  let assert [stats.Failing(error: error.DiskFull, meaning:, since:, ..), ..] =
+    failing_tasks(ctx)
+  assert meaning != "" && since > 1_600_000_000_000_000
   // Nothing of the refused one is there, and what was acknowledged is.
   let assert Ok(events) = warp.export(alice)
   assert list.length(events) == stored
   warp_testing.remove(disk <> "/filler")
   assert aggregate.append(alice, account(), Credited(1)) == Ok(stored + 1)
+  assert failing_tasks(ctx) == []
+}
+
+/// What fails in a context with one shard.
+///
+fn failing_tasks(context: warp.Context) -> List(stats.Failing) {
+  let assert Ok(stats) = warp.stats(context)
+  let assert [stats.Open(failing:, ..)] = stats.shards
+  failing
 }
 
 fn append_until_full(alice: warp.Entity, stored: Int) -> Int {
@@ -496,8 +510,19 @@ pub fn a_shard_that_cannot_be_opened_again_is_unavailable_test() {
   testkit.wait_until(fn() {
     warp.export(alice) == Error(error.ShardUnavailable(shard))
   })
-  assert aggregate.append(alice, account(), Credited(1))
+  // Interrupted, should the entity's process be there still.
+  testkit.wait_until(fn() {
+    aggregate.append(alice, account(), Credited(1))
     == Error(error.ShardUnavailable(shard))
+  })
+  testkit.wait_until(fn() {
+    let assert Ok(stats) = warp.stats(ctx)
+    case list.drop(stats.shards, shard) |> list.first {
+      Ok(stats.Unavailable(shard: number, why: Some(error.Corrupt(_)))) ->
+        number == shard
+      _ -> False
+    }
+  })
   // It goes on by itself.
   rename(file <> ".gone", file)
   testkit.wait_until(fn() {

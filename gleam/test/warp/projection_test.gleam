@@ -282,4 +282,12 @@ pub fn tables_are_built_anew_test() {
   let assert Ok(status) = projector.status(ctx)
   assert status.behind_positions == 0
   assert status.events >= 2
+  assert list.map(status.shards, fn(shard) { shard.shard }) == [0, 1]
+  list.each(status.shards, fn(shard) {
+    assert shard.state == projector.Live
+    assert shard.behind_positions == 0 && shard.set_aside == 0
+    assert shard.since > 1_600_000_000_000_000
+  })
+  assert list.fold(status.shards, 0, fn(sum, shard) { sum + shard.events })
+    == status.events
 }

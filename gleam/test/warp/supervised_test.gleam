@@ -139,7 +139,7 @@ pub fn what_keeps_a_context_from_starting_is_said_test() {
   let spec = warp.supervised(WarpOptions(..options, shards: 0))
   assert spec.start()
     == Error(actor.InitFailed(
-      "The option shards is not a whole number from 1 to 4096.",
+      "The option shards is not an integer from 1 to 4096.",
     ))
   let assert Error(actor.InitFailed(_)) =
     static_supervisor.new(static_supervisor.OneForOne)

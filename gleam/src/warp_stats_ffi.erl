@@ -1,0 +1,36 @@
+%% The engine's statistics as the types of `warp/stats'. This module reshapes terms and decides
+%% nothing.
+-module(warp_stats_ffi).
+
+-export([context/1]).
+
+-spec context(warp_core:ctx()) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
+context(Ctx) ->
+    case warp_core:stats(Ctx) of
+        #{context := Context, resident_entities := Resident, shards := Shards} = All ->
+            %% The sums are missing while no shard is open.
+            [Appends, Events, Commits, Failed, Erased, Depth, Bytes] =
+                [maps:get(Key, All, 0)
+                 || Key <- [appends, events, commits, failed_commits, erased_entities, queue_depth,
+                            file_bytes]],
+            {ok, {stats, Context, Resident, Appends, Events, Commits, Failed, Erased, Depth, Bytes,
+                  [shard(Shard) || Shard <- Shards], All}};
+        {error, Reason} ->
+            {error, warp_error_ffi:reason(Reason)}
+    end.
+
+shard(#{shard := N, unavailable := true} = Shard) ->
+    Why = case Shard of
+              #{error := Reason} -> {some, warp_error_ffi:reason(Reason)};
+              #{} -> none
+          end,
+    {unavailable, N, Why};
+shard(#{shard := N, queue_depth := Depth, queue_limit := Limit, commits := Commits,
+        failed_commits := Failed, appends := Appends, events := Events, bytes := Bytes,
+        erased_entities := Erased, file_bytes := FileBytes, commit_us := Commit, sync_us := Sync,
+        background := Background}) ->
+    {open, N, Depth, Limit, Appends, Events, Bytes, Commits, Failed, Erased, FileBytes, Commit, Sync,
+     [failing(Task) || Task <- Background]}.
+
+failing(#{task := Task, since := Since, error := Reason, meaning := Meaning}) ->
+    {failing, atom_to_binary(Task), Meaning, warp_error_ffi:reason(Reason), Since}.
