@@ -1,10 +1,10 @@
-%% Events in Erlang's term format, inside a JSON object: `{"term": Base64}'.
+%% Values in Erlang's term format, as Base64; and events in it, inside a JSON object: `{"term": Base64}'.
 -module(warp_term_ffi).
 
 -export([encode/1, decode/1]).
 -export([to_text/1, from_text/1, name/1]).
 
-%% @doc The type, which is the name of the constructor, and the payload of an event.
+%% @doc The type of an event, which is the name of its constructor, and its payload.
 -spec encode(term()) -> {binary(), #{binary() => binary()}}.
 encode(Event) ->
     case to_text(Event) of
@@ -12,7 +12,7 @@ encode(Event) ->
         {error, Why} -> error({warp_said, Why})
     end.
 
-%% @doc The event of which that is the type and the payload.
+%% @doc The event with this type and payload.
 -spec decode(map()) -> {ok, term()} | {error, [tuple()]}.
 decode(#{payload := #{<<"term">> := Text}}) when is_binary(Text) ->
     case from_text(Text) of
@@ -25,9 +25,9 @@ decode(_Event) ->
 bad(Found) ->
     {error, [{decode_error, <<"Erlang term">>, Found, [<<"term">>]}]}.
 
-%% @doc A term in Erlang's term format, as Base64. Equal terms give equal texts, by which an append
-%% that is repeated is known. Only what means the same in another run can be stored: no process,
-%% port, reference or function.
+%% @doc A term in Erlang's term format, as Base64. Equal terms have equal texts, so that the engine
+%% recognizes a repeated append. A process, port, reference or function means nothing in another run of
+%% the VM, so a term that holds one is an error.
 -spec to_text(term()) -> {ok, binary()} | {error, binary()}.
 to_text(Term) ->
     case foreign(Term) of
@@ -37,8 +37,9 @@ to_text(Term) ->
 
 %% @doc The term that `to_text/1' was given.
 %%
-%% What a file holds is not trusted: no atom is made (their table is never emptied, and a full one
-%% ends the VM), nothing is unpacked to more than its own size, and no function comes out.
+%% The text comes from a file, which anybody may have changed. So this makes no atoms (the VM never frees
+%% them, and a full table of atoms ends it), unpacks nothing to more than its own size, and returns no
+%% functions.
 -spec from_text(binary()) -> {ok, term()} | {error, binary()}.
 from_text(Text) ->
     try base64:decode(Text) of
@@ -48,9 +49,9 @@ from_text(Text) ->
         error:_ -> {error, <<"not Base64">>}
     end.
 
-%% A constructor's atom exists once a module that has it is loaded, which may be later: should a term
-%% not be known, all modules are loaded, once in the life of the VM. OTP's own, which have no
-%% constructors of Gleam's, come last: there are many, and in a release they stand beside the others.
+%% The atom of a constructor exists once a module that names it is loaded. If a term has an unknown atom,
+%% all modules are loaded, once in the life of the VM. OTP's own modules, which have no constructors of
+%% Gleam types, come last: there are many, and a release has them beside the others.
 from_bytes(Bytes) ->
     from_bytes(Bytes, [fun() -> ok end, fun() -> load(not_otp) end, fun() -> load(all) end]).
 
@@ -77,7 +78,7 @@ safely(Bytes) ->
         error:badarg -> error
     end.
 
-%% The first thing in a term that means nothing outside this run.
+%% The first part of a term that means nothing outside this run of the VM.
 foreign(T) when is_pid(T) -> <<"process">>;
 foreign(T) when is_port(T) -> <<"port">>;
 foreign(T) when is_reference(T) -> <<"reference">>;
@@ -91,7 +92,7 @@ foreign(T) when is_tuple(T) -> foreign(tuple_to_list(T));
 foreign(T) when is_map(T) -> foreign(maps:to_list(T));
 foreign(_) -> none.
 
-%% Nothing is done again for the same code path.
+%% Loads modules once for each code path.
 load(Which) ->
     Path = code:get_path(),
     case persistent_term:get({?MODULE, Which}, none) of
@@ -106,7 +107,7 @@ load(Which) ->
             persistent_term:put({?MODULE, Which}, Path)
     end.
 
-%% @doc The name of a value's constructor as Gleam writes it, for what is no custom type `Event'.
+%% @doc The name of a value's constructor as Gleam writes it, or `Event' for a value that has none.
 -spec name(term()) -> binary().
 name(Term) when is_tuple(Term), tuple_size(Term) > 0, is_atom(element(1, Term)) ->
     name(element(1, Term));

@@ -1,4 +1,4 @@
-%% What people read of Erlang's terms: crashes of users' functions, and reasons of other programs.
+%% Erlang's terms as text for people: crashes of users' functions, and reasons of other programs.
 -module(warp_text_ffi).
 
 -export([text/1, format/2, crash/1]).
@@ -23,7 +23,7 @@ format(Format, Arguments) ->
 -spec crash({error | exit | throw, term(), list()} | term()) -> binary().
 crash({error, {warp_said, Text}, _Stack}) ->
     Text;
-%% What Gleam's compiler generates, for panic, let assert and the like.
+%% The maps that code of Gleam's compiler raises, for panic, let assert and the like.
 crash({error, #{gleam_error := Kind, message := Message, module := Module, function := Function,
                 line := Line} = Panic, _Stack}) ->
     Value =
@@ -34,7 +34,7 @@ crash({error, #{gleam_error := Kind, message := Message, module := Module, funct
     format("~ts: ~ts~ts (~ts.~ts, line ~b)", [kind(Kind), Message, Value, Module, Function, Line]);
 crash({Class, Reason, Stack}) ->
     format("~ts: ~0tP~ts", [Class, Reason, 20, where(Stack)]);
-%% Such as a saga keeps when the whole is too long.
+%% A saga stores a crash that is too long as text.
 crash(Other) ->
     text(Other).
 
@@ -52,7 +52,7 @@ where([{Module, Function, Arity, Location} | _]) ->
 where(_) ->
     <<>>.
 
-%% An anonymous function is told by the function that it stands in.
+%% An anonymous function is named after the function that contains it.
 function(Module, <<"-", Function/binary>>, _Arity) ->
     [Name | _] = binary:split(Function, <<"/">>),
     [name(Module), ".", Name];

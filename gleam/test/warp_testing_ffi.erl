@@ -1,4 +1,4 @@
-%% What the tests of this package cannot do in Gleam.
+%% Functions for the tests of this package that cannot be written in Gleam.
 -module(warp_testing_ffi).
 
 -export([passivate/1, write_file/2, read_file/1, rename/2, remove/1, overwrite/3, with_small_disk/1]).
@@ -18,7 +18,7 @@ overwrite(Path, From, To) when byte_size(From) =:= byte_size(To) ->
     ok = file:write_file(Path, binary:replace(Bytes, From, To, [global])),
     length(binary:matches(Bytes, From)).
 
-%% Runs on a tmpfs. Where none can be mounted, says so and runs nothing.
+%% Runs a function with a small tmpfs. Where none can be mounted, it prints why and runs nothing.
 with_small_disk(Run) ->
     testkit_ffi:with_dir(fun(Dir) ->
         Disk = <<Dir/binary, "/disk">>,
@@ -32,7 +32,8 @@ with_small_disk(Run) ->
         nil
     end).
 
-%% Runs with the URL of an rqlited of its own. Where there is no rqlited, says so and runs nothing.
+%% Runs a function with the URL of an rqlited of its own. Where there is no rqlited, it prints that and runs
+%% nothing.
 with_rqlite(Run) ->
     Script = filename:absname("../scripts/rqlited"),
     case string:trim(os:cmd(Script ++ " 2>/dev/null")) of
@@ -63,7 +64,7 @@ with_rqlite(Binary, Dir, Run) ->
         receive {Port, {exit_status, _}} -> ok end
     end.
 
-%% Below the ports that systems give to connections.
+%% A port below those that systems give to connections.
 free_port() ->
     Port = 20000 + rand:uniform(12000),
     case gen_tcp:listen(Port, [{ip, {127, 0, 0, 1}}]) of

@@ -1,11 +1,11 @@
-//// A small bank on Warp, in Gleam. An account is an entity: its money moves by
-//// events, and the overdraft is checked before one is stored. Run it in the
-//// folder of Warp, after `make build`:
+//// A small bank on Warp, in Gleam. An account is an entity: events change its
+//// balance, and Warp checks that it is not overdrawn before it stores an event.
+//// Run it in the folder of Warp, after `make build`:
 ////
 ////     scripts/gleam run examples/bank_gleam DATA_DIR
 ////
-//// DATA_DIR is the absolute path of a folder that does not exist yet, or holds
-//// no bank.
+//// DATA_DIR is the absolute path of a folder that does not exist yet, or that
+//// holds no bank.
 
 import bank/account.{
   type Event, type Refusal, Account, AlreadyOpen, Deposited, NoAccount,
@@ -105,7 +105,7 @@ fn start(dir: String) -> Context {
   bank
 }
 
-// What the bank can be told.
+// Commands of the bank.
 
 fn append(entity: Entity, event: Event) -> Result(Int, Error(Refusal)) {
   entity |> aggregate.append(account.aggregate(), event)
@@ -123,9 +123,9 @@ fn withdrawn(entity: Entity, amount: Int) -> String {
   append(entity, Withdrawn(amount:)) |> single
 }
 
-/// Two accounts are two entities, and no lock spans both: it takes a saga. Its
-/// id makes it happen once, however often it is asked for, and what was done is
-/// undone if the rest is refused.
+/// Two accounts are two entities, and no lock spans both, so a transfer is a
+/// saga. Its id makes the transfer happen once, however often it is requested,
+/// and the saga reverses the debit if the credit is refused.
 fn transfer(
   bank: Context,
   id: String,
@@ -163,7 +163,7 @@ fn step(saga: Saga, account: String, forward: Event, back: Event) -> Saga {
   )
 }
 
-// What it answers.
+// Answers of the bank.
 
 fn statement(entity: Entity, time: Int) -> Nil {
   let assert Ok(Account(owner:, balance:, ..)) =

@@ -1,5 +1,5 @@
-//// Uses Warp and Kuma as a package of somebody else's does: each part asserts
-//// what it gets, and a line is printed for each that came through.
+//// Uses Warp and Kuma as another package would. Each part asserts its results,
+//// and prints a line when it succeeds.
 ////
 ////     scripts/gleam run gleam/consumer DATA_DIR
 

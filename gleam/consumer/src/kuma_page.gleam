@@ -1,5 +1,6 @@
-//// Kuma's page as it stands there, with its own path, one line for what it
-//// leaves open (how events fold), and what it promises of the results.
+//// The example of Kuma's page, with a path of its own, with the function that
+//// folds events, which the page leaves out, and with the results that the page
+//// promises.
 
 import kuma
 import kuma/entity.{Entity}

@@ -1,5 +1,5 @@
-//// The snippets of Warp's pages as they stand there (with the record spread in
-//// front, where Gleam wants it, and folders of their own).
+//// The examples of Warp's pages, with the record spread in front, where Gleam
+//// requires it, and with folders of their own.
 
 import banking/account.{Credited, account_aggregate}
 import gleam/dynamic.{type Dynamic}
@@ -42,7 +42,7 @@ pub fn banking(dir: String) -> Nil {
   warp.stop(ctx)
 }
 
-/// Nodes that know of each other. There is no cluster yet, which is told.
+/// Nodes that know of each other. This version has no cluster, and says so.
 pub fn cluster(dir: String) -> Nil {
   let assert Error(error.BadOption("cluster", _)) =
     warp.start(
@@ -92,7 +92,7 @@ pub fn transfer(dir: String) -> Nil {
   warp.stop(ctx)
 }
 
-// References in event payloads, and a projection that has what queries need.
+// References in event payloads, and a projection for queries.
 
 pub type Item {
   Item(sku: String, qty: Int)

@@ -1,5 +1,8 @@
-//// Kuma: entities with your own types of state and events, and nothing else to
-//// learn. It is Warp's engine with a smaller face: see `warp` for the rest.
+//// Kuma: a small API for entities with your own types of state and events.
+////
+//// An entity's log stores its events; the function that you give to `fold`
+//// computes its state from them. Kuma is built on the package `warp`, which has
+//// more: several aggregates, sagas, projections and actors.
 ////
 //// ```gleam
 //// pub fn main() {
@@ -22,8 +25,10 @@
 //// }
 //// ```
 ////
-//// One folder holds entities of one type. How events fold into a state is said
-//// once, with `fold`, right after `start`.
+//// A folder holds entities of one type. Call `fold` once, right after `start`.
+////
+//// Every error is a variant of `warp/error`, whose documentation says what to do
+//// about it.
 
 import gleam/list
 import gleam/result
@@ -40,27 +45,28 @@ import warp/error
 import warp/event as warp_event
 import warp/history
 
-/// Where entities are kept.
+/// Where Kuma stores entities.
 ///
 pub type Config {
   Config(
-    /// The folder for the files. It is made if it is not there.
+    /// The path of the folder for the files, which Kuma creates if it does not
+    /// exist.
     path: String,
-    /// In how many files, 1 to 4096. For good: it is stored, and starting with
-    /// another number is an error. More of them let more entities be written to
-    /// at once; 16 is a good number.
+    /// How many shards store the entities, from 1 to 4096: each is a file with a
+    /// writer of its own. Kuma stores the number when it creates the folder, and
+    /// it cannot be changed: another number returns `error.ShardCountMismatch`.
+    /// 16 suits most programs.
     shards: Int,
   )
 }
 
-/// Why an operation came to nothing: see `warp/error`. `Refused(NotSpawned)` is
-/// for an entity that was not spawned, or was deleted.
+/// Why an operation failed: see `warp/error`. `Refused(NotSpawned)` says that the
+/// entity was not spawned, or was deleted.
 ///
 pub type Error =
   error.Error(NotSpawned)
 
-/// A folder of entities that is open, but for which nobody has said yet how
-/// events fold: see `fold`.
+/// An open folder of entities whose events cannot be folded yet: see `fold`.
 ///
 pub opaque type Kuma(state, event) {
   Kuma(
@@ -70,42 +76,44 @@ pub opaque type Kuma(state, event) {
   )
 }
 
-/// A folder of entities with this type of state and of events.
+/// An open folder of entities with these types of state and of events.
 ///
 pub opaque type Context(state, event) {
   Context(kuma: Kuma(state, event))
 }
 
-/// Everything that was ever stored of an entity.
+/// Everything that is stored of an entity.
 ///
 pub type Export(state, event) {
   Export(
+    /// The id of the entity.
     id: String,
-    /// The state that it was spawned with.
+    /// The state with which the entity was spawned.
     initial: state,
-    /// When it was spawned, in microseconds since 1970, UTC.
+    /// When the entity was spawned, in microseconds since 1970, UTC.
     spawned_at: Int,
-    /// All events since, first to last.
+    /// All events that were appended to the entity, oldest first.
     events: List(Event(event)),
   )
 }
 
-/// Opens the folder, and waits until all its shards are open.
+/// Opens the folder, and waits until all its shards are open. After an error
+/// nothing is left running.
 ///
-/// Entities are always folded from their first event on, so a function given to
-/// `fold` may change from one start to the next. For entities with very many
-/// events there is `start_with_snapshots`.
+/// Kuma stores no snapshots: it folds an entity from its first event on, so the
+/// function given to `fold` may change from one start to the next. For entities
+/// with very many events see `start_with_snapshots`.
 ///
 pub fn start(config: Config) -> Result(Kuma(state, event), Error) {
   open(config, version: 1, snapshot_every: never)
 }
 
-/// Opens the folder as `start` does, and keeps a snapshot of an entity every
-/// 1000 events, so that the first read after a start does not fold all of them:
-/// worth it from some 10,000 events on.
+/// Opens the folder as `start` does, and stores a snapshot of an entity every
+/// 1000 events, so that the first read of the entity does not fold all its
+/// events. This pays off for entities with more than about 10,000 events.
 ///
-/// Raise the version, from 1, whenever the function given to `fold` or the type
-/// of the state changes. Snapshots of older versions are not used.
+/// Raise the version, from 1 on, whenever the function given to `fold` or the
+/// type of the state changes: Kuma then ignores snapshots of older versions.
 ///
 pub fn start_with_snapshots(
   config: Config,
@@ -138,14 +146,16 @@ fn open(
   Kuma(warp:, key:, aggregate:)
 }
 
-/// Says how events fold: `apply` gives the state after an event. It has to be
-/// pure, since it runs whenever events are appended or read.
+/// Sets how events fold: `apply` returns the state after an event. Kuma calls it
+/// whenever it appends or reads events, so it has to be pure.
 ///
-/// States and events are stored in Erlang's term format. That takes no code,
-/// but their types then have to stay as they are: see `kuma/codec`.
+/// Kuma stores states and events in Erlang's term format. You write no code for
+/// it, but the types of states and events must not change afterwards: see
+/// `kuma/codec`.
 ///
-/// An event on which `apply` crashes is refused, with `error.ApplyFailed`. Give
-/// `apply` once; when it is given again, the last one counts from then on.
+/// If `apply` crashes on an event, Kuma does not store the event, and the append
+/// returns `error.ApplyFailed`. Call `fold` once; after a second call Kuma uses
+/// the functions of that call.
 ///
 pub fn fold(
   kuma: Kuma(state, event),
@@ -154,7 +164,7 @@ pub fn fold(
   fold_with(kuma, codec.terms(), apply)
 }
 
-/// Says how events fold, as `fold` does, and how states and events are written:
+/// Sets how events fold, as `fold` does, and how Kuma stores states and events:
 /// see `kuma/codec`.
 ///
 pub fn fold_with(
@@ -166,16 +176,17 @@ pub fn fold_with(
   Context(kuma:)
 }
 
-/// Closes the folder. What was acknowledged is on disk. Entities of the context
-/// give `error.ContextStopped` from then on.
+/// Closes the folder. Everything that was acknowledged is on disk. Operations on
+/// entities of the context return `error.ContextStopped` afterwards.
 ///
 pub fn stop(context: Context(state, event)) -> Nil {
   warp.stop(context.kuma.warp)
   forget_fold(context.kuma.key)
 }
 
-/// The entity with that id, 1 to 512 bytes. One that is not there yet is
-/// created with that state; one that is keeps the state that it has.
+/// The entity with this id, of 1 to 512 bytes. If it does not exist, Kuma creates
+/// it with this state, and returns when it is durable. An entity that exists
+/// keeps its own state. Waits for at most about 10 seconds.
 ///
 pub fn spawn(
   context: Context(state, event),
@@ -199,15 +210,15 @@ fn create(
   |> aggregate.decide(entity.aggregate(entity), fn(life) {
     case life {
       Unborn -> Ok([Spawned(initial)])
-      // Somebody else was faster.
+      // Another process has spawned it meanwhile.
       Alive(_) -> Ok([])
     }
   })
   |> result.replace(entity)
 }
 
-/// Appends an event, and answers when it is durable, with its place in the
-/// entity's log. The spawning is in place 1.
+/// Appends an event, and returns its seq when it is durable. Seq 1 is the
+/// spawning, so the first event has seq 2. Waits for at most 5 seconds.
 ///
 pub fn append(
   entity: Entity(state, event),
@@ -217,13 +228,15 @@ pub fn append(
   |> aggregate.append(entity.aggregate(entity), Happened(event))
 }
 
-/// The state, with everything acknowledged in it. It comes from memory.
+/// The state, after every event that was acknowledged. It comes from memory.
+/// Waits for at most 5 seconds.
 ///
 pub fn read(entity: Entity(state, event)) -> Result(state, Error) {
   result.try(life(entity), alive)
 }
 
-/// The state as it was after the event in that place, or at that time.
+/// The state after the event with this seq, or at this time. Waits for at most 5
+/// seconds.
 ///
 /// ```gleam
 /// kuma.read_at(account, history.Seq(2))
@@ -238,8 +251,8 @@ pub fn read_at(
   |> result.try(alive)
 }
 
-/// Everything that was ever stored of the entity, to be handed to whom it is
-/// about.
+/// Everything that is stored of the entity, for example to give it to the person
+/// whom it describes. Waits for as long as it takes.
 ///
 pub fn export(
   entity: Entity(state, event),
@@ -263,8 +276,9 @@ pub fn export(
   }
 }
 
-/// Deletes the entity: from memory, the log and snapshots, and from the bytes
-/// of the files. It can be spawned anew. After an error, call it again.
+/// Deletes the entity: its process, its events and snapshots, and its bytes in
+/// the files. The entity can be spawned again. After an error, call `delete`
+/// again. Waits for as long as it takes.
 ///
 pub fn delete(entity: Entity(state, event)) -> Result(Nil, Error) {
   warp.delete(entity.warp(entity))
@@ -295,8 +309,8 @@ fn event_of(
   }
 }
 
-/// The engine takes its aggregates when it starts, and `fold` comes after that.
-/// So the engine's aggregate looks up what it was given, whenever it is called.
+/// The engine needs its aggregates when it starts, and `fold` is called after
+/// that. So the functions of the aggregate look up what `fold` was given.
 ///
 fn define(key: Key(state, event)) -> EntityAggregate(state, event) {
   aggregate.new("Entity", initial: Unborn, apply: fn(life, entry) {
@@ -318,7 +332,7 @@ fn define(key: Key(state, event)) -> EntityAggregate(state, event) {
   })
 }
 
-/// What `fold` was given, and the name under which it is found.
+/// What `fold` was given.
 ///
 type Fold(state, event) {
   Fold(codec: Codec(state, event), apply: fn(state, event) -> state)

@@ -1,4 +1,4 @@
-%% @private What Kuma cannot do in Gleam: keep a fold where the processes of entities find it.
+%% @private Stores what `fold' was given, where the processes of entities find it.
 -module(kuma_ffi).
 
 -export([new_key/0, put_fold/2, fold/1, forget_fold/1, identity/1]).

@@ -160,8 +160,8 @@ pub fn sum(lines: List(String)) -> Int {
   })
 }
 
-/// Makes logs that Kuma did not write, in a folder with one shard: by the
-/// entity's id, types and payloads as JSON text.
+/// Writes logs as another program would, in a folder with one shard: for each
+/// entity's id, the types and payloads (JSON text) of its events.
 ///
 @external(erlang, "kuma_test_ffi", "foreign_logs")
 pub fn foreign_logs(
@@ -169,13 +169,13 @@ pub fn foreign_logs(
   logs: List(#(String, List(#(String, String)))),
 ) -> Nil
 
-/// Payloads that stand for terms and must not become any.
+/// Payloads that claim to be terms, and that must not be read as terms.
 ///
 @external(erlang, "kuma_test_ffi", "hostile")
 pub fn hostile() -> List(String)
 
-/// The payload of an event whose constructor is in no loaded module, but in one
-/// on the code path: that of a folder.
+/// The payload of an event whose constructor is in no loaded module, but in a
+/// module in this folder, which is added to the code path.
 ///
 @external(erlang, "kuma_test_ffi", "late_constructor")
 pub fn late_constructor(dir: String) -> String

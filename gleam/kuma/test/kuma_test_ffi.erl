@@ -1,10 +1,10 @@
-%% What the tests of Kuma cannot do in Gleam: logs that Kuma did not write, and bytes that no encoder
-%% would write.
+%% Functions for the tests of Kuma that cannot be written in Gleam: logs that Kuma did not write, and bytes
+%% that no encoder writes.
 -module(kuma_test_ffi).
 
 -export([foreign_logs/2, hostile/0, late_constructor/1, atoms/0, pid/1]).
 
-%% Logs that Kuma did not write: events go in unseen, since nothing folds them.
+%% Writes logs as another program would: the context has no `apply' that could refuse an event.
 foreign_logs(Dir, Logs) ->
     Aggregates = [#{name => <<"Entity">>, initial_state => none}],
     {ok, Ctx} = warp_core:start(#{context => <<"kuma">>, data_dir => Dir, shards => 1,
@@ -15,7 +15,7 @@ foreign_logs(Dir, Logs) ->
     ok = warp_core:stop(Ctx),
     nil.
 
-%% Payloads that stand for terms and must not become any.
+%% Payloads that claim to be terms, and that must not be read as terms.
 hostile() ->
     Names = [<<"z", (integer_to_binary(erlang:unique_integer([positive])))/binary>>
              || _ <- lists:seq(1, 200)],
@@ -44,7 +44,7 @@ json(Bytes) ->
 atoms() ->
     erlang:system_info(atom_count).
 
-%% The payload for an atom that no loaded module has, but one on the code path does.
+%% The payload for an atom that no loaded module has, but a module in a folder of the code path.
 late_constructor(Dir) ->
     Unique = integer_to_list(erlang:unique_integer([positive])),
     Module = "kuma_late_" ++ Unique,
@@ -56,7 +56,7 @@ late_constructor(Dir) ->
     true = code:add_pathz(Path),
     json(<<131, 119, (byte_size(Name)), Name/binary>>).
 
-%% The process of one of Warp's entities.
+%% The process of an entity.
 pid(Entity) ->
     {ok, Pid} = warp_core:pid(Entity),
     Pid.

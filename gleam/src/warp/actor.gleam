@@ -1,6 +1,5 @@
-//// Entities as typed actors: commands go to an entity, are decided on in its
-//// own process, one at a time, and what they come to is durable before anybody
-//// hears of it.
+//// Entities as typed actors. An entity's own process carries out commands, one
+//// at a time, and sends replies when the events of the command are durable.
 ////
 //// ```gleam
 //// pub type Command {
@@ -32,9 +31,9 @@
 //// }
 //// ```
 ////
-//// An actor is an entity and not a process, so nothing has to be started, and
-//// it stays good while the entity's process leaves memory or is killed: the
-//// next command brings it back. For monitors and `sys` there is `pid`.
+//// An actor is an entity and not a process, so you do not start it, and it stays
+//// valid while the entity's process leaves memory or is killed: the next command
+//// starts the process again. For monitors and `sys` there is `pid`.
 
 import gleam/erlang/process.{type Pid, type Subject}
 import gleam/list
@@ -45,7 +44,7 @@ import warp/error.{type Error, Refused}
 import warp/handle.{type Entity}
 import warp/internal/engine.{type Decision, type Message}
 
-/// How entities of a kind carry out commands. See `new`.
+/// A kind of actor, which defines how entities carry out commands. See `new`.
 ///
 pub opaque type Definition(command, reason) {
   Definition(name: String, decide: fn(command) -> fn(State) -> Decision)
@@ -55,28 +54,28 @@ pub opaque type Definition(command, reason) {
 ///
 type State
 
-/// An entity that takes commands. See `of`.
+/// An entity that carries out commands. See `of`.
 ///
 pub opaque type Actor(command, reason) {
   Actor(entity: Entity, definition: Definition(command, reason))
 }
 
-/// What a command comes to: events to append and replies to send once they are
-/// durable, or a refusal. Made with `append`, `continue` and `refuse`.
+/// The result of a command: events to append, and replies to send once the
+/// events are durable, or a refusal. `append`, `continue` and `refuse` make one.
 ///
 pub opaque type Next(event, reason) {
   Next(events: List(event), replies: List(Message))
   Refuse(reason: reason)
 }
 
-/// A kind of actor, from an aggregate and the function that carries out
-/// commands, given the state.
+/// A kind of actor, from an aggregate and the function that carries out a
+/// command on the current state.
 ///
 /// `on_command` runs in the entity's process. It may run again for the same
-/// command, on a newer state, when a commit before it failed. So leave effects
-/// to `reply`, and do not call the same entity from it.
+/// command, with a newer state, if a commit before it failed: it should have no
+/// side effects but its replies, and it must not call its own entity.
 ///
-/// The aggregate has to be among those that the context was started with.
+/// The context has to be started with this aggregate.
 ///
 pub fn new(
   aggregate: Aggregate(state, event, reason),
@@ -96,8 +95,8 @@ pub fn new(
   })
 }
 
-/// The entity as an actor of that kind. It costs nothing, so make it where you
-/// need it.
+/// The entity as an actor of this kind. This sends no message and starts no
+/// process.
 ///
 pub fn of(
   entity: Entity,
@@ -106,38 +105,38 @@ pub fn of(
   Actor(entity:, definition:)
 }
 
-/// The entity that the actor is.
+/// The entity of the actor.
 ///
 pub fn entity(actor: Actor(command, reason)) -> Entity {
   actor.entity
 }
 
-/// The command comes to these events. They are appended as a batch.
+/// The command appends these events, as a batch.
 ///
 pub fn append(events: List(event)) -> Next(event, reason) {
   Next(events:, replies: [])
 }
 
-/// The command changes nothing.
+/// The command appends nothing.
 ///
 pub fn continue() -> Next(event, reason) {
   Next(events: [], replies: [])
 }
 
-/// The command is refused: nothing is appended, nothing is sent, and `call`
-/// gives `error.Refused` with the reason.
+/// The command is refused: Warp appends nothing and sends nothing, and `call`
+/// returns `error.Refused` with the reason.
 ///
 pub fn refuse(reason: reason) -> Next(event, reason) {
   Refuse(reason:)
 }
 
-/// Sends a message to a subject once the events are durable, or at once if
-/// there are none and nothing before them is under way. When they are refused or
-/// can't be stored it is not sent.
+/// Adds a reply to the command's result: Warp sends the message to the subject
+/// once the command's events, and all events before them, are durable. Warp does
+/// not send it if the events are refused or cannot be stored.
 ///
-/// A command can have any number of replies, to subjects of any types. They are
-/// sent in the order they were added. A reply to a name that no process has is
-/// dropped.
+/// A command can have any number of replies, to subjects of any types. Warp
+/// sends them in the order in which they were added. A reply to a name that no
+/// process has is dropped.
 ///
 pub fn reply(
   next: Next(event, reason),
@@ -158,15 +157,14 @@ pub fn reply(
   }
 }
 
-/// Sends a command, and does not wait for it. Commands that one process sends
-/// to one actor are carried out in that order.
+/// Sends a command, and does not wait for its result. An actor carries out the
+/// commands of one process in the order in which they were sent.
 ///
-/// `Ok` means that the entity's process has the command, not that what it
-/// comes to is durable: have a `reply` sent for that. A command that is refused
-/// or fails is logged. One that the entity's process has not come to when it is
-/// killed is lost.
+/// `Ok` means that the command is in the mailbox of the entity's process. To
+/// learn that its events are durable, let it `reply`. Warp logs a command that
+/// is refused or fails. A killed process loses the commands in its mailbox.
 ///
-/// The error is what keeps the command from being sent, such as
+/// Errors are reasons for which the command was not sent, such as
 /// `error.Overloaded` and `error.ContextStopped`.
 ///
 pub fn send(
@@ -177,19 +175,19 @@ pub fn send(
   engine_cast(actor.entity, name, decide(command))
 }
 
-/// Sends a command that has a reply, and waits for it, that many milliseconds.
+/// Sends a command that has a reply, and waits for the reply, for at most so
+/// many milliseconds, up to 2^32 - 1.
 ///
 /// ```gleam
 /// actor.call(alice, 1000, Withdraw(1000, _))
 /// ```
 ///
-/// The reply comes when the command's events are durable. Unlike
-/// `process.call` this does not panic: what can keep the command from being
-/// carried out is in `warp/error`. After `error.Timeout` and
-/// `error.Interrupted` it may be carried out all the same, and the reply may
-/// still arrive, as a message that nobody waits for.
+/// The reply arrives when the command's events are durable. Unlike
+/// `process.call`, this does not panic, but returns an error. After
+/// `error.Timeout` and `error.Interrupted` the actor may still carry out the
+/// command, and its reply may still arrive in the caller's mailbox.
 ///
-/// Never call an actor from its own `on_command`.
+/// An `on_command` must not call its own actor.
 ///
 pub fn call(
   actor: Actor(command, reason),
@@ -204,19 +202,19 @@ pub fn call(
     |> engine.decide(entity, name, call.options() |> call.timeout(timeout), _)
     |> engine.own_reason
   case decided, process.receive(subject, 0) {
-    // It is durable, whatever became of the answer.
+    // The reply says that the events are durable, even if the call failed.
     _, Ok(reply) -> Ok(reply)
     Error(error), Error(Nil) -> Error(error)
-    // The command left it to someone else to reply.
+    // The command gave the subject to another process, which will reply.
     Ok(_), Error(Nil) ->
       process.receive(subject, remaining(deadline))
       |> result.replace_error(error.Timeout)
   }
 }
 
-/// The entity's process, started if there is none: for `process.monitor`,
-/// `sys` and supervisors' tools. It is another one after the entity left memory
-/// and came back, so keep the actor and not the pid.
+/// The entity's process, which Warp starts if there is none: for
+/// `process.monitor` and for `sys`. The pid changes when the entity leaves
+/// memory and returns, so keep the actor and not the pid.
 ///
 pub fn pid(actor: Actor(command, reason)) -> Result(Pid, Error(other)) {
   engine_pid(actor.entity)

@@ -1,6 +1,6 @@
-//// Aggregates: how the events of an entity fold into a state.
+//// Aggregates, which fold the events of an entity into a state.
 ////
-//// An aggregate is defined over your own types:
+//// You define an aggregate over your own types:
 ////
 //// ```gleam
 //// pub fn account() -> Aggregate(Int, AccountEvent, Overdraft) {
@@ -10,16 +10,16 @@
 //// }
 //// ```
 ////
-//// and then used to append and to read them:
+//// Then you append events and read states of these types:
 ////
 //// ```gleam
 //// let assert Ok(1) = alice |> aggregate.append(account(), Credited(5000))
 //// let assert Ok(5000) = alice |> aggregate.get(account())
 //// ```
 ////
-//// A context takes a list of `AggregateDefinition`s, which `definition` makes
-//// of it. The record `AggregateDefinition` is the other way to define one, for
-//// states and events that have no types of their own.
+//// A context is started with a list of `AggregateDefinition`s: `definition`
+//// converts an aggregate to one. For states and events without types of your
+//// own, write an `AggregateDefinition` record instead.
 
 import gleam/dynamic.{type Dynamic}
 import gleam/dynamic/decode.{type DecodeError, type Decoder}
@@ -36,35 +36,37 @@ import warp/internal/engine
 import warp/json.{type Json}
 import warp/projection.{type Command}
 
-/// An aggregate as a context takes it.
+/// An aggregate in the form in which `WarpOptions` has it.
 ///
 pub type AggregateDefinition {
-  /// An aggregate without types of its own: states are `Dynamic`, and events
-  /// come as they are in the log.
+  /// An aggregate without types of your own: states are `Dynamic`, and the
+  /// functions get events as the log has them.
   AggregateDefinition(
-    /// The name, 1 to 512 bytes. One context has each name once.
+    /// The name, of 1 to 512 bytes. The aggregates of a context have different
+    /// names.
     name: String,
     /// The state before the first event.
     initial_state: Dynamic,
-    /// Gives the state after an event.
+    /// Returns the state after an event.
     apply: fn(Dynamic, Event) -> Dynamic,
-    /// Gives what is to be written to the tables of projections, from the
+    /// Returns the commands that write to the tables of projections, from the
     /// entity's id, the state after the event, and the event.
     project: fn(String, Dynamic, Event) -> List(Command),
-    /// Gives the event as the current schema has it. It is called with every
-    /// event and the version it was written in, before `apply` sees it.
+    /// Returns the event in the current schema. Warp calls it with every event,
+    /// and with the version of the schema in which the event was written, before
+    /// it calls `apply`.
     migrate: fn(Event, Int) -> Event,
   )
   /// An aggregate over types of your own. See `definition`.
   Typed(TypedDefinition)
 }
 
-/// What `definition` makes of an aggregate: the engine's form of it.
+/// An aggregate over types of your own, in the engine's form.
 ///
 pub type TypedDefinition
 
-/// An aggregate over your own types of states and events, and of reasons for
-/// which `validate` refuses an event.
+/// An aggregate over your own types of states, of events, and of the reasons
+/// with which `validate` refuses an event.
 ///
 pub opaque type Aggregate(state, event, reason) {
   Aggregate(
@@ -86,17 +88,18 @@ type Codec(event) {
   )
 }
 
-/// An aggregate of that name, with the state before the first event and the
-/// function that gives the state after each.
+/// An aggregate with this name, of 1 to 512 bytes, the state before the first
+/// event, and the function that returns the state after each event.
 ///
-/// `apply` runs whenever events are appended or read, so it has to be pure. A
-/// state is also what snapshots keep: see `version`.
+/// Warp calls `apply` whenever it appends or reads events, so `apply` has to be
+/// pure. Snapshots store states: see `version`.
 ///
-/// Until it is given a `codec`, events are stored in Erlang's term format,
-/// inside a JSON object: `{"term":"g2gC..."}`. That takes no code, but only
-/// the BEAM can read it, and a change to the event type can make what is stored
-/// unreadable. The type of an event is then the name of its constructor. A
-/// value that holds a pid, a subject or a function cannot be stored.
+/// Without a `codec`, Warp stores events in Erlang's term format, inside a JSON
+/// object: `{"term":"g2gC..."}`. You write no code for it, but only programs on
+/// the BEAM can read these events, and a change of the event type can make
+/// stored events unreadable. The type of such an event is the name of its
+/// constructor. An event that holds a pid, a subject or a function cannot be
+/// stored: its append returns `error.EncodeFailed`.
 ///
 pub fn new(
   name: String,
@@ -117,8 +120,8 @@ pub fn new(
 
 /// Stores events as JSON, with an event type that names what happened.
 ///
-/// `encode` gives the event's type and its payload, a JSON object. `decode`
-/// gives the decoder of the payload of events of a type.
+/// `encode` returns the event's type and its payload, a JSON object. `decode`
+/// returns the decoder for the payloads of events with a type.
 ///
 /// ```gleam
 /// fn encode(event: AccountEvent) -> #(String, Json) {
@@ -138,8 +141,8 @@ pub fn new(
 /// }
 /// ```
 ///
-/// An event that the decoder does not take is refused before it is stored,
-/// with `error.UndecodableEvent`.
+/// If the decoder fails on an event, Warp does not store the event, and the
+/// append returns `error.UndecodableEvent`.
 ///
 pub fn codec(
   aggregate: Aggregate(state, event, reason),
@@ -152,9 +155,9 @@ pub fn codec(
   Aggregate(..aggregate, codec: Codec(encode:, decode:))
 }
 
-/// Sets the rule that each event has to keep before it is stored, given the
-/// state that it would come to. With an `Error` it is refused, and `append`
-/// gives `error.Refused` with the reason.
+/// Sets a function that Warp calls with the current state and an event before
+/// it stores the event. If the function returns an `Error`, Warp does not store
+/// the event, and the append returns `error.Refused` with the reason.
 ///
 pub fn validate(
   aggregate: Aggregate(state, event, reason),
@@ -163,8 +166,8 @@ pub fn validate(
   Aggregate(..aggregate, validate: Some(validate))
 }
 
-/// Sets what is written to the tables of projections, given the entity's id,
-/// the state after the event, and the event.
+/// Sets the function that returns the commands that write to the tables of
+/// projections, from the entity's id, the state after the event, and the event.
 ///
 pub fn project(
   aggregate: Aggregate(state, event, reason),
@@ -173,9 +176,10 @@ pub fn project(
   Aggregate(..aggregate, project: Some(project))
 }
 
-/// Sets the function that brings events of older versions up to date, before
-/// they are decoded. It is called with every event and the version of the
-/// schema it was written in. See `event.with_type` and `event.with_payload`.
+/// Sets the function that converts events of older versions of the schema to
+/// the current version. Warp calls it with every event, and with the version in
+/// which the event was written, before it decodes the event. See
+/// `event.with_type` and `event.with_payload`.
 ///
 pub fn migrate(
   aggregate: Aggregate(state, event, reason),
@@ -184,9 +188,9 @@ pub fn migrate(
   Aggregate(..aggregate, migrate: Some(migrate))
 }
 
-/// Sets the version, 1 by default, which new events carry. Raise it whenever
-/// payloads are written differently, the state's type is another one, or
-/// `apply` folds differently: snapshots of older versions are thrown away.
+/// Sets the version of the schema, from 1 on, with which new events are stored.
+/// The default is 1. Raise it whenever `encode`, the type of the state or
+/// `apply` changes: Warp then ignores snapshots of older versions.
 ///
 pub fn version(
   aggregate: Aggregate(state, event, reason),
@@ -201,7 +205,7 @@ pub fn name(aggregate: Aggregate(state, event, reason)) -> String {
   aggregate.name
 }
 
-/// The aggregate as a context takes it.
+/// The aggregate in the form in which `WarpOptions` has it.
 ///
 /// ```gleam
 /// WarpOptions(..defaults(), aggregates: [aggregate.definition(account())])
@@ -224,9 +228,11 @@ pub fn definition(
   |> Typed
 }
 
-/// Appends an event, and answers with its seq when it is durable.
+/// Appends an event, and returns its seq when it is durable. Waits for at most
+/// 5000 milliseconds.
 ///
-/// Give the aggregate that the context was started with.
+/// The context has to be started with this aggregate. Otherwise the append
+/// returns `error.UnknownAggregate`.
 ///
 pub fn append(
   entity: Entity,
@@ -237,7 +243,8 @@ pub fn append(
   engine.append(entity, event) |> engine.own_reason
 }
 
-/// Appends an event in another way than by default: see `warp/append`.
+/// Appends an event with options, such as the expected seq, an id, metadata or
+/// a timeout: see `warp/append`.
 ///
 pub fn append_with(
   entity: Entity,
@@ -249,8 +256,9 @@ pub fn append_with(
   engine.append_with(entity, event, options) |> engine.own_reason
 }
 
-/// Appends events as one: all of them are stored, or none. Answers with the
-/// seqs of the first and the last.
+/// Appends events as a batch, of which all are stored or none: at most 10,000
+/// events and 16 MiB of JSON. Returns the seqs of the first and the last event,
+/// when all are durable. Waits for at most 5000 milliseconds.
 ///
 pub fn append_batch(
   entity: Entity,
@@ -261,13 +269,14 @@ pub fn append_batch(
   engine.append_batch(entity, events, append.options()) |> engine.own_reason
 }
 
-/// Looks at the state and appends what follows from it, with nobody in between:
-/// the function runs in the entity's own process. Its events are appended as a
-/// batch; its `Error` comes back as `error.Refused`. Answers with the seqs.
+/// Decides on the state, and appends the events that the decision returns, as a
+/// batch. The function runs in the entity's own process, so no other append
+/// comes between. Returns the seqs of the events. Waits for at most 5000
+/// milliseconds.
 ///
-/// The function may run again, on a newer state, when a commit before it
-/// failed. So it should have no effects of its own, and it must not call its
-/// own entity.
+/// An `Error` of the function is returned as `error.Refused`. The function may
+/// run again, with a newer state, if a commit before it failed: it should have
+/// no side effects, and it must not call its own entity.
 ///
 /// ```gleam
 /// alice
@@ -308,8 +317,8 @@ pub fn decide_with(
   |> engine.own_reason
 }
 
-/// The state, with everything acknowledged in it. Without events it is the
-/// initial one.
+/// The state, after every event that was acknowledged. The state of an entity
+/// without events is the initial state. Waits for at most 5000 milliseconds.
 ///
 pub fn get(
   entity: Entity,
@@ -328,7 +337,7 @@ pub fn get_with(
   engine.get_with(entity, aggregate.name, options)
 }
 
-/// The state as it was.
+/// The state at a point in the past. Waits for at most 5000 milliseconds.
 ///
 /// ```gleam
 /// alice |> aggregate.state_at(account(), history.Seq(1))
@@ -353,8 +362,9 @@ pub fn state_at_with(
   engine.state_at(entity, aggregate.name, point, options)
 }
 
-/// Decodes an event of the log, as `warp.history` gives it. Events of other
-/// aggregates are not decoded: see `event.aggregate`.
+/// Decodes an event that `warp.history` or `warp.export` returned. If the
+/// decoder fails, this returns `error.UndecodableEvent`. The event has to belong
+/// to this aggregate, which is not checked: see `event.aggregate`.
 ///
 pub fn decode(
   aggregate: Aggregate(state, event, reason),
@@ -364,8 +374,8 @@ pub fn decode(
   error.UndecodableEvent(event.type_(event), errors)
 }
 
-/// What a step of a saga on this aggregate was refused with, with its type: the
-/// reason that `validate` gave is in `error.Refused`.
+/// The error with which a step of a saga on this aggregate was refused, with the
+/// types of this aggregate: `error.Refused` has the reason of `validate`.
 ///
 /// ```gleam
 /// let assert Ok(Compensated(failed: StepRefused(reason:, ..), ..)) =
@@ -385,8 +395,9 @@ pub fn refusal(
   }
 }
 
-/// The event as it goes to the log: for what takes events without their types,
-/// such as `warp.append_batch` over several aggregates.
+/// Encodes an event for functions on events without types of your own, such as
+/// `warp.append_batch` with events of several aggregates. If the encoder
+/// crashes, this returns `error.EncodeFailed`.
 ///
 pub fn encode(
   aggregate: Aggregate(state, event, reason),
@@ -395,8 +406,8 @@ pub fn encode(
   engine_encode(aggregate.name, aggregate.codec.encode, event)
 }
 
-// The engine's form of an aggregate. Constructors are named so that they are
-// its terms: `Version(1)` is `{version, 1}`.
+// The engine's form of an aggregate. The constructors have names that make them
+// the engine's terms: `Version(1)` is `{version, 1}`.
 
 type Setting(state) {
   Name(String)
@@ -472,8 +483,9 @@ fn with_migrate(
   }
 }
 
-/// Decodes an event where the engine calls: it takes a crash for an answer, of
-/// which `warp_error_ffi` makes `error.UndecodableEvent`.
+/// Decodes an event in a function that the engine calls. The function can report
+/// a failure only by a crash, which `warp_error_ffi` converts to
+/// `error.UndecodableEvent`.
 ///
 fn read(
   decode: fn(Event) -> Result(event, List(DecodeError)),

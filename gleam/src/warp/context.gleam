@@ -1,4 +1,4 @@
-//// The options that a context is started with.
+//// The options with which a context is started.
 ////
 //// ```gleam
 //// import warp
@@ -21,110 +21,113 @@ import warp/aggregate.{type AggregateDefinition}
 import warp/projection.{type RqliteOptions, type Table}
 import warp/saga.{type StepFunction}
 
-/// The options of `warp.start` and `warp.supervised`. `defaults` gives all of
-/// them; `context`, `data_dir` and `aggregates` always have to be set.
+/// The options of `warp.start` and `warp.supervised`. `defaults` returns the
+/// default of each. `context`, `data_dir` and `aggregates` are required.
 ///
 pub type WarpOptions {
   WarpOptions(
-    /// The name of the context: letters, digits, `_`, `.` and `-`, at most 200
-    /// bytes. A folder of that name is made in `data_dir`.
+    /// The name of the context: at most 200 letters, digits, `_`, `.` and `-`.
+    /// Warp creates a folder with this name in `data_dir`.
     context: String,
-    /// The folder that holds the context's folder.
+    /// The path of the folder that holds the context's folder.
     data_dir: String,
-    /// The aggregates of its entities: at least one.
+    /// The aggregates of the context's entities: at least one.
     aggregates: List(AggregateDefinition),
-    /// In how many files the entities are kept, 1 to 4096. For good: it is
-    /// stored, and starting with another number is an error. 16 by default.
+    /// How many shards the context has, from 1 to 4096. Warp stores the number
+    /// when it creates the context, and it cannot be changed: another number
+    /// returns `error.ShardCountMismatch`. The default is 16.
     shards: Int,
-    /// Where states live. `ActorMode` by default.
+    /// Where Warp keeps states. The default is `ActorMode`.
     mode: Mode,
-    /// When an event counts as stored. `Full` by default.
+    /// When Warp acknowledges an event. The default is `Full`.
     durability: Durability,
-    /// Who may read the files that are made. `Owner` by default.
+    /// Who may read the files that Warp creates. The default is `Owner`.
     file_access: FileAccess,
-    /// `SingleNode` by default.
+    /// On which nodes the context runs. The default is `SingleNode`.
     cluster: Cluster,
-    /// Whether events are projected into tables. `NoProjections` by default.
+    /// Where Warp projects events to. The default is `NoProjections`.
     projections: Projections,
-    /// The step functions of sagas. None by default.
+    /// The step functions of sagas. The default is none.
     steps: List(StepFunction),
-    /// How many events lie between two snapshots of an entity. 1000 by default.
+    /// How many events an entity stores between two snapshots, from 1 on. The
+    /// default is 1000.
     snapshot_every: Int,
-    /// When an entity that is not used leaves memory. After 60 seconds by
-    /// default.
+    /// When an entity that nobody uses leaves memory. The default is after
+    /// 60,000 milliseconds.
     idle_timeout: IdleTimeout,
-    /// How many requests may wait at one entity, 1 to 1,000,000, before callers
-    /// are told `error.Overloaded`. 10,000 by default.
+    /// How many requests may wait at one entity, from 1 to 1,000,000. Further
+    /// requests return `error.Overloaded`. The default is 10,000.
     max_pending: Int,
   )
 }
 
-/// Where states live. API, errors and files are the same, and a context can be
-/// started with the other one next time.
+/// Where Warp keeps states. Both modes have the same API, errors and files, and
+/// a context may be started in the other mode the next time.
 ///
 pub type Mode {
-  /// An entity that is used keeps a process and its states in memory: for
-  /// entities that are used often.
+  /// An entity that is used has a process, and its states are in memory. This
+  /// mode is for entities that are used often.
   ActorMode
-  /// Nothing is kept in memory: reads fold the log, from the last snapshot on.
-  /// For many entities that are read rarely.
+  /// Warp keeps no states in memory: each read folds the events since the last
+  /// snapshot. This mode is for many entities that are read rarely.
   ReadThrough
 }
 
-/// When an event counts as stored.
+/// When Warp acknowledges an event.
 ///
 pub type Durability {
-  /// When it is fsynced. Nothing acknowledged is ever lost.
+  /// When the event is synced to disk. Neither a killed VM nor a power failure
+  /// loses an acknowledged event.
   Full
-  /// When it is written. Killing the VM loses nothing, but a power failure may
-  /// lose the last commits.
+  /// When the event is written. A killed VM loses no acknowledged event, but a
+  /// power failure may lose the last commits.
   Normal
 }
 
-/// Who may read the files and folders that Warp makes. Those that are there
-/// keep their modes.
+/// Who may read the files and folders that Warp creates. Files that exist keep
+/// their permissions.
 ///
 pub type FileAccess {
-  /// The user that the VM runs as, alone.
+  /// Only the user that runs the VM.
   Owner
-  /// Whoever the umask of the VM lets.
+  /// Everybody whom the umask of the VM allows.
   Umask
 }
 
 /// On which nodes the context runs.
 ///
 pub type Cluster {
-  /// On this one alone.
+  /// On this node alone.
   SingleNode
-  /// On all nodes that know one of these, such as `"warp@10.0.0.1"`. Not there
-  /// yet: starting with it gives `error.BadOption`.
+  /// On all nodes that know one of these nodes, such as `"warp@10.0.0.1"`. This
+  /// version of Warp has no cluster: the start returns `error.BadOption`.
   Clustered(seed_nodes: List(String))
 }
 
-/// Where events are projected to.
+/// Where Warp projects events to.
 ///
 pub type Projections {
-  /// Nowhere. What aggregates `project` is ignored.
+  /// Nowhere: Warp does not call the `project` of aggregates.
   NoProjections
-  /// To a SQLite file in the context's folder: there is no server to run.
+  /// To a SQLite file in the context's folder. No server is needed.
   Embedded
-  /// The same, with tables whose columns and indexes you choose.
+  /// To the same file, with tables whose columns and indexes you declare.
   EmbeddedWith(tables: List(Table))
-  /// To rqlite.
+  /// To an rqlite server.
   Rqlite(RqliteOptions)
 }
 
-/// When an entity that is not used leaves memory.
+/// When an entity that nobody uses leaves memory.
 ///
 pub type IdleTimeout {
-  /// After that many milliseconds.
+  /// After so many milliseconds, from 0 to 2^32 - 1.
   After(milliseconds: Int)
-  /// It stays.
+  /// It stays in memory.
   Never
 }
 
-/// The options to begin with, for a record update: `context` and `data_dir`
-/// are still empty, and there are no aggregates.
+/// The defaults of all options, for a record update. The required options
+/// `context`, `data_dir` and `aggregates` are empty.
 ///
 pub fn defaults() -> WarpOptions {
   WarpOptions(

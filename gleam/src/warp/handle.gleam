@@ -1,17 +1,17 @@
-//// The two handles of Warp. Both are small values that can be copied, sent to
-//// other processes and handed to Erlang or Elixir code, for which they are
-//// what `warp_core:start/1` and `warp_core:entity/2` give.
+//// The two handles of Warp. Both are small values, which you can copy, send to
+//// other processes and pass to Erlang or Elixir code: they are the terms that
+//// `warp_core:start/1` and `warp_core:entity/2` return.
 
-/// A started context: a folder of shards with everything that runs for it.
-/// See `warp.start`.
+/// A context that was started: a folder of shards, and the processes that serve
+/// it. See `warp.start`.
 ///
 pub type Context
 
-/// One entity of a context. It need not exist: an entity comes into being with
-/// its first event. See `warp.entity`.
+/// One entity of a context. The entity need not exist: its first event creates
+/// it. See `warp.entity`.
 ///
-/// It stands for the entity and not for a process, so it stays good while the
-/// entity's process leaves memory, is killed or comes back. It ends with its
-/// context.
+/// The handle names the entity and not its process, so it stays valid while the
+/// entity's process leaves memory, is killed or starts again. It becomes invalid
+/// when its context stops.
 ///
 pub type Entity

@@ -1,4 +1,4 @@
-//// Which part of an entity's past is wanted.
+//// Which part of an entity's past a read returns.
 ////
 //// ```gleam
 //// // The last ten events, newest first.
@@ -25,43 +25,45 @@ type Direction {
   Backward
 }
 
-/// A point of the past, for `warp.state_at`.
+/// A point in the past, for `warp.state_at`.
 ///
 pub type Point {
-  /// After the event with that seq. 0 is before the first event, and a seq
+  /// After the event with this seq. 0 is before the first event, and a seq
   /// beyond the last event is the present.
   Seq(Int)
-  /// At that time: with every event up to the last one recorded by then. In
+  /// At this time: after the last event that was recorded by then. In
   /// microseconds since 1970, UTC.
   Time(microseconds: Int)
 }
 
-/// The defaults: the first 1000 events, oldest first.
+/// The defaults: the first 1000 events, oldest first, read within 5000
+/// milliseconds.
 ///
 pub fn options() -> Options {
   Options([])
 }
 
-/// Begins at the event with that seq. By default a history begins at the first
-/// event, or at the last one if it goes backward.
+/// Begins at the event with this seq. By default a history begins at the first
+/// event, or at the last event if it goes backward.
 ///
 pub fn from(options: Options, seq: Int) -> Options {
   set(options, From(seq))
 }
 
-/// Gives at most that many events, and at least 1. 1000 by default.
+/// Sets the largest number of events, from 1 on. The default is 1000.
 ///
 pub fn limit(options: Options, events: Int) -> Options {
   set(options, Limit(events))
 }
 
-/// Goes backward: the newest event comes first.
+/// Goes backward: the newest event is the first.
 ///
 pub fn backward(options: Options) -> Options {
   set(options, Direction(Backward))
 }
 
-/// How long to wait, in milliseconds. 5000 by default.
+/// Sets how long the read may take, in milliseconds, from 0 to 2^32 - 1. The
+/// default is 5000. After that the read returns `error.Timeout`.
 ///
 pub fn timeout(options: Options, milliseconds: Int) -> Options {
   set(options, Timeout(milliseconds))
@@ -72,7 +74,7 @@ fn set(options: Options, setting: Setting) -> Options {
   Options([setting, ..settings])
 }
 
-/// The engine's map. What was set last comes last, and counts.
+/// The engine's map of options. The last of two equal settings counts.
 ///
 @internal
 pub fn to_map(options: Options) -> Map {

@@ -7,8 +7,8 @@
 //// ])
 //// ```
 ////
-//// Nothing is turned into text here: Warp writes the text when the event is
-//// packed for the log. To read JSON use `event.decode`, or any decoder of
+//// These functions do not write text: Warp writes the text when it packs the
+//// event for the log. To read JSON use `event.decode`, or any decoder of
 //// `gleam/dynamic/decode` on `event.payload`.
 
 import gleam/dynamic.{type Dynamic}
@@ -19,12 +19,12 @@ import gleam/option.{type Option, None, Some}
 ///
 pub type Json
 
-/// A JSON object. When a key is given twice the last one counts.
+/// A JSON object. The last of two equal keys counts.
 ///
 @external(erlang, "maps", "from_list")
 pub fn object(fields: List(#(String, Json))) -> Json
 
-/// A JSON array, from a list and a function that encodes one item.
+/// A JSON array of the items of a list, each encoded by the function.
 ///
 /// ```gleam
 /// json.array(["tea", "milk"], of: json.string)
@@ -34,7 +34,7 @@ pub fn array(items: List(a), of encode: fn(a) -> Json) -> Json {
   preprocessed_array(list.map(items, encode))
 }
 
-/// A JSON array of what is JSON already.
+/// A JSON array of JSON values.
 ///
 @external(erlang, "warp_ffi", "identity")
 pub fn preprocessed_array(items: List(Json)) -> Json
@@ -44,7 +44,8 @@ pub fn preprocessed_array(items: List(Json)) -> Json
 @external(erlang, "warp_ffi", "identity")
 pub fn string(value: String) -> Json
 
-/// A JSON number without a fraction. It keeps all its digits, up to 308.
+/// A JSON number without a fraction. It keeps all its digits, of which it may
+/// have 308.
 ///
 @external(erlang, "warp_ffi", "identity")
 pub fn int(value: Int) -> Json
@@ -64,7 +65,7 @@ pub fn bool(value: Bool) -> Json
 @external(erlang, "warp_ffi", "null")
 pub fn null() -> Json
 
-/// `null` for `None`, and otherwise the value.
+/// `null` for `None`, and the encoded value for `Some`.
 ///
 /// ```gleam
 /// json.nullable(Some(3), of: json.int)
@@ -77,8 +78,8 @@ pub fn nullable(value: Option(a), of encode: fn(a) -> Json) -> Json {
   }
 }
 
-/// JSON that was read before, such as a part of an older event's payload. What
-/// has no form in JSON is refused when the event is appended.
+/// A value that was read before, such as a part of an older event's payload. If
+/// JSON cannot express it, the append returns `error.BadEvent`.
 ///
 @external(erlang, "warp_ffi", "identity")
 pub fn from_dynamic(value: Dynamic) -> Json

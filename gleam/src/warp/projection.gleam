@@ -1,7 +1,7 @@
-//// Projections: tables that are built from events, for what is asked across
+//// Projections: tables that Warp builds from events, for queries across
 //// entities.
 ////
-//// An aggregate's `project` gives commands, which are built here:
+//// The `project` of an aggregate returns commands, which you build like this:
 ////
 //// ```gleam
 //// import warp/projection as p
@@ -13,9 +13,9 @@
 //// |> p.build
 //// ```
 ////
-//// Tables need no definition: they and their columns come into being with the
-//// first command. Every row knows the entity that it came from, and goes when
-//// that is deleted.
+//// You need not declare tables: Warp creates tables and columns when a command
+//// first names them. Every row belongs to the entity whose event created it, and
+//// Warp deletes it when this entity is deleted.
 
 import gleam/dict.{type Dict}
 import gleam/dynamic.{type Dynamic}
@@ -26,7 +26,7 @@ import warp/json
 
 // Commands.
 
-/// What is to be done to a row of a table. See `build`.
+/// A command, which writes to one row of a table. See `build`.
 ///
 pub opaque type Command {
   // These are the engine's terms.
@@ -35,18 +35,18 @@ pub opaque type Command {
   Delete(table: String, id: RowId)
 }
 
-/// A command in the making. Without an id it cannot be built, which its
-/// parameter sees to.
+/// A command that is being built. Its type parameter says whether it has the id
+/// of a row, without which it cannot be built.
 ///
 pub opaque type Draft(identified) {
   Draft(kind: Kind, table: String, id: RowId, columns: List(#(String, Value)))
 }
 
-/// A draft whose row is named.
+/// A draft that has the id of its row.
 ///
 pub type WithId
 
-/// A draft whose row is still to be named, with `id` or `int_id`.
+/// A draft that needs the id of its row, from `id` or `int_id`.
 ///
 pub type WithoutId
 
@@ -58,23 +58,25 @@ type Kind {
 
 type RowId
 
-/// What a column holds, or a parameter of a query.
+/// The value of a column, or of a parameter of a query.
 ///
 pub type Value
 
-/// Writes columns of a row. The row is made if there is none; columns that are
-/// not set stay as they are.
+/// Sets columns of a row, which is created if it does not exist. Other columns
+/// keep their values. Only the entity that created the row may upsert or delete
+/// it.
 ///
-/// A table's name has letters, digits and `_`, 1 to 60 of them, and does not
-/// begin with a digit, `_warp` or `sqlite_`. So does a column's. Columns `id`,
-/// `_entity` and `_seq` are Warp's. A command that keeps none of that is set
-/// aside with its event: see `warp/projector`.
+/// The names of tables and columns have 1 to 60 letters, digits and `_`. They do
+/// not begin with a digit, `_warp` or `sqlite_`. Warp itself writes the columns
+/// `id`, `_entity` and `_seq`. An event whose command breaks these rules is set
+/// aside: see `warp/projector`.
 ///
 pub fn upsert(table: String) -> Draft(WithoutId) {
   draft(Upserts, table)
 }
 
-/// Adds to columns of a row, which count from 0.
+/// Adds numbers to columns of a row, which is created if it does not exist. A
+/// column without a value counts as 0. Any entity may increment any row.
 ///
 /// ```gleam
 /// p.increment("sales") |> p.id(sku) |> p.by("sold", p.int(2)) |> p.build
@@ -84,7 +86,7 @@ pub fn increment(table: String) -> Draft(WithoutId) {
   draft(Increments, table)
 }
 
-/// Deletes a row.
+/// Deletes a row: the columns that the entity set, and the numbers that it added.
 ///
 pub fn delete(table: String) -> Draft(WithoutId) {
   draft(Deletes, table)
@@ -94,13 +96,13 @@ fn draft(kind: Kind, table: String) -> Draft(WithoutId) {
   Draft(kind:, table:, id: text_id(""), columns: [])
 }
 
-/// Names the row, with at most 1024 bytes.
+/// Names the row by its id, of 1 to 1024 bytes.
 ///
 pub fn id(draft: Draft(WithoutId), id: String) -> Draft(WithId) {
   named(draft, text_id(id))
 }
 
-/// Names the row, with a number of at most 64 bits.
+/// Names the row by its id, an integer of at most 64 bits.
 ///
 pub fn int_id(draft: Draft(WithoutId), id: Int) -> Draft(WithId) {
   named(draft, number_id(id))
@@ -111,20 +113,20 @@ fn named(draft: Draft(WithoutId), id: RowId) -> Draft(WithId) {
   Draft(kind:, table:, id:, columns:)
 }
 
-/// Sets a column. When it is set twice the last one counts.
+/// Sets a column. The last of two values for the same column counts.
 ///
 pub fn set(draft: Draft(id), column: String, value: Value) -> Draft(id) {
   Draft(..draft, columns: [#(column, value), ..draft.columns])
 }
 
-/// Of an increment: how much is added to a column. A negative amount takes
-/// away.
+/// Sets the amount that an increment adds to a column, a number. It may be
+/// negative.
 ///
 pub fn by(draft: Draft(id), column: String, amount: Value) -> Draft(id) {
   set(draft, column, amount)
 }
 
-/// The command.
+/// Builds the command.
 ///
 pub fn build(draft: Draft(WithId)) -> Command {
   let Draft(kind:, table:, id:, columns:) = draft
@@ -141,39 +143,39 @@ fn to_columns(columns: List(#(String, Value))) -> Dict(String, Value) {
 
 // Values.
 
-/// Text.
+/// Text, of at most 1 MiB.
 ///
 @external(erlang, "warp_ffi", "identity")
 pub fn text(value: String) -> Value
 
-/// A whole number of at most 64 bits.
+/// An integer of at most 64 bits.
 ///
 @external(erlang, "warp_ffi", "identity")
 pub fn int(value: Int) -> Value
 
-/// A number with a fraction.
+/// A float.
 ///
 @external(erlang, "warp_ffi", "identity")
 pub fn float(value: Float) -> Value
 
-/// True or false.
+/// A boolean.
 ///
 @external(erlang, "warp_ffi", "identity")
 pub fn bool(value: Bool) -> Value
 
-/// Nothing.
+/// SQL's `NULL`.
 ///
 @external(erlang, "warp_ffi", "null")
 pub fn null() -> Value
 
-/// JSON, kept as its text.
+/// JSON, which the table stores as text.
 ///
 @external(erlang, "warp_projection_ffi", "json")
 pub fn json(value: json.Json) -> Value
 
 // Targets.
 
-/// A table of which more is to be said than commands do. See `table`.
+/// A declaration of a table. See `table`.
 ///
 pub opaque type Table {
   Table(
@@ -184,25 +186,25 @@ pub opaque type Table {
   )
 }
 
-/// What a column holds.
+/// The type of a column's values.
 ///
 pub type ColumnType {
   /// Text.
   Text
-  /// Whole numbers.
+  /// Integers.
   Integer
-  /// Numbers.
+  /// Floats.
   Float
-  /// True or false, which a query then gives back as such.
+  /// Booleans. Queries return them as booleans too.
   Bool
   /// JSON.
   Json
-  /// Whatever comes.
+  /// Values of any type.
   Any
 }
 
-/// A table, to say more of it than commands do. Tables need not be listed to
-/// exist.
+/// A declaration of a table, which gives it columns with types and indexes.
+/// Tables need not be declared.
 ///
 /// ```gleam
 /// p.table("orders")
@@ -214,54 +216,56 @@ pub fn table(name: String) -> Table {
   Table(name:, columns: [], indexes: [], keys: [])
 }
 
-/// Says what a column holds.
+/// Declares the type of a column.
 ///
 pub fn column(table: Table, name: String, type_: ColumnType) -> Table {
   Table(..table, columns: [#(name, type_), ..table.columns])
 }
 
-/// Has an index kept on columns that queries look for.
+/// Declares an index on columns, for queries that filter by them.
 ///
 pub fn index(table: Table, on columns: List(String)) -> Table {
   Table(..table, indexes: [columns, ..table.indexes])
 }
 
-/// Has an index kept on columns whose values no two rows share.
+/// Declares a unique index on columns: no two rows have the same values in them.
 ///
 pub fn key(table: Table, on columns: List(String)) -> Table {
   Table(..table, keys: [columns, ..table.keys])
 }
 
-/// How rqlite is reached. See `rqlite`.
+/// How to reach an rqlite server. See `rqlite`.
 ///
 pub opaque type RqliteOptions {
   RqliteOptions(settings: List(Setting), tables: List(Table))
 }
 
-/// How fresh what a query on rqlite reads has to be. rqlite's own manual says
-/// more of each.
+/// The read consistency of queries on rqlite. rqlite's manual describes each
+/// level in detail.
 ///
 pub type Level {
-  /// What the node that is asked has.
+  /// The node answers from its own copy, which may be old.
   None
-  /// What a node has that takes itself for the leader. The default.
+  /// The node that takes itself for the leader answers. This is the default.
   Weak
-  /// Everything that was acknowledged, without a write to rqlite's log.
+  /// The answer has every acknowledged write. The leader asks the other nodes.
   Linearizable
-  /// Everything that was acknowledged, with a write to rqlite's log.
+  /// The answer has every acknowledged write. The query goes through rqlite's
+  /// log.
   Strong
-  /// What rqlite chooses.
+  /// rqlite chooses a level.
   Auto
 }
 
-/// An rqlite of one or more nodes, such as `["http://10.0.0.1:4001"]`. Leader
-/// changes and restarts are ridden out.
+/// The URLs of the nodes of an rqlite server, such as
+/// `["http://10.0.0.1:4001"]`. Warp retries while a node restarts or the leader
+/// changes.
 ///
 pub fn rqlite(nodes: List(String)) -> RqliteOptions {
   RqliteOptions(settings: [Nodes(nodes)], tables: [])
 }
 
-/// Gives the user that rqlite knows.
+/// Sets the name and the password of the rqlite user.
 ///
 pub fn credentials(
   options: RqliteOptions,
@@ -271,8 +275,8 @@ pub fn credentials(
   options |> set_option(Username(username)) |> set_option(Password(password))
 }
 
-/// Trusts the certificates in that file, for nodes with `https`. The system's
-/// own are trusted by default.
+/// Sets the path of a PEM file with the certificates that Warp trusts, for nodes
+/// with `https`. By default Warp trusts the certificates of the system.
 ///
 pub fn ca_certificates(options: RqliteOptions, file: String) -> RqliteOptions {
   RqliteOptions(..options, settings: [
@@ -281,8 +285,8 @@ pub fn ca_certificates(options: RqliteOptions, file: String) -> RqliteOptions {
   ])
 }
 
-/// Sets how long a request may take, 1 to 600,000 milliseconds. 10,000 by
-/// default.
+/// Sets how long a request may take, from 1 to 600,000 milliseconds. The default
+/// is 10,000.
 ///
 pub fn request_timeout(
   options: RqliteOptions,
@@ -291,13 +295,13 @@ pub fn request_timeout(
   set_option(options, Timeout(milliseconds))
 }
 
-/// Sets how fresh queries are, `Weak` by default.
+/// Sets the read consistency of queries. The default is `Weak`.
 ///
 pub fn level(options: RqliteOptions, level: Level) -> RqliteOptions {
   set_option(options, Level(level))
 }
 
-/// Says more of tables than commands do.
+/// Declares tables.
 ///
 pub fn tables(options: RqliteOptions, tables: List(Table)) -> RqliteOptions {
   RqliteOptions(..options, tables:)
@@ -307,7 +311,8 @@ fn set_option(options: RqliteOptions, setting: Setting) -> RqliteOptions {
   RqliteOptions(..options, settings: [setting, ..options.settings])
 }
 
-// The engine's terms of targets and queries: `Timeout(1)` is `{timeout, 1}`.
+// The engine's options of targets and queries. The constructors have names that
+// make them the engine's terms: `Timeout(1)` is `{timeout, 1}`.
 
 type Setting {
   Nodes(List(String))
@@ -332,7 +337,7 @@ type TableSetting {
 
 type TableMap
 
-/// The engine's configuration of a target.
+/// The engine's map of options of a target.
 ///
 @internal
 pub type Config
@@ -362,14 +367,14 @@ fn to_map(tables: List(Table)) -> Dict(String, TableMap) {
 
 // Queries.
 
-/// What a query gives.
+/// The result of a query.
 ///
 pub type Rows {
   Rows(
-    /// The names of the columns.
+    /// The names of the result's columns.
     columns: List(String),
     /// The rows, each with one value per column, to be read with decoders:
-    /// strings, numbers, bools and null. JSON comes as its text.
+    /// strings, numbers, booleans and null. JSON is a string with its text.
     rows: List(List(Dynamic)),
   )
 }
@@ -380,27 +385,28 @@ pub opaque type QueryOptions {
   QueryOptions(List(Setting))
 }
 
-/// The defaults: at most 10,000 rows, in at most 5 seconds, as fresh as the
-/// target's own default.
+/// The defaults: at most 10,000 rows, within 5000 milliseconds, with the read
+/// consistency of the target.
 ///
 pub fn query_options() -> QueryOptions {
   QueryOptions([])
 }
 
-/// Sets how many rows the query may have. With more it gives
-/// `error.TooManyRows`.
+/// Sets how many rows the result may have, from 1 on. A query with more rows
+/// returns `error.TooManyRows`.
 ///
 pub fn max_rows(options: QueryOptions, rows: Int) -> QueryOptions {
   set_query(options, MaxRows(rows))
 }
 
-/// Sets how long the query may take, in milliseconds.
+/// Sets how long the query may take, in milliseconds, from 1 to 2^32 - 1. After
+/// that it returns `error.Timeout`.
 ///
 pub fn query_timeout(options: QueryOptions, milliseconds: Int) -> QueryOptions {
   set_query(options, Timeout(milliseconds))
 }
 
-/// Sets how fresh what the query reads has to be, on rqlite.
+/// Sets the read consistency of the query, on rqlite.
 ///
 pub fn query_level(options: QueryOptions, level: Level) -> QueryOptions {
   set_query(options, Level(level))
@@ -411,7 +417,12 @@ fn set_query(options: QueryOptions, setting: Setting) -> QueryOptions {
   QueryOptions([setting, ..settings])
 }
 
-/// Runs SQL that reads, with other limits than those of `warp.query`.
+/// Runs one SQL statement that reads, as `warp.query` does, with other limits.
+///
+/// The SQL text may have 1 MiB, the parameters 64 MiB in all, and the result 64
+/// MiB: a larger result returns `error.ResultTooLarge`. A query on an embedded
+/// projection may use 256 MiB of memory, and returns `error.QueryTooLarge` when
+/// it needs more. While too many queries run, it returns `error.Overloaded`.
 ///
 pub fn query_with(
   context: Context,
@@ -423,8 +434,12 @@ pub fn query_with(
   engine_query(context, sql, parameters, config(reverse(settings)))
 }
 
-/// Waits until everything acknowledged of an entity shows in queries, that many
-/// milliseconds at most.
+/// Waits until queries show every event of an entity that was acknowledged, for
+/// at most so many milliseconds, up to 2^32 - 1.
+///
+/// Returns `error.Timeout`, `error.SetAside` if an event of the entity could not
+/// be projected, `error.RebuildDue` if the tables have to be rebuilt first, and
+/// `error.NoProjections`.
 ///
 @external(erlang, "warp_projection_ffi", "await")
 pub fn await(

@@ -1,5 +1,5 @@
 //// Sagas: operations over several entities. Each step appends an event to one
-//// of them; should a step be refused, those before it are compensated.
+//// entity. If a step is refused, the saga compensates the steps before it.
 ////
 //// ```gleam
 //// import warp/saga.{Committed, StepEvent}
@@ -23,9 +23,9 @@
 ////   |> saga.commit(ctx)
 //// ```
 ////
-//// A saga is as durable as any entity: after a crash what is unfinished goes on
-//// by itself when the context is started. Running it again, with the same id
-//// and steps, repeats nothing and gives what it came to.
+//// A saga is as durable as an entity: after a crash, the next start of the
+//// context finishes it. Committing a saga again, with the same id and steps,
+//// repeats no step and returns the outcome of the first commit.
 
 import gleam/dict.{type Dict}
 import gleam/dynamic.{type Dynamic}
@@ -41,24 +41,26 @@ import warp/json.{type Json}
 
 // Building.
 
-/// A saga to be run. Mistakes in it are told by `commit`.
+/// A saga to commit. `commit` reports what is wrong with it.
 ///
 pub type Saga
 
-/// What a step does to its entity.
+/// What a step does with its entity.
 ///
 pub type Action {
-  /// Appends an event of that type, whose payload is JSON text: an object.
+  /// Appends an event with this type, and with JSON text of an object as its
+  /// payload.
   StepEvent(type_: String, payload: String)
-  /// Appends this event, of which type and payload count. See
+  /// Appends an event with the type and the payload of this event. See
   /// `aggregate.encode` for events of your own types.
   Append(event: Event)
-  /// Appends the event that a step function gives, which looks at the state
-  /// first. See `function`.
+  /// Appends the event that the step function with this name returns. The
+  /// function gets the state and these arguments, a JSON object. See
+  /// `function`.
   Run(name: String, arguments: Json)
 }
 
-/// A step of a group whose steps run side by side. See `parallel`.
+/// A step of a group of steps that run in parallel. See `parallel`.
 ///
 pub type Step {
   Step(
@@ -66,21 +68,22 @@ pub type Step {
     entity: String,
     /// The aggregate that its events belong to.
     aggregate: String,
-    /// The version of the schema that the payloads are written in.
+    /// The version of the schema in which the payloads are written, from 1 on.
     schema_vsn: Int,
     /// What the step does.
     forward: Action,
-    /// What undoes it, should a later step be refused.
+    /// What reverses the step if another step is refused.
     compensate: Action,
   )
 }
 
-/// A saga with that id, of 1 to 500 bytes, and without steps so far.
+/// A saga with this id, of 1 to 500 bytes, and without steps.
 ///
 @external(erlang, "warp_saga", "new")
 pub fn new(id: String) -> Saga
 
-/// Adds a step, which begins when those before it are done. At most 1000.
+/// Adds a step, which runs when all steps before it are applied. A saga has at
+/// most 1000 steps.
 ///
 pub fn step(
   saga: Saga,
@@ -96,69 +99,75 @@ pub fn step(
   )
 }
 
-/// Adds steps that run side by side.
+/// Adds steps that run in parallel, when all steps before them are applied.
 ///
 @external(erlang, "warp_saga_ffi", "parallel")
 pub fn parallel(saga: Saga, steps: List(Step)) -> Saga
 
 // Running.
 
-/// What a saga came to.
+/// The outcome of a saga.
 ///
 pub type Outcome {
-  /// All steps are done.
+  /// All steps are applied.
   Committed(id: String, steps: List(StepResult))
-  /// A step was refused, or the saga was cancelled or took too long. What was
-  /// done is undone.
+  /// A step was refused, or the saga was cancelled, or its deadline passed. All
+  /// steps that were applied are reversed.
   Compensated(id: String, steps: List(StepResult), failed: Failure)
-  /// A step was refused, and then a compensation was too. An operator is
-  /// needed: see `retry` and `resolve`.
+  /// A step was refused, and then a compensation was refused too. An operator
+  /// has to act: see `retry` and `resolve`.
   Stuck(
     id: String,
     steps: List(StepResult),
     failed: Failure,
     blocked: Failure,
-    /// What an operator noted when it was resolved.
+    /// The note of the operator who resolved the saga.
     note: Option(String),
   )
 }
 
-/// What kept a saga from going on.
+/// Why a saga did not continue.
 ///
 pub type Failure {
-  /// A step was refused.
+  /// The step with this number, counted from 0, was refused. See
+  /// `aggregate.refusal` for the type of its reason.
   StepRefused(step: Int, entity: String, reason: Error(Dynamic))
-  /// The time that it was given is over.
+  /// The deadline of the saga passed.
   DeadlinePassed
-  /// It was cancelled.
+  /// The saga was cancelled.
   WasCancelled
 }
 
-/// What became of a step.
+/// The result of a step.
 ///
 pub type StepResult {
   StepResult(
-    /// Its number, from 0.
+    /// The number of the step, counted from 0.
     step: Int,
+    /// The id of its entity.
     entity: String,
+    /// The aggregate of its events.
     aggregate: String,
+    /// What happened to the step.
     status: StepStatus,
   )
 }
 
-/// What became of a step.
+/// What happened to a step.
 ///
 pub type StepStatus {
-  /// It is done: its event has that seq.
+  /// The step is applied: its event has this seq.
   Applied(seq: Int)
-  /// It was done, and then undone, with the event of the second seq.
+  /// The step was applied, with the event `seq`, and then reversed, with the
+  /// event `compensation_seq`.
   Reversed(seq: Int, compensation_seq: Int)
-  /// It was refused.
+  /// The step was refused.
   StepNotTaken(reason: Error(Dynamic))
-  /// Nothing was done.
+  /// The step did not run.
   NotRun
-  /// It is done, and was not undone: its compensation was refused, for that
-  /// reason, or one before it was.
+  /// The step is applied and was not reversed: its compensation was refused
+  /// with this reason, or, without a reason, the compensation of another step
+  /// was refused before.
   NotReversed(seq: Int, reason: Option(Error(Dynamic)))
 }
 
@@ -174,28 +183,30 @@ type Setting {
   Wait(Int)
 }
 
-/// The defaults: the saga has all the time it needs, tries a step again 10
-/// times while its entity is not available, and `commit_with` waits for it.
+/// The defaults: the saga has no deadline, tries a step again 10 times while its
+/// entity is not available, and `commit_with` waits for as long as it takes.
 ///
 pub fn options() -> Options {
   Options([])
 }
 
-/// Sets how long the saga may take, in milliseconds. Past that it is
-/// compensated.
+/// Sets how long the saga may go forward, in milliseconds, from 0 to 2^32 - 1.
+/// After that it is compensated.
 ///
 pub fn deadline(options: Options, milliseconds: Int) -> Options {
   set(options, Timeout(milliseconds))
 }
 
-/// Sets how often a step is tried again while its entity is not available.
+/// Sets how many times, from 0 to 1,000,000, the saga tries a step again while
+/// its entity is not available, with pauses of 10 milliseconds to 1 second.
 ///
 pub fn retries(options: Options, times: Int) -> Options {
   set(options, Retries(times))
 }
 
-/// Sets how long the caller waits for the outcome, in milliseconds. After that
-/// it gets `error.Timeout`, and the saga goes on.
+/// Sets how long the caller waits for the outcome, in milliseconds, from 0 to
+/// 2^32 - 1. After that the commit returns `error.Timeout`, and the saga
+/// continues.
 ///
 pub fn wait(options: Options, milliseconds: Int) -> Options {
   set(options, Wait(milliseconds))
@@ -206,15 +217,19 @@ fn set(options: Options, setting: Setting) -> Options {
   Options([setting, ..settings])
 }
 
-/// Runs a saga, and waits for what it comes to. A step that is refused, for
-/// whatever reason, is no error: the saga is compensated. A saga that this start
-/// of the context cannot finish is the error `SagaWaits`: see `Waiting`.
+/// Runs a saga, and waits for its outcome. A refused step is not an error of
+/// the commit: the outcome is then `Compensated` or `Stuck`.
+///
+/// After an error the saga has not begun, with three exceptions: after
+/// `error.Timeout` and `error.Interrupted` it may have begun, so commit it again
+/// to learn its outcome; and `error.SagaWaits` is a saga that began and that
+/// this start of the context cannot finish: see `Waiting`.
 ///
 pub fn commit(saga: Saga, context: Context) -> Result(Outcome, Error(reason)) {
   commit_with(saga, context, options())
 }
 
-/// Runs a saga in another way than by default.
+/// Runs a saga with options: see `options`.
 ///
 pub fn commit_with(
   saga: Saga,
@@ -225,32 +240,45 @@ pub fn commit_with(
   engine_commit(saga, context, from_list(list.reverse(settings)))
 }
 
-/// Compensates a saga that is under way, and waits for what it comes to.
+/// Compensates a saga that is running, unless all its steps are applied, and
+/// waits for its outcome, for as long as it takes. Returns the outcome of a saga
+/// that is finished, and `error.SagaNotFound` if no saga has this id.
 ///
 @external(erlang, "warp_saga_ffi", "cancel")
 pub fn cancel(context: Context, id: String) -> Result(Outcome, Error(reason))
 
-/// How many sagas came to what. Those that wait go on once the context is
-/// started with what they lack: see `Waiting`.
+/// How many sagas had which outcome. See `recover_pending`.
 ///
 pub type Recovered {
-  Recovered(committed: Int, compensated: Int, stuck: Int, waiting: Int)
+  Recovered(
+    /// How many are committed.
+    committed: Int,
+    /// How many are compensated.
+    compensated: Int,
+    /// How many are stuck.
+    stuck: Int,
+    /// How many wait for another start of the context: see `Waiting`.
+    waiting: Int,
+  )
 }
 
-/// Finishes all sagas that are unfinished, and waits for them, but not for those
-/// that only another start of the context can finish. Whenever a context is
-/// started this goes on by itself, behind it.
+/// Waits until all sagas that are running now are finished, or wait for another
+/// start of the context, for as long as it takes. A started context finishes
+/// the sagas of the previous start in the background, also without this call.
 ///
 @external(erlang, "warp_saga_ffi", "recover_pending")
 pub fn recover_pending(context: Context) -> Result(Recovered, Error(reason))
 
-/// Tries the compensations of a stuck saga again.
+/// Tries the compensations of a stuck saga again, and waits for its outcome, for
+/// as long as it takes. Returns `error.NotStuck` for another saga, and
+/// `error.SagaNotFound` if no saga has this id.
 ///
 @external(erlang, "warp_saga_ffi", "retry")
 pub fn retry(context: Context, id: String) -> Result(Outcome, Error(reason))
 
-/// Closes a stuck saga: an operator has seen to it, and says so in a note of 1
-/// to 4096 bytes.
+/// Closes a stuck saga as it is. The note of the operator, of 1 to 4096 bytes,
+/// says why, and is stored with the saga. Returns `error.NotStuck` for another
+/// saga, and `error.SagaNotFound` if no saga has this id.
 ///
 @external(erlang, "warp_saga_ffi", "resolve")
 pub fn resolve(
@@ -259,109 +287,116 @@ pub fn resolve(
   note note: String,
 ) -> Result(Outcome, Error(reason))
 
-// Looking.
+// Status.
 
-/// Where a saga is.
+/// The status of a saga.
 ///
 pub type Status {
   Status(
+    /// The id of the saga.
     id: String,
+    /// What the saga does now.
     state: State,
-    /// What became of its steps. While it runs, those whose outcome is not
-    /// recorded yet are `NotRun`.
+    /// The results of its steps. While the saga runs, a step whose result is not
+    /// recorded yet is `NotRun`.
     steps: List(StepResult),
-    /// Why it is compensated.
+    /// Why the saga is compensated, if it is.
     failed: Option(Failure),
-    /// Which compensation was refused.
+    /// Which compensation was refused, if one was.
     blocked: Option(Failure),
-    /// What an operator noted.
+    /// The note of the operator who resolved the saga.
     note: Option(String),
-    /// In microseconds since 1970, UTC.
+    /// When the saga began, in microseconds since 1970, UTC.
     started_at: Int,
-    /// In microseconds since 1970, UTC.
+    /// When the last change of the saga was recorded, in microseconds since
+    /// 1970, UTC.
     updated_at: Int,
   )
 }
 
-/// Where a saga is.
+/// What a saga does.
 ///
 pub type State {
-  /// It goes forward.
+  /// It runs its steps.
   Running
-  /// It goes backward.
+  /// It reverses its steps.
   Compensating
-  /// It goes no further in this start of the context.
+  /// It waits for another start of the context.
   IsWaiting(waiting: Waiting)
-  /// It needs an operator.
+  /// A compensation was refused, and an operator has to act.
   IsStuck
-  /// It is done.
+  /// All its steps are applied.
   IsCommitted
-  /// It is undone.
+  /// All its applied steps are reversed.
   IsCompensated
-  /// It was stuck, and an operator has seen to it.
+  /// It was stuck, and an operator closed it.
   IsResolved
 }
 
-/// What a saga waits for: the context was started without the aggregate or the
-/// step function of a step, or under another name. Nothing was refused, so
-/// nothing is compensated for it; the saga goes on once the context is started
-/// with what it lacks.
+/// What a saga waits for. The context was started without the aggregate or the
+/// step function that a step names. No step was refused, so the saga is not
+/// compensated: it continues once the context is started with what the step
+/// names.
 ///
 pub type Waiting {
   Waiting(
-    /// The step, from 0.
+    /// The number of the step, counted from 0.
     step: Int,
-    /// Its entity.
+    /// The id of its entity.
     entity: String,
-    /// Whether the step is to be done, or undone.
+    /// Whether the step waits to be applied or to be reversed.
     direction: Direction,
-    /// What is lacking: `UnknownAggregate`, `UnknownStep` or `StepArity`.
+    /// What the context does not have: `UnknownAggregate`, `UnknownStep`,
+    /// `StepArity`, `StepNotExported` or `StaleFunction`.
     reason: Error(Dynamic),
-    /// Since when it has waited in this start of the context, in microseconds
-    /// since 1970, UTC.
+    /// Since when the saga has waited in this start of the context, in
+    /// microseconds since 1970, UTC.
     since: Int,
   )
 }
 
-/// Which way a saga goes.
+/// Whether a step waits to be applied or to be reversed.
 ///
 pub type Direction {
-  /// A step is to be done.
+  /// It waits to be applied.
   Forward
-  /// A step is to be undone.
+  /// It waits to be reversed.
   Backward
 }
 
-/// Where the saga with that id is.
+/// The status of the saga with this id. Returns `error.SagaNotFound` if no saga
+/// has it.
 ///
 @external(erlang, "warp_saga_ffi", "status")
 pub fn status(context: Context, id: String) -> Result(Status, Error(reason))
 
-/// A saga under way.
+/// A saga that is running.
 ///
 pub type Pending {
   Pending(
+    /// The id of the saga.
     id: String,
+    /// What the saga does now: `Running`, `Compensating` or `IsWaiting`.
     state: State,
-    /// In microseconds since 1970, UTC.
+    /// When the saga began, in microseconds since 1970, UTC.
     started_at: Int,
   )
 }
 
-/// The sagas that are under way.
+/// The sagas that are neither finished nor stuck, in no order.
 ///
 @external(erlang, "warp_saga_ffi", "pending")
 pub fn pending(context: Context) -> Result(List(Pending), Error(reason))
 
-/// The sagas that are stuck.
+/// The sagas that are stuck, ordered by their ids.
 ///
 @external(erlang, "warp_saga_ffi", "stuck")
 pub fn stuck(context: Context) -> Result(List(Outcome), Error(reason))
 
 // Step functions.
 
-/// A function that steps can run by its name, for `WarpOptions.steps`. It has a
-/// name, and not only a value, since a saga may go on in another VM.
+/// A function that steps name, for the option `steps` of `WarpOptions`. Steps
+/// refer to it by name because another start of the VM may continue the saga.
 ///
 pub opaque type StepFunction {
   StepFunction(name: String, function: Function)
@@ -372,9 +407,11 @@ pub opaque type StepFunction {
 @internal
 pub type Function
 
-/// A step function: from the state of the entity's aggregate, and the arguments
-/// given in `Run`, it gives the event to append, or refuses. It runs in the
-/// entity's own process, and may run more than once.
+/// A step function with this name, of 1 to 512 bytes. From the state of the
+/// entity's aggregate and the arguments of `Run`, `run` returns the event to
+/// append, or refuses the step. It runs in the entity's own process, and may run
+/// more than once: it should have no side effects, and must not call its own
+/// entity.
 ///
 /// ```gleam
 /// saga.function(
@@ -385,8 +422,8 @@ pub type Function
 /// )
 /// ```
 ///
-/// Steps that run it name that aggregate. Arguments that the decoder does not
-/// take refuse the step.
+/// Steps that run it have to name this aggregate. If the decoder fails on the
+/// arguments, the step is refused with `error.UndecodableArguments`.
 ///
 pub fn function(
   name: String,
@@ -400,8 +437,8 @@ pub fn function(
   aggregate.encode(aggregate, event)
 }
 
-/// A step function that compensates: it is also given the event of the step that
-/// is to be undone.
+/// A step function for `compensate`, which also gets the event that the step
+/// appended.
 ///
 pub fn compensation(
   name: String,
@@ -416,7 +453,8 @@ pub fn compensation(
   aggregate.encode(aggregate, event)
 }
 
-/// A step function for an aggregate without types of its own.
+/// A step function for an aggregate without types of your own. It gets the
+/// state and the arguments.
 ///
 pub fn dynamic_function(
   name: String,
@@ -426,7 +464,8 @@ pub fn dynamic_function(
   refused(run(state, arguments))
 }
 
-/// A step function that compensates, for an aggregate without types of its own.
+/// A step function for `compensate`, for an aggregate without types of your own.
+/// It gets the state, the arguments, and the event that the step appended.
 ///
 pub fn dynamic_compensation(
   name: String,

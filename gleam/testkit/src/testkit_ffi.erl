@@ -1,4 +1,4 @@
-%% What the tests of several packages cannot do in Gleam.
+%% Functions for the tests of several packages that cannot be written in Gleam.
 -module(testkit_ffi).
 
 -export([with_dir/1, afterwards/2, kill/1, wait_until/1, parallel/2, sqlite/2, shard_files/1]).

@@ -1,5 +1,4 @@
-//// An account: what may happen to it, and what an event that has happened
-//// makes of it.
+//// An account: its events, the rule that it keeps, and how events change it.
 
 import gleam/dynamic/decode.{type Decoder}
 import warp/aggregate.{type Aggregate}
@@ -53,7 +52,7 @@ fn apply(account: Account, event: Event) -> Account {
       Account(..account, balance: balance + amount)
     Account(balance:, ..), Withdrawn(amount:) ->
       Account(..account, balance: balance - amount)
-    // Nothing else gets past validate.
+    // validate refuses every other event.
     _, _ -> account
   }
 }

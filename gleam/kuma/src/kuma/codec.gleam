@@ -1,9 +1,9 @@
-//// How states and events are written into the files.
+//// How Kuma stores states and events.
 ////
-//// Without a codec Kuma stores both in Erlang's term format: nothing has to be
-//// written for it, and only programs on the BEAM can read it. With one they
-//// are JSON, which any `sqlite3` shell reads, and your decoders say how to
-//// read what older versions of your program wrote.
+//// Without a codec Kuma stores both in Erlang's term format: you write no code
+//// for it, and only programs on the BEAM can read the files. With a codec Kuma
+//// stores JSON, which any `sqlite3` shell shows, and your decoders can read what
+//// older versions of your program stored.
 ////
 //// ```gleam
 //// codec.json(
@@ -29,7 +29,7 @@ import gleam/option.{type Option, None, Some}
 import warp/json.{type Json}
 import warp/term
 
-/// A way to write states and events, and to read them.
+/// Encodes and decodes states and events.
 ///
 pub opaque type Codec(state, event) {
   Codec(
@@ -42,13 +42,15 @@ pub opaque type Codec(state, event) {
 
 /// States and events as JSON objects.
 ///
-/// `encode_event` gives an event's type, a name of 1 to 512 bytes, and its
-/// payload; `decode_event` gives the decoder for the payloads of a type. Of
-/// states, only the ones that entities are spawned with are written.
+/// `encode_event` returns an event's type, of 1 to 512 bytes, and its payload.
+/// `decode_event` returns the decoder for the payloads of events with a type.
+/// The state functions encode and decode the states with which entities are
+/// spawned.
 ///
-/// An event that its own decoder does not take is refused before it is stored,
-/// with `error.UndecodableEvent`. What was stored in Erlang's term format,
-/// before there was a codec, is still read, as long as its types are the same.
+/// If the decoder fails on an event, Kuma does not store the event, and the
+/// append returns `error.UndecodableEvent`. With this codec Kuma still reads
+/// states and events that it stored in Erlang's term format, as long as their
+/// types have not changed.
 ///
 pub fn json(
   encode_state encode_state: fn(state) -> Json,
@@ -65,13 +67,12 @@ pub fn json(
 }
 
 /// States and events in Erlang's term format, which is the default: a JSON
-/// object with the term as Base64. An event's type is the name of its
+/// object that holds the term in Base64. The type of an event is the name of its
 /// constructor.
 ///
-/// A type must keep its shape once values of it are stored: a constructor that
-/// has another name or other fields by now is not what lies in the file. What
-/// means something in one run only (a process, a reference, a function) is
-/// refused with `error.EncodeFailed`.
+/// Once values of a type are stored, the names and the fields of its
+/// constructors must not change. A state or an event that holds a process, a
+/// reference or a function cannot be stored, and returns `error.EncodeFailed`.
 ///
 pub fn terms() -> Codec(state, event) {
   Codec(
@@ -82,8 +83,8 @@ pub fn terms() -> Codec(state, event) {
   )
 }
 
-/// What an entity's log holds: first the state that it was spawned with, and
-/// then events.
+/// An entry of an entity's log: first the state with which the entity was
+/// spawned, and then its events.
 ///
 @internal
 pub type Entry(state, event) {
@@ -91,13 +92,13 @@ pub type Entry(state, event) {
   Happened(event)
 }
 
-/// The type of the first event. No constructor has such a name.
+/// The type of the first entry. No constructor has such a name.
 ///
 const spawned = "Kuma.Spawned"
 
 const term_key = "$term"
 
-/// An entry as type and payload.
+/// The type and the payload of an entry.
 ///
 @internal
 pub fn encode(
@@ -109,15 +110,15 @@ pub fn encode(
     Happened(event) -> {
       let #(type_, payload) = codec.encode_event(event)
       case type_ == spawned {
-        True -> panic as "the type Kuma.Spawned is kept for Kuma itself"
+        True -> panic as "the type Kuma.Spawned is reserved for Kuma itself"
         False -> #(type_, payload)
       }
     }
   }
 }
 
-/// The decoder for the payloads of a type. A payload says by itself whether it
-/// is a term.
+/// The decoder for the payloads of entries with a type. A payload shows by its
+/// key whether it is a term.
 ///
 @internal
 pub fn decoder(
@@ -157,8 +158,8 @@ fn decode_term(text: String) -> Decoder(a) {
   }
 }
 
-/// A term is of the type that was written there. A decoder that fails takes any
-/// value, which nobody looks at.
+/// A term has the type with which it was stored. A decoder that fails needs a
+/// value of any type, which nobody uses.
 ///
 @external(erlang, "kuma_ffi", "identity")
 fn coerce(value: a) -> b

@@ -1,32 +1,31 @@
-//// The handle of an entity.
+//// The handles of entities.
 
 import kuma/codec.{type Entry}
 import warp
 import warp/aggregate.{type Aggregate}
 
-/// An entity that was spawned: what `kuma.append`, `kuma.read` and the others
-/// work on.
+/// The handle of an entity that was spawned: see `kuma.spawn`.
 ///
-/// It stands for the entity and not for a process. It stays good while the
-/// entity's process leaves memory, is killed or comes back, and ends with its
-/// context.
+/// The handle names the entity and not its process, so it stays valid while the
+/// entity's process leaves memory, is killed or starts again. It becomes invalid
+/// when its context stops.
 ///
 pub type Entity(state, event) {
   Entity(
-    /// The id that it was spawned with.
+    /// The id with which the entity was spawned.
     id: String,
-    /// Its log.
+    /// The entity's log, which only Kuma can use.
     log: Log(state, event),
   )
 }
 
-/// An entity's log, which only Kuma looks into.
+/// An entity's log, which only Kuma can use.
 ///
 pub opaque type Log(state, event) {
   Log(warp: warp.Entity, aggregate: EntityAggregate(state, event))
 }
 
-/// Where an entity is in its life.
+/// Whether an entity was spawned, and its state.
 ///
 @internal
 pub type Life(state) {
@@ -34,10 +33,10 @@ pub type Life(state) {
   Alive(state)
 }
 
-/// An operation needs an entity that was spawned, and this one was not, or it
-/// was deleted.
+/// Why Kuma refuses an operation, in `error.Refused`.
 ///
 pub type NotSpawned {
+  /// The entity was not spawned, or it was deleted.
   NotSpawned
 }
 

@@ -1,5 +1,5 @@
-//// States and events in Erlang's term format: what comes back, and what must
-//// not.
+//// States and events in Erlang's term format: which values come back, and which
+//// must not.
 
 import gleam/dict.{type Dict}
 import gleam/erlang/process.{type Pid}
@@ -102,13 +102,13 @@ pub fn too_large_test() {
   kuma.stop(ctx)
 }
 
-/// What a file holds may come from anywhere.
+/// Anybody may have written a file.
 pub fn hostile_files_test() {
-  // The first round has whatever can be loaded loaded, once.
+  // The first round loads all modules, once.
   with_dir(read_hostile)
   let before = atoms()
   with_dir(read_hostile)
-  // One payload has 200 atoms that nobody knew.
+  // One payload has 200 unknown atoms.
   assert atoms() - before < 100
 }
 
@@ -124,7 +124,7 @@ fn read_hostile(dir: String) -> Nil {
     let assert Error(error.UndecodableEvent("Deposited", [_])) =
       kuma.spawn(ctx, log.0, [])
   })
-  // Others are not hurt.
+  // Other entities work.
   let assert Ok(other) = kuma.spawn(ctx, "other", [])
   assert kuma.append(other, Plain) == Ok(2)
   kuma.stop(ctx)

@@ -1,5 +1,5 @@
-//// The engine's map of options, out of `WarpOptions`. The constructors are
-//// named so that they are the engine's terms: `Shards(16)` is `{shards, 16}`.
+//// Converts `WarpOptions` to the engine's map of options. The constructors have
+//// names that make them the engine's terms: `Shards(16)` is `{shards, 16}`.
 
 import gleam/dict.{type Dict}
 import gleam/list
@@ -45,8 +45,8 @@ type Projections {
 
 type IdleTimeout
 
-/// The options in the engine's terms. Names that were left empty are left out,
-/// so that the engine says that they are missing.
+/// The options in the engine's terms. An empty name is left out, so that the
+/// engine reports it as missing.
 ///
 pub fn from_options(options: WarpOptions) -> Settings {
   [
