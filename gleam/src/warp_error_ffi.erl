@@ -2,11 +2,9 @@
 %% table does not have is `Unknown'.
 -module(warp_error_ffi).
 
--export([reason/1]).
+-export([reason/1, crash/1, text/1]).
 
 -export_type([error/0]).
-
--import(warp_text_ffi, [text/1, format/2, crash/1]).
 
 %% A variant of `warp/error', as the term that Gleam compiles it to.
 -type error() :: atom() | tuple().
@@ -47,6 +45,7 @@ reason({shard_unavailable, Shard}) -> {shard_unavailable, Shard};
 reason(disk_full) -> disk_full;
 reason({io_error, Message}) -> {io_error, Message};
 reason({corrupt, Message}) -> {corrupt, Message};
+reason({internal, Message}) -> {internal, Message};
 reason(context_stopped) -> context_stopped;
 
 reason({missing_option, Option}) -> {missing_option, text(Option)};
@@ -61,7 +60,13 @@ reason({shard_count_mismatch, Stored, Given}) -> {shard_count_mismatch, Stored, 
 reason({not_a_shard, Path}) -> {not_a_shard, Path};
 reason({wrong_identity, Path, Found}) -> {wrong_identity, Path, Found};
 reason({newer_format, Path, Version}) -> {newer_format, Path, Version};
-reason({warp_core, _} = Reason) -> {application_not_started, format("~tp", [Reason])};
+reason({not_a_projection, Path}) -> {not_a_projection, Path};
+reason({was_projected, Path}) -> {was_projected, Path};
+reason({target_refused, Message}) -> {target_refused, Message};
+reason({no_certificate_in, File}) -> {no_certificate_in, file(File)};
+reason({cannot_read, File, Why}) -> {cannot_read, file(File), text(Why)};
+reason({no_certificates_of_this_system, Why}) -> {no_certificates_of_this_system, text(Why)};
+reason({application_not_started, App, Reason}) -> {application_not_started, format("~tp: ~tp", [App, Reason])};
 
 reason(no_projections) -> no_projections;
 reason(read_only) -> read_only;
@@ -98,7 +103,7 @@ reason({bad_note, Why}) -> {bad_note, problem(Why)};
 reason(entity_deleted) -> entity_deleted;
 reason({unknown_step, Name}) -> {unknown_step, text(Name)};
 reason({step_arity, Name, Arity, _Wanted}) -> {step_arity, text(Name), Arity};
-reason({step_not_exported, Name, MFA}) -> {step_not_exported, text(Name), text(MFA)};
+reason({step_not_exported, Name, {M, F, A}}) -> {step_not_exported, text(Name), format("~ts:~ts/~b", [M, F, A])};
 reason({shortened, Text}) -> {shortened, Text};
 
 reason(Reason) -> {unknown, Reason}.
@@ -107,6 +112,7 @@ reason(Reason) -> {unknown, Reason}.
 problem(missing) -> missing;
 problem(required) -> required;
 problem(unknown_field) -> unknown_field;
+problem(unknown_key) -> unknown_field;
 problem(empty) -> empty;
 problem({too_long, Bytes, Max}) -> {too_long, Bytes, Max};
 problem({too_large, Bytes, Max}) when is_integer(Max) -> {too_large, Bytes, Max};
@@ -140,8 +146,74 @@ because({expected, N, given, M}) -> format("the statement has ~b parameters, and
 because({too_many, Max}) -> format("there are more than ~b", [Max]);
 because({too_large, Max}) -> format("there are more than ~b bytes", [Max]);
 because({too_large, Size, Unit}) -> format("it has more than ~b ~ts", [Size, Unit]);
+because({not_a_function, Arity, Other}) -> format("it is not a function of ~b or ~b arguments", [Arity, Other]);
+because(only_letters_digits_underscore) -> <<"it has other characters than letters, digits and _">>;
+because(neither_type_nor_run) -> <<"it has neither a type nor a step function to run">>;
 because(not_seq_or_time) -> <<"it is neither a seq from 0 on nor a time">>;
 because(not_any_no_stream_or_a_seq) -> <<"it is not a seq from 0 on">>;
 because({Kind, What, Why}) when is_atom(Kind) -> format("~ts ~ts: ~ts", [Kind, text(What), text(Why)]);
 because({Key, Why}) when is_atom(Key) -> format("~ts: ~ts", [Key, text(Why)]);
 because(Why) -> text(Why).
+
+%% Paths of options are lists of characters.
+file(File) when is_list(File) -> text(unicode:characters_to_binary(File));
+file(File) -> text(File).
+
+%% @doc A term in one line. A binary that is UTF-8 is text already.
+-spec text(term()) -> binary().
+text(Text) when is_binary(Text) ->
+    case unicode:characters_to_binary(Text) of
+        Text -> Text;
+        _ -> format("~0tp", [Text])
+    end;
+text(Atom) when is_atom(Atom) ->
+    atom_to_binary(Atom);
+text(Term) ->
+    format("~0tP", [Term, 20]).
+
+format(Format, Arguments) ->
+    unicode:characters_to_binary(io_lib:format(Format, Arguments)).
+
+%% @doc What happened in a user's function, and where, in one line.
+-spec crash({error | exit | throw, term(), list()} | term()) -> binary().
+crash({error, {warp_said, Text}, _Stack}) ->
+    Text;
+%% The maps that code of Gleam's compiler raises, for panic, let assert and the like.
+crash({error, #{gleam_error := Kind, message := Message, module := Module, function := Function,
+                line := Line} = Panic, _Stack}) ->
+    Value =
+        case Panic of
+            #{value := Term} -> format(" Got ~0tP.", [Term, 20]);
+            #{} -> <<>>
+        end,
+    format("~ts: ~ts~ts (~ts.~ts, line ~b)", [kind(Kind), Message, Value, Module, Function, Line]);
+crash({Class, Reason, Stack}) ->
+    format("~ts: ~0tP~ts", [Class, Reason, 20, where(Stack)]);
+%% A saga stores a crash that is too long as text.
+crash(Other) ->
+    text(Other).
+
+kind(let_assert) -> <<"let assert">>;
+kind(Kind) -> text(Kind).
+
+where([{Module, Function, Arity, Location} | _]) ->
+    Line =
+        case lists:keyfind(line, 1, Location) of
+            {line, N} -> format(", line ~b", [N]);
+            false -> <<>>
+        end,
+    Arguments = case is_list(Arity) of true -> length(Arity); false -> Arity end,
+    format(" (~ts~ts)", [function(atom_to_binary(Module), atom_to_binary(Function), Arguments), Line]);
+where(_) ->
+    <<>>.
+
+%% An anonymous function is named after the function that contains it.
+function(Module, <<"-", Function/binary>>, _Arity) ->
+    [Name | _] = binary:split(Function, <<"/">>),
+    [name(Module), ".", Name];
+function(Module, Function, Arity) ->
+    [name(Module), ".", Function, "/", integer_to_binary(Arity)].
+
+%% The name that Gleam has for a module.
+name(Module) ->
+    binary:replace(Module, <<"@">>, <<"/">>, [global]).

@@ -121,7 +121,7 @@ encode(Aggregate, Encode, Event) ->
         {Type, Payload} -> {ok, #{type => Type, payload => Payload, aggregate => Aggregate}}
     catch
         Class:Reason:Stack ->
-            {error, {encode_failed, warp_text_ffi:crash({Class, Reason, Stack})}}
+            {error, {encode_failed, warp_error_ffi:crash({Class, Reason, Stack})}}
     end.
 
 -spec identity(Term) -> Term.

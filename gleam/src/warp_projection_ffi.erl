@@ -84,12 +84,12 @@ shard(#{shard := N, state := State, since := Since, why := Why, behind_positions
         behind_seconds := Seconds, set_aside := SetAside, events := Events}) ->
     {shard_status, N, projector(State, Why), Since, Positions, float(Seconds), SetAside, Events}.
 
-projector(stalled, Why) -> {is_stalled, warp_text_ffi:text(Why)};
+projector(stalled, Why) -> {is_stalled, warp_error_ffi:text(Why)};
 projector(State, _Why) -> State.
 
 target(up) -> up;
-target({away, Why}) -> {away, warp_text_ffi:text(Why)};
-target({error, Why}) -> {away, warp_text_ffi:text(Why)}.
+target({away, Why}) -> {away, warp_error_ffi:text(Why)};
+target({error, Why}) -> {away, warp_error_ffi:text(Why)}.
 
 map(Fun, {ok, Value}) -> {ok, Fun(Value)};
 map(_Fun, {error, Reason}) -> {error, warp_error_ffi:reason(Reason)}.

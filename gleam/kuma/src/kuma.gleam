@@ -191,7 +191,7 @@ pub fn stop(context: Context(state, event)) -> Nil {
 pub fn spawn(
   context: Context(state, event),
   id: String,
-  initial: state,
+  initial initial: state,
 ) -> Result(Entity(state, event), Error) {
   let Kuma(warp:, aggregate:, ..) = context.kuma
   let entity = entity.new(id, warp.entity(warp, id), aggregate)

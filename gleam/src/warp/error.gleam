@@ -98,6 +98,8 @@ pub type Error(reason) {
   IoError(message: String)
   /// A file contradicts itself, and Warp does not read it any further.
   Corrupt(message: String)
+  /// Warp has a bug. The files are not damaged.
+  Internal(message: String)
   /// The context is not running.
   ContextStopped
 
@@ -126,6 +128,21 @@ pub type Error(reason) {
   WrongIdentity(path: String, found: String)
   /// A newer version of Warp wrote the file.
   NewerFormat(path: String, version: Int)
+  /// The file at this path, where the projection should be, is not a
+  /// projection.
+  NotAProjection(path: String)
+  /// The context has a projection, which the options do not name, and in which
+  /// deleted entities would stay. Set the option `projections` as before, or
+  /// remove the tables of the projection and the file at this path.
+  WasProjected(path: String)
+  /// The target of the projections rejected Warp's own tables.
+  TargetRefused(message: String)
+  /// The file with the certificates to trust has no certificate in it.
+  NoCertificateIn(file: String)
+  /// The file, which an option names, cannot be read.
+  CannotRead(file: String, why: String)
+  /// The system has no certificates to trust.
+  NoCertificatesOfThisSystem(why: String)
   /// The OTP application `warp_core` could not start.
   ApplicationNotStarted(reason: String)
 
@@ -382,6 +399,10 @@ pub fn to_string(error: Error(reason)) -> String {
       <> ". Check the disk."
     Corrupt(message) ->
       "A file contradicts itself: " <> message <> ". Restore it from a backup."
+    Internal(message) ->
+      "Warp has a bug: "
+      <> message
+      <> ". The files are not damaged. Report the bug, with the log."
     ContextStopped -> "The context is not running. Start it."
 
     MissingOption(option) -> "The option " <> option <> " is required."
@@ -427,6 +448,24 @@ pub fn to_string(error: Error(reason)) -> String {
       <> " has format "
       <> int.to_string(version)
       <> ", which a newer version of Warp wrote. Use that version."
+    NotAProjection(path) ->
+      path
+      <> " is not a projection. Move the file away, or use another data_dir."
+    WasProjected(path) ->
+      "The context has a projection, in which deleted entities would stay. Set "
+      <> "projections as before, or remove the projection's tables and "
+      <> path
+      <> "."
+    TargetRefused(message) ->
+      "The target of the projections rejected Warp's own tables: "
+      <> message
+      <> ". Use a database that no other program writes to."
+    NoCertificateIn(file) -> file <> " has no certificate in it."
+    CannotRead(file, why) -> file <> " cannot be read: " <> why <> "."
+    NoCertificatesOfThisSystem(why) ->
+      "The system has no certificates to trust: "
+      <> why
+      <> ". Install them, or name a file with projection.ca_certificates."
     ApplicationNotStarted(reason) ->
       "The application warp_core could not start: " <> reason
 

@@ -117,9 +117,13 @@ pub type Outcome {
   /// A step was refused, and then a compensation was refused too. An operator
   /// has to act: see `retry` and `resolve`.
   Stuck(
+    /// The id of the saga.
     id: String,
+    /// The results of its steps.
     steps: List(StepResult),
+    /// Why the saga was compensated.
     failed: Failure,
+    /// Which compensation was refused.
     blocked: Failure,
     /// The note of the operator who resolved the saga.
     note: Option(String),
@@ -458,7 +462,7 @@ pub fn compensation(
 ///
 pub fn dynamic_function(
   name: String,
-  run: fn(Dynamic, Dynamic) -> Result(Event, reason),
+  run run: fn(Dynamic, Dynamic) -> Result(Event, reason),
 ) -> StepFunction {
   use state, arguments <- engine_function_of(name)
   refused(run(state, arguments))
@@ -469,7 +473,7 @@ pub fn dynamic_function(
 ///
 pub fn dynamic_compensation(
   name: String,
-  run: fn(Dynamic, Dynamic, Event) -> Result(Event, reason),
+  run run: fn(Dynamic, Dynamic, Event) -> Result(Event, reason),
 ) -> StepFunction {
   use state, arguments, forward <- engine_compensation_of(name)
   refused(run(state, arguments, forward))

@@ -555,12 +555,18 @@ pub fn a_context_that_was_stopped_answers_so_test() {
 
 pub fn reasons_of_the_engine_have_a_variant_each_test() {
   let variant = fn(reason: String) -> Error(Nil) { reason_of(term(reason)) }
-  assert variant(
-      "{warp_core, {\"no such file or directory\", \"warp_core.app\"}}",
-    )
-    == error.ApplicationNotStarted(
-      "{warp_core,{\"no such file or directory\",\"warp_core.app\"}}",
-    )
+  assert variant("{application_not_started, ssl, not_there}")
+    == error.ApplicationNotStarted("ssl: not_there")
+  assert variant("{internal, <<\"x\">>}") == error.Internal("x")
+  assert variant("{not_a_projection, <<\"/p\">>}") == error.NotAProjection("/p")
+  assert variant("{was_projected, <<\"/p\">>}") == error.WasProjected("/p")
+  assert variant("{target_refused, <<\"x\">>}") == error.TargetRefused("x")
+  assert variant("{no_certificate_in, \"/x.pem\"}")
+    == error.NoCertificateIn("/x.pem")
+  assert variant("{cannot_read, \"/x.pem\", enoent}")
+    == error.CannotRead("/x.pem", "enoent")
+  assert variant("{no_certificates_of_this_system, no_cacerts_found}")
+    == error.NoCertificatesOfThisSystem("no_cacerts_found")
   assert variant("{unknown_option, colour}") == error.UnknownOption("colour")
   assert variant("{bad_entity_id, reserved}")
     == error.BadEntityId(error.Reserved)
@@ -632,7 +638,7 @@ pub fn reasons_of_the_engine_have_a_variant_each_test() {
     == error.SagaWaits(1, "x", error.UnknownAggregate("A"))
   assert variant("{step_arity, <<\"x\">>, 3, [2]}") == error.StepArity("x", 3)
   assert variant("{step_not_exported, <<\"x\">>, {m, f, 2}}")
-    == error.StepNotExported("x", "{m,f,2}")
+    == error.StepNotExported("x", "m:f/2")
   assert variant("{bad_step, 1, {aggregate, {unknown_aggregate, <<\"A\">>}}}")
     == error.BadStep(
       1,
@@ -752,6 +758,13 @@ pub fn every_error_says_what_to_do_test() {
     error.UnknownStep("x"),
     error.StepArity("x", 3),
     error.StepNotExported("x", "m:f/2"),
+    error.Internal("x"),
+    error.NotAProjection("x"),
+    error.WasProjected("x"),
+    error.TargetRefused("x"),
+    error.NoCertificateIn("x"),
+    error.CannotRead("x", "y"),
+    error.NoCertificatesOfThisSystem("x"),
     error.Shortened("x"),
     error.Unknown(dynamic.int(1)),
   ]
