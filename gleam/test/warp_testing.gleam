@@ -119,11 +119,6 @@ pub fn pid(entity: Entity) -> Result(Pid, Error(reason))
 @external(erlang, "warp_testing_ffi", "passivate")
 pub fn passivate(entity: Entity) -> Nil
 
-/// The shard that an entity lives in.
-///
-@external(erlang, "warp_context", "shard_of")
-pub fn shard_of(entity: Entity) -> Int
-
 @external(erlang, "warp_testing_ffi", "write_file")
 pub fn write_file(path: String, bytes: BitArray) -> Nil
 
