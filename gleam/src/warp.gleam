@@ -89,7 +89,7 @@ pub fn start(options: WarpOptions) -> Result(Context, Error(reason)) {
 ///
 pub fn supervised(options: WarpOptions) -> ChildSpecification(Context) {
   supervision.worker(fn() {
-    case engine_start_link(settings.from_options(options), options.context) {
+    case engine_start_link(settings.from_options(options)) {
       Ok(#(pid, context)) -> Ok(actor.Started(pid:, data: context))
       Error(error) -> Error(actor.InitFailed(error.to_string(error)))
     }
@@ -106,7 +106,7 @@ pub fn supervised(options: WarpOptions) -> ChildSpecification(Context) {
 /// warp.entity(ctx, "alice") |> warp.export
 /// ```
 ///
-@external(erlang, "warp_context_ffi", "named")
+@external(erlang, "warp_ffi", "named")
 pub fn named(context: String) -> Result(Context, Error(reason))
 
 /// Stops a context. Everything that was acknowledged is on disk; callers that
@@ -355,10 +355,9 @@ pub fn stats(context: Context) -> Result(Stats, Error(reason))
 @external(erlang, "warp_ffi", "start")
 fn engine_start(settings: Settings) -> Result(Context, Error(reason))
 
-@external(erlang, "warp_context_ffi", "start_link")
+@external(erlang, "warp_ffi", "start_link")
 fn engine_start_link(
   settings: Settings,
-  name: String,
 ) -> Result(#(Pid, Context), Error(reason))
 
 @external(erlang, "warp_ffi", "stop")

@@ -4,7 +4,7 @@
 %% Erlang.
 -module(warp_ffi).
 
--export([start/1, stop/1]).
+-export([start/1, start_link/1, named/1, stop/1]).
 -export([append/2, append/3, append_batch/3, decide/4, cast/3, pid/1]).
 -export([get/2, get/3, state_at/4, history/2, export/2, delete/1, correct_time/3]).
 -export([decision/2, failure/1, verdict/1, message/3, encode/3, raise_undecodable/2]).
@@ -16,6 +16,17 @@
 -spec start(map()) -> {ok, warp_core:ctx()} | {error, warp_error_ffi:error()}.
 start(Settings) ->
     result(warp_core:start(Settings)).
+
+-spec start_link(map()) -> {ok, {pid(), warp_core:ctx()}} | {error, warp_error_ffi:error()}.
+start_link(Settings) ->
+    case warp_core:start_link(Settings) of
+        {ok, Pid, Ctx} -> {ok, {Pid, Ctx}};
+        {error, Reason} -> {error, warp_error_ffi:reason(Reason)}
+    end.
+
+-spec named(binary()) -> {ok, warp_core:ctx()} | {error, warp_error_ffi:error()}.
+named(Name) ->
+    result(warp_core:context(Name)).
 
 -spec stop(warp_core:ctx()) -> nil.
 stop(Ctx) ->
