@@ -1,4 +1,4 @@
-%% What the Gleam modules call of the engine. This module reshapes terms and decides nothing.
+%% The engine's calls for the Gleam modules. This module reshapes terms and decides nothing.
 %%
 %% Contexts, entities and events are the engine's own terms, so an append makes one call more than from
 %% Erlang.
@@ -104,7 +104,7 @@ result({error, Reason}) -> {error, warp_error_ffi:reason(Reason)}.
 nil(ok) -> {ok, nil};
 nil({error, Reason}) -> {error, warp_error_ffi:reason(Reason)}.
 
-%% What functions of Gleam return to the engine, which calls them.
+%% Results of Gleam's functions, for the engine, which calls them.
 
 -spec decision([warp_core:new_event()], [{pid(), term()}]) -> warp_core:decision(none()).
 decision(Events, Messages) -> {ok, Events, Messages}.

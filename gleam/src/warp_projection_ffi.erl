@@ -1,4 +1,4 @@
-%% What the Gleam modules call of projections. This module reshapes terms and decides nothing.
+%% The engine's projections for the Gleam modules. This module reshapes terms and decides nothing.
 -module(warp_projection_ffi).
 
 -export([query/3, query/4, await/2, json/1]).

@@ -1,4 +1,4 @@
-%% What the Gleam modules call of sagas. This module reshapes terms and decides nothing.
+%% The engine's sagas for the Gleam modules. This module reshapes terms and decides nothing.
 -module(warp_saga_ffi).
 
 -export([step/2, parallel/2, function/1, compensation/1]).

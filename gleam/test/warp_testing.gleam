@@ -1,5 +1,4 @@
-//// What the tests share: a bank account, contexts in fresh folders, and ways to
-//// do harm.
+//// Helpers of the tests: a bank account, contexts in fresh folders, and failures.
 
 import gleam/dynamic/decode.{type Decoder}
 import gleam/erlang/process.{type Pid}
@@ -99,7 +98,7 @@ pub fn with_context(options: WarpOptions, run: fn(Context) -> a) -> a {
   run(ctx)
 }
 
-// Harm.
+// Failures.
 
 /// Kills the entity's process, and waits until it is gone. Gives the pid it had.
 ///
@@ -114,7 +113,7 @@ pub fn kill_entity(entity: Entity) -> Pid {
 @external(erlang, "warp_ffi", "pid")
 pub fn pid(entity: Entity) -> Result(Pid, Error(reason))
 
-/// Has the entity leave memory, and waits until it has.
+/// Makes the entity leave memory, and waits until it has left.
 ///
 @external(erlang, "warp_testing_ffi", "passivate")
 pub fn passivate(entity: Entity) -> Nil
@@ -131,12 +130,12 @@ pub fn rename(path: String, to: String) -> Nil
 @external(erlang, "warp_testing_ffi", "remove")
 pub fn remove(path: String) -> Nil
 
-/// Writes bytes over every place of a file where others stand. Gives how often.
+/// Replaces all occurrences of bytes in a file, and returns how many there were.
 ///
 @external(erlang, "warp_testing_ffi", "overwrite")
 pub fn overwrite(path: String, from: BitArray, to: BitArray) -> Int
 
-/// Writes a file that takes all the room there is.
+/// Writes a file that fills the disk.
 ///
 @external(erlang, "warp_testing_ffi", "fill")
 pub fn fill(path: String) -> Nil
@@ -146,7 +145,8 @@ pub fn fill(path: String) -> Nil
 @external(erlang, "warp_testing_ffi", "is_waiting")
 pub fn is_waiting(pid: Pid) -> Bool
 
-/// A file system of a few megabytes, or why there is none.
+/// Runs a test with a file system of a few megabytes. Where none can be mounted, it
+/// prints why and runs nothing.
 ///
 @external(erlang, "warp_testing_ffi", "with_small_disk")
 pub fn with_small_disk(run: fn(String) -> Nil) -> Nil

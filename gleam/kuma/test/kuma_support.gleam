@@ -1,4 +1,4 @@
-//// What the tests of Kuma share: a bank account, stored in either of the two
+//// Helpers of Kuma's tests: a bank account, stored in either of the two
 //// ways, and logs that Kuma did not write.
 
 import gleam/dynamic/decode

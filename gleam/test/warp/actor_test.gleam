@@ -21,9 +21,9 @@ pub type Command {
   /// Refused by the account's own validate when there is not enough.
   Take(amount: Int)
   Balance(reply_to: Subject(Int))
-  /// Replies to two of different types.
+  /// Replies to two subjects of different types.
   Announce(amount: Int, left: Subject(String), right: Subject(Int))
-  /// Tells that it has begun, and waits until it may go on.
+  /// Says that it has begun, and waits until it may continue.
   Hold(begun: Subject(Subject(Nil)), reply_to: Subject(String))
   Forget(reply_to: Subject(Nil))
   Refuse
@@ -87,7 +87,7 @@ pub fn a_reply_comes_after_its_events_are_durable_test() {
   let alice = warp.entity(ctx, "alice") |> actor.of(banker())
   let assert Ok(Nil) = actor.send(alice, Deposit(100))
   let assert [file] = testkit.shard_files(options.data_dir)
-  // Whoever has the reply finds the event in the file, each time.
+  // After each reply the event is in the file.
   ints(1, 30)
   |> list.each(fn(n) {
     assert actor.call(alice, 60_000, Withdraw(1, _)) == Ok(Ok(100 - n))
@@ -114,7 +114,7 @@ pub fn replies_go_to_named_subjects_and_other_processes_test() {
   let assert Ok(Nil) = actor.send(alice, Balance(process.named_subject(name)))
   assert process.receive(process.named_subject(name), 60_000) == Ok(0)
 
-  // A name that nobody has: the reply is dropped, the command is carried out.
+  // No process has this name: Warp drops the reply and carries out the command.
   let assert Ok(Nil) = process.unregister(name)
   let nobody = process.named_subject(name)
   let left = process.new_subject()
@@ -172,7 +172,7 @@ pub fn callers_of_one_entity_take_turns_test() {
       let assert Ok(Ok(reply)) = process.receive(done, 60_000)
       reply
     })
-  // Fifty of them got what was left, each something else, and fifty got none.
+  // Fifty commands got different balances, and fifty were refused.
   let #(served, refused) = list.partition(replies, is_ok)
   assert list.length(served) == 50
   assert list.unique(served) == served
@@ -183,7 +183,7 @@ pub fn what_is_refused_stores_and_sends_nothing_test() {
   use alice <- with_alice
   assert actor.call(alice, 60_000, fn(_: Subject(Nil)) { Refuse })
     == Error(error.Refused(Overdraft(by: 42)))
-  // By the aggregate's own validate.
+  // The validate of the aggregate refuses it.
   assert actor.call(alice, 60_000, fn(_: Subject(Nil)) { Take(7) })
     == Error(error.Refused(Overdraft(by: 7)))
   let assert Ok(Nil) = actor.send(alice, Refuse)
@@ -205,7 +205,7 @@ pub fn a_command_that_crashes_harms_nobody_test() {
 pub fn a_command_that_nobody_replies_to_times_out_test() {
   use alice <- with_alice
   assert actor.call(alice, 300, Forget) == Error(error.Timeout)
-  // It was carried out all the same.
+  // The command was carried out.
   assert actor.call(alice, 60_000, Balance) == Ok(1)
 }
 
@@ -225,7 +225,7 @@ pub fn an_actor_survives_passivation_test() {
   let assert Ok(Nil) = actor.send(alice, Deposit(5))
   assert actor.call(alice, 60_000, Balance) == Ok(5)
   let assert Ok(before) = actor.pid(alice)
-  // By itself, once it is idle for long enough.
+  // The entity leaves memory when it was idle for long enough.
   testkit.wait_until(fn() { !process.is_alive(before) })
   assert actor.call(alice, 60_000, Balance) == Ok(5)
   let assert Ok(after) = actor.pid(alice)
@@ -280,7 +280,7 @@ pub fn nothing_that_was_replied_to_is_lost_by_kills_test() {
       })
       process.send(done, Nil)
     })
-  // The count that each reply told is never above what is there.
+  // No reply has a count above the stored one.
   let seen = kill_until(alice, done, 0)
   assert seen > 0
   let assert Ok(balance) = actor.call(alice, 60_000, Balance)

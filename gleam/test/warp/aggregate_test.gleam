@@ -1,4 +1,4 @@
-//// Aggregates over types of one's own.
+//// Aggregates over types of their own.
 
 import gleam/dynamic
 import gleam/dynamic/decode.{DecodeError}
@@ -41,10 +41,10 @@ pub fn validate_refuses_with_a_reason_of_its_type_test() {
   let assert Ok(1) = alice |> aggregate.append(account(), Credited(10))
   assert alice |> aggregate.append(account(), Debited(15))
     == Error(error.Refused(Overdraft(by: 5)))
-  // Of a batch nothing is stored.
+  // Nothing of the batch is stored.
   assert alice |> aggregate.append_batch(account(), [Debited(10), Debited(1)])
     == Error(error.Refused(Overdraft(by: 1)))
-  // Events without their types are validated too.
+  // validate also sees events that were appended without types.
   let raw = event.from_json("Debited", "{\"amount\":11}")
   let assert Error(error.Rejected(reason)) = alice |> warp.append(raw)
   assert warp_testing.coerce(reason) == Overdraft(by: 1)
@@ -63,7 +63,7 @@ pub fn decide_appends_what_it_gives_test() {
   assert alice
     |> aggregate.decide(account(), fn(balance) { Error(Overdraft(balance)) })
     == Error(error.Refused(Overdraft(101)))
-  // What validate refuses of it is refused the same way.
+  // validate refuses events of a decision too.
   assert alice
     |> aggregate.decide(account(), fn(balance) { Ok([Debited(balance + 7)]) })
     == Error(error.Refused(Overdraft(7)))
@@ -79,8 +79,8 @@ pub fn an_append_takes_options_test() {
   assert alice |> aggregate.append_with(account(), Credited(10), once) == Ok(1)
   assert alice |> aggregate.append_with(account(), Credited(11), once)
     == Error(error.IdConflict(seq: 1))
-  // What was carried out once is answered as it was then, even where it would
-  // be refused by now.
+  // A repeated append returns the seq of the stored event, even if validate would
+  // refuse the event now.
   let all = append.options() |> append.id("all")
   assert alice |> aggregate.append_with(account(), Debited(10), all) == Ok(2)
   assert alice |> aggregate.append_with(account(), Debited(10), all) == Ok(2)
@@ -113,19 +113,19 @@ pub fn one_entity_holds_several_aggregates_test() {
   assert alice |> aggregate.get(account()) == Ok(9)
   assert alice |> aggregate.get(log) == Ok(["hello"])
 
-  // Events of several of them in one batch.
+  // One batch has events of several aggregates.
   let assert Ok(credited) = aggregate.encode(account(), Credited(5))
   let assert Ok(noted) = aggregate.encode(log, "bye")
   assert alice |> warp.append_batch([credited, noted]) == Ok(#(4, 5))
   assert alice |> aggregate.get(account()) == Ok(14)
   assert alice |> aggregate.get(log) == Ok(["bye", "hello"])
 
-  // An event that names none of them.
+  // This event names no aggregate.
   assert alice |> warp.append(event.from_json("Noted", "{}"))
     == Error(error.BadEvent(1, "aggregate", error.Required))
 }
 
-// An older schema: amounts were euros, and are cents now.
+// An older schema: amounts were in euros, and are in cents now.
 
 fn old_account() -> Aggregate(Float, Float, Nil) {
   aggregate.new("Account", initial: 0.0, apply: fn(sum, euros) { sum +. euros })
@@ -168,7 +168,7 @@ pub fn events_of_an_older_version_are_brought_up_to_date_test() {
   let old = [aggregate.definition(old_account())]
   with_context(WarpOptions(..options, aggregates: old), fn(ctx) {
     let alice = warp.entity(ctx, "alice")
-    // Enough of them for a snapshot, which is of no use later.
+    // Enough events for a snapshot, which the next version ignores.
     let assert Ok(#(1, 3)) =
       alice |> aggregate.append_batch(old_account(), [1.5, 2.25, 0.01])
     assert alice |> aggregate.get(old_account()) == Ok(3.76)
@@ -264,7 +264,7 @@ pub fn what_means_nothing_later_cannot_be_stored_test() {
   assert alice |> warp.export() == Ok([])
 }
 
-// What goes wrong in functions of one's own.
+// Users' functions that fail.
 
 pub fn a_decoder_that_fails_refuses_the_event_test() {
   use ctx <- with_accounts
@@ -289,7 +289,7 @@ pub fn a_decoder_that_fails_refuses_the_event_test() {
     == Error(
       error.UndecodableEvent("Stolen", [DecodeError("AccountEvent", "Dict", [])]),
     )
-  // In a batch, and where decide gives it.
+  // The same in a batch, and from decide.
   let bad = event.from_json("Credited", "{}")
   let good = event.from_json("Credited", "{\"amount\":1}")
   let assert Error(error.UndecodableEvent("Credited", _)) =
@@ -322,7 +322,7 @@ pub fn a_log_that_the_decoder_no_longer_takes_says_so_test() {
   assert alice |> aggregate.append(picky, Credited(1)) == Error(undecodable)
   assert alice |> aggregate.state_at(picky, history.Seq(1))
     == Error(undecodable)
-  // The events themselves can be read, and other entities go on.
+  // The events can still be read, and other entities work.
   let assert Ok([stored]) = alice |> warp.export()
   assert aggregate.decode(picky, stored) == Error(undecodable)
   assert aggregate.decode(account(), stored) == Ok(Credited(10))

@@ -1,4 +1,4 @@
-//// Options, as the engine gets them.
+//// The options that the engine gets.
 
 import gleam/dict.{type Dict}
 import gleam/dynamic.{type Dynamic}
@@ -16,7 +16,7 @@ import warp/projection as p
 import warp/saga
 import warp_testing.{account, coerce, with_context, with_options}
 
-/// What the engine gets beside the aggregates.
+/// The options that the engine gets, without the aggregates.
 ///
 fn engine(options: context.WarpOptions) -> Dict(Dynamic, Dynamic) {
   coerce(settings.from_options(options))

@@ -1,5 +1,4 @@
-//// What the documents show, as it stands there, with only what they leave out
-//// added.
+//// The examples of the documents, with the parts that the documents leave out.
 
 import gleam/dynamic.{type Dynamic}
 import gleam/dynamic/decode
@@ -16,7 +15,7 @@ import warp/json.{type Json}
 import warp/projection as p
 import warp_testing.{type AccountEvent, type Overdraft, Credited, Debited}
 
-// `account.append(Credited(5000))`: the module that a user writes.
+// `account.append(Credited(5000))`: a module as a user writes it.
 
 fn account() -> Aggregate(Int, AccountEvent, Overdraft) {
   warp_testing.account()

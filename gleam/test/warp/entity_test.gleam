@@ -1,4 +1,4 @@
-//// Every function of `warp` against the engine, with events as they are.
+//// Every function of `warp` against the engine, with events without types.
 
 import gleam/dict
 import gleam/dynamic
@@ -245,7 +245,7 @@ pub fn a_part_of_the_history_can_be_read_test() {
       options |> history.backward |> history.from(3) |> history.limit(2),
     )
     == [3, 2]
-  // What is said last counts.
+  // The last setting counts.
   assert seqs(options |> history.limit(1) |> history.limit(3)) == [1, 2, 3]
   assert seqs(options |> history.timeout(60_000)) == [1, 2, 3, 4]
   assert alice |> warp.history_with(options |> history.limit(0))
@@ -290,7 +290,7 @@ pub fn migrate_is_given_every_event_and_its_version_test() {
   let assert Ok(2) = alice |> warp.append(by(1) |> event.with_schema_vsn(2))
   assert alice |> warp.get_as("Counter", decode.int) == Ok(6)
 
-  // History has them migrated, an export as they were stored.
+  // A history has migrated events, an export has them as they were stored.
   let assert Ok(migrated) = alice |> warp.history()
   assert list.map(migrated, event.type_) == ["Counted", "Counted"]
   let assert Ok(stored) = alice |> warp.export()

@@ -1,4 +1,4 @@
-//// Every error, as it really comes about.
+//// Every error, as the engine really returns it.
 
 import gleam/dynamic.{type Dynamic}
 import gleam/dynamic/decode
@@ -73,14 +73,14 @@ pub fn what_is_wrong_with_an_event_is_said_test() {
     "aggregate",
     error.NotABinary,
   )
-  // Such as other languages could give.
+  // Values that only other languages can pass.
   refused(coerce(7), "", error.NotAMap)
   refused(term("#{type => <<\"A\">>}"), "payload", error.Missing)
   refused(term("#{colour => 1}"), "colour", error.UnknownField)
   assert warp.append_batch(alice, coerce(7))
     == Error(error.BadEvent(1, "", error.NotAList))
 
-  // The number counts from 1, and of the batch nothing is stored.
+  // The number counts from 1, and nothing of the batch is stored.
   assert warp.append_batch(alice, [good(), good(), text("[]")])
     == Error(error.BadEvent(3, "payload", error.NotAnObject))
   assert warp.export(alice) == Ok([])
@@ -146,7 +146,7 @@ pub fn ids_that_cannot_be_taken_are_refused_test() {
     == Error(error.BadEntityId(error.Empty))
 }
 
-// Functions that give what they should not, as only other languages can.
+// Functions that return values of wrong types, as only other languages can.
 
 pub fn nonsense_from_a_function_is_said_test() {
   let odd =
@@ -220,12 +220,12 @@ pub fn what_is_wrong_with_an_option_is_said_test() {
     WarpOptions(..options, cluster: Clustered(seed_nodes: ["warp@10.0.0.1"])),
     error.BadOption("cluster", error.NotOneOf(["single_node"])),
   )
-  // Such as other languages could give.
+  // Values that only other languages can pass.
   refused(
     WarpOptions(..options, durability: coerce("maybe")),
     error.BadOption("durability", error.NotOneOf(["full", "normal"])),
   )
-  // Nothing was made.
+  // No file was created.
   assert shard_files(options.data_dir) == []
 }
 
@@ -343,7 +343,7 @@ pub fn a_newer_format_is_refused_test() {
 pub fn a_file_that_was_changed_is_corrupt_test() {
   use options <- with_options([aggregate.definition(account())])
   let #(first, second) = closed(options)
-  // Valid JSON still, and another sum.
+  // The JSON is still valid, and its checksum is wrong.
   let changed =
     overwrite(first, <<"5000":utf8>>, <<"9000":utf8>>)
     + overwrite(second, <<"5000":utf8>>, <<"9000":utf8>>)
@@ -396,7 +396,7 @@ pub fn a_full_disk_refuses_and_goes_on_when_there_is_room_test() {
   let assert [stats.Failing(error: error.DiskFull, meaning:, since:, ..), ..] =
     failing_tasks(ctx)
   assert meaning != "" && since > 1_600_000_000_000_000
-  // Nothing of the refused one is there, and what was acknowledged is.
+  // The refused event is not stored, and the acknowledged events are.
   let assert Ok(events) = warp.export(alice)
   assert list.length(events) == stored
   warp_testing.remove(disk <> "/filler")
@@ -404,7 +404,7 @@ pub fn a_full_disk_refuses_and_goes_on_when_there_is_room_test() {
   assert failing_tasks(ctx) == []
 }
 
-/// What fails in a context with one shard.
+/// The failing background tasks of a context with one shard.
 ///
 fn failing_tasks(context: warp.Context) -> List(stats.Failing) {
   let assert Ok(stats) = warp.stats(context)
@@ -445,7 +445,7 @@ pub fn too_many_requests_are_turned_away_test() {
   let alice = warp.entity(ctx, "alice")
   let begun = process.new_subject()
   let held = alice |> actor.of(holding())
-  // One that holds the entity up, and two that wait.
+  // One command keeps the entity busy, and two wait.
   let assert Ok(Nil) = actor.send(held, Held(begun))
   let assert Ok(go_on) = process.receive(begun, 60_000)
   let assert Ok(Nil) = actor.send(held, Held(begun))
@@ -453,7 +453,7 @@ pub fn too_many_requests_are_turned_away_test() {
   assert aggregate.append(alice, account(), Credited(1))
     == Error(error.Overloaded)
   assert actor.send(held, Held(begun)) == Error(error.Overloaded)
-  // They are carried out, and then there is room.
+  // Once they are carried out, there is room again.
   process.send(go_on, Nil)
   let assert Ok(go_on) = process.receive(begun, 60_000)
   process.send(go_on, Nil)
@@ -474,7 +474,7 @@ pub fn an_answer_that_does_not_come_in_time_test() {
   assert aggregate.append_with(alice, account(), Credited(1), soon)
     == Error(error.Timeout)
   process.send(go_on, Nil)
-  // It is carried out all the same, and with its id it is stored once.
+  // The append is carried out, and its id makes it happen once.
   let later = append.options() |> append.id("once")
   assert aggregate.append_with(alice, account(), Credited(1), later) == Ok(2)
   assert aggregate.get(alice, account()) == Ok(2)
@@ -512,7 +512,7 @@ pub fn a_shard_that_cannot_be_opened_again_is_unavailable_test() {
   testkit.wait_until(fn() {
     warp.export(alice) == Error(error.ShardUnavailable(shard))
   })
-  // Interrupted, should the entity's process be there still.
+  // The append is interrupted while the entity's process still exists.
   testkit.wait_until(fn() {
     aggregate.append(alice, account(), Credited(1))
     == Error(error.ShardUnavailable(shard))
@@ -525,7 +525,7 @@ pub fn a_shard_that_cannot_be_opened_again_is_unavailable_test() {
       _ -> False
     }
   })
-  // It goes on by itself.
+  // The shard opens by itself.
   rename(file <> ".gone", file)
   testkit.wait_until(fn() {
     warp.export(alice) != Error(error.ShardUnavailable(shard))
@@ -553,7 +553,7 @@ pub fn a_context_that_was_stopped_answers_so_test() {
     == Error(error.ContextStopped)
 }
 
-// What cannot be brought about here is given to the conversion itself.
+// Reasons that these tests cannot provoke are passed to the conversion.
 
 pub fn reasons_of_the_engine_have_a_variant_each_test() {
   let variant = fn(reason: String) -> Error(Nil) { reason_of(term(reason)) }
@@ -652,7 +652,7 @@ pub fn reasons_of_the_engine_have_a_variant_each_test() {
   assert variant("entity_deleted") == error.EntityDeleted
   assert variant("{unknown_step, <<\"x\">>}") == error.UnknownStep("x")
   assert variant("{shortened, <<\"x\">>}") == error.Shortened("x")
-  // One that nobody knows yet.
+  // A reason of a newer engine.
   let assert error.Unknown(reason) = variant("{from_the_future, 7}")
   assert decode.run(reason, decode.at([1], decode.int)) == Ok(7)
 }
@@ -688,7 +688,7 @@ pub fn every_error_says_what_to_do_test() {
     error.UndecodableState([decode.DecodeError("Int", "String", ["a", "0"])]),
     "The decoder failed on the state: expected Int, found String at a.0",
   )
-  // None is without words.
+  // Every variant has a text.
   [
     error.Rejected(dynamic.int(1)),
     error.IdConflict(1),

@@ -10,7 +10,7 @@ import warp/error
 import warp/event
 import warp_testing.{Credited, account, with_accounts}
 
-/// Calls of the module `warp` in Erlang, of which each is checked there.
+/// Calls the module `warp` from Erlang, and checks each result there.
 ///
 @external(erlang, "warp_interop_ffi", "calls")
 fn erlang_calls(context: warp.Context) -> Nil
@@ -31,7 +31,7 @@ pub fn erlang_starts_a_context_through_the_module_warp_test() {
 pub fn entities_and_contexts_pass_to_erlang_and_back_test() {
   use ctx <- with_accounts
   let alice = warp.entity(ctx, "alice")
-  // What warp_core does with Gleam's terms, Gleam sees, and the other way.
+  // warp_core and Gleam see each other's appends.
   assert core_append(alice, event.from_json("Credited", "{\"amount\":3}"))
     == Ok(1)
   assert alice |> aggregate.append(account(), Credited(4)) == Ok(2)
@@ -58,12 +58,12 @@ fn core_entity(context: warp.Context, id: String) -> warp.Entity
 pub fn subjects_and_pids_pass_to_erlang_and_back_test() {
   use ctx <- with_accounts
   let alice = warp.entity(ctx, "alice")
-  // Erlang decides, and has a message sent to a subject of Gleam's.
+  // Erlang decides, and sends a message to a subject of Gleam.
   let subject = process.new_subject()
   assert erlang_decides(alice, subject, 5) == Ok([1])
   assert process.receive(subject, 60_000) == Ok(Some(5))
   assert alice |> aggregate.get(account()) == Ok(5)
-  // A pid of the engine's is one of Gleam's.
+  // A pid of the engine is a pid of Gleam.
   let assert Ok(pid) = warp_testing.pid(alice)
   assert erlang_pid(alice) == Ok(pid)
   assert process.is_alive(pid)

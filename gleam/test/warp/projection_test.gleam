@@ -1,4 +1,4 @@
-//// Projections over the engine, into both targets.
+//// Projections of the engine, into both targets.
 
 import gleam/dynamic/decode
 import gleam/int
@@ -127,7 +127,7 @@ fn reads_and_writes(ctx: warp.Context) -> Nil {
   assert column(ctx, "SELECT spent FROM customers ORDER BY id", [])
     == ["20", "30"]
 
-  // What is deleted is gone from the tables, and what it added with it.
+  // A deletion removes the entity's rows, and the numbers that it added.
   assert warp.delete(warp.entity(ctx, "o1")) == Ok(Nil)
   assert column(ctx, "SELECT id FROM orders", []) == ["o2"]
   assert column(ctx, "SELECT spent FROM customers WHERE id = ?", [
@@ -152,8 +152,8 @@ pub fn events_are_projected_into_rqlite_test() {
   assert list.length(rows.rows) == 1
 }
 
-/// With an rqlited of its own, or without one: then it says so, and runs
-/// nothing.
+/// Runs a test with an rqlited of its own. Where there is no rqlited, it prints
+/// that and runs nothing.
 ///
 @external(erlang, "warp_testing_ffi", "with_rqlite")
 fn with_rqlite(run: fn(String) -> Nil) -> Nil
@@ -166,7 +166,7 @@ pub fn tables_can_be_declared_test() {
     |> p.index(on: ["customer"])
   use options <- projecting(EmbeddedWith([orders]))
   use ctx <- with_context(options)
-  // It is there before the first event.
+  // The declared table exists before the first event.
   testkit.wait_until(fn() {
     warp.query(ctx, "SELECT customer, total FROM orders", [])
     == Ok(p.Rows(["customer", "total"], []))
@@ -224,7 +224,7 @@ pub fn a_context_without_projections_says_so_test() {
 }
 
 pub fn a_target_that_is_not_there_is_away_test() {
-  // Nobody listens there.
+  // No server listens at this address.
   use options <- projecting(Rqlite(p.rqlite(["http://127.0.0.1:9"])))
   use ctx <- with_context(options)
   let o1 = place(ctx, "o1", [Placed("alice", 12)])
@@ -232,7 +232,7 @@ pub fn a_target_that_is_not_there_is_away_test() {
   assert p.await(o1, within: 100) == Error(error.Timeout)
   let assert Ok(projector.Status(target: projector.Away(_), ..)) =
     projector.status(ctx)
-  // The log does not wait for it.
+  // Appends do not wait for the target.
   assert aggregate.get(o1, order()) == Ok(Order("alice", 12))
   let assert Error(error.StillToErase(why:, ..)) = warp.delete(o1)
   assert why != ""
@@ -254,7 +254,7 @@ pub fn what_cannot_be_projected_is_set_aside_test() {
   assert event.seq(event) == 2
   let assert Ok(projector.Status(set_aside: 1, target: projector.Up, ..)) =
     projector.status(ctx)
-  // Others go on.
+  // Other entities are projected.
   placed(ctx, "o2", [Placed("bob", 30)])
 
   assert projector.retry(ctx, "o1") == Error(error.SetAside(2))

@@ -1,4 +1,4 @@
-//// Sagas over the engine.
+//// Sagas of the engine.
 
 import gleam/dynamic/decode
 import gleam/erlang/process
@@ -93,7 +93,7 @@ pub fn a_saga_tells_what_became_of_its_steps_and_runs_once_test() {
   assert transfer("xfr-001", "500") |> saga.commit(ctx) == committed
   assert transfer("xfr-001", "500") |> saga.commit(ctx) == committed
   assert balance(ctx, "bob") == 500
-  // The ids of its events.
+  // The ids of the saga's events.
   let assert Ok([_, stored]) = warp.entity(ctx, "alice") |> warp.export()
   assert event.id(stored) == "xfr-001/fwd/0"
 
@@ -238,7 +238,7 @@ pub fn step_functions_look_at_the_state_test() {
     |> saga.commit(ctx)
   assert balance(ctx, "alice") == 150
 
-  // And undo what they did.
+  // The step functions compensate too.
   let assert Ok(Compensated(failed: StepRefused(2, "carol", reason), ..)) =
     saga.new("undone")
     |> run_on("alice", percent(50), "give back")
@@ -260,7 +260,7 @@ pub fn what_a_step_function_refuses_is_said_test() {
   assert coerce(refusal("a", percent(130))) == error.Refused(Overdraft(by: 30))
   let assert error.UndecodableArguments([_]) =
     refusal("b", Run("withdraw", json.object([])))
-  // One that there is none of, and one that only compensates.
+  // An unknown step function, and one that can only compensate.
   let commit = fn(id, forward) {
     saga.new(id) |> run_on("alice", forward, "give back") |> saga.commit(ctx)
   }
@@ -272,7 +272,7 @@ pub fn what_a_step_function_refuses_is_said_test() {
 
 // Stuck sagas.
 
-/// Bob spends what he was given before the third step is refused.
+/// Bob spends the money of the second step before the third step is refused.
 ///
 fn get_stuck(ctx: warp.Context) -> saga.Outcome {
   give(ctx, "alice", 1000)
@@ -330,12 +330,12 @@ pub fn a_stuck_saga_is_resolved_test() {
   )) = saga.status(ctx, "xfr-001")
 }
 
-// Under way.
+// Running sagas.
 
 pub fn a_saga_under_way_can_be_seen_and_cancelled_test() {
   use ctx <- with_accounts
   give(ctx, "alice", 1000)
-  // Bob is held up, and with him the second step.
+  // Bob's process is busy, so the second step waits.
   let begun = process.new_subject()
   let bob = warp.entity(ctx, "bob")
   let _ =
@@ -366,7 +366,7 @@ pub fn a_saga_under_way_can_be_seen_and_cancelled_test() {
       assert balance(ctx, "alice") == 1000
       assert balance(ctx, "bob") == 0
     }
-    // It was done before it heard of it.
+    // The saga was committed before it was cancelled.
     Committed(..) -> {
       assert balance(ctx, "bob") == 500
     }
@@ -381,7 +381,7 @@ pub fn a_saga_waits_for_the_aggregate_of_its_step_test() {
   {
     use ctx <- with_context(options)
     give(ctx, "alice", 1000)
-    // Bob does not answer, so the saga comes no further than to him.
+    // Bob's process does not answer, so the saga stops at his step.
     let begun = process.new_subject()
     let bob = warp.entity(ctx, "bob")
     let _ =
@@ -424,7 +424,7 @@ pub fn a_saga_waits_for_the_aggregate_of_its_step_test() {
     let assert Ok(saga.Status(state: saga.IsWaiting(again), failed: None, ..)) =
       saga.status(ctx, "xfr-001")
     assert again == waiting
-    // It can turn back, but for what it lacks.
+    // A cancelled saga waits for the aggregate too.
     assert saga.cancel(ctx, "xfr-001")
       == Error(error.SagaWaits(0, "alice", error.UnknownAggregate("Account")))
     let assert Ok([

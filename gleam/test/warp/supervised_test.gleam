@@ -1,4 +1,4 @@
-//// Contexts under supervisors of one's own.
+//// Contexts under a user's supervisors.
 
 import gleam/erlang/process.{type Pid}
 import gleam/otp/actor
@@ -11,7 +11,7 @@ import warp/context.{type WarpOptions, WarpOptions}
 import warp/error
 import warp_testing.{Credited, account, with_options}
 
-/// A name for each test, since supervised contexts are found by it.
+/// Each test has a context with a name of its own, since `named` finds it.
 ///
 fn with_named(name: String, run: fn(WarpOptions) -> a) -> a {
   use options <- with_options([aggregate.definition(account())])
@@ -66,7 +66,7 @@ pub fn a_context_starts_and_stops_with_its_supervisor_test() {
   assert warp.named("starts_and_stops") == Error(error.ContextStopped)
   assert warp.entity(ctx, "alice") |> aggregate.get(account())
     == Error(error.ContextStopped)
-  // At once: the folder is free when the supervisor is gone.
+  // The folder is free as soon as the supervisor is gone.
   assert !is_open(options)
 }
 
@@ -107,7 +107,7 @@ pub fn a_context_whose_child_is_killed_is_started_again_test() {
   })
   let assert Ok(ctx) = warp.named("child_killed")
   assert warp.entity(ctx, "alice") |> aggregate.get(account()) == Ok(5)
-  // What was made of the one before says so.
+  // Handles of the previous context say that it was stopped.
   assert warp.entity(before, "alice") |> aggregate.get(account())
     == Error(error.ContextStopped)
   assert process.is_alive(supervisor)

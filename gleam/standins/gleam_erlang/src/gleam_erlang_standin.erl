@@ -1,4 +1,4 @@
-%% What the stand-in of gleam_erlang does in Erlang.
+%% The functions of the stand-in of gleam_erlang that are written in Erlang.
 -module(gleam_erlang_standin).
 
 -export([identity/1, sleep/1, send/2]).

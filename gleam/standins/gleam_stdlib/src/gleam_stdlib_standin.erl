@@ -1,4 +1,4 @@
-%% What the stand-in of gleam_stdlib does in Erlang.
+%% The functions of the stand-in of gleam_stdlib that are written in Erlang.
 -module(gleam_stdlib_standin).
 
 -export([identity/1, println/1, println_error/1]).

@@ -1,4 +1,4 @@
-//// What succeeded or failed.
+//// Results of operations that can fail.
 
 pub fn map(over result: Result(a, e), with fun: fn(a) -> b) -> Result(b, e) {
   case result {

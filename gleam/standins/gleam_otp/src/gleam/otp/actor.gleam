@@ -1,4 +1,4 @@
-//// What a process says of its start. The published module also makes actors.
+//// How the start of a process ended. The published module also makes actors.
 
 import gleam/erlang/process.{type ExitReason, type Pid}
 
