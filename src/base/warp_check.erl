@@ -1,23 +1,20 @@
-%% @private Options as users give them, checked before anything is done with them.
+%% @private Checks a map of options against a list of those that there are. Pure. Each room declares its own
+%% options with it.
 -module(warp_check).
 
--export([options/2]).
--export([integer/3, one_of/2, timeout/1]).
+-export([options/2, one/3, integer/3, one_of/2, timeout/1]).
 
 -export_type([option/0, check/0, error/0]).
 
-%% What a check gives: the value to go on with, or what is wrong with the one that was given.
--type check() :: fun((term()) -> {ok, term()} | {error, term()}).
--type option() :: {Key :: atom(), Default :: term() | required, check()}.
+%% The name of an option, its default, and the check of a given value, which gives the value to go on with,
+%% or what is wrong with it.
+-type option() :: {Key :: atom(), Default :: required | term(), check()}.
+-type check() :: fun((term()) -> {ok, Value :: term()} | {error, Why :: term()}).
 -type error() ::
-    {missing_option, atom()} | {unknown_option, term()} | {bad_option, atom(), term()}.
+    {missing_option, Key :: atom()} | {unknown_option, Key :: term()} | {bad_option, Key :: atom(), Why :: term()}.
 
-%% The longest that a process can wait, in milliseconds.
--define(MAX_TIMEOUT_MS, (1 bsl 32 - 1)).
-
-%% @doc The options in Given, each checked, with defaults for those that are not there. A default is
-%% taken as it is. The first error is that of an unknown option, else of the first option in the list.
--spec options(Given :: term(), [option()]) -> {ok, #{atom() => term()}} | {error, error()}.
+%% @doc The options with defaults filled in.
+-spec options(Given :: term(), [option()]) -> {ok, map()} | {error, error()}.
 options(Given, Options) when is_map(Given) ->
     case maps:keys(maps:without([Key || {Key, _, _} <- Options], Given)) of
         [] -> each(Options, Given, #{});
@@ -31,9 +28,9 @@ each([], _Given, Checked) ->
 each([{Key, Default, Check} | Options], Given, Checked) ->
     case Given of
         #{Key := Value} ->
-            case Check(Value) of
+            case one(Key, Value, Check) of
                 {ok, Right} -> each(Options, Given, Checked#{Key => Right});
-                {error, Why} -> {error, {bad_option, Key, Why}}
+                {error, _} = Error -> Error
             end;
         #{} when Default =:= required ->
             {error, {missing_option, Key}};
@@ -41,12 +38,22 @@ each([{Key, Default, Check} | Options], Given, Checked) ->
             each(Options, Given, Checked#{Key => Default})
     end.
 
-%% @doc An integer from Min to Max, which may be `infinity'.
--spec integer(term(), integer(), integer() | infinity) -> {ok, integer()} | {error, term()}.
+%% @doc Checks one value, such as that of an argument.
+-spec one(Key :: atom(), Value :: term(), check()) -> {ok, Value :: term()} | {error, {bad_option, atom(), term()}}.
+one(Key, Value, Check) ->
+    case Check(Value) of
+        {ok, _} = Right -> Right;
+        {error, Why} -> {error, {bad_option, Key, Why}}
+    end.
+
+%% @doc An integer from `Min' to `Max'.
+-spec integer(term(), Min :: integer(), Max :: integer() | infinity) ->
+    {ok, integer()} | {error, {not_an_integer_from, integer()} | {not_an_integer_between, integer(), integer()}}.
 integer(N, Min, Max) when is_integer(N), N >= Min, N =< Max -> {ok, N};
 integer(_, Min, infinity) -> {error, {not_an_integer_from, Min}};
 integer(_, Min, Max) -> {error, {not_an_integer_between, Min, Max}}.
 
+%% @doc One of these values.
 -spec one_of(term(), [term()]) -> {ok, term()} | {error, {not_one_of, [term()]}}.
 one_of(Value, Values) ->
     case lists:member(Value, Values) of
@@ -54,7 +61,8 @@ one_of(Value, Values) ->
         false -> {error, {not_one_of, Values}}
     end.
 
-%% @doc `infinity', or 0 to 2^32 - 1 milliseconds, which is as long as a process can wait.
--spec timeout(term()) -> {ok, timeout()} | {error, term()}.
+%% @doc How long a caller wants to wait: `infinity' or 0 to 2^32 - 1 milliseconds, the most that the VM can
+%% wait.
+-spec timeout(term()) -> {ok, timeout()} | {error, {not_an_integer_between, integer(), integer()}}.
 timeout(infinity) -> {ok, infinity};
-timeout(Millis) -> integer(Millis, 0, ?MAX_TIMEOUT_MS).
+timeout(Millis) -> integer(Millis, 0, warp_deadline:longest()).

@@ -1,0 +1,40 @@
+-module(warp_retry_tests).
+-include_lib("eunit/include/eunit.hrl").
+
+%% Counts its calls, and gives the number of the call.
+try_next() ->
+    N = case get(tries) of undefined -> 1; Before -> Before + 1 end,
+    _ = put(tries, N),
+    N.
+
+tries(Fun) ->
+    _ = erase(tries),
+    {Micros, Result} = timer:tc(Fun),
+    {Result, get(tries), Micros div 1000}.
+
+what_succeeds_is_tried_once_test() ->
+    ?assertMatch({1, 1, _}, tries(fun() ->
+        warp_retry:while(fun(_) -> false end, 1000, infinity, fun try_next/0)
+    end)).
+
+it_is_tried_again_after_a_pause_test() ->
+    {Result, Tries, Millis} = tries(fun() ->
+        warp_retry:while(fun(N) -> N < 4 end, 10, infinity, fun try_next/0)
+    end),
+    ?assertEqual({4, 4}, {Result, Tries}),
+    ?assert(Millis >= 30).
+
+%% The last pause is cut short, and the last result is given.
+it_ends_at_the_deadline_test() ->
+    {Result, Tries, Millis} = tries(fun() ->
+        warp_retry:while(fun(_) -> true end, 60, warp_deadline:from(100), fun try_next/0)
+    end),
+    ?assertEqual(3, Tries),
+    ?assertEqual(3, Result),
+    ?assert(Millis >= 99),
+    ?assert(Millis < 160).
+
+without_time_it_is_tried_once_test() ->
+    ?assertMatch({1, 1, _}, tries(fun() ->
+        warp_retry:while(fun(_) -> true end, 1000, warp_deadline:from(0), fun try_next/0)
+    end)).
