@@ -419,6 +419,7 @@ named(<<"Reason">>, Reason) -> nested(Reason);
 named(<<"Crash">>, {Class, Reason, Stack}) -> crash(Class, Reason, Stack);
 named(<<"Field">>, undefined) -> "it";
 named(<<"Field">>, Field) -> ["its ", value(Field)];
+named(<<"File">>, File) when is_list(File) -> value(unicode:characters_to_binary(File));
 named(<<"Mfa">>, {M, F, A}) -> io_lib:format("~tp:~tp/~tp", [M, F, A]);
 named(<<"Details">>, #{'fun' := Printed}) -> value(Printed);
 named(<<"Message">>, Message) -> without_stop(value(Message));
@@ -465,6 +466,7 @@ printed(Shape) -> iolist_to_binary(print(Shape)).
 print(Shape) when is_tuple(Shape) ->
     ["{", lists:join(", ", [print(Part) || Part <- tuple_to_list(Shape)]), "}"];
 print(Shape) when is_map(Shape) ->
-    ["#{", lists:join(", ", [[print(Key), " := ", print(Part)] || {Key, Part} <- lists:sort(maps:to_list(Shape))]), "}"];
+    Pairs = [[print(Key), " := ", print(Part)] || {Key, Part} <- lists:sort(maps:to_list(Shape))],
+    ["#{", lists:join(", ", Pairs), "}"];
 print(Shape) when is_atom(Shape) ->
     atom_to_binary(Shape).

@@ -10,7 +10,8 @@ check(Given) ->
 
 defaults_are_filled_in_test() ->
     ?assertEqual({ok, #{name => a, size => 16, timeout => 5000}}, check(#{name => a})),
-    ?assertEqual({ok, #{name => b, size => 1, timeout => infinity}}, check(#{name => b, size => 1, timeout => infinity})).
+    All = #{name => b, size => 1, timeout => infinity},
+    ?assertEqual({ok, All}, check(All)).
 
 what_is_wrong_is_said_by_name_test() ->
     ?assertEqual({error, {missing_option, name}}, check(#{})),
@@ -20,7 +21,8 @@ what_is_wrong_is_said_by_name_test() ->
     ?assertEqual({error, {bad_option, size, {not_an_integer_between, 1, 4096}}}, check(#{name => a, size => 1.0})),
     ?assertEqual({error, {bad_option, timeout, {not_an_integer_between, 0, 16#ffffffff}}},
                  check(#{name => a, timeout => 1 bsl 32})),
-    ?assertEqual([{error, {bad_option, options, not_a_map}}], lists:usort([check(Given) || Given <- [[], [{name, a}], none]])).
+    ?assertEqual([{error, {bad_option, options, not_a_map}}],
+                 lists:usort([check(Given) || Given <- [[], [{name, a}], none]])).
 
 an_integer_may_have_no_end_test() ->
     ?assertEqual({ok, 1 bsl 70}, warp_check:integer(1 bsl 70, 1, infinity)),

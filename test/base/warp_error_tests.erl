@@ -10,8 +10,8 @@ text_test_() ->
                 "why the shard cannot be opened.">>},
              %% Reasons inside of reasons.
              {{bad_event, 3, payload, not_an_object},
-              <<"Event 3 (counted from 1) cannot be stored: its payload is not a JSON object. Correct it, and append "
-                "again.">>},
+              <<"Event 3 (counted from 1) cannot be stored: its payload is not a JSON object. Correct it, and "
+                "append again.">>},
              {{bad_event, 1, undefined, not_a_list},
               <<"Event 1 (counted from 1) cannot be stored: it is not a list. Correct it, and append again.">>},
              {{bad_option, shards, {not_an_integer_between, 1, 4096}},
@@ -24,16 +24,18 @@ text_test_() ->
              {{bad_option, at, not_seq_or_time},
               <<"The option or argument at is neither {seq, Seq} nor {time, Micros}. Give another value.">>},
              {{bad_step, 0, {forward, {payload, {too_deep, 128}}}},
-              <<"Step 0 (counted from 0) cannot be taken: its forward is wrong at payload: it is nested deeper than 128. "
-                "Correct that step.">>},
+              <<"Step 0 (counted from 0) cannot be taken: its forward is wrong at payload: it is nested deeper than "
+                "128. Correct that step.">>},
              {{saga_waits, #{step => 1, entity => <<"alice">>, direction => forward, since => 7,
                              reason => {unknown_step, <<"debit">>}}},
-              <<"The saga waits at step 1, of entity alice, since this start of the context lacks what that step needs: "
-                "The context was started without the step function debit. Nothing was refused. Start the context with "
+              <<"The saga waits at step 1, of entity alice, since this start of the context lacks what that step "
+                "needs: The context was started without the step function debit. Nothing was refused. Start the context with "
                 "it: the saga goes on by itself.">>},
              {{apply_failed, {error, badarith, [{bank, apply, [1, 2], [{line, 7}]}]}},
               <<"The aggregate's apply crashed: error badarith in bank:apply/2, line 7. A new event was not stored; an "
                 "event of the log cannot be read until apply takes it. Fix apply, and start the context again.">>},
+             {{cannot_read, "/etc/ssl/ours.pem", enoent},
+              <<"The file /etc/ssl/ours.pem cannot be read: enoent. Correct its path, or its access rights.">>},
              {{rejected, overloaded},
               <<"The aggregate's validate refused the event: overloaded. Decide what that means to you.">>}]].
 
@@ -61,7 +63,8 @@ any_term_has_a_text_test() ->
             ?assert(byte_size(Text) < 10000)
         end,
         Hostile ++ [put_in(Shape, Term) || Shape <- Shapes, Term <- Hostile]
-                ++ [{bad_option, key, put_in(shape(Why), Term)} || #{why := Why} <- warp_error:problems(), Term <- Hostile]).
+                ++ [{bad_option, key, put_in(shape(Why), Term)}
+                    || #{why := Why} <- warp_error:problems(), Term <- Hostile]).
 
 %% A shape as a term, with 'VAR' for each variable.
 shape(Text) ->
