@@ -30,7 +30,8 @@
 
 -export_type([ctx/0, entity/0, seq/0, micros/0, event/0, new_event/0, json/0, aggregate/0]).
 -export_type([append_options/0, decide_options/0, decision/1, read_options/0, history_options/0]).
--export_type([query_options/0, query_error/0, delete_error/0, error/0, write_error/0, read_error/0]).
+-export_type([query_options/0, query_error/0, start_error/0, delete_error/0, error/0]).
+-export_type([write_error/0, read_error/0]).
 
 %% A started context.
 -type ctx() :: warp_context:ctx().
@@ -106,6 +107,26 @@
     timeout => timeout()
 }.
 -type crash() :: {error | exit | throw, term(), list()}.
+%% What each reason means, and what to do: {@link warp_error:format_error/1}.
+-type start_error() ::
+    warp_check:error()
+    %% Another context, of this VM or of another one, has the folder open.
+    | {data_dir_in_use, Dir :: binary()}
+    %% `needed' is the limit of open files that would be enough.
+    | {too_few_files, #{limit := non_neg_integer(), needed := pos_integer()}}
+    | {shard_count_mismatch, Stored :: pos_integer(), Given :: pos_integer()}
+    | {not_a_shard | not_a_projection | was_projected, Path :: binary()}
+    | {wrong_identity, Path :: binary(), Found :: binary()}
+    | {newer_format, Path :: binary(), Version :: integer()}
+    %% Of the target of the projections.
+    | {target_refused, Message :: binary()}
+    | {no_certificate_in, File :: file:filename_all()}
+    | {cannot_read, File :: file:filename_all(), term()}
+    | {no_certificates_of_this_system, term()}
+    | {application_not_started, atom(), term()}
+    | interrupted
+    | disk_full
+    | {io_error | corrupt | internal, binary()}.
 %% Errors of any operation on an entity.
 -type error() ::
     {bad_entity_id, empty | not_utf8 | not_a_binary | reserved | not_a_handle
@@ -117,8 +138,9 @@
     %% The entity's process went down meanwhile. Likewise.
     | interrupted
     | overloaded
-    | {io_error, binary()}
-    | {corrupt, binary()}.
+    | {io_error | corrupt, binary()}
+    %% A bug of Warp's own.
+    | {internal, binary()}.
 -type read_error() ::
     error()
     | {unknown_aggregate, term()}
@@ -129,7 +151,7 @@
     %% as `fun M:F/A', which outlast that, or start the context again.
     | {stale_function, #{aggregate := binary(), function := apply | validate | migrate,
                          module := module(), 'fun' := binary()}}
-    | warp_check:error().
+    | warp_check:wrong().
 -type write_error() ::
     read_error()
     %% The Nth event of the append, from 1, and the field of it.
@@ -196,7 +218,7 @@
 %% `{shard_count_mismatch, Stored, Given}', `{not_a_shard, Path}',
 %% `{newer_format, Path, Version}', `{wrong_identity, Path, Found}', `disk_full',
 %% `{io_error, Message}', `{corrupt, Message}'. After an error nothing is left running.
--spec start(map()) -> {ok, ctx()} | {error, term()}.
+-spec start(map()) -> {ok, ctx()} | {error, start_error()}.
 start(Options) ->
     case warp_context_options:start(Options) of
         {ok, Settings} -> warp_contexts:start(Settings);
@@ -208,7 +230,7 @@ start(Options) ->
 %% context is stopped; should the context go, that process goes too, and its supervisor starts both
 %% again. Options and errors are those of {@link start/1}; and `interrupted', when it was killed
 %% before the context had started.
--spec start_link(map()) -> {ok, pid(), ctx()} | {error, term()}.
+-spec start_link(map()) -> {ok, pid(), ctx()} | {error, start_error()}.
 start_link(Options) ->
     case warp_context_options:start(Options) of
         {ok, Settings} -> warp_context_child:start_link(Settings);
@@ -459,7 +481,7 @@ export(Entity) ->
 
 %% @doc Every event of an entity, first to last, as it was stored; none for one without events.
 %% They can be appended, as they are, to an empty entity of the same name elsewhere.
--spec export(entity(), read_options()) -> {ok, [event()]} | {error, error() | warp_check:error()}.
+-spec export(entity(), read_options()) -> {ok, [event()]} | {error, error() | warp_check:wrong()}.
 export(Entity, Options) ->
     case warp_entity_options:export(Options) of
         {ok, #{timeout := infinity}} ->

@@ -54,7 +54,18 @@
     waiting := non_neg_integer(),
     event := warp_core:event() | undefined
 }.
--type error() :: context_stopped | no_projections | interrupted | {target_away, term()} | term().
+%% Errors of any function of this module.
+-type error() ::
+    context_stopped
+    | no_projections
+    | interrupted
+    %% The limit of time that the function has, or that was given to it, is over.
+    | timeout
+    %% The target cannot be reached or used now.
+    | {target_away, term()}.
+%% Errors of what concerns one entity.
+-type entity_error() ::
+    error() | {bad_entity_id, term()} | not_set_aside | rebuild_due | {set_aside, warp_core:seq()} | {stalled, term()}.
 
 -define(LIMIT, 100).
 -define(PAUSE_MS, 20).
@@ -141,7 +152,7 @@ entry(Ctx, #{shards := Shards} = Context, [Id, Seq, Aggregate, Type, Reason, At]
 %% not begun is not tried; {@link set_aside/1} tells. `{error, {stalled, Why}}': the shard is not projected
 %% now, as {@link status/1} shows.
 -spec retry(warp_core:ctx(), binary() | all) ->
-    ok | {error, not_set_aside | rebuild_due | {set_aside, warp_core:seq()} | timeout | {stalled, term()} | error()}.
+    ok | {error, entity_error()}.
 retry(Ctx, all) ->
     with(Ctx, fun(Context) ->
         case read(Context, <<"SELECT entity FROM _warp_set_aside WHERE building = 0">>, []) of
@@ -162,7 +173,7 @@ retry(Ctx, Entity) ->
 %% @doc Leaves the event that was set aside of an entity out for good, and goes on behind it. Errors
 %% and the limit of time are those of {@link retry/2}.
 -spec skip(warp_core:ctx(), binary()) ->
-    ok | {error, not_set_aside | rebuild_due | {set_aside, warp_core:seq()} | timeout | {stalled, term()} | error()}.
+    ok | {error, entity_error()}.
 skip(Ctx, Entity) ->
     mend(Ctx, skip, Entity, deadline(?PATIENCE_MS)).
 
@@ -185,12 +196,12 @@ mend(Ctx, How, Id, Until) ->
 %% was. This is the way after a change of `project' (raise the aggregate's `version': then
 %% {@link status/1} says that a rebuild is due). `{error, timeout}' after 30 seconds: the target or the
 %% projection's writer takes long; {@link rebuild_progress/1} tells whether it was begun.
--spec rebuild(warp_core:ctx()) -> ok | {error, already_running | timeout | error()}.
+-spec rebuild(warp_core:ctx()) -> ok | {error, already_running | error()}.
 rebuild(Ctx) -> with_manager(Ctx, fun(Pid) -> warp_projection_rebuild:rebuild(Pid, ?PATIENCE_MS) end).
 
 %% @doc Waits until a rebuild has ended, for `infinity' or up to 2^32 - 1 milliseconds.
 -spec await_rebuild(warp_core:ctx(), timeout()) ->
-    ok | {error, timeout | cancelled | not_running | {bad_option, timeout, term()} | error()}.
+    ok | {error, cancelled | not_running | {bad_option, timeout, term()} | error()}.
 await_rebuild(Ctx, Timeout) ->
     case warp_projection_options:timeout(Timeout) of
         ok -> with_manager(Ctx, fun(Pid) -> warp_projection_rebuild:await(Pid, Timeout) end);
@@ -199,7 +210,7 @@ await_rebuild(Ctx, Timeout) ->
 
 %% @doc Stops a rebuild. What it has done is kept, for {@link rebuild/1} to go on from. `{error, timeout}'
 %% after 30 seconds, as for {@link rebuild/1}.
--spec cancel_rebuild(warp_core:ctx()) -> ok | {error, not_running | timeout | error()}.
+-spec cancel_rebuild(warp_core:ctx()) -> ok | {error, not_running | error()}.
 cancel_rebuild(Ctx) -> with_manager(Ctx, fun(Pid) -> warp_projection_rebuild:cancel(Pid, ?PATIENCE_MS) end).
 
 %% @doc How far a rebuild is: events done and in all (an estimate), events per second, and how many
@@ -225,7 +236,7 @@ status(Ctx) -> with(Ctx, fun(Context) -> {ok, warp_projection_stats:context(Cont
 
 %% @private `warp_core:query/4'.
 -spec query(warp_core:ctx(), iodata(), [value()], map()) ->
-    {ok, warp_projection_target:result()} | {error, error()}.
+    {ok, warp_projection_target:result()} | {error, warp_core:query_error()}.
 query(Ctx, Sql, Params, Given) ->
     case {warp_projection_options:query(Given), params(Params, 1, ?MAX_PARAM_BYTES, []), text(Sql)} of
         {{error, _} = Error, _, _} -> Error;
@@ -298,7 +309,8 @@ read(Context, Sql, Params) ->
 
 %% @private `warp_core:await_projection/2'.
 -spec await(#warp_entity{}, timeout()) ->
-    ok | {error, timeout | rebuild_due | {set_aside, warp_core:seq()} | {bad_option, timeout, term()} | error()}.
+    ok | {error, rebuild_due | {set_aside, warp_core:seq()} | {bad_option, timeout, term()} | error()
+                 | warp_core:error()}.
 await(Entity, Timeout) ->
     case warp_projection_options:timeout(Timeout) of
         ok -> await_checked(Entity, Timeout);

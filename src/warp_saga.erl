@@ -27,7 +27,7 @@
 -export([status/2, pending/1, stuck/1]).
 -export([cancel/2, retry/2, resolve/3, recover_pending/1]).
 
--export_type([saga/0, step/0, action/0, options/0, result/0, description/0, waiting/0, error/0]).
+-export_type([saga/0, step/0, action/0, options/0, result/0, description/0, waiting/0, error/0, step_error/0]).
 
 %% A saga that is being built.
 -opaque saga() :: warp_saga_plan:saga().
@@ -88,8 +88,23 @@
 -type failure() :: #{
     step := non_neg_integer() | none,
     entity := binary() | none,
-    reason := timeout | cancelled | entity_deleted | term()
+    %% `timeout' and `cancelled' are why the whole saga turned back.
+    reason := timeout | step_error() | warp_core:write_error() | (Refused :: term())
 }.
+%% Why a step was refused, or waits, apart from what an append is refused for and from what the user's own
+%% functions refuse with.
+-type step_error() ::
+    cancelled
+    | entity_deleted
+    | {unknown_aggregate, Name :: binary()}
+    | {unknown_step, Name :: binary()}
+    | {step_not_exported, Name :: binary(), mfa()}
+    %% It takes so many arguments, in place of one of those numbers.
+    | {step_arity, Name :: binary(), arity(), [arity()]}
+    | {stale_function, #{module := module(), 'fun' := binary(), atom() => term()}}
+    | {bad_return, Name :: binary(), term()}
+    %% A reason too long for the saga's log, which keeps how it begins as text.
+    | {shortened, binary()}.
 -type error() ::
     {bad_saga_id, empty | not_utf8 | not_a_binary | not_a_saga
                   | {too_long, pos_integer(), pos_integer()}}
@@ -98,7 +113,7 @@
     | interrupted
     %% It goes no further in this start of the context, and nobody need wait for it.
     | {saga_waits, waiting()}
-    | {io_error | corrupt, binary()}.
+    | {io_error | corrupt | internal, binary()}.
 -type commit_error() ::
     error()
     | empty_saga
@@ -114,7 +129,7 @@
     %% The caller's time is over; the saga goes on.
     | timeout
     | disk_full
-    | warp_check:error().
+    | warp_check:wrong().
 
 %% How often, and after how long, a keeper that went away is asked again.
 -define(ATTEMPTS, 100).

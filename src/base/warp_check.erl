@@ -4,14 +4,14 @@
 
 -export([options/2, one/3, integer/3, one_of/2, timeout/1]).
 
--export_type([option/0, check/0, error/0]).
+-export_type([option/0, check/0, wrong/0, error/0]).
 
 %% The name of an option, its default, and the check of a given value, which gives the value to go on with,
 %% or what is wrong with it.
 -type option() :: {Key :: atom(), Default :: required | term(), check()}.
 -type check() :: fun((term()) -> {ok, Value :: term()} | {error, Why :: term()}).
--type error() ::
-    {missing_option, Key :: atom()} | {unknown_option, Key :: term()} | {bad_option, Key :: atom(), Why :: term()}.
+-type wrong() :: {unknown_option, Key :: term()} | {bad_option, Key :: atom(), Why :: term()}.
+-type error() :: {missing_option, Key :: atom()} | wrong().
 
 %% @doc The options with defaults filled in.
 -spec options(Given :: term(), [option()]) -> {ok, map()} | {error, error()}.

@@ -167,7 +167,7 @@ function_reasons() ->
       <<"Start the context again; give start functions as fun M:F/A, which outlast that.">>}].
 
 system_reasons() ->
-    [{overloaded, [entity, query, saga],
+    [{overloaded, [entity, query, projection, saga],
       <<"Too many requests wait. Nothing was stored.">>, <<"Try again later, and slower.">>},
      {timeout, [entity, query, projection, saga],
       <<"No answer came in time. What was asked for may still be done.">>,

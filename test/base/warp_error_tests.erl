@@ -29,8 +29,8 @@ text_test_() ->
              {{saga_waits, #{step => 1, entity => <<"alice">>, direction => forward, since => 7,
                              reason => {unknown_step, <<"debit">>}}},
               <<"The saga waits at step 1, of entity alice, since this start of the context lacks what that step "
-                "needs: The context was started without the step function debit. Nothing was refused. Start the context with "
-                "it: the saga goes on by itself.">>},
+                "needs: The context was started without the step function debit. Nothing was refused. Start the "
+                "context with it: the saga goes on by itself.">>},
              {{apply_failed, {error, badarith, [{bank, apply, [1, 2], [{line, 7}]}]}},
               <<"The aggregate's apply crashed: error badarith in bank:apply/2, line 7. A new event was not stored; an "
                 "event of the log cannot be read until apply takes it. Fix apply, and start the context again.">>},
@@ -49,8 +49,9 @@ other_terms_test_() ->
 
 %% Whatever stands in the places of a reason, there is some text, and not a book.
 any_term_has_a_text_test() ->
-    Hostile = [1, -1.5, a, '', <<>>, <<255>>, <<1:3>>, "text", [a | b], [[[]]], {}, {a}, {a, b, {c, d}}, #{}, #{a => 1},
-               self(), make_ref(), fun() -> ok end, undefined, <<"{Why}">>, <<"{{">>, binary:copy(<<"ä"/utf8>>, 100000),
+    Hostile = [1, -1.5, a, '', <<>>, <<255>>, <<1:3>>, "text", [a | b], [[[]]], {}, {a}, {a, b, {c, d}}, #{},
+               #{a => 1}, self(), make_ref(), fun() -> ok end, undefined, <<"{Why}">>, <<"{{">>,
+               binary:copy(<<"ä"/utf8>>, 100000),
                lists:seq(1, 100000), {error, badarg, [{m, f, 1, []}]}, {error, badarg, nostack},
                {error, badarg, [{m, f, [1 | 2], []}]}, {error, badarg, [{m, f, 1, none}]},
                #{step => {}, entity => <<255>>, reason => {}}, #{'fun' => self()}],
@@ -90,7 +91,7 @@ the_table_is_sound_test() ->
         fun(#{reason := Shape, areas := Areas, meaning := Meaning, to_do := ToDo}) ->
             ?assertMatch([_ | _], Areas),
             ?assertEqual([], Areas -- [start, entity, query, projection, saga, step]),
-            [?assertEqual({Shape, $.}, {Shape, binary:last(Text)}) || Text <- [Meaning, ToDo]],
+            _ = [?assertEqual({Shape, $.}, {Shape, binary:last(Text)}) || Text <- [Meaning, ToDo]],
             Variables = variables(Shape),
             ?assertEqual({Shape, []}, {Shape, [Name || Name <- names(Meaning) ++ names(ToDo),
                                                        not lists:member(Name, Variables)]}),

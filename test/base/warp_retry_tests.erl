@@ -14,12 +14,12 @@ tries(Fun) ->
 
 what_succeeds_is_tried_once_test() ->
     ?assertMatch({1, 1, _}, tries(fun() ->
-        warp_retry:while(fun(_) -> false end, 1000, infinity, fun try_next/0)
+        warp_retry:while(fun(_) -> false end, {1000, infinity}, infinity, fun try_next/0)
     end)).
 
 it_is_tried_again_after_a_pause_test() ->
     {Result, Tries, Millis} = tries(fun() ->
-        warp_retry:while(fun(N) -> N < 4 end, 10, infinity, fun try_next/0)
+        warp_retry:while(fun(N) -> N < 4 end, {10, infinity}, infinity, fun try_next/0)
     end),
     ?assertEqual({4, 4}, {Result, Tries}),
     ?assert(Millis >= 30).
@@ -27,14 +27,22 @@ it_is_tried_again_after_a_pause_test() ->
 %% The last pause is cut short, and the last result is given.
 it_ends_at_the_deadline_test() ->
     {Result, Tries, Millis} = tries(fun() ->
-        warp_retry:while(fun(_) -> true end, 80, warp_deadline:from(100), fun try_next/0)
+        warp_retry:while(fun(_) -> true end, {80, infinity}, warp_deadline:from(100), fun try_next/0)
     end),
     ?assertEqual(3, Tries),
     ?assertEqual(3, Result),
     ?assert(Millis >= 99),
     ?assert(Millis < 155).
 
+it_ends_after_so_many_retries_test() ->
+    ?assertMatch({4, 4, _}, tries(fun() ->
+        warp_retry:while(fun(_) -> true end, {1, 3}, infinity, fun try_next/0)
+    end)),
+    ?assertMatch({1, 1, _}, tries(fun() ->
+        warp_retry:while(fun(_) -> true end, {1000, 0}, infinity, fun try_next/0)
+    end)).
+
 without_time_it_is_tried_once_test() ->
     ?assertMatch({1, 1, _}, tries(fun() ->
-        warp_retry:while(fun(_) -> true end, 1000, warp_deadline:from(0), fun try_next/0)
+        warp_retry:while(fun(_) -> true end, {1000, infinity}, warp_deadline:from(0), fun try_next/0)
     end)).
