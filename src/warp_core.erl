@@ -197,7 +197,8 @@
     | {bad_option, term(), term()}
     | {unknown_option, term()}.
 
--define(CORRECTION_TIMEOUT_MS, 5000).
+%% How long functions wait that take no timeout.
+-define(TIMEOUT_MS, 5000).
 
 %% @doc Starts a context, and the application `warp_core' if need be.
 %%
@@ -306,11 +307,12 @@ append_batch(Entity, Events, Options) ->
 write(Entity, Events, Options) ->
     case warp_entity_options:append(Options) of
         {ok, #{expected := Expected, timeout := Timeout}} ->
+            Deadline = warp_deadline:from(Timeout),
             in_context(Entity, fun(Context, Id) ->
                 case warp_entity_pack:pack(Context, Id, undefined, Events) of
                     {ok, #{bytes := Bytes} = Pack} ->
                         Request = {append, Pack, Expected},
-                        finished(warp_entity_call:call(Entity, Request, Bytes, Timeout, once), Pack);
+                        finished(warp_entity_call:call(Entity, Request, Bytes, Deadline, once), Pack);
                     {error, _} = Error ->
                         Error
                 end
@@ -348,8 +350,9 @@ decide(Entity, Aggregate, Fun) ->
 decide(Entity, Aggregate, Fun, Options) when is_function(Fun, 1) ->
     case warp_entity_options:decide(Options) of
         {ok, #{timeout := Timeout}} ->
+            Deadline = warp_deadline:from(Timeout),
             in_aggregate(Entity, Aggregate, fun(_Context, _Id) ->
-                case warp_entity_call:call(Entity, {decide, Aggregate, Fun}, 0, Timeout, once) of
+                case warp_entity_call:call(Entity, {decide, Aggregate, Fun}, 0, Deadline, once) of
                     {stored, First, Last} -> {ok, lists:seq(First, Last)};
                     {stored_at, Seqs} -> {ok, Seqs};
                     {error, _} = Error -> Error
@@ -365,22 +368,24 @@ decide(_Entity, _Aggregate, _Fun, _Options) ->
 %% are carried out in the order they were made.
 %%
 %% `ok' means that the entity's process has it, not that it is durable: have a message sent for
-%% that. It is lost when the process is killed before it has come to it. What fails is logged.
+%% that. It is lost when the process is killed before it has come to it. What fails is logged. `timeout', after
+%% five seconds: the process is just leaving memory and takes long, or cannot be started; it may still get it.
 -spec cast(entity(), binary(), fun((State :: term()) -> decision(term()))) ->
     ok | {error, write_error()}.
 cast(Entity, Aggregate, Fun) when is_function(Fun, 1) ->
     in_aggregate(Entity, Aggregate, fun(_Context, _Id) ->
-        warp_entity_call:cast(Entity, {decide, Aggregate, Fun})
+        warp_entity_call:cast(Entity, {decide, Aggregate, Fun}, warp_deadline:from(?TIMEOUT_MS))
     end);
 cast(_Entity, _Aggregate, _Fun) ->
     {error, {bad_option, decide, {not_a_function, 1}}}.
 
 %% @doc The entity's process, started if there is none: for `monitor', `sys' and the like. It is
-%% another one after the entity has left memory and comes back; the entity itself is its handle.
+%% another one after the entity has left memory and comes back; the entity itself is its handle. Waits for
+%% five seconds at most.
 -spec pid(entity()) -> {ok, pid()} | {error, error()}.
 pid(Entity) ->
     in_context(Entity, fun(Context, _Id) ->
-        case warp_entity_registry:ensure(Context, Entity) of
+        case warp_entity_registry:ensure(Context, Entity, warp_deadline:from(?TIMEOUT_MS)) of
             {ok, Pid, _Pending} -> {ok, Pid};
             {error, _} = Error -> Error
         end
@@ -415,11 +420,12 @@ get(NotAHandle, Aggregate, Options) ->
 fetch(Entity, Aggregate, Options) ->
     case warp_entity_options:read(Options) of
         {ok, #{timeout := Timeout}} ->
+            Deadline = warp_deadline:from(Timeout),
             in_aggregate(Entity, Aggregate, fun
                 (#{mode := actor}, _Id) ->
-                    warp_entity_call:call(Entity, {get, Aggregate}, 0, Timeout, repeatable);
+                    warp_entity_call:call(Entity, {get, Aggregate}, 0, Deadline, repeatable);
                 (#{mode := read_through} = Context, _Id) ->
-                    fold_at(Context, Entity, Aggregate, {seq, infinity}, Timeout)
+                    fold_at(Context, Entity, Aggregate, {seq, infinity}, Deadline)
             end);
         {error, _} = Error ->
             Error
@@ -442,7 +448,7 @@ state_at(Entity, Aggregate, {Kind, At} = Point, Options) when
     case warp_entity_options:read(Options) of
         {ok, #{timeout := Timeout}} ->
             in_aggregate(Entity, Aggregate, fun(Context, _Id) ->
-                fold_at(Context, Entity, Aggregate, Point, Timeout)
+                fold_at(Context, Entity, Aggregate, Point, warp_deadline:from(Timeout))
             end);
         {error, _} = Error ->
             Error
@@ -450,8 +456,8 @@ state_at(Entity, Aggregate, {Kind, At} = Point, Options) when
 state_at(_Entity, _Aggregate, _Point, _Options) ->
     {error, {bad_option, at, not_seq_or_time}}.
 
-fold_at(Context, Entity, Aggregate, Point, Timeout) ->
-    aside_with_shard(Context, Entity, Timeout, fun(Handle, Id) ->
+fold_at(Context, Entity, Aggregate, Point, Deadline) ->
+    aside_with_shard(Context, Entity, Deadline, fun(Handle, Id) ->
         warp_entity_replay:state_at(Context, Handle, Id, Aggregate, Point)
     end).
 
@@ -466,7 +472,7 @@ history(Entity, Options) ->
     case warp_entity_options:history(Options) of
         {ok, #{timeout := Timeout} = Range} ->
             in_context(Entity, fun(Context, _Id) ->
-                aside_with_shard(Context, Entity, Timeout, fun(Handle, Id) ->
+                aside_with_shard(Context, Entity, warp_deadline:from(Timeout), fun(Handle, Id) ->
                     warp_entity_replay:history(Context, Handle, Id, Range)
                 end)
             end);
@@ -491,7 +497,7 @@ export(Entity, Options) ->
             end);
         {ok, #{timeout := Timeout}} ->
             in_context(Entity, fun(Context, _Id) ->
-                aside_with_shard(Context, Entity, Timeout, fun warp_entity_replay:export/2)
+                aside_with_shard(Context, Entity, warp_deadline:from(Timeout), fun warp_entity_replay:export/2)
             end);
         {error, _} = Error ->
             Error
@@ -581,7 +587,8 @@ stats(Ctx) ->
 %% operator; nothing else of the log is changed.
 %%
 %% What `apply', `project' or a reader made of the wrong time stays as it is: states that hold it are
-%% folded anew when the aggregate's `version' is raised, tables when the projection is rebuilt.
+%% folded anew when the aggregate's `version' is raised, tables when the projection is rebuilt. Waits for five
+%% seconds at most; after `timeout' it may still be done, and can be repeated.
 -spec correct_time(entity(), seq(), micros()) ->
     ok | {error, no_event | error() | disk_full | {bad_option, seq | recorded_at, term()}}.
 correct_time(Entity, Seq, Micros) ->
@@ -594,7 +601,7 @@ correct_time(Entity, Seq, Micros) ->
                 end
             end,
             Corrected = in_context(Entity, fun(Context, _Id) ->
-                aside_with_shard(Context, Entity, ?CORRECTION_TIMEOUT_MS, Correct)
+                aside_with_shard(Context, Entity, warp_deadline:from(?TIMEOUT_MS), Correct)
             end),
             corrected(Corrected, Entity);
         {error, _} = Error ->
@@ -651,7 +658,7 @@ with_shard(Context, #warp_entity{shard = N}, Fun) ->
     end.
 
 %% For reads that take long, or call the user's functions, which may take for ever.
-aside_with_shard(Context, #warp_entity{id = Id} = Entity, Timeout, Fun) ->
+aside_with_shard(Context, #warp_entity{id = Id} = Entity, Deadline, Fun) ->
     with_shard(Context, Entity, fun(Handle) ->
-        warp_entity_call:aside(fun() -> Fun(Handle, Id) end, Timeout)
+        warp_entity_call:aside(fun() -> Fun(Handle, Id) end, Deadline)
     end).

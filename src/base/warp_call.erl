@@ -2,7 +2,7 @@
 %% answers: the messages `$gen_call' and `$gen_cast', and aliases, to which only one answer can come.
 -module(warp_call).
 
--export([call/3]).
+-export([call/3, start_child/3]).
 -export([send/2, await/2, watch/3]).
 -export([next_request/1, next_cast/1]).
 
@@ -25,6 +25,13 @@ call(Pid, Request, Deadline) ->
         exit:{timeout, _} -> {error, timeout};
         exit:_ -> {error, interrupted}
     end.
+
+%% @doc Starts a child as `supervisor:start_child/2' does, which waits without a limit. After `timeout' the
+%% child may still be started.
+-spec start_child(pid(), [term()] | supervisor:child_spec(), warp_deadline:deadline()) ->
+    {ok, undefined | pid()} | {ok, undefined | pid(), term()} | {error, timeout | interrupted | term()}.
+start_child(Supervisor, Child, Deadline) ->
+    call(Supervisor, {start_child, Child}, Deadline).
 
 %% @doc Sends a request as `gen_server:call' does, without a monitor, which costs more than the message.
 %% The answer is taken by `await/2', and when that has none by `watch/3'.

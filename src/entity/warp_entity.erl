@@ -314,9 +314,9 @@ drop_casts(Error, #state{id = Id, pending = Pending}) ->
         casts()).
 
 casts() ->
-    receive
-        {'$gen_cast', {warp_request, Taken, Request}} -> [{Taken, Request} | casts()]
-    after 0 -> []
+    case warp_call:next_cast(#{warp_request => []}) of
+        {cast, {warp_request, Taken, Request}} -> [{Taken, Request} | casts()];
+        none -> []
     end.
 
 %% Callers get the reply, in place of an answer.
@@ -326,11 +326,12 @@ leave(Reply, #state{context = Context, id = Id, pending = Pending}) ->
     turn_away(Reply).
 
 turn_away(Reply) ->
-    receive
-        {'$gen_call', From, {warp_request, _Request}} ->
+    case warp_call:next_request(warp_request) of
+        {From, _Request} ->
             gen_server:reply(From, Reply),
-            turn_away(Reply)
-    after 0 -> ok
+            turn_away(Reply);
+        none ->
+            ok
     end.
 
 reload(Seq, #state{core = Before} = State) ->

@@ -2,23 +2,16 @@
 %% tells what an answer that does not come means.
 -module(warp_entity_call).
 
--export([call/5, cast/2, aside/2]).
-
-%% A tag of gen_server is [alias | Alias].
--dialyzer({no_improper_lists, [ask/4, watch/4]}).
+-export([call/5, cast/3, aside/2]).
 
 -include("../base/warp_entity.hrl").
 -include_lib("kernel/include/logger.hrl").
 
-%% How often, and after how long, a process that went away is looked for again.
--define(ATTEMPTS, 50).
--define(PAUSE_MS, 20).
+%% The pause before a process that went away is looked for again, and how often that is done.
+-define(RETRIES, {20, 50}).
 
 %% How long an answer is waited for before the process is monitored.
 -define(UNWATCHED_MS, 50).
-
-%% How long the VM can wait for a message.
--define(LONGEST_MS, 16#ffffffff).
 
 %% Whether a request may be made again when the process was killed: `once' is for what could have
 %% been carried out.
@@ -26,52 +19,45 @@
 
 %% @doc Calls the process of an entity. Errors: overloaded, timeout, interrupted,
 %% {shard_unavailable, N}, context_stopped, and what the process answers.
--spec call(#warp_entity{}, term(), non_neg_integer(), timeout(), safety()) -> term().
-call(Entity, Request, Bytes, Timeout, Safety) ->
-    call(Entity, Request, Bytes, Timeout, deadline(Timeout), Safety, ?ATTEMPTS).
-
-call(#warp_entity{ref = Ref} = Entity, Request, Bytes, Timeout, Deadline, Safety, Left0) ->
-    case reach(Entity, Bytes, Deadline, Left0) of
-        {ok, Pid, Pending, Left} ->
-            %% Most calls need to look at the clock only once.
-            Patience = case Left of ?ATTEMPTS -> Timeout; _ -> left(Deadline) end,
-            case ask(Pid, Pending, Request, Patience) of
-                {again, When} when Left > 0, (When =:= now orelse Safety =:= repeatable) ->
-                    _ = [timer:sleep(?PAUSE_MS) || When =/= now],
-                    call(Entity, Request, Bytes, Timeout, Deadline, Safety, Left - 1);
-                {again, _} ->
-                    stopped_or(Ref, interrupted);
-                Answer ->
-                    Answer
-            end;
-        {error, _} = Error ->
-            Error
+-spec call(#warp_entity{}, term(), non_neg_integer(), warp_deadline:deadline(), safety()) -> term().
+call(Entity, Request, Bytes, Deadline, Safety) ->
+    case try_once(Entity, Request, Bytes, Deadline) of
+        {again, _} = Again -> retry(Again, Entity, Request, Bytes, Deadline, Safety);
+        {error, {shard_unavailable, _}} = Again -> retry(Again, Entity, Request, Bytes, Deadline, Safety);
+        Answer -> Answer
     end.
 
-deadline(infinity) -> infinity;
-deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
+retry({again, later}, #warp_entity{ref = Ref}, _Request, _Bytes, _Deadline, once) ->
+    stopped_or(Ref, interrupted);
+retry(_First, #warp_entity{ref = Ref} = Entity, Request, Bytes, Deadline, Safety) ->
+    IsRetried = fun(Result) -> is_retried(Result, Safety) end,
+    case warp_retry:while(IsRetried, ?RETRIES, Deadline, fun() -> try_once(Entity, Request, Bytes, Deadline) end) of
+        {again, _} -> stopped_or(Ref, interrupted);
+        Answer -> Answer
+    end.
 
-left(infinity) -> infinity;
-left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
+is_retried({again, When}, Safety) -> When =:= now orelse Safety =:= repeatable;
+%% The shard, or its supervisor, is being started again: nothing was asked.
+is_retried({error, {shard_unavailable, _}}, _Safety) -> true;
+is_retried(_Answer, _Safety) -> false.
+
+%% `{again, now}': the process left before it took the request. `{again, later}': it was killed, and may have
+%% carried the request out.
+try_once(Entity, Request, Bytes, Deadline) ->
+    case reach(Entity, Bytes, Deadline) of
+        {ok, Pid, Pending} -> ask(Pid, Pending, Request, Deadline);
+        {error, _} = Error -> Error
+    end.
 
 %% The process of the entity, at which the request is counted from now on.
-reach(#warp_entity{ref = Ref} = Entity, Bytes, Deadline, Left) ->
+reach(#warp_entity{ref = Ref} = Entity, Bytes, Deadline) ->
     case warp_context:find(Ref) of
         {ok, Context} ->
-            case warp_entity_registry:ensure(Context, Entity) of
-                {ok, Pid, Pending} ->
+            case warp_entity_registry:ensure(Context, Entity, Deadline) of
+                {ok, _Pid, Pending} = Reached ->
                     case warp_entity_pending:admit(Pending, Bytes, maps:get(max_pending, Context)) of
-                        true -> {ok, Pid, Pending, Left};
+                        true -> Reached;
                         false -> {error, overloaded}
-                    end;
-                {error, {shard_unavailable, _}} = Error when Left > 0 ->
-                    %% The shard, or its supervisor, is being started again: nothing was asked.
-                    case left(Deadline) of
-                        0 ->
-                            Error;
-                        _ ->
-                            _ = timer:sleep(?PAUSE_MS),
-                            reach(Entity, Bytes, Deadline, Left - 1)
                     end;
                 {error, _} = Error ->
                     Error
@@ -82,95 +68,78 @@ reach(#warp_entity{ref = Ref} = Entity, Bytes, Deadline, Left) ->
 
 %% @doc Gives the process of an entity a request that nobody gets the answer to. Those of one
 %% caller are taken in order, also when the process leaves memory meanwhile: so they are in one
-%% mailbox, or their sender waits until the process has taken them or is gone. A process that is
-%% killed takes what is in its mailbox with it.
--spec cast(#warp_entity{}, term()) -> ok | {error, term()}.
-cast(Entity, Request) ->
-    cast(Entity, Request, ?ATTEMPTS).
+%% mailbox, or their sender waits until the process has taken them or is gone. A killed process loses
+%% the casts in its mailbox. After `timeout' the process may still take the request.
+-spec cast(#warp_entity{}, term(), warp_deadline:deadline()) -> ok | {error, term()}.
+cast(#warp_entity{ref = Ref} = Entity, Request, Deadline) ->
+    IsRetried = fun(Result) -> is_retried(Result, once) end,
+    case warp_retry:while(IsRetried, ?RETRIES, Deadline, fun() -> cast_once(Entity, Request, Deadline) end) of
+        {again, now} -> stopped_or(Ref, interrupted);
+        Result -> Result
+    end.
 
-cast(#warp_entity{ref = Ref} = Entity, Request, Left0) ->
-    case reach(Entity, 0, infinity, Left0) of
-        {ok, Pid, Pending, Left} ->
+cast_once(Entity, Request, Deadline) ->
+    case reach(Entity, 0, Deadline) of
+        {ok, Pid, Pending} ->
             Taken = erlang:alias(),
             ok = gen_server:cast(Pid, {warp_request, Taken, Request}),
             %% As in a call: one that is not closed now takes it.
             Result =
                 case warp_entity_pending:is_closed(Pending) of
-                    true -> await_taken(Pid, Taken);
+                    true -> await_taken(Pid, Taken, Deadline);
                     false -> ok
                 end,
             _ = erlang:unalias(Taken),
             receive {Taken, taken} -> ok after 0 -> ok end,
-            case Result of
-                ok -> ok;
-                again when Left > 0 -> cast(Entity, Request, Left - 1);
-                again -> stopped_or(Ref, interrupted)
-            end;
+            Result;
         {error, _} = Error ->
             Error
     end.
 
-await_taken(Pid, _Taken) when Pid =:= self() ->
+await_taken(Pid, _Taken, _Deadline) when Pid =:= self() ->
     ok;
-await_taken(Pid, Taken) ->
+await_taken(Pid, Taken, Deadline) ->
     Monitor = erlang:monitor(process, Pid),
-    receive
-        {Taken, taken} ->
-            true = erlang:demonitor(Monitor, [flush]),
-            ok;
-        {'DOWN', Monitor, process, Pid, _} ->
-            receive {Taken, taken} -> ok after 0 -> again end
-    end.
+    Result =
+        receive
+            {Taken, taken} -> ok;
+            {'DOWN', Monitor, process, Pid, _} -> receive {Taken, taken} -> ok after 0 -> {again, now} end
+        after warp_deadline:left(Deadline) ->
+            {error, timeout}
+        end,
+    true = erlang:demonitor(Monitor, [flush]),
+    Result.
 
 %% A gen_server:call, but for the monitor: for what it costs, a process that was killed is noticed
 %% a little later. One that goes by itself answers all whose requests it has, and says in its
 %% counters that it is closed before it looks for the last of them: so a caller who finds it not
 %% closed after sending was in time.
-ask(Pid, Pending, Request, Timeout) ->
-    Alias = erlang:alias([reply]),
-    Tag = [alias | Alias],
-    Pid ! {'$gen_call', {self(), Tag}, {warp_request, Request}},
+ask(Pid, Pending, Request, Deadline) ->
+    Sent = warp_call:send(Pid, {warp_request, Request}),
     Unwatched =
         case warp_entity_pending:is_closed(Pending) of
             true -> 0;
-            false -> min(Timeout, ?UNWATCHED_MS)
+            false -> min(warp_deadline:left(Deadline), ?UNWATCHED_MS)
         end,
-    receive
-        {Tag, again} -> {again, now};
-        {Tag, Answer} -> Answer
-    after Unwatched ->
-        watch(Pid, Pending, Alias, remaining(Timeout, Unwatched))
+    case warp_call:await(Sent, Unwatched) of
+        {answer, again} -> {again, now};
+        {answer, Answer} -> Answer;
+        none -> watch(Sent, Pid, Pending, Deadline)
     end.
 
-remaining(infinity, _Waited) -> infinity;
-remaining(Timeout, Waited) -> Timeout - Waited.
-
-watch(Pid, Pending, Alias, Timeout) ->
-    Tag = [alias | Alias],
-    Monitor = erlang:monitor(process, Pid),
-    Result =
-        receive
-            {Tag, again} -> {again, now};
-            {Tag, Answer} -> Answer;
-            {'DOWN', Monitor, process, Pid, _} -> down(Pending, Tag)
-        after Timeout ->
+watch(Sent, Pid, Pending, Deadline) ->
+    case warp_call:watch(Sent, Pid, warp_deadline:left(Deadline)) of
+        {answer, again} ->
+            {again, now};
+        {answer, Answer} ->
+            Answer;
+        down ->
+            case warp_entity_pending:is_closed(Pending) of
+                true -> {again, now};
+                false -> {again, later}
+            end;
+        timeout ->
             {error, timeout}
-        end,
-    _ = erlang:unalias(Alias),
-    true = erlang:demonitor(Monitor, [flush]),
-    %% It may have answered in the meantime.
-    receive {Tag, _} -> ok after 0 -> ok end,
-    Result.
-
-down(Pending, Tag) ->
-    receive
-        {Tag, again} -> {again, now};
-        {Tag, Answer} -> Answer
-    after 0 ->
-        case warp_entity_pending:is_closed(Pending) of
-            true -> {again, now};
-            false -> {again, later}
-        end
     end.
 
 stopped_or(Ref, Reason) ->
@@ -179,10 +148,10 @@ stopped_or(Ref, Reason) ->
         not_found -> {error, context_stopped}
     end.
 
-%% @doc Runs Fun in a process of its own, which is killed at the timeout, and goes with its caller:
+%% @doc Runs Fun in a process of its own, which is killed at the deadline, and goes with its caller:
 %% for the user's functions that are called for a read.
--spec aside(fun(() -> Result), timeout()) -> Result | {error, timeout | interrupted}.
-aside(Fun, Timeout) ->
+-spec aside(fun(() -> Result), warp_deadline:deadline()) -> Result | {error, timeout | interrupted}.
+aside(Fun, Deadline) ->
     Caller = self(),
     Alias = erlang:alias([reply]),
     {Pid, Monitor} = spawn_opt(
@@ -196,7 +165,7 @@ aside(Fun, Timeout) ->
         receive
             {Alias, Result} -> Result;
             {'DOWN', Monitor, process, Pid, _} -> {error, interrupted}
-        after longest(Timeout) ->
+        after warp_deadline:left(Deadline) ->
             {error, timeout}
         end,
     _ = erlang:unalias(Alias),
@@ -205,10 +174,6 @@ aside(Fun, Timeout) ->
     true = exit(Pid, kill),
     receive {Alias, _} -> ok after 0 -> ok end,
     Answer.
-
-%% A caller's timeout with some more on top may be too much.
-longest(infinity) -> infinity;
-longest(Timeout) -> min(Timeout, ?LONGEST_MS).
 
 %% Crashes of the user's functions are answers. This is none of them, and nobody else would hear of it.
 failed(Class, Reason, Stack) ->

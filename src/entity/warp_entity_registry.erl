@@ -2,7 +2,7 @@
 %% the supervisor of the entity's own shard, never through a central process.
 -module(warp_entity_registry).
 
--export([new/0, lookup/1, ensure/2, register/4, unregister/3, unregister_all/2, size/1]).
+-export([new/0, lookup/1, ensure/3, register/4, unregister/3, unregister_all/2, size/1]).
 
 -include("../base/warp_entity.hrl").
 
@@ -24,47 +24,47 @@ lookup(#warp_entity{ref = Ref, id = Id}) ->
             none
     end.
 
-%% @doc The process of an entity and its counter of pending requests.
--spec ensure(warp_context:context(), #warp_entity{}) ->
+%% @doc The process of an entity and its counter of pending requests. `timeout': the supervisor of the
+%% shard's entities did not answer by the deadline; it may start the process later.
+-spec ensure(warp_context:context(), #warp_entity{}, warp_deadline:deadline()) ->
     {ok, pid(), warp_entity_pending:pending()}
-    | {error, {shard_unavailable, non_neg_integer()} | {bad_entity_id, not_a_handle}}.
-ensure(#{registry := Registry} = Context, #warp_entity{id = Id} = Entity) ->
+    | {error, {shard_unavailable, non_neg_integer()} | {bad_entity_id, not_a_handle | reserved} | timeout}.
+ensure(#{registry := Registry} = Context, #warp_entity{id = Id} = Entity, Deadline) ->
     case rows(Registry, Id) of
         [{_, Pid, Pending, _}] ->
             %% Only its successor takes one that was killed out of the table.
             case is_process_alive(Pid) of
                 true -> {ok, Pid, Pending};
-                false -> start(Context, Entity)
+                false -> start(Context, Entity, Deadline)
             end;
         [] ->
-            start(Context, Entity)
+            start(Context, Entity, Deadline)
     end.
 
 %% A handle that `warp_core:entity/2' did not make, or made for another context, could have it
 %% start in a shard that is not its own, or as one of Warp's own entities.
-start(_Context, #warp_entity{id = <<"$warp/", _/binary>>}) ->
+start(_Context, #warp_entity{id = <<"$warp/", _/binary>>}, _Deadline) ->
     {error, {bad_entity_id, reserved}};
-start(#{shards := Shards} = Context, #warp_entity{id = Id, shard = N} = Entity) ->
+start(#{shards := Shards} = Context, #warp_entity{id = Id, shard = N} = Entity, Deadline) ->
     case warp_nif:shard_of(Id, Shards) of
-        {ok, N} -> start_in_shard(Context, Entity);
+        {ok, N} -> start_in_shard(Context, Entity, Deadline);
         _ -> {error, {bad_entity_id, not_a_handle}}
     end.
 
-start_in_shard(Context, #warp_entity{id = Id, shard = N}) ->
+start_in_shard(Context, #warp_entity{id = Id, shard = N}, Deadline) ->
     case warp_context:registered(Context, {entity_sup, N}) of
-        {ok, Supervisor} -> start_below(Supervisor, Context, Id, N);
+        {ok, Supervisor} -> start_below(Supervisor, Context, Id, N, Deadline);
         none -> {error, {shard_unavailable, N}}
     end.
 
-start_below(Supervisor, #{registry := Registry}, Id, N) ->
+start_below(Supervisor, #{registry := Registry}, Id, N, Deadline) ->
     %% A handle that came from another node may be cut from its message.
-    try supervisor:start_child(Supervisor, [warp_compact:binary(Id)]) of
+    case warp_call:start_child(Supervisor, [warp_compact:binary(Id)], Deadline) of
         %% Started, or someone else was faster: either way it is there now, unless it has left at
         %% once, for the shard is not open.
         {ok, _} -> started(rows(Registry, Id), N);
+        {error, timeout} -> {error, timeout};
         {error, _} -> {error, {shard_unavailable, N}}
-    catch
-        exit:_ -> {error, {shard_unavailable, N}}
     end.
 
 started([{_, Pid, Pending, _}], N) ->

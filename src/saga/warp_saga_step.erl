@@ -136,7 +136,7 @@ forward_event(Context, Entity, {reverse, Seq}, Fun) when is_function(Fun, 3) ->
     case warp_context:locate(Context, Entity) of
         {ok, {_N, Handle}} ->
             Read = fun() -> warp_entity_replay:history(Context, Handle, Entity, Range) end,
-            case warp_entity_call:aside(Read, ?PATIENCE_MS) of
+            case warp_entity_call:aside(Read, warp_deadline:from(?PATIENCE_MS)) of
                 {ok, [Event]} -> {ok, [Event]};
                 %% The entity was deleted: its process will say so.
                 {ok, []} -> {ok, [#{}]};
@@ -161,7 +161,7 @@ entity(#{ref := Ref, shards := Shards}, Id) ->
 
 call(Context, Entity, Request, Pack, Patience) ->
     Bytes = case Pack of #{bytes := Size} -> Size; none -> 0 end,
-    warp_entity_call:call(entity(Context, Entity), Request, Bytes, Patience, once).
+    warp_entity_call:call(entity(Context, Entity), Request, Bytes, warp_deadline:from(Patience), once).
 
 outcome({stored, _First, Seq}) -> {applied, Seq};
 outcome({stored_at, [Seq]}) -> {applied, Seq};

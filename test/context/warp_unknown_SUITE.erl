@@ -136,6 +136,7 @@ uses() ->
 aggregates_that_are_not_there(Config) ->
     {_, Entity} = counter(Config),
     Unknown = {error, {unknown_aggregate, <<"Gone">>}},
-    ?assertEqual(Unknown, warp_entity_call:call(Entity, {get, <<"Gone">>}, 0, 1000, once)),
-    ?assertEqual(Unknown, warp_entity_call:call(Entity, {decide, <<"Gone">>, fun(_) -> {ok, []} end}, 0, 1000, once)),
+    Call = fun(Request) -> warp_entity_call:call(Entity, Request, 0, warp_deadline:from(1000), once) end,
+    ?assertEqual(Unknown, Call({get, <<"Gone">>})),
+    ?assertEqual(Unknown, Call({decide, <<"Gone">>, fun(_) -> {ok, []} end})),
     {ok, 2} = warp_core:append(Entity, incremented()).

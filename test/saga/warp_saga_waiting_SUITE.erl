@@ -228,7 +228,7 @@ an_entity_asked_about_an_unknown_aggregate_says_so(Config) ->
     Ctx = warp_test:start(Config),
     fund(Ctx, <<"alice">>, 5),
     Alice = warp_core:entity(Ctx, <<"alice">>),
-    Ask = fun(Request) -> warp_entity_call:call(Alice, Request, 0, 5000, once) end,
+    Ask = fun(Request) -> warp_entity_call:call(Alice, Request, 0, warp_deadline:from(5000), once) end,
     {ok, 5} = warp_core:get(Alice, <<"Account">>),
     Before = warp_entity_registry:lookup(Alice),
     ?assertEqual({error, {unknown_aggregate, <<"No">>}}, Ask({decide, <<"No">>, fun(_) -> {ok, []} end})),

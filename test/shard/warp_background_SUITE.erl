@@ -128,7 +128,7 @@ a_log_that_a_reader_keeps_is_shown(Config) ->
 
 a_read_that_crashes_is_logged(Config) ->
     in_vm(Config, fun() ->
-        ?assertEqual({error, interrupted}, warp_entity_call:aside(fun() -> error(oops) end, 1000)),
+        ?assertEqual({error, interrupted}, warp_entity_call:aside(fun() -> error(oops) end, warp_deadline:from(1000))),
         warned("a read failed: .*oops")
     end).
 
