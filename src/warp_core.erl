@@ -213,12 +213,11 @@
 %% `warp_saga'), `cluster' (`single_node'), `projections' (`none'; `embedded', `{embedded, Config}'
 %% or `{rqlite, Config}', see `warp_projection').
 %%
-%% Errors: `{missing_option, Key}', `{unknown_option, Key}', `{bad_option, Key, Why}',
-%% `{data_dir_in_use, Dir}', `{too_few_files, #{limit := L, needed := N}}' (the process may have L
-%% files open, and N would be enough: 4 for each shard, 128 for readers, and what is open already),
-%% `{shard_count_mismatch, Stored, Given}', `{not_a_shard, Path}',
-%% `{newer_format, Path, Version}', `{wrong_identity, Path, Found}', `disk_full',
-%% `{io_error, Message}', `{corrupt, Message}'. After an error nothing is left running.
+%% Waits until all shards are open, which takes as long as the disk takes to open and to recover their files:
+%% there is no limit. A target of projections that is unreachable is not waited for.
+%%
+%% Errors are those of `t:start_error()'; {@link warp_error:format_error/1} says what each means. After an error
+%% nothing is left running, and files of other programs are as they were.
 -spec start(map()) -> {ok, ctx()} | {error, start_error()}.
 start(Options) ->
     case warp_context_options:start(Options) of
@@ -229,8 +228,8 @@ start(Options) ->
 %% @doc Starts a context as a child of a supervisor: the context runs for as long as the process that
 %% this gives, which is linked to the caller. When that process ends, by its supervisor or killed, the
 %% context is stopped; should the context go, that process goes too, and its supervisor starts both
-%% again. Options and errors are those of {@link start/1}; and `interrupted', when it was killed
-%% before the context had started.
+%% again. Options, errors and how long it waits are those of {@link start/1}; `interrupted' when it was
+%% killed before the context had started.
 -spec start_link(map()) -> {ok, pid(), ctx()} | {error, start_error()}.
 start_link(Options) ->
     case warp_context_options:start(Options) of
@@ -253,6 +252,9 @@ context(Name) ->
     warp_context_child:named(Name).
 
 %% @doc Stops a context. What was acknowledged is on disk; calls under way get an error.
+%%
+%% Waits until each shard has written what is left and has closed its file. A shard whose disk does not answer
+%% is given up after a minute: the next start recovers its log.
 -spec stop(ctx()) -> ok.
 stop(Ctx) ->
     warp_contexts:stop(Ctx).

@@ -147,18 +147,8 @@ json_decode_dirty(_Text) -> ?MISSING.
 -spec lock(binary(), non_neg_integer(), access()) -> {ok, lock()} | {error, term()}.
 lock(Dir, PatienceMs, Access) ->
     IsTaken = fun({error, {data_dir_in_use, _}}) -> true; (_) -> false end,
-    patiently(fun() -> ?ANSWER(try_lock(Dir, Access, Tag)) end, IsTaken, ?LOCK_PAUSE_MS, PatienceMs).
-
-%% Tries again while someone else has what is wanted, up to so many milliseconds: the last result.
-patiently(Try, IsTaken, PauseMs, PatienceMs) ->
-    patiently_until(Try, IsTaken, PauseMs, erlang:monotonic_time(millisecond) + PatienceMs).
-
-patiently_until(Try, IsTaken, PauseMs, Deadline) ->
-    Result = Try(),
-    case IsTaken(Result) andalso erlang:monotonic_time(millisecond) < Deadline of
-        true -> ok = timer:sleep(PauseMs), patiently_until(Try, IsTaken, PauseMs, Deadline);
-        false -> Result
-    end.
+    warp_retry:while(IsTaken, {?LOCK_PAUSE_MS, infinity}, warp_deadline:from(PatienceMs),
+                     fun() -> ?ANSWER(try_lock(Dir, Access, Tag)) end).
 
 try_lock(_Dir, _Access, _Tag) -> ?MISSING.
 
@@ -340,7 +330,8 @@ run_of(_Shard, _Position, _Tag) -> ?MISSING.
 -spec projection_open(binary(), Durable :: boolean(), access()) -> {ok, projection()} | {error, term()}.
 projection_open(File, Durable, Access) ->
     Open = fun() -> ?ANSWER(projection_open(File, Durable, Access, Tag)) end,
-    case patiently(Open, fun(Result) -> Result =:= {error, claimed} end, ?CLAIM_PAUSE_MS, ?CLAIM_PATIENCE_MS) of
+    IsClaimed = fun(Result) -> Result =:= {error, claimed} end,
+    case warp_retry:while(IsClaimed, {?CLAIM_PAUSE_MS, infinity}, warp_deadline:from(?CLAIM_PATIENCE_MS), Open) of
         {ok, Projection} = Opened -> ok = projection_own(Projection), Opened;
         {error, claimed} -> {error, {io_error, <<"its last owner has not closed the file yet">>}};
         {error, _} = Error -> Error

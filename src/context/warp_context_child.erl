@@ -15,7 +15,11 @@
     {ok, pid(), warp_context:ctx()} | {error, term()}.
 start_link(Settings) ->
     case gen_server:start_link(?MODULE, Settings, []) of
-        {ok, Pid} -> {ok, Pid, gen_server:call(Pid, ctx, infinity)};
+        {ok, Pid} ->
+            case warp_call:call(Pid, ctx, infinity) of
+                {error, _} = Error -> Error;
+                Ctx -> {ok, Pid, Ctx}
+            end;
         {error, {shutdown, {not_started, Reason}}} -> {error, Reason};
         {error, _} -> {error, interrupted}
     end.

@@ -7,7 +7,7 @@
 -define(LOCK_PATIENCE_MS, 1000).
 
 %% @doc Starts a context, and the application if need be, and waits until all components work.
--spec start(warp_context_options:settings()) -> {ok, warp_context:ctx()} | {error, term()}.
+-spec start(warp_context_options:settings()) -> {ok, warp_context:ctx()} | {error, warp_core:start_error()}.
 start(Settings) ->
     case application:ensure_all_started(warp_core) of
         {ok, _} ->
@@ -15,8 +15,8 @@ start(Settings) ->
                 ok -> start_in_dir(Settings);
                 {error, _} = Error -> Error
             end;
-        {error, _} = Error ->
-            Error
+        {error, {App, Reason}} ->
+            {error, {application_not_started, App, Reason}}
     end.
 
 start_in_dir(#{context := Name, data_dir := DataDir, shards := Shards, file_access := Access} = Settings) ->

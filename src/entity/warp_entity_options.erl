@@ -23,26 +23,26 @@ start() ->
 
 %% @doc The options of an append.
 -spec append(term()) -> {ok, #{expected := any | no_stream | warp_core:seq(), timeout := timeout()}}
-    | {error, warp_check:error()}.
+    | {error, warp_check:wrong()}.
 append(Given) when Given =:= #{} ->
     {ok, #{expected => any, timeout => ?CALL_TIMEOUT_MS}};
 append(Given) ->
     warp_check:options(Given, [{expected, any, fun expected/1}, {timeout, ?CALL_TIMEOUT_MS, fun warp_check:timeout/1}]).
 
 %% @doc The options of a decide.
--spec decide(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:error()}.
+-spec decide(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:wrong()}.
 decide(Given) ->
     warp_check:options(Given, [{timeout, ?CALL_TIMEOUT_MS, fun warp_check:timeout/1}]).
 
 %% @doc The options of a read of a state.
--spec read(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:error()}.
+-spec read(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:wrong()}.
 read(Given) when Given =:= #{} ->
     {ok, #{timeout => ?READ_TIMEOUT_MS}};
 read(Given) ->
     warp_check:options(Given, [{timeout, ?READ_TIMEOUT_MS, fun warp_check:timeout/1}]).
 
 %% @doc The options of an export, which reads all there is.
--spec export(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:error()}.
+-spec export(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:wrong()}.
 export(Given) ->
     warp_check:options(Given, [{timeout, infinity, fun warp_check:timeout/1}]).
 
@@ -53,16 +53,20 @@ delete(Given) ->
 
 %% @doc Whether the time of an event can be corrected to that one, in microseconds since 1970: it has
 %% to take as many bytes in the file as the one that is there.
--spec correction(term(), term()) -> ok | {error, warp_check:error()}.
+-spec correction(term(), term()) -> ok | {error, warp_check:wrong()}.
 correction(Seq, Micros) ->
-    case {warp_check:integer(Seq, 1, 1 bsl 62), warp_check:integer(Micros, 1 bsl 47, 1 bsl 62 - 1)} of
-        {{ok, _}, {ok, _}} -> ok;
-        {{error, Why}, _} -> {error, {bad_option, seq, Why}};
-        {_, {error, Why}} -> {error, {bad_option, recorded_at, Why}}
+    case warp_check:one(seq, Seq, fun(N) -> warp_check:integer(N, 1, 1 bsl 62) end) of
+        {ok, _} ->
+            case warp_check:one(recorded_at, Micros, fun(N) -> warp_check:integer(N, 1 bsl 47, 1 bsl 62 - 1) end) of
+                {ok, _} -> ok;
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
     end.
 
 %% @doc The options of a history. A `from' of 0 is the first event, or the last one backward.
--spec history(term()) -> {ok, map()} | {error, warp_check:error()}.
+-spec history(term()) -> {ok, map()} | {error, warp_check:wrong()}.
 history(Given) ->
     warp_check:options(Given, [
         {from, 0, fun seq/1},
@@ -93,11 +97,7 @@ aggregates(_) ->
     {error, not_a_list}.
 
 add_aggregate(#{name := Name} = Aggregate, ByName) when is_binary(Name) ->
-    _ = [throw({Name, name, empty}) || Name =:= <<>>],
-    Size = byte_size(Name),
-    _ = [throw({Name, name, {too_long, Size, ?MAX_NAME_BYTES}}) || Size > ?MAX_NAME_BYTES],
-    _ = [throw({name, not_utf8}) || not is_list(unicode:characters_to_list(Name))],
-    _ = [throw({Name, name, reserved}) || binary:part(Name, 0, min(5, Size)) =:= <<"$warp">>],
+    ok = name(Name),
     _ = [throw({duplicate_name, Name}) || is_map_key(Name, ByName)],
     _ = [throw({Name, initial_state, missing}) || not is_map_key(initial_state, Aggregate)],
     maps:foreach(
@@ -109,6 +109,15 @@ add_aggregate(#{}, _ByName) ->
     throw({name, missing});
 add_aggregate(_, _ByName) ->
     throw(not_a_map).
+
+name(<<"$warp", _/binary>> = Name) ->
+    throw({Name, name, reserved});
+name(Name) ->
+    case warp_text:check(Name, ?MAX_NAME_BYTES) of
+        ok -> ok;
+        {error, not_utf8} -> throw({name, not_utf8});
+        {error, Why} -> throw({Name, name, Why})
+    end.
 
 lasting(Key, Fun) when Key =:= apply; Key =:= validate; Key =:= migrate; Key =:= project ->
     warp_function:lasting(Fun);

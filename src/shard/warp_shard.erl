@@ -23,6 +23,8 @@
 -define(QUIET_MS, 60000).
 %% How long entities get to hand errors on to their callers after the writer crashed.
 -define(LAST_WORDS_MS, 50).
+%% The pause before who waits for a full queue tries to get into it again.
+-define(OVERLOADED, {10, infinity}).
 %% How often who waits for the queue looks whether the shard is still the same.
 -define(LOOK_AGAIN_MS, 200).
 
@@ -53,14 +55,8 @@ start_link(Membership, N) ->
 -spec status(warp_context:context(), non_neg_integer()) -> ok | {error, term()}.
 status(Context, N) ->
     case warp_context:registered(Context, {owner, N}) of
-        {ok, Owner} ->
-            try
-                gen_server:call(Owner, status, infinity)
-            catch
-                exit:_ -> {error, interrupted}
-            end;
-        none ->
-            {error, interrupted}
+        {ok, Owner} -> warp_call:call(Owner, status, infinity);
+        none -> {error, interrupted}
     end.
 
 %% @doc Why the shard could not be opened, when that was tried last.
@@ -71,14 +67,17 @@ failure(Context, N) ->
 %% @doc Waits until everything that is queued at the shard by now is committed, or has failed.
 -spec await_queue(warp_context:context(), non_neg_integer()) -> ok.
 await_queue(Context, N) ->
+    ok = warp_retry:while(fun(Passed) -> Passed =:= overloaded end, ?OVERLOADED, infinity,
+                          fun() -> pass(Context, N) end).
+
+pass(Context, N) ->
     %% The owner first: a new one takes the handle of the last away before it is found itself.
     case warp_context:registered(Context, {owner, N}) of
         {ok, Owner} ->
             Monitor = erlang:monitor(process, Owner),
             Passed = pass(warp_context:shard(Context, N), Monitor, Context, N),
             true = erlang:demonitor(Monitor, [flush]),
-            _ = [await_queue(Context, N) || Passed =:= overloaded],
-            ok;
+            Passed;
         none ->
             ok
     end.
@@ -102,7 +101,6 @@ passed(ok, Monitor, Shard, Context, N) ->
         end
     end;
 passed({error, overloaded}, _Monitor, _Shard, _Context, _N) ->
-    ok = timer:sleep(10),
     overloaded;
 passed({error, _Closed}, _Monitor, _Shard, _Context, _N) ->
     ok.
