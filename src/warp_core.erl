@@ -173,7 +173,8 @@
     error()
     | disk_full
     | {still_to_erase, #{target := embedded | rqlite | none, projections := [binary()], reason := term()}}
-    | warp_check:error().
+    | {unknown_option, term()}
+    | {bad_option, atom(), term()}.
 
 -type query_options() :: #{
     max_rows => pos_integer(),

@@ -119,10 +119,10 @@ expected_versions_count_what_is_ahead_test() ->
 
 a_deletion_waits_for_what_is_before_and_empties_what_is_behind_test() ->
     {1, First} = taken(asked([10], new())),
-    Deleting = warp_entity_core:deletion(from(2), First),
+    Deleting = warp_entity_core:deletion({a_module, argument}, from(2), First),
     Behind = warp_entity_core:request(amount(-1), from(3), Deleting),
     {_, Next} = warp_entity_core:settle({stored, 7}, Behind),
-    {erase, Erasing} = warp_entity_core:take(Next),
+    {erase, {a_module, argument}, Erasing} = warp_entity_core:take(Next),
     ?assert(warp_entity_core:is_erasing(Erasing)),
     {Settled, Empty} = warp_entity_core:settle(erased, Erasing),
     ?assertEqual([{2, deleted}], answers(Settled)),

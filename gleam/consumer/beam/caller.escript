@@ -8,7 +8,7 @@
 main([Dir]) ->
     %% Started in Gleam's way, with a record that is a tuple.
     Defaults = 'warp@context':defaults(),
-    warp_context_options = element(1, Defaults),
+    warp_options = element(1, Defaults),
     Apply = fun(N, #{type := <<"Added">>, payload := #{<<"n">> := More}}) -> N + More end,
     Counter = {aggregate_definition, <<"Counter">>, 0, Apply,
                fun(_Id, _State, _Event) -> [] end, fun(Event, _Vsn) -> Event end},
