@@ -86,6 +86,8 @@ class Shells:
             if not block.shown().get(line, [""])[0].startswith("**"):
                 raise Wrong(f"{block.name()}: line {block.line + line} raised\n" + "\n".join(values[line]))
             outcome = outcome[found.end():]
+        if found := re.match(r"line (\d+)", outcome):
+            outcome = f"line {block.line + int(found.group(1))}{outcome[found.end():]}"
         if outcome != "ok":
             raise Wrong(f"{block.name()}: {outcome}")
         return printed, values
