@@ -59,7 +59,7 @@ def left_out(block, root):
     done = subprocess.run(["bash", "-n"], input=block.text(), capture_output=True, text=True)
     wrong = [done.stderr] if done.returncode else []
     targets = set(re.findall(r"^([a-z-]+):.*## ", (root / "Makefile").read_text(), re.MULTILINE))
-    wrong += [f"make has no target {target}" for target in re.findall(r"^make ([a-z-]+)", block.text(), re.MULTILINE)
+    wrong += [f"make has no target {target}" for target in re.findall(r"^make (?:-C \S+ )?([a-z][a-z-]*)", block.text(), re.MULTILINE)
               if target not in targets]
     wrong += [f"there is no {path}" for path in
               re.findall(r"(?:^|\s)((?:scripts|examples|demo|bench|gleam)/[\w./-]+)", block.text())

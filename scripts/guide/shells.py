@@ -61,8 +61,10 @@ class Shells:
         self.root, self.folder, self.limit, self.shells = root, folder, limit, {}
         here = root / "scripts" / "guide"
         paths = " ".join(f"-pz {path}" for path in ebins)
-        self.environment = {**os.environ, "ERL_LIBS": str(root / "_build/default/lib"), "ERL_AFLAGS": paths,
-                            "LC_ALL": "C.UTF-8"}
+        with_warp = {**os.environ, "ERL_LIBS": str(root / "_build/default/lib"), "ERL_AFLAGS": paths,
+                     "LC_ALL": "C.UTF-8"}
+        # Projects that a document makes need nothing of a registry, and it may be out of reach.
+        self.environments = {"erlang": with_warp, "elixir": with_warp, "sh": {**os.environ, "REBAR_OFFLINE": "1"}}
         self.commands = {"erlang": ["escript", here / "erlang.escript"], "elixir": ["elixir", here / "elixir.exs"],
                          "sh": ["bash", "-euo", "pipefail"]}
 
@@ -70,7 +72,8 @@ class Shells:
         """What the block printed, and its values by the line that each ends in."""
         shell = self.shells.get(block.language)
         if shell is None:
-            shell = Shell(self.commands[block.language], self.folder, self.environment, self.limit)
+            shell = Shell(self.commands[block.language], self.folder,
+                          self.environments[block.language], self.limit)
             self.shells[block.language] = shell
         file = self.folder.parent / f"{self.folder.name}-{block.line}.{block.language}"
         file.write_text(block.text(), encoding="utf-8")
