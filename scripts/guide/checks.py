@@ -62,7 +62,7 @@ def left_out(block, root):
     wrong += [f"make has no target {target}" for target in re.findall(r"^make (?:-C \S+ )?([a-z][a-z-]*)", block.text(), re.MULTILINE)
               if target not in targets]
     wrong += [f"there is no {path}" for path in
-              re.findall(r"(?:^|\s)((?:scripts|examples|demo|bench|gleam)/[\w./-]+)", block.text())
-              if not (root / path).exists()]
+              re.findall(r"(?:^|\s)((?:scripts|examples|demo|bench|gleam|test)/[\w./-]+)", block.text())
+              if not (root / path).exists() and not (root / f"{path}.erl").exists()]
     if wrong:
         raise Wrong("\n".join([f"{block.name()}:", *wrong]))
