@@ -143,5 +143,9 @@ having(Callback, Arity) ->
 
 %% A key of two components would be a mistake that nobody notices.
 merged(Maps) ->
-    Clash = fun(Key, _, _) -> error({key_of_two_components, Key}) end,
-    lists:foldl(fun(Map, Acc) -> maps:merge_with(Clash, Map, Acc) end, #{}, Maps).
+    Pairs = lists:append([maps:to_list(Map) || Map <- Maps]),
+    Merged = maps:from_list(Pairs),
+    case map_size(Merged) =:= length(Pairs) of
+        true -> Merged;
+        false -> error({key_of_two_components, [Key || {Key, _} <- Pairs -- maps:to_list(Merged)]})
+    end.
