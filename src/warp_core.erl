@@ -173,8 +173,7 @@
     error()
     | disk_full
     | {still_to_erase, #{target := embedded | rqlite | none, projections := [binary()], reason := term()}}
-    | {unknown_option, term()}
-    | {bad_option, atom(), term()}.
+    | warp_check:wrong().
 
 -type query_options() :: #{
     max_rows => pos_integer(),

@@ -25,9 +25,10 @@
 
 -export([new/1, step/2, parallel/2, commit/2, commit/3]).
 -export([status/2, pending/1, stuck/1]).
--export([cancel/2, retry/2, resolve/3, recover_pending/1]).
+-export([cancel/2, cancel/3, retry/2, retry/3, resolve/3, resolve/4, recover_pending/1, recover_pending/2]).
 
--export_type([saga/0, step/0, action/0, options/0, result/0, description/0, waiting/0, error/0, step_error/0]).
+-export_type([saga/0, step/0, action/0, options/0, wait_options/0, result/0, recovered/0]).
+-export_type([description/0, waiting/0, error/0, step_error/0]).
 
 %% A saga that is being built.
 -opaque saga() :: warp_saga_plan:saga().
@@ -55,7 +56,14 @@
     %% Milliseconds that the caller waits. The saga goes on all the same. Default: infinity.
     wait => timeout()
 }.
+-type wait_options() :: #{
+    %% Milliseconds that the caller waits. What was asked for goes on all the same. Default: infinity.
+    wait => timeout()
+}.
 -type result() :: {committed | compensated | stuck, description()}.
+%% How many sagas are now what, of those that were under way.
+-type recovered() :: #{committed := non_neg_integer(), compensated := non_neg_integer(),
+                       stuck := non_neg_integer(), waiting := non_neg_integer()}.
 -type description() :: #{
     id := binary(),
     steps := [step_description()],
@@ -111,6 +119,8 @@
     | context_stopped
     | {shard_unavailable, non_neg_integer()}
     | interrupted
+    %% The caller's time is over; what was asked for goes on.
+    | timeout
     %% It goes no further in this start of the context, and nobody need wait for it.
     | {saga_waits, waiting()}
     | {io_error | corrupt | internal, binary()}.
@@ -126,14 +136,14 @@
     %% There is a saga of that id, with other steps.
     | {saga_conflict, binary()}
     | overloaded
-    %% The caller's time is over; the saga goes on.
-    | timeout
     | disk_full
     | warp_check:wrong().
 
-%% How often, and after how long, a keeper that went away is asked again.
--define(ATTEMPTS, 100).
--define(PAUSE_MS, 20).
+%% The pause before a keeper that went away is asked again, and how often that is done.
+-define(RETRIES, {20, 100}).
+%% How long a read waits for the disk, and how long for all open sagas to be known.
+-define(READ_MS, 5000).
+-define(LOADED_MS, 10000).
 -define(MAX_NOTE_BYTES, 4096).
 
 %% @doc A saga without steps. Its id, UTF-8 of 1 to 500 bytes, stands for it for good. What is
@@ -173,10 +183,11 @@ commit(Saga, Ctx, Options0) ->
     with_context(Ctx, fun(Context) ->
         case warp_saga_options:commit(Options0) of
             {ok, #{wait := Wait} = Options} ->
+                Deadline = warp_deadline:from(Wait),
                 case warp_saga_plan:build(Saga, Context, Options) of
                     {ok, #{id := Id, hash := Hash} = Plan, Packed} ->
                         Begun = fun() -> {Plan, Packed} end,
-                        committed(ask(Ctx, Id, {commit, Id, Hash, Begun}, Wait), Plan, Context);
+                        committed(ask(Ctx, Id, {commit, Id, Hash, Begun}, Deadline), Plan, Context, Deadline);
                     {error, _} = Error ->
                         Error
                 end;
@@ -185,8 +196,8 @@ commit(Saga, Ctx, Options0) ->
         end
     end).
 
-committed(known, #{id := Id, hash := Hash} = Plan, Context) ->
-    case warp_saga_log:read(Context, Id) of
+committed(known, #{id := Id, hash := Hash} = Plan, Context, Deadline) ->
+    case read(Context, Id, Deadline) of
         {ok, #{core := Core}} ->
             #{hash := Stored} = warp_saga_core:plan(Core),
             case warp_saga_hash:is_same(Stored, Hash, fun() -> Plan end) of
@@ -196,17 +207,23 @@ committed(known, #{id := Id, hash := Hash} = Plan, Context) ->
         {error, _} = Error ->
             Error
     end;
-committed(Answer, _Plan, _Context) ->
+committed(Answer, _Plan, _Context, _Deadline) ->
     Answer.
+
+%% A disk may not answer: then the read is given up at the deadline.
+read(Context, Id, infinity) ->
+    warp_saga_log:read(Context, Id);
+read(Context, Id, Deadline) ->
+    warp_entity_call:aside(fun() -> warp_saga_log:read(Context, Id) end, Deadline).
 
 %% @doc What is known of a saga: as in its result, and `state' (`running', `compensating', `waiting',
 %% `stuck', `committed', `compensated', `resolved'), `started_at' and `updated_at'. Of one under way,
 %% steps whose outcome was not recorded yet are `not_run'. Of one that waits, `waiting' says for what.
-%% Error: `not_found'.
+%% Error: `not_found'. Waits for five seconds at most.
 -spec status(warp_core:ctx(), binary()) -> {ok, description()} | {error, not_found | error()}.
 status(Ctx, Id) ->
     with_saga(Ctx, Id, fun(Context) ->
-        case warp_saga_log:read(Context, Id) of
+        case read(Context, Id, warp_deadline:from(?READ_MS)) of
             {ok, #{core := Core, started_at := Started, updated_at := Updated}} ->
                 State = state(warp_saga_core:phase(Core), Context, Id),
                 {ok, maps:merge((warp_saga_core:describe(Core))#{started_at => Started,
@@ -228,104 +245,127 @@ state(forward) -> running;
 state(Phase) -> Phase.
 
 %% @doc The sagas under way, in no order. `waiting' is there where the state is `waiting', and says which
-%% step cannot be done or reversed in this start of the context, why, and since when.
+%% step cannot be done or reversed in this start of the context, why, and since when. Waits for ten seconds
+%% at most until all sagas that the files have open are known; else `{shard_unavailable, N}'.
 -spec pending(warp_core:ctx()) -> {ok, [warp_saga_stats:under_way()]} | {error, error()}.
 pending(Ctx) ->
-    with_loaded(Ctx, fun(Context) -> {ok, warp_saga_stats:under_way(Context)} end).
+    with_loaded(Ctx, warp_deadline:from(?LOADED_MS), fun(Context) -> {ok, warp_saga_stats:under_way(Context)} end).
 
 %% @doc The sagas that wait for an operator, because a compensation was refused. `retry/2' tries it
-%% again; `resolve/3' closes the saga as it is.
+%% again; `resolve/3' closes the saga as it is. Waits for ten seconds at most, as `pending/1' does.
 -spec stuck(warp_core:ctx()) -> {ok, [description()]} | {error, error()}.
 stuck(Ctx) ->
-    with_loaded(Ctx, fun(Context) ->
-        Read = [warp_saga_log:read(Context, Id)
-                || Id <- lists:sort(warp_saga_table:stuck(Context))],
-        case [Error || {error, Reason} = Error <- Read, Reason =/= not_found] of
-            [] -> {ok, [warp_saga_core:describe(Core) || {ok, #{core := Core}} <- Read]};
-            [Error | _] -> Error
-        end
+    Deadline = warp_deadline:from(?LOADED_MS),
+    with_loaded(Ctx, Deadline, fun(Context) ->
+        warp_entity_call:aside(fun() -> described(lists:sort(warp_saga_table:stuck(Context)), Context) end, Deadline)
     end).
+
+described(Ids, Context) ->
+    Read = [warp_saga_log:read(Context, Id) || Id <- Ids],
+    case [Error || {error, Reason} = Error <- Read, Reason =/= not_found] of
+        [] -> {ok, [warp_saga_core:describe(Core) || {ok, #{core := Core}} <- Read]};
+        [Error | _] -> Error
+    end.
+
+%% @equiv cancel(Ctx, Id, #{})
+-spec cancel(warp_core:ctx(), binary()) -> {ok, result()} | {error, not_found | error()}.
+cancel(Ctx, Id) ->
+    cancel(Ctx, Id, #{}).
 
 %% @doc Turns a saga back, unless all its steps are applied, and waits for its result. One that waits to
 %% go forward turns back too; one of which a compensation waits gives `{saga_waits, Map}'. Of one that
 %% has come to its end, the result as it is.
--spec cancel(warp_core:ctx(), binary()) -> {ok, result()} | {error, not_found | error()}.
-cancel(Ctx, Id) ->
-    with_saga(Ctx, Id, fun(Context) -> result(ask(Ctx, Id, {cancel, Id}, infinity), Id, Context) end).
+-spec cancel(warp_core:ctx(), binary(), wait_options()) ->
+    {ok, result()} | {error, not_found | error() | warp_check:wrong()}.
+cancel(Ctx, Id, Options) ->
+    waiting(Ctx, Id, Options, fun(Context, Deadline) ->
+        result(ask(Ctx, Id, {cancel, Id}, Deadline), Id, Context, Deadline)
+    end).
 
-result(known, Id, Context) ->
-    case warp_saga_log:read(Context, Id) of
+result(known, Id, Context, Deadline) ->
+    case read(Context, Id, Deadline) of
         {ok, #{core := Core}} -> {ok, warp_saga_core:result(Core)};
         {error, _} = Error -> Error
     end;
-result(Answer, _Id, _Context) ->
+result(Answer, _Id, _Context, _Deadline) ->
     Answer.
 
-%% @doc Tries the rest of a stuck saga's compensations again.
+%% @equiv retry(Ctx, Id, #{})
 -spec retry(warp_core:ctx(), binary()) ->
     {ok, result()} | {error, not_found | {not_stuck, atom()} | error()}.
 retry(Ctx, Id) ->
-    with_saga(Ctx, Id, fun(Context) ->
-        unless_known(ask(Ctx, Id, {retry, Id}, infinity), Id, Context)
+    retry(Ctx, Id, #{}).
+
+%% @doc Tries the rest of a stuck saga's compensations again, and waits for the result.
+-spec retry(warp_core:ctx(), binary(), wait_options()) ->
+    {ok, result()} | {error, not_found | {not_stuck, atom()} | error() | warp_check:wrong()}.
+retry(Ctx, Id, Options) ->
+    waiting(Ctx, Id, Options, fun(Context, Deadline) ->
+        unless_known(ask(Ctx, Id, {retry, Id}, Deadline), Id, Context, Deadline)
     end).
+
+%% @equiv resolve(Ctx, Id, Note, #{})
+-spec resolve(warp_core:ctx(), binary(), binary()) ->
+    {ok, result()} | {error, not_found | {not_stuck, atom()} | {bad_note, term()} | error()}.
+resolve(Ctx, Id, Note) ->
+    resolve(Ctx, Id, Note, #{}).
 
 %% @doc Closes a stuck saga as it is. The note, UTF-8 of 1 to 4096 bytes, says why, and stays in its
 %% log and its result.
--spec resolve(warp_core:ctx(), binary(), binary()) ->
+-spec resolve(warp_core:ctx(), binary(), binary(), wait_options()) ->
     {ok, result()}
-    | {error, not_found | {not_stuck, atom()} | {bad_note, term()} | error()}.
-resolve(Ctx, Id, Note) ->
-    with_saga(Ctx, Id, fun(Context) ->
-        case check_note(Note) of
-            ok -> unless_known(ask(Ctx, Id, {resolve, Id, Note}, infinity), Id, Context);
-            {error, _} = Error -> Error
+    | {error, not_found | {not_stuck, atom()} | {bad_note, term()} | error() | warp_check:wrong()}.
+resolve(Ctx, Id, Note, Options) ->
+    waiting(Ctx, Id, Options, fun(Context, Deadline) ->
+        case warp_text:check(Note, ?MAX_NOTE_BYTES) of
+            ok -> unless_known(ask(Ctx, Id, {resolve, Id, Note}, Deadline), Id, Context, Deadline);
+            {error, Why} -> {error, {bad_note, Why}}
         end
     end).
 
-unless_known(known, Id, Context) ->
-    case warp_saga_log:read(Context, Id) of
+unless_known(known, Id, Context, Deadline) ->
+    case read(Context, Id, Deadline) of
         {ok, #{core := Core}} -> {error, {not_stuck, state(warp_saga_core:phase(Core))}};
         {error, _} = Error -> Error
     end;
-unless_known(Answer, _Id, _Context) ->
+unless_known(Answer, _Id, _Context, _Deadline) ->
     Answer.
 
-check_note(<<>>) ->
-    {error, {bad_note, empty}};
-check_note(Note) when is_binary(Note), byte_size(Note) > ?MAX_NOTE_BYTES ->
-    {error, {bad_note, {too_long, byte_size(Note), ?MAX_NOTE_BYTES}}};
-check_note(Note) when is_binary(Note) ->
-    case unicode:characters_to_list(Note) of
-        Text when is_list(Text) -> ok;
-        _ -> {error, {bad_note, not_utf8}}
-    end;
-check_note(_) ->
-    {error, {bad_note, not_a_binary}}.
+%% @equiv recover_pending(Ctx, #{})
+-spec recover_pending(warp_core:ctx()) -> {ok, recovered()} | {error, error()}.
+recover_pending(Ctx) ->
+    recover_pending(Ctx, #{}).
 
 %% @doc Waits until all sagas that are under way now, those that a crash had left too, have come to
 %% an end, or wait for another start of the context. How many are now what. Starting a context does the
 %% same in the background.
--spec recover_pending(warp_core:ctx()) ->
-    {ok, #{committed := non_neg_integer(), compensated := non_neg_integer(),
-           stuck := non_neg_integer(), waiting := non_neg_integer()}}
-    | {error, error()}.
-recover_pending(Ctx) ->
-    with_loaded(Ctx, fun(Context) ->
-        Ids = [Id || #{id := Id} <- warp_saga_stats:under_way(Context)],
-        finished(Ids, Ctx, Context, #{committed => 0, compensated => 0, stuck => 0, waiting => 0})
-    end).
+-spec recover_pending(warp_core:ctx(), wait_options()) ->
+    {ok, recovered()} | {error, error() | warp_check:wrong()}.
+recover_pending(Ctx, Options) ->
+    case warp_saga_options:wait(Options) of
+        {ok, #{wait := Wait}} ->
+            Deadline = warp_deadline:from(Wait),
+            Loaded = warp_deadline:earlier(Deadline, warp_deadline:from(?LOADED_MS)),
+            with_loaded(Ctx, Loaded, fun(Context) ->
+                Ids = [Id || #{id := Id} <- warp_saga_stats:under_way(Context)],
+                Counts = #{committed => 0, compensated => 0, stuck => 0, waiting => 0},
+                finished(Ids, Ctx, Context, Deadline, Counts)
+            end);
+        {error, _} = Error ->
+            Error
+    end.
 
-finished([], _Ctx, _Context, Counts) ->
+finished([], _Ctx, _Context, _Deadline, Counts) ->
     {ok, Counts};
-finished([Id | Ids], Ctx, Context, Counts) ->
-    case result(ask(Ctx, Id, {join, Id}, infinity), Id, Context) of
+finished([Id | Ids], Ctx, Context, Deadline, Counts) ->
+    case result(ask(Ctx, Id, {join, Id}, Deadline), Id, Context, Deadline) of
         {ok, {How, _}} ->
-            finished(Ids, Ctx, Context, maps:update_with(How, fun(N) -> N + 1 end, Counts));
+            finished(Ids, Ctx, Context, Deadline, maps:update_with(How, fun(N) -> N + 1 end, Counts));
         {error, {saga_waits, _}} ->
-            finished(Ids, Ctx, Context, maps:update_with(waiting, fun(N) -> N + 1 end, Counts));
+            finished(Ids, Ctx, Context, Deadline, maps:update_with(waiting, fun(N) -> N + 1 end, Counts));
         %% It was not begun after all.
         {error, not_found} ->
-            finished(Ids, Ctx, Context, Counts);
+            finished(Ids, Ctx, Context, Deadline, Counts);
         {error, _} = Error ->
             Error
     end.
@@ -342,38 +382,37 @@ with_saga(Ctx, Id, Fun) ->
         {error, _} = Error -> Error
     end.
 
-with_loaded(Ctx, Fun) ->
+%% For a function that waits for a saga's result, by the deadline that it is given.
+waiting(Ctx, Id, Options, Fun) ->
+    case warp_saga_options:wait(Options) of
+        {ok, #{wait := Wait}} ->
+            Deadline = warp_deadline:from(Wait),
+            with_saga(Ctx, Id, fun(Context) -> Fun(Context, Deadline) end);
+        {error, _} = Error ->
+            Error
+    end.
+
+with_loaded(Ctx, Deadline, Fun) ->
     with_context(Ctx, fun(Context) ->
-        case warp_saga_loaded:await(Context) of
+        case warp_saga_loaded:await(Context, Deadline) of
             ok -> with_context(Ctx, Fun);
             {error, _} = Error -> Error
         end
     end).
 
-%% Asks the keeper of the saga's shard: again, should it be started again meanwhile.
-ask(Ctx, Id, Request, Wait) ->
-    ask(Ctx, warp_saga_plan:entity_id(Id), Request, Wait, ?ATTEMPTS).
+%% Asks the keeper of the saga's shard: again, should it be restarted meanwhile.
+ask(Ctx, Id, Request, Deadline) ->
+    Entity = warp_saga_plan:entity_id(Id),
+    warp_retry:while(fun is_gone/1, ?RETRIES, Deadline, fun() -> ask_once(Ctx, Entity, Request, Deadline) end).
 
-ask(Ctx, Entity, Request, Wait, Left) ->
-    Asked = erlang:monotonic_time(millisecond),
-    case warp_context:find(Ctx) of
-        {ok, Context} ->
-            Answer =
-                case warp_context:locate(Context, Entity) of
-                    {ok, {N, _}} -> warp_saga_keeper:ask(Context, N, Request, Wait);
-                    {error, _} = Error -> Error
-                end,
-            case Answer of
-                {error, Why} when Left > 0, Why =:= interrupted orelse
-                                            element(1, Why) =:= shard_unavailable ->
-                    ok = timer:sleep(?PAUSE_MS),
-                    ask(Ctx, Entity, Request, remaining(Wait, Asked), Left - 1);
-                _ ->
-                    Answer
-            end;
-        not_found ->
-            {error, context_stopped}
-    end.
+is_gone({error, interrupted}) -> true;
+is_gone({error, {shard_unavailable, _}}) -> true;
+is_gone(_Answer) -> false.
 
-remaining(infinity, _Asked) -> infinity;
-remaining(Wait, Asked) -> max(0, Wait - (erlang:monotonic_time(millisecond) - Asked)).
+ask_once(Ctx, Entity, Request, Deadline) ->
+    with_context(Ctx, fun(Context) ->
+        case warp_context:locate(Context, Entity) of
+            {ok, {N, _}} -> warp_saga_keeper:ask(Context, N, Request, warp_deadline:left(Deadline));
+            {error, _} = Error -> Error
+        end
+    end).

@@ -1,7 +1,7 @@
 %% @private The options that concern sagas: those of `warp_core:start/1', and those of a commit.
 -module(warp_saga_options).
 
--export([start/0, commit/1]).
+-export([start/0, commit/1, wait/1]).
 
 -define(MAX_NAME_BYTES, 512).
 -define(RETRIES, 10).
@@ -15,13 +15,18 @@ start() ->
 %% @doc The options of a saga.
 -spec commit(term()) ->
     {ok, #{timeout := timeout(), retries := non_neg_integer(), wait := timeout()}}
-    | {error, warp_check:error()}.
+    | {error, warp_check:wrong()}.
 commit(Given) ->
     warp_check:options(Given, [
         {timeout, infinity, fun warp_check:timeout/1},
         {retries, ?RETRIES, fun(N) -> warp_check:integer(N, 0, ?MAX_RETRIES) end},
         {wait, infinity, fun warp_check:timeout/1}
     ]).
+
+%% @doc The options of what waits for the result of a saga.
+-spec wait(term()) -> {ok, #{wait := timeout()}} | {error, warp_check:wrong()}.
+wait(Given) ->
+    warp_check:options(Given, [{wait, infinity, fun warp_check:timeout/1}]).
 
 %% Functions that steps of sagas name.
 steps(ByName) when is_map(ByName) ->
