@@ -186,8 +186,8 @@ commit(Saga, Ctx, Options0) ->
                 Deadline = warp_deadline:from(Wait),
                 case warp_saga_plan:build(Saga, Context, Options) of
                     {ok, #{id := Id, hash := Hash} = Plan, Packed} ->
-                        Begun = fun() -> {Plan, Packed} end,
-                        committed(ask(Ctx, Id, {commit, Id, Hash, Begun}, Deadline), Plan, Context, Deadline);
+                        Planned = fun() -> {Plan, Packed} end,
+                        committed(ask(Ctx, Id, {commit, Id, Hash, Planned}, Deadline), Plan, Context, Deadline);
                     {error, _} = Error ->
                         Error
                 end;

@@ -2,7 +2,7 @@
 -module(warp_saga_component).
 -behaviour(warp_component).
 
--export([options/0, kinds/0, new/1, shard_children/2, stats/1]).
+-export([options/0, kinds/0, new/1, shard_children/2, shard_opened/2, stats/1]).
 -export([await_loaded/1, deletion_arrived/2, erase_steps/1, erase/3]).
 
 -spec options() -> [warp_check:option()].
@@ -25,6 +25,10 @@ new(#{steps := Steps}) ->
 shard_children(Membership, N) ->
     %% All that the keeper knows is in the file.
     [#{id => sagas, start => {warp_saga_keeper, start_link, [Membership, N]}, shutdown => brutal_kill}].
+
+-spec shard_opened(warp_context:context(), non_neg_integer()) -> ok.
+shard_opened(Context, N) ->
+    warp_saga_keeper:shard_opened(Context, N).
 
 -spec stats(warp_context:context()) -> #{atom() => term()}.
 stats(Context) ->

@@ -1,41 +1,25 @@
-%% @private What is said of a crash of a process of sagas: where it was, and the shape of the reason. Not
-%% the reason itself, nor the arguments of functions, since these hold payloads and plans.
+%% @private Crashes of processes of sagas. Linked processes and the log of the system get a text that holds
+%% nothing of users: a reason and the arguments of functions may hold payloads and plans.
 -module(warp_saga_crash).
 
--export([guard/1, text/1, text/3]).
+-export([guard/1, reason/3, text/1]).
 
--export_type([crashed/0]).
-
-%% What a process exits with in place of an error.
--type crashed() :: {crashed, binary()}.
-
--define(FRAMES, 8).
-
-%% @doc Calls Fun. An error in it becomes an exit with `{crashed, Text}', which the VM does not log and
-%% linked processes get.
+%% @doc Calls Fun. An error in it becomes an exit, which the VM does not log: see {@link reason/3}.
 -spec guard(fun(() -> Result)) -> Result.
 guard(Fun) ->
     try
         Fun()
     catch
         exit:Reason -> exit(Reason);
-        Class:Reason:Stack -> exit({crashed, text(Class, Reason, Stack)})
+        Class:Reason:Stack -> exit(reason(Class, Reason, Stack))
     end.
+
+%% @doc What a process ends with in place of what was caught.
+-spec reason(error | exit | throw, term(), [term()]) -> {crashed, Text :: binary()}.
+reason(Class, Reason, Stack) ->
+    {crashed, unicode:characters_to_binary(warp_redact:crash(Class, Reason, Stack))}.
 
 %% @doc The reason that a process ended with, for the log.
 -spec text(term()) -> unicode:chardata().
 text({crashed, Text}) -> Text;
-text(Reason) -> warp_stray:shape(Reason).
-
--spec text(error | exit | throw, term(), list()) -> binary().
-text(Class, Reason, Stack) ->
-    Frames = [frame(Frame) || Frame <- lists:sublist(Stack, ?FRAMES)],
-    Text = io_lib:format("~ts ~ts in ~ts", [Class, warp_stray:shape(Reason), lists:join(" from ", Frames)]),
-    unicode:characters_to_binary(Text).
-
-frame({Module, Function, Arguments, Location}) ->
-    Arity = case is_list(Arguments) of true -> length(Arguments); false -> Arguments end,
-    Line = proplists:get_value(line, Location, 0),
-    io_lib:format("~tw:~tw/~b (line ~b)", [Module, Function, Arity, Line]);
-frame(Other) ->
-    warp_stray:shape(Other).
+text(Reason) -> warp_redact:reason(Reason).

@@ -1,12 +1,13 @@
-%% @private The sagas of one shard that are under way: starts their processes, lets whoever asks
-%% for the same saga join, and, when it starts, goes on with all that the shard's file has open.
+%% @private The keeper of the sagas of one shard that are under way. It starts their processes, the
+%% runners, and lets whoever asks for the same saga join. When the shard is opened it goes on with all
+%% sagas that the file has open.
 %%
-%% It is linked to the processes: without it there are none, and those of its predecessor are
-%% gone before it reads the file. So a saga never has two.
+%% The keeper is linked to its runners: they end with it, and the next keeper waits until they have before
+%% it reads the file. So a saga never has two runners.
 -module(warp_saga_keeper).
 -behaviour(gen_server).
 
--export([start_link/2, ask/4]).
+-export([start_link/2, ask/4, shard_opened/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -14,45 +15,48 @@
 -export_type([request/0, answer/0]).
 
 -type request() ::
-    {commit, binary(), warp_saga_plan:hash(), warp_saga_runner:begun()}
+    {commit, binary(), warp_saga_plan:hash(), warp_saga_runner:planned()}
     | {join | cancel | retry, binary()}
     | {resolve, binary(), binary()}.
 -type answer() ::
     %% `known': it is not under way, so the log tells all.
     warp_saga_runner:finish()
     | {error, overloaded | {saga_conflict, binary()} | {not_stuck, running}
+            | {shard_unavailable, non_neg_integer()}
             | {saga_waits, warp_saga_table:waiting()} | {unknown_request, term()}}.
-%% Who waits for the result of a saga, what for, and until when: a monotonic time in milliseconds.
--type caller() :: {cancel | any, gen_server:from(), Until :: integer() | infinity}.
 
--define(ROOM, 64).
-
--record(run, {
-    pid :: pid() | stuck,
+%% A saga that is under way or stuck.
+-record(saga, {
+    %% The last runner; it may have ended, and the next one not be started yet.
+    runner :: pid() | stuck,
     hash :: warp_saga_plan:hash(),
-    waiting = [] :: [caller()],
-    %% How many may come before those who have given up are dropped.
-    room = ?ROOM :: non_neg_integer()
+    callers = warp_saga_callers:new() :: warp_saga_callers:callers()
 }).
 -record(state, {
     context :: warp_context:context(),
     n :: non_neg_integer(),
-    handle :: warp_nif:shard() | undefined,
-    runs = #{} :: #{binary() => #run{}},
-    ids = #{} :: #{pid() => binary()}
+    %% None until the shard is open and its open sagas are listed.
+    handle = none :: none | warp_nif:shard(),
+    %% Why the open sagas could not be read, and the timer that has them read again.
+    failure = none :: none | {warp_nif:reason(), Timer :: reference()},
+    sagas = #{} :: #{Id :: binary() => #saga{}},
+    %% The runners that have not ended.
+    runners = #{} :: #{pid() => Id :: binary()}
 }).
 
 %% How many sagas of one shard may be under way.
 -define(MAX_RUNNING, 20000).
--define(LOOK_AGAIN_MS, 20).
--define(RERUN_MS, 500).
+%% After how long something that failed is tried again.
+-define(RETRY_MS, 500).
+%% Room for all that a small saga needs, so that nothing has to be collected.
 -define(HEAP_WORDS, 2500).
 
 -spec start_link(warp_context:membership(), non_neg_integer()) -> gen_server:start_ret().
 start_link(Membership, N) ->
     gen_server:start_link(?MODULE, {Membership, N}, []).
 
-%% @doc Asks the keeper of that shard. Errors: timeout, interrupted when it went meanwhile.
+%% @doc Asks the keeper of that shard. Errors of its own: `timeout', and `interrupted' when the keeper ended
+%% before it answered.
 -spec ask(warp_context:context(), non_neg_integer(), request(), timeout()) ->
     answer() | {error, timeout | interrupted}.
 ask(Context, N, Request, Timeout) ->
@@ -62,7 +66,7 @@ ask(Context, N, Request, Timeout) ->
     end.
 
 call(Keeper, Request, Timeout) ->
-    Until = case Timeout of infinity -> infinity; _ -> now_ms() + Timeout end,
+    Until = case Timeout of infinity -> infinity; _ -> erlang:monotonic_time(millisecond) + Timeout end,
     try
         gen_server:call(Keeper, {?MODULE, Request, Until}, Timeout)
     catch
@@ -70,46 +74,48 @@ call(Keeper, Request, Timeout) ->
         exit:_ -> {error, interrupted}
     end.
 
-now_ms() ->
-    erlang:monotonic_time(millisecond).
+%% @doc Tells the keeper of a shard, if there is one yet, that the shard was opened.
+-spec shard_opened(warp_context:context(), non_neg_integer()) -> ok.
+shard_opened(Context, N) ->
+    _ = [Keeper ! shard_opened || {ok, Keeper} <- [warp_context:registered(Context, {saga_keeper, N})]],
+    ok.
 
 -spec init({warp_context:membership(), non_neg_integer()}) -> {ok, #state{}, {continue, load}}.
 init({Membership, N}) ->
     Context = warp_context:mine(Membership),
     ok = warp_saga_table:unset_loaded(Context, N),
+    %% NOTE: the keeper registers itself before it looks for the shard's handle, and the owner of the shard
+    %% registers the handle before it looks for the keeper. So at least one of them finds the other.
     ok = warp_context:register(Context, {saga_keeper, N}, self()),
     {ok, #state{context = Context, n = N}, {continue, load}}.
 
 -spec handle_continue(load, #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_continue(load, State) ->
-    guarded(fun() -> load_all(State) end, State).
+    guarded(fun() -> {noreply, load(State)} end, State).
 
-%% A crash in here would be reported with what it was called with.
+%% OTP would report a crash in here with the arguments of the functions, which hold plans.
 guarded(Fun, State) ->
     try
         Fun()
     catch
-        Class:Reason:Stack -> {stop, {crashed, warp_saga_crash:text(Class, Reason, Stack)}, State}
+        Class:Reason:Stack -> {stop, warp_saga_crash:reason(Class, Reason, Stack), State}
     end.
 
-load_all(#state{context = Context, n = N} = State) ->
-    Handle = handle(Context, N),
-    %% Whoever had the shard before can store nothing by now.
-    ok = await_runners(Context, N),
-    {noreply, load(State#state{handle = Handle})}.
+%% Lists the open sagas of the shard and goes on with them, once the shard is open.
+load(#state{handle = none, failure = none} = State) -> try_to_load(State);
+load(State) -> State.
 
-%% The context starts without waiting for this.
-handle(Context, N) ->
+try_to_load(#state{context = Context, n = N} = State) ->
     case warp_context:shard(Context, N) of
         {ok, Handle} ->
-            Handle;
+            ok = await_runners(Context, N),
+            loaded(warp_saga_open:read(Context, N, Handle), Handle, State);
         {error, _} ->
-            ok = timer:sleep(?LOOK_AGAIN_MS),
-            handle(Context, N)
+            State#state{failure = none}
     end.
 
-%% Processes that the keeper before this one had: they go with it, and what they sent last is
-%% either in the log or will never be, once the writer has passed it.
+%% Ends the runners of the keeper before this one. What they sent last is either in the log or will never be
+%% once the writer has passed it.
 await_runners(Context, N) ->
     Pids = warp_saga_table:runners(Context, N),
     Monitors = [erlang:monitor(process, Pid) || Pid <- Pids],
@@ -117,155 +123,127 @@ await_runners(Context, N) ->
     _ = [receive {'DOWN', Monitor, process, _, _} -> ok end || Monitor <- Monitors],
     warp_shard:await_queue(Context, N).
 
-load(#state{context = Context, n = N, handle = Handle} = State) ->
-    {Prefix, _Closing} = warp_saga_plan:kind(),
-    case warp_nif:open_entities(Handle, Prefix) of
-        {ok, {Entities, Broken}} ->
-            _ = [?LOG_ERROR("Warp: a saga of shard ~b of context ~ts is open, but cannot be read: ~ts",
-                            [N, maps:get(name, Context), What]) || What <- Broken],
-            Ids = [Id || <<"$warp/saga/", Id/binary>> <- Entities],
-            Read = [{Id, Saga} || Id <- Ids, {ok, Saga} <- [read(Id, State)]],
-            Gone = warp_saga_table:ids(Context, N) -- Ids,
-            ok = lists:foreach(fun({Id, Saga}) -> list(Id, Saga, State) end, Read),
-            ok = lists:foreach(fun(Id) -> warp_saga_table:remove(Context, Id) end, Gone),
-            %% What an earlier run of the context cleared may still stand in the WAL.
-            ok = warp_saga_table:set_cleared(Context, N),
-            ok = warp_saga_table:set_loaded(Context, N),
-            %% Only now: until here this process goes with its supervisor, whatever it waits for.
-            _ = process_flag(trap_exit, true),
-            lists:foldl(fun reopen/2, State, Read);
-        {error, Reason} ->
-            ?LOG_ERROR("Warp: open sagas of shard ~b of context ~ts cannot be read, and wait: ~tp",
-                       [N, maps:get(name, Context), Reason]),
-            ok = timer:sleep(?RERUN_MS),
-            load(State#state{handle = handle(Context, N)})
-    end.
-
-read(Id, #state{context = #{name := Name}, handle = Handle}) ->
-    case warp_saga_log:read_shard(Handle, Id) of
-        {ok, Saga} ->
-            {ok, Saga};
-        {error, Reason} = Error ->
-            ?LOG_ERROR("Warp: saga ~ts of context ~ts is open, but cannot be read: ~tp",
-                       [Id, Name, Reason]),
-            Error
-    end.
-
-%% Goes on with a saga that the file has open.
-reopen({Id, #{core := Core} = Saga}, #state{context = Context} = State) ->
-    case warp_saga_core:phase(Core) of
-        stuck ->
-            stuck(Id, Saga, State);
-        _ ->
-            ok = warp_saga_table:count(recovered, Context),
-            start(Id, hash(Saga), [], [home(State), Id, Saga], go_on, State)
-    end.
-
-stuck(Id, Saga, #state{runs = Runs} = State) ->
-    State#state{runs = Runs#{Id => #run{pid = stuck, hash = hash(Saga)}}}.
+loaded({ok, Read, Ids}, Handle, #state{context = Context, n = N} = State) ->
+    Closed = warp_saga_table:ids(Context, N) -- Ids,
+    ok = lists:foreach(fun({Id, Saga}) -> list(Id, Saga, State) end, Read),
+    ok = lists:foreach(fun(Id) -> warp_saga_table:remove(Context, Id) end, Closed),
+    %% What an earlier run of the context cleared may still stand in the WAL.
+    ok = warp_saga_table:set_cleared(Context, N),
+    ok = warp_saga_table:set_loaded(Context, N),
+    %% Before, this process ends with its supervisor, whatever it waits for.
+    _ = process_flag(trap_exit, true),
+    lists:foldl(fun go_on/2, State#state{handle = Handle, failure = none}, Read);
+loaded({error, Reason}, _Handle, #state{context = #{name := Name}, n = N, failure = Failure} = State) ->
+    IsSaid = is_tuple(Failure) andalso element(1, Failure) =:= Reason,
+    _ = [?LOG_ERROR("Warp: the open sagas of shard ~b of context ~ts cannot be read, and wait. Warp tries "
+                    "again: ~tp", [N, Name, Reason]) || not IsSaid],
+    State#state{failure = {Reason, erlang:start_timer(?RETRY_MS, self(), load)}}.
 
 list(Id, #{core := Core, started_at := Started}, #state{context = Context, n = N}) ->
     #{steps := Steps} = warp_saga_core:plan(Core),
-    Entities = [Entity || #{entity := Entity} <- Steps],
-    warp_saga_table:add_found(Context, Id, N, #{entities => Entities, phase => warp_saga_core:phase(Core),
+    warp_saga_table:add_found(Context, Id, N, #{entities => [Entity || #{entity := Entity} <- Steps],
+                                                phase => warp_saga_core:phase(Core),
                                                 started_at => Started}).
+
+%% Goes on with a saga that the file has open.
+go_on({Id, #{core := Core} = Saga}, #state{context = Context} = State) ->
+    case warp_saga_core:phase(Core) of
+        stuck ->
+            set_stuck(Id, hash(Saga), State);
+        _ ->
+            ok = warp_saga_table:count(recovered, Context),
+            start(Id, #saga{runner = stuck, hash = hash(Saga)}, resume, [Id, Saga], State)
+    end.
+
+set_stuck(Id, Hash, #state{sagas = Sagas} = State) ->
+    State#state{sagas = Sagas#{Id => #saga{runner = stuck, hash = Hash}}}.
 
 hash(#{core := Core}) ->
     #{hash := Hash} = warp_saga_core:plan(Core),
     Hash.
 
-home(#state{context = Context, n = N, handle = Handle}) ->
-    #{context => Context, shard => N, handle => Handle, keeper => self()}.
-
-start(Id, Hash, Waiting, Args, Function, #state{runs = Runs, ids = Ids} = State) ->
-    %% With room for all that a small saga needs, so that nothing has to be collected.
-    Pid = spawn_opt(warp_saga_runner, Function, Args, [link, {min_heap_size, ?HEAP_WORDS}]),
-    State#state{runs = Runs#{Id => #run{pid = Pid, hash = Hash, waiting = Waiting}},
-                ids = Ids#{Pid => Id}}.
+%% Starts a runner, in that function of `warp_saga_runner'.
+start(Id, #saga{callers = Callers} = Saga, Function, Args, State) ->
+    #state{context = Context, n = N, handle = Handle, sagas = Sagas, runners = Runners} = State,
+    Home = #{context => Context, shard => N, handle => Handle, keeper => self()},
+    Runner = spawn_opt(warp_saga_runner, Function, [Home | Args], [link, {min_heap_size, ?HEAP_WORDS}]),
+    %% The runner before this one may have ended without having read it.
+    _ = [warp_saga_runner:cancel(Runner) || warp_saga_callers:is_any_cancelling(Callers)],
+    State#state{sagas = Sagas#{Id => Saga#saga{runner = Runner}}, runners = Runners#{Runner => Id}}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {noreply, #state{}} | {reply, answer(), #state{}} | {stop, term(), #state{}}.
 handle_call({?MODULE, Request, Until}, From, State) ->
-    guarded(fun() -> request(Request, {kind(Request), From, Until}, State) end, State);
+    guarded(fun() -> request(Request, {asked(Request), From, Until}, load(State)) end, State);
 handle_call(Unknown, _From, State) ->
     unknown(Unknown, State).
+
+asked({cancel, _}) -> cancel;
+asked(_Request) -> result.
 
 unknown(Unknown, State) ->
     ok = warp_stray:note(?MODULE, call, Unknown),
     {reply, {error, {unknown_request, Unknown}}, State}.
 
-kind({cancel, _}) -> cancel;
-kind(_Request) -> any.
-
-request({commit, Id, Hash, Begun}, Caller, State) when is_function(Begun, 0) ->
-    #state{runs = Runs, ids = Ids} = State,
-    case Runs of
-        #{Id := #run{hash = Stored, pid = Pid}} ->
-            case warp_saga_hash:is_same(Stored, Hash, fun() -> element(1, Begun()) end) of
-                true when Pid =:= stuck -> {reply, known, State};
+request(_Request, _Caller, #state{handle = none, n = N} = State) ->
+    {reply, {error, {shard_unavailable, N}}, State};
+request({commit, Id, Hash, Planned}, Caller, State) when is_function(Planned, 0) ->
+    #state{sagas = Sagas, runners = Runners} = State,
+    case Sagas of
+        #{Id := #saga{hash = Stored, runner = Runner}} ->
+            case warp_saga_hash:is_same(Stored, Hash, fun() -> element(1, Planned()) end) of
+                true when Runner =:= stuck -> {reply, known, State};
                 true -> join(Id, Caller, State);
                 false -> {reply, {error, {saga_conflict, Id}}, State}
             end;
-        #{} when map_size(Ids) >= ?MAX_RUNNING ->
+        #{} when map_size(Runners) >= ?MAX_RUNNING ->
             {reply, {error, overloaded}, State};
         #{} ->
-            {noreply, start(Id, Hash, [Caller], [home(State), Begun], begin_new, State)}
+            Saga = #saga{runner = stuck, hash = Hash, callers = only(Caller)},
+            {noreply, start(Id, Saga, start_new, [Planned], State)}
     end;
-request({Kind, Id}, Caller, #state{runs = Runs} = State) when Kind =:= join; Kind =:= cancel ->
-    case Runs of
-        #{Id := #run{pid = Pid}} when is_pid(Pid) ->
-            _ = [warp_saga_runner:cancel(Pid) || Kind =:= cancel],
+request({Kind, Id}, Caller, #state{sagas = Sagas} = State) when Kind =:= join; Kind =:= cancel ->
+    case Sagas of
+        #{Id := #saga{runner = Runner}} when is_pid(Runner) ->
+            _ = [warp_saga_runner:cancel(Runner) || Kind =:= cancel],
             join(Id, Caller, State);
         #{} ->
             {reply, known, State}
     end;
 request({retry, Id}, Caller, State) ->
-    again(Id, Caller, retry, [], State);
+    decide_stuck(Id, Caller, retry, [], State);
 request({resolve, Id, Note}, Caller, State) when is_binary(Note) ->
-    again(Id, Caller, resolve, [Note], State);
+    decide_stuck(Id, Caller, resolve, [Note], State);
 request(Unknown, _Caller, State) ->
     unknown(Unknown, State).
 
-join(Id, Caller, #state{runs = Runs, context = Context} = State) ->
-    case warp_saga_table:waiting(Context, Id) of
-        {ok, Waiting} ->
-            case is_answered(Caller, Waiting) of
-                true -> {reply, {error, {saga_waits, Waiting}}, State};
-                false -> {noreply, State#state{runs = maps:update_with(Id, joins(Caller), Runs)}}
-            end;
-        none ->
-            {noreply, State#state{runs = maps:update_with(Id, joins(Caller), Runs)}}
+only(Caller) ->
+    warp_saga_callers:add(Caller, warp_saga_callers:new()).
+
+join(Id, Caller, #state{sagas = Sagas, context = Context} = State) ->
+    Told = [Waiting || {ok, Waiting} <- [warp_saga_table:waiting(Context, Id)],
+                       warp_saga_callers:is_told(Caller, Waiting)],
+    case Told of
+        [Waiting] ->
+            {reply, {error, {saga_waits, Waiting}}, State};
+        [] ->
+            #{Id := #saga{callers = Callers} = Saga} = Sagas,
+            Joined = Saga#saga{callers = warp_saga_callers:add(Caller, Callers)},
+            {noreply, State#state{sagas = Sagas#{Id := Joined}}}
     end.
 
-%% A saga that waits to go on forward can still turn back.
-is_answered({cancel, _, _}, #{direction := forward}) -> false;
-is_answered(_Caller, _Waiting) -> true.
-
-joins(Caller) ->
-    fun
-        (#run{waiting = Waiting, room = 0} = Run) ->
-            Now = now_ms(),
-            Left = [Each || Each <- Waiting, is_left(Each, Now)],
-            Run#run{waiting = [Caller | Left], room = max(?ROOM, length(Left))};
-        (#run{waiting = Waiting, room = Room} = Run) ->
-            Run#run{waiting = [Caller | Waiting], room = Room - 1}
-    end.
-
-is_left({_Kind, {Pid, _}, Until}, Now) ->
-    Until > Now andalso (node(Pid) =/= node() orelse is_process_alive(Pid)).
-
-again(Id, Caller, Function, Args, #state{runs = Runs} = State) ->
-    #state{handle = Handle} = State,
-    case Runs of
-        #{Id := #run{pid = stuck}} ->
+%% An operator has decided about a stuck saga.
+decide_stuck(Id, Caller, Function, Args, #state{sagas = Sagas, handle = Handle} = State) ->
+    case Sagas of
+        #{Id := #saga{runner = stuck} = Saga} ->
             case warp_saga_log:read_shard(Handle, Id) of
-                {ok, Saga} ->
-                    All = [home(State), Id, Saga | Args],
-                    {noreply, start(Id, hash(Saga), [Caller], All, Function, State)};
+                {ok, Read} ->
+                    Joined = Saga#saga{callers = only(Caller)},
+                    {noreply, start(Id, Joined, Function, [Id, Read | Args], State)};
                 {error, _} = Error ->
                     {reply, Error, State}
             end;
-        #{Id := #run{}} ->
+        #{Id := #saga{}} ->
             {reply, {error, {not_stuck, running}}, State};
         #{} ->
             {reply, known, State}
@@ -277,25 +255,28 @@ handle_cast(Stray, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
-handle_info({'EXIT', Pid, Reason} = Message, #state{ids = Ids} = State) ->
-    case maps:take(Pid, Ids) of
-        {Id, Left} -> guarded(fun() -> {noreply, ended(Id, Reason, State#state{ids = Left})} end, State);
+handle_info(shard_opened, State) ->
+    guarded(fun() -> {noreply, load(State)} end, State);
+handle_info({timeout, Timer, load}, #state{failure = {_, Timer}} = State) ->
+    guarded(fun() -> {noreply, try_to_load(State)} end, State);
+handle_info({'EXIT', Pid, Reason} = Message, #state{runners = Runners} = State) ->
+    case maps:take(Pid, Runners) of
+        {Id, Left} -> guarded(fun() -> {noreply, ended(Id, Reason, State#state{runners = Left})} end, State);
         error when Reason =:= normal -> {noreply, State};
         error -> stray(Message, State)
     end;
-handle_info({waits, Id, #{direction := _} = Why}, #state{runs = Runs} = State) ->
-    case Runs of
-        #{Id := #run{waiting = Waiting} = Run} ->
-            {Answered, Left} = lists:partition(fun(Caller) -> is_answered(Caller, Why) end, Waiting),
-            answer(Answered, {error, {saga_waits, Why}}),
-            {noreply, State#state{runs = Runs#{Id := Run#run{waiting = Left}}}};
+handle_info({waits, Id, #{direction := _} = Waiting}, #state{sagas = Sagas} = State) ->
+    case Sagas of
+        #{Id := #saga{callers = Callers} = Saga} ->
+            Left = warp_saga_callers:tell_waiting(Waiting, Callers),
+            {noreply, State#state{sagas = Sagas#{Id := Saga#saga{callers = Left}}}};
         #{} ->
             {noreply, State}
     end;
-handle_info({rerun, Id} = Message, #state{runs = Runs, ids = Ids} = State) ->
-    case Runs of
-        #{Id := #run{pid = Pid} = Run} when is_pid(Pid), not is_map_key(Pid, Ids) ->
-            guarded(fun() -> {noreply, read_again(Id, Run, State)} end, State);
+handle_info({restart, Id} = Message, #state{sagas = Sagas, runners = Runners} = State) ->
+    case Sagas of
+        #{Id := #saga{runner = Runner} = Saga} when is_pid(Runner), not is_map_key(Runner, Runners) ->
+            guarded(fun() -> {noreply, read_again(Id, Saga, State)} end, State);
         #{} ->
             stray(Message, State)
     end;
@@ -309,46 +290,12 @@ stray(Message, State) ->
     ok = warp_stray:note(?MODULE, message, Message),
     {noreply, State}.
 
-read_again(Id, #run{hash = Hash, waiting = Waiting}, #state{handle = Handle} = State) ->
-    case warp_saga_log:read_shard(Handle, Id) of
-        {ok, #{core := Core} = Saga} ->
-            rerun(warp_saga_core:phase(Core), Id, Hash, Waiting, Saga, State);
-        {error, not_found} ->
-            done(Id, {error, interrupted}, State);
-        {error, _} ->
-            later(Id, State)
-    end.
-
-%% @doc What is shown of the process: no saga, and nothing that callers sent.
--spec format_status(gen_server:format_status()) -> gen_server:format_status().
-format_status(Status) ->
-    maps:map(
-        fun
-            (state, #state{context = #{name := Name}, n = N, runs = Runs}) ->
-                #{context => Name, shard => N, sagas => map_size(Runs)};
-            (message, Message) ->
-                unicode:characters_to_binary(warp_stray:shape(Message));
-            (log, _Log) ->
-                [];
-            (_Key, Value) ->
-                Value
-        end,
-        Status).
-
-rerun(Phase, Id, Hash, Waiting, Saga, State) when Phase =:= forward; Phase =:= compensating ->
-    start(Id, Hash, Waiting, [home(State), Id, Saga], go_on, State);
-rerun(stuck, Id, _Hash, Waiting, #{core := Core} = Saga, State) ->
-    answer(Waiting, {ok, warp_saga_core:result(Core)}),
-    ok = list(Id, Saga, State),
-    stuck(Id, Saga, State);
-rerun(_Closed, Id, _Hash, _Waiting, #{core := Core}, State) ->
-    done(Id, {ok, warp_saga_core:result(Core)}, State).
-
+%% A runner has ended.
 ended(Id, {finished, {ok, {stuck, Map}} = Finish}, State) when not is_map_key(note, Map) ->
-    #state{runs = #{Id := #run{waiting = Waiting} = Run} = Runs, context = Context} = State,
+    #state{sagas = #{Id := #saga{callers = Callers, hash = Hash}}, context = Context} = State,
     ok = warp_saga_table:count(became_stuck, Context),
-    answer(Waiting, Finish),
-    State#state{runs = Runs#{Id := Run#run{pid = stuck, waiting = []}}};
+    ok = warp_saga_callers:answer(Finish, Callers),
+    set_stuck(Id, Hash, State);
 ended(Id, {finished, Finish}, #state{context = Context} = State) ->
     case Finish of
         {ok, {stuck, _}} -> warp_saga_table:count(resolved, Context);
@@ -357,22 +304,43 @@ ended(Id, {finished, Finish}, #state{context = Context} = State) ->
     end,
     done(Id, Finish, State);
 ended(Id, {read_again, _}, State) ->
-    later(Id, State);
+    restart_later(Id, State);
 ended(Id, Reason, #state{context = #{name := Name}} = State) ->
     ?LOG_ERROR("Warp: the process of saga ~ts of context ~ts crashed and is started again: ~ts",
                [Id, Name, warp_saga_crash:text(Reason)]),
-    later(Id, State).
+    restart_later(Id, State).
 
-later(Id, State) ->
-    _ = erlang:send_after(?RERUN_MS, self(), {rerun, Id}),
+restart_later(Id, State) ->
+    _ = erlang:send_after(?RETRY_MS, self(), {restart, Id}),
     State.
 
-done(Id, Finish, #state{runs = Runs, context = Context} = State) ->
-    {#run{waiting = Waiting}, Left} = maps:take(Id, Runs),
-    %% A runner that did not come to its end left its row.
-    ok = warp_saga_table:remove(Context, Id),
-    answer(Waiting, Finish),
-    State#state{runs = Left}.
+%% What the saga's last runner did is in the log, whatever it ended with.
+read_again(Id, Saga, #state{handle = Handle} = State) ->
+    case warp_saga_log:read_shard(Handle, Id) of
+        {ok, #{core := Core} = Read} -> restart(warp_saga_core:phase(Core), Id, Saga, Read, State);
+        {error, not_found} -> done(Id, {error, interrupted}, State);
+        {error, _} -> restart_later(Id, State)
+    end.
 
-answer(Waiting, Finish) ->
-    lists:foreach(fun({_Kind, From, _Until}) -> gen_server:reply(From, Finish) end, Waiting).
+restart(Phase, Id, Saga, Read, State) when Phase =:= forward; Phase =:= compensating ->
+    start(Id, Saga, resume, [Id, Read], State);
+restart(stuck, Id, #saga{hash = Hash, callers = Callers}, #{core := Core} = Read, State) ->
+    ok = warp_saga_callers:answer({ok, warp_saga_core:result(Core)}, Callers),
+    ok = list(Id, Read, State),
+    set_stuck(Id, Hash, State);
+restart(_Closed, Id, _Saga, #{core := Core}, State) ->
+    done(Id, {ok, warp_saga_core:result(Core)}, State).
+
+done(Id, Finish, #state{sagas = Sagas, context = Context} = State) ->
+    {#saga{callers = Callers}, Left} = maps:take(Id, Sagas),
+    %% A runner that crashed left its row.
+    ok = warp_saga_table:remove(Context, Id),
+    ok = warp_saga_callers:answer(Finish, Callers),
+    State#state{sagas = Left}.
+
+%% @doc What is shown of the process: no saga, and nothing that callers sent.
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(#{state := #state{context = #{name := Name}, n = N, sagas = Sagas}} = Status) ->
+    warp_redact:status(Status, #{context => Name, shard => N, sagas => map_size(Sagas)});
+format_status(Status) ->
+    warp_redact:status(Status, #{}).

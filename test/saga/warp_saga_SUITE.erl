@@ -364,9 +364,7 @@ a_cancelled_saga_is_reversed(Config) ->
 
 %% Whether the cancellation has reached its saga: two callers wait.
 has_joined(Ctx) ->
-    Waiting = [length(element(4, Run)) || {saga_keeper, Keeper} <- warp_test:processes(Ctx),
-                                          Run <- maps:values(element(5, sys:get_state(Keeper)))],
-    lists:sum(Waiting) =:= 2.
+    warp_saga_test:callers(Ctx) =:= 2.
 
 cancelling_a_finished_saga_gives_its_result(Config) ->
     Ctx = warp_test:start(Config),

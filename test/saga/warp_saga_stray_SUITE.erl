@@ -7,7 +7,7 @@
 -include_lib("common_test/include/ct.hrl").
 
 -import(warp_saga_test, [gated/1, waits_for_gate/1, at_gate/0, saga/2, step/3, step/4, balance/2,
-                         fund/3, ids/2, types/2]).
+                         fund/3, ids/2, types/2, runner/2, context/1]).
 
 -define(SECRET, <<"Q7-secret-of-alice">>).
 
@@ -29,7 +29,8 @@ a_keeper_ignores_what_it_does_not_know(Config) ->
     spawn_link(fun() -> Self ! {result, warp_saga:commit(saga(<<"x">>, [waits_for_gate(<<"g">>)]), Ctx)} end),
     Waiting = at_gate(),
     Keepers = keepers(Ctx),
-    Strays = [stray, {warp_reply, passed}, {rerun, <<"x">>}, {rerun, <<"y">>}, {'EXIT', self(), kill},
+    Strays = [stray, {warp_reply, passed}, shard_opened, {restart, <<"x">>}, {restart, <<"y">>},
+              {timeout, make_ref(), load}, {'EXIT', self(), kill},
               {'DOWN', make_ref(), process, self(), normal}, {<<"some">>, #{}}, {waits, <<"x">>, #{}}],
     [begin
          Keeper ! Stray,
@@ -102,8 +103,7 @@ callers_that_gave_up_are_forgotten(Config) ->
          exit(Pid, kill),
          receive {'DOWN', Monitor, process, Pid, _} -> ok end
      end || _ <- lists:seq(1, 1000)],
-    [Kept] = [length(element(4, Run)) || Keeper <- keepers(Ctx),
-                                         Run <- maps:values(element(5, sys:get_state(Keeper)))],
+    Kept = warp_saga_test:callers(Ctx),
     ?assert(Kept < 200, Kept),
     Waiting ! go,
     [?assertMatch({ok, {committed, _}}, receive {result, Result} -> Result end) || _ <- Patient].
@@ -129,7 +129,7 @@ a_crash_of_a_keeper_says_nothing_of_its_sagas(Config) ->
     {ok, Keeper} = warp_context:registered(context(Ctx), {saga_keeper, N}),
     Texts = said(fun() ->
         Monitor = erlang:monitor(process, Keeper),
-        _ = sys:replace_state(Keeper, fun(State) -> setelement(5, State, {not_a_map, ?SECRET}) end),
+        _ = sys:replace_state(Keeper, fun(State) -> setelement(6, State, {not_a_map, ?SECRET}) end),
         Self = self(),
         spawn_link(fun() -> Self ! {asked, warp_saga:commit(secret(), Ctx)} end),
         receive {'DOWN', Monitor, process, Keeper, Why} -> ?assertMatch({crashed, _}, Why) end,
@@ -160,7 +160,7 @@ a_crash_of_a_saga_says_nothing_of_it(Config) ->
     end),
     ?assertMatch([_], [Text || Text <- Texts, string:find(Text, "the process of saga x") =/= nomatch,
                                string:find(Text, "badmatch") =/= nomatch,
-                               string:find(Text, "warp_saga_runner:") =/= nomatch]),
+                               string:find(Text, "warp_saga_runner") =/= nomatch]),
     [?assertEqual([], found(Text), Text) || Text <- Texts].
 
 %% --------------------------------------------------------------------------- Helpers
@@ -199,13 +199,3 @@ log(#{msg := Msg, meta := Meta} = Event, #{config := #{to := To}}) ->
 
 keepers(Ctx) ->
     lists:sort([Pid || {saga_keeper, Pid} <- warp_test:processes(Ctx)]).
-
-runner(Ctx, Id) ->
-    Context = #{shards := Shards} = context(Ctx),
-    {ok, N} = warp_nif:shard_of(warp_saga_plan:entity_id(Id), Shards),
-    [Runner] = warp_saga_table:runners(Context, N),
-    Runner.
-
-context(Ctx) ->
-    {ok, Context} = warp_context:find(Ctx),
-    Context.

@@ -2,7 +2,8 @@
 -module(warp_saga_test).
 
 -export([saga/2, transfer/4, step/3, step/4, action/2]).
--export([gated/1, waits_for_gate/1, at_gate/0]).
+-export([gated/1, waits_for_gate/1, at_gate/0, callers/1]).
+-export([context/1, runner/2]).
 -export([balance/2, balances/2, fund/3, ids/2, saga_log/2, types/2]).
 
 %% A context with a step function that says when it is called, and waits to be let go on.
@@ -20,6 +21,25 @@ waits_for_gate(Name) ->
 %% The process in which a step waits, to which `go' is sent.
 at_gate() ->
     receive {at_gate, Pid} -> Pid end.
+
+%% How many callers the keepers have listed.
+callers(Ctx) ->
+    lists:sum([length(List) || {saga_keeper, Keeper} <- warp_test:processes(Ctx),
+                               {saga, _, _, {callers, List, _}} <- maps:values(sagas(sys:get_state(Keeper)))]).
+
+sagas({state, _Context, _N, _Handle, _Failure, Sagas, _Runners}) ->
+    Sagas.
+
+%% The process of a saga, which is the only one of its shard.
+runner(Ctx, Id) ->
+    #{shards := Shards} = Context = context(Ctx),
+    {ok, N} = warp_nif:shard_of(warp_saga_plan:entity_id(Id), Shards),
+    [Runner] = warp_saga_table:runners(Context, N),
+    Runner.
+
+context(Ctx) ->
+    {ok, Context} = warp_context:find(Ctx),
+    Context.
 
 %% An account gets that much.
 fund(Ctx, Name, Amount) ->
