@@ -75,8 +75,9 @@
 -define(MAX_PARAMS, 32766).
 -define(MAX_PARAM_BYTES, (64 * 1024 * 1024)).
 -define(PARAM_BYTES, 16).
-%% How long an operator's request is waited for.
+%% How long an operator's request is waited for, and the event of one entry of it.
 -define(PATIENCE_MS, 30000).
+-define(EVENT_MS, 5000).
 -define(INTERNAL, #{max_rows => infinity, timeout => 30000, level => strong}).
 
 %% @doc Sets columns of a row, which is made if need be; other columns stay as they are. The columns
@@ -120,31 +121,36 @@ entries(Ctx, Limit) ->
         case read(Context, Sql, [Limit]) of
             {ok, Rows} ->
                 Until = deadline(?PATIENCE_MS),
-                {ok, [entry(Ctx, Context, Row, Until) || Row <- Rows]};
+                {ok, [entry(Context, Row, Until) || Row <- Rows]};
             {error, _} = Error -> Error
         end
     end).
 
-entry(Ctx, #{shards := Shards} = Context, [Id, Seq, Aggregate, Type, Reason, At], Until) ->
-    {ok, N} = warp_nif:shard_of(Id, Shards),
-    Waiting =
-        case warp_context:shard(Context, N) of
-            {ok, Handle} ->
-                case warp_nif:place(Handle, Id) of
-                    {ok, {_, Last, _}} -> max(0, Last - Seq);
-                    _ -> 0
-                end;
-            {error, _} ->
-                0
-        end,
-    Event =
-        case left(Until) > 0 andalso
-             warp_core:history(warp_core:entity(Ctx, Id), #{from => Seq, limit => 1}) of
-            {ok, [#{seq := Seq} = Found]} -> Found;
-            _ -> undefined
+entry(Context, [Id, Seq, Aggregate, Type, Reason, At], Until) ->
+    {Waiting, Event} =
+        case warp_context:locate(Context, Id) of
+            {ok, {_N, Handle}} -> {waiting(Handle, Id, Seq), event(Context, Handle, Id, Seq, Until)};
+            {error, _} -> {0, undefined}
         end,
     #{entity => Id, seq => Seq, aggregate => Aggregate, type => Type, reason => Reason, at => At,
       waiting => Waiting, event => Event}.
+
+%% How many events of the entity are behind the one that was set aside.
+waiting(Handle, Id, Seq) ->
+    case warp_nif:place(Handle, Id) of
+        {ok, {_, Last, _}} -> max(0, Last - Seq);
+        _ -> 0
+    end.
+
+%% Aside, since the aggregate's `migrate' is called, which may never return.
+event(Context, Handle, Id, Seq, Until) ->
+    Read = fun() ->
+        warp_entity_replay:history(Context, Handle, Id, #{from => Seq, limit => 1, direction => forward})
+    end,
+    case left(Until) > 0 andalso warp_entity_call:aside(Read, min(?EVENT_MS, left(Until))) of
+        {ok, [#{seq := Seq} = Event]} -> Event;
+        _ -> undefined
+    end.
 
 %% @doc Projects what was set aside of an entity, or of all, again, with what waits behind it.
 %% `{error, {set_aside, Seq}}': it failed again, at that event; of all, the first error is given
@@ -215,8 +221,8 @@ cancel_rebuild(Ctx) -> with_manager(Ctx, fun(Pid) -> warp_projection_rebuild:can
 
 %% @doc How far a rebuild is: events done and in all (an estimate), events per second, and how many
 %% seconds are left at that rate. Waits for nothing.
--spec rebuild_progress(warp_core:ctx()) -> {ok, warp_projection_rebuild:progress()} | {error, error()}.
-rebuild_progress(Ctx) -> with(Ctx, fun(Context) -> {ok, warp_projection_rebuild:progress(Context)} end).
+-spec rebuild_progress(warp_core:ctx()) -> {ok, warp_projection_progress:progress()} | {error, error()}.
+rebuild_progress(Ctx) -> with(Ctx, fun(Context) -> {ok, warp_projection_progress:rebuild(Context)} end).
 
 %% @doc How the target is, and how far each shard's projector is behind its log: `behind_seconds' is the
 %% age of the oldest event that is not projected. Of each shard, `state' says how its projector is, `since'
@@ -289,7 +295,7 @@ params(_Other, _N, _Left, _Values) ->
     {error, {bad_params, not_a_list}}.
 
 select(Context, Sql, Params, Options) ->
-    case warp_projection_table:get(Context, target) of
+    case warp_projection_table:target(Context) of
         {ok, {Module, Target}} ->
             case Module:query(Target, Sql, Params, Options) of
                 {error, {away, Why}} -> {error, {target_away, Why}};
@@ -317,26 +323,21 @@ await(Entity, Timeout) ->
         {error, _} = Error -> Error
     end.
 
-await_checked(#warp_entity{ref = Ref, id = Id, shard = N}, Timeout) ->
-    case warp_context:find(Ref) of
-        {ok, #{projections := none}} -> {error, no_projections};
-        {ok, _} when not is_integer(N) -> {error, N};
-        {ok, Context} -> await(Context, Id, N, deadline(Timeout));
-        not_found -> {error, context_stopped}
-    end.
-
-await(Context, Id, N, Deadline) ->
-    case warp_context:shard(Context, N) of
-        {ok, Handle} ->
-            case warp_nif:place(Handle, Id) of
-                {ok, none} -> ok;
-                {ok, {_, _, Position}} -> await(Context, Id, {N, Handle}, Position, Deadline);
-                {error, closed} -> {error, {shard_unavailable, N}};
-                {error, _} = Failed -> Failed
-            end;
-        {error, _} = Error ->
-            Error
-    end.
+await_checked(#warp_entity{ref = Ref, id = Id}, Timeout) ->
+    Deadline = deadline(Timeout),
+    with(Ref, fun(Context) ->
+        case warp_context:locate(Context, Id) of
+            {ok, {N, Handle} = Shard} ->
+                case warp_nif:place(Handle, Id) of
+                    {ok, none} -> ok;
+                    {ok, {_, _, Position}} -> await(Context, Id, Shard, Position, Deadline);
+                    {error, closed} -> {error, {shard_unavailable, N}};
+                    {error, _} = Failed -> Failed
+                end;
+            {error, _} = Error ->
+                Error
+        end
+    end).
 
 await(Context, Id, {N, Handle} = Shard, Position, Deadline) ->
     Await = fun(Pid) -> warp_projection_projector:await(Pid, Id, Handle, Position, left(Deadline)) end,
@@ -367,16 +368,16 @@ with(Ctx, Fun) ->
 
 with_manager(Ctx, Fun) ->
     with(Ctx, fun(Context) ->
-        case warp_projection_table:get(Context, manager) of
+        case warp_projection_table:process(Context, manager) of
             {ok, Pid} -> Fun(Pid);
             none -> {error, interrupted}
         end
     end).
 
 with_projector(Context, N, Fun) ->
-    case warp_projection_table:get(Context, generation) of
+    case warp_projection_table:generation(Context) of
         {ok, Generation} ->
-            case warp_projection_table:get(Context, {projector, N, Generation}) of
+            case warp_projection_table:projector(Context, {N, Generation}) of
                 {ok, Pid} -> Fun(Pid);
                 none -> {error, interrupted}
             end;

@@ -3,7 +3,7 @@
 %% stack, in reasons, and in what a process prints of itself when it crashes.
 -module(warp_redact).
 
--export([reason/1, crash/3, shape/1, status/2]).
+-export([reason/1, crash/3, shape/1, status/2, empty_mailbox/0]).
 
 %% How deep a term is described, how many elements of a tuple, and how many functions of a stack.
 -define(DEPTH, 3).
@@ -69,3 +69,9 @@ status(Status, Summary) ->
             (_Other, Value) -> Value
         end,
         Status).
+
+%% @doc Drops the messages that the calling process has not read. A process does so in its `terminate',
+%% since a report of its crash would show them.
+-spec empty_mailbox() -> ok.
+empty_mailbox() ->
+    receive _ -> empty_mailbox() after 0 -> ok end.

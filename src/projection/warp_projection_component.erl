@@ -34,7 +34,7 @@ await_started(#{projections := none} = Context) ->
 await_started(#{projections := #{target := Target}} = Context) ->
     case warp_erasure:claim_target(Context, atom_to_binary(Target)) of
         ok ->
-            case warp_projection_table:get(Context, writer) of
+            case warp_projection_table:process(Context, writer) of
                 {ok, Writer} -> warp_projection_writer:status(Writer);
                 none -> {error, interrupted}
             end;

@@ -33,8 +33,10 @@ execute(Projection, Statements) ->
             warp_nif:projection_execute_batch(Projection, Statements);
         false ->
             case warp_nif:projection_execute(Projection, Statements) of
-                {error, {Kind, _} = NotTried} when Kind =:= io_error; Kind =:= internal -> {error, {away, NotTried}};
-                Result -> Result
+                {error, {away, _}} = Failed -> Failed;
+                {error, {refused, _, _}} = Failed -> Failed;
+                {error, NotTried} -> {error, {away, NotTried}};
+                ok -> ok
             end
     end.
 

@@ -10,15 +10,15 @@
 %% @doc Erases the rows of an entity whose log is erased. Waits for as long as the target is unreachable.
 -spec rows(warp_context:context(), warp_component:deletion()) -> ok.
 rows(#{projections := #{target := Target}} = Context, #{entity := Id, shard := N, left := Left}) ->
-    Tables = case warp_projection_table:get(Context, tables) of {ok, Known} -> Known; none -> [] end,
+    Tables = warp_projection_table:tables(Context),
     ok = Left(#{target => Target, projections => Tables, reason => a_projector_is_busy}),
-    _ = [ok = warp_projection_projector:flush(Pid, Id)
-         || {_, Pid} <- warp_projection_table:all(Context, {projector, N, '_'})],
+    ok = lists:foreach(fun(Pid) -> warp_projection_projector:flush(Pid, Id) end,
+                       warp_projection_table:projectors_of(Context, N)),
     ok = Left(#{reason => no_answer}),
     erase(Context, Id, Left).
 
 erase(Context, Id, Left) ->
-    case warp_projection_table:get(Context, writer) of
+    case warp_projection_table:process(Context, writer) of
         {ok, Writer} ->
             Tag = erlang:monitor(process, Writer),
             ok = warp_projection_writer:erase(Writer, Tag, Id),
@@ -44,5 +44,4 @@ erasing(Context, Id, Tag, Left) ->
 %% @doc The deletion is done: projectors that it held go on.
 -spec done(warp_context:context(), warp_component:deletion()) -> ok.
 done(Context, #{shard := N}) ->
-    lists:foreach(fun({_, Pid}) -> warp_projection_projector:prod(Pid) end,
-                  warp_projection_table:all(Context, {projector, N, '_'})).
+    lists:foreach(fun warp_projection_projector:prod/1, warp_projection_table:projectors_of(Context, N)).

@@ -6,9 +6,12 @@
 %% row, it does not, and the batch has to be carried out command by command.
 -module(warp_projection_merge).
 
--export([merge/1, sequence/1]).
+-export([work/2, needs/1, mentions/2]).
 
--export_type([projected/0, merged/0, step/0, needs/0]).
+-export_type([work/0, projected/0, merged/0, step/0, needs/0]).
+
+%% What is to be written of a batch: its commands brought together, or one by one.
+-type work() :: none | {merged, merged()} | {sequence, [step()], needs()}.
 
 %% What an event led to.
 -type projected() :: {Entity :: binary(), warp_core:seq(), [warp_projection_command:op(), ...]}.
@@ -38,8 +41,36 @@
     adds = #{} :: #{binary() => #{binary() => number_()}}
 }).
 
-%% @doc The changes of a batch, or `shared' when its commands don't commute.
--spec merge([projected()]) -> {ok, merged()} | shared.
+%% @doc What is to be written of projected events. One by one, or `together' if their commands commute.
+-spec work(together | one_by_one, [projected()]) -> work().
+work(_How, []) ->
+    none;
+work(one_by_one, Batch) ->
+    sequence(Batch);
+work(together, Batch) ->
+    case merge(Batch) of
+        {ok, Merged} -> {merged, Merged};
+        shared -> sequence(Batch)
+    end.
+
+%% @doc The tables and columns that have to be there for it.
+-spec needs(work()) -> needs().
+needs(none) -> #{};
+needs({merged, #{needs := Needs}}) -> Needs;
+needs({sequence, _, Needs}) -> Needs.
+
+%% @doc Whether any of it comes from events of the entity.
+-spec mentions(Entity :: binary(), work()) -> boolean().
+mentions(_Entity, none) ->
+    false;
+mentions(Entity, {sequence, Steps, _}) ->
+    lists:keymember(Entity, 2, Steps);
+mentions(Entity, {merged, #{deletes := Deletes, upserts := Upserts, counts := Counts}}) ->
+    lists:any(fun(Rows) -> lists:keymember(Entity, 2, Rows) end, maps:values(Deletes))
+        orelse lists:any(fun(Rows) -> lists:any(fun([_, Owner | _]) -> Owner =:= Entity end, Rows) end,
+                         maps:values(Upserts))
+        orelse lists:any(fun([_, _, _, Who, _]) -> Who =:= Entity end, Counts).
+
 merge(Batch) ->
     try
         Rows = lists:foldl(fun event/2, #{}, Batch),
@@ -48,12 +79,10 @@ merge(Batch) ->
         throw:shared -> shared
     end.
 
-%% @doc The commands of a batch, one by one.
--spec sequence([projected()]) -> {[step()], needs()}.
 sequence(Batch) ->
     Numbered = lists:zip(lists:seq(1, length(Batch)), Batch),
     Steps = [{Index, Entity, Seq, Op} || {Index, {Entity, Seq, Ops}} <- Numbered, Op <- Ops],
-    {Steps, lists:foldl(fun({_, _, _, Op}, Needs) -> need(Op, Needs) end, #{}, Steps)}.
+    {sequence, Steps, lists:foldl(fun({_, _, _, Op}, Needs) -> need(Op, Needs) end, #{}, Steps)}.
 
 event({Entity, Seq, Ops}, Rows) ->
     lists:foldl(

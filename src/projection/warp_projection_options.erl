@@ -1,7 +1,7 @@
 %% @private The option `projections', checked.
 -module(warp_projection_options).
 
--export([check/1, query/1, timeout/1, limit/1, within/2]).
+-export([check/1, version/2, query/1, timeout/1, limit/1, within/2]).
 
 -export_type([settings/0]).
 
@@ -79,6 +79,15 @@ own(Name) ->
 type(_Column, Type) when Type =:= text; Type =:= integer; Type =:= float; Type =:= bool;
                          Type =:= json; Type =:= any -> Type;
 type(Column, Type) -> throw({column, Column, {unknown_type, Type}}).
+
+%% @doc What projecting depends on, as text. Tables with another version need a rebuild.
+-spec version(#{binary() => warp_aggregate:aggregate()}, warp_projection_schema:declared()) -> binary().
+version(Aggregates, Declared) ->
+    Each = [[Name, $=, integer_to_binary(warp_aggregate:version(Aggregate))]
+            || {Name, #{project := _} = Aggregate} <- lists:sort(maps:to_list(Aggregates))],
+    Tables = [["tables=", integer_to_binary(erlang:phash2(Declared, 1 bsl 32))]
+              || map_size(Declared) > 0],
+    iolist_to_binary(lists:join($\s, Each ++ Tables)).
 
 %% @doc The options of a query, with defaults filled in.
 -spec query(term()) -> {ok, warp_projection_target:query_options()} | {error, term()}.

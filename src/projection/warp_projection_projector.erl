@@ -169,7 +169,7 @@ prod(Pid) -> gen_server:cast(Pid, prod).
 init({Membership, N, Generation}) ->
     _ = process_flag(trap_exit, true),
     Context = warp_context:mine(Membership),
-    ok = warp_projection_table:put(Context, {projector, N, Generation}, self()),
+    ok = warp_projection_table:put_projector(Context, {N, Generation}, self()),
     {Worker, At} = warp_projection_worker:start_link(Context, N, Generation),
     State = #state{context = Context, n = N, generation = Generation, worker = Worker, at = At},
     ok = show(State),
@@ -181,7 +181,7 @@ handle_continue(join, State) ->
 
 %% Asks the writer, which may be busy with the target, where to go on.
 join(#state{joining = none, context = Context, n = N, generation = Generation} = State) ->
-    case warp_projection_table:get(Context, writer) of
+    case warp_projection_table:process(Context, writer) of
         {ok, Writer} ->
             Request = warp_projection_writer:join(Writer, N, Generation),
             tick_on(State#state{joining = Request, writer = Writer});
@@ -225,7 +225,7 @@ forked(Why, #state{context = #{name := Name} = Context, n = N, is = Is} = State0
     _ = [?LOG_ERROR("Warp: the tables of context ~ts have events of shard ~b that are not in its log (~ts); "
                     "nothing more of that shard is projected: warp_projection:rebuild/1 is due",
                     [Name, N, Why]) || not is_forked(Is)],
-    ok = warp_projection_table:take(Context, {at, N, Generation}),
+    ok = warp_projection_table:take_position(Context, {N, Generation}),
     lists:foreach(fun({_, _, _, From}) -> gen_server:reply(From, {error, rebuild_due}) end, Waiters),
     lists:foreach(fun(Mend) -> gen_server:reply(asked(Mend), {error, rebuild_due}) end, Mends),
     lists:foreach(fun(Mend) -> gen_server:reply(warp_projection_retry:from(Mend), {error, interrupted}) end,
@@ -367,16 +367,17 @@ terminate(_Reason, #state{worker = Worker, context = Context, n = N, generation 
     true = exit(Worker, kill),
     receive {'EXIT', Worker, _} -> ok after ?TICK_MS -> ok end,
     ok = warp_projection_states:clean(Context, N, Generation),
-    warp_projection_table:emptied().
+    warp_redact:empty_mailbox().
 
 %% @private
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(#{state := #state{} = S} = Status) ->
+    warp_redact:status(Status, #{
+        shard => S#state.n, generation => S#state.generation, is => element(1, S#state.is),
+        position => S#state.position, committed => S#state.committed, set_aside => map_size(S#state.aside),
+        waiters => length(S#state.waiters), mends => length(S#state.mends)});
 format_status(Status) ->
-    warp_projection_table:status(Status, fun(#state{} = S) ->
-        #{shard => S#state.n, generation => S#state.generation, is => element(1, S#state.is),
-          position => S#state.position, committed => S#state.committed, set_aside => map_size(S#state.aside),
-          waiters => length(S#state.waiters), mends => length(S#state.mends)}
-    end).
+    warp_redact:status(Status, #{}).
 
 %% Messages that wait are looked at between two steps of work.
 schedule(#state{scheduled = true} = State) ->
@@ -779,9 +780,9 @@ publish(#state{context = Context, n = N, generation = Generation} = State) ->
             #state{ready = #batch{oldest = Time}} when is_integer(Time) -> Time;
             #state{} -> none
         end,
-    ok = warp_projection_table:put(Context, {at, N, Generation},
-                       {State#state.committed, State#state.events + State#state.skipped, Oldest,
-                        map_size(State#state.aside)}),
+    ok = warp_projection_table:put_position(Context, {N, Generation}, #{
+        position => State#state.committed, events => State#state.events + State#state.skipped,
+        oldest => Oldest, set_aside => map_size(State#state.aside)}),
     State.
 
 %% How it is: shown when it changes.
@@ -793,4 +794,4 @@ is(Is, State) ->
     Changed.
 
 show(#state{context = Context, n = N, generation = Generation, is = {Is, Why}}) ->
-    warp_projection_table:put(Context, {is, N, Generation}, {Is, os:system_time(microsecond), Why}).
+    warp_projection_table:put_state(Context, {N, Generation}, {Is, os:system_time(microsecond), Why}).

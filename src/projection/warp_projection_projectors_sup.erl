@@ -12,7 +12,7 @@ start_link(Membership) ->
 %% @doc Starts the projectors of a generation; those that run already go on.
 -spec start_all(warp_context:membership(), warp_context:context(), pos_integer()) -> ok.
 start_all(Membership, #{shards := Shards} = Context, Generation) ->
-    {ok, Supervisor} = warp_projection_table:get(Context, projectors),
+    {ok, Supervisor} = warp_projection_table:process(Context, projectors),
     lists:foreach(
         fun(N) ->
             _ = supervisor:start_child(Supervisor, #{
@@ -24,19 +24,17 @@ start_all(Membership, #{shards := Shards} = Context, Generation) ->
 %% @doc Stops the projectors of a generation.
 -spec stop_all(warp_context:context(), pos_integer()) -> ok.
 stop_all(#{shards := Shards} = Context, Generation) ->
-    {ok, Supervisor} = warp_projection_table:get(Context, projectors),
+    {ok, Supervisor} = warp_projection_table:process(Context, projectors),
     lists:foreach(
         fun(N) ->
             _ = supervisor:terminate_child(Supervisor, {N, Generation}),
             _ = supervisor:delete_child(Supervisor, {N, Generation}),
-            ok = warp_projection_table:take(Context, {projector, N, Generation}),
-            ok = warp_projection_table:take(Context, {at, N, Generation}),
-            ok = warp_projection_table:take(Context, {is, N, Generation})
+            ok = warp_projection_table:take_projector(Context, {N, Generation})
         end,
         lists:seq(0, Shards - 1)).
 
 -spec init(warp_context:membership()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init(Membership) ->
     Context = warp_context:mine(Membership),
-    ok = warp_projection_table:put(Context, projectors, self()),
+    ok = warp_projection_table:put_process(Context, projectors, self()),
     {ok, {#{strategy => one_for_one, intensity => 1000, period => 1}, []}}.

@@ -19,7 +19,7 @@
 run(Context, Sql, Params, #{max_rows := MaxRows, timeout := Timeout}) ->
     Deadline = erlang:monotonic_time(millisecond) + Timeout,
     %% The target is there once the writer has opened the file.
-    case {warp_projection_table:get(Context, target), warp_projection_table:get(Context, queries)} of
+    case {warp_projection_table:target(Context), warp_projection_table:process(Context, queries)} of
         {{ok, _}, {ok, Pool}} -> ask(Context, Pool, Deadline, request(MaxRows, Sql, Params));
         _ -> {error, {away, not_reached_yet}}
     end.

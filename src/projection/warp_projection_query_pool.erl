@@ -74,7 +74,7 @@ ask(Pool, Ref, Deadline, Request) ->
 init(Membership) ->
     _ = process_flag(trap_exit, true),
     Context = warp_context:mine(Membership),
-    ok = warp_projection_table:put(Context, queries, self()),
+    ok = warp_projection_table:put_process(Context, queries, self()),
     {ok, #state{context = Context, wal_look = now_ms()}}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {noreply, #state{}}.
@@ -323,7 +323,7 @@ look_at_wal(State) ->
 -dialyzer({nowarn_function, empty_wal/1}).
 empty_wal(#state{context = Context} = State) ->
     {_Pid, Monitor} = spawn_monitor(fun() ->
-        {ok, {_Module, Projection}} = warp_projection_table:get(Context, target),
+        {ok, {_Module, Projection}} = warp_projection_table:target(Context),
         exit(warp_nif:projection_trim(Projection))
     end),
     State#state{wal = Monitor}.

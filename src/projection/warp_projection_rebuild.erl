@@ -8,7 +8,7 @@
 -module(warp_projection_rebuild).
 -behaviour(gen_server).
 
--export([start_link/1, rebuild/2, cancel/2, await/2, progress/1]).
+-export([start_link/1, rebuild/2, cancel/2, await/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -27,7 +27,7 @@
     writer :: pid(),
     generation = none :: none | pos_integer(),
     due = false :: boolean(),
-    rebuild = none :: none | running | cancelled | swapping,
+    rebuild = none :: none | running | cancelled,
     %% Of the rebuild that runs: when it began or went on, with how many events done.
     began = none :: none | {Millis :: integer(), Events :: non_neg_integer()},
     logged = 0 :: integer(),
@@ -35,20 +35,10 @@
     swap_at = 0 :: integer(),
     ticking = false :: boolean(),
     waiters = [] :: [{integer() | infinity, gen_server:from()}],
-    task = none :: none | {pid(), rebuild | cancel | swap | anew, gen_server:from() | nobody},
+    task = none :: none | {pid(), rebuild | cancel | swap | restart, gen_server:from() | nobody},
     %% Requests behind it, first come first, with their deadlines.
     queue = [] :: [{rebuild | cancel, integer(), gen_server:from()}]
 }).
-
--type progress() :: #{
-    state := none | running | cancelled | swapping,
-    due := boolean(),
-    done := non_neg_integer(),
-    total := non_neg_integer(),
-    rate := float(),
-    seconds_left := float() | unknown
-}.
--export_type([progress/0]).
 
 -spec start_link(warp_context:membership()) -> gen_server:start_ret().
 start_link(Membership) ->
@@ -80,8 +70,8 @@ call(Pid, Request, Timeout) ->
 init(Membership) ->
     _ = process_flag(trap_exit, true),
     Context = warp_context:mine(Membership),
-    {ok, Writer} = warp_projection_table:get(Context, writer),
-    ok = warp_projection_table:put(Context, manager, self()),
+    {ok, Writer} = warp_projection_table:process(Context, writer),
+    ok = warp_projection_table:put_process(Context, manager, self()),
     ok = warp_projection_writer:subscribe(Writer),
     {ok, shown(#state{context = Context, membership = Membership, writer = Writer})}.
 
@@ -125,19 +115,19 @@ handle_info({warp_projection_ready, _}, #state{generation = G} = State) when G =
     {noreply, State};
 handle_info({warp_projection_ready, #{generation := G, due := Due, rebuild := Rebuild}}, State) ->
     #state{context = #{name := Name} = Context, membership = Membership} = State,
-    ok = warp_projection_table:put(Context, generation, G),
+    ok = warp_projection_table:put_generation(Context, G),
     ok = warp_projection_projectors_sup:start_all(Membership, Context, G),
     _ = [?LOG_NOTICE("Warp: the projection of context ~ts was made by another version of its "
                      "aggregates: warp_projection:rebuild/1 is due", [Name])
-         || Due andalso Rebuild =/= <<"running">>],
+         || Due andalso Rebuild =/= running],
     %% Of a rebuild that ended while its manager was killed, or of one that was begun anew.
-    Others = [G - 1 | [G + 1 || Rebuild =/= <<"running">>]],
+    Others = [G - 1 | [G + 1 || Rebuild =/= running]],
     lists:foreach(fun(Other) -> warp_projection_projectors_sup:stop_all(Context, Other) end, Others),
     Known = State#state{generation = G, due = Due},
     case Rebuild of
-        <<"running">> -> {noreply, run(Known)};
-        <<"cancelled">> -> {noreply, shown(Known#state{rebuild = cancelled})};
-        <<"none">> -> {noreply, shown(Known)}
+        running -> {noreply, run(Known)};
+        cancelled -> {noreply, shown(Known#state{rebuild = cancelled})};
+        none -> {noreply, shown(Known)}
     end;
 handle_info(tick, State) ->
     {noreply, tick(State#state{ticking = false})};
@@ -155,15 +145,15 @@ handle_info(Stray, State) ->
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{task = Task}) ->
     _ = case Task of {Pid, _, _} -> exit(Pid, kill); none -> ok end,
-    warp_projection_table:emptied().
+    warp_redact:empty_mailbox().
 
 %% @private
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(#{state := #state{} = S} = Status) ->
+    warp_redact:status(Status, #{rebuild => S#state.rebuild, generation => S#state.generation, due => S#state.due,
+                                 waiters => length(S#state.waiters), queue => length(S#state.queue)});
 format_status(Status) ->
-    warp_projection_table:status(Status, fun(#state{} = S) ->
-        #{rebuild => S#state.rebuild, generation => S#state.generation, due => S#state.due,
-          waiters => length(S#state.waiters), queue => length(S#state.queue)}
-    end).
+    warp_redact:status(Status, #{}).
 
 %% The next request, when no task is under way.
 next(#state{task = none, queue = Queue} = State) ->
@@ -178,7 +168,7 @@ begin_request(rebuild, From, #state{rebuild = running} = State) ->
     gen_server:reply(From, {error, already_running}),
     next(State);
 begin_request(rebuild, From, #state{writer = Writer} = State) ->
-    task(rebuild, From, fun() -> warp_projection_writer:rebuild(Writer, 'begin') end, State);
+    task(rebuild, From, fun() -> warp_projection_writer:rebuild(Writer, start) end, State);
 begin_request(cancel, From, #state{rebuild = running, writer = Writer} = State) ->
     task(cancel, From, fun() -> warp_projection_writer:rebuild(Writer, cancel) end, State);
 begin_request(cancel, From, State) ->
@@ -198,10 +188,10 @@ done(cancel, {ok, _}, From, #state{context = Context, generation = Generation} =
     gen_server:reply(From, ok),
     tell({error, cancelled}, shown(State#state{rebuild = cancelled}));
 done(swap, {ok, #{generation := Now}}, nobody, #state{context = Context, generation = Before} = State) ->
-    ok = warp_projection_table:put(Context, generation, Now),
+    ok = warp_projection_table:put_generation(Context, Now),
     ok = warp_projection_projectors_sup:stop_all(Context, Before),
     tell(ok, shown(State#state{generation = Now, rebuild = none, due = false}));
-done(anew, _Result, nobody, State) ->
+done(restart, _Result, nobody, State) ->
     %% One that failed is tried again: its projectors stand still as before.
     run(State);
 done(swap, _NotReached, nobody, State) ->
@@ -222,7 +212,8 @@ ticking(State) ->
 
 %% What others see of it, without asking.
 shown(#state{context = Context, rebuild = Rebuild, due = Due, began = Began, generation = Generation} = State) ->
-    ok = warp_projection_table:put(Context, rebuild, {Rebuild, Due, Began, Generation}),
+    ok = warp_projection_table:put_rebuild(Context, #{state => Rebuild, due => Due, began => Began,
+                                                     generation => Generation}),
     State.
 
 tell(Result, #state{waiters = Waiters} = State) ->
@@ -230,32 +221,27 @@ tell(Result, #state{waiters = Waiters} = State) ->
     State#state{waiters = []}.
 
 tick(#state{rebuild = running, context = Context, generation = Generation, task = Task} = State) ->
-    case Task =:= none andalso is_forked(Context, Generation + 1) of
-        true -> anew(State);
+    case Task =:= none andalso warp_projection_progress:has_forked(Context, Generation + 1) of
+        true -> restart(State);
         false -> go_on(State)
     end;
 tick(State) ->
     State.
 
 %% What the tables of the rebuild have is of another log: it begins anew.
-anew(#state{context = Context, generation = Generation, writer = Writer} = State) ->
+restart(#state{context = Context, generation = Generation, writer = Writer} = State) ->
     ok = warp_projection_projectors_sup:stop_all(Context, Generation + 1),
-    task(anew, nobody, fun() -> warp_projection_writer:rebuild(Writer, anew) end, ticking(State)).
-
-%% Whether projectors stand still since the tables have events that are not in the log.
-is_forked(Context, Generation) ->
-    [] =/= [Is || {_, {stalled = Is, _, {rebuild_due, _}}}
-                      <- warp_projection_table:all(Context, {is, '_', Generation})].
+    task(restart, nobody, fun() -> warp_projection_writer:rebuild(Writer, restart) end, ticking(State)).
 
 go_on(#state{context = Context, generation = Generation} = State) ->
-    Live = at(Context, Generation),
-    Building = at(Context, Generation + 1),
+    Live = warp_projection_table:positions(Context, Generation),
+    Building = warp_projection_table:positions(Context, Generation + 1),
     Began = shown(ticking(begun(State, Building))),
     Close = lists:all(
         fun(N) ->
             case Building of
-                #{N := {There, _, _, _}} ->
-                    There + ?CLOSE >= goal(N, Live, Context) andalso not stands(N, Generation + 1, Context);
+                #{N := #{position := There}} ->
+                    There + ?CLOSE >= goal(N, Live, Context) andalso not is_stalled(N, Generation + 1, Context);
                 #{} -> false
             end
         end,
@@ -265,8 +251,8 @@ go_on(#state{context = Context, generation = Generation} = State) ->
         false -> say(Began)
     end.
 
-stands(N, Generation, Context) ->
-    case warp_projection_table:get(Context, {is, N, Generation}) of
+is_stalled(N, Generation, Context) ->
+    case warp_projection_table:state(Context, {N, Generation}) of
         {ok, {stalled, _, _}} -> true;
         _ -> false
     end.
@@ -274,17 +260,17 @@ stands(N, Generation, Context) ->
 %% Where the first set is; one that could not begin says nothing.
 goal(N, Live, Context) ->
     case Live of
-        #{N := {Position, _, _, _}} -> Position;
-        #{} -> warp_projection_stats:log_position(Context, N)
+        #{N := #{position := Position}} -> Position;
+        #{} -> warp_projection_progress:log_position(Context, N)
     end.
 
-begun(#state{began = none} = State, Building) -> State#state{began = {now_ms(), done(Building)}};
+begun(#state{began = none} = State, Building) -> State#state{began = {now_ms(), warp_projection_progress:events(Building)}};
 begun(State, _Building) -> State.
 
 say(#state{logged = Logged, context = #{name := Name} = Context} = State) ->
     case now_ms() - Logged > ?LOG_MS of
         true ->
-            #{done := Done, total := Total, rate := Rate, seconds_left := Left} = progress(Context),
+            #{done := Done, total := Total, rate := Rate, seconds_left := Left} = warp_projection_progress:rebuild(Context),
             ?LOG_NOTICE("Warp: rebuild of the projection of context ~ts: ~b of about ~b events, ~b/s, ~ts",
                         [Name, Done, Total, round(Rate),
                          case Left of
@@ -296,22 +282,15 @@ say(#state{logged = Logged, context = #{name := Name} = Context} = State) ->
             State
     end.
 
-at(Context, Generation) ->
-    maps:from_list([{N, At} || {{at, N, _}, At} <- warp_projection_table:all(Context, {at, '_', Generation})]).
-
-done(At) ->
-    lists:sum([Events || {_, Events, _, _} <- maps:values(At)]).
-
 %% The first set is halted; the second goes on to where that stopped, and takes its place. The
 %% projectors go on when the task ends, or when they are told to.
 swap(#state{context = Context, generation = Generation, writer = Writer} = State) ->
     task(swap, nobody, fun() ->
         Deadline = now_ms() + ?HALT_MS,
-        Live = [{N, Pid} || {{projector, N, _}, Pid}
-                                <- warp_projection_table:all(Context, {projector, '_', Generation})],
-        Followed = at(Context, Generation),
+        Live = warp_projection_table:projectors(Context, Generation),
+        Followed = warp_projection_table:positions(Context, Generation),
         %% One that does not follow its shard says nothing of how far the second has to go.
-        Ends = [{N, case Followed of #{N := _} -> End; #{} -> warp_projection_stats:log_position(Context, N) end}
+        Ends = [{N, case Followed of #{N := _} -> End; #{} -> warp_projection_progress:log_position(Context, N) end}
                 || {N, End} <- halted(Live, Deadline, [])],
         length(Ends) =:= maps:get(shards, Context)
             andalso reach(Context, Generation + 1, Ends, Deadline)
@@ -327,11 +306,11 @@ halted([{N, Pid} | Others], Deadline, Ends) ->
     end.
 
 reach(Context, Generation, Ends, Deadline) ->
-    At = at(Context, Generation),
+    At = warp_projection_table:positions(Context, Generation),
     Reached = lists:all(
         fun({N, End}) ->
             case At of
-                #{N := {Position, _, _, _}} -> Position >= End;
+                #{N := #{position := Position}} -> Position >= End;
                 #{} -> false
             end
         end,
@@ -344,40 +323,5 @@ reach(Context, Generation, Ends, Deadline) ->
                 false -> receive give_up -> false after 5 -> reach(Context, Generation, Ends, Deadline) end
             end
     end.
-
-%% @doc How far a rebuild is. Asks nobody.
--spec progress(warp_context:context()) -> progress().
-progress(Context) ->
-    case warp_projection_table:get(Context, rebuild) of
-        {ok, {Rebuild, Due, Began, Generation}} ->
-            %% By another version of the aggregates, or from another log.
-            progress(Rebuild, Due orelse is_forked(Context, Generation), Began, Generation, Context);
-        none -> progress(none, false, none, none, Context)
-    end.
-
-progress(_Rebuild, Due, _Began, none, _Context) ->
-    #{state => none, due => Due, done => 0, total => 0, rate => 0.0, seconds_left => unknown};
-progress(running, Due, Began, Generation, Context) ->
-    Done = done(at(Context, Generation + 1)),
-    Total = max(Done, total(Context, Generation)),
-    Rate =
-        case Began of
-            {Since, Before} -> max(0, Done - Before) * 1000 / max(1, now_ms() - Since);
-            none -> 0.0
-        end,
-    Left = case Rate > 0 of true -> (Total - Done) / Rate; false -> unknown end,
-    #{state => running, due => Due, done => Done, total => Total, rate => Rate, seconds_left => Left};
-progress(Rebuild, Due, _Began, Generation, Context) ->
-    #{state => Rebuild, due => Due, done => 0, total => total(Context, Generation), rate => 0.0,
-      seconds_left => unknown}.
-
-%% How many events the log has, about: those that were projected, and as many per position beyond.
-total(Context, Generation) ->
-    lists:sum(
-        [case warp_projection_stats:log_position(Context, N) of
-             Log when Position > 0 -> round(Events * max(Log, Position) / Position);
-             Log -> Log
-         end
-         || {N, {Position, Events, _, _}} <- maps:to_list(at(Context, Generation))]).
 
 now_ms() -> erlang:monotonic_time(millisecond).

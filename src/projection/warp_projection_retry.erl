@@ -105,16 +105,9 @@ outcomes(Outcomes, Read, #mend{entity = Entity} = Mend) ->
     end.
 
 write(Projected, Aside, Clear, #mend{entity = Entity, skip = Skip} = Mend) ->
-    Work =
-        case Projected of
-            [] ->
-                none;
-            _ ->
-                {Steps, Needs} = warp_projection_merge:sequence(Projected),
-                {sequence, Steps, Needs}
-        end,
-    {write, #{work => Work, aside => Aside, clear => [{Entity, Clear} || Clear =/= none],
-       skip => [{Entity, Skip} || Skip =/= none]},
+    {write,
+     #{work => warp_projection_merge:work(one_by_one, Projected), aside => Aside,
+       clear => [{Entity, Clear} || Clear =/= none], skip => [{Entity, Skip} || Skip =/= none]},
      Mend#mend{writing = [Seq || {_, Seq, _} <- Projected]}}.
 
 %% @doc The event that an operator left out with it.

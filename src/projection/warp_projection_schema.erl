@@ -1,12 +1,20 @@
 %% @private The tables and columns that a projection has, and what a batch needs beside them. Pure.
 -module(warp_projection_schema).
 
--export([merge/2, from_rows/1, columns/2, counted/2, tables/1, grow/4, declared/1, swap/2, drop/2]).
+-export([merge/2, from_rows/1, columns/2, counted/2, tables/1, grow/2, declared/1]).
 
--export_type([schema/0, place/0, declared/0]).
+-export_type([schema/0, set/0, declared/0, change/0]).
 
 %% Which of two sets of tables: those that are queried, or those that a rebuild fills.
--type place() :: live | building.
+-type set() :: live | building.
+%% What is to be done to a database, for {@link warp_projection_sql_tables}.
+-type change() ::
+    {create_table, Table :: binary()}
+    | {add_column, Table :: binary(), Column :: binary(),
+       {used | declared, warp_projection_command:type()}, Counted :: boolean()}
+    | {count_column, Table :: binary(), Column :: binary()}
+    %% Number N of its table.
+    | {create_index, Table :: binary(), N :: pos_integer(), Unique :: boolean(), On :: [binary()]}.
 -type column() :: #{type := warp_projection_command:type(), counted := boolean()}.
 -opaque schema() :: #{Table :: binary() => #{Column :: binary() => column()}}.
 %% What `start' was told of tables.
@@ -51,74 +59,53 @@ columns(Table, Schema) -> lists:sort(maps:keys(maps:get(Table, Schema, #{}))).
 counted(Table, Schema) ->
     lists:sort([C || {C, #{counted := true}} <- maps:to_list(maps:get(Table, Schema, #{}))]).
 
-%% @doc The statements that make what is needed and not yet there, and the schema after them.
--spec grow(place(), pos_integer(), warp_projection_merge:needs(), schema()) ->
-    {ok, [warp_projection_target:statement()], schema()} | {error, term()}.
-grow(Place, Generation, Needs, Schema) ->
+%% @doc What has to be done so that a batch finds the tables and columns it needs, and the schema after
+%% that.
+-spec grow(warp_projection_merge:needs(), schema()) -> {ok, [change()], schema()} | {error, term()}.
+grow(Needs, Schema) ->
     try
-        {Sql, Grown} = maps:fold(
-            fun(Table, Columns, Acc) -> table(Place, Generation, Table, Columns, Acc) end,
-            {[], Schema},
-            Needs),
-        {ok, lists:append(lists:reverse(Sql)), Grown}
+        {Changes, Grown} = maps:fold(fun table/3, {[], Schema}, Needs),
+        {ok, lists:reverse(Changes), Grown}
     catch
         throw:Why -> {error, Why}
     end.
 
-table(Place, Generation, Table, Needed, {Sql, Schema}) when is_map_key(Table, Schema) ->
-    maps:fold(
-        fun(Column, Need, Acc) -> column(Place, Generation, Table, Column, Need, Acc) end,
-        {Sql, Schema},
-        Needed);
-table(_Place, _Generation, _Table, _Needed, {_Sql, Schema}) when map_size(Schema) >= ?MAX_TABLES ->
+table(Table, Needed, {Changes, Schema}) when is_map_key(Table, Schema) ->
+    maps:fold(fun(Column, Need, Acc) -> column(Table, Column, Need, Acc) end, {Changes, Schema}, Needed);
+table(_Table, _Needed, {_Changes, Schema}) when map_size(Schema) >= ?MAX_TABLES ->
     throw({too_many_tables, ?MAX_TABLES});
-table(Place, Generation, Table, Needed, {Sql, Schema}) ->
-    New = warp_projection_sql:create_table(Place, Generation, Table),
-    table(Place, Generation, Table, Needed, {[New | Sql], Schema#{Table => #{}}}).
+table(Table, Needed, {Changes, Schema}) ->
+    table(Table, Needed, {[{create_table, Table} | Changes], Schema#{Table => #{}}}).
 
-column(Place, _Generation, Table, Column, {Type, Counted}, {Sql, Schema}) ->
+column(Table, Column, {Type, Counted}, {Changes, Schema}) ->
     #{Table := Columns} = Schema,
     case Columns of
         #{Column := #{counted := false} = Known} when Counted ->
-            New = warp_projection_sql:count_column(Place, Table, Column),
-            {[New | Sql], Schema#{Table := Columns#{Column := Known#{counted := true}}}};
+            {[{count_column, Table, Column} | Changes],
+             Schema#{Table := Columns#{Column := Known#{counted := true}}}};
         #{Column := _} ->
-            {Sql, Schema};
+            {Changes, Schema};
         #{} when map_size(Columns) >= ?MAX_COLUMNS ->
             throw({too_many_columns, Table, ?MAX_COLUMNS});
         #{} ->
-            New = warp_projection_sql:add_column(Place, Table, Column, {used, Type}, Counted),
-            {[New | Sql],
+            {[{add_column, Table, Column, {used, Type}, Counted} | Changes],
              Schema#{Table := Columns#{Column => #{type => Type, counted => Counted}}}}
     end.
 
-%% @doc The statements that make declared tables, for an empty schema, and the schema after them.
--spec declared({place(), pos_integer(), declared()}) -> {[warp_projection_target:statement()], schema()}.
-declared({Place, Generation, Declared}) ->
+%% @doc What makes declared tables, where there are none yet, and the schema after that.
+-spec declared(declared()) -> {[change()], schema()}.
+declared(Declared) ->
     maps:fold(
-        fun(Table, #{columns := Columns, indexes := Indexes, keys := Keys}, {Sql, Schema}) ->
+        fun(Table, #{columns := Columns, indexes := Indexes, keys := Keys}, {Changes, Schema}) ->
             Each = lists:sort(maps:to_list(Columns)),
             Numbered = lists:zip(
                 lists:seq(1, length(Indexes) + length(Keys)),
                 [{false, I} || I <- Indexes] ++ [{true, K} || K <- Keys]),
-            New = warp_projection_sql:create_table(Place, Generation, Table)
-                ++ lists:append([warp_projection_sql:add_column(Place, Table, C, {declared, T}, false)
-                                 || {C, T} <- Each])
-                ++ [warp_projection_sql:index(Place, Generation, Table, N, Unique, On)
-                    || {N, {Unique, On}} <- Numbered],
-            Known = maps:from_list([{C, #{type => T, counted => false}} || {C, T} <- Each]),
-            {Sql ++ New, Schema#{Table => Known}}
+            New = [{create_table, Table}]
+                ++ [{add_column, Table, Column, {declared, Type}, false} || {Column, Type} <- Each]
+                ++ [{create_index, Table, N, Unique, On} || {N, {Unique, On}} <- Numbered],
+            Known = maps:from_list([{Column, #{type => Type, counted => false}} || {Column, Type} <- Each]),
+            {Changes ++ New, Schema#{Table => Known}}
         end,
         {[], #{}},
         Declared).
-
-%% @doc The statements that put the tables of a rebuild in the place of the old ones.
--spec swap(schema(), schema()) -> [warp_projection_target:statement()].
-swap(Live, Building) ->
-    [warp_projection_sql:drop_table(live, T) || T <- tables(Live)]
-        ++ [warp_projection_sql:rename_table(T) || T <- tables(Building)].
-
-%% @doc The statements that drop all tables.
--spec drop(place(), schema()) -> [warp_projection_target:statement()].
-drop(Place, Schema) ->
-    [warp_projection_sql:drop_table(Place, T) || T <- tables(Schema)].

@@ -1,19 +1,19 @@
-%% @private How far a projection is behind its shards.
+%% @private How the target is, and how far a projection is behind its shards. Waits for no process.
 -module(warp_projection_stats).
 
--export([context/1, log_position/2]).
+-export([context/1]).
 
 -define(LOOK_BYTES, 8 * 1024).
 
-%% @doc The figures of all shards.
+%% @doc What `warp_projection:status/1' and `warp_core:stats/1' show.
 -spec context(warp_context:context()) -> map().
 context(#{projections := #{target := Target}} = Context) ->
-    Generation = case warp_projection_table:get(Context, generation) of {ok, G} -> G; none -> none end,
+    Generation = case warp_projection_table:generation(Context) of {ok, Known} -> Known; none -> none end,
     Shards = [shard(Context, N, Generation) || N <- lists:seq(0, maps:get(shards, Context) - 1)],
-    #{due := Due} = Rebuild = warp_projection_rebuild:progress(Context),
+    #{due := Due} = Rebuild = warp_projection_progress:rebuild(Context),
     Sum = fun(Key) -> lists:sum([maps:get(Key, Shard) || Shard <- Shards]) end,
     #{target => Target,
-      state => case warp_projection_table:get(Context, is) of {ok, Is} -> Is; none -> {away, starting} end,
+      state => warp_projection_table:target_state(Context),
       behind_positions => Sum(behind_positions),
       behind_seconds => lists:max([maps:get(behind_seconds, Shard) || Shard <- Shards]),
       set_aside => Sum(set_aside),
@@ -23,16 +23,16 @@ context(#{projections := #{target := Target}} = Context) ->
       shards => Shards}.
 
 shard(Context, N, Generation) ->
-    Log = log_position(Context, N),
-    {Position, Events, Oldest, Aside} =
-        case warp_projection_table:get(Context, {at, N, Generation}) of
-            {ok, At} -> At;
-            none -> {0, 0, none, 0}
+    Log = warp_projection_progress:log_position(Context, N),
+    #{position := Position, events := Events, oldest := Oldest, set_aside := Aside} =
+        case warp_projection_table:position(Context, {N, Generation}) of
+            {ok, Known} -> Known;
+            none -> #{position => 0, events => 0, oldest => none, set_aside => 0}
         end,
     Behind = max(0, Log - Position),
-    {Is, Since, Why} =
-        case warp_projection_table:get(Context, {is, N, Generation}) of
-            {ok, Known} -> Known;
+    {State, Since, Why} =
+        case warp_projection_table:state(Context, {N, Generation}) of
+            {ok, Shown} -> Shown;
             none -> {starting, os:system_time(microsecond), none}
         end,
     Seconds =
@@ -41,10 +41,10 @@ shard(Context, N, Generation) ->
             _ -> 0.0
         end,
     #{shard => N, position => Position, log_position => Log, behind_positions => Behind,
-      behind_seconds => Seconds, set_aside => Aside, events => Events, state => Is, since => Since, why => Why}.
+      behind_seconds => Seconds, set_aside => Aside, events => Events, state => State, since => Since, why => Why}.
 
-%% When the first event that is not projected was recorded: its projector knows when it has it, else the
-%% log does. What begins the log from there on may be nobody's to project.
+%% When the first event that is not projected was recorded: its projector knows that of an event that it has
+%% read, else the log does. The next events of the log may be of aggregates that are not projected.
 oldest(Time, _Context, _N, _Position) when is_integer(Time) ->
     Time;
 oldest(none, #{aggregates := Aggregates} = Context, N, Position) ->
@@ -62,12 +62,4 @@ oldest(none, #{aggregates := Aggregates} = Context, N, Position) ->
             end;
         {error, _} ->
             none
-    end.
-
-%% @doc The last position of a shard's log; 0 while it is not open.
--spec log_position(warp_context:context(), non_neg_integer()) -> non_neg_integer().
-log_position(Context, N) ->
-    case warp_context:shard(Context, N) of
-        {ok, Handle} -> maps:get(position, warp_nif:stats(Handle));
-        {error, _} -> 0
     end.

@@ -14,7 +14,7 @@ start_link(Ref) ->
 init(Ref) ->
     {ok, #{projections := #{target := Target}} = Context} = warp_context:find(Ref),
     Membership = warp_context:membership(Context),
-    _ = warp_projection_table:new(Context),
+    ok = warp_projection_table:new(Context),
     ok = warp_projection_states:clean(Context),
     Children = [
         #{id => writer, start => {warp_projection_writer, start_link, [Membership]}, shutdown => 60000},

@@ -11,10 +11,13 @@
 %% all find it, so it has to be a term that can be shared (a reference, a map), and small.
 -module(warp_projection_target).
 
--export([module/1]).
+-export([module/1, open/3, read/3, execute/2, tidy/1, close/1]).
 
--export_type([target/0, config/0, about/0, statement/0, value/0, query_options/0, result/0]).
+-export_type([open/0, target/0, config/0, about/0, statement/0, value/0, query_options/0, result/0]).
 
+%% An open target, with its module.
+-type open() :: {module(), target()}.
+%% What a module's `open' gives.
 -type target() :: term().
 %% The map that stands in the option `projections' beside the target's name, as `check' gave it.
 -type config() :: map().
@@ -87,7 +90,37 @@
 
 -callback close(target()) -> ok.
 
+%% Warp's own queries, which the projection's writer makes.
+-define(QUERY, #{max_rows => infinity, timeout => 5000, level => strong}).
+
 %% @doc The module of a target.
 -spec module(embedded | rqlite) -> module().
 module(embedded) -> warp_projection_embedded;
 module(rqlite) -> warp_rqlite.
+
+-spec open(module(), config(), about()) -> {ok, open()} | {error, Reason :: term()}.
+open(Module, Config, About) ->
+    case Module:open(Config, About) of
+        {ok, Target} -> {ok, {Module, Target}};
+        {error, _} = Error -> Error
+    end.
+
+%% @doc The rows of one of Warp's own queries, as fresh as the target can make them. Any failure makes the
+%% target one that cannot be reached.
+-spec read(open(), binary(), [value()]) -> {ok, [[term()]]} | {error, {away, term()}}.
+read({Module, Target}, Sql, Params) ->
+    case Module:query(Target, Sql, Params, ?QUERY) of
+        {ok, #{rows := Rows}} -> {ok, Rows};
+        {error, {away, _}} = Away -> Away;
+        {error, Why} -> {error, {away, Why}}
+    end.
+
+-spec execute(open(), [statement()]) ->
+    ok | {error, {refused, non_neg_integer(), Message :: binary()} | {away, Why :: term()}}.
+execute({Module, Target}, Statements) -> Module:execute(Target, Statements).
+
+-spec tidy(open()) -> ok | {error, {away, Why :: term()}}.
+tidy({Module, Target}) -> Module:tidy(Target).
+
+-spec close(open()) -> ok.
+close({Module, Target}) -> Module:close(Target).

@@ -25,8 +25,7 @@
     rows := non_neg_integer(),
     %% Events that led to commands: all of them where the work names them by number, else the first.
     projected := [{binary(), warp_core:seq()}],
-    work := none | {merged, warp_projection_merge:merged()}
-          | {sequence, [warp_projection_merge:step()], warp_projection_merge:needs()},
+    work := warp_projection_merge:work(),
     aside := #{binary() => warp_projection_retry:note()},
     %% The last seq of entities that are set aside.
     seen := #{binary() => warp_core:seq()},
@@ -107,10 +106,10 @@ run(Job, State) ->
 job({read, #{told := Told, forget := Forget} = Job}, #state{told = Before} = State) ->
     Now = case Told of same -> Before; _ -> Told end,
     read(Job, forgotten(Forget, State#state{told = Now}));
-job({mend, #{handle := Handle, mend := Mend, at := At, forget := Forget}}, State0) ->
-    #state{fold = Fold, at = Place} = State = forgotten(Forget, State0),
-    ok = warp_projection_user_code:row(Place, 0),
-    {Result, Next} = warp_projection_retry:next(Mend, Handle, Fold, At),
+job({mend, #{handle := Handle, mend := Mend, at := Standing, forget := Forget}}, State0) ->
+    #state{fold = Fold, at = At} = State = forgotten(Forget, State0),
+    ok = warp_projection_user_code:row(At, 0),
+    {Result, Next} = warp_projection_retry:next(Mend, Handle, Fold, Standing),
     {Result, State#state{fold = Next}}.
 
 forgotten(Entities, #state{fold = Fold} = State) ->
@@ -201,14 +200,13 @@ sort([{ok, Projected} | Outcomes], #{projected := Before} = Part) ->
 sort([{aside, Event, Reason}], Part) ->
     {warp_projection_retry:note(Event, Reason), Part}.
 
-work(#{projected := []} = Part, _Job) ->
-    Part;
 work(#{projected := Reversed} = Part, #{single := Single}) ->
-    Projected = [{Entity, Seq, _} | _] = lists:reverse(Reversed),
-    case not Single andalso warp_projection_merge:merge(Projected) of
-        {ok, Merged} ->
-            Part#{work := {merged, Merged}, projected := [{Entity, Seq}]};
-        _ ->
-            {Steps, Needs} = warp_projection_merge:sequence(Projected),
-            Part#{work := {sequence, Steps, Needs}, projected := [{E, S} || {E, S, _} <- Projected]}
-    end.
+    Projected = lists:reverse(Reversed),
+    How = case Single of true -> one_by_one; false -> together end,
+    Work = warp_projection_merge:work(How, Projected),
+    Blamable =
+        case Work of
+            {merged, _} -> lists:sublist(Projected, 1);
+            _ -> Projected
+        end,
+    Part#{work := Work, projected := [{Entity, Seq} || {Entity, Seq, _} <- Blamable]}.

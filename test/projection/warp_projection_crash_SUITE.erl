@@ -29,7 +29,7 @@ round(Round, Opts) ->
     Ctx = warp_test:start(Opts#{aggregates => [warp_read_model:aggregate()]}),
     {ok, Context} = warp_context:find(Ctx),
     %% What was being deleted is deleted to its end, or was never begun.
-    warp_test:wait_until(fun() -> warp_projection_table:all(Context, {hold, '_'}) =:= [] end, ?PATIENCE_MS),
+    warp_test:wait_until(fun() -> warp_erasure_holds:all(Context) =:= [] end, ?PATIENCE_MS),
     warp_read_model:assert_equal(Ctx, ?PATIENCE_MS),
     %% A rebuild that was cut short goes on by itself, and makes the same rows.
     _ = warp_projection:await_rebuild(Ctx, ?PATIENCE_MS),

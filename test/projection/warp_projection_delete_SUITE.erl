@@ -222,7 +222,7 @@ says_what_is_left(Config) ->
     ?assertEqual([[0]], rows(Again, "SELECT count(*) FROM b")),
     warp_test:wait_until(fun() ->
         {ok, Context} = warp_context:find(Again),
-        warp_projection_table:all(Context, {hold, '_'}) =:= []
+        warp_erasure_holds:all(Context) =:= []
     end, 60000),
     settled(Again).
 
@@ -290,7 +290,7 @@ both_generations(Config) ->
     _ = warp_projection:await_rebuild(Ctx, 60000),
     [?assertEqual(ok, warp_core:delete(E)) || E <- lists:sublist(Later, 10)],
     even(Ctx),
-    ?assertEqual({ok, 2}, warp_projection_table:get(Context, generation)),
+    ?assertEqual({ok, 2}, warp_projection_table:generation(Context)),
     ?assertEqual([[10]], rows(Ctx, "SELECT n FROM a WHERE id = 'all'")),
     ?assertEqual([[20]], rows(Ctx, "SELECT count(*) FROM b")),
     settled(Ctx).
@@ -306,7 +306,7 @@ answers_in_time(Config) ->
                                      E <- [warp_core:entity(Ctx, <<"e", (integer_to_binary(N))/binary>>)]]), 2),
     await_all([does(Ctx, E#warp_entity.id, commands(E#warp_entity.id)) || E <- [A, B]]),
     {ok, Context} = warp_context:find(Ctx),
-    {ok, Projector} = warp_projection_table:get(Context, {projector, 0, 1}),
+    {ok, Projector} = warp_projection_table:projector(Context, {0, 1}),
     ok = sys:suspend(Projector),
     Append = fun() ->
         warp_core:append(B, #{type => <<"T">>, payload => #{}, aggregate => <<"Busy">>}, #{timeout => infinity})

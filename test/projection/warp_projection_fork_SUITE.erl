@@ -129,7 +129,7 @@ tables_of_an_earlier_version(Config) ->
     Ctx = start(Config),
     await_all(placed(Ctx, ids(<<"kept">>, 10), <<"kept">>)),
     {ok, Context} = warp_context:find(Ctx),
-    {ok, {Module, Target}} = warp_projection_table:get(Context, target),
+    {ok, {Module, Target}} = warp_projection_table:target(Context),
     ok = Module:execute(Target, [{<<"DROP TABLE _warp_runs">>, [[]]}]),
     Again = warp_test:restart(Ctx),
     is_right(Again, ids(<<"kept">>, 10)),
@@ -179,7 +179,7 @@ kill_owner(Ctx) ->
 what_a_rebuild_had_done(Config) ->
     {Ctx, Dir, Copy} = copied(Config),
     {ok, Context} = warp_context:find(Ctx),
-    {ok, Manager} = warp_projection_table:get(Context, manager),
+    {ok, Manager} = warp_projection_table:process(Context, manager),
     ok = warp_projection:rebuild(Ctx),
     %% So that it does not end.
     ok = sys:suspend(Manager),

@@ -76,7 +76,7 @@ who_gives_up_is_not_kept(Config) ->
     ok = atomics:put(Gate, 1, 1),
     ok = warp_projection:rebuild(Ctx),
     {ok, Context} = warp_context:find(Ctx),
-    {ok, Manager} = warp_projection_table:get(Context, manager),
+    {ok, Manager} = warp_projection_table:process(Context, manager),
     GiveUp = fun() ->
         [?assertEqual({error, timeout}, warp_projection:await_rebuild(Ctx, 1)) || _ <- lists:seq(1, 100)],
         erts_debug:flat_size(sys:get_state(Manager))

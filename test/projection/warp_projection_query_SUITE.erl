@@ -319,7 +319,7 @@ values_that_no_term_can_be(Config) ->
     ?assertMatch({error, _}, query(Ctx, <<"SELECT 1", 0, "; DELETE FROM t">>)),
     %% In Warp's own reads, too: nothing ends the VM.
     {ok, Context} = warp_context:find(Ctx),
-    {ok, {_, Projection}} = warp_projection_table:get(Context, target),
+    {ok, {_, Projection}} = warp_projection_table:target(Context),
     ?assertMatch({error, {sql_error, <<"column 1 (x) is infinite", _/binary>>}},
                  warp_nif:projection_read(Projection, <<"SELECT 1e999 AS x">>, [], 1000)),
     ?assertMatch({ok, {_, [[{blob, <<255>>}]]}},
@@ -391,7 +391,7 @@ the_log_stays_bounded(Config) ->
     Readers = [spawn_link(fun() -> repeat(Until, fun() -> {ok, _} = query(Ctx, Slow, 60000) end, Self) end)
                || _ <- lists:seq(1, 4)],
     {ok, Context} = warp_context:find(Ctx),
-    {ok, {_, Projection}} = warp_projection_table:get(Context, target),
+    {ok, {_, Projection}} = warp_projection_table:target(Context),
     Row = {<<"INSERT INTO load VALUES (zeroblob(?))">>, [[500000] || _ <- lists:seq(1, 4)]},
     ok = warp_nif:projection_execute(Projection, [{<<"CREATE TABLE load (a)">>, [[]]}]),
     Write = fun() ->
@@ -431,7 +431,7 @@ a_reader_from_outside_delays_nothing(Config) ->
     File = filename:join(warp_test:context_dir(Ctx), "projections.db"),
     Shell = warp_shell:reads(File),
     {ok, Context} = warp_context:find(Ctx),
-    {ok, {_, Projection}} = warp_projection_table:get(Context, target),
+    {ok, {_, Projection}} = warp_projection_table:target(Context),
     Insert = {<<"INSERT INTO load VALUES (zeroblob(?))">>, [[1000000] || _ <- lists:seq(1, 10)]},
     ok = warp_nif:projection_execute(Projection, [{<<"CREATE TABLE load (a)">>, [[]]}]),
     [ok = warp_nif:projection_execute(Projection, [Insert]) || _ <- lists:seq(1, 8)],

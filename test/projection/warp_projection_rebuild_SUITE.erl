@@ -53,8 +53,8 @@ rebuilt(Ctx) ->
 %% Halts the projectors that fill the new tables.
 halted(Ctx, Fun) ->
     {ok, Context} = warp_context:find(Ctx),
-    {ok, Live} = warp_projection_table:get(Context, generation),
-    Pids = [Pid || {_, Pid} <- warp_projection_table:all(Context, {projector, '_', Live + 1})],
+    {ok, Live} = warp_projection_table:generation(Context),
+    Pids = [Pid || {_, Pid} <- warp_projection_table:projectors(Context, Live + 1)],
     [catch sys:suspend(Pid) || Pid <- Pids],
     Result = Fun(Pids),
     [catch sys:resume(Pid) || Pid <- Pids],
@@ -157,14 +157,13 @@ cancelled_midway(Ctx, Attempts) when Attempts > 0 ->
     {ok, Context} = warp_context:find(Ctx),
     Manager = hd([Pid || {manager, Pid} <- warp_test:processes(Ctx)]),
     ok = warp_projection:rebuild(Ctx),
-    {ok, Live} = warp_projection_table:get(Context, generation),
+    {ok, Live} = warp_projection_table:generation(Context),
     ok = sys:suspend(Manager),
     %% Asked for now, done as the next thing.
     Self = self(),
     spawn_link(fun() -> Self ! {cancelled, warp_projection:cancel_rebuild(Ctx)} end),
     warp_test:wait_until(fun() ->
-        Ats = [At || {_, At} <- warp_projection_table:all(Context, {at, '_', Live + 1})],
-        lists:sum([Events || {_, Events, _, _} <- Ats]) > 0
+        warp_projection_progress:events(warp_projection_table:positions(Context, Live + 1)) > 0
     end),
     ok = sys:resume(Manager),
     case receive {cancelled, Result} -> Result end of
@@ -179,7 +178,7 @@ goes_on_after_a_stop(Config) ->
     {Ctx, _} = shop(Config, 20),
     Before = dump(Ctx),
     {ok, Context} = warp_context:find(Ctx),
-    {ok, Live} = warp_projection_table:get(Context, generation),
+    {ok, Live} = warp_projection_table:generation(Context),
     Manager = hd([Pid || {manager, Pid} <- warp_test:processes(Ctx)]),
     ok = warp_projection:rebuild(Ctx),
     ok = sys:suspend(Manager),
@@ -190,7 +189,7 @@ goes_on_after_a_stop(Config) ->
     rebuilt(Again),
     ?assertEqual(Before, dump(Again)),
     {ok, Now} = warp_context:find(Again),
-    warp_test:wait_until(fun() -> warp_projection_table:get(Now, generation) =:= {ok, 2} end, 60000).
+    warp_test:wait_until(fun() -> warp_projection_table:generation(Now) =:= {ok, 2} end, 60000).
 
 a_new_version_begins_anew(Config) ->
     {Ctx, _} = shop(Config, 20),

@@ -219,7 +219,7 @@ shares_of_an_earlier_version(Config) ->
     Ctx = start(Config),
     await(adds(Ctx, <<"a">>, ?BIG - 1)),
     {ok, Context} = warp_context:find(Ctx),
-    {ok, {Module, Target}} = warp_projection_table:get(Context, target),
+    {ok, {Module, Target}} = warp_projection_table:target(Context),
     ok = Module:execute(Target, [{<<"ALTER TABLE _warp_counts DROP COLUMN high">>, [[]]}]),
     Again = warp_test:restart(Ctx),
     await(adds(Again, <<"a">>, 2)),

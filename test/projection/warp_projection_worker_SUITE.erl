@@ -78,8 +78,8 @@ soon(Fun) ->
 
 projector(Ctx) ->
     {ok, Context} = warp_context:find(Ctx),
-    {ok, Generation} = warp_projection_table:get(Context, generation),
-    {ok, Pid} = warp_projection_table:get(Context, {projector, 0, Generation}),
+    {ok, Generation} = warp_projection_table:generation(Context),
+    {ok, Pid} = warp_projection_table:projector(Context, {0, Generation}),
     Pid.
 
 worker(Ctx) ->
