@@ -5,7 +5,7 @@
 
 %% Mode `pass'. `cut_answer': the server gets the request, and when its answer comes both
 %% connections are closed. `swallow': the same, but the client's connection stays open, in silence.
-%% `cut_request': closed after a part of the request.
+%% `cut_request': closed after a part of the request. `slow': each answer comes two seconds late.
 start(#{http := Upstream}) ->
     Self = self(),
     Counters = counters:new(3, []),
@@ -32,7 +32,8 @@ lost(#{counters := Counters}) -> counters:get(Counters, 3).
 number(pass) -> 0;
 number(cut_answer) -> 1;
 number(swallow) -> 2;
-number(cut_request) -> 3.
+number(cut_request) -> 3;
+number(slow) -> 4.
 
 accept(Listen, Upstream, Counters) ->
     {ok, Client} = gen_tcp:accept(Listen),
@@ -70,7 +71,8 @@ pump(Client, Server, Counters) ->
                 2 ->
                     counters:add(Counters, 3, 1),
                     pump(Client, Server, Counters);
-                _ ->
+                Mode ->
+                    _ = [timer:sleep(2000) || Mode =:= 4],
                     _ = gen_tcp:send(Client, Data),
                     pump(Client, Server, Counters)
             end;
