@@ -249,9 +249,10 @@ killed_processes_come_back(Config) ->
     Load = spawn_link(fun() -> load(Ctx, 0) end),
     lists:foreach(
         fun(Part) ->
-            Pids = [Pid || {P, Pid} <- warp_test:processes(Ctx), P =:= Part],
-            ?assertNotEqual({Part, []}, {Part, Pids}),
-            [exit(Pid, kill) || Pid <- Pids],
+            %% Those behind the part that was killed before may not be back yet.
+            Pids = fun() -> [Pid || {P, Pid} <- warp_test:processes(Ctx), P =:= Part] end,
+            warp_test:wait_until(fun() -> Pids() =/= [] end),
+            [exit(Pid, kill) || Pid <- Pids()],
             timer:sleep(100)
         end,
         Parts ++ Parts),
