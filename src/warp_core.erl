@@ -526,7 +526,8 @@ delete(Entity) ->
 delete(Entity, Options) ->
     case warp_entity_options:delete(Options) of
         {ok, #{timeout := Timeout}} ->
-            in_context(Entity, fun(Context, _Id) -> warp_erasure:delete(Context, Entity, Timeout) end);
+            Deadline = warp_deadline:from(Timeout),
+            in_context(Entity, fun(Context, _Id) -> warp_erasure:delete(Context, Entity, Deadline) end);
         {error, _} = Error ->
             Error
     end.

@@ -3,7 +3,7 @@
 %% pauses, ends by then.
 -module(warp_deadline).
 
--export([from/1, left/1, is_over/1, earlier/2, longest/0]).
+-export([from/1, left/1, earlier/2, later/2, longest/0]).
 
 -export_type([deadline/0]).
 
@@ -24,14 +24,15 @@ from(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
 left(infinity) -> infinity;
 left(Deadline) -> min(?LONGEST_MS, max(0, Deadline - erlang:monotonic_time(millisecond))).
 
-%% @doc Whether no time is left.
--spec is_over(deadline()) -> boolean().
-is_over(Deadline) -> left(Deadline) =:= 0.
-
 %% @doc The earlier one of two deadlines.
 -spec earlier(deadline(), deadline()) -> deadline().
 %% In Erlang's order of terms any integer is less than the atom `infinity'.
 earlier(A, B) -> min(A, B).
+
+%% @doc The deadline with so many milliseconds more: for who waits for an answer that comes at the deadline.
+-spec later(deadline(), non_neg_integer()) -> deadline().
+later(infinity, _Millis) -> infinity;
+later(Deadline, Millis) -> Deadline + Millis.
 
 %% @doc The longest timeout in milliseconds, apart from `infinity'.
 -spec longest() -> pos_integer().

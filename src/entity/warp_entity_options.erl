@@ -47,7 +47,7 @@ export(Given) ->
     warp_check:options(Given, [{timeout, infinity, fun warp_check:timeout/1}]).
 
 %% @doc The options of a deletion.
--spec delete(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:error()}.
+-spec delete(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:wrong()}.
 delete(Given) ->
     warp_check:options(Given, [{timeout, ?DELETE_TIMEOUT_MS, fun warp_check:timeout/1}]).
 

@@ -13,10 +13,10 @@
 -define(RETRY_MS, 500).
 %% How long a start waits for deletions that a crash left, until their logs are erased.
 -define(START_PATIENCE_MS, 10000).
-%% After how long a process that went away is looked for again, and how long it may take to say that the
-%% time of whoever asks is over.
--define(PAUSE_MS, 50).
--define(GRACE_MS, 5000).
+%% The pause before a process that went away is looked for again, and how long it may take to say what came of
+%% a deletion when the time of whoever asks is over.
+-define(RETRIES, {50, infinity}).
+-define(GRACE_MS, 100).
 %% How many deletions are under way at once.
 -define(MAX_UNDER_WAY, 10000).
 
@@ -51,41 +51,33 @@
 start_link(Ref) ->
     gen_server:start_link(?MODULE, Ref, []).
 
-%% @doc Deletes an entity. Answers after so many milliseconds at the latest: `{still_to_erase, What}' when
-%% its log is erased, but something behind it is not yet; and `timeout' when that is not known. Either
-%% way the deletion goes on, also after a restart.
--spec delete(warp_context:context(), #warp_entity{}, timeout()) -> ok | {error, term()}.
-delete(Context, Entity, infinity) ->
-    ask_until(Context, Entity, infinity);
-delete(Context, Entity, Timeout) ->
-    ask_until(Context, Entity, now_ms() + Timeout).
+%% @doc Deletes an entity. Answers at the deadline at the latest: `{still_to_erase, What}' when its log is
+%% erased, but something behind it is not yet; and `timeout' when that is not known. Either way the deletion
+%% goes on, also after a restart.
+-spec delete(warp_context:context(), #warp_entity{}, warp_deadline:deadline()) -> ok | {error, term()}.
+delete(#{ref := Ref}, Entity, Deadline) ->
+    %% A deletion can be repeated: after a failure that has an end it is asked for again.
+    warp_retry:while(fun is_passing/1, ?RETRIES, Deadline, fun() -> ask_to_delete(Ref, Entity, Deadline) end).
 
-%% A deletion can be repeated: after a failure that has an end it is asked for again.
-ask_until(#{ref := Ref} = Context, Entity, Until) ->
-    case {ask(Context, {delete, Entity, Until}, Until), warp_context:find(Ref)} of
-        {{error, _}, not_found} ->
-            {error, context_stopped};
-        {{error, Why} = Error, {ok, Now}} when Why =:= interrupted; element(1, Why) =:= shard_unavailable ->
-            case Until =/= infinity andalso now_ms() + ?PAUSE_MS >= Until of
-                true -> Error;
-                false -> ok = timer:sleep(?PAUSE_MS), ask_until(Now, Entity, Until)
+is_passing({error, interrupted}) -> true;
+is_passing({error, {shard_unavailable, _}}) -> true;
+is_passing(_Answer) -> false.
+
+ask_to_delete(Ref, Entity, Deadline) ->
+    case warp_context:find(Ref) of
+        {ok, Context} ->
+            case {ask(Context, {delete, Entity, Deadline}, Deadline), warp_context:find(Ref)} of
+                {{error, _}, not_found} -> {error, context_stopped};
+                {Answer, _} -> Answer
             end;
-        {Answer, _} ->
-            Answer
+        not_found ->
+            {error, context_stopped}
     end.
 
-ask(Context, Request, Until) ->
-    Patience = case Until of infinity -> infinity; _ -> max(0, Until - now_ms()) + ?GRACE_MS end,
+ask(Context, Request, Deadline) ->
     case warp_context:registered(Context, erasure) of
-        {ok, Pid} ->
-            try
-                gen_server:call(Pid, Request, Patience)
-            catch
-                exit:{timeout, _} -> {error, timeout};
-                exit:_ -> {error, interrupted}
-            end;
-        none ->
-            {error, interrupted}
+        {ok, Pid} -> warp_call:call(Pid, Request, warp_deadline:later(Deadline, ?GRACE_MS));
+        none -> {error, interrupted}
     end.
 
 %% @doc Waits until the list is read, and the logs of the entities in it are erased: but not for
@@ -254,7 +246,7 @@ delete(Id, Entity, From, Until, #state{deletions = Deletions} = State0) ->
     end.
 
 timer(_Id, _From, infinity) -> none;
-timer(Id, From, Until) -> erlang:send_after(max(0, Until - now_ms()), self(), {patience, Id, From}).
+timer(Id, From, Until) -> erlang:send_after(warp_deadline:left(Until), self(), {patience, Id, From}).
 
 asked(Id, Entity, Asker, #state{deletions = Deletions} = State) ->
     case Deletions of
@@ -354,8 +346,6 @@ impatient(From, #deletion{askers = Askers, next = Next} = Deletion, #state{conte
 
 still(#deletion{log_erased = false}) -> {error, timeout};
 still(#deletion{left = Left}) -> {error, {still_to_erase, Left}}.
-
-now_ms() -> erlang:monotonic_time(millisecond).
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{list = none}) -> ok;

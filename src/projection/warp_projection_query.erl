@@ -7,9 +7,7 @@
 
 %% How long after the timeout of a query the pool's answer is waited for: the pool answers in time,
 %% unless it is held up itself.
--define(GRACE_MS, 2000).
-%% How long the VM can wait for a message.
--define(LONGEST_MS, 16#ffffffff).
+-define(GRACE_MS, 100).
 
 %% @doc Runs a query. Errors are those of a target's `query', and `{query_too_large, MaxBytes}': it
 %% needs more memory than a query may have.
@@ -17,7 +15,7 @@
           warp_projection_target:query_options()) ->
     {ok, warp_projection_target:result()} | {error, term()}.
 run(Context, Sql, Params, #{max_rows := MaxRows, timeout := Timeout}) ->
-    Deadline = erlang:monotonic_time(millisecond) + Timeout,
+    Deadline = warp_deadline:from(Timeout),
     %% The target is there once the writer has opened the file.
     case {warp_projection_table:target(Context), warp_projection_table:process(Context, queries)} of
         {{ok, _}, {ok, Pool}} -> ask(Context, Pool, Deadline, request(MaxRows, Sql, Params));
@@ -35,7 +33,7 @@ param(Text) -> [<<3, (byte_size(Text)):32>>, Text].
 ask(Context, Pool, Deadline, Request) ->
     Ref = erlang:monitor(process, Pool, [{alias, explicit_unalias}]),
     ok = warp_projection_query_pool:ask(Pool, Ref, Deadline, Request),
-    Answer = collect(Ref, Deadline + ?GRACE_MS, []),
+    Answer = collect(Ref, warp_deadline:later(Deadline, ?GRACE_MS), []),
     _ = erlang:unalias(Ref),
     true = erlang:demonitor(Ref, [flush]),
     ok = forget(Ref),
@@ -64,7 +62,7 @@ collect(Ref, Until, Parts) ->
             Error;
         {'DOWN', Ref, process, _, _} ->
             down
-    after min(?LONGEST_MS, max(0, Until - erlang:monotonic_time(millisecond))) ->
+    after warp_deadline:left(Until) ->
         {error, timeout}
     end.
 

@@ -351,7 +351,7 @@ what_it_does_not_know(Config) ->
     Forged = [{Id, N} || Id <- [an_atom, 7, <<>>, <<255>>, binary:copy(<<"x">>, 513), {a}, "e", <<1:7>>], N <- [0, 1]]
         ++ [{<<"e">>, 1 - Entity#warp_entity.shard}, {<<"e">>, 99}, {<<"e">>, -1}],
     [?assertMatch({error, {bad_entity_id, _}},
-                  warp_erasure:delete(Context, Entity#warp_entity{id = Id, shard = N}, 5000)) || {Id, N} <- Forged],
+                  warp_erasure:delete(Context, Entity#warp_entity{id = Id, shard = N}, infinity)) || {Id, N} <- Forged],
     ?assertEqual({ok, Eraser}, warp_context:registered(Context, erasure)),
     ?assert(is_process_alive(Eraser)),
     ?assertMatch({ok, [_]}, warp_core:export(Entity)),
