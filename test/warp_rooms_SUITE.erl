@@ -3,7 +3,8 @@
 
 -export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([calls_downwards_are_fine/1, a_circle_is_found/1, a_circle_through_a_third_module_is_found/1,
-         a_call_upwards_is_found/1, a_call_between_strangers_is_found/1, callbacks_and_types_are_no_calls/1,
+         a_call_upwards_is_found/1, a_call_between_strangers_is_found/1,
+         a_table_is_used_by_the_module_that_makes_it/1, callbacks_and_types_are_no_calls/1,
          an_unknown_room_is_refused/1, a_source_that_is_not_compiled_is_refused/1]).
 
 -include_lib("common_test/include/ct.hrl").
@@ -11,8 +12,9 @@
 
 all() ->
     [calls_downwards_are_fine, a_circle_is_found, a_circle_through_a_third_module_is_found,
-     a_call_upwards_is_found, a_call_between_strangers_is_found, callbacks_and_types_are_no_calls,
-     an_unknown_room_is_refused, a_source_that_is_not_compiled_is_refused].
+     a_call_upwards_is_found, a_call_between_strangers_is_found, a_table_is_used_by_the_module_that_makes_it,
+     callbacks_and_types_are_no_calls, an_unknown_room_is_refused,
+     a_source_that_is_not_compiled_is_refused].
 
 init_per_testcase(_, Config) -> warp_test:init_case(Config).
 end_per_testcase(_, Config) -> warp_test:end_case(Config).
@@ -22,7 +24,7 @@ calls_downwards_are_fine(Config) ->
                                {"entity", middle, "f() -> low:f()."},
                                {"entity", other, "f() -> middle:f()."},
                                {".", high, "f() -> other:f() + low:f()."}]),
-    ?assertEqual(<<"4 modules: no circle, no call to a higher room\n">>, Said).
+    ?assertEqual(<<"4 modules: no circle, no call to a higher room, no table of two modules\n">>, Said).
 
 a_circle_is_found(Config) ->
     {1, Said} = check(Config, [{"entity", one, "f() -> two:g().\ng() -> 1."},
@@ -30,7 +32,7 @@ a_circle_is_found(Config) ->
     assert_said(["These 2 modules call each other in circles: one, two\n",
                  "src/entity/one.erl:3: one:f/0 calls two:g/0\n",
                  "src/entity/two.erl:5: two:g/0 calls one:g/0\n",
-                 "\n1 circles, 0 calls to a higher room\n"], Said).
+                 "\n1 circles, 0 calls to a higher room, 0 uses of another module's table\n"], Said).
 
 a_circle_through_a_third_module_is_found(Config) ->
     {1, Said} = check(Config, [{"base", one, "f() -> fun two:f/0."},
@@ -43,12 +45,19 @@ a_call_upwards_is_found(Config) ->
     {1, Said} = check(Config, [{"shard", low, "f() -> high:f(1)."},
                                {"entity", high, "f(_) -> 1."}]),
     assert_said(["src/shard/low.erl:3: low:f/0 calls high:f/1\n  The room entity is above The room shard.\n",
-                 "\n0 circles, 1 calls to a higher room\n"], Said).
+                 "\n0 circles, 1 calls to a higher room, 0 uses of another module's table\n"], Said).
 
 a_call_between_strangers_is_found(Config) ->
     {1, Said} = check(Config, [{"saga", one, "f() -> 1."},
                                {"projection", two, "f() -> one:f()."}]),
     assert_said(["two:f/0 calls one:f/0\n  projection and saga must not call each other.\n"], Said).
+
+a_table_is_used_by_the_module_that_makes_it(Config) ->
+    {1, Said} = check(Config, [{"base", own, "f() -> T = ets:new(t, []), ets:insert(T, {1, 2}), T."},
+                               {"base", other, "-type t() :: ets:table().\n-export_type([t/0]).\n"
+                                               "f() -> ets:lookup(own:f(), 1)."}]),
+    assert_said(["src/base/other.erl:5: other:f/0 calls ets:lookup/2\n",
+                 "\n0 circles, 0 calls to a higher room, 1 uses of another module's table\n"], Said).
 
 callbacks_and_types_are_no_calls(Config) ->
     {0, _} = check(Config, [{"base", low, "-behaviour(high).\n-spec f() -> high:t().\nf() -> 1."},
