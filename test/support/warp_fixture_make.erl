@@ -48,7 +48,8 @@ closed(Vm, Name, Dir, Copy) ->
 logs() ->
     Alice = entity(<<"alice">>),
     [append(Alice, old_credited(N * 100)) || N <- lists:seq(1, 4)],
-    {ok, {5, 7}} = warp_core:append_batch(Alice, [credited(5), (debited(3))#{id => <<"debit-1">>}, noted(<<"in a batch">>)]),
+    {ok, {5, 7}} = warp_core:append_batch(Alice, [credited(5), (debited(3))#{id => <<"debit-1">>},
+                                                  noted(<<"in a batch">>)]),
     append(Alice, (credited(11))#{id => <<"credit-1">>, metadata => #{by => <<"ann">>, trace => [1, 2.5, null]}}),
     append(Alice, #{aggregate => <<"Account">>, type => <<"Credited">>,
                     payload => <<"{ \"amount\" : 7,\"f\":0.10, \"big\":123456789012345678901234567890,"
@@ -62,7 +63,8 @@ logs() ->
     append(entity(<<"large">>), noted(<<"small">>)),
     append(entity(<<"large">>), noted(binary:copy(<<"0123456789abcdef">>, 1250))),
     append(entity(<<"large">>), noted(<<"small again">>)),
-    append(entity(<<"za\x{c5}\x{bc}\x{c3}\x{b3}\x{c5}\x{82}\x{c4}\x{87}">>), noted(<<"id and text of UTF-8: \x{e2}\x{82}\x{ac}"/utf8>>)),
+    append(entity(<<"za\x{c5}\x{bc}\x{c3}\x{b3}\x{c5}\x{82}\x{c4}\x{87}">>),
+           noted(<<"id and text of UTF-8: \x{e2}\x{82}\x{ac}"/utf8>>)),
     [append(entity(Id), (noted(<<"first life of ", Id/binary>>))#{id => <<"life-1">>})
      || Id <- [<<"gone">>, <<"reborn">>], _ <- [once, twice]],
     [ok = warp_core:delete(entity(Id)) || Id <- [<<"gone">>, <<"reborn">>]],
@@ -76,7 +78,8 @@ sagas() ->
     ok = warp_core:delete(entity(<<"dora">>)),
     %% What was credited is gone before it can be taken back.
     Sticky = fun(Entity) -> step(Entity, credited(1), debited(1000)) end,
-    [{ok, {stuck, _}} = commit(Ctx, Id, [Sticky(<<"carl">>), transfer(<<"never">>, -1)]) || Id <- [<<"stuck">>, <<"resolved">>]],
+    [{ok, {stuck, _}} = commit(Ctx, Id, [Sticky(<<"carl">>), transfer(<<"never">>, -1)])
+     || Id <- [<<"stuck">>, <<"resolved">>]],
     {ok, {stuck, _}} = warp_saga:resolve(Ctx, <<"resolved">>, <<"paid by hand">>),
     begun(Ctx, [transfer(<<"alice">>, -1), waits(), transfer(<<"carl">>, 1)]),
     append(entity(<<"alice">>), counted()).
