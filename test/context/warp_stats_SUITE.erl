@@ -23,7 +23,7 @@ cases() ->
 
 a_new_context_has_done_nothing(Config) ->
     Ctx = warp_test:start(Config),
-    %% What the shards' processes ask of the writer when they start may still be in its queue.
+    %% What a start asks the writers for is done.
     warp_test:wait_until(fun() -> maps:get(queue_depth, warp_core:stats(Ctx)) =:= 0 end),
     Stats = warp_core:stats(Ctx),
     [?assertEqual({Key, 0}, {Key, maps:get(Key, Stats)})

@@ -513,9 +513,14 @@ a_transient_failure_is_tried_again_so_often_and_then_reverses(Config) ->
 an_unreachable_entity_is_tried_again(Config) ->
     Ctx = warp_test:start(Config),
     fund(Ctx, <<"alice">>, 1000),
+    %% They live in different shards.
+    Entities = [warp_core:entity(Ctx, Name) || Name <- [<<"alice">>, <<"bob">>]],
+    Works = fun(Entity) -> warp_core:append(Entity, warp_test:noted(<<"works">>), #{timeout => 30000}) end,
     Killer = spawn_link(fun Kill() ->
         _ = [exit(Pid, kill) || {Role, Pid} <- warp_test:processes(Ctx),
                                 Role =:= shard orelse Role =:= saga_keeper],
+        %% On a busy machine nothing would ever come to an end otherwise.
+        [warp_killer:settle(fun() -> Works(Entity) end) || Entity <- Entities],
         timer:sleep(50),
         Kill()
     end),

@@ -1,7 +1,7 @@
 //! Faults on request, for the tests. Not compiled into a released library.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
@@ -10,6 +10,8 @@ static FAILED_SYNCS: AtomicU64 = AtomicU64::new(0);
 static COMMITS_BEFORE_FAILURE: AtomicU64 = AtomicU64::new(0);
 static STALL_MS: AtomicU64 = AtomicU64::new(0);
 static COMMITS_LEFT: AtomicU64 = AtomicU64::new(0);
+/// How often all faults were turned off.
+static TURNED_OFF: AtomicU64 = AtomicU64::new(0);
 
 /// What goes wrong at coming commits of any shard in this VM; those of projections, and of the list of
 /// deletions, count for `AbortAfter` too.
@@ -20,7 +22,7 @@ pub enum Fault {
     FsyncFails(u64),
     /// The last of that many commits fails likewise.
     FailAt(u64),
-    /// The next commit takes that many milliseconds longer.
+    /// The next commit takes that many milliseconds longer, or until faults are turned off.
     Stall(u64),
     /// The VM ends at once, as if killed, right after that many more commits.
     AbortAfter(u64),
@@ -37,6 +39,7 @@ pub fn set(fault: &Fault) {
         Fault::Stall(millis) => STALL_MS.store(*millis, SeqCst),
         Fault::AbortAfter(commits) => COMMITS_LEFT.store(*commits, SeqCst),
         Fault::Off => {
+            TURNED_OFF.fetch_add(1, SeqCst);
             for armed in [
                 &PANICS,
                 &FAILED_SYNCS,
@@ -53,7 +56,7 @@ pub fn set(fault: &Fault) {
 /// Called right before each COMMIT.
 #[expect(clippy::panic, reason = "a panic is what was asked for")]
 pub fn at_commit() -> Result<()> {
-    std::thread::sleep(Duration::from_millis(STALL_MS.swap(0, SeqCst)));
+    stall(Duration::from_millis(STALL_MS.swap(0, SeqCst)));
     let one_left = |left: u64| left.checked_sub(1);
     if PANICS.fetch_update(SeqCst, SeqCst, one_left).is_ok() {
         panic!("a panic that was asked for");
@@ -63,6 +66,13 @@ pub fn at_commit() -> Result<()> {
         return Err(Error::Io("an fsync failure that was asked for".into()));
     }
     Ok(())
+}
+
+fn stall(longest: Duration) {
+    let (started, turned_off) = (Instant::now(), TURNED_OFF.load(SeqCst));
+    while started.elapsed() < longest && TURNED_OFF.load(SeqCst) == turned_off {
+        std::thread::sleep(longest.min(Duration::from_millis(5)));
+    }
 }
 
 /// Called right after each COMMIT, before anyone hears of it.
