@@ -3,7 +3,7 @@
 -module(warp_demo_csv).
 
 -export([open/1, header/1, read/1, bytes_read/1, size/1, close/1]).
--export([rows/2, quote/1]).
+-export([quote/1]).
 -export_type([csv/0]).
 
 -define(SMALLEST_CHUNK, 1024).

@@ -2,7 +2,7 @@
 %% model folded from the logs.
 -module(warp_read_model).
 
--export([aggregate/0, entity/1, load/3, append/3, assert_equal/2, expected/1, actual/1]).
+-export([aggregate/0, entity/1, load/3, append/3, assert_equal/2, actual/1]).
 
 -include_lib("stdlib/include/assert.hrl").
 

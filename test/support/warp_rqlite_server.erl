@@ -2,9 +2,9 @@
 %% They end with the VM that started them, however it ends.
 -module(warp_rqlite_server).
 
--export([available/0, require/1]).
+-export([require/1]).
 -export([start/1, start/2, start_cluster/2, restart/1, wipe/1, kill/1, stop/1, pause/1, resume/1]).
--export([url/1, dir/1, os_pid/1, is_running/1, leader/1, await_ready/1, await_leader/1, sql/2]).
+-export([url/1, await_leader/1, sql/2]).
 
 -define(START_MS, 60000).
 
@@ -177,8 +177,6 @@ is_refused(Port) ->
         {ok, Socket} -> ok = gen_tcp:close(Socket), false;
         {error, _} -> false
     end.
-
-dir(#{dir := Dir}) -> Dir.
 
 address(#{http := Http}) -> "127.0.0.1:" ++ integer_to_list(Http).
 

@@ -14,7 +14,7 @@
 %% Running and waiting
 -export([wait_until/1, wait_until/2, parallel/1, parallel/2, sqlite/2]).
 %% Aggregates, and events for them
--export([aggregates/0, account/0, counter/0, todo/0, log/0, seen/0]).
+-export([aggregates/0, account/0, counter/0, log/0]).
 -export([credited/1, debited/1, incremented/0, incremented/1, added/1, done/1,
          noted/1, noted/2, saw/1]).
 
