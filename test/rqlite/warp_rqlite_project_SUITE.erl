@@ -48,7 +48,6 @@ one_node(Config) ->
 the_node_is_killed(Config) ->
     Node = one(Config),
     Ctx = start(Config, [Node]),
-    Rounds = 20,
     lists:foreach(fun(Round) ->
         {Load, Ref} = loading(Ctx, Round),
         timer:sleep(rand:uniform(1500)),
@@ -57,7 +56,7 @@ the_node_is_killed(Config) ->
         warp_rqlite_server:restart(Node),
         loaded(Load, Ref),
         same(Ctx)
-    end, lists:seq(1, Rounds)).
+    end, lists:seq(1, rounds(6))).
 
 the_vm_is_killed(Config) ->
     Node = one(Config),
@@ -69,7 +68,7 @@ the_vm_is_killed(Config) ->
         Ctx = warp_test:start(Opts),
         same(Ctx),
         warp_test:stop(Ctx)
-    end, lists:seq(1, 20)),
+    end, lists:seq(1, rounds(6))),
     [[Turns]] = warp_rqlite_server:sql(Node, "SELECT sum(events) FROM _warp_checkpoints"),
     ?assert(Turns > 100).
 
