@@ -27,7 +27,15 @@ pub struct EntityInfo {
 
 impl EntityInfo {
     /// The entity after one more row of `count` events at `position`.
+    ///
+    /// # Panics
+    ///
+    /// When the row holds no event, or does not stand behind the entity's last one: then nothing of the
+    /// transaction must be kept. `tail` asserts the same of what it is told.
     pub fn advance(before: Option<&Self>, position: i64, count: u64) -> Self {
+        assert!(count > 0, "a row without events at position {position}");
+        let last = before.map_or(0, |info| info.head);
+        assert!(last < position, "a row at {position} behind one at {last}");
         match before {
             None => Self {
                 incarnation: position,
@@ -46,7 +54,11 @@ impl EntityInfo {
 
     /// The row at `head`, if it is the last of this log.
     pub fn check(&self, head: Row) -> Result<Row> {
-        if head.last_seq() == self.seq && self.incarnation <= self.head {
+        let is_first = head.prev == 0;
+        if head.last_seq() == self.seq
+            && self.incarnation <= self.head
+            && is_first == (self.incarnation == self.head)
+        {
             Ok(head)
         } else {
             Err(rows::broken(self.head, "not the last of its entity"))

@@ -3,14 +3,20 @@
 use rusqlite::Connection;
 
 use super::tail::Tail;
-use super::{entities, open_table, schema};
-use crate::error::Result;
+use super::{entities, open_table, rows, schema};
+use crate::error::{Error, Result};
 use crate::hash::hash64;
 
 /// Writes the tail, up to and including `position`, in one transaction.
 ///
 /// Sorted, so that each page of the index is changed once. When it fails the tail stays as it
 /// is, in memory and in the log.
+///
+/// Error: `Corrupt` when the log does not end there, which only another program can have brought about.
+///
+/// # Panics
+///
+/// When the tail knows of rows behind `position`.
 pub fn flush(connection: &Connection, tail: &Tail, position: i64) -> Result<()> {
     let mut changed: Vec<_> = tail
         .dirty()
@@ -35,7 +41,18 @@ pub fn flush(connection: &Connection, tail: &Tail, position: i64) -> Result<()> 
     ids.sort_unstable();
 
     let transaction = connection.unchecked_transaction()?;
+    let last = rows::last_position(connection)?;
+    if last != position {
+        let what =
+            format!("the log ends at position {last}, and {position} was the last one given");
+        return Err(Error::corrupt(what));
+    }
     for (hash, active) in changed {
+        let head = active.info.head;
+        assert!(
+            head <= position,
+            "a row at {head} in a log that ends at {position}"
+        );
         entities::upsert(connection, hash.cast_unsigned(), &active.info)?;
     }
     {

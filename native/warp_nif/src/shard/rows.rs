@@ -89,7 +89,17 @@ pub fn insert_statement(connection: &Connection) -> rusqlite::Result<CachedState
 }
 
 /// Writes a row.
+///
+/// # Panics
+///
+/// When reading the row would find it broken: see `from_sql`.
 pub fn insert(statement: &mut CachedStatement<'_>, row: &RowRef<'_>) -> Result<()> {
+    let what = contradiction(row);
+    assert!(
+        what.is_none(),
+        "log row at position {}: {what:?}",
+        row.position
+    );
     statement.execute(rusqlite::params![
         row.position,
         row.entity,
@@ -127,7 +137,7 @@ pub fn after(
     mut each: impl FnMut(Row) -> Result<()>,
 ) -> Result<()> {
     let mut statement = connection.prepare(SELECT_ROWS)?;
-    let mut rows = statement.query([position + 1, i64::MAX])?;
+    let mut rows = statement.query([position.saturating_add(1), i64::MAX])?;
     while let Some(row) = rows.next()? {
         if let Some(row) = from_sql(row)? {
             each(row)?;
@@ -144,7 +154,7 @@ pub fn each_after(
     mut each: impl FnMut(i64, Option<Row>, usize) -> Result<bool>,
 ) -> Result<()> {
     let mut statement = connection.prepare_cached(SELECT_ROWS)?;
-    let mut rows = statement.query([position + 1, i64::MAX])?;
+    let mut rows = statement.query([position.saturating_add(1), i64::MAX])?;
     while let Some(row) = rows.next()? {
         let bytes = match row.get_ref(7)? {
             ValueRef::Text(data) | ValueRef::Blob(data) => data.len(),
@@ -241,15 +251,26 @@ fn from_sql(row: &rusqlite::Row<'_>) -> Result<Option<Row>> {
         data: column(row, 7, position)?,
     };
     let stored: i64 = column(row, 8, position)?;
-    let ends = found.seq.checked_add(found.count);
-    let numbered = found.count > 0 && found.seq > 0 && ends.is_some();
-    if !numbered || checksum(&found.borrow()) != stored {
+    if checksum(&found.borrow()) != stored {
         return Err(broken(position, "its checksum does not fit"));
     }
-    if found.prev < 0 || found.prev >= position {
-        return Err(broken(position, "its previous row is not before it"));
+    match contradiction(&found.borrow()) {
+        None => Ok(Some(found)),
+        Some(what) => Err(broken(position, what)),
     }
-    Ok(Some(found))
+}
+
+/// What is wrong with a row in itself. `insert` asserts that nothing is, and `from_sql` looks again.
+fn contradiction(row: &RowRef<'_>) -> Option<&'static str> {
+    if row.count == 0 || row.seq == 0 || row.seq.checked_add(row.count).is_none() {
+        Some("its events are not numbered")
+    } else if row.prev < 0 || row.prev >= row.position {
+        Some("its previous row is not before it")
+    } else if (row.prev == 0) != (row.seq == 1) {
+        Some("its entity's log begins elsewhere")
+    } else {
+        None
+    }
 }
 
 /// Whether it is exactly what `erase` leaves. Damage can make a row look like a part of that, but
@@ -293,4 +314,55 @@ impl Row {
 /// A row that is not what it has to be.
 pub fn broken(position: i64, what: &str) -> Error {
     Error::corrupt(format!("log row at position {position}: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(seq: u64, count: u64, prev: i64) -> RowRef<'static> {
+        RowRef {
+            position: 9,
+            entity: "e",
+            aggregate: "A",
+            seq,
+            count,
+            recorded_at: 0,
+            prev,
+            data: "[]",
+        }
+    }
+
+    #[test]
+    fn a_row_that_contradicts_itself_is_told() {
+        for sound in [row(1, 1, 0), row(2, 3, 8), row(9, 1, 1)] {
+            assert_eq!(contradiction(&sound), None);
+        }
+        for broken in [
+            row(0, 1, 0),
+            row(1, 0, 0),
+            row(u64::MAX, 1, 8),
+            row(2, 1, 9),
+            row(2, 1, -1),
+            row(2, 1, 0),
+            row(1, 1, 8),
+        ] {
+            assert!(contradiction(&broken).is_some(), "{}", broken.seq);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "begins elsewhere")]
+    fn such_a_row_is_never_written() {
+        let file = Connection::open_in_memory().expect("opens");
+        file.execute_batch(
+            "CREATE TABLE log (position INTEGER PRIMARY KEY, entity, aggregate, seq, count,
+                               recorded_at, prev, checksum, data)",
+        )
+        .expect("creates");
+        let mut statement = insert_statement(&file).expect("prepares");
+        insert(&mut statement, &row(1, 1, 0)).expect("a sound one");
+        // The assertion fails, and not the key, which is the same.
+        let _ = insert(&mut statement, &row(2, 1, 0));
+    }
 }

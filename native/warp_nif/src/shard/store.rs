@@ -220,6 +220,13 @@ impl Store {
                 Effect::Forget { .. } => erased += 1,
             }
         }
+        // Pairs with what `Tail::apply` asserts of each row: no position is given twice, none is left out.
+        let given = (transaction.position - self.position).unsigned_abs();
+        assert!(
+            given == written.0,
+            "{} rows at {given} positions",
+            written.0
+        );
         let committed = Committed {
             answers,
             written,

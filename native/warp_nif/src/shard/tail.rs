@@ -105,15 +105,20 @@ impl Tail {
     }
 
     /// Notes a committed row.
+    ///
+    /// # Panics
+    ///
+    /// When the row does not follow on what is known of its entity. Whoever waits gets `interrupted`
+    /// then, and the shard is opened again, with what the file says.
     pub fn apply(&mut self, change: Change) {
         self.rows += 1;
         self.bytes += change.bytes;
+        let incarnation = change.info.incarnation;
         for hash in change.ids {
-            let positions = self.ids.entry((change.info.incarnation, hash)).or_default();
+            let positions = self.ids.entry((incarnation, hash)).or_default();
             positions.push(change.info.head);
         }
         if let Some(open) = change.open {
-            let incarnation = change.info.incarnation;
             self.changes.apply(incarnation, change.first_seq == 1, open);
         }
         let mark = change
@@ -122,12 +127,23 @@ impl Tail {
             .then_some((change.first_seq, change.info.head));
         match self.entities.get_mut(&change.entity) {
             Some(active) => {
+                let (before, after) = (&active.info, &change.info);
+                let follows = after.incarnation == before.incarnation
+                    && after.head > before.head
+                    && after.rows == before.rows + 1
+                    && change.first_seq == before.seq + 1
+                    && after.seq >= change.first_seq;
+                assert!(follows, "{after:?} does not follow on {before:?}");
                 active.info = change.info;
                 self.clean -= usize::from(!active.dirty);
                 active.dirty = true;
                 active.marks.extend(mark);
             }
             None => {
+                // Its first row, or one behind what was written behind.
+                let is_first = change.info.rows == 1;
+                let begins = is_first == (change.first_seq == 1);
+                assert!(begins, "{:?} begins at {}", change.info, change.first_seq);
                 let active = Active {
                     info: change.info,
                     marks: mark.into_iter().collect(),
@@ -192,6 +208,55 @@ mod tests {
         EntityInfo::advance(None, head, 1)
     }
 
+    /// A row of an entity, as `entities` makes it of the one before.
+    fn row(before: Option<&EntityInfo>, head: i64, count: u64) -> Change {
+        Change {
+            entity: "e".into(),
+            info: EntityInfo::advance(before, head, count),
+            first_seq: before.map_or(0, |info| info.seq) + 1,
+            bytes: 1,
+            ids: Vec::new(),
+            open: None,
+        }
+    }
+
+    #[test]
+    fn rows_that_follow_on_each_other_are_taken() {
+        let mut tail = Tail::default();
+        tail.apply(row(None, 1, 3));
+        let first = tail.entity("e").expect("known").info.clone();
+        tail.apply(row(Some(&first), 9, 2));
+        assert_eq!(tail.entity("e").map(|active| active.info.seq), Some(5));
+        // One that was written behind before.
+        let mut emptied = Tail::default();
+        emptied.apply(row(Some(&first), 9, 2));
+    }
+
+    #[test]
+    #[should_panic(expected = "does not follow on")]
+    fn a_row_that_leaves_a_gap_is_a_panic() {
+        let mut tail = Tail::default();
+        tail.apply(row(None, 1, 3));
+        let mut other = EntityInfo::advance(None, 1, 3);
+        other.seq = 4;
+        tail.apply(row(Some(&other), 2, 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "does not follow on")]
+    fn a_row_of_another_life_is_a_panic() {
+        let mut tail = Tail::default();
+        tail.apply(row(None, 1, 3));
+        tail.apply(row(None, 2, 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "behind one at")]
+    fn a_position_that_was_given_before_is_a_panic() {
+        let first = EntityInfo::advance(None, 5, 1);
+        let _ = EntityInfo::advance(Some(&first), 5, 1);
+    }
+
     #[test]
     fn entities_that_were_only_looked_up_are_not_kept_without_a_bound() {
         let mut tail = Tail::default();
@@ -209,7 +274,12 @@ mod tests {
                 tail.remember(&format!("entity-{n}"), info(n + 2));
                 assert!(tail.entities.len() <= MAX_CLEAN + 2);
                 if n % 10_000 == 0 {
-                    tail.apply(change(&format!("entity-{n}"), 1_000_000 + n));
+                    let next = EntityInfo::advance(Some(&info(n + 2)), 1_000_000 + n, 1);
+                    tail.apply(Change {
+                        info: next,
+                        first_seq: 2,
+                        ..change(&format!("entity-{n}"), 1)
+                    });
                     tail.forget(&format!("entity-{n}"), n + 2);
                 }
             }

@@ -14,6 +14,7 @@ use super::snapshots::SnapshotRow;
 use super::store::Store;
 use super::testing::{self, CLOSING, KIND, identity};
 use super::{Durability, schema, wal};
+use crate::error::Error;
 use crate::event::{GivenId, Packed, parse_row};
 use crate::hash::hash64;
 
@@ -404,7 +405,7 @@ fn a_changed_byte_is_never_taken_for_data() {
         reader.page("entity-0", 0, None, 100, Direction::Forward)
     });
     assert!(
-        matches!(read, Err(crate::error::Error::Corrupt(_))),
+        matches!(read, Err(Error::Corrupt(_))),
         "read as if nothing was"
     );
 }
@@ -582,6 +583,34 @@ fn a_follower_sees_the_kind_of_rows_that_it_asks_for() {
         follow(1, 10_000, &Followed::All),
         (vec![2, 3, 4, 5], 5, true)
     );
+    assert_eq!(
+        follow(i64::MAX, 10_000, &Followed::All),
+        (vec![], i64::MAX, true)
+    );
     // What is not followed counts too: a follower of few rows does not read the whole log at once.
     assert_eq!(follow(2, 1, &Followed::Users), (vec![], 3, false));
+}
+
+#[test]
+fn a_log_that_another_program_has_written_to_is_not_taken_for_what_is_in_memory() {
+    let mut tested = Tested::new();
+    tested.run(&Step::Append {
+        entity: 1,
+        events: 2,
+    });
+    let file = rusqlite::Connection::open(tested.dir.path().join("s.db")).expect("opens");
+    file.execute_batch(
+        "INSERT INTO log SELECT position + 1, entity, aggregate, seq, count, recorded_at, prev,
+                                checksum, data FROM log",
+    )
+    .expect("writes");
+    let store = tested.store.as_mut().expect("open");
+    let flushed = store.flush_shared(&tested.shared);
+    assert!(matches!(flushed, Err(Error::Corrupt(_))), "{flushed:?}");
+    let flushed: i64 = file
+        .query_row("SELECT value FROM meta WHERE name = 'flushed'", [], |row| {
+            row.get(0)
+        })
+        .expect("reads");
+    assert_eq!(flushed, 0);
 }
