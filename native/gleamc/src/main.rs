@@ -18,6 +18,7 @@ use gleam_core::Error;
 use project::Project;
 use std::{process::ExitCode, thread};
 
+/// Printed for a command line that cannot be read.
 const USAGE: &str = "\
 usage: gleamc build|test|run [DIR] [OPTION...] [-- ARGUMENT...]
 
@@ -34,12 +35,19 @@ usage: gleamc build|test|run [DIR] [OPTION...] [-- ARGUMENT...]
 /// Bytes; only what is used of it takes memory.
 const STACK_SIZE: usize = 256 << 20;
 
+/// A command line: see [`USAGE`].
 struct Arguments {
+    /// `build`, `test` or `run`.
     verb: String,
+    /// The project's folder.
     folder: Utf8PathBuf,
+    /// Where packages required by version are; none for the default.
     standins: Option<Utf8PathBuf>,
+    /// The module to run; none for the project's own.
     module: Option<String>,
+    /// Whether a warning of the project's own code fails the build.
     warnings_as_errors: bool,
+    /// What the program that is run gets.
     rest: Vec<String>,
 }
 
@@ -65,6 +73,7 @@ fn main() -> ExitCode {
     }
 }
 
+/// The command line without the program's name. Error: what is wrong with it.
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let verb = words.next().unwrap_or_default();
     if !["build", "test", "run"].contains(&verb.as_str()) {
@@ -95,6 +104,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     Ok(arguments)
 }
 
+/// On the thread with the large stack: does what was asked for, and prints what went wrong.
 fn perform(arguments: &Arguments) -> ExitCode {
     match build_and_run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
@@ -105,6 +115,7 @@ fn perform(arguments: &Arguments) -> ExitCode {
     }
 }
 
+/// Builds, and runs the program unless only a build was asked for.
 fn build_and_run(arguments: &Arguments) -> Result<(), Error> {
     let packages = arguments.folder.join("build/packages");
     let standins = arguments.standins.as_ref().unwrap_or(&packages);

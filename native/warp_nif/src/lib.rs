@@ -36,3 +36,15 @@ fn load(_env: rustler::Env<'_>, _info: rustler::Term<'_>) -> bool {
     ofd_locks::install();
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+
+    /// The profile that the library and its tests are built with says so.
+    #[test]
+    #[should_panic(expected = "overflow")]
+    fn a_number_that_does_not_fit_is_a_panic() {
+        black_box(black_box(u64::MAX) + 1);
+    }
+}
