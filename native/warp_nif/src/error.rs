@@ -155,7 +155,7 @@ fn blame(error: &rusqlite::Error) -> Blame {
         | E::IntegralValueOutOfRange(..)
         | E::InvalidColumnType(..)
         | E::Utf8Error(..) => Blame::Corrupt,
-        // The operating system has other names for files than this one.
+        // The operating system cannot have a file of that name.
         E::InvalidPath(_) => Blame::Io,
         // Warp's SQL does not fit the call, or its values do not fit the SQL.
         E::NulError(_)

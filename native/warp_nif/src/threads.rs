@@ -72,7 +72,7 @@ impl Pool {
             .spawn(|| self.serve());
         match started {
             Ok(_) => state.threads += 1,
-            // The others come to it.
+            // The threads that there are take the job later.
             Err(_) if state.threads > 0 => {}
             Err(error) => {
                 state.jobs.pop_back();
@@ -89,7 +89,7 @@ impl Pool {
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 drop(state);
-                // Jobs catch the panics of what they run; the thread has to live on whatever happens.
+                // Jobs catch the panics of what they run. The thread lives on if one does not.
                 let _ = catch_unwind(AssertUnwindSafe(job));
                 state = relock(&self.state);
                 continue;

@@ -233,7 +233,7 @@ pub fn pack<'a>(
     packer.out.push(b'[');
     let mut terms = Vec::new();
     let mut rest = events;
-    // Cell by cell: the list may be of any length, and end in something else.
+    // NOTE: cell by cell, since the list may be of any length and end in something else.
     while let Ok((event, tail)) = rest.list_get_cell() {
         rest = tail;
         packer.n += 1;
@@ -426,7 +426,7 @@ impl<'a> Packer<'a, '_> {
             (None, Some(default)) => default,
             (None, None) => return Err(self.bad(atoms::aggregate(), atoms::required())),
         };
-        // Mostly it is the same one again.
+        // Most events of an append name the same aggregate as the event before.
         if let Some(last) = self
             .last
             .filter(|last| last.name.as_slice() == name.as_slice())
@@ -499,7 +499,7 @@ impl<'a> Packer<'a, '_> {
             TermType::Map => self
                 .object_map(term, Floats::Shortest)
                 .or_else(|error| match error {
-                    // What was given as a text of the size allowed, and read back, has to fit again.
+                    // A text of the size allowed has to fit again when a caller gives back what it read.
                     JsonError::OverBudget(size) if size - from > MAX_JSON_BYTES => {
                         self.out.truncate(from);
                         self.object_map(term, Floats::Compact)

@@ -43,7 +43,7 @@ pub fn create_dirs(dir: &Path, access: Access) -> Result<()> {
     }
     match DirBuilder::new().mode(access.of_dirs()).create(dir) {
         Ok(()) => sync_parent(dir),
-        // Someone else was quicker.
+        // NOTE: another process has made it meanwhile.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
         Err(error) => Err(Error::io(dir, error)),
     }
@@ -75,7 +75,7 @@ fn sync_parent(path: &Path) -> Result<()> {
 fn sync_dir(dir: &Path) -> Result<()> {
     let synced = File::open(dir).and_then(|dir| dir.sync_all());
     match synced {
-        // One that we may not read (but search), above those that are ours: nothing can be done.
+        // We may search this folder above ours, but not read it, and so cannot sync it.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
         other => other.map_err(|error| Error::io(dir, error)),
     }

@@ -14,7 +14,7 @@ pub struct OpenFiles {
 
 /// Reads the limit, and counts what is open.
 pub fn open_files() -> OpenFiles {
-    // Both folders list the descriptors of who looks; the first is Linux's.
+    // Both folders list the descriptors of the process that looks. Only Linux has the first.
     let listed = fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd"));
     let open = listed.map_or(0, Iterator::count);
     OpenFiles {

@@ -35,7 +35,7 @@ fn projection_open<'a>(
 /// From now on the file is closed when the calling process goes.
 #[rustler::nif]
 fn projection_own(env: Env<'_>, database: ResourceArc<Database>) -> Atom {
-    // Without a monitor the file is closed with the last term that has it.
+    // When no monitor can be set, the file closes with the last term that refers to it.
     let _ = env.monitor(&database, &env.pid());
     atoms::ok()
 }

@@ -53,7 +53,7 @@ fn open<'a>(
 /// From now on the shard is closed when the calling process goes.
 #[rustler::nif]
 fn own_shard(env: Env<'_>, shard: ResourceArc<Shard>) -> Atom {
-    // Without a monitor the shard is closed with the last term that has it.
+    // When no monitor can be set, the shard closes with the last term that refers to it.
     let _ = env.monitor(&shard, &env.pid());
     atoms::ok()
 }

@@ -46,7 +46,7 @@ fn save_snapshot<'a>(
     let job = move || {
         let image = own.run(|env| kept.load(env).decode().map(|b: Binary<'_>| b.to_vec()));
         if let Ok(image) = image {
-            // A queue that is full is no time for a snapshot; a later one will do.
+            // A full queue takes no snapshot. The entity's process makes a later one.
             let _ = queue(&shard, image);
         }
     };

@@ -80,7 +80,7 @@ impl Database {
         }
         self.0.gate.end();
         let shared = Arc::clone(&self.0);
-        // Without a thread the file is closed with the last one who has it.
+        // When no thread can be started, the last holder of the handle closes the file.
         let _ = std::thread::Builder::new()
             .name("warp-close".into())
             .spawn(move || shared.close());
@@ -119,7 +119,7 @@ impl Shared {
     ///
     /// `Claimed`: whoever had the file open before, in this VM, has not closed it yet.
     pub fn open(path: PathBuf, durable: bool, access: Access, owner: LocalPid) -> Result<Self> {
-        // NOTE: before the header is looked at. Closing a file takes away the locks that this
+        // NOTE: the claim comes before the look at the header. Closing a file takes away the locks that this
         // process has on it: with another connection still open, SQLite would not notice when
         // another program ends the WAL under it.
         let claim = Claim::take(&path)?;
@@ -152,7 +152,7 @@ impl Shared {
              PRAGMA temp_store = MEMORY;
              PRAGMA cache_size = -65536;"
         ))?;
-        // From its first read on it holds the locks of all connections (see `ofd_locks`).
+        // From its first read on, this connection holds the locks of all of them (see `ofd_locks`).
         let _: i64 =
             connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -177,7 +177,7 @@ impl Shared {
         let writer = relock(&self.writer);
         let connection = writer.as_ref().ok_or(Failure::Away(Error::Closed))?;
         if !connection.is_autocommit() {
-            // A panic left it open.
+            // A panic left a transaction open.
             connection.prepare_cached("ROLLBACK")?.execute([])?;
         }
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
@@ -253,7 +253,7 @@ impl Shared {
         if let Some(connection) = relock(&self.writer).take()
             && self.look().is_err()
         {
-            // What is lost with a WAL of ours is projected, or noted, once more.
+            // The projectors project, and note, once more whatever is lost with our own WAL.
             sqlite::spare_foreign_wal(&connection, &self.watch, &self.path);
         }
         relock(&self.claim).take();

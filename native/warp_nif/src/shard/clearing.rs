@@ -98,7 +98,7 @@ fn cleared(row: &Row, seqs: &BTreeSet<u64>, types: &Retyping) -> Result<String> 
             *last = b'}';
         }
         write(payload, &blank)?;
-        // One that was written with escapes is none of those in `types`.
+        // A type that is written with escapes is never one of `types`.
         if let Cow::Borrowed(kind) = event.kind
             && let Some(other) = types.of(kind)
         {

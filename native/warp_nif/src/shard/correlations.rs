@@ -107,7 +107,7 @@ pub fn correlations(
             Ok(true)
         })?;
         if !is_there {
-            // Deleted meanwhile: whoever did that had the rest.
+            // NOTE: another process deleted the entity meanwhile, and has found the rest itself.
             break;
         }
     }
@@ -137,7 +137,7 @@ impl Left {
         let known = &mut self.known;
         self.rows
             .extend(positions.filter(|position| known.insert(*position)));
-        // In the order in which they stand in the file.
+        // Rows are read in the order in which they stand in the file.
         self.rows.sort_unstable_by(|a, b| b.cmp(a));
         Ok(())
     }

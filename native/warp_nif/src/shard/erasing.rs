@@ -156,7 +156,7 @@ impl Hidden {
         {
             let name = match left.row(connection) {
                 Ok(row) => Some(row.entity),
-                // Then the hash has to do.
+                // The row that has the id is broken, so the hash has to do.
                 Err(Error::Corrupt(_)) => None,
                 Err(error) => return Err(error),
             };

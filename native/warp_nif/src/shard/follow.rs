@@ -62,7 +62,7 @@ impl Reader<'_> {
         match read {
             Ok(()) => Ok(stretch),
             Err(Error::Corrupt(_)) if stretch.last > position => {
-                // What is before the broken row comes first.
+                // The caller gets what stands before the broken row, and the error with its next call.
                 stretch.at_end = false;
                 Ok(stretch)
             }

@@ -87,7 +87,7 @@ impl Shard {
         let mut shared = Shared::new(config.path, config.kinds, tail, config.queue_limit);
         shared.background = Arc::clone(&store.background);
         let shared = Arc::new(shared);
-        // Before anyone can ask: the thread may begin late.
+        // NOTE: set before anyone can ask, since the thread may begin late.
         shared.stats.position.store(position, Ordering::Relaxed);
         let for_writer = Arc::clone(&shared);
         let writer = std::thread::Builder::new()

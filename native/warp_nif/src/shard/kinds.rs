@@ -79,7 +79,7 @@ impl Changes {
                 self.0.insert(incarnation, Change::Open);
             }
             (true, Some(_)) => {}
-            // Nothing of it was written behind.
+            // The table has no row of this entity, so there is nothing to delete.
             (false, Some(Change::Begun)) => {
                 self.0.remove(&incarnation);
             }

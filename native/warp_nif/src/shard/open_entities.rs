@@ -43,7 +43,7 @@ pub fn open_entities(shared: &Shared, prefix: &str) -> Result<OpenEntities> {
                     Ok(None) => found
                         .broken
                         .push(format!("log row at position {incarnation}: erased")),
-                    // One that is damaged is no reason to hold the others up.
+                    // A damaged row does not keep the caller from the other entities.
                     Err(Error::Corrupt(what)) => found.broken.push(what.text().to_owned()),
                     Err(error) => return Err(error),
                 }

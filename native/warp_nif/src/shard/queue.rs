@@ -46,7 +46,7 @@ impl Queue {
     pub fn push(&self, command: Command) -> Result<()> {
         let bytes = size(&command);
         let queued = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        // One command alone is always let in: its size was limited when it was packed.
+        // A command that is alone is always let in: its size was limited when it was packed.
         if queued > 0 && queued + bytes > MAX_QUEUED_BYTES || self.commands.push(command).is_err() {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(Error::Overloaded);
@@ -72,7 +72,7 @@ impl Queue {
     pub fn sleep(&self, until: usize, at_most: Duration) -> bool {
         self.wake_at.store(until, Ordering::Relaxed);
         self.writer_sleeps.store(true, Ordering::SeqCst);
-        // Looked at again after the flag is up: a push before that would not wake us.
+        // NOTE: looked at again after the flag is up. A push before that does not wake this thread.
         if self.commands.len() < until {
             thread::park_timeout(at_most);
         }

@@ -87,7 +87,7 @@ pub fn with_reader<T>(shared: &Shared, read: impl FnOnce(&Reader<'_>) -> Result<
         None => schema::open_reader(&shared.path)?,
     };
     connection.prepare_cached("BEGIN")?.execute([])?;
-    // A connection that met an error is not used again: closing it ends its transaction.
+    // A connection that met an error is dropped here, which ends its transaction.
     let found = read(&Reader {
         connection: &connection,
         shared,
@@ -126,7 +126,7 @@ impl Reader<'_> {
                 marks: Vec::new(),
             }));
         };
-        // Erased since we looked into memory?
+        // NOTE: without that row, the writer has erased the entity since we looked into memory.
         let Some(head) = rows::at(self.connection, info.head)? else {
             return Ok(None);
         };
@@ -220,7 +220,7 @@ impl Reader<'_> {
                 if row.seq < end {
                     bytes += row.data.len();
                     found.push_front(row);
-                    // Too much for one page: the later rows wait for the next one.
+                    // This is too much for one page, so the later rows wait for the next one.
                     while bytes > PAGE_BYTES && found.len() > 1 {
                         bytes -= found.pop_back().map_or(0, |row| row.data.len());
                     }

@@ -179,7 +179,7 @@ pub fn open(
         ))
         .map_err(|error| Error::from(error).at(path))?;
     match connection.execute_batch(ADDED).map_err(Error::from) {
-        // Made when there is room, and something to write into it.
+        // A full disk: the tables are made when there is something to write into them.
         Ok(()) | Err(Error::DiskFull) => {}
         Err(error) => return Err(error.at(path)),
     }
@@ -210,7 +210,7 @@ fn finish_creation(path: &Path) -> Result<()> {
 
 fn create(connection: &Connection, path: &Path, identity: &Identity) -> Result<()> {
     let create = || -> rusqlite::Result<()> {
-        // SQLite may have a WAL of a file that was emptied: it must not come back to life.
+        // SQLite may find the WAL of a file that was emptied, which must not come back to life.
         connection.pragma_update(None, "journal_mode", "DELETE")?;
         connection.pragma_update(None, "synchronous", "EXTRA")?;
         let transaction = connection.unchecked_transaction()?;

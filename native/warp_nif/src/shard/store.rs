@@ -74,7 +74,7 @@ impl Store {
     /// Reads the part of the log that was not written behind, checking it, and writes it behind.
     pub fn recover(mut connection: Connection, kinds: &Kinds) -> Result<(Self, Tail)> {
         let background = Background::default();
-        // Room is not given back then, which is no reason not to open.
+        // A shard opens although its room could not be given back.
         background.note(Task::Compaction, &compact::compact_if_worth(&connection));
         let flushed = schema::meta(&connection, "flushed")?;
         let position = rows::last_position(&connection)?;
@@ -138,12 +138,12 @@ impl Store {
             store.background.note(Task::WriteBehind, &written);
             match written {
                 Ok(()) => tail.flushed(),
-                // Without room for it the shard can still be read; it is tried again later.
+                // The shard can be read all the same, and the writer tries again later.
                 Err(Error::DiskFull | Error::Io(_)) => {}
                 Err(error) => return Err(error),
             }
         }
-        // Else the writer tries again when it is idle.
+        // If this fails, the writer tries again when it is idle.
         let emptied = store.empty_wal(Duration::ZERO);
         store.background.note(Task::EmptyWal, &emptied);
         Ok((store, tail))
@@ -182,7 +182,7 @@ impl Store {
         }
         committed.sync = started.elapsed();
         self.sealed(&Ok(()));
-        // Found out only now: it is written, but perhaps to a file that nobody will find.
+        // The transaction is written, but perhaps to a file that nobody will find.
         committed.file_bytes = self
             .found(Watch::check_events)
             .map_err(|_| Error::Interrupted)?;
@@ -269,7 +269,7 @@ impl Store {
             .map(drop)
             .map_err(Error::from);
         if sealed.is_err() && !self.connection.is_autocommit() {
-            // An error here is that of the statement before, which is noted.
+            // This fails only for the reason of the statement before, which is noted.
             let _ = self.connection.execute_batch("ROLLBACK");
         }
         self.sealed(&sealed);
@@ -282,7 +282,7 @@ impl Store {
         }
     }
 
-    /// What an idle writer does: tries again what did not work before.
+    /// For an idle writer: tries again what did not work before.
     pub fn idle(&mut self) {
         if self.unsealed {
             self.seal();
@@ -308,7 +308,7 @@ impl Store {
         match &tended {
             Err(_) if empty => self.background.note(Task::EmptyWal, &tended),
             Err(_) => self.background.note(Task::Checkpoint, &tended),
-            // It may only be put off: what failed before is done when it shows.
+            // The work may only have been put off, so a failure is over when its effect is.
             Ok(()) => {
                 if !self.wal.holds_erased() {
                     self.background.note(Task::EmptyWal, &tended);
@@ -326,7 +326,8 @@ impl Store {
         &mut self.wal
     }
 
-    /// Closing: what does not work is done at the next start. Whether the WAL holds nothing erased.
+    /// Before closing: writes behind, and empties the WAL. What fails is done at the next start. Whether the
+    /// WAL holds nothing erased.
     pub fn settle(&mut self, shared: &Shared, patience: Duration) -> bool {
         let emptied = self.empty_wal(patience);
         self.background.note(Task::EmptyWal, &emptied);
@@ -359,7 +360,7 @@ impl Store {
         })
     }
 
-    /// Whether that was found.
+    /// Whether `look` has found that the files are not in their place any more.
     pub fn is_lost(&self) -> bool {
         self.lost.is_some()
     }
@@ -442,7 +443,7 @@ impl Store {
 
     /// Writes everything behind.
     pub fn flush_shared(&mut self, shared: &Shared) -> Result<()> {
-        // Only this thread changes the tail, so readers can go on using it meanwhile.
+        // Only this thread changes the tail, so readers go on using it meanwhile.
         let written = flush(&self.connection, &shared.tail(), self.position);
         self.after_flush(written)?;
         shared.tail_mut().flushed();

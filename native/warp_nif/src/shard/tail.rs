@@ -140,7 +140,7 @@ impl Tail {
                 active.marks.extend(mark);
             }
             None => {
-                // Its first row, or one behind what was written behind.
+                // Either this is the entity's first row, or those before it were written behind.
                 let is_first = change.info.rows == 1;
                 let begins = is_first == (change.first_seq == 1);
                 assert!(begins, "{:?} begins at {}", change.info, change.first_seq);

@@ -58,7 +58,7 @@ impl Wal {
             gate_closed: None,
             again: None,
             pause: MIN_PAUSE,
-            // As far as we know: whoever wrote the WAL may have been killed right after an erasure.
+            // The previous writer may have been killed right after an erasure.
             erased: true,
             cleared: false,
         })
@@ -112,14 +112,14 @@ impl Wal {
                 let now = Instant::now();
                 let has_to = empty || self.failed;
                 if !has_to {
-                    // The next attempt is made when it has grown.
+                    // The WAL has to grow before the next attempt.
                     self.again = None;
                 }
                 let is_due = has_to && self.again.is_none_or(|at| at <= now);
                 if !is_due && pages < self.checkpoint_at {
                     return Ok(());
                 }
-                // Most is moved beside reads, so that the gate is closed for a short time only.
+                // Most of the WAL is moved beside reads, so that the gate is closed for a short time only.
                 if let Err(error) = checkpoint(connection, "PASSIVE") {
                     self.put_off(pages);
                     self.failed = true;

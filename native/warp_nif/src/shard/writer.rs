@@ -107,7 +107,7 @@ impl Writer<'_> {
         self.look();
         let mut idle_since = Instant::now();
         while !self.shared.is_closed() && !self.store.is_lost() {
-            // For reports: whoever asks for one must not wait for this thread.
+            // Kept here for reports, since whoever asks for one must not wait for this thread.
             let rows = self.shared.tail().rows();
             let unflushed = &self.shared.stats.unflushed_rows;
             unflushed.store(u64::try_from(rows).unwrap_or(u64::MAX), Relaxed);
@@ -149,13 +149,13 @@ impl Writer<'_> {
         }
         self.shared.close();
         refuse_queued(self.shared, self.owner);
-        // Whoever opened the file beside them would share what they know of the old WAL.
+        // NOTE: a connection that is opened beside them would share what they know of the old WAL.
         while !self.shared.end_readers() {}
         Some(self.store.rescue(&self.shared.path))
     }
 
     fn look(&mut self) {
-        // What it finds is kept, and ends the writer.
+        // The store keeps the error that it finds, and the writer ends over it.
         if let Ok(bytes) = self.store.look() {
             self.shared.stats.file_bytes.store(bytes, Relaxed);
         }
@@ -263,7 +263,7 @@ impl Writer<'_> {
         if commands.is_empty() {
             return;
         }
-        // Whoever only waits for what was before them needs no transaction.
+        // Callers that only wait for what was queued before need no transaction.
         if commands.iter().all(|of| matches!(of, Command::Pass { .. })) {
             self.reply(
                 commands,
@@ -271,7 +271,7 @@ impl Writer<'_> {
             );
             return;
         }
-        // Writing behind has not succeeded for long: better to refuse than to fill the memory.
+        // Nothing could be written behind for long, and refusing is better than filling the memory.
         if self.shared.tail().is_full()
             && let Err(error) = self.store.flush_shared(self.shared)
         {
@@ -293,7 +293,7 @@ impl Writer<'_> {
                 let answers = self.account(committed, started);
                 self.reply(commands, answers);
             }
-            // One entity's broken rows are no reason to refuse the others.
+            // One entity's broken rows must not keep the others' events from being stored.
             Err(Error::Corrupt(_) | Error::Internal(_)) if commands.len() > 1 => {
                 for command in commands {
                     self.carry_out(std::slice::from_ref(command));
