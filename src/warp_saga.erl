@@ -31,7 +31,7 @@
 -export_type([description/0, waiting/0, error/0, step_error/0]).
 
 %% A saga that is being built.
--opaque saga() :: warp_saga_plan:saga().
+-opaque saga() :: warp_saga_builder:saga().
 -type step() :: #{
     entity := binary(),
     aggregate := binary(),
@@ -150,18 +150,18 @@
 %% wrong with it, or with a step, is told by `commit/3'.
 -spec new(binary()) -> saga().
 new(Id) ->
-    warp_saga_plan:new(Id).
+    warp_saga_builder:new(Id).
 
 %% @doc The saga with one more step, which runs when all before it are applied. Steps are numbered
 %% from 0; at most 1000.
 -spec step(saga(), step()) -> saga().
 step(Saga, Step) ->
-    warp_saga_plan:step(Saga, Step).
+    warp_saga_builder:step(Saga, Step).
 
 %% @doc The saga with steps that run side by side, when all before them are applied.
 -spec parallel(saga(), [step()]) -> saga().
 parallel(Saga, Steps) ->
-    warp_saga_plan:parallel(Saga, Steps).
+    warp_saga_builder:parallel(Saga, Steps).
 
 %% @equiv commit(Saga, Ctx, #{})
 -spec commit(saga(), warp_core:ctx()) -> {ok, result()} | {error, commit_error()}.
@@ -184,7 +184,7 @@ commit(Saga, Ctx, Options0) ->
         case warp_saga_options:commit(Options0) of
             {ok, #{wait := Wait} = Options} ->
                 Deadline = warp_deadline:from(Wait),
-                case warp_saga_plan:build(Saga, Context, Options) of
+                case warp_saga_builder:build(Saga, Context, Options) of
                     {ok, #{id := Id, hash := Hash} = Plan, Packed} ->
                         Planned = fun() -> {Plan, Packed} end,
                         committed(ask(Ctx, Id, {commit, Id, Hash, Planned}, Deadline), Plan, Context, Deadline);

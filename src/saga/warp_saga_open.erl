@@ -16,7 +16,7 @@ read(#{name := Name}, N, Handle) ->
         {ok, {Entities, Broken}} ->
             _ = [?LOG_ERROR("Warp: a saga of shard ~b of context ~ts is open, but cannot be read: ~ts",
                             [N, Name, What]) || What <- Broken],
-            Ids = [Id || <<"$warp/saga/", Id/binary>> <- Entities],
+            Ids = [warp_saga_plan:id(Entity) || Entity <- Entities],
             {ok, lists:append([saga(Id, Name, Handle) || Id <- Ids]), Ids};
         {error, _} = Error ->
             Error

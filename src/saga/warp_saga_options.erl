@@ -38,12 +38,12 @@ steps(ByName) when is_map(ByName) ->
 steps(_) ->
     {error, not_a_map}.
 
-step(<<>>, _Fun) -> name_is_empty;
-step(Name, _Fun) when not is_binary(Name) -> name_is_not_a_binary;
-step(Name, _Fun) when byte_size(Name) > ?MAX_NAME_BYTES -> name_is_too_long;
-step(Name, Fun) when is_function(Fun, 2); is_function(Fun, 3) ->
-    case unicode:characters_to_list(Name) of
-        Text when is_list(Text) -> ok;
-        _ -> name_is_not_utf8
-    end;
-step(_Name, _Fun) -> {not_a_function, 2, 3}.
+step(Name, Fun) ->
+    case warp_text:check(Name, ?MAX_NAME_BYTES) of
+        ok when is_function(Fun, 2); is_function(Fun, 3) -> ok;
+        ok -> {not_a_function, 2, 3};
+        {error, empty} -> name_is_empty;
+        {error, not_a_binary} -> name_is_not_a_binary;
+        {error, not_utf8} -> name_is_not_utf8;
+        {error, {too_long, _, _}} -> name_is_too_long
+    end.

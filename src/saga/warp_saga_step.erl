@@ -48,7 +48,7 @@ prepare({event, Type, Payload}, Context, Plan, _Direction, Side, #{entity := Ent
     end;
 prepare({run, Name, Args}, Context, Plan, Direction, Side, #{aggregate := Aggregate} = Step) ->
     #{steps := Functions, aggregates := Aggregates} = Context,
-    case warp_saga_plan:function(Name, Side, Functions) of
+    case warp_saga_functions:find(Name, Side, Functions) of
         {ok, Fun} when is_map_key(Aggregate, Aggregates) ->
             {decide, fun() -> decide(Context, Plan, Direction, Side, Step, {Name, Fun, Args}) end};
         {ok, _} ->

@@ -160,7 +160,7 @@ a_saga_too(Config) ->
              forward => #{type => <<"Incremented">>, payload => #{by => 1}},
              compensate => #{type => <<"Incremented">>, payload => #{by => -1}}},
     Saga = warp_saga:step(warp_saga:new(<<"s">>), Step),
-    {ok, _, Packed} = warp_saga_plan:build(Saga, Context, #{timeout => infinity, retries => 1}),
+    {ok, _, Packed} = warp_saga_builder:build(Saga, Context, #{timeout => infinity, retries => 1}),
     Id = warp_saga_plan:entity_id(<<"s">>),
     {ok, N} = warp_nif:shard_of(Id, 2),
     {ok, Handle} = warp_context:shard(Context, N),

@@ -421,7 +421,8 @@ bad_input_is_named_and_begins_nothing(Config) ->
          {bad_step, 0, {forward, {step_not_exported, <<"gone">>, {?MODULE, no_such_function, 2}}}}},
         {saga(<<"x">>, [Good, Bad(#{aggregate => <<"Nothing">>})]),
          {bad_step, 1, {aggregate, {unknown_aggregate, <<"Nothing">>}}}},
-        {warp_saga:parallel(warp_saga:new(<<"x">>), nonsense), {bad_step, 0, {parallel, not_a_list}}}
+        {warp_saga:parallel(warp_saga:new(<<"x">>), nonsense), {bad_step, 0, {parallel, not_a_list}}},
+        {warp_saga:parallel(warp_saga:new(<<"x">>), [a | nonsense]), {bad_step, 0, {parallel, not_a_list}}}
     ],
     [?assertEqual({error, Reason}, warp_saga:commit(Saga, Ctx)) || {Saga, Reason} <- Cases],
     ?assertMatch({error, {bad_step, 0, {forward, {payload, {invalid_json, _}}}}},
