@@ -12,13 +12,13 @@
 %% {ok, {committed, #{steps := [#{seq := 2}, #{seq := 1}]}}} = warp_saga:commit(Saga2, Ctx).
 %% '''
 %%
-%% The plan is on disk before the first step runs, and the result before the caller has it. A saga
-%% that has begun does not depend on its caller, nor on the VM: what a crash leaves unfinished is
-%% finished at the next start. Committing the same saga again runs nothing twice: it joins the one
-%% under way, or gives the recorded result.
+%% The plan is on disk before the first step runs, and the result before the caller has it. From then on a
+%% saga depends neither on its caller nor on the VM: the next start finishes what a crash leaves unfinished.
+%% Committing the same saga again runs nothing twice: the caller joins the saga that is under way, or gets
+%% the recorded result.
 %%
-%% A saga needs the aggregates and step functions that its steps name. Started without one of them, the
-%% context leaves the saga as it is: it is `waiting', and goes on once the context is started with them.
+%% A saga needs the aggregates and step functions that its steps name. When the context is started without
+%% one of them, the saga stays as it is: it is `waiting', and goes on once the context is started with them.
 %%
 %% All functions can be called from any process.
 -module(warp_saga).
@@ -48,7 +48,7 @@
     %% `compensate' may have a third argument, the event that the step appended.
     | #{run := binary(), args => map() | binary()}.
 -type options() :: #{
-    %% Milliseconds from now until the saga goes no further forward. Default: infinity.
+    %% Milliseconds from now until the saga turns back, if it is not done. Default: infinity.
     timeout => timeout(),
     %% How often a step is tried again after a transient failure (`overloaded', `timeout',
     %% `{shard_unavailable, _}', ...), with pauses from 10 ms to 1 s. Default: 10.
@@ -67,11 +67,11 @@
 -type description() :: #{
     id := binary(),
     steps := [step_description()],
-    %% Why it was turned back: the refused step; none for the deadline and a cancellation.
+    %% Why the saga turned back: the step that failed, or none for the deadline and a cancellation.
     failed => failure(),
     %% The compensation that was refused.
     blocked => failure(),
-    %% With which an operator closed it.
+    %% Why an operator closed it.
     note => binary(),
     state => running | compensating | waiting | stuck | committed | compensated | resolved,
     %% Where the state is `waiting'.
@@ -79,7 +79,7 @@
     started_at => warp_core:micros(),
     updated_at => warp_core:micros()
 }.
-%% What a saga waits for: a step that cannot be done (forward) or reversed (compensate), because of
+%% What a saga waits for: the step that cannot be done (forward) or reversed (compensate) because of
 %% `{unknown_aggregate, Name}', `{unknown_step, Name}', `{step_arity, Name, Arity, Wanted}',
 %% `{step_not_exported, Name, MFA}' or `{stale_function, _}'; and since when, in this start.
 -type waiting() :: warp_saga_table:waiting().
@@ -88,7 +88,7 @@
     entity := binary(),
     aggregate := binary(),
     status := applied | reversed | refused | not_run | not_reversed,
-    %% Of the event in the entity's log, where there is one; and of that which reversed it.
+    %% Of the event in the entity's log, where there is one; and of the event that reversed it.
     seq => warp_core:seq(),
     compensation_seq => warp_core:seq(),
     reason => term()
@@ -139,26 +139,26 @@
     | disk_full
     | warp_check:wrong().
 
-%% The pause before a keeper that went away is asked again, and how often that is done.
+%% The pause before a request to a keeper that ended is made again, and how often that is done.
 -define(RETRIES, {20, 100}).
 %% How long a read waits for the disk, and how long for all open sagas to be known.
 -define(READ_MS, 5000).
 -define(LOADED_MS, 10000).
 -define(MAX_NOTE_BYTES, 4096).
 
-%% @doc A saga without steps. Its id, UTF-8 of 1 to 500 bytes, stands for it for good. What is
-%% wrong with it, or with a step, is told by `commit/3'.
+%% @doc A saga without steps. Its id is UTF-8 of 1 to 500 bytes, and names this saga for ever. When the id or
+%% a step is wrong, `commit/3' says so.
 -spec new(binary()) -> saga().
 new(Id) ->
     warp_saga_builder:new(Id).
 
-%% @doc The saga with one more step, which runs when all before it are applied. Steps are numbered
-%% from 0; at most 1000.
+%% @doc The saga with one more step, which runs when all steps before it are applied. Steps are numbered from
+%% 0. A saga has 1000 steps at most.
 -spec step(saga(), step()) -> saga().
 step(Saga, Step) ->
     warp_saga_builder:step(Saga, Step).
 
-%% @doc The saga with steps that run side by side, when all before them are applied.
+%% @doc The saga with more steps, which run side by side when all steps before them are applied.
 -spec parallel(saga(), [step()]) -> saga().
 parallel(Saga, Steps) ->
     warp_saga_builder:parallel(Saga, Steps).
@@ -170,14 +170,14 @@ commit(Saga, Ctx) ->
 
 %% @doc Runs a saga to its end, or gives the recorded result of one that was run before.
 %%
-%% `committed': all steps are applied. `compensated': one failed, or the deadline passed, or it was
-%% cancelled, and all that was applied is reversed. `stuck': a compensation was refused, so that
-%% some of it is not; see `stuck/1'. A step fails when the engine, the aggregate's `validate' or
-%% its step function refuses it; transient failures are tried again first. Before anything is
-%% compensated, it is known of each step whether it was applied.
+%% `committed': all steps are applied. `compensated': a step failed, the deadline passed or the saga was
+%% cancelled, and all steps that were applied are reversed. `stuck': a compensation was refused, so that some
+%% steps are not reversed; see `stuck/1'. A step fails when the engine, the aggregate's `validate' or the step
+%% function refuses it; Warp tries again after transient failures first. Nothing is compensated before Warp
+%% knows of each step whether it was applied.
 %%
-%% After an error nothing was begun; but for `timeout' and `interrupted', where it may have been: commit
-%% it again. And for `{saga_waits, Map}', where it was, and cannot go on for now: see `t:waiting()'.
+%% After an error the saga was not started, with these exceptions. `timeout' and `interrupted': it may have
+%% been; commit it again. `{saga_waits, Map}': it was, and cannot go on for now; see `t:waiting()'.
 -spec commit(saga(), warp_core:ctx(), options()) -> {ok, result()} | {error, commit_error()}.
 commit(Saga, Ctx, Options0) ->
     with_context(Ctx, fun(Context) ->
@@ -210,16 +210,16 @@ committed(known, #{id := Id, hash := Hash} = Plan, Context, Deadline) ->
 committed(Answer, _Plan, _Context, _Deadline) ->
     Answer.
 
-%% A disk may not answer: then the read is given up at the deadline.
+%% The caller gives up at the deadline when the disk does not answer.
 read(Context, Id, infinity) ->
     warp_saga_log:read(Context, Id);
 read(Context, Id, Deadline) ->
     warp_entity_call:aside(fun() -> warp_saga_log:read(Context, Id) end, Deadline).
 
-%% @doc What is known of a saga: as in its result, and `state' (`running', `compensating', `waiting',
-%% `stuck', `committed', `compensated', `resolved'), `started_at' and `updated_at'. Of one under way,
-%% steps whose outcome was not recorded yet are `not_run'. Of one that waits, `waiting' says for what.
-%% Error: `not_found'. Waits for five seconds at most.
+%% @doc Describes a saga as its result does, with `state' (`running', `compensating', `waiting', `stuck',
+%% `committed', `compensated', `resolved'), `started_at' and `updated_at' besides. In a saga under way, steps
+%% whose outcome is not recorded yet are `not_run'. In one that waits, `waiting' says for what. Error:
+%% `not_found'. Waits for five seconds at most.
 -spec status(warp_core:ctx(), binary()) -> {ok, description()} | {error, not_found | error()}.
 status(Ctx, Id) ->
     with_saga(Ctx, Id, fun(Context) ->
@@ -244,9 +244,9 @@ state(Phase, _Context, _Id) ->
 state(forward) -> running;
 state(Phase) -> Phase.
 
-%% @doc The sagas under way, in no order. `waiting' is there where the state is `waiting', and says which
-%% step cannot be done or reversed in this start of the context, why, and since when. Waits for ten seconds
-%% at most until all sagas that the files have open are known; else `{shard_unavailable, N}'.
+%% @doc The sagas under way, in no order. Where the state is `waiting', the key `waiting' says which step can
+%% neither be done nor reversed in this start of the context, why, and since when. Waits for ten seconds at
+%% most until all sagas that the files have open are known; else `{shard_unavailable, N}'.
 -spec pending(warp_core:ctx()) -> {ok, [warp_saga_stats:under_way()]} | {error, error()}.
 pending(Ctx) ->
     with_loaded(Ctx, warp_deadline:from(?LOADED_MS), fun(Context) -> {ok, warp_saga_stats:under_way(Context)} end).
@@ -272,9 +272,9 @@ described(Ids, Context) ->
 cancel(Ctx, Id) ->
     cancel(Ctx, Id, #{}).
 
-%% @doc Turns a saga back, unless all its steps are applied, and waits for its result. One that waits to
-%% go forward turns back too; one of which a compensation waits gives `{saga_waits, Map}'. Of one that
-%% has come to its end, the result as it is.
+%% @doc Turns a saga back, unless all its steps are applied, and waits for its result. A saga that waits to go
+%% forward turns back too; one whose compensation waits gives `{saga_waits, Map}'. A saga that has come to its
+%% end gives its result.
 -spec cancel(warp_core:ctx(), binary(), wait_options()) ->
     {ok, result()} | {error, not_found | error() | warp_check:wrong()}.
 cancel(Ctx, Id, Options) ->
@@ -296,7 +296,7 @@ result(Answer, _Id, _Context, _Deadline) ->
 retry(Ctx, Id) ->
     retry(Ctx, Id, #{}).
 
-%% @doc Tries the rest of a stuck saga's compensations again, and waits for the result.
+%% @doc Tries those compensations of a stuck saga again that are not done, and waits for the result.
 -spec retry(warp_core:ctx(), binary(), wait_options()) ->
     {ok, result()} | {error, not_found | {not_stuck, atom()} | error() | warp_check:wrong()}.
 retry(Ctx, Id, Options) ->
@@ -310,8 +310,8 @@ retry(Ctx, Id, Options) ->
 resolve(Ctx, Id, Note) ->
     resolve(Ctx, Id, Note, #{}).
 
-%% @doc Closes a stuck saga as it is. The note, UTF-8 of 1 to 4096 bytes, says why, and stays in its
-%% log and its result.
+%% @doc Closes a stuck saga as it is. The note, UTF-8 of 1 to 4096 bytes, says why. The saga's log and its
+%% result keep it.
 -spec resolve(warp_core:ctx(), binary(), binary(), wait_options()) ->
     {ok, result()}
     | {error, not_found | {not_stuck, atom()} | {bad_note, term()} | error() | warp_check:wrong()}.
@@ -336,9 +336,9 @@ unless_known(Answer, _Id, _Context, _Deadline) ->
 recover_pending(Ctx) ->
     recover_pending(Ctx, #{}).
 
-%% @doc Waits until all sagas that are under way now, those that a crash had left too, have come to
-%% an end, or wait for another start of the context. How many are now what. Starting a context does the
-%% same in the background.
+%% @doc Waits until all sagas that are under way now, with those that a crash left, have come to an end or wait
+%% for another start of the context. Gives how many of them are now in which state. Warp finishes sagas by
+%% itself: this only waits.
 -spec recover_pending(warp_core:ctx(), wait_options()) ->
     {ok, recovered()} | {error, error() | warp_check:wrong()}.
 recover_pending(Ctx, Options) ->
@@ -363,7 +363,7 @@ finished([Id | Ids], Ctx, Context, Deadline, Counts) ->
             finished(Ids, Ctx, Context, Deadline, maps:update_with(How, fun(N) -> N + 1 end, Counts));
         {error, {saga_waits, _}} ->
             finished(Ids, Ctx, Context, Deadline, maps:update_with(waiting, fun(N) -> N + 1 end, Counts));
-        %% It was not begun after all.
+        %% Its plan was not stored after all.
         {error, not_found} ->
             finished(Ids, Ctx, Context, Deadline, Counts);
         {error, _} = Error ->
@@ -382,7 +382,7 @@ with_saga(Ctx, Id, Fun) ->
         {error, _} = Error -> Error
     end.
 
-%% For a function that waits for a saga's result, by the deadline that it is given.
+%% Calls a function that waits for a saga's result with its deadline.
 waiting(Ctx, Id, Options, Fun) ->
     case warp_saga_options:wait(Options) of
         {ok, #{wait := Wait}} ->
@@ -400,7 +400,7 @@ with_loaded(Ctx, Deadline, Fun) ->
         end
     end).
 
-%% Asks the keeper of the saga's shard: again, should it be restarted meanwhile.
+%% Asks the keeper of the saga's shard, and asks again when the keeper or the shard is being restarted.
 ask(Ctx, Id, Request, Deadline) ->
     Entity = warp_saga_plan:entity_id(Id),
     warp_retry:while(fun is_gone/1, ?RETRIES, Deadline, fun() -> ask_once(Ctx, Entity, Request, Deadline) end).
@@ -412,7 +412,7 @@ is_gone(_Answer) -> false.
 ask_once(Ctx, Entity, Request, Deadline) ->
     with_context(Ctx, fun(Context) ->
         case warp_context:locate(Context, Entity) of
-            {ok, {N, _}} -> warp_saga_keeper:ask(Context, N, Request, warp_deadline:left(Deadline));
+            {ok, {N, _}} -> warp_saga_keeper:ask(Context, N, Request, Deadline);
             {error, _} = Error -> Error
         end
     end).

@@ -5,8 +5,8 @@
 
 -export_type([callers/0, caller/0]).
 
-%% What a caller asked for, who it is, and until when it waits: a monotonic time in milliseconds.
--type caller() :: {cancel | result, gen_server:from(), Until :: integer() | infinity}.
+%% What a caller asked for, who it is, and until when it waits.
+-type caller() :: {cancel | result, gen_server:from(), warp_deadline:deadline()}.
 
 -define(ROOM, 64).
 
@@ -25,14 +25,13 @@ new() ->
 %% with every attempt of callers who wait only for a short time.
 -spec add(caller(), callers()) -> callers().
 add(Caller, #callers{list = List, room = 0}) ->
-    Now = erlang:monotonic_time(millisecond),
-    Left = [Each || Each <- List, is_left(Each, Now)],
+    Left = lists:filter(fun still_waits/1, List),
     #callers{list = [Caller | Left], room = max(?ROOM, length(Left))};
 add(Caller, #callers{list = List, room = Room}) ->
     #callers{list = [Caller | List], room = Room - 1}.
 
-is_left({_Asked, {Pid, _}, Until}, Now) ->
-    Until > Now andalso (node(Pid) =/= node() orelse is_process_alive(Pid)).
+still_waits({_Asked, {Pid, _}, Deadline}) ->
+    not warp_deadline:is_over(Deadline) andalso (node(Pid) =/= node() orelse is_process_alive(Pid)).
 
 %% @doc Tells callers that the saga goes on only with another start of the context. Gives those who still
 %% wait: see {@link is_told/2}.
@@ -51,9 +50,9 @@ is_told(_Caller, _Waiting) -> true.
 %% @doc Whether any of them asked the saga to turn back.
 -spec is_any_cancelling(callers()) -> boolean().
 is_any_cancelling(#callers{list = List}) ->
-    lists:any(fun({Asked, _, _}) -> Asked =:= cancel end, List).
+    lists:keymember(cancel, 1, List).
 
 %% @doc Gives all of them the answer.
 -spec answer(term(), callers()) -> ok.
 answer(Answer, #callers{list = List}) ->
-    lists:foreach(fun({_Asked, From, _Until}) -> gen_server:reply(From, Answer) end, List).
+    lists:foreach(fun({_Asked, From, _Deadline}) -> gen_server:reply(From, Answer) end, List).

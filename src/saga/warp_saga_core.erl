@@ -1,9 +1,9 @@
-%% @private The decisions of a saga: what to do next, given its plan, its log and what became of
-%% its steps so far. Pure: `warp_saga_runner' carries it out.
+%% @private The decisions of a saga: what to do next, given its plan, its log and what became of its steps
+%% so far. Pure: {@link warp_saga_runner} carries them out.
 %%
-%% What is recorded in the log changes the state only through `replay/2', live as after a restart.
-%% What is not recorded can be found out again: a step is appended with the same event id until it
-%% is known whether it was applied, and nothing is compensated before that.
+%% Entries of the log change the state only through {@link replay/2}, in a saga that runs as after a restart.
+%% What the log does not have can be found out again: a step is appended with the same event id until the
+%% runner knows whether it was applied, and nothing is compensated before that.
 -module(warp_saga_core).
 
 -export([new/1, recovered/1, replay/2, retry/1, stop/2]).
@@ -13,19 +13,19 @@
 
 -type n() :: non_neg_integer().
 -type fate() ::
-    %% Not begun, as far as the log and this process know.
+    %% Not sent, as far as the log and this process know.
     todo
-    %% It may be in its entity's log, or come there from what was sent already.
+    %% Its event may be in the entity's log, or come there from what was sent already.
     | unknown
     | {applied, warp_core:seq()}
     | {refused, term()}
-    | {reversed, warp_core:seq(), warp_core:seq()}
-    %% Applied, and its compensation was refused.
+    | {reversed, warp_core:seq(), CompensationSeq :: warp_core:seq()}
+    %% Applied, and its compensation was refused with this reason.
     | {blocked, warp_core:seq(), term()}.
-%% The step, or none for the deadline and a cancellation, and why.
+%% The step that failed, or none for the deadline and a cancellation; and why.
 -type failure() :: {n() | none, term()}.
 -type phase() :: forward | compensating | stuck | committed | compensated | resolved.
-%% What the log holds behind the plan.
+%% What the log has behind the plan.
 -type entry() ::
     {committed, [warp_core:seq()]}
     | {compensating, failure(), [not_run | {applied, warp_core:seq()} | {refused, term()}]}
@@ -33,23 +33,24 @@
     | {stuck, [{n(), warp_core:seq()}], failure()}
     | retried
     | {resolved, binary()}.
-%% `first' is known not to be in a log, nor on its way there.
+%% A step to do or to reverse. `first': its event is known to be in no log, nor on its way there. `again': it
+%% may be.
 -type task() :: {n(), first | again}.
 -type action() ::
     {forward | reverse, [task()]}
-    %% Find out whether these are applied, and apply nothing.
+    %% Find out whether these steps are applied, and apply none.
     | {probe, [n()]}
     | {wait, Millis :: non_neg_integer()}
-    %% Append these; the payloads of those steps are not needed any more.
+    %% Append these entries, and clear the payloads of steps that are not needed any more.
     | {record, [entry()], Clear :: [n()]}
     | finished.
 -type outcome() ::
     {applied, warp_core:seq()}
     | {refused, term()}
     | absent
-    %% Not known, or not now: to be tried again.
+    %% Not known, or not possible now: to be tried again.
     | {transient, term()}
-    %% It is in no log, and not on its way there; this start of the context lacks what it takes.
+    %% The event is in no log, nor on its way there, and this start of the context lacks what it takes.
     | {waiting, term()}.
 -type result() :: {committed | compensated | stuck, map()}.
 
@@ -57,32 +58,32 @@
     plan :: warp_saga_plan:plan(),
     phase = forward :: phase(),
     fates :: #{n() => fate()},
-    %% Why not to go on forward; recorded once all outcomes are known.
+    %% Why the saga turns back. Recorded once all outcomes are known.
     stop = none :: none | failure(),
     failed = none :: none | failure(),
     blocked = none :: none | failure(),
     note = none :: none | binary(),
-    %% Transient failures of a step.
+    %% How often each step failed for a transient reason.
     tries = #{} :: #{n() => pos_integer()},
-    %% Steps that this start cannot do, or reverse, and why.
+    %% Steps that this start of the context can neither do nor reverse, and why.
     waiting = #{} :: #{n() => term()},
     pause = 0 :: non_neg_integer(),
-    %% Whether an earlier process may have sent steps that are not recorded.
+    %% Whether an earlier runner may have sent steps that are not recorded.
     recovered = false :: boolean()
 }).
 -opaque core() :: #core{}.
 
 -define(FIRST_PAUSE_MS, 10).
 -define(LAST_PAUSE_MS, 1000).
-%% Looking again whether a step can be done now asks nobody, or its entity.
+%% How often a step that waits is looked at again.
 -define(WAITING_PAUSE_MS, 5000).
 
-%% @doc A saga whose plan was stored just now.
+%% @doc A saga whose plan was stored a moment ago.
 -spec new(warp_saga_plan:plan()) -> core().
 new(#{steps := Steps} = Plan) ->
     #core{plan = Plan, fates = maps:from_list([{N, todo} || #{n := N} <- Steps])}.
 
-%% @doc A saga as its log leaves it, to go on with: what is not recorded may have been done.
+%% @doc A saga as its log has it, to go on with. An earlier runner may have done what is not recorded.
 -spec recovered(core()) -> core().
 recovered(#core{phase = forward, fates = Fates} = Core) ->
     Core#core{recovered = true, fates = maps:map(fun(_, _) -> unknown end, Fates)};
@@ -94,8 +95,8 @@ recovered(Core) ->
 replay({committed, Seqs}, #core{plan = #{steps := Steps}} = Core) ->
     Fates = maps:from_list([{N, {applied, Seq}} || {#{n := N}, Seq} <- lists:zip(Steps, Seqs)]),
     Core#core{phase = committed, fates = Fates};
-replay({compensating, Failure, Each}, #core{plan = #{steps := Steps}} = Core) ->
-    Fates = maps:from_list([{N, fate(Of)} || {#{n := N}, Of} <- lists:zip(Steps, Each)]),
+replay({compensating, Failure, Known}, #core{plan = #{steps := Steps}} = Core) ->
+    Fates = maps:from_list([{N, fate(Fate)} || {#{n := N}, Fate} <- lists:zip(Steps, Known)]),
     Core#core{phase = compensating, fates = Fates, failed = Failure, stop = none,
               tries = #{}, waiting = #{}, pause = 0};
 replay({compensated, Reversed}, Core) ->
@@ -110,7 +111,7 @@ replay({resolved, Note}, Core) ->
     Core#core{phase = resolved, note = Note}.
 
 fate(not_run) -> todo;
-fate(Known) -> Known.
+fate(Fate) -> Fate.
 
 reversed(Reversed, Fates) ->
     lists:foldl(
@@ -126,19 +127,19 @@ reversed(Reversed, Fates) ->
 unblocked(Fates) ->
     maps:map(fun(_, {blocked, Seq, _}) -> {applied, Seq}; (_, Fate) -> Fate end, Fates).
 
-%% @doc What an operator's retry of a stuck saga records.
+%% @doc The entry of an operator's retry of a stuck saga.
 -spec retry(core()) -> entry().
 retry(#core{phase = stuck}) ->
     retried.
 
-%% @doc Go no further forward. What was decided before stays.
+%% @doc Has the saga turn back, if it goes forward.
 -spec stop(cancelled | timeout, core()) -> core().
 stop(Reason, #core{phase = forward, stop = none} = Core) ->
     Core#core{stop = {none, Reason}, pause = 0};
 stop(_Reason, Core) ->
     Core.
 
-%% @doc What to do next, at that time.
+%% @doc What to do next at this time.
 -spec next(core(), warp_core:micros()) -> {action(), core()}.
 next(#core{phase = forward, stop = none} = Core, Now) ->
     #core{plan = #{groups := Groups, deadline := Deadline}} = Core,
@@ -161,11 +162,11 @@ next(#core{phase = compensating, plan = #{groups := Groups}, fates = Fates} = Co
                 Ns -> unless_paused({reverse, tasks(Ns, Core)}, Now, Core)
             end;
         {_, []} ->
-            %% The last step first, as everywhere on the way back.
+            %% Steps are reversed from the last one on: an operator is told of that one.
             {{record, [{stuck, reversed(Fates), lists:last(Blocked)}], []}, Core};
         {_, Ns} ->
-            %% Went side by side with the one that is blocked, and may be reversed: an operator
-            %% has to be told.
+            %% These ran side by side with the blocked step and may be reversed. An operator has to know
+            %% whether they are.
             unless_paused({reverse, tasks(Ns, Core)}, Now, Core)
     end;
 next(Core, _Now) ->
@@ -185,7 +186,7 @@ is_applied(N, #core{fates = Fates}) ->
         #{} -> false
     end.
 
-%% Steps whose compensation was tried, and is not known to be stored.
+%% Steps whose compensation was sent, and is not known to be stored.
 in_doubt(#core{fates = Fates, tries = Tries, waiting = Waiting}) ->
     lists:sort([N || {N, {applied, _}} <- maps:to_list(Fates), is_map_key(N, Tries),
                      not is_map_key(N, Waiting)]).
@@ -214,14 +215,14 @@ commit(#core{plan = #{steps := Steps}, fates = Fates} = Core) ->
 
 %% All outcomes are known.
 turn_back(#core{plan = #{steps := Steps}, fates = Fates, stop = Failure} = Core) ->
-    Each = [known(maps:get(N, Fates)) || #{n := N} <- Steps],
-    Applied = [Seq || {applied, Seq} <- Each],
-    Clear = [N || {#{n := N}, Of} <- lists:zip(Steps, Each), not is_tuple(Of) orelse
-                                                             element(1, Of) =:= refused],
-    Compensating = {compensating, Failure, Each},
+    Known = [known(maps:get(N, Fates)) || #{n := N} <- Steps],
+    Applied = [Seq || {applied, Seq} <- Known],
+    Clear = [N || {#{n := N}, Fate} <- lists:zip(Steps, Known), not is_tuple(Fate) orelse
+                                                                element(1, Fate) =:= refused],
+    Compensating = {compensating, Failure, Known},
     case Applied of
-        _ when length(Applied) =:= length(Each) ->
-            %% The last of them was found applied after all.
+        _ when length(Applied) =:= length(Known) ->
+            %% The last step that was in doubt turned out to be applied.
             commit(Core);
         [] ->
             {{record, [Compensating, {compensated, []}], Clear}, Core};
@@ -236,20 +237,20 @@ known({refused, _} = Fate) -> Fate.
 reversed(Fates) ->
     lists:sort([{N, CompSeq} || {N, {reversed, _, CompSeq}} <- maps:to_list(Fates)]).
 
-%% @doc What became of a step that was to be done, reversed or looked for.
+%% @doc Takes in what became of a step that was to be done, reversed or looked for.
 -spec outcome(n(), outcome(), core()) -> core().
 outcome(N, {waiting, Reason}, #core{waiting = Waiting, pause = Pause} = Core) ->
-    waits(N, Core#core{waiting = Waiting#{N => Reason}, pause = max(Pause, ?WAITING_PAUSE_MS)});
+    not_sent(N, Core#core{waiting = Waiting#{N => Reason}, pause = max(Pause, ?WAITING_PAUSE_MS)});
 outcome(N, Outcome, #core{waiting = Waiting} = Core) ->
-    came(N, Outcome, Core#core{waiting = maps:remove(N, Waiting)}).
+    sent(N, Outcome, Core#core{waiting = maps:remove(N, Waiting)}).
 
-%% Neither a try nor a failure.
-waits(N, #core{phase = forward, fates = Fates} = Core) ->
+%% A step that waits was neither tried nor refused.
+not_sent(N, #core{phase = forward, fates = Fates} = Core) ->
     Core#core{fates = Fates#{N := todo}};
-waits(_N, Core) ->
+not_sent(_N, Core) ->
     Core.
 
-came(N, Outcome, #core{phase = forward, fates = Fates} = Core) ->
+sent(N, Outcome, #core{phase = forward, fates = Fates} = Core) ->
     case Outcome of
         {applied, _} ->
             Core#core{fates = Fates#{N := Outcome}};
@@ -258,19 +259,19 @@ came(N, Outcome, #core{phase = forward, fates = Fates} = Core) ->
         absent ->
             Core#core{fates = Fates#{N := absent(N, Core#core.stop)}};
         {transient, Reason} ->
-            #core{plan = #{retries := Retries}} = Later =
-                later(N, Core#core{fates = Fates#{N := unknown}}),
-            case maps:get(N, Later#core.tries) > Retries of
-                true -> fail(N, Reason, Later);
-                false -> Later
+            #core{plan = #{retries := Retries}} = Retried =
+                retry_later(N, Core#core{fates = Fates#{N := unknown}}),
+            case maps:get(N, Retried#core.tries) > Retries of
+                true -> fail(N, Reason, Retried);
+                false -> Retried
             end
     end;
-came(N, Outcome, #core{phase = compensating, fates = Fates} = Core) ->
+sent(N, Outcome, #core{phase = compensating, fates = Fates} = Core) ->
     #{N := {applied, Seq}} = Fates,
     case Outcome of
         {applied, CompSeq} -> Core#core{fates = Fates#{N := {reversed, Seq, CompSeq}}};
         {refused, Reason} -> Core#core{fates = Fates#{N := {blocked, Seq, Reason}}};
-        {transient, _} -> later(N, Core)
+        {transient, _} -> retry_later(N, Core)
     end.
 
 absent(N, {N, Reason}) -> {refused, Reason};
@@ -281,12 +282,12 @@ fail(N, Reason, #core{stop = none} = Core) ->
 fail(_N, _Reason, Core) ->
     Core.
 
-later(N, #core{tries = Tries, pause = Pause} = Core) ->
+retry_later(N, #core{tries = Tries, pause = Pause} = Core) ->
     Count = maps:get(N, Tries, 0) + 1,
     Backoff = min(?LAST_PAUSE_MS, ?FIRST_PAUSE_MS bsl min(Count - 1, 10)),
     Core#core{tries = Tries#{N => Count}, pause = max(Pause, Backoff)}.
 
-%% @doc The first of the steps that wait for another start of the context, and why.
+%% @doc The first step that waits for another start of the context, and why.
 -spec waiting(core()) -> none | failure().
 waiting(#core{waiting = Waiting}) when map_size(Waiting) =:= 0 -> none;
 waiting(#core{waiting = Waiting}) -> hd(lists:sort(maps:to_list(Waiting))).
@@ -299,14 +300,14 @@ phase(#core{phase = Phase}) ->
 plan(#core{plan = Plan}) ->
     Plan.
 
-%% @doc What the callers of a saga get that came to an end, or is stuck.
+%% @doc The result of a saga that came to an end or is stuck, as its callers get it.
 -spec result(core()) -> result().
 result(#core{phase = committed} = Core) -> {committed, describe(Core)};
 result(#core{phase = compensated} = Core) -> {compensated, describe(Core)};
 result(#core{phase = Phase} = Core) when Phase =:= stuck; Phase =:= resolved ->
     {stuck, describe(Core)}.
 
-%% @doc The saga as callers see it.
+%% @doc The saga as its callers see it.
 -spec describe(core()) -> map().
 describe(#core{plan = #{id := Id, steps := Steps}} = Core) ->
     #core{failed = Failed, blocked = Blocked, note = Note} = Core,

@@ -1,6 +1,6 @@
-%% @private What tells whether two sagas of one id have the same steps, also when their payloads are
-%% cleared from the log: SHA-256 of the steps in an encoding of its own, which is the same for a payload
-%% in whatever form it was given, and in every release of Erlang.
+%% @private The hash of a saga's steps, which tells whether two sagas of one id have the same steps, also when
+%% payloads are cleared from the log. It is SHA-256 of the steps in an encoding of their own. That encoding is
+%% the same in whatever form a payload was given, and in every release of Erlang.
 -module(warp_saga_hash).
 
 -export([encode/3, of_encoded/1, is_same/3]).
@@ -9,11 +9,11 @@
 
 -opaque encoded() :: binary().
 
-%% More than a payload may have, and the lists around it.
+%% Deeper than any payload may be, with the lists around it.
 -define(MAX_DEPTH, 1000).
 
-%% @doc What is hashed of a saga. It does not depend on the versions of the aggregates, which may be
-%% raised between two commits of the same saga.
+%% @doc The encoding of a saga. It does not depend on the versions of the aggregates, which may be raised
+%% between two commits of the same saga.
 -spec encode(binary(), [warp_saga_plan:step()], [[non_neg_integer(), ...]]) -> encoded().
 encode(Id, Steps, Groups) ->
     Each = [[Entity, Name, action(Forward), action(Reverse)]
@@ -21,7 +21,7 @@ encode(Id, Steps, Groups) ->
                    <- Steps],
     value([<<"warp saga 1">>, Id, Groups, Each], ?MAX_DEPTH, <<>>).
 
-%% @doc The hash of a saga, as its log has it: 64 hexadecimal digits.
+%% @doc The hash of an encoded saga, as the saga's log has it: 64 hexadecimal digits.
 -spec of_encoded(encoded()) -> binary().
 of_encoded(Encoded) ->
     binary:encode_hex(crypto:hash(sha256, Encoded)).
@@ -30,8 +30,8 @@ action({event, Type, Payload}) -> [<<"event">>, Type, Payload];
 action({run, Name, Args}) -> [<<"run">>, Name, Args];
 action(cleared) -> [].
 
-%% Every value says what it is and where it ends, so no two have the same encoding. What is no JSON, or
-%% deeper than any payload may be, will be refused.
+%% Every value says what it is and where it ends, so no two values have the same encoding. The engine refuses
+%% later what is no JSON or too deep.
 value(Text, _, To) when is_binary(Text) -> text($s, Text, To);
 value(true, _, To) -> <<To/binary, $t>>;
 value(false, _, To) -> <<To/binary, $f>>;
@@ -63,8 +63,8 @@ key(_Other) -> <<>>.
 
 text(Tag, Text, To) -> <<To/binary, Tag, (byte_size(Text)):32, Text/binary>>.
 
-%% @doc Whether a stored hash is that of a plan, whose own is given too. Logs that were written before
-%% have a number of 32 bits.
+%% @doc Whether a stored hash is that of a plan, whose own hash is given too. Logs of earlier versions have a
+%% number of 32 bits in place of the hash.
 -spec is_same(warp_saga_plan:hash(), warp_saga_plan:hash(), fun(() -> warp_saga_plan:plan())) ->
     boolean().
 is_same(Hash, Hash, _Plan) -> true;

@@ -19,7 +19,7 @@
     | {join | cancel | retry, binary()}
     | {resolve, binary(), binary()}.
 -type answer() ::
-    %% `known': it is not under way, so the log tells all.
+    %% `known': the saga is not under way, so its log says all that there is.
     warp_saga_runner:finish()
     | {error, overloaded | {saga_conflict, binary()} | {not_stuck, running}
             | {shard_unavailable, non_neg_integer()}
@@ -57,21 +57,12 @@ start_link(Membership, N) ->
 
 %% @doc Asks the keeper of that shard. Errors of its own: `timeout', and `interrupted' when the keeper ended
 %% before it answered.
--spec ask(warp_context:context(), non_neg_integer(), request(), timeout()) ->
+-spec ask(warp_context:context(), non_neg_integer(), request(), warp_deadline:deadline()) ->
     answer() | {error, timeout | interrupted}.
-ask(Context, N, Request, Timeout) ->
+ask(Context, N, Request, Deadline) ->
     case warp_context:registered(Context, {saga_keeper, N}) of
-        {ok, Keeper} -> call(Keeper, Request, Timeout);
+        {ok, Keeper} -> warp_call:call(Keeper, {?MODULE, Request, Deadline}, Deadline);
         none -> {error, interrupted}
-    end.
-
-call(Keeper, Request, Timeout) ->
-    Until = case Timeout of infinity -> infinity; _ -> erlang:monotonic_time(millisecond) + Timeout end,
-    try
-        gen_server:call(Keeper, {?MODULE, Request, Until}, Timeout)
-    catch
-        exit:{timeout, _} -> {error, timeout};
-        exit:_ -> {error, interrupted}
     end.
 
 %% @doc Tells the keeper of a shard, if there is one yet, that the shard was opened.
@@ -173,8 +164,8 @@ start(Id, #saga{callers = Callers} = Saga, Function, Args, State) ->
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {noreply, #state{}} | {reply, answer(), #state{}} | {stop, term(), #state{}}.
-handle_call({?MODULE, Request, Until}, From, State) ->
-    guarded(fun() -> request(Request, {asked(Request), From, Until}, load(State)) end, State);
+handle_call({?MODULE, Request, Deadline}, From, State) ->
+    guarded(fun() -> request(Request, {asked(Request), From, Deadline}, load(State)) end, State);
 handle_call(Unknown, _From, State) ->
     unknown(Unknown, State).
 
@@ -281,7 +272,7 @@ handle_info({restart, Id} = Message, #state{sagas = Sagas, runners = Runners} = 
             stray(Message, State)
     end;
 handle_info({warp_reply, _}, State) ->
-    %% Came late: from the queue of a shard that has closed meanwhile.
+    %% A late answer, from the queue of a shard that has closed meanwhile.
     {noreply, State};
 handle_info(Stray, State) ->
     stray(Stray, State).

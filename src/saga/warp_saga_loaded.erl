@@ -13,15 +13,14 @@
 await(Context) ->
     await(Context, warp_deadline:from(?PATIENCE_MS)).
 
-%% @doc Waits until all sagas that the files of the context have open are
-%% listed in {@link warp_saga_table}.
+%% @doc Waits until all sagas that the files of the context have open are listed in {@link warp_saga_table}.
 -spec await(warp_context:context(), warp_deadline:deadline()) ->
     ok | {error, context_stopped | {shard_unavailable, non_neg_integer()}}.
 await(#{ref := Ref, shards := Shards}, Deadline) ->
     IsUnavailable = fun(Result) -> Result =/= ok andalso Result =/= {error, context_stopped} end,
     warp_retry:while(IsUnavailable, ?LOOK_AGAIN, Deadline, fun() -> loaded(Ref, Shards) end).
 
-%% Looked up anew each time: a context that is being restarted has other tables.
+%% NOTE: the context is looked up each time, since one that was restarted has other tables.
 loaded(Ref, Shards) ->
     case warp_context:find(Ref) of
         {ok, Context} ->

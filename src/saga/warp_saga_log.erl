@@ -1,42 +1,36 @@
-%% @private The log of a saga: the entries behind its plan as events, and back; and reading it.
+%% @private The log of a saga: turns entries into events and back, and reads a log. The first row of a log is
+%% the plan ({@link warp_saga_plan}); entries stand behind it.
 -module(warp_saga_log).
 
--export([pack/3, packed_end/1, read/2, read_shard/2]).
+-export([pack/3, read/2, read_shard/2]).
 
 -export_type([saga/0]).
 
 %% A saga as its log has it.
 -type saga() :: #{
     core := warp_saga_core:core(),
-    %% The seq that its log ends at.
+    %% Of the last event in its log.
     seq := warp_core:seq(),
     started_at := warp_core:micros(),
     updated_at := warp_core:micros()
 }.
 
--define(OPEN, <<"$warp/saga">>).
-%% The row that closes a saga is of this aggregate; the writer keeps a list of the others.
--define(CLOSED, <<"$warp/saga/end">>).
-%% A larger reason is kept as the beginning of its text.
+%% Of a larger reason the log keeps how its text begins.
 -define(MAX_REASON_BYTES, 8192).
 -define(SHORTENED_CHARS, 2000).
-%% How long it waits for memory each time.
+%% How long to pause before trying again to get memory for a row.
 -define(PAUSE_MS, 20).
 
-%% @doc Entries as one row, and themselves as reading it will give them.
+%% @doc Packs entries as one row. Gives the entries as reading the row will give them.
 -spec pack(warp_context:context(), binary(), [warp_saga_core:entry()]) ->
     {[warp_saga_core:entry()], warp_entity_pack:packed()}.
 pack(#{saga_rules := Rules}, Id, Entries0) ->
     Entries = [shorten(Entry) || Entry <- Entries0],
-    Aggregate =
-        case packed_end(Entries) of
-            true -> ?CLOSED;
-            false -> ?OPEN
-        end,
+    Aggregate = warp_saga_plan:aggregate(lists:any(fun is_closing/1, Entries)),
     Events = [#{type => Type, payload => Payload} || {Type, Payload} <- lists:map(fun event/1, Entries)],
     {Entries, pack_in_time(Rules, warp_saga_plan:entity_id(Id), Aggregate, Events)}.
 
-%% A large row waits until what was packed before holds less memory.
+%% The engine packs a large row only once rows that were packed before hold less memory.
 pack_in_time(Rules, Entity, Aggregate, Events) ->
     case warp_entity_pack:pack_with(Rules, Entity, Aggregate, Events) of
         {ok, Packed} ->
@@ -46,12 +40,10 @@ pack_in_time(Rules, Entity, Aggregate, Events) ->
             pack_in_time(Rules, Entity, Aggregate, Events)
     end.
 
-%% @doc Whether these close the saga.
--spec packed_end([warp_saga_core:entry()]) -> boolean().
-packed_end(Entries) ->
-    lists:any(fun(Entry) -> is_tuple(Entry) andalso
-                            lists:member(element(1, Entry), [committed, compensated, resolved])
-              end, Entries).
+is_closing({committed, _}) -> true;
+is_closing({compensated, _}) -> true;
+is_closing({resolved, _}) -> true;
+is_closing(_Entry) -> false.
 
 shorten({compensating, {N, Reason}, Each}) ->
     {compensating, {N, short(Reason)},
@@ -87,7 +79,7 @@ event({resolved, Note}) ->
 failure({none, Reason}) -> reason(Reason);
 failure({N, Reason}) -> (reason(Reason))#{<<"step">> => N}.
 
-%% For people, and for us.
+%% A reason stands in the log as text for people, and as a term for Warp.
 reason(Reason) ->
     #{<<"reason">> => text(Reason), <<"term">> => base64:encode(warp_term:to_bytes(Reason))}.
 
@@ -114,7 +106,7 @@ entry(#{type := <<"Resolved">>, payload := #{<<"note">> := Note}}) ->
 read_failure(Payload) ->
     {maps:get(<<"step">>, Payload, none), read_reason(Payload)}.
 
-%% One that cannot be read is its text.
+%% A term that cannot be read, such as one that was made by hand, is replaced by its text.
 read_reason(#{<<"reason">> := Text, <<"term">> := Term}) ->
     try warp_term:from_bytes(base64:decode(Term)) of
         {ok, Reason} -> Reason;
@@ -130,7 +122,7 @@ read_fate(Refused) -> {refused, read_reason(Refused)}.
 read_pairs(Pairs) ->
     [{N, Seq} || [N, Seq] <- Pairs].
 
-%% @doc The saga of that id, from its shard's file.
+%% @doc Reads a saga from the file of its shard.
 -spec read(warp_context:context(), binary()) ->
     {ok, saga()} | {error, not_found | {shard_unavailable, non_neg_integer()} | warp_nif:reason()}.
 read(Context, Id) ->

@@ -6,7 +6,7 @@
 %% cleared one is `Cleared'.
 -module(warp_saga_plan).
 
--export([rules/0, kind/0, infixes/0, cleared_types/0]).
+-export([rules/0, aggregate/1, kind/0, infixes/0, cleared_types/0]).
 -export([check_id/1, entity_id/1, id/1, event_id/3, seqs/1]).
 -export([pack/2, from_events/2]).
 
@@ -52,6 +52,12 @@
 -spec rules() -> warp_nif:rules().
 rules() ->
     warp_nif:rules([{Name, 1, true} || Name <- [?AGGREGATE, ?CLOSING]]).
+
+%% @doc The aggregate of a row in a saga's log, which says whether the row closes the saga. The engine keeps a
+%% list of the sagas without such a row.
+-spec aggregate(IsClosing :: boolean()) -> binary().
+aggregate(false) -> ?AGGREGATE;
+aggregate(true) -> ?CLOSING.
 
 %% @doc The entity that a saga is.
 -spec entity_id(binary()) -> binary().

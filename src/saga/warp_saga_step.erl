@@ -1,20 +1,21 @@
-%% @private One step of a saga: appends its event, or that of its compensation, to its entity, and
-%% tells what an answer means for the saga.
+%% @private One step of a saga: appends the event of the step, or that of its compensation, to the entity, and
+%% says what the entity's answer means for the saga.
 -module(warp_saga_step).
 
 -export([run/4, probe/4]).
 
 -include("../base/warp_entity.hrl").
 
-%% How long one attempt waits for its entity.
+%% How long one attempt waits for its entity at most.
 -define(PATIENCE_MS, 5000).
-%% No log ends there: an append that expects it stores nothing, but is looked up by its id.
+%% No log ends at this seq: an append that expects it stores nothing, but the entity looks up its id.
 -define(NEVER, 1 bsl 62).
 
 %% @doc Does a step, or reverses it, unless that was done before.
 %%
-%% Only an event with an id is looked up by its entity. What cannot be sent, and what a function would
-%% decide anew, says nothing about what was sent before: that is looked for first.
+%% An entity recognises the id of an event that was stored before. So an event with a fixed payload can be
+%% sent again at once. What a step function decides, or what cannot be sent now, says nothing about what was
+%% sent before: the step is looked for first.
 -spec run(warp_context:context(), warp_saga_plan:plan(), forward | {reverse, warp_core:seq()},
           warp_saga_core:task()) -> warp_saga_core:outcome().
 run(Context, #{id := Id} = Plan, Direction, {N, Time}) ->
@@ -39,7 +40,7 @@ run(Context, #{id := Id} = Plan, Direction, {N, Time}) ->
 attempt({decide, Decide}) -> Decide();
 attempt({error, _} = Error) -> outcome(Error).
 
-%% What does the step, if this start of the context can.
+%% What does the step, if this start of the context has what it takes.
 prepare({event, Type, Payload}, Context, Plan, _Direction, Side, #{entity := Entity} = Step) ->
     Event = event(Plan, Side, Step, #{type => Type, payload => Payload}),
     case warp_entity_pack:pack(Context, Entity, undefined, [Event]) of
@@ -59,17 +60,17 @@ prepare({run, Name, Args}, Context, Plan, Direction, Side, #{aggregate := Aggreg
 prepare(cleared, _Context, _Plan, _Direction, _Side, _Step) ->
     {error, entity_deleted}.
 
-%% @doc Whether a step was applied, or reversed. What was sent before is carried out before this
-%% is answered.
+%% @doc Whether a step was applied, or reversed. The entity carries out what was sent to it before and only
+%% then answers this.
 -spec probe(warp_context:context(), binary(), forward | reverse, warp_saga_plan:step()) ->
     warp_saga_core:outcome().
 probe(#{saga_rules := Rules} = Context, Id, Side, #{n := N, entity := Entity}) ->
     Event = #{type => <<"Probe">>, payload => #{}, id => warp_saga_plan:event_id(Id, Side, N)},
-    {ok, Pack} = warp_entity_pack:pack_with(Rules, Entity, <<"$warp/saga">>, [Event]),
-    case outcome(call(Context, Entity, {append, Pack, ?NEVER}, Pack, ?PATIENCE_MS)) of
+    {ok, Pack} = warp_entity_pack:pack_with(Rules, Entity, warp_saga_plan:aggregate(false), [Event]),
+    case outcome(call(Context, Entity, {append, Pack, ?NEVER}, Pack, warp_deadline:from(?PATIENCE_MS))) of
         {refused, {id_conflict, Seq}} -> {applied, Seq};
         {refused, {wrong_expected_seq, _}} -> absent;
-        %% Whether it is there cannot be told now.
+        %% The entity cannot say now whether the event is there.
         {refused, Reason} -> {transient, Reason};
         Outcome -> Outcome
     end.
@@ -79,7 +80,7 @@ step(#{steps := Steps}, N) ->
 
 append(Context, #{id := Id} = Plan, Side, Entity, Pack) ->
     Request = {checked, {warp_saga_erase, Id}, {append, Pack, any}},
-    outcome(call(Context, Entity, Request, Pack, patience(Plan, Side))).
+    outcome(call(Context, Entity, Request, Pack, deadline(Plan, Side))).
 
 event(#{id := Id}, Side, #{n := N, aggregate := Aggregate} = Step, Event) ->
     Own = #{aggregate => Aggregate,
@@ -113,12 +114,12 @@ decide(Context, #{id := Id} = Plan, Direction, Side, Step, {Name, Fun, Args}) ->
                 end
             end,
             Request = {checked, {warp_saga_erase, Id}, {decide, Aggregate, Decide}},
-            outcome(call(Context, Entity, Request, none, patience(Plan, Side)));
+            outcome(call(Context, Entity, Request, none, deadline(Plan, Side)));
         {error, _} = Error ->
             outcome(Error)
     end.
 
-%% Of a module that was reloaded the function may not be there any more.
+%% The function is gone when its module was reloaded twice.
 call_step(Name, Fun, Args) ->
     try
         {returned, apply(Fun, Args)}
@@ -130,7 +131,7 @@ call_step(Name, Fun, Args) ->
             end
     end.
 
-%% What the compensation's function gets beside its arguments, if it wants it.
+%% The event of the step, for a function of a compensation that takes it beside its arguments.
 forward_event(Context, Entity, {reverse, Seq}, Fun) when is_function(Fun, 3) ->
     Range = #{from => Seq, limit => 1, direction => forward},
     case warp_context:locate(Context, Entity) of
@@ -138,7 +139,7 @@ forward_event(Context, Entity, {reverse, Seq}, Fun) when is_function(Fun, 3) ->
             Read = fun() -> warp_entity_replay:history(Context, Handle, Entity, Range) end,
             case warp_entity_call:aside(Read, warp_deadline:from(?PATIENCE_MS)) of
                 {ok, [Event]} -> {ok, [Event]};
-                %% The entity was deleted: its process will say so.
+                %% The entity was deleted. Its process will refuse the compensation and say so.
                 {ok, []} -> {ok, [#{}]};
                 {error, _} = Error -> Error
             end;
@@ -148,24 +149,25 @@ forward_event(Context, Entity, {reverse, Seq}, Fun) when is_function(Fun, 3) ->
 forward_event(_Context, _Entity, _Direction, _Fun) ->
     {ok, []}.
 
-%% Forward not longer than the saga has time. What was sent may be carried out all the same.
-patience(#{deadline := Deadline}, forward) when is_integer(Deadline) ->
+%% Until when an attempt waits for its entity: forward, no longer than the saga has time. What was sent may be
+%% carried out all the same.
+deadline(#{deadline := Deadline}, forward) when is_integer(Deadline) ->
     Left = (Deadline - os:system_time(microsecond)) div 1000,
-    max(1, min(?PATIENCE_MS, Left));
-patience(_Plan, _Side) ->
-    ?PATIENCE_MS.
+    warp_deadline:from(max(1, min(?PATIENCE_MS, Left)));
+deadline(_Plan, _Side) ->
+    warp_deadline:from(?PATIENCE_MS).
 
 entity(#{ref := Ref, shards := Shards}, Id) ->
     {ok, N} = warp_nif:shard_of(Id, Shards),
     #warp_entity{ref = Ref, id = Id, shard = N}.
 
-call(Context, Entity, Request, Pack, Patience) ->
+call(Context, Entity, Request, Pack, Deadline) ->
     Bytes = case Pack of #{bytes := Size} -> Size; none -> 0 end,
-    warp_entity_call:call(entity(Context, Entity), Request, Bytes, warp_deadline:from(Patience), once).
+    warp_entity_call:call(entity(Context, Entity), Request, Bytes, Deadline, once).
 
 outcome({stored, _First, Seq}) -> {applied, Seq};
 outcome({stored_at, [Seq]}) -> {applied, Seq};
-%% Whatever a step function refuses with, it is a refusal.
+%% NOTE: before the others. A step function may refuse with a reason that looks like one of Warp's own.
 outcome({error, {step_refused, Reason}}) ->
     {refused, Reason};
 outcome({error, Reason}) ->
@@ -176,7 +178,7 @@ outcome({error, Reason}) ->
     end;
 outcome(Other) -> {refused, Other}.
 
-%% What another start of the context may have again. Nothing was refused.
+%% Another start of the context may have what this one lacks. Nothing was refused.
 is_lacking({unknown_aggregate, _}) -> true;
 is_lacking({unknown_step, _}) -> true;
 is_lacking({step_arity, _, _, _}) -> true;
@@ -184,7 +186,7 @@ is_lacking({step_not_exported, _, _}) -> true;
 is_lacking({stale_function, _}) -> true;
 is_lacking(_) -> false.
 
-%% A reason is kept in the saga's log. A stack has functions with their arguments, such as the state.
+%% The saga's log keeps the reason. The arguments in a stack, such as an entity's state, are left out.
 without_arguments({Kind, {Class, Reason, Stack}}) when is_list(Stack) ->
     {Kind, {Class, Reason, [frame(Frame) || Frame <- Stack]}};
 without_arguments(Reason) ->
