@@ -83,7 +83,7 @@ is_warps(Pid) ->
     case process_info(Pid, dictionary) of
         {dictionary, Dictionary} ->
             case proplists:get_value('$initial_call', Dictionary) of
-                {Module, init, 1} -> lists:prefix("warp_projection", atom_to_list(Module));
+                {Module, init, 1} -> lists:prefix("warp_projection_", atom_to_list(Module));
                 _ -> false
             end;
         undefined -> false
