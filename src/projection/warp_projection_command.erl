@@ -1,5 +1,5 @@
-%% @private Commands as `project' returns them, checked and brought into one form. Pure, but for
-%% JSON, whose text the NIF makes.
+%% @private Checks the commands that `project' returns, and brings them into one form. Pure, except that the
+%% NIF makes the text of JSON.
 -module(warp_projection_command).
 
 -export([check/1, name/1, row_id/1, value/1]).
@@ -7,7 +7,7 @@
 -export_type([op/0, row_id/0, typed/0, type/0]).
 
 -type row_id() :: binary() | integer().
-%% As which type a column is created, should this value be its first.
+%% The type of a column whose first value this is.
 -type type() :: text | integer | float | bool | json | any.
 -type typed() :: {type(), warp_projection_target:value()}.
 -type op() ::
@@ -114,26 +114,22 @@ lower(C) -> C.
 
 %% @doc The id of a row: text of 1 to 1024 bytes, or an integer of 64 bits.
 -spec row_id(term()) -> {ok, row_id()} | {error, term()}.
-row_id(<<>>) ->
-    {error, empty};
-row_id(Id) when is_binary(Id), byte_size(Id) > ?MAX_ID_BYTES ->
-    {error, {too_long, byte_size(Id), ?MAX_ID_BYTES}};
 row_id(Id) when is_binary(Id) ->
-    case is_utf8(Id) of
-        true -> {ok, Id};
-        false -> {error, not_utf8}
+    case warp_text:check(Id, ?MAX_ID_BYTES) of
+        ok -> {ok, Id};
+        {error, _} = Error -> Error
     end;
 row_id(Id) when is_integer(Id), Id >= -(1 bsl 63), Id < 1 bsl 63 ->
     {ok, Id};
 row_id(_Id) ->
     {error, not_a_binary_or_integer}.
 
-%% @doc A value, as the database gets it, with its type.
+%% @doc A value as the database gets it, with its type.
 -spec value(term()) -> {ok, typed()} | {error, term()}.
 value(Text) when is_binary(Text), byte_size(Text) > ?MAX_TEXT_BYTES ->
     {error, {too_large, byte_size(Text), ?MAX_TEXT_BYTES}};
 value(Text) when is_binary(Text) ->
-    case is_utf8(Text) of
+    case warp_text:is_utf8(Text) of
         true -> {ok, {text, Text}};
         false -> {error, not_utf8}
     end;
@@ -159,18 +155,3 @@ value(Atom) when is_atom(Atom) ->
     {error, {not_a_value, Atom}};
 value(_Other) ->
     {error, not_a_value}.
-
-%% Most text is ASCII, and is seen to be without a list being made of it.
-is_utf8(Text) ->
-    case is_ascii(Text) of
-        true -> true;
-        false -> is_list(unicode:characters_to_list(Text))
-    end.
-
-is_ascii(<<A, B, C, D, E, F, G, H, Rest/binary>>) when
-    A bor B bor C bor D bor E bor F bor G bor H < 128
-->
-    is_ascii(Rest);
-is_ascii(<<A, Rest/binary>>) when A < 128 -> is_ascii(Rest);
-is_ascii(<<>>) -> true;
-is_ascii(_) -> false.

@@ -1,7 +1,7 @@
-%% @private The option `projections', checked.
+%% @private The options of projections and of queries, checked. Pure.
 -module(warp_projection_options).
 
--export([check/1, version/2, query/1, timeout/1, limit/1, within/2]).
+-export([check/1, version/2, query/1, timeout/1, limit/1]).
 
 -export_type([settings/0]).
 
@@ -13,9 +13,8 @@
 
 -define(MAX_ROWS, 10000).
 -define(QUERY_TIMEOUT_MS, 5000).
-%% The longest that a process can wait, in milliseconds.
--define(MAX_MS, 16#FFFFFFFF).
 -define(MAX_LIMIT, (1 bsl 62 - 1)).
+-define(LEVELS, [default, none, weak, linearizable, strong, auto]).
 
 %% @doc `none', `embedded', `{embedded, Config}' or `{rqlite, Config}'.
 -spec check(term()) -> {ok, settings()} | {error, term()}.
@@ -90,44 +89,20 @@ version(Aggregates, Declared) ->
     iolist_to_binary(lists:join($\s, Each ++ Tables)).
 
 %% @doc The options of a query, with defaults filled in.
--spec query(term()) -> {ok, warp_projection_target:query_options()} | {error, term()}.
-query(Given) when is_map(Given) ->
-    Defaults = #{max_rows => ?MAX_ROWS, timeout => ?QUERY_TIMEOUT_MS, level => default},
-    case maps:keys(maps:without(maps:keys(Defaults), Given)) of
-        [Unknown | _] ->
-            {error, {unknown_option, Unknown}};
-        [] ->
-            Options = maps:merge(Defaults, Given),
-            case [{Key, Why} || {Key, Value} <- lists:sort(maps:to_list(Options)),
-                                Why <- wrong(Key, Value)] of
-                [] -> {ok, Options};
-                [{Key, Why} | _] -> {error, {bad_option, Key, Why}}
-            end
-    end;
-query(_Given) ->
-    {error, {bad_option, options, not_a_map}}.
-
-wrong(max_rows, N) -> between(1, N, ?MAX_LIMIT);
-wrong(timeout, N) -> between(1, N, ?MAX_MS);
-wrong(level, Level) ->
-    Levels = [default, none, weak, linearizable, strong, auto],
-    [{not_one_of, Levels} || not lists:member(Level, Levels)].
-
-between(Min, N, Max) when is_integer(N), N >= Min, N =< Max -> [];
-between(Min, _, Max) -> [{not_an_integer_between, Min, Max}].
+-spec query(term()) -> {ok, warp_projection_target:query_options()} | {error, warp_check:error()}.
+query(Given) ->
+    warp_check:options(Given, [
+        {level, default, fun(Level) -> warp_check:one_of(Level, ?LEVELS) end},
+        {max_rows, ?MAX_ROWS, fun(N) -> warp_check:integer(N, 1, ?MAX_LIMIT) end},
+        {timeout, ?QUERY_TIMEOUT_MS, fun(Millis) -> warp_check:integer(Millis, 1, warp_deadline:longest()) end}]).
 
 %% @doc How long a caller wants to wait: `infinity' or 0 to 2^32 - 1 milliseconds.
 -spec timeout(term()) -> ok | {error, {bad_option, timeout, term()}}.
-timeout(infinity) -> ok;
-timeout(Ms) -> option(timeout, between(0, Ms, ?MAX_MS)).
+timeout(Timeout) -> checked(warp_check:one(timeout, Timeout, fun warp_check:timeout/1)).
 
 %% @doc How many entries a caller wants.
 -spec limit(term()) -> ok | {error, {bad_option, limit, term()}}.
-limit(N) -> option(limit, between(1, N, ?MAX_LIMIT)).
+limit(Limit) -> checked(warp_check:one(limit, Limit, fun(N) -> warp_check:integer(N, 1, ?MAX_LIMIT) end)).
 
-option(_Name, []) -> ok;
-option(Name, [Why]) -> {error, {bad_option, Name, Why}}.
-
-%% @doc A timeout with some grace, still one that a process can wait.
--spec within(non_neg_integer(), non_neg_integer()) -> non_neg_integer().
-within(Ms, Grace) -> min(Ms + Grace, ?MAX_MS).
+checked({ok, _}) -> ok;
+checked({error, _} = Error) -> Error.

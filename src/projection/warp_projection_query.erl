@@ -1,13 +1,13 @@
-%% @private A user's query on the embedded projection, as its caller sees it: what is asked and
-%% answered goes through a pool of programs that read the file, {@link warp_projection_query_pool}. The other
-%% side of both forms is `native/warp_query/src/request.rs' and `term.rs'.
+%% @private A user's query on the embedded projection, on the side of its caller: sends the request to a pool
+%% of programs that read the file ({@link warp_projection_query_pool}), and collects the answer. The programs
+%% read the form of a request in `native/warp_query/src/request.rs' and write that of an answer in `term.rs'.
 -module(warp_projection_query).
 
 -export([run/4]).
 
-%% How long after the timeout of a query the pool's answer is waited for: the pool answers in time,
-%% unless it is held up itself.
--define(GRACE_MS, 100).
+%% How long a caller waits for the pool after the timeout of its query. The pool answers in time, unless it
+%% is held up itself.
+-define(GRACE_MS, 2000).
 
 %% @doc Runs a query. Errors are those of a target's `query', and `{query_too_large, MaxBytes}': it
 %% needs more memory than a query may have.
@@ -16,7 +16,7 @@
     {ok, warp_projection_target:result()} | {error, term()}.
 run(Context, Sql, Params, #{max_rows := MaxRows, timeout := Timeout}) ->
     Deadline = warp_deadline:from(Timeout),
-    %% The target is there once the writer has opened the file.
+    %% There is a target once the writer has opened the file.
     case {warp_projection_table:target(Context), warp_projection_table:process(Context, queries)} of
         {{ok, _}, {ok, Pool}} -> ask(Context, Pool, Deadline, request(MaxRows, Sql, Params));
         _ -> {error, {away, not_reached_yet}}
@@ -33,7 +33,7 @@ param(Text) -> [<<3, (byte_size(Text)):32>>, Text].
 ask(Context, Pool, Deadline, Request) ->
     Ref = erlang:monitor(process, Pool, [{alias, explicit_unalias}]),
     ok = warp_projection_query_pool:ask(Pool, Ref, Deadline, Request),
-    Answer = collect(Ref, warp_deadline:later(Deadline, ?GRACE_MS), []),
+    Answer = collect(Ref, Deadline + ?GRACE_MS, []),
     _ = erlang:unalias(Ref),
     true = erlang:demonitor(Ref, [flush]),
     ok = forget(Ref),
@@ -66,6 +66,6 @@ collect(Ref, Until, Parts) ->
         {error, timeout}
     end.
 
-%% Parts of an answer that came behind the end of our patience.
+%% Drops parts of an answer that came after the wait had ended.
 forget(Ref) ->
     receive {Ref, _} -> forget(Ref) after 0 -> ok end.

@@ -141,7 +141,7 @@ read(Target, Request, Level, Longest, Until) ->
             Path = lists:concat(["/db/query?noparse&level=", Level, "&db_timeout=", millis(Within),
                                  "&timeout=", millis(Within)]),
             Judge = fun warp_rqlite_answer:query/2,
-            case ask(Target, {read, Path, Body, warp_projection_options:within(Within, ?GRACE_MS), Judge}, Until) of
+            case ask(Target, {read, Path, Body, min(Within + ?GRACE_MS, warp_deadline:longest()), Judge}, Until) of
                 {away, timeout} -> {error, timeout};
                 {away, _} = Away -> {error, Away};
                 Answer -> Answer

@@ -138,7 +138,7 @@ post(#{profile := Profile, tls := Tls, auth := Auth}, Node, Path, Json, Timeout)
             answer(Answer);
         {'DOWN', Ref, process, Pid, _} ->
             {error, {unanswered, interrupted}}
-    after warp_projection_options:within(Timeout, ?GRACE_MS) ->
+    after warp_deadline:left(warp_deadline:from(Timeout + ?GRACE_MS)) ->
         true = exit(Pid, kill),
         receive {'DOWN', Ref, process, Pid, _} -> ok end,
         receive {Tag, Answer} -> answer(Answer)
@@ -195,6 +195,6 @@ connect_error(Reasons) ->
         [] ->
             case lists:last(Reasons) of
                 Why when is_atom(Why) -> Why;
-                Why -> unicode:characters_to_binary(io_lib:format("~tP", [Why, 12]))
+                Why -> warp_text:format("~tP", [Why, 12])
             end
     end.

@@ -33,7 +33,7 @@ encode_all(Elements) ->
     end.
 
 describe(Why) ->
-    unicode:characters_to_binary(io_lib:format("~tp", [Why])).
+    warp_text:format("~tp", [Why]).
 
 %% Many rows go as one JSON array that SQLite takes apart: that is several times faster than a
 %% statement for each row, and no text in it is taken for a BLOB.

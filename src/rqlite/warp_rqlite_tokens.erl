@@ -19,9 +19,9 @@
 %% illegal token.
 -spec scan(binary()) -> {ok, [token()]} | {error, binary()}.
 scan(Sql) ->
-    case {binary:match(Sql, <<0>>), unicode:characters_to_binary(Sql)} of
-        {nomatch, Sql} -> scan(Sql, []);
-        {nomatch, _} -> {error, <<"the SQL is not UTF-8">>};
+    case {binary:match(Sql, <<0>>), warp_text:is_utf8(Sql)} of
+        {nomatch, true} -> scan(Sql, []);
+        {nomatch, false} -> {error, <<"the SQL is not UTF-8">>};
         _ -> {error, <<"a NUL character in the SQL">>}
     end.
 
