@@ -164,7 +164,7 @@ retry(Ctx, all) ->
         case read(Context, <<"SELECT entity FROM _warp_set_aside WHERE building = 0">>, []) of
             {ok, Rows} ->
                 Until = deadline(?PATIENCE_MS),
-                Results = [mend(Ctx, retry, Entity, Until) || [Entity] <- Rows],
+                Results = [go_on(Ctx, retry, Entity, Until) || [Entity] <- Rows],
                 case [Error || {error, Why} = Error <- Results, Why =/= not_set_aside] of
                     [] -> ok;
                     [First | _] -> First
@@ -174,23 +174,23 @@ retry(Ctx, all) ->
         end
     end);
 retry(Ctx, Entity) ->
-    mend(Ctx, retry, Entity, deadline(?PATIENCE_MS)).
+    go_on(Ctx, retry, Entity, deadline(?PATIENCE_MS)).
 
 %% @doc Leaves the event that was set aside of an entity out for good, and goes on behind it. Errors
 %% and the limit of time are those of {@link retry/2}.
 -spec skip(warp_core:ctx(), binary()) ->
     ok | {error, entity_error()}.
 skip(Ctx, Entity) ->
-    mend(Ctx, skip, Entity, deadline(?PATIENCE_MS)).
+    go_on(Ctx, skip, Entity, deadline(?PATIENCE_MS)).
 
-mend(Ctx, How, Id, Until) ->
+go_on(Ctx, How, Id, Until) ->
     with(Ctx, fun(Context) ->
         case warp_nif:shard_of(Id, maps:get(shards, Context)) of
             {ok, N} ->
                 with_projector(Context, N, fun(Pid) ->
                     case left(Until) of
                         0 -> {error, timeout};
-                        Left -> warp_projection_projector:mend(Pid, How, Id, Left)
+                        _ -> warp_projection_projector:retry(Pid, How, Id, Until)
                     end
                 end);
             {error, Why} -> {error, {bad_entity_id, Why}}
@@ -340,7 +340,7 @@ await_checked(#warp_entity{ref = Ref, id = Id}, Timeout) ->
     end).
 
 await(Context, Id, {N, Handle} = Shard, Position, Deadline) ->
-    Await = fun(Pid) -> warp_projection_projector:await(Pid, Id, Handle, Position, left(Deadline)) end,
+    Await = fun(Pid) -> warp_projection_projector:await(Pid, Id, Handle, Position, Deadline) end,
     case with_projector(Context, N, Await) of
         {error, Why} when Why =:= interrupted; element(1, Why) =:= target_away ->
             %% Started again, or not yet; or another one has taken its place.

@@ -1,10 +1,9 @@
-%% @private Starts a context's projectors once the target is known, and leads a rebuild: a second
-%% set of projectors fills fresh tables, from the first event on, while the first set serves. When
-%% they have caught up, the first set is halted for a moment, and the tables are exchanged in one
-%% transaction.
+%% @private Starts a context's projectors once the target was reached, and leads a rebuild: a second set of
+%% projectors fills new tables, from the first event on, while the first set goes on with those that are
+%% queried. When the second set has caught up, the tables are exchanged ({@link warp_projection_swap}).
 %%
-%% What has to wait for the writer, the target or a projector is done by a task, a linked process, one
-%% at a time. So the manager can always answer.
+%% What has to wait for the writer, the target or a projector is done by a task, which is a linked process,
+%% one at a time. So this process can always answer.
 -module(warp_projection_rebuild).
 -behaviour(gen_server).
 
@@ -14,10 +13,7 @@
 -include_lib("kernel/include/logger.hrl").
 
 -define(TICK_MS, 100).
-%% How close, in positions, the second set has to be for the first to be halted.
--define(CLOSE, 5000).
-%% How long the first set is halted at most, and how long it is left alone after that.
--define(HALT_MS, 5000).
+%% How long after an exchange that did not succeed the next one is tried.
 -define(AGAIN_MS, 10000).
 -define(LOG_MS, 10000).
 
@@ -28,15 +24,15 @@
     generation = none :: none | pos_integer(),
     due = false :: boolean(),
     rebuild = none :: none | running | cancelled,
-    %% Of the rebuild that runs: when it began or went on, with how many events done.
+    %% Of the rebuild that runs: when it was begun or resumed, with how many events done.
     began = none :: none | {Millis :: integer(), Events :: non_neg_integer()},
     logged = 0 :: integer(),
-    %% Not before then are the sets exchanged.
+    %% The tables are not exchanged before then.
     swap_at = 0 :: integer(),
     ticking = false :: boolean(),
-    waiters = [] :: [{integer() | infinity, gen_server:from()}],
+    waiters = [] :: [{warp_deadline:deadline(), gen_server:from()}],
     task = none :: none | {pid(), rebuild | cancel | swap | restart, gen_server:from() | nobody},
-    %% Requests behind it, first come first, with their deadlines.
+    %% Requests that wait for the task to end, with their deadlines, in the order in which they came.
     queue = [] :: [{rebuild | cancel, integer(), gen_server:from()}]
 }).
 
@@ -47,24 +43,17 @@ start_link(Membership) ->
 %% @doc At the timeout, in milliseconds, it may be under way; a request that was not begun by then is
 %% not carried out.
 -spec rebuild(pid(), pos_integer()) -> ok | {error, already_running | timeout | term()}.
-rebuild(Pid, Timeout) -> call(Pid, {rebuild, until(Timeout)}, Timeout).
+rebuild(Pid, Timeout) -> call(Pid, rebuild, Timeout).
 
 -spec cancel(pid(), pos_integer()) -> ok | {error, not_running | timeout | term()}.
-cancel(Pid, Timeout) -> call(Pid, {cancel, until(Timeout)}, Timeout).
+cancel(Pid, Timeout) -> call(Pid, cancel, Timeout).
 
 -spec await(pid(), timeout()) -> ok | {error, timeout | cancelled | not_running | interrupted}.
-await(Pid, Timeout) -> call(Pid, {await, until(Timeout)}, Timeout).
-
-until(infinity) -> infinity;
-until(Timeout) -> now_ms() + Timeout.
+await(Pid, Timeout) -> call(Pid, await, Timeout).
 
 call(Pid, Request, Timeout) ->
-    try
-        gen_server:call(Pid, Request, Timeout)
-    catch
-        exit:{timeout, _} -> {error, timeout};
-        exit:_ -> {error, interrupted}
-    end.
+    Deadline = warp_deadline:from(Timeout),
+    warp_call:call(Pid, {Request, Deadline}, Deadline).
 
 -spec init(warp_context:membership()) -> {ok, #state{}}.
 init(Membership) ->
@@ -87,12 +76,12 @@ handle_call({cancel, _}, _From, #state{task = none, rebuild = Rebuild} = State) 
     {reply, {error, not_running}, State};
 handle_call({Request, Until}, From, #state{queue = Queue} = State)
   when Request =:= rebuild orelse Request =:= cancel, is_integer(Until) ->
-    %% An exchange of the sets that still waits for them is given up for it.
+    %% An exchange that still waits for projectors is given up for it.
     _ = case State#state.task of {Pid, swap, nobody} -> Pid ! give_up; _ -> ok end,
     {noreply, next(State#state{queue = waiting(Queue) ++ [{Request, Until, From}]})};
 handle_call({await, Until}, From, #state{rebuild = running, waiters = Waiters} = State) ->
     %% Those who gave up are not kept.
-    Left = [Waiter || {Deadline, _} = Waiter <- Waiters, Deadline =:= infinity orelse Deadline > now_ms()],
+    Left = [Waiter || {Deadline, _} = Waiter <- Waiters, not warp_deadline:is_over(Deadline)],
     {noreply, State#state{waiters = [{Until, From} | Left]}};
 handle_call({await, _}, _From, #state{rebuild = cancelled} = State) ->
     {reply, {error, cancelled}, State};
@@ -103,7 +92,7 @@ handle_call(Request, _From, State) ->
     {reply, {error, {unknown_request, Request}}, State}.
 
 waiting(Queue) ->
-    [Waiting || {_, Until, _} = Waiting <- Queue, Until > now_ms()].
+    [Waiting || {_, Deadline, _} = Waiting <- Queue, not warp_deadline:is_over(Deadline)].
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(Stray, State) ->
@@ -115,26 +104,25 @@ handle_info({warp_projection_ready, _}, #state{generation = G} = State) when G =
     {noreply, State};
 handle_info({warp_projection_ready, #{generation := G, due := Due, rebuild := Rebuild}}, State) ->
     #state{context = #{name := Name} = Context, membership = Membership} = State,
+    Stopped = case Rebuild of cancelled -> cancelled; _ -> none end,
+    %% NOTE: before the projectors show how they are, since a status reads both.
+    Known = shown(State#state{generation = G, due = Due, rebuild = Stopped}),
     ok = warp_projection_table:put_generation(Context, G),
     ok = warp_projection_projectors_sup:start_all(Membership, Context, G),
     _ = [?LOG_NOTICE("Warp: the projection of context ~ts was made by another version of its "
                      "aggregates: warp_projection:rebuild/1 is due", [Name])
          || Due andalso Rebuild =/= running],
-    %% Of a rebuild that ended while its manager was killed, or of one that was begun anew.
+    %% Projectors that the previous process of this kind has left: of a rebuild that ended after that was
+    %% killed, or of tables that were dropped since.
     Others = [G - 1 | [G + 1 || Rebuild =/= running]],
     lists:foreach(fun(Other) -> warp_projection_projectors_sup:stop_all(Context, Other) end, Others),
-    Known = State#state{generation = G, due = Due},
-    case Rebuild of
-        running -> {noreply, run(Known)};
-        cancelled -> {noreply, shown(Known#state{rebuild = cancelled})};
-        none -> {noreply, shown(Known)}
-    end;
+    {noreply, case Rebuild of running -> run(Known); _ -> Known end};
 handle_info(tick, State) ->
     {noreply, tick(State#state{ticking = false})};
 handle_info({done, Pid, Result}, #state{task = {Pid, What, From}} = State) ->
     {noreply, next(done(What, Result, From, State#state{task = none}))};
 handle_info({'EXIT', Pid, _Reason}, #state{task = {Pid, What, From}} = State) ->
-    %% Without a word: it was killed.
+    %% The task was killed before it sent a result.
     {noreply, next(done(What, {error, interrupted}, From, State#state{task = none}))};
 handle_info({'EXIT', _Pid, normal}, State) ->
     {noreply, State};
@@ -176,8 +164,8 @@ begin_request(cancel, From, State) ->
     next(State).
 
 task(What, From, Fun, State) ->
-    Manager = self(),
-    Pid = spawn_link(fun() -> Manager ! {done, self(), Fun()} end),
+    Parent = self(),
+    Pid = spawn_link(fun() -> Parent ! {done, self(), Fun()} end),
     State#state{task = {Pid, What, From}}.
 
 done(rebuild, {ok, _}, From, State) ->
@@ -192,7 +180,7 @@ done(swap, {ok, #{generation := Now}}, nobody, #state{context = Context, generat
     ok = warp_projection_projectors_sup:stop_all(Context, Before),
     tell(ok, shown(State#state{generation = Now, rebuild = none, due = false}));
 done(restart, _Result, nobody, State) ->
-    %% One that failed is tried again: its projectors stand still as before.
+    %% After a failure the projectors stand still as before, and the restart is tried again.
     run(State);
 done(swap, _NotReached, nobody, State) ->
     State#state{swap_at = now_ms() + ?AGAIN_MS};
@@ -210,7 +198,7 @@ ticking(State) ->
     _ = erlang:send_after(?TICK_MS, self(), tick),
     State#state{ticking = true}.
 
-%% What others see of it, without asking.
+%% Puts it where others see it without asking.
 shown(#state{context = Context, rebuild = Rebuild, due = Due, began = Began, generation = Generation} = State) ->
     ok = warp_projection_table:put_rebuild(Context, #{state => Rebuild, due => Due, began => Began,
                                                      generation => Generation}),
@@ -228,49 +216,30 @@ tick(#state{rebuild = running, context = Context, generation = Generation, task 
 tick(State) ->
     State.
 
-%% What the tables of the rebuild have is of another log: it begins anew.
+%% The new tables have events of another log.
 restart(#state{context = Context, generation = Generation, writer = Writer} = State) ->
     ok = warp_projection_projectors_sup:stop_all(Context, Generation + 1),
     task(restart, nobody, fun() -> warp_projection_writer:rebuild(Writer, restart) end, ticking(State)).
 
-go_on(#state{context = Context, generation = Generation} = State) ->
-    Live = warp_projection_table:positions(Context, Generation),
+go_on(#state{context = Context, generation = Generation, writer = Writer, task = Task} = State) ->
+    Going = say(shown(begun(ticking(State)))),
+    case Task =:= none andalso now_ms() >= State#state.swap_at
+        andalso warp_projection_swap:is_close(Context, Generation) of
+        true -> task(swap, nobody, fun() -> warp_projection_swap:run(Context, Generation, Writer) end, Going);
+        false -> Going
+    end.
+
+begun(#state{began = none, context = Context, generation = Generation} = State) ->
     Building = warp_projection_table:positions(Context, Generation + 1),
-    Began = shown(ticking(begun(State, Building))),
-    Close = lists:all(
-        fun(N) ->
-            case Building of
-                #{N := #{position := There}} ->
-                    There + ?CLOSE >= goal(N, Live, Context) andalso not is_stalled(N, Generation + 1, Context);
-                #{} -> false
-            end
-        end,
-        lists:seq(0, maps:get(shards, Context) - 1)),
-    case Close andalso now_ms() >= State#state.swap_at andalso State#state.task =:= none of
-        true -> swap(say(Began));
-        false -> say(Began)
-    end.
-
-is_stalled(N, Generation, Context) ->
-    case warp_projection_table:state(Context, {N, Generation}) of
-        {ok, {stalled, _, _}} -> true;
-        _ -> false
-    end.
-
-%% Where the first set is; one that could not begin says nothing.
-goal(N, Live, Context) ->
-    case Live of
-        #{N := #{position := Position}} -> Position;
-        #{} -> warp_projection_progress:log_position(Context, N)
-    end.
-
-begun(#state{began = none} = State, Building) -> State#state{began = {now_ms(), warp_projection_progress:events(Building)}};
-begun(State, _Building) -> State.
+    State#state{began = {now_ms(), warp_projection_progress:events(Building)}};
+begun(State) ->
+    State.
 
 say(#state{logged = Logged, context = #{name := Name} = Context} = State) ->
     case now_ms() - Logged > ?LOG_MS of
         true ->
-            #{done := Done, total := Total, rate := Rate, seconds_left := Left} = warp_projection_progress:rebuild(Context),
+            #{done := Done, total := Total, rate := Rate, seconds_left := Left} =
+                warp_projection_progress:rebuild(Context),
             ?LOG_NOTICE("Warp: rebuild of the projection of context ~ts: ~b of about ~b events, ~b/s, ~ts",
                         [Name, Done, Total, round(Rate),
                          case Left of
@@ -280,48 +249,6 @@ say(#state{logged = Logged, context = #{name := Name} = Context} = State) ->
             State#state{logged = now_ms()};
         false ->
             State
-    end.
-
-%% The first set is halted; the second goes on to where that stopped, and takes its place. The
-%% projectors go on when the task ends, or when they are told to.
-swap(#state{context = Context, generation = Generation, writer = Writer} = State) ->
-    task(swap, nobody, fun() ->
-        Deadline = now_ms() + ?HALT_MS,
-        Live = warp_projection_table:projectors(Context, Generation),
-        Followed = warp_projection_table:positions(Context, Generation),
-        %% One that does not follow its shard says nothing of how far the second has to go.
-        Ends = [{N, case Followed of #{N := _} -> End; #{} -> warp_projection_progress:log_position(Context, N) end}
-                || {N, End} <- halted(Live, Deadline, [])],
-        length(Ends) =:= maps:get(shards, Context)
-            andalso reach(Context, Generation + 1, Ends, Deadline)
-            andalso warp_projection_writer:rebuild(Writer, swap)
-    end, State).
-
-halted([], _Deadline, Ends) ->
-    Ends;
-halted([{N, Pid} | Others], Deadline, Ends) ->
-    case warp_projection_projector:pause(Pid, max(0, Deadline - now_ms())) of
-        {ok, Position} -> halted(Others, Deadline, [{N, Position} | Ends]);
-        {error, _} -> []
-    end.
-
-reach(Context, Generation, Ends, Deadline) ->
-    At = warp_projection_table:positions(Context, Generation),
-    Reached = lists:all(
-        fun({N, End}) ->
-            case At of
-                #{N := #{position := Position}} -> Position >= End;
-                #{} -> false
-            end
-        end,
-        Ends),
-    case Reached of
-        true -> true;
-        false ->
-            case now_ms() > Deadline of
-                true -> false;
-                false -> receive give_up -> false after 5 -> reach(Context, Generation, Ends, Deadline) end
-            end
     end.
 
 now_ms() -> erlang:monotonic_time(millisecond).

@@ -9,7 +9,7 @@
 -opaque at() :: atomics:atomics_ref().
 %% `load': `apply' or `migrate' of an event before it, to find the state it needs.
 -type kind() :: load | apply | project.
-%% The position of the row (0 while an entity is mended), the seq of the event that is being projected,
+%% The position of the row (0 while an entity is tried again), the seq of the event that is being projected,
 %% the kind of call, and a number by which it is told from the same call at another time.
 -type where() :: {non_neg_integer(), warp_core:seq(), kind(), non_neg_integer()}.
 

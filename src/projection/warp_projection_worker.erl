@@ -5,16 +5,16 @@
 %% does not return, or takes all memory.
 -module(warp_projection_worker).
 
--export([start_link/3, ask/2, loop/2, max_bytes/0]).
+-export([start_link/3, ask/3, loop/2, max_bytes/0]).
 
--export_type([job/0, part/0, told/0]).
+-export_type([job/0, part/0, told/0, blamed/0]).
 
 %% The entities that are set aside, and the events that are left out should they fail.
 -type told() :: {#{binary() => warp_core:seq()}, #{{binary(), warp_core:seq()} => []}}.
 -type job() ::
     {read, #{handle := warp_nif:shard(), position := non_neg_integer(), bytes := pos_integer(),
              told := told() | same, blamed := blamed(), single := boolean(), forget := [binary()]}}
-    | {mend, #{handle := warp_nif:shard(), mend := warp_projection_retry:mend(), forget := [binary()],
+    | {retry, #{handle := warp_nif:shard(), retry := warp_projection_retry:retry(), forget := [binary()],
                at := {non_neg_integer(), #{binary() => warp_core:seq()}, #{{binary(), warp_core:seq()} => []}}}}.
 %% Events to blame, also by where they are: by position, when the worker was ended there.
 -type blamed() :: #{{binary(), warp_core:seq()} | {at, pos_integer()} => term()}.
@@ -26,7 +26,7 @@
     %% Events that led to commands: all of them where the work names them by number, else the first.
     projected := [{binary(), warp_core:seq()}],
     work := warp_projection_merge:work(),
-    aside := #{binary() => warp_projection_retry:note()},
+    aside := #{binary() => warp_projection_aside:note()},
     %% The last seq of entities that are set aside.
     seen := #{binary() => warp_core:seq()},
     oldest := none | warp_core:micros(),
@@ -64,20 +64,19 @@ start_link(Context, N, Generation) ->
 -spec max_bytes() -> pos_integer().
 max_bytes() -> ?MAX_WORDS * erlang:system_info(wordsize).
 
-%% @doc Gives it a job. The caller, who is its projector, gets `{warp_job, Reference, Result}'.
--spec ask(pid(), job()) -> reference().
-ask(Pid, Job) ->
-    Reference = make_ref(),
-    Pid ! {warp_job, Reference, Job},
-    Reference.
+%% @doc Gives it a job. The caller, who is its projector, gets `{warp_job, Number, Result}'.
+-spec ask(pid(), Number :: pos_integer(), job()) -> ok.
+ask(Pid, Number, Job) ->
+    Pid ! {warp_job, Number, Job},
+    ok.
 
 %% @private
 -spec loop(pid(), #state{}) -> no_return().
 loop(Parent, State) ->
     receive
-        {warp_job, Reference, Job} ->
+        {warp_job, Number, Job} ->
             {Result, Next} = run(Job, State),
-            Parent ! {warp_job, Reference, Result},
+            Parent ! {warp_job, Number, Result},
             %% What the user's code changed of this process, and what was sent to it.
             _ = process_flag(trap_exit, false),
             ok = drained(),
@@ -106,10 +105,10 @@ run(Job, State) ->
 job({read, #{told := Told, forget := Forget} = Job}, #state{told = Before} = State) ->
     Now = case Told of same -> Before; _ -> Told end,
     read(Job, forgotten(Forget, State#state{told = Now}));
-job({mend, #{handle := Handle, mend := Mend, at := Standing, forget := Forget}}, State0) ->
+job({retry, #{handle := Handle, retry := Retry, at := Standing, forget := Forget}}, State0) ->
     #state{fold = Fold, at = At} = State = forgotten(Forget, State0),
     ok = warp_projection_user_code:row(At, 0),
-    {Result, Next} = warp_projection_retry:next(Mend, Handle, Fold, Standing),
+    {Result, Next} = warp_projection_retry:next(Retry, Handle, Fold, Standing),
     {Result, State#state{fold = Next}}.
 
 forgotten(Entities, #state{fold = Fold} = State) ->
@@ -198,7 +197,7 @@ sort([], Part) ->
 sort([{ok, Projected} | Outcomes], #{projected := Before} = Part) ->
     sort(Outcomes, Part#{projected := [Projected | Before]});
 sort([{aside, Event, Reason}], Part) ->
-    {warp_projection_retry:note(Event, Reason), Part}.
+    {warp_projection_aside:note(Event, Reason), Part}.
 
 work(#{projected := Reversed} = Part, #{single := Single}) ->
     Projected = lists:reverse(Reversed),

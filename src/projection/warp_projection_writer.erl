@@ -14,6 +14,8 @@
 -define(STATUS_MS, 10000).
 -define(RETRY_MIN_MS, 100).
 -define(RETRY_MAX_MS, 5000).
+%% The casts that bring something to be written.
+-define(ITEMS, #{batch => [], erase => []}).
 
 -record(state, {
     settings :: warp_projection_setup:settings(),
@@ -29,7 +31,7 @@
     queue = [] :: [item()]
 }).
 
--type item() :: {batch, pid(), reference(), warp_projection_batch:batch()} | {erase, pid(), reference(), binary()}.
+-type item() :: {batch, pid(), Tag :: term(), warp_projection_batch:batch()} | {erase, pid(), Tag :: term(), binary()}.
 
 -spec start_link(warp_context:membership()) -> gen_server:start_ret().
 start_link(Membership) ->
@@ -39,7 +41,7 @@ start_link(Membership) ->
 %% be opened. `ok' for one that is unreachable, also when that is not known within ten seconds.
 -spec status(pid()) -> ok | {error, term()}.
 status(Pid) ->
-    case call(Pid, status, ?STATUS_MS) of
+    case warp_call:call(Pid, status, warp_deadline:from(?STATUS_MS)) of
         {error, timeout} -> ok;
         Status -> Status
     end.
@@ -53,7 +55,7 @@ join(Pid, Shard, Generation) ->
 %% @doc Has a batch written. The caller gets `{warp_written, Tag}', `{warp_refused, Tag, Index,
 %% Reason}' with the index of the event (or `unknown'), or `{warp_rejoin, Tag}' when the checkpoint
 %% stands elsewhere.
--spec batch(pid(), reference(), map()) -> ok.
+-spec batch(pid(), Tag :: term(), map()) -> ok.
 batch(Pid, Tag, Batch) ->
     gen_server:cast(Pid, {batch, self(), Tag, Batch#{mark => rand:uniform(1 bsl 62)}}).
 
@@ -66,20 +68,12 @@ erase(Pid, Tag, Entity) ->
 %% @doc Carries a step of a rebuild out, when the writer has time.
 -spec rebuild(pid(), warp_projection_sql_rebuild:step()) -> {ok, #{generation := pos_integer()}} | {error, term()}.
 rebuild(Pid, Step) ->
-    call(Pid, {rebuild, Step}, infinity).
+    warp_call:call(Pid, {rebuild, Step}, infinity).
 
 %% @doc The caller gets `{warp_projection_ready, #{generation, due, rebuild}}' each time the target was reached.
 -spec subscribe(pid()) -> ok.
 subscribe(Pid) ->
     gen_server:cast(Pid, {subscribe, self()}).
-
-call(Pid, Request, Timeout) ->
-    try
-        gen_server:call(Pid, Request, Timeout)
-    catch
-        exit:{timeout, _} -> {error, timeout};
-        exit:_ -> {error, interrupted}
-    end.
 
 -spec init(warp_context:membership()) -> {ok, #state{}, {continue, open}}.
 init(Membership) ->
@@ -169,10 +163,10 @@ handle_cast(Stray, State) ->
 
 %% What came meanwhile goes into the same transaction. The last one is the first of the list.
 gather(Items) ->
-    receive
-        {'$gen_cast', {Kind, _, _, _} = Item} when Kind =:= batch; Kind =:= erase -> gather([Item | Items])
-    after 0 ->
-        Items
+    case warp_call:next_cast(?ITEMS) of
+        {cast, {_, _, _, _} = Item} -> gather([Item | Items]);
+        {cast, Stray} -> ok = warp_stray:note(?MODULE, cast, Stray), gather(Items);
+        none -> Items
     end.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
@@ -180,6 +174,8 @@ handle_info(open, State) ->
     handle_continue(open, State);
 handle_info(connect, State) ->
     {noreply, connect(State)};
+handle_info({again, {erase, _, _, _} = Item}, State) ->
+    handle_cast(Item, State);
 handle_info({warp_projection_lost, Message}, State) ->
     %% Another file may stand in its place, with other checkpoints: all that know them restart.
     ?LOG_WARNING("Warp: the projection of context ~ts is opened again: ~ts", [name(State), Message]),
@@ -335,7 +331,7 @@ alone({batch, Pid, Tag, Batch} = Item, Rest, #state{catalog = Catalog, target = 
                     away(Away, [Item | Rest], State)
             end;
         {error, Index, Why} ->
-            Pid ! {warp_refused, Tag, Index, unicode:characters_to_binary(io_lib:format("~0tp", [Why]))},
+            Pid ! {warp_refused, Tag, Index, warp_text:format("~0tp", [Why])},
             write(Rest, State)
     end.
 
@@ -376,7 +372,7 @@ is_left({erase, Pid, Tag, Entity} = Item, Erased, Refused) ->
             false;
         {false, {_, Message}} ->
             Pid ! {warp_not_erased, Tag, {refused, Message}},
-            _ = erlang:send_after(?RETRY_MAX_MS, self(), {'$gen_cast', Item}),
+            _ = erlang:send_after(?RETRY_MAX_MS, self(), {again, Item}),
             false;
         {false, false} ->
             true

@@ -1,0 +1,613 @@
+%% @private What a projector does next: its decisions, apart from the process that carries them out
+%% ({@link warp_projection_projector}). Pure: each event gives the next state and what is to be done, in order.
+-module(warp_projection_core).
+
+-export([new/2, join/1, joined/2]).
+-export([await/4, flush/2, retry/3, pause/3, resume/1, is_paused_by/2]).
+-export([prod/1, log_grew/1, look/1, work/2, tick/2]).
+-export([written/2, refused/4, rejoin/2, unwritable/3]).
+-export([did/3, worker_gone/3]).
+-export([summary/1]).
+
+-export_type([core/0, effect/0, joining/0]).
+
+%% How many entities of a shard may be set aside before it is not followed further.
+-define(MAX_ASIDE, 10000).
+%% After so many events without a command the checkpoint is moved all the same.
+-define(MAX_SKIPPED, 20000).
+-define(RETRY_MS, 100).
+-define(LOOK_MS, 5000).
+%% How many entities that were erased the worker has not been told of.
+-define(MAX_FORGET, 1000).
+
+-record(batch, {
+    from :: non_neg_integer(),
+    to :: non_neg_integer(),
+    events :: non_neg_integer(),
+    %% Events that led to commands, as the worker gives them.
+    projected = [] :: [{binary(), warp_core:seq()}],
+    work = none :: warp_projection_merge:work(),
+    aside = #{} :: #{binary() => warp_projection_aside:note()},
+    %% The run that wrote the last row of it.
+    run :: non_neg_integer(),
+    rows = 0 :: non_neg_integer(),
+    %% When the first of its events was recorded.
+    oldest = none :: none | warp_core:micros()
+}).
+
+-record(core, {
+    n :: non_neg_integer(),
+    generation :: pos_integer(),
+    handle = none :: none | warp_nif:shard(),
+    %% What the worker does; `void' when nobody wants the result any more. Entities that were erased since
+    %% it was asked.
+    job = none :: none | {pos_integer(), read | void | {retry, warp_projection_retry:retry()}},
+    erased = [] :: [binary()],
+    %% What the worker knows of what is set aside, and what it has to forget.
+    told = none :: none | warp_projection_worker:told(),
+    forget = [] :: [binary()],
+    %% The worker was told to end, because of that call or of none.
+    ended = no :: no | {warp_projection_user_code:where() | none},
+    watch = warp_projection_watch:new() :: warp_projection_watch:watch(),
+    ticking = false :: boolean(),
+    %% As the status shows it.
+    shown = {starting, none} :: shown(),
+    %% Whether the writer was asked where to go on.
+    joining = none :: none | pos_integer(),
+    turn = 0 :: non_neg_integer(),
+    %% The log is read up to here, and written up to there.
+    position = 0 :: non_neg_integer(),
+    committed = 0 :: non_neg_integer(),
+    %% The run that wrote the row at that position.
+    run = 0 :: non_neg_integer(),
+    events = 0 :: non_neg_integer(),
+    %% Events read since the checkpoint was moved, that led to nothing.
+    skipped = 0 :: non_neg_integer(),
+    ready = none :: none | #batch{},
+    %% What the writer has, by its tag.
+    flying = none :: none | {pos_integer(), #batch{} | {retry, warp_projection_retry:retry()}},
+    %% Entities set aside, with the seq of the event; and the last seq seen of them.
+    aside = #{} :: #{binary() => warp_core:seq()},
+    seen = #{} :: #{binary() => warp_core:seq()},
+    blame = warp_projection_blame:new() :: warp_projection_blame:blame(),
+    %% Events that an operator left out: should they fail again, they are left out again.
+    left_out = #{} :: #{{binary(), warp_core:seq()} => []},
+    waiters = warp_projection_waiters:new() :: warp_projection_waiters:waiters(),
+    %% Entities to be tried again: those that wait, with the deadline of who asked, and one that was begun.
+    retries = [] :: [{new, request()} | {begun, warp_projection_retry:retry()}],
+    %% The next commit wakes the process.
+    asleep = false :: boolean(),
+    scheduled = false :: boolean(),
+    %% Who asked for it, and the monitor of that process.
+    paused = none :: none | {gen_server:from() | answered, reference()},
+    %% Numbers jobs and batches.
+    count = 0 :: non_neg_integer(),
+    %% What is to be done, the last first.
+    effects = [] :: [effect()]
+}).
+
+-opaque core() :: #core{}.
+-type shown() :: {starting | live | catching_up | stalled, Why :: term()}.
+-type request() :: {retry | skip, Entity :: binary(), Deadline :: integer(), gen_server:from()}.
+%% What the writer says of where to go on.
+-type joining() :: #{turn := non_neg_integer(), position := non_neg_integer(), events := non_neg_integer(),
+                     run := non_neg_integer() | unknown, aside := #{binary() => warp_core:seq()},
+                     skipped := #{{binary(), warp_core:seq()} => []}}.
+-type effect() ::
+    %% Ask the writer where to go on, then or at once.
+    {join_in, Millis :: non_neg_integer()} | join
+    | {reply, gen_server:from(), term()}
+    %% Call `work/2' when other messages were handled.
+    | work_soon
+    %% Call `look/1' after so long, or before; call `tick/2' in a second.
+    | {look_in, Millis :: pos_integer()} | tick_soon
+    %% Have the next commit wake the process.
+    | sleep
+    | {ask, pos_integer(), warp_projection_worker:job()}
+    | end_worker
+    %% Have something written. The log has to have a row of that run at the position.
+    | {write, pos_integer(), changes(), {at, warp_nif:shard()} | unchecked}
+    | {show, shown()} | {publish, warp_projection_table:position()} | unpublish
+    | {release, Monitor :: reference()}
+    | {log, term()}.
+%% A batch without its mark, with notes in place of the rows of what is set aside.
+-type changes() :: map().
+-type result() :: {[effect()], core()}.
+
+-spec new(N :: non_neg_integer(), Generation :: pos_integer()) -> core().
+new(N, Generation) -> #core{n = N, generation = Generation}.
+
+%% @doc For reports: no data of users.
+-spec summary(core()) -> #{atom() => term()}.
+summary(Core) ->
+    #{shard => Core#core.n, generation => Core#core.generation, state => element(1, Core#core.shown),
+      position => Core#core.position, committed => Core#core.committed, set_aside => map_size(Core#core.aside),
+      waiters => warp_projection_waiters:size(Core#core.waiters), retries => length(Core#core.retries)}.
+
+do(Effect, #core{effects = Effects} = Core) -> Core#core{effects = [Effect | Effects]}.
+
+out(#core{effects = Effects} = Core) -> {lists:reverse(Effects), Core#core{effects = []}}.
+
+next_number(#core{count = Count} = Core) -> {Count + 1, Core#core{count = Count + 1}}.
+
+%% Messages that wait are looked at between two steps of work.
+schedule(#core{scheduled = true} = Core) -> Core;
+schedule(Core) -> do(work_soon, Core#core{scheduled = true}).
+
+%% ------------------------------------------------------------------ Where to go on
+
+%% @doc Asks the writer, which may be busy with the target, where to go on.
+-spec join(core()) -> result().
+join(Core) -> out(ask_to_join(Core)).
+
+ask_to_join(#core{joining = none} = Core0) ->
+    {Number, Core} = next_number(Core0),
+    tick_soon(do(join, Core#core{joining = Number}));
+ask_to_join(Core) ->
+    Core.
+
+%% @doc The writer has answered, the shard is open, and the log has that run at the checkpoint's position;
+%% or why that is not so.
+-spec joined({ok, joining(), warp_nif:shard(), {ok, non_neg_integer() | none} | {error, term()}}
+             | {error, Why :: term()}, core()) -> result().
+joined(Answer, Core) -> out(begins(Answer, Core#core{joining = none})).
+
+begins({ok, _, _, {ok, none}}, Core) ->
+    forked(the_log_has_lost_events, Core);
+begins({ok, #{run := Run} = Joining, Handle, {ok, Found}}, Core) when Found =:= Run; Run =:= unknown ->
+    schedule(answer(publish((begin_at(Joining, Handle, Core))#core{run = Found})));
+begins({ok, _, _, {ok, _Another}}, Core) ->
+    forked(the_log_is_another_one, Core);
+begins({ok, _, _, {error, Reason}}, Core) ->
+    trouble(Reason, Core#core{handle = none});
+begins({error, Why}, Core) ->
+    join_in(?RETRY_MS, show({stalled, Why}, Core)).
+
+%% Nothing is done before.
+join_in(Millis, Core) -> do({join_in, Millis}, Core#core{handle = none}).
+
+%% The tables have events that are not in the log: an older copy of the shard was put in its place,
+%% or a power failure took what was not fsynced. Other events have their positions, or will have.
+%% So the shard is not followed until the tables are rebuilt, or its file is the right one again.
+forked(Why, Core0) ->
+    #core{waiters = Waiters, retries = Retries, shown = Shown} = Core = void(Core0),
+    Said = case Shown of {stalled, {rebuild_due, _}} -> Core; _ -> do({log, {forked, Why}}, Core) end,
+    Answered = replies({error, rebuild_due}, [From || {_, _, _, From} <- warp_projection_waiters:all(Waiters)]
+                                             ++ [who_asked(Retry) || Retry <- Retries], do(unpublish, Said)),
+    Stopped = interrupted(flying_retry(Core), Answered),
+    %% Who waits for a pause need not wait longer.
+    schedule(join_in(?LOOK_MS, show({stalled, {rebuild_due, Why}},
+        Stopped#core{position = 0, committed = 0, ready = none, flying = none,
+                     waiters = warp_projection_waiters:new(), retries = []}))).
+
+begin_at(#{turn := Turn, position := Position, events := Events, aside := Aside, skipped := Skipped}, Handle, Core0) ->
+    #core{retries = Retries} = Core = void(Core0),
+    %% What one of them wrote last is not known: who asked may ask again.
+    Stopped = interrupted([Retry || {begun, Retry} <- Retries] ++ flying_retry(Core), Core),
+    show({catching_up, none},
+         Stopped#core{handle = Handle, turn = Turn, position = Position, committed = Position, events = Events,
+                      aside = Aside, skipped = 0, ready = none, flying = none,
+                      blame = warp_projection_blame:forget(Core#core.blame), left_out = Skipped,
+                      retries = [New || {new, _} = New <- Retries]}).
+
+flying_retry(#core{flying = {_, {retry, Retry}}}) -> [Retry];
+flying_retry(_Core) -> [].
+
+interrupted(Retries, Core) ->
+    replies({error, interrupted}, [warp_projection_retry:from(Retry) || Retry <- Retries], Core).
+
+replies(Result, Froms, Core) ->
+    lists:foldl(fun(From, Acc) -> do({reply, From, Result}, Acc) end, Core, Froms).
+
+who_asked({new, {_, _, _, From}}) -> From;
+who_asked({begun, Retry}) -> warp_projection_retry:from(Retry).
+
+%% ------------------------------------------------------------------ Requests
+
+%% @doc Answers when everything up to a position, which was seen in the log with that handle, is written.
+-spec await(warp_projection_waiters:waiter(), warp_nif:shard(), Now :: integer(), core()) -> result().
+await({_, _, _, From}, _Handle, _Now, #core{shown = {stalled, {rebuild_due, _}}} = Core) ->
+    out(do({reply, From, {error, rebuild_due}}, Core));
+await(Waiter, Handle, Now, #core{waiters = Waiters} = Core) ->
+    Waiting = Core#core{waiters = warp_projection_waiters:add(Waiter, Now, Waiters)},
+    out(case Core#core.handle of
+            Handle -> answer(Waiting);
+            none -> Waiting;
+            %% The shard was opened again: is it still the log that was followed?
+            _Another -> join_in(0, Waiting)
+        end).
+
+answer(#core{waiters = Waiters, committed = Committed, aside = Aside} = Core) ->
+    {Done, Left} = warp_projection_waiters:reached(Committed, Waiters),
+    lists:foldl(
+        fun({_, _, Entity, From}, Acc) ->
+            do({reply, From, case Aside of
+                                 #{Entity := Seq} -> {error, {set_aside, Seq}};
+                                 #{} -> ok
+                             end}, Acc)
+        end,
+        Core#core{waiters = Left},
+        Done).
+
+%% @doc Forgets what was read of an entity that was erased from the log, and not yet handed over.
+-spec flush(Entity :: binary(), core()) -> result().
+flush(Entity, Core0) ->
+    #core{aside = Aside, seen = Seen, forget = Forget, erased = Erased} = Core = take_back_of(Entity, Core0),
+    out(schedule(forgetful(Core#core{forget = lists:usort([Entity | Forget]), erased = lists:usort([Entity | Erased]),
+                                     aside = maps:remove(Entity, Aside), seen = maps:remove(Entity, Seen)}))).
+
+%% The worker is told with its next job. Where that does not come for long, a new one knows nothing.
+forgetful(#core{forget = Forget, job = none, ended = no} = Core) when length(Forget) > ?MAX_FORGET ->
+    do(end_worker, Core#core{ended = {none}});
+forgetful(Core) ->
+    Core.
+
+%% @doc Projects an entity that was set aside on, from the event itself or the one behind it.
+-spec retry(request(), Now :: integer(), core()) -> result().
+retry({_, _, _, From}, _Now, #core{shown = {stalled, {rebuild_due, _}}} = Core) ->
+    out(do({reply, From, {error, rebuild_due}}, Core));
+retry({_, _, _, From}, _Now, #core{handle = none, shown = {_, Why}} = Core) ->
+    out(do({reply, From, {error, {stalled, Why}}}, Core));
+retry({_, Entity, _, From} = Request, Now, #core{aside = Aside, retries = Retries} = Core) ->
+    out(case Aside of
+            #{Entity := _} ->
+                Left = [Retry || Retry <- Retries, not has_given_up(Retry, Now)],
+                schedule(Core#core{retries = Left ++ [{new, Request}]});
+            #{} ->
+                do({reply, From, {error, not_set_aside}}, Core)
+        end).
+
+has_given_up({new, {_, _, Deadline, _}}, Now) -> Deadline =< Now;
+has_given_up({begun, _}, _Now) -> false.
+
+%% @doc Hands nothing more over until it is resumed; answers when what it had is written.
+-spec pause(gen_server:from(), Monitor :: reference(), core()) -> result().
+pause(From, Monitor, Core) ->
+    out(schedule(tick_soon((unpause(take_back(void(Core))))#core{paused = {From, Monitor}}))).
+
+-spec resume(core()) -> result().
+resume(Core) -> out(schedule(unpause(Core))).
+
+%% @doc Whether the pause ends with the process of that monitor.
+-spec is_paused_by(reference(), core()) -> boolean().
+is_paused_by(Monitor, #core{paused = Paused}) ->
+    case Paused of {_, Monitor} -> true; _ -> false end.
+
+unpause(#core{paused = none} = Core) -> Core;
+unpause(#core{paused = {_, Monitor}} = Core) -> moved(do({release, Monitor}, Core#core{paused = none})).
+
+%% ------------------------------------------------------------------ The next step
+
+%% @doc What it waited for may have changed.
+-spec prod(core()) -> result().
+prod(Core) -> out(schedule(Core)).
+
+-spec log_grew(core()) -> result().
+log_grew(Core) -> out(schedule(Core#core{asleep = false})).
+
+%% @doc It is time to look again.
+-spec look(core()) -> result().
+look(Core) -> out(schedule(Core#core{asleep = false, scheduled = false})).
+
+-spec work(Now :: integer(), core()) -> result().
+work(Now, Core) -> out(step(Now, Core#core{scheduled = false})).
+
+step(_Now, #core{paused = {From, Monitor}, flying = none, committed = Committed} = Core) when From =/= answered ->
+    do({reply, From, {ok, Committed}}, Core#core{paused = {answered, Monitor}});
+step(_Now, #core{paused = Paused, handle = Handle, ended = Ended, job = Job} = Core)
+  when Paused =/= none; Handle =:= none; Ended =/= no; Job =/= none ->
+    Core;
+step(Now, #core{flying = none, ready = none, retries = [Retry | Retries], committed = At, position = At} = Core) ->
+    begin_retry(Retry, Now, Core#core{retries = Retries});
+step(_Now, #core{flying = {_, _}, ready = none, retries = [_ | _]} = Core) ->
+    %% One that waits is not kept waiting by a log that has much more.
+    Core;
+step(_Now, #core{ready = none, aside = Aside} = Core) when map_size(Aside) >= ?MAX_ASIDE ->
+    show({stalled, {set_aside, ?MAX_ASIDE}}, Core);
+step(_Now, #core{ready = none, flying = Flying, blame = Blame} = Core) ->
+    case Flying =/= none andalso warp_projection_blame:is_careful(Blame) of
+        true -> Core;
+        false -> read(Core)
+    end;
+step(_Now, #core{ready = #batch{}, flying = none} = Core) ->
+    submit(Core);
+step(_Now, Core) ->
+    Core.
+
+%% ------------------------------------------------------------------ The worker
+
+ask(What, Kind, Job, #core{handle = Handle, forget = Forget} = Core0) ->
+    {Number, Core} = next_number(Core0),
+    tick_soon(do({ask, Number, {Kind, Job#{handle => Handle, forget => Forget}}},
+                 Core#core{job = {Number, What}, forget = [], erased = []})).
+
+read(#core{position = Position, aside = Aside, left_out = LeftOut, told = Told, blame = Blame} = Core) ->
+    Now = {Aside, LeftOut},
+    Job = (warp_projection_blame:reading(Blame))#{
+        position => Position, told => case Told of Now -> same; _ -> Now end},
+    ask(read, read, Job, Core#core{told = Now}).
+
+%% @doc The worker has done a job.
+-spec did(pos_integer(), Result :: term(), core()) -> result().
+did(Number, Result, #core{job = {Number, What}} = Core) -> out(done(What, Result, moved(Core#core{job = none})));
+did(_Late, _Result, Core) -> out(Core).
+
+done(void, _Result, Core) ->
+    schedule(Core#core{told = none});
+done(read, {part, Part}, #core{erased = Erased} = Core) ->
+    case lists:any(fun(Entity) -> mentions(Entity, Part) end, Erased) of
+        true -> schedule(Core#core{told = none});
+        false -> took(Part, Core)
+    end;
+done(read, {error, Reason}, Core) ->
+    trouble(Reason, Core);
+done({retry, Retry}, Decision, Core) ->
+    retry_on(Retry, Decision, Core).
+
+took(#{to := From, then := Then}, #core{position = From} = Core) ->
+    case Then of
+        done -> doze(Core);
+        %% A deletion has to be done first.
+        held -> do({look_in, ?RETRY_MS}, Core);
+        {error, Reason} -> trouble(Reason, Core);
+        more -> schedule(Core)
+    end;
+took(#{to := To, then := Then, aside := Notes, seen := NewlySeen} = Part, Core) ->
+    #core{position = From, aside = Before, seen = Seen, left_out = LeftOut, shown = Shown} = Core,
+    Aside = maps:merge(Before, maps:map(fun(_, {Seq, _, _, _}) -> Seq end, Notes)),
+    #{events := Events, projected := Projected, work := Work, rows := Rows, oldest := Oldest, run := Run} = Part,
+    Batch = #batch{from = From, to = To, events = Events, projected = Projected, work = Work, run = Run,
+                   aside = Notes, rows = Rows, oldest = Oldest},
+    Next = Core#core{ready = Batch, position = To, asleep = false, aside = Aside,
+                     seen = maps:merge(Seen, NewlySeen), told = {Aside, LeftOut}},
+    schedule(publish(case {Then, Shown} of
+                         %% It is at the end of the log again and again.
+                         {done, {live, _}} -> Next;
+                         _ -> show({catching_up, none}, Next)
+                     end)).
+
+%% The log ends here.
+doze(#core{asleep = false} = Core) ->
+    %% NOTE: it may have grown before the commit saw us sleep, so it is read once more.
+    schedule(do(sleep, Core#core{asleep = true}));
+doze(Core) ->
+    do({look_in, ?LOOK_MS}, show({live, none}, publish(Core))).
+
+%% Whether a part, or what is like one, has something of the entity.
+mentions(Entity, #{work := Work, aside := Aside, seen := Seen}) ->
+    is_map_key(Entity, Aside) orelse is_map_key(Entity, Seen) orelse warp_projection_merge:mentions(Entity, Work).
+
+%% @doc The worker has ended, in that call of the user's code or in none. There is a new one.
+-spec worker_gone(Reason :: term(), Call :: warp_projection_user_code:where() | none, core()) -> result().
+worker_gone(Reason, Call, #core{ended = Ended, job = Job, blame = Blame} = Core0) ->
+    Core = (void(Core0))#core{told = none, forget = [], ended = no, job = none, watch = warp_projection_watch:new()},
+    out(schedule(case {Job, Call} of
+            {none, _} -> Core;
+            {_, none} -> failed(Reason, Core);
+            _ ->
+                EndedFor = case Ended of {Where} -> Where; no -> none end,
+                case warp_projection_blame:call(Call, EndedFor, Reason, Blame) of
+                    {guilty, Suspect, Why} ->
+                        convict(Suspect, Why, Core);
+                    {suspected, Suspect, Suspecting} ->
+                        do({log, {tried_once_more, Suspect, Reason}}, Core#core{blame = Suspecting})
+                end
+        end)).
+
+failed(Reason, #core{position = Position, blame = Blame} = Core) ->
+    Logged = do({log, {worker_failed, Reason}}, Core),
+    %% Nothing is done before the next look.
+    Waiting = do({look_in, ?LOOK_MS}, Logged#core{scheduled = true}),
+    show({stalled, worker_failed}, Waiting#core{blame = warp_projection_blame:retreat(Position, Blame)}).
+
+convict(Suspect, Why, #core{blame = Blame, retries = Retries} = Core) ->
+    After = Core#core{blame = warp_projection_blame:convict(Suspect, Why, Blame)},
+    case {Suspect, Retries} of
+        {{0, Seq, Kind}, [{begun, Retry} | Others]} ->
+            After#core{retries = [{begun, warp_projection_retry:ended(Retry, Seq, Kind, Why)} | Others]};
+        _ ->
+            After
+    end.
+
+%% ------------------------------------------------------------------ What it waits for
+
+tick_soon(#core{ticking = true} = Core) -> Core;
+tick_soon(Core) -> do(tick_soon, Core#core{ticking = true}).
+
+%% @doc A second has passed; the worker is in that call of the user's code, or in none.
+-spec tick(Call :: warp_projection_user_code:where() | none, core()) -> result().
+tick(Call, #core{watch = Before, ended = Ended} = Core0) ->
+    Wait = waits_for(Call, Core0),
+    {Verdict, Watch} = warp_projection_watch:look(Wait, Before),
+    Watching = Core0#core{watch = Watch, ticking = false},
+    Core = case Wait of nothing -> Watching; _ -> tick_soon(Watching) end,
+    out(case Verdict of
+            fine -> Core;
+            {overdue, Where, _Why} when Ended =:= no ->
+                do(end_worker, do({log, {call_ended, Where}}, Core#core{ended = {Where}}));
+            {overdue, _, Why} -> show({stalled, Why}, Core);
+            {stalled, Why} -> show({stalled, Why}, Core)
+        end).
+
+waits_for(none, #core{job = {Number, _}}) -> {reading, Number};
+waits_for(Call, #core{job = {_, _}}) -> {calling, Call};
+waits_for(_Call, #core{joining = Number}) when Number =/= none -> {joining, Number};
+waits_for(_Call, #core{flying = {Number, _}}) -> {writing, Number};
+waits_for(_Call, #core{paused = {_, Monitor}}) -> {paused, Monitor};
+waits_for(_Call, _Core) -> nothing.
+
+%% What it waited for has come.
+moved(#core{shown = {stalled, Why}} = Core) when Why =:= reading; Why =:= writing; Why =:= paused;
+                                                 element(1, Why) =:= calling ->
+    show({catching_up, none}, Core);
+moved(Core) ->
+    Core.
+
+%% It cannot go on. Said once for each reason.
+trouble(Reason, #core{shown = Shown, handle = Handle} = Core) ->
+    Now = {stalled, why(Reason)},
+    Logged =
+        case Reason =:= closed orelse Shown =:= Now of
+            true -> Core;
+            false -> do({log, {trouble, why(Reason)}}, Core)
+        end,
+    Stalled = show(Now, Logged),
+    case Reason of
+        %% The shard that is opened again may have another log: that is looked at first.
+        closed -> join_in(?RETRY_MS, Stalled);
+        _ when Handle =:= none -> join_in(?LOOK_MS, Stalled);
+        _ -> do({look_in, ?LOOK_MS}, Stalled)
+    end.
+
+why({stale_function, _} = Stale) -> Stale;
+why(Reason) -> {log, Reason}.
+
+%% ------------------------------------------------------------------ Taking back
+
+%% Nobody wants the result of the job any more.
+void(#core{job = {Number, {retry, Retry}}, retries = Retries} = Core) ->
+    Core#core{job = {Number, void}, retries = [{begun, Retry} | Retries]};
+void(#core{job = {Number, _}} = Core) ->
+    Core#core{job = {Number, void}};
+void(Core) ->
+    Core.
+
+%% What was read and not handed over is read again.
+take_back(#core{ready = none} = Core) ->
+    Core;
+take_back(#core{ready = #batch{from = From, aside = Noted}, aside = Aside} = Core) ->
+    Core#core{ready = none, position = From, aside = maps:without(maps:keys(Noted), Aside),
+              told = none, asleep = false}.
+
+%% The same, where it has something of an entity.
+take_back_of(Entity, #core{job = {_, {retry, Retry}}} = Core) ->
+    case warp_projection_retry:entity(Retry) of
+        Entity -> void(Core);
+        _ -> Core
+    end;
+take_back_of(Entity, #core{ready = #batch{work = Work, aside = Noted}, seen = Seen} = Core) ->
+    case mentions(Entity, #{work => Work, aside => Noted, seen => Seen}) of
+        true -> take_back(Core);
+        false -> Core
+    end;
+take_back_of(_Entity, Core) ->
+    Core.
+
+%% ------------------------------------------------------------------ Writing
+
+submit(#core{ready = #batch{work = none, aside = Noted, events = Events, to = To, run = Run}, skipped = Skipped} = Core)
+  when map_size(Noted) =:= 0, Events + Skipped < ?MAX_SKIPPED ->
+    %% There is nothing to write, and where the checkpoint stands matters little.
+    schedule(passed(To, Core#core{ready = none, committed = To, run = Run, skipped = Skipped + Events}));
+submit(#core{ready = #batch{} = Batch, handle = Handle, skipped = Skipped} = Core0) ->
+    {Tag, Core} = next_number(Core0),
+    #batch{to = To, run = Run, events = Events, work = Work, aside = Noted} = Batch,
+    Changes = #{position => To, run => Run, events => Events + Skipped, work => Work,
+                aside => maps:to_list(Noted), clear => [], skip => []},
+    %% Without the work: the writer has it.
+    Flying = {Tag, Batch#batch{events = Events + Skipped, work = none}},
+    schedule(tick_soon(publish(write(Tag, Changes, {at, Handle},
+                                     Core#core{ready = none, skipped = 0, flying = Flying})))).
+
+write(Tag, Changes, Check, #core{n = N, generation = Generation, turn = Turn} = Core) ->
+    do({write, Tag, Changes#{shard => N, generation => Generation, turn => Turn}, Check}, Core).
+
+%% @doc What was to be written is.
+-spec written(pos_integer(), core()) -> result().
+written(Tag, #core{flying = {Tag, Flown}, turn = Turn} = Core) ->
+    out(schedule(behind(Flown, moved(Core#core{flying = none, turn = Turn + 1}))));
+written(_Late, Core) ->
+    out(Core).
+
+behind(#batch{to = To, run = Run, events = Events, aside = Noted}, #core{events = Before} = Core) ->
+    Logged = case map_size(Noted) of 0 -> Core; _ -> do({log, set_aside}, Core) end,
+    passed(To, Logged#core{committed = To, run = Run, events = Before + Events});
+behind({retry, Retry}, Core) ->
+    next_piece(warp_projection_retry:written(Retry), Core).
+
+passed(To, #core{blame = Blame} = Core) ->
+    answer(publish(Core#core{blame = warp_projection_blame:passed(To, Blame)})).
+
+%% @doc The target took nothing of it. A batch is read again, in smaller pieces.
+-spec refused(pos_integer(), Index :: pos_integer() | unknown, Reason :: term(), core()) -> result().
+refused(Tag, Index, Reason, #core{flying = {Tag, Flown}} = Core) ->
+    out(schedule(again(Flown, Index, Reason, Core#core{flying = none})));
+refused(_Late, _Index, _Reason, Core) ->
+    out(Core).
+
+again(#batch{from = From, to = To, rows = Rows, projected = Projected, aside = Noted}, Index, Reason, Core0) ->
+    #core{blame = Blame, aside = Aside} = Core = take_back(void(Core0)),
+    Core#core{position = From, skipped = 0, told = none, aside = maps:without(maps:keys(Noted), Aside),
+              blame = warp_projection_blame:refused({To, Rows, Projected}, Index, Reason, Blame)};
+again({retry, Retry}, Index, Reason, Core) ->
+    next_piece(warp_projection_retry:refused(Retry, Index, Reason), Core).
+
+%% @doc The checkpoint stands elsewhere.
+-spec rejoin(pos_integer(), core()) -> result().
+rejoin(Tag, #core{flying = {Tag, _}} = Core) -> out(ask_to_join(Core));
+rejoin(_Late, Core) -> out(Core).
+
+%% @doc Nothing was handed to the writer, since the log has no row of that run at the position, or cannot be
+%% read. Where to go on is found out from the start.
+-spec unwritable(pos_integer(), {ok, non_neg_integer() | none} | {error, term()}, core()) -> result().
+unwritable(Tag, {error, Reason}, #core{flying = {Tag, _}} = Core) ->
+    out(trouble(Reason, Core#core{flying = none, handle = none}));
+unwritable(Tag, {ok, _Another}, #core{flying = {Tag, _}} = Core) ->
+    out(join_in(0, Core#core{flying = none}));
+unwritable(_Late, _Found, Core) ->
+    out(Core).
+
+%% ------------------------------------------------------------------ Entities that are tried again
+
+%% Nothing is read, ready or under way meanwhile.
+begin_retry({begun, Retry}, _Now, Core) ->
+    next_piece(Retry, Core);
+begin_retry({new, {How, Entity, _, From}} = New, Now, #core{aside = Aside} = Core) ->
+    case {has_given_up(New, Now), Aside} of
+        {true, _} ->
+            schedule(Core);
+        {false, #{Entity := Seq}} ->
+            next_piece(warp_projection_retry:new(How, Entity, Seq, From), Core);
+        {false, #{}} ->
+            %% Someone else's went before.
+            schedule(do({reply, From, {error, not_set_aside}}, Core))
+    end.
+
+next_piece(Retry, #core{committed = Committed, seen = Seen, left_out = LeftOut} = Core) ->
+    At = {Committed, maps:with([warp_projection_retry:entity(Retry)], Seen), LeftOut},
+    ask({retry, Retry}, retry, #{retry => Retry, at => At}, Core).
+
+retry_on(_Retry, {write, Changes, Next}, #core{committed = Committed, run = Run} = Core0) ->
+    {Tag, Core} = next_number(Core0),
+    tick_soon(write(Tag, Changes#{position => Committed, run => Run, events => 0}, unchecked,
+                    Core#core{flying = {Tag, {retry, Next}}}));
+retry_on(_Retry, {later, Next}, #core{retries = Retries} = Core) ->
+    %% The log has to be read on before it is known how far to go.
+    read(Core#core{retries = Retries ++ [{begun, Next}]});
+retry_on(Retry, {done, Entity, From, Result}, #core{aside = Before, seen = Seen, left_out = LeftOut} = Core) ->
+    Aside =
+        case Result of
+            ok -> maps:remove(Entity, Before);
+            {error, {set_aside, Seq}} when is_map_key(Entity, Before) -> Before#{Entity := Seq};
+            {error, _} -> Before
+        end,
+    NextSeen = case Aside of #{Entity := _} -> Seen; #{} -> maps:remove(Entity, Seen) end,
+    schedule(publish((do({reply, From, Result}, Core))#core{
+        aside = Aside, seen = NextSeen, left_out = maps:merge(LeftOut, warp_projection_retry:skipped(Retry))})).
+
+%% ------------------------------------------------------------------ What others see
+
+%% How far it is.
+publish(#core{committed = Committed, events = Events, skipped = Skipped, aside = Aside} = Core) ->
+    Oldest =
+        case Core of
+            #core{flying = {_, #batch{oldest = Time}}} when is_integer(Time) -> Time;
+            #core{ready = #batch{oldest = Time}} when is_integer(Time) -> Time;
+            #core{} -> none
+        end,
+    do({publish, #{position => Committed, events => Events + Skipped, oldest => Oldest,
+                   set_aside => map_size(Aside)}}, Core).
+
+%% How it is.
+show(Shown, #core{shown = Shown} = Core) -> Core;
+show(Shown, Core) -> do({show, Shown}, Core#core{shown = Shown}).
