@@ -3,7 +3,7 @@
 %% pauses, ends by then.
 -module(warp_deadline).
 
--export([from/1, left/1, earlier/2, later/2, longest/0]).
+-export([from/1, left/1, is_over/1, earlier/2, later/2, longest/0]).
 
 -export_type([deadline/0]).
 
@@ -23,6 +23,10 @@ from(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
 -spec left(deadline()) -> timeout().
 left(infinity) -> infinity;
 left(Deadline) -> min(?LONGEST_MS, max(0, Deadline - erlang:monotonic_time(millisecond))).
+
+%% @doc Whether nobody waits for that deadline any more.
+-spec is_over(deadline()) -> boolean().
+is_over(Deadline) -> left(Deadline) =:= 0.
 
 %% @doc The earlier one of two deadlines.
 -spec earlier(deadline(), deadline()) -> deadline().

@@ -10,10 +10,9 @@
 %% @doc Erases the rows of an entity whose log is erased. Waits for as long as the target is unreachable.
 -spec rows(warp_context:context(), warp_component:deletion()) -> ok.
 rows(#{projections := #{target := Target}} = Context, #{entity := Id, shard := N, left := Left}) ->
-    Tables = warp_projection_table:tables(Context),
-    ok = Left(#{target => Target, projections => Tables, reason => a_projector_is_busy}),
-    ok = lists:foreach(fun(Pid) -> warp_projection_projector:flush(Pid, Id) end,
-                       warp_projection_table:projectors_of(Context, N)),
+    ok = Left(#{target => Target, projections => warp_projection_table:tables(Context), reason => a_projector_is_busy}),
+    lists:foreach(fun(Pid) -> ok = warp_projection_projector:flush(Pid, Id) end,
+                  warp_projection_table:projectors_of(Context, N)),
     ok = Left(#{reason => no_answer}),
     erase(Context, Id, Left).
 

@@ -7,7 +7,7 @@
 
 %% How long a caller waits for the pool after the timeout of its query. The pool answers in time, unless it
 %% is held up itself.
--define(GRACE_MS, 2000).
+-define(GRACE_MS, 100).
 
 %% @doc Runs a query. Errors are those of a target's `query', and `{query_too_large, MaxBytes}': it
 %% needs more memory than a query may have.

@@ -1,5 +1,5 @@
-%% @private The table that the processes of a context's projection share: which process does what,
-%% and how far each projector is. This module alone knows the keys of the table.
+%% @private The table that the processes of a context's projection share: which process does what, how
+%% the target is, and how far each projector is. This module alone knows the keys of the table.
 %%
 %% The table goes with the projection's supervisor, and a restarted supervisor makes another one. Those
 %% who read find nothing meanwhile; those who write crash, and are restarted with the supervisor.
@@ -165,12 +165,10 @@ states(Context, Generation) ->
 
 %% ------------------------------------------------------------------ The table
 
--spec put(warp_context:context(), term(), term()) -> ok.
 put(Context, Key, Value) ->
     true = ets:insert(table(Context), {Key, Value}),
     ok.
 
--spec get(warp_context:context(), term()) -> {ok, term()} | none.
 get(Context, Key) ->
     try ets:lookup(table(Context), Key) of
         [{_, Value}] -> {ok, Value};
@@ -179,12 +177,10 @@ get(Context, Key) ->
         error:badarg -> none
     end.
 
--spec take(warp_context:context(), term()) -> ok.
 take(Context, Key) ->
     true = ets:delete(table(Context), Key),
     ok.
 
--spec all(warp_context:context(), ets:match_pattern()) -> [{term(), term()}].
 all(Context, Key) ->
     try
         ets:match_object(table(Context), {Key, '_'})

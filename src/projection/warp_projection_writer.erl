@@ -355,7 +355,7 @@ not_erased(Items, Why) ->
 
 erase_all(Items, Rest, #state{catalog = Catalog, target = Target} = State) ->
     Entities = lists:usort([Entity || {erase, _, _, Entity} <- Items]),
-    {Then, Erased, Refused, Next} = warp_projection_erasure:erase(Entities, context(State), Target, Catalog),
+    {Then, Erased, Refused, Next} = warp_projection_erase_rows:erase(Entities, context(State), Target, Catalog),
     Left = [Item || Item <- Items, is_left(Item, Erased, Refused)],
     Known = State#state{catalog = Next},
     case Then of

@@ -1,5 +1,5 @@
 %% @private Takes deleted entities out of all tables of a target. Runs in the projection's writer.
--module(warp_projection_erasure).
+-module(warp_projection_erase_rows).
 
 -export([erase/4]).
 
