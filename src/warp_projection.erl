@@ -185,7 +185,7 @@ skip(Ctx, Entity) ->
 
 go_on(Ctx, How, Id, Until) ->
     with(Ctx, fun(Context) ->
-        case warp_nif:shard_of(Id, maps:get(shards, Context)) of
+        case warp_context:shard_of(Context, Id) of
             {ok, N} ->
                 with_projector(Context, N, fun(Pid) ->
                     case left(Until) of
@@ -193,7 +193,7 @@ go_on(Ctx, How, Id, Until) ->
                         _ -> warp_projection_projector:retry(Pid, How, Id, Until)
                     end
                 end);
-            {error, Why} -> {error, {bad_entity_id, Why}}
+            {error, _} = Error -> Error
         end
     end).
 

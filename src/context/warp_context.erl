@@ -7,7 +7,7 @@
 -module(warp_context).
 
 -export([find/1, put/1, erase/1, all/0]).
--export([locate/2, shard/2]).
+-export([locate/2, shard_of/2, shard/2]).
 -export([register/3, registered/2, registered_like/2, unregister/2, unregister/3, new_table/0]).
 -export([membership/1, within/1, mine/1]).
 
@@ -61,15 +61,23 @@ all() ->
 -spec locate(context(), term()) ->
     {ok, {non_neg_integer(), warp_nif:shard()}}
     | {error, {bad_entity_id, term()} | {shard_unavailable, non_neg_integer()}}.
-locate(#{shards := Shards} = Context, Id) ->
-    case warp_nif:shard_of(Id, Shards) of
+locate(Context, Id) ->
+    case shard_of(Context, Id) of
         {ok, N} ->
             case shard(Context, N) of
                 {ok, Handle} -> {ok, {N, Handle}};
                 {error, _} = Error -> Error
             end;
-        {error, Why} ->
-            {error, {bad_entity_id, Why}}
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc The number of the shard that an entity lives in, whether the shard is open or not.
+-spec shard_of(context(), term()) -> {ok, non_neg_integer()} | {error, {bad_entity_id, term()}}.
+shard_of(#{shards := Shards}, Id) ->
+    case warp_nif:shard_of(Id, Shards) of
+        {ok, _N} = Found -> Found;
+        {error, Why} -> {error, {bad_entity_id, Why}}
     end.
 
 %% @doc The handle of a shard, for as long as it is open.

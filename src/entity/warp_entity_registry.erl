@@ -45,8 +45,8 @@ ensure(#{registry := Registry} = Context, #warp_entity{id = Id} = Entity, Deadli
 %% start in a shard that is not its own, or as one of Warp's own entities.
 start(_Context, #warp_entity{id = <<"$warp/", _/binary>>}, _Deadline) ->
     {error, {bad_entity_id, reserved}};
-start(#{shards := Shards} = Context, #warp_entity{id = Id, shard = N} = Entity, Deadline) ->
-    case warp_nif:shard_of(Id, Shards) of
+start(Context, #warp_entity{id = Id, shard = N} = Entity, Deadline) ->
+    case warp_context:shard_of(Context, Id) of
         {ok, N} -> start_in_shard(Context, Entity, Deadline);
         _ -> {error, {bad_entity_id, not_a_handle}}
     end.

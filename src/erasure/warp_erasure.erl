@@ -153,10 +153,10 @@ left(Context, List) ->
             Error
     end.
 
-note_again(#{shards := Shards} = Context, List, Noted) ->
+note_again(Context, List, Noted) ->
     Known = maps:from_list([{Id, noted} || {#{entity := Id}, _} <- Noted]),
     Steps = warp_erasure_steps:names(Context),
-    Again = [#{entity => Id, shard => element(2, {ok, _} = warp_nif:shard_of(Id, Shards)),
+    Again = [#{entity => Id, shard => element(2, {ok, _} = warp_context:shard_of(Context, Id)),
                incarnation => Incarnation}
              || {Id, Incarnation} <- warp_erasure_holds:all(Context), not is_map_key(Id, Known)],
     case [Error || Entry <- Again, {error, _} = Error <- [warp_erasure_list:add(List, Entry, Steps)]] of
@@ -204,11 +204,10 @@ handle_call({claim_target, Target}, _From, State0) ->
     end;
 handle_call({delete, #warp_entity{id = Id, shard = N} = Entity, Until}, From, #state{context = Context} = State)
   when is_integer(Until); Until =:= infinity ->
-    #{shards := Shards} = Context,
-    case warp_nif:shard_of(Id, Shards) of
+    case warp_context:shard_of(Context, Id) of
         {ok, N} -> delete(Id, Entity, From, Until, State);
         {ok, _Another} -> {reply, {error, {bad_entity_id, not_a_handle}}, State};
-        {error, Why} -> {reply, {error, {bad_entity_id, Why}}, State}
+        {error, _} = Error -> {reply, Error, State}
     end;
 handle_call(Stray, _From, State) ->
     ok = warp_stray:note(erasure, call, Stray),

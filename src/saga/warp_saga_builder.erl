@@ -123,10 +123,10 @@ check_step(N, _Step, _Context) ->
 
 entity(N, <<"$warp/", _/binary>>, _Context) ->
     bad(N, entity, reserved);
-entity(N, Id, #{shards := Shards}) ->
-    case warp_nif:shard_of(Id, Shards) of
+entity(N, Id, Context) ->
+    case warp_context:shard_of(Context, Id) of
         {ok, _Shard} -> ok;
-        {error, Why} -> bad(N, entity, Why)
+        {error, {bad_entity_id, Why}} -> bad(N, entity, Why)
     end.
 
 action(N, Side, #{type := Type, payload := Payload} = Given, _Context) ->

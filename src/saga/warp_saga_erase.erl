@@ -21,14 +21,14 @@ check(Context, Entity, Id) ->
 %% @doc Clears the payloads of that entity from the logs of all sagas, and from the bytes of the
 %% files. Called when all that sagas asked of the entity is carried out, or refused.
 -spec clear(warp_context:context(), Entity :: binary()) -> ok | {error, term()}.
-clear(#{shards := Shards} = Context, Entity) ->
+clear(Context, Entity) ->
     case applied(Context, Entity) of
         {ok, Applied} ->
             Listed = [{Id, N} || {Id, Entities} <- warp_saga_table:with_entity(Context, Entity),
                                  {N, Of} <- lists:zip(lists:seq(0, length(Entities) - 1), Entities),
                                  Of =:= Entity],
             Empty = maps:from_list([{N, #{}} || N <- warp_saga_table:cleared(Context)]),
-            each(maps:to_list(by_shard(Applied ++ Listed, Shards, Empty)), Context);
+            each(maps:to_list(by_shard(Applied ++ Listed, Context, Empty)), Context);
         {error, _} = Error ->
             Error
     end.
@@ -45,11 +45,11 @@ applied(Context, Entity) ->
             Error
     end.
 
-by_shard(Steps, Shards, ByShard) ->
+by_shard(Steps, Context, ByShard) ->
     lists:foldl(
         fun({Id, N}, Acc) ->
             Saga = warp_saga_plan:entity_id(Id),
-            {ok, Shard} = warp_nif:shard_of(Saga, Shards),
+            {ok, Shard} = warp_context:shard_of(Context, Saga),
             Seqs = maps:get(Shard, Acc, #{}),
             Acc#{Shard => maps:update_with(Saga, fun(Ns) -> [N | Ns] end, [N], Seqs)}
         end,

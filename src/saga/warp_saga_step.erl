@@ -157,8 +157,8 @@ deadline(#{deadline := Deadline}, forward) when is_integer(Deadline) ->
 deadline(_Plan, _Side) ->
     warp_deadline:from(?PATIENCE_MS).
 
-entity(#{ref := Ref, shards := Shards}, Id) ->
-    {ok, N} = warp_nif:shard_of(Id, Shards),
+entity(#{ref := Ref} = Context, Id) ->
+    {ok, N} = warp_context:shard_of(Context, Id),
     #warp_entity{ref = Ref, id = Id, shard = N}.
 
 call(Context, Entity, Request, Pack, Deadline) ->
