@@ -23,7 +23,7 @@
     %% What whoever asked for it gets.
     | {result, ok | {error, term()}}.
 
--define(RETRY_MS, 500).
+-define(RETRY, {500, infinity}).
 %% The name of the step that erases the log; and of one that stands for it when whoever asked was told
 %% of an error, so that a log that is still there is left alone.
 -define(LOG, <<"log">>).
@@ -100,17 +100,13 @@ resume(Context, List, Deletion, Steps, Tell) ->
     end.
 
 until_loaded(Context) ->
-    case warp_component:await_loaded(Context) of
-        ok -> ok;
-        {error, _} -> pause(), until_loaded(Context)
-    end.
+    until_it_works(fun() -> warp_component:await_loaded(Context) end).
 
 %% Whether the log still has the life that is to be deleted. Waits until that can be told.
-is_there(Context, #{entity := Id, shard := N, incarnation := Incarnation} = Deletion) ->
-    case incarnation(Context, N, Id) of
+is_there(Context, #{entity := Id, shard := N, incarnation := Incarnation}) ->
+    case until_it_works(fun() -> incarnation(Context, N, Id) end) of
         {ok, Incarnation} -> Incarnation > 0;
-        {ok, _Another} -> false;
-        {error, _} -> pause(), is_there(Context, Deletion)
+        {ok, _Another} -> false
     end.
 
 %% @doc The incarnation of an entity, 0 where it has no events.
@@ -192,18 +188,16 @@ forget(Context, List, #{entity := Id} = Deletion, Tell, Result) ->
     ok = warp_component:deleted(Context, Deletion),
     Tell({result, Result}).
 
+%% The same, and says why it does not work yet.
 repeated(Fun, Tell) ->
-    case Fun() of
-        ok ->
-            ok;
-        {error, Why} ->
-            ok = Tell({left, #{reason => Why}}),
-            pause(),
-            repeated(Fun, Tell)
-    end.
+    until_it_works(fun() ->
+        Result = Fun(),
+        _ = [ok = Tell({left, #{reason => Why}}) || {error, Why} <- [Result]],
+        Result
+    end).
 
-pause() ->
-    timer:sleep(?RETRY_MS).
+until_it_works(Fun) ->
+    warp_retry:while(fun(Result) -> Result =/= ok andalso element(1, Result) =:= error end, ?RETRY, infinity, Fun).
 
 %% @doc In the entity's process, as soon as it knows of the deletion.
 -spec arrived(warp_context:context(), Entity :: binary()) -> ok.
