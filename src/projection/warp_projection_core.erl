@@ -9,109 +9,27 @@
 -export([did/3, worker_gone/3]).
 -export([summary/1]).
 
+-include("warp_projection_core.hrl").
+
+-import(warp_projection_core_state, [do/2, out/1, next_number/1, schedule/1, tick_soon/1, ask_to_join/1, join_in/2,
+                                     replies/3, interrupted/2, answer/1, ask/4, write/4, moved/1, trouble/2,
+                                     void/1, take_back/1, take_back_of/2, mentions/2, publish/1, show/2]).
+
 -export_type([core/0, effect/0, joining/0]).
 
 %% How many entities of a shard may be set aside before it is not followed further.
 -define(MAX_ASIDE, 10000).
 %% After so many events without a command the checkpoint is moved all the same.
 -define(MAX_SKIPPED, 20000).
--define(RETRY_MS, 100).
--define(LOOK_MS, 5000).
 %% How many entities that were erased the worker has not been told of.
 -define(MAX_FORGET, 1000).
 
--record(batch, {
-    from :: non_neg_integer(),
-    to :: non_neg_integer(),
-    events :: non_neg_integer(),
-    %% Events that led to commands, as the worker gives them.
-    projected = [] :: [{binary(), warp_core:seq()}],
-    work = none :: warp_projection_merge:work(),
-    aside = #{} :: #{binary() => warp_projection_aside:note()},
-    %% The run that wrote the last row of it.
-    run :: non_neg_integer(),
-    rows = 0 :: non_neg_integer(),
-    %% When the first of its events was recorded.
-    oldest = none :: none | warp_core:micros()
-}).
-
--record(core, {
-    n :: non_neg_integer(),
-    generation :: pos_integer(),
-    handle = none :: none | warp_nif:shard(),
-    %% What the worker does; `void' when nobody wants the result any more. Entities that were erased since
-    %% it was asked.
-    job = none :: none | {pos_integer(), read | void | {retry, warp_projection_retry:retry()}},
-    erased = [] :: [binary()],
-    %% What the worker knows of what is set aside, and what it has to forget.
-    told = none :: none | warp_projection_worker:told(),
-    forget = [] :: [binary()],
-    %% The worker was told to end, because of that call or of none.
-    ended = no :: no | {warp_projection_user_code:where() | none},
-    watch = warp_projection_watch:new() :: warp_projection_watch:watch(),
-    ticking = false :: boolean(),
-    %% As the status shows it.
-    shown = {starting, none} :: shown(),
-    %% Whether the writer was asked where to go on.
-    joining = none :: none | pos_integer(),
-    turn = 0 :: non_neg_integer(),
-    %% The log is read up to here, and written up to there.
-    position = 0 :: non_neg_integer(),
-    committed = 0 :: non_neg_integer(),
-    %% The run that wrote the row at that position.
-    run = 0 :: non_neg_integer(),
-    events = 0 :: non_neg_integer(),
-    %% Events read since the checkpoint was moved, that led to nothing.
-    skipped = 0 :: non_neg_integer(),
-    ready = none :: none | #batch{},
-    %% What the writer has, by its tag.
-    flying = none :: none | {pos_integer(), #batch{} | {retry, warp_projection_retry:retry()}},
-    %% Entities set aside, with the seq of the event; and the last seq seen of them.
-    aside = #{} :: #{binary() => warp_core:seq()},
-    seen = #{} :: #{binary() => warp_core:seq()},
-    blame = warp_projection_blame:new() :: warp_projection_blame:blame(),
-    %% Events that an operator left out: should they fail again, they are left out again.
-    left_out = #{} :: #{{binary(), warp_core:seq()} => []},
-    waiters = warp_projection_waiters:new() :: warp_projection_waiters:waiters(),
-    %% Entities to be tried again: those that wait, with the deadline of who asked, and one that was begun.
-    retries = [] :: [{new, request()} | {begun, warp_projection_retry:retry()}],
-    %% The next commit wakes the process.
-    asleep = false :: boolean(),
-    scheduled = false :: boolean(),
-    %% Who asked for it, and the monitor of that process.
-    paused = none :: none | {gen_server:from() | answered, reference()},
-    %% Numbers jobs and batches.
-    count = 0 :: non_neg_integer(),
-    %% What is to be done, the last first.
-    effects = [] :: [effect()]
-}).
-
 -opaque core() :: #core{}.
--type shown() :: {starting | live | catching_up | stalled, Why :: term()}.
--type request() :: {retry | skip, Entity :: binary(), Deadline :: integer(), gen_server:from()}.
+-type effect() :: warp_projection_core_state:effect().
 %% What the writer says of where to go on.
 -type joining() :: #{turn := non_neg_integer(), position := non_neg_integer(), events := non_neg_integer(),
                      run := non_neg_integer() | unknown, aside := #{binary() => warp_core:seq()},
                      skipped := #{{binary(), warp_core:seq()} => []}}.
--type effect() ::
-    %% Ask the writer where to go on, then or at once.
-    {join_in, Millis :: non_neg_integer()} | join
-    | {reply, gen_server:from(), term()}
-    %% Call `work/2' when other messages were handled.
-    | work_soon
-    %% Call `look/1' after so long, or before; call `tick/2' in a second.
-    | {look_in, Millis :: pos_integer()} | tick_soon
-    %% Have the next commit wake the process.
-    | sleep
-    | {ask, pos_integer(), warp_projection_worker:job()}
-    | end_worker
-    %% Have something written. The log has to have a row of that run at the position.
-    | {write, pos_integer(), changes(), {at, warp_nif:shard()} | unchecked}
-    | {show, shown()} | {publish, warp_projection_table:position()} | unpublish
-    | {release, Monitor :: reference()}
-    | {log, term()}.
-%% A batch without its mark, with notes in place of the rows of what is set aside.
--type changes() :: map().
 -type result() :: {[effect()], core()}.
 
 -spec new(N :: non_neg_integer(), Generation :: pos_integer()) -> core().
@@ -119,32 +37,13 @@ new(N, Generation) -> #core{n = N, generation = Generation}.
 
 %% @doc For reports: no data of users.
 -spec summary(core()) -> #{atom() => term()}.
-summary(Core) ->
-    #{shard => Core#core.n, generation => Core#core.generation, state => element(1, Core#core.shown),
-      position => Core#core.position, committed => Core#core.committed, set_aside => map_size(Core#core.aside),
-      waiters => warp_projection_waiters:size(Core#core.waiters), retries => length(Core#core.retries)}.
-
-do(Effect, #core{effects = Effects} = Core) -> Core#core{effects = [Effect | Effects]}.
-
-out(#core{effects = Effects} = Core) -> {lists:reverse(Effects), Core#core{effects = []}}.
-
-next_number(#core{count = Count} = Core) -> {Count + 1, Core#core{count = Count + 1}}.
-
-%% Messages that wait are looked at between two steps of work.
-schedule(#core{scheduled = true} = Core) -> Core;
-schedule(Core) -> do(work_soon, Core#core{scheduled = true}).
+summary(Core) -> warp_projection_core_state:summary(Core).
 
 %% ------------------------------------------------------------------ Where to go on
 
 %% @doc Asks the writer, which may be busy with the target, where to go on.
 -spec join(core()) -> result().
 join(Core) -> out(ask_to_join(Core)).
-
-ask_to_join(#core{joining = none} = Core0) ->
-    {Number, Core} = next_number(Core0),
-    tick_soon(do(join, Core#core{joining = Number}));
-ask_to_join(Core) ->
-    Core.
 
 %% @doc The writer has answered, the shard is open, and the log has that run at the checkpoint's position;
 %% or why that is not so.
@@ -162,9 +61,6 @@ begins({ok, _, _, {error, Reason}}, Core) ->
     trouble(Reason, Core#core{handle = none});
 begins({error, Why}, Core) ->
     join_in(?RETRY_MS, show({stalled, Why}, Core)).
-
-%% Nothing is done before.
-join_in(Millis, Core) -> do({join_in, Millis}, Core#core{handle = none}).
 
 %% The tables have events that are not in the log: an older copy of the shard was put in its place,
 %% or a power failure took what was not fsynced. Other events have their positions, or will have.
@@ -193,12 +89,6 @@ begin_at(#{turn := Turn, position := Position, events := Events, aside := Aside,
 flying_retry(#core{flying = {_, {retry, Retry}}}) -> [Retry];
 flying_retry(_Core) -> [].
 
-interrupted(Retries, Core) ->
-    replies({error, interrupted}, [warp_projection_retry:from(Retry) || Retry <- Retries], Core).
-
-replies(Result, Froms, Core) ->
-    lists:foldl(fun(From, Acc) -> do({reply, From, Result}, Acc) end, Core, Froms).
-
 who_asked({new, {_, _, _, From}}) -> From;
 who_asked({begun, Retry}) -> warp_projection_retry:from(Retry).
 
@@ -216,18 +106,6 @@ await(Waiter, Handle, Now, #core{waiters = Waiters} = Core) ->
             %% The shard was opened again: is it still the log that was followed?
             _Another -> join_in(0, Waiting)
         end).
-
-answer(#core{waiters = Waiters, committed = Committed, aside = Aside} = Core) ->
-    {Done, Left} = warp_projection_waiters:reached(Committed, Waiters),
-    lists:foldl(
-        fun({_, _, Entity, From}, Acc) ->
-            do({reply, From, case Aside of
-                                 #{Entity := Seq} -> {error, {set_aside, Seq}};
-                                 #{} -> ok
-                             end}, Acc)
-        end,
-        Core#core{waiters = Left},
-        Done).
 
 %% @doc Forgets what was read of an entity that was erased from the log, and not yet handed over.
 -spec flush(Entity :: binary(), core()) -> result().
@@ -316,11 +194,6 @@ step(_Now, Core) ->
 
 %% ------------------------------------------------------------------ The worker
 
-ask(What, Kind, Job, #core{handle = Handle, forget = Forget} = Core0) ->
-    {Number, Core} = next_number(Core0),
-    tick_soon(do({ask, Number, {Kind, Job#{handle => Handle, forget => Forget}}},
-                 Core#core{job = {Number, What}, forget = [], erased = []})).
-
 read(#core{position = Position, aside = Aside, left_out = LeftOut, told = Told, blame = Blame} = Core) ->
     Now = {Aside, LeftOut},
     Job = (warp_projection_blame:reading(Blame))#{
@@ -373,10 +246,6 @@ doze(#core{asleep = false} = Core) ->
 doze(Core) ->
     do({look_in, ?LOOK_MS}, show({live, none}, publish(Core))).
 
-%% Whether a part, or what is like one, has something of the entity.
-mentions(Entity, #{work := Work, aside := Aside, seen := Seen}) ->
-    is_map_key(Entity, Aside) orelse is_map_key(Entity, Seen) orelse warp_projection_merge:mentions(Entity, Work).
-
 %% @doc The worker has ended, in that call of the user's code or in none. There is a new one.
 -spec worker_gone(Reason :: term(), Call :: warp_projection_user_code:where() | none, core()) -> result().
 worker_gone(Reason, Call, #core{ended = Ended, job = Job, blame = Blame} = Core0) ->
@@ -411,9 +280,6 @@ convict(Suspect, Why, #core{blame = Blame, retries = Retries} = Core) ->
 
 %% ------------------------------------------------------------------ What it waits for
 
-tick_soon(#core{ticking = true} = Core) -> Core;
-tick_soon(Core) -> do(tick_soon, Core#core{ticking = true}).
-
 %% @doc A second has passed; the worker is in that call of the user's code, or in none.
 -spec tick(Call :: warp_projection_user_code:where() | none, core()) -> result().
 tick(Call, #core{watch = Before, ended = Ended} = Core0) ->
@@ -436,63 +302,6 @@ waits_for(_Call, #core{flying = {Number, _}}) -> {writing, Number};
 waits_for(_Call, #core{paused = {_, Monitor}}) -> {paused, Monitor};
 waits_for(_Call, _Core) -> nothing.
 
-%% What it waited for has come.
-moved(#core{shown = {stalled, Why}} = Core) when Why =:= reading; Why =:= writing; Why =:= paused;
-                                                 element(1, Why) =:= calling ->
-    show({catching_up, none}, Core);
-moved(Core) ->
-    Core.
-
-%% It cannot go on. Said once for each reason.
-trouble(Reason, #core{shown = Shown, handle = Handle} = Core) ->
-    Now = {stalled, why(Reason)},
-    Logged =
-        case Reason =:= closed orelse Shown =:= Now of
-            true -> Core;
-            false -> do({log, {trouble, why(Reason)}}, Core)
-        end,
-    Stalled = show(Now, Logged),
-    case Reason of
-        %% The shard that is opened again may have another log: that is looked at first.
-        closed -> join_in(?RETRY_MS, Stalled);
-        _ when Handle =:= none -> join_in(?LOOK_MS, Stalled);
-        _ -> do({look_in, ?LOOK_MS}, Stalled)
-    end.
-
-why({stale_function, _} = Stale) -> Stale;
-why(Reason) -> {log, Reason}.
-
-%% ------------------------------------------------------------------ Taking back
-
-%% Nobody wants the result of the job any more.
-void(#core{job = {Number, {retry, Retry}}, retries = Retries} = Core) ->
-    Core#core{job = {Number, void}, retries = [{begun, Retry} | Retries]};
-void(#core{job = {Number, _}} = Core) ->
-    Core#core{job = {Number, void}};
-void(Core) ->
-    Core.
-
-%% What was read and not handed over is read again.
-take_back(#core{ready = none} = Core) ->
-    Core;
-take_back(#core{ready = #batch{from = From, aside = Noted}, aside = Aside} = Core) ->
-    Core#core{ready = none, position = From, aside = maps:without(maps:keys(Noted), Aside),
-              told = none, asleep = false}.
-
-%% The same, where it has something of an entity.
-take_back_of(Entity, #core{job = {_, {retry, Retry}}} = Core) ->
-    case warp_projection_retry:entity(Retry) of
-        Entity -> void(Core);
-        _ -> Core
-    end;
-take_back_of(Entity, #core{ready = #batch{work = Work, aside = Noted}, seen = Seen} = Core) ->
-    case mentions(Entity, #{work => Work, aside => Noted, seen => Seen}) of
-        true -> take_back(Core);
-        false -> Core
-    end;
-take_back_of(_Entity, Core) ->
-    Core.
-
 %% ------------------------------------------------------------------ Writing
 
 submit(#core{ready = #batch{work = none, aside = Noted, events = Events, to = To, run = Run}, skipped = Skipped} = Core)
@@ -508,9 +317,6 @@ submit(#core{ready = #batch{} = Batch, handle = Handle, skipped = Skipped} = Cor
     Flying = {Tag, Batch#batch{events = Events + Skipped, work = none}},
     schedule(tick_soon(publish(write(Tag, Changes, {at, Handle},
                                      Core#core{ready = none, skipped = 0, flying = Flying})))).
-
-write(Tag, Changes, Check, #core{n = N, generation = Generation, turn = Turn} = Core) ->
-    do({write, Tag, Changes#{shard => N, generation => Generation, turn => Turn}, Check}, Core).
 
 %% @doc What was to be written is.
 -spec written(pos_integer(), core()) -> result().
@@ -594,20 +400,3 @@ retry_on(Retry, {done, Entity, From, Result}, #core{aside = Before, seen = Seen,
     NextSeen = case Aside of #{Entity := _} -> Seen; #{} -> maps:remove(Entity, Seen) end,
     schedule(publish((do({reply, From, Result}, Core))#core{
         aside = Aside, seen = NextSeen, left_out = maps:merge(LeftOut, warp_projection_retry:skipped(Retry))})).
-
-%% ------------------------------------------------------------------ What others see
-
-%% How far it is.
-publish(#core{committed = Committed, events = Events, skipped = Skipped, aside = Aside} = Core) ->
-    Oldest =
-        case Core of
-            #core{flying = {_, #batch{oldest = Time}}} when is_integer(Time) -> Time;
-            #core{ready = #batch{oldest = Time}} when is_integer(Time) -> Time;
-            #core{} -> none
-        end,
-    do({publish, #{position => Committed, events => Events + Skipped, oldest => Oldest,
-                   set_aside => map_size(Aside)}}, Core).
-
-%% How it is.
-show(Shown, #core{shown = Shown} = Core) -> Core;
-show(Shown, Core) -> do({show, Shown}, Core#core{shown = Shown}).
