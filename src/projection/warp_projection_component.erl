@@ -1,4 +1,4 @@
-%% @private The projection of a context, as a component. It has no processes when nothing is projected.
+%% @private The projection of a context, as a component. A context that projects nothing has no processes for it.
 -module(warp_projection_component).
 -behaviour(warp_component).
 
@@ -27,7 +27,7 @@ children(Ref, #{projections := _}) ->
     [#{id => projection, start => {warp_projection_sup, start_link, [Ref]}, type => supervisor,
        shutdown => infinity}].
 
-%% @doc A target that is unreachable is no reason not to start; one that is not ours is.
+%% @doc A context starts when its target is unreachable, but not when the target belongs to another context.
 -spec await_started(warp_context:context()) -> ok | {error, term()}.
 await_started(#{projections := none} = Context) ->
     warp_erasure:claim_target(Context, none);
@@ -46,7 +46,7 @@ await_started(#{projections := #{target := Target}} = Context) ->
 stats(#{projections := none}) -> #{};
 stats(Context) -> #{projections => warp_projection_stats:context(Context)}.
 
-%% @doc The step has the name of the target: so it is never taken on another one.
+%% @doc The step has the name of the target, so that it is never taken on another target.
 -spec erase_steps(warp_context:context()) -> [warp_component:erase_step()].
 erase_steps(#{projections := none}) -> [];
 erase_steps(#{projections := #{target := Target}}) -> [{after_log, atom_to_binary(Target)}].
@@ -55,7 +55,7 @@ erase_steps(#{projections := #{target := Target}}) -> [{after_log, atom_to_binar
 erase(_Target, Context, Deletion) ->
     warp_projection_erase:rows(Context, Deletion).
 
-%% @doc Projectors may have waited for it.
+%% @doc Projectors may have waited for the deletion.
 -spec deleted(warp_context:context(), warp_component:deletion()) -> ok.
 deleted(#{projections := none}, _Deletion) -> ok;
 deleted(Context, Deletion) -> warp_projection_erase:done(Context, Deletion).

@@ -1,7 +1,6 @@
-%% @private The target `embedded': one SQLite file beside the shards, `projections.db', written
-%% through the NIF. No server.
+%% @private The target `embedded': one SQLite file beside the shards, `projections.db', which the NIF writes.
 %%
-%% Its transactions are not fsynced one by one: rows and checkpoint go together, so after a power
+%% Its transactions are not fsynced one by one. Rows and checkpoint change together, so after a power
 %% failure the file is as it was some transactions ago, and the projectors go on from there.
 -module(warp_projection_embedded).
 -behaviour(warp_projection_target).
@@ -9,7 +8,8 @@
 -export([file/1]).
 -export([check/1, open/2, execute/2, query/4, tidy/1, close/1]).
 
-%% More rows of parameters are not copied for another thread, but written by a dirty scheduler.
+%% Up to so many rows of parameters are copied for the NIF's own thread. A dirty scheduler writes more than
+%% that, without a copy.
 -define(FEW_ROWS, 500).
 
 %% @doc The file, in the context's folder.

@@ -1,6 +1,6 @@
-%% @private What the deletion of an entity means for the projection: projectors forget what they read of
-%% it, and then its rows are erased, behind everything that was handed to the writer before. So no
-%% projector that lags can bring them back.
+%% @private Erases a deleted entity from the projection: the projectors of its shard forget what they read of
+%% it, and then the writer erases its rows, after everything that was handed to the writer before. So a
+%% projector that is behind cannot bring rows back.
 -module(warp_projection_erase).
 
 -export([rows/2, done/2]).

@@ -1,8 +1,8 @@
-%% @private From events to commands: the state that each event leads to, and what the user's
-%% `project' makes of it. States are kept: in memory those used lately, and on disk those that had
-%% no room there. What is not kept is folded from the log.
+%% @private Makes commands of events: computes the state that each event leads to, and calls the user's
+%% `project' with it. States that were used lately stay in memory, and others go to a file on disk. A state
+%% that is in neither is folded from the log.
 %%
-%% Runs in a projector's worker, which may be ended in any call of the user's code.
+%% This runs in a projector's worker, which may be ended in any call of the user's code.
 -module(warp_projection_fold).
 
 -export([new/3, names/1, forget/2, trim/1, fetch/2, events/5]).
@@ -12,14 +12,14 @@
 -record(fold, {
     context :: warp_context:context(),
     at :: warp_projection_user_code:at(),
-    %% Those that project.
+    %% The aggregates that have a `project'.
     aggregates :: #{binary() => warp_aggregate:aggregate()},
-    %% Those of them that have a state.
+    %% The names of those of them that have a state.
     folding :: [binary()],
-    %% States by entity, with the seq that they include: those used lately, and those before.
+    %% States by entity, with the seq of the last event in them: those used lately, and those used before.
     young = #{} :: states(),
     old = #{} :: states(),
-    %% Those that are neither, on disk; and what was read from there for the rows at hand.
+    %% States on disk, and those that were read from there for the rows at hand.
     kept :: warp_projection_states:kept(),
     found = #{} :: states()
 }).
@@ -28,7 +28,7 @@
 -type states() :: #{binary() => {warp_core:seq(), warp_aggregate:states()}}.
 -type outcome() ::
     {ok, warp_projection_merge:projected()}
-    %% This event, and all behind it, are not projected.
+    %% This event and all behind it are not projected.
     | {aside, warp_core:event(), Reason :: term()}.
 %% Events that the target refused, or in which the worker was ended.
 -type blamed() :: #{{binary(), warp_core:seq()} =>
@@ -37,7 +37,7 @@
 %% How many entities' states one half of the cache holds, and how large their process may become.
 -define(MAX_STATES, 20000).
 -define(MAX_WORDS, 8 * 1024 * 1024).
-%% How many terms of an entity's states are looked at for what `apply' cut out of payloads.
+%% How many terms of an entity's states are searched for binaries that `apply' cut out of payloads.
 -define(COMPACT_BUDGET, 1000).
 
 -spec new(warp_context:context(), warp_projection_user_code:at(), warp_projection_states:kept()) -> fold().
@@ -50,7 +50,7 @@ new(#{aggregates := All} = Context, At, Kept) ->
 -spec names(fold()) -> [binary()].
 names(#fold{aggregates = Aggregates}) -> maps:keys(Aggregates).
 
-%% @doc An entity that was erased: nothing that was read of it is used, or kept, any more.
+%% @doc Drops all states of an entity that was erased.
 -spec forget(binary(), fold()) -> fold().
 forget(Entity, #fold{kept = Kept} = Fold) ->
     drop(Entity, Fold#fold{kept = warp_projection_states:forget(Entity, Kept)}).
@@ -59,7 +59,7 @@ drop(Entity, #fold{young = Young, old = Old, found = Found} = Fold) ->
     Fold#fold{young = maps:remove(Entity, Young), old = maps:remove(Entity, Old),
               found = maps:remove(Entity, Found)}.
 
-%% @doc Between two batches: states leave memory while they take too much.
+%% @doc Moves states to disk when they take too much memory. Called between two batches.
 -spec trim(fold()) -> fold().
 trim(Fold) ->
     case erlang:process_info(self(), total_heap_size) of
@@ -67,7 +67,7 @@ trim(Fold) ->
         _ -> Fold#fold{found = #{}}
     end.
 
-%% @doc Reads all at once, from disk, the states that rows of the log will need.
+%% @doc Reads from disk, all at once, the states that rows of the log will need.
 -spec fetch([{pos_integer(), binary(), warp_core:seq(), warp_core:seq(), [warp_core:event()]}], fold()) ->
     fold().
 fetch(Rows, #fold{young = Young, old = Old, kept = Kept} = Fold) ->
@@ -81,15 +81,15 @@ fetch(Rows, #fold{young = Young, old = Old, kept = Kept} = Fold) ->
             Fold#fold{found = Found, kept = Next}
     end.
 
-%% @doc Projects events of one entity, which are in order and begin at seq First. Last is the seq
-%% that the entity is at behind them, events of other aggregates included. Blamed are events that
-%% the target refused or that did not come back; those skipped are left out if they fail. An error is
-%% one of the log, or of the code: it blames no event.
+%% @doc Projects events of one entity, which are in order and begin at seq First. Last is the entity's seq
+%% after them, events of other aggregates included. Blamed are events that the target refused or whose
+%% call did not return. Skipped events are left out if they fail. An error means that the log cannot be
+%% read or that a function is stale; then no event is to blame.
 -spec events(warp_nif:shard(), {binary(), warp_core:seq(), warp_core:seq()}, [warp_core:event()],
              {blamed(), Skipped :: #{{binary(), warp_core:seq()} => []}}, fold()) ->
     {[outcome()], fold()} | {error, term()}.
 events(_Handle, _Row, [], _Blamed, Fold) ->
-    %% Its states, if there are any, no longer fit; the next event finds that out by the seq.
+    %% States of the entity, if there are any, are older now; the seq tells that when the next event comes.
     {[], Fold};
 events(Handle, {Entity, First, Last}, [#{seq := Seq} | _] = Events, {Refused, _} = Blamed, Fold) ->
     States =
@@ -127,8 +127,8 @@ states(Handle, {Entity, Seq}, First, #fold{young = Young, old = Old, found = Fou
             load(Folding, Handle, Entity, Before, Fold#fold{context = Context#{aggregates := Seen}}, #{})
     end.
 
-%% The same aggregate, but each call of its functions can be seen from outside: a long log takes long
-%% to be folded, and is no function that hangs.
+%% The same aggregate, but the projector sees each call of its functions. Folding a long log takes long, and
+%% must not be taken for a function that hangs.
 seen(Aggregate, At, Seq) ->
     maps:map(
         fun(Key, Function) when Key =:= apply; Key =:= migrate ->
@@ -148,7 +148,7 @@ load([Name | Names], Handle, Entity, Seq, #fold{context = Context} = Fold, State
         {ok, State} ->
             load(Names, Handle, Entity, Seq, Fold, States#{Name => {ok, State}});
         {error, {Kind, {Class, Reason, Stack}} = Why} when Kind =:= apply_failed; Kind =:= migrate_failed ->
-            %% Those that were called are wrapped: it was not seen there which function is gone.
+            %% The called functions are wrappers, so the replay could not tell which function is stale.
             #fold{aggregates = #{Name := Aggregate}} = Fold,
             Function = case Kind of apply_failed -> apply; migrate_failed -> migrate end,
             case warp_aggregate:failed(Function, Kind, {Class, Reason, Stack}, Aggregate) of
@@ -177,7 +177,7 @@ project([#{aggregate := Name, seq := Seq} = Event | Events], Entity, Blamed, Sta
         {ok, _Ops, _Next} ->
             {lists:reverse([{aside, Event, Blame} | Done]), none};
         {error, {stale_function, _} = Reason, _Next} ->
-            %% Nothing is wrong with the event: it waits, and with it all that comes behind it.
+            %% Nothing is wrong with the event: it waits, with all that come behind it.
             {error, Reason};
         {error, _Reason, Next} when is_map_key({Entity, Seq}, Skipped) ->
             project(Events, Entity, Blamed, Next, Fold, Done);
@@ -206,7 +206,7 @@ one(#{initial_state := Initial} = Aggregate, Name, Entity, #{seq := Seq} = Event
                     commands(Aggregate, {Entity, State, Migrated}, Next)
             end;
         {error, Reason} ->
-            %% Without a state there is none for what comes behind it either.
+            %% Events behind it have no state either.
             {error, Reason, States#{Name => {error, Reason}}}
     end.
 
@@ -225,7 +225,7 @@ commands(#{project := Project} = Aggregate, {Entity, State, Migrated}, Next) ->
 after_event({ok, State}, Aggregate, Event) -> warp_aggregate:follow(Aggregate, State, Event);
 after_event({error, _} = Error, _Aggregate, _Event) -> Error.
 
-%% An entity with an event set aside is not followed on.
+%% The events behind one that is set aside are not projected, so no state is needed for them.
 keep(Entity, _Last, none, Fold) ->
     drop(Entity, Fold);
 keep(_Entity, _Last, _States, #fold{folding = []} = Fold) ->
@@ -235,7 +235,8 @@ keep(Entity, Last, States, #fold{young = Young} = Fold) when map_size(Young) < ?
 keep(Entity, Last, States, Fold) ->
     age(#{Entity => {Last, States}}, Fold).
 
-%% Those used lately become those used before, which go to disk, but for the ones used since.
+%% Makes the states used lately the ones used before. Those used before go to disk, unless they were used
+%% since.
 age(Youngest, #fold{young = Young, old = Old, kept = Kept} = Fold) ->
     Leaving = [{Entity, Seq, States}
                || {Entity, {Seq, States}} <- maps:to_list(Old), not is_map_key(Entity, Young)],

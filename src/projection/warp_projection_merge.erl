@@ -1,22 +1,22 @@
-%% @private What a batch of projected events changes, brought together: many commands to one row
-%% become one change of it. Pure.
+%% @private Merges the commands of a batch of projected events: many commands to one row become one change of
+%% it. Pure.
 %%
-%% What one entity does to a row is folded in its order. What several entities do to one row
-%% commutes as long as they only count (`increment'). Where two entities set or delete the same
-%% row, it does not, and the batch has to be carried out command by command.
+%% The commands of one entity to a row are folded in their order. Commands of several entities to one row
+%% commute as long as they only count (`increment'). Where two entities set or delete the same row, they
+%% do not commute, and the batch has to be carried out command by command.
 -module(warp_projection_merge).
 
 -export([work/2, needs/1, mentions/2]).
 
 -export_type([work/0, projected/0, merged/0, step/0, needs/0]).
 
-%% What is to be written of a batch: its commands brought together, or one by one.
+%% What is to be written of a batch: its commands merged, or one by one.
 -type work() :: none | {merged, merged()} | {sequence, [step()], needs()}.
 
-%% What an event led to.
+%% An event, and the commands that it led to.
 -type projected() :: {Entity :: binary(), warp_core:seq(), [warp_projection_command:op(), ...]}.
 -type number_() :: integer() | float().
-%% Grouped by what one statement can do.
+%% Changes, grouped so that one statement can make each group.
 -type merged() :: #{
     deletes := #{Table :: binary() => [{warp_projection_command:row_id(), Entity :: binary()}]},
     %% [Id, Entity, Seq | Values]
@@ -27,13 +27,13 @@
     counts := [[warp_projection_target:value()]],
     needs := needs()
 }.
-%% One command, with the index of the event that it came from.
+%% One command, with the index of its event in the batch.
 -type step() :: {Index :: pos_integer(), Entity :: binary(), warp_core:seq(), warp_projection_command:op()}.
 %% The tables and columns that have to be there; counted: the column is incremented.
 -type needs() :: #{Table :: binary() => #{Column :: binary() => {warp_projection_command:type(), boolean()}}}.
 
 -record(row, {
-    %% Who set or deleted it.
+    %% The entity that set or deleted the row.
     owner = none :: none | binary(),
     deleted = false :: boolean(),
     set = none :: none | #{binary() => warp_projection_command:typed()},
@@ -102,10 +102,10 @@ change({increment, _, _, Numbers}, Entity, _Seq, #row{owner = Entity, set = #{} 
                     Sum = warp_projection_sums:plus(V, N),
                     case warp_projection_sums:is_plain(Sum) of
                         true -> {Cs#{Column := typed(Sum)}, Ns};
-                        %% A value of 64 bits would lose what the share keeps.
+                        %% A value of 64 bits would lose digits that the entity's share keeps.
                         false -> {Cs, Ns#{Column => N}}
                     end;
-                %% What is no number counts as none.
+                %% A value that is no number counts as 0.
                 #{Column := _} -> {Cs#{Column := typed(N)}, Ns};
                 #{} -> {Cs, Ns#{Column => N}}
             end
@@ -119,7 +119,7 @@ change(_Op, Entity, _Seq, #row{owner = Owner}) when Owner =/= none, Owner =/= En
     throw(shared);
 change({upsert, _, _, Columns}, Entity, Seq, #row{set = Set, adds = Adds} = Row) ->
     Before = case Set of none -> #{}; _ -> Set end,
-    %% A set column forgets what this entity added to it before.
+    %% Setting a column drops what this entity added to it before.
     Left =
         case Adds of
             #{Entity := Mine} -> without(Entity, maps:without(maps:keys(Columns), Mine), Adds);
@@ -179,7 +179,7 @@ push(Key, Value, Map) ->
         #{} -> Map#{Key => [Value]}
     end.
 
-%% Rows that lie together are written together.
+%% Neighbours in the table are written together.
 sorted(#{deletes := Deletes, upserts := Upserts, adds := Adds, counts := Counts} = Merged) ->
     Sort = fun(_, Rows) -> lists:sort(Rows) end,
     Merged#{deletes := maps:map(Sort, Deletes), upserts := maps:map(Sort, Upserts),

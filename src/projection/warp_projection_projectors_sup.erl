@@ -1,4 +1,4 @@
-%% @private The projectors of a context: one for each shard, and twice as many during a rebuild.
+%% @private Supervises the projectors of a context: one for each shard, and twice as many during a rebuild.
 -module(warp_projection_projectors_sup).
 -behaviour(supervisor).
 
@@ -9,7 +9,7 @@
 start_link(Membership) ->
     supervisor:start_link(?MODULE, Membership).
 
-%% @doc Starts the projectors of a generation; those that run already go on.
+%% @doc Starts the projectors of a generation that do not run yet.
 -spec start_all(warp_context:membership(), warp_context:context(), pos_integer()) -> ok.
 start_all(Membership, #{shards := Shards} = Context, Generation) ->
     {ok, Supervisor} = warp_projection_table:process(Context, projectors),

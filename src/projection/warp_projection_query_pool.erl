@@ -1,13 +1,13 @@
-%% @private Runs users' queries on the embedded projection, each in an operating-system process of
-%% its own, `priv/warp_query' (from `native/warp_query'), one at a time in each. A few are kept for
-%% the queries to come.
+%% @private Runs users' queries on the embedded projection in programs, which are operating-system processes
+%% of `priv/warp_query' (from `native/warp_query'). A program runs one query at a time. A few programs are
+%% kept for the next queries.
 %%
-%% A program ends itself when its query's time is over, whatever SQLite is doing, and when its
-%% standard input is closed: so none outlives this process, nor the VM. It is told to end when its
-%% caller is gone, and with the context.
+%% A program ends itself when the time of its query is over, whatever SQLite is doing, and when its standard
+%% input is closed. So no program outlives this process or the VM. The pool ends a program when the
+%% caller of its query has ended, and with the context.
 %%
-%% While queries overlap, SQLite cannot begin its write-ahead log anew, and that grows. Past 64 MiB
-%% queries wait until those under way have ended and it was emptied.
+%% While queries overlap, SQLite cannot restart its write-ahead log, which grows. Past 64 MiB new queries
+%% wait until those under way have ended and the write-ahead log was emptied.
 -module(warp_projection_query_pool).
 -behaviour(gen_server).
 
@@ -16,19 +16,19 @@
 
 -include_lib("kernel/include/logger.hrl").
 
-%% How many programs there may be at once, and how many are kept without a query.
+%% How many programs may run at once, and how many of them are kept without a query.
 -define(MAX_PROGRAMS, 16).
 -define(MAX_IDLE, 4).
-%% How long after a deadline the program is told to end that has not ended by itself.
+%% How long after its deadline a program is told to end, if it has not ended by itself.
 -define(GRACE_MS, 100).
-%% How long a program that was told to end is waited for.
+%% How long the pool waits for a program that was told to end.
 -define(END_MS, 1000).
 %% The exit status of a program that has ended itself at its query's deadline.
 -define(DEADLINE, 3).
 %% Past this size a part of an answer is not kept in memory once it was handed on.
 -define(LARGE, 65536).
-%% Past how many bytes the write-ahead log is to be emptied, how often that is looked at, and how
-%% long after an attempt that failed.
+%% Past how many bytes the write-ahead log is emptied, how often the pool looks at its size, and how long it
+%% pauses after an attempt that failed.
 -define(MAX_WAL_BYTES, (64 * 1024 * 1024)).
 -define(WAL_LOOK_MS, 100).
 -define(WAL_AGAIN_MS, 5000).
@@ -39,7 +39,7 @@
     caller :: reference(),
     timer :: reference(),
     deadline :: integer(),
-    %% A function: so no report of a crash shows what was asked.
+    %% In a function, so that no report of a crash shows it.
     request :: fun(() -> iodata())
 }).
 
@@ -47,12 +47,13 @@
     context :: warp_context:context(),
     idle = [] :: [port()],
     busy = #{} :: #{port() => #query{}},
-    %% Told to end: their timers.
+    %% Programs that were told to end, with their timers.
     ending = #{} :: #{port() => reference()},
     waiting = warp_projection_query_queue:new() :: warp_projection_query_queue:queue(#query{}),
-    %% The monitors of callers, and what they ask for.
+    %% The monitors of callers, with their queries.
     callers = #{} :: #{reference() => reference()},
-    %% `full': nothing is begun before it was emptied; then the monitor of the process that does so.
+    %% `full': no query is begun before the write-ahead log was emptied. A reference is the monitor of the
+    %% process that empties it.
     wal = ok :: ok | full | reference(),
     wal_look = 0 :: integer(),
     wal_failed = false :: boolean()
@@ -123,7 +124,7 @@ handle_info(Unknown, State) ->
     ok = warp_stray:note(?MODULE, message, Unknown),
     {noreply, State}.
 
-%% All programs end before this process has: so nothing reads the file when it is closed.
+%% All programs end before this process does, so that nothing reads the file when it is closed.
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{idle = Idle, busy = Busy, ending = Ending}) ->
     ok = lists:foreach(fun tell_to_end/1, Idle ++ maps:keys(Busy)),
@@ -139,7 +140,7 @@ await_end(Port, Until) ->
         ok
     end.
 
-%% What is asked, and with what, is in no report.
+%% Queries and their parameters are in no report.
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(Status) ->
     maps:map(
@@ -157,7 +158,7 @@ format_status(Status) ->
 
 %% ------------------------------------------------------------------ Running
 
-%% Begins what can be begun.
+%% Begins as many queries as can be begun.
 next(#state{waiting = Waiting, busy = Busy, ending = Ending} = State0) ->
     case look_at_wal(State0) of
         #state{wal = full} = State when map_size(Busy) =:= 0, map_size(Ending) =:= 0 ->
@@ -177,10 +178,10 @@ run(#query{deadline = Deadline, request = Request} = Query, State) ->
             Left = min(max(1, Deadline - now_ms()), 1 bsl 32 - 1),
             try port_command(Port, [<<Left:32>>, Request()], [nosuspend]) of
                 true -> Next#state{busy = Busy#{Port => Query#query{request = fun() -> [] end}}};
-                %% It has not even read its last request.
+                %% The program has not even read its last request.
                 false -> run(Query, tell_to_end(Port, Next))
             catch
-                %% It has ended without being asked to, of which we are told soon.
+                %% NOTE: the program has ended by itself, and the message that says so has not come yet.
                 error:badarg when State#state.idle =/= [] -> run(Query, Next);
                 error:badarg -> answer(Query, {error, {away, interrupted}}, Next)
             end;
@@ -231,7 +232,7 @@ answer(#query{ref = Ref, caller = Caller, timer = Timer}, Answer, #state{callers
 
 %% ------------------------------------------------------------------ Ending
 
-%% A query that waits is over. One that runs is about to be ended by its program, or else by us.
+%% A query that waits gets no program any more. A query that runs is ended by its program, or else by the pool.
 deadline(Ref, #state{waiting = Waiting} = State) ->
     case warp_projection_query_queue:take(Ref, Waiting) of
         {ok, Query, Rest} ->
@@ -319,7 +320,8 @@ look_at_wal(#state{wal = ok, wal_look = Look, context = #{dir := Dir}} = State) 
 look_at_wal(State) ->
     State.
 
-%% Aside: it may take as long as a disk needs for what is in there. The process ends with the result.
+%% In a process of its own, since it may take as long as the disk needs for the whole write-ahead log. The
+%% process ends with the result.
 -dialyzer({nowarn_function, empty_wal/1}).
 empty_wal(#state{context = Context} = State) ->
     {_Pid, Monitor} = spawn_monitor(fun() ->

@@ -1,11 +1,12 @@
-%% @private Queries that wait for a program to run them, first come, first served. Pure.
+%% @private Queries that wait for a program to run them, in the order in which they came. Pure.
 -module(warp_projection_query_queue).
 
 -export([new/0, in/4, out/1, take/2, size/1]).
 
 -export_type([queue/1]).
 
-%% How many may wait, and with how many bytes in all. One alone may have any number of bytes.
+%% How many queries may wait, and how many bytes they may have in all. A query that waits alone may have any
+%% number of bytes.
 -define(MAX_WAITING, 256).
 -define(MAX_BYTES, (64 * 1024 * 1024)).
 
@@ -22,7 +23,7 @@ in(Ref, Bytes, Query, {Items, Count, Before})
 in(_Ref, _Bytes, _Query, _Full) ->
     overloaded.
 
-%% @doc The one that has waited longest.
+%% @doc The query that has waited longest.
 -spec out(queue(Query)) -> {ok, reference(), Query, queue(Query)} | empty.
 out({Items, Count, Before}) ->
     case queue:out(Items) of
@@ -30,7 +31,7 @@ out({Items, Count, Before}) ->
         {empty, _} -> empty
     end.
 
-%% @doc Takes one out that is not to be run any more.
+%% @doc Takes a query out that is not to be run any more.
 -spec take(reference(), queue(Query)) -> {ok, Query, queue(Query)} | none.
 take(Ref, {Items, Count, Before}) ->
     case lists:keytake(Ref, 1, queue:to_list(Items)) of

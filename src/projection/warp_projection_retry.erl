@@ -1,6 +1,6 @@
-%% @private Going on with an entity that was set aside: its events, from the one set aside (or the
-%% one behind it) up to where its projector stands, are read from its log and projected, piece by
-%% piece. Decides, in the projector's worker; the projector carries it out.
+%% @private Tries an entity that was set aside again: its events, from the one set aside (or the one behind
+%% it) up to where its projector stands, are read from its log and projected, piece by piece. This module
+%% decides, in the projector's worker, and the projector carries it out.
 -module(warp_projection_retry).
 
 -export([new/4, next/4, written/1, refused/3, ended/4, entity/1, from/1, skipped/1]).
@@ -13,14 +13,14 @@
     %% The next event to be projected, and the last one, when that is known.
     next :: warp_core:seq(),
     last = unknown :: unknown | warp_core:seq(),
-    %% The life of the entity that this is about.
+    %% The life of the entity whose events these are.
     incarnation = 0 :: non_neg_integer(),
-    %% Where the projector has to be for that.
+    %% The position that the projector has to reach before the last event is known.
     head = 0 :: non_neg_integer(),
     blamed = #{} :: warp_projection_fold:blamed(),
     %% The event that is left out, if it is.
     skip = none :: none | warp_core:seq(),
-    %% What is being written: its events, and what follows.
+    %% The events that are being written, and what comes after that.
     writing = [] :: [warp_core:seq()],
     then = go_on :: {go_on, warp_core:seq()} | go_on | stop | {stop, warp_core:seq()}
 }).
@@ -33,8 +33,8 @@
 new(retry, Entity, Seq, From) -> #retry{entity = Entity, from = From, next = Seq};
 new(skip, Entity, Seq, From) -> #retry{entity = Entity, from = From, next = Seq, skip = Seq}.
 
-%% @doc What to do next: write something, read the log on first, or answer. The states behind a piece
-%% are there for the next one.
+%% @doc What to do next: write a piece, read the log on first, or answer. The fold has the states behind a
+%% piece for the next one.
 -spec next(retry(), warp_nif:shard(), warp_projection_fold:fold(),
            {Committed :: non_neg_integer(), Seen :: #{binary() => warp_core:seq()},
             Skipped :: #{{binary(), warp_core:seq()} => []}}) ->
@@ -47,7 +47,7 @@ next(#retry{then = stop} = Retry, _Handle, Fold, _At) ->
 next(#retry{last = unknown, entity = Entity, head = Head} = Retry, Handle, Fold, {At, Seen, Skipped}) ->
     case warp_nif:place(Handle, Entity) of
         {ok, none} ->
-            %% Deleted meanwhile.
+            %% The entity was deleted meanwhile.
             piece(Retry#retry{last = 0}, Handle, Fold, Skipped);
         {ok, {Incarnation, Seq, Position}} when Position =< At ->
             Last = max(Seq, maps:get(Entity, Seen, 0)),
@@ -86,7 +86,7 @@ piece(#retry{entity = Entity, next = Next, last = Last, blamed = Blamed} = Retry
                 {Outcomes, After} -> {outcomes(Outcomes, Read, Retry), After}
             end;
         {error, changed} ->
-            %% Deleted meanwhile: it is set aside no more, whatever it is now.
+            %% The entity was deleted meanwhile. Nothing of it is set aside now, also if it has a new life.
             {done({error, not_set_aside}, Retry), Fold};
         {error, Why} ->
             {done({error, Why}, Retry), Fold}
@@ -107,17 +107,17 @@ write(Projected, Aside, Clear, #retry{entity = Entity, skip = Skip} = Retry) ->
        clear => [{Entity, Clear} || Clear =/= none], skip => [{Entity, Skip} || Skip =/= none]},
      Retry#retry{writing = [Seq || {_, Seq, _} <- Projected]}}.
 
-%% @doc The event that an operator left out with it.
+%% @doc The event that an operator leaves out with it.
 -spec skipped(retry()) -> #{{binary(), warp_core:seq()} => []}.
 skipped(#retry{skip = none}) -> #{};
 skipped(#retry{skip = Seq, entity = Entity}) -> #{{Entity, Seq} => []}.
 
-%% @doc What was to be written is.
+%% @doc The piece was written.
 -spec written(retry()) -> retry().
 written(#retry{then = {go_on, Next}} = Retry) -> Retry#retry{next = Next, then = go_on};
 written(Retry) -> Retry.
 
-%% @doc It was refused: the same again, up to the event that is to blame.
+%% @doc The piece was refused: it is tried again, up to the event that is to blame.
 -spec refused(retry(), pos_integer() | unknown, term()) -> retry().
 refused(#retry{writing = Projected, blamed = Blamed, entity = Entity, next = Next} = Retry, Index,
         Reason) ->
@@ -129,7 +129,7 @@ refused(#retry{writing = Projected, blamed = Blamed, entity = Entity, next = Nex
         end,
     Retry#retry{blamed = Blamed#{{Entity, Seq} => {refused, Reason}}, then = go_on}.
 
-%% @doc The worker was ended in a call for that event: the same again, without the call.
+%% @doc The worker was ended in a call for that event: the piece is tried again, without the call.
 -spec ended(retry(), warp_core:seq(), warp_projection_user_code:kind(), term()) -> retry().
 ended(#retry{blamed = Blamed, entity = Entity} = Retry, Seq, Kind, Reason) ->
     Retry#retry{blamed = Blamed#{{Entity, Seq} => {ended, Kind, Reason}}}.

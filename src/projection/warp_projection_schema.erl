@@ -1,4 +1,5 @@
-%% @private The tables and columns that a projection has, and what a batch needs beside them. Pure.
+%% @private The tables and columns that a set of tables has, and what has to be done for those that a batch
+%% needs. Pure.
 -module(warp_projection_schema).
 
 -export([merge/2, from_rows/1, columns/2, counted/2, tables/1, grow/2, declared/1]).
@@ -17,7 +18,7 @@
     | {create_index, Table :: binary(), N :: pos_integer(), Unique :: boolean(), On :: [binary()]}.
 -type column() :: #{type := warp_projection_command:type(), counted := boolean()}.
 -opaque schema() :: #{Table :: binary() => #{Column :: binary() => column()}}.
-%% What `start' was told of tables.
+%% The tables that were declared in the options of a context.
 -type declared() :: #{Table :: binary() => #{
     columns := #{binary() => warp_projection_command:type()},
     indexes := [[binary()]],
@@ -27,7 +28,7 @@
 -define(MAX_TABLES, 1000).
 -define(MAX_COLUMNS, 1000).
 
-%% @doc The tables of both, which are different ones.
+%% @doc The tables of both schemas, which have no table in common.
 -spec merge(schema(), schema()) -> schema().
 merge(Some, Others) -> maps:merge(Some, Others).
 

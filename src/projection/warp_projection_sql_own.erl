@@ -62,14 +62,14 @@ read_meta() ->
 read_checkpoints() ->
     <<"SELECT building, shard, position, turn, mark, events FROM _warp_checkpoints">>.
 
-%% @doc What a target of an earlier version lacks, for `added'.
+%% @doc Lists what a target lacks that an earlier version of Warp made, for `added'.
 -spec lacking() -> binary().
 lacking() ->
     <<"SELECT name FROM sqlite_master WHERE name IN ('_warp_counts', '_warp_counts_new') "
       "AND instr(sql, ', high ') = 0 UNION ALL SELECT '_warp_runs' "
       "WHERE NOT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_warp_runs')">>.
 
-%% @doc The statements that add it.
+%% @doc The statements that add what is lacking.
 -spec added([binary()]) -> [statement()].
 added(Lacking) ->
     [case Name of
@@ -101,9 +101,9 @@ read_aside(Set) ->
     <<"SELECT entity, seq FROM _warp_set_aside WHERE shard = ?1 AND building = ",
       (bit(Set))/binary>>.
 
-%% @doc Moves the checkpoint of a shard on, and refuses unless it stands where it is thought to:
-%% each transaction of a shard has its turn, and no turn comes twice. The mark tells whose it was:
-%% another one may have had the same turn, and come first.
+%% @doc Moves the checkpoint of a shard on, and refuses unless it has the expected turn: each transaction of a
+%% shard has a turn of its own. The mark tells which transaction that was, since two may have been sent for
+%% the same turn.
 -spec guard(set(), non_neg_integer(),
             {Turn :: non_neg_integer(), Mark :: pos_integer(), Position :: non_neg_integer()},
             Events :: non_neg_integer()) -> statement().
@@ -116,7 +116,7 @@ guard(Set, Shard, {Turn, Mark, Position}, Events) ->
 set_meta(Name, Value) ->
     {<<"UPDATE _warp_meta SET value = ?2 WHERE name = ?1">>, [[Name, Value]]}.
 
-%% @doc The guard of an erasure: one that was sent and never heard of must not come after others.
+%% @doc The guard of an erasure: an erasure whose outcome is unknown must not be carried out after a later one.
 -spec tally_erasure(non_neg_integer()) -> statement().
 tally_erasure(Before) ->
     {<<"UPDATE _warp_meta SET value = iif(value = ?1, value + 1, NULL) WHERE name = 'erasures'">>,
@@ -151,7 +151,7 @@ erase_aside(Entities) ->
     [{<<"DELETE FROM _warp_set_aside WHERE entity = ?1">>, Entities},
      {<<"DELETE FROM _warp_skipped WHERE entity = ?1">>, Entities}].
 
-%% @doc The entity goes on from that seq; all of it was projected when that is `done'.
+%% @doc The entity is set aside from that seq on, or no more when that is `done'.
 -spec clear_aside(set(), binary(), warp_core:seq() | done) -> [statement()].
 clear_aside(Set, Entity, done) ->
     [{<<"DELETE FROM _warp_set_aside WHERE entity = ?1 AND building = ", (bit(Set))/binary>>,
@@ -160,14 +160,14 @@ clear_aside(Set, Entity, Seq) ->
     [{<<"UPDATE _warp_set_aside SET seq = ?2 WHERE entity = ?1 AND building = ",
         (bit(Set))/binary>>, [[Entity, Seq]]}].
 
-%% @doc Makes room for the tables of a rebuild.
+%% @doc Makes the checkpoints and the table of counts for a rebuild.
 -spec begin_building(pos_integer(), pos_integer()) -> [statement()].
 begin_building(Generation, Shards) ->
     counts_table(building, Generation)
         ++ [{<<"INSERT INTO _warp_checkpoints VALUES (1, ?1, 0, 0, 0, 0)">>,
              [[N] || N <- lists:seq(0, Shards - 1)]}].
 
-%% @doc Drops what a rebuild left, but for its tables.
+%% @doc Drops what a rebuild left, except for its tables of commands.
 -spec drop_building() -> [statement()].
 drop_building() ->
     [run(<<"DROP TABLE IF EXISTS _warp_counts_new">>),
@@ -176,8 +176,8 @@ drop_building() ->
      run(<<"DELETE FROM _warp_runs WHERE building = 1">>),
      run(<<"DELETE FROM _warp_set_aside WHERE building = 1">>)].
 
-%% @doc Puts a rebuild in place, once its tables were renamed. Refused unless the generation is
-%% the one it is thought to be.
+%% @doc Replaces the tables that are queried by those of a rebuild: the statements before and after the tables
+%% of commands are renamed. The database refuses them unless the generation is the expected one.
 -spec swap(pos_integer()) -> {[statement()], [statement()]}.
 swap(Generation) ->
     {[{<<"UPDATE _warp_meta SET value = iif(value = ?1, value + 1, NULL) WHERE name = 'generation'">>,

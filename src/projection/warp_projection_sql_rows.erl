@@ -26,7 +26,7 @@ merged(Set, #{deletes := Deletes, upserts := Upserts, adds := Adds, counts := Co
     try
         Setting = [S || {{Table, Columns}, Rows} <- lists:sort(maps:to_list(Upserts)),
                         S <- upsert(Set, Table, Columns, Rows, Schema)],
-        %% Shares first: a sum may have to be made of them.
+        %% Shares are written first, since a sum may be computed from them.
         {ok, Deleting ++ Setting ++ Counting ++ Adding}
     catch
         throw:Why -> {error, Why}
@@ -66,7 +66,7 @@ upsert(Set, Table, Columns, Rows, Schema) ->
                                     lists:member(C, Counted)])
     end.
 
-%% A row of another entity keeps its seq and fails at that: `_seq' may not be null.
+%% For a row of another entity `_seq' becomes null, which it may not be: so the database refuses.
 insert(Set, Table, Columns, Shared) ->
     Quoted = [quote(C) || C <- Columns],
     Mine =
@@ -82,7 +82,7 @@ insert(Set, Table, Columns, Shared) ->
       (params(3 + length(Columns)))/binary, ") ON CONFLICT (\"id\") DO UPDATE SET ",
       (commas(Sets))/binary>>.
 
-%% What an entity sets in a counted column is its share of the sum.
+%% A value that an entity sets in a counted column is its share of the sum.
 share(Set, Table, Column, Id, Entity, N) when is_number(N) ->
     [{<<"INSERT INTO ", (counts(Set))/binary, " (tbl, id, col, entity, amount) VALUES (?1, ?2, ?3, ?4, ?5) "
         "ON CONFLICT (tbl, id, col, entity) DO UPDATE SET amount = excluded.amount, high = 0">>,
@@ -101,7 +101,7 @@ sum(Set, Table, Column, Id) ->
                                      " WHERE tbl = ?1 AND id = ?2 AND col = ?3">>))/binary,
        " WHERE \"id\" = ?2">>, [[Table, Id, Column]]}.
 
-%% What was added to shares, which are written by now, shows in the column.
+%% Adds to the column what was added to the shares, which are written by now.
 add(Set, Table, Column, Rows) ->
     T = table(Set, Table),
     C = quote(Column),
@@ -125,7 +125,7 @@ count(Set, Rows) ->
           [Table, Id, Column, Entity, Amount, High]
       end || [Table, Id, Column, Entity, N] <- Rows]}.
 
-%% Of a row an entity takes out what is its own; when nothing is left, the row goes.
+%% An entity takes its own part out of a row. A row of which nothing is left is deleted.
 delete(Set, Table, Rows, Schema) ->
     T = table(Set, Table),
     Params = [[Entity, Id] || {Id, Entity} <- Rows],
@@ -140,13 +140,13 @@ delete(Set, Table, Rows, Schema) ->
             Sql = [<<"UPDATE ", T/binary, " SET \"_seq\" = NULL WHERE \"id\" = ?2 AND "
                      "\"_entity\" NOT IN ('', ?1) AND NOT ", Mine/binary>>
                    | withdraw(Set, Table, {<<"= ?2">>, Mine}, exact, Schema)],
-            %% Row by row: what one takes out may be what lets another's go.
+            %% Row by row, since the second deletion of a row may be the one after which nothing is left.
             [{S, [Row]} || Row <- Params, S <- Sql]
     end.
 
-%% @doc Takes an entity out of a table. `exact' can be refused: by a CHECK or an index on a counted
-%% column, for what is left of the sum. `lenient' cannot: where the sum would be refused it leaves
-%% null, until the next increment.
+%% @doc Takes an entity out of a table. The database can refuse `exact', when a CHECK or an index on a counted
+%% column does not allow what is left of the sum. It cannot refuse `lenient', which leaves null in such a
+%% column until the next increment.
 -spec erase(set(), binary(), exact | lenient, warp_projection_schema:schema()) -> [binary()].
 erase(Set, Table, How, Schema) ->
     case warp_projection_schema:counted(Table, Schema) of
@@ -163,7 +163,7 @@ erase(Set, Table, How, Schema) ->
                      How, Schema)
     end.
 
-%% Which: the condition on the id. Counts: whether the entity has counts in the row.
+%% Which is the condition on the id, and Mine whether the entity has counts in the row.
 withdraw(Set, Table, {Which, Mine}, How, Schema) ->
     T = table(Set, Table),
     Counts = counts(Set),
@@ -194,7 +194,7 @@ withdraw(Set, Table, {Which, Mine}, How, Schema) ->
         ++ [<<"DELETE FROM ", Counts/binary, " WHERE tbl = '", Table/binary, "' AND entity = ?1 AND id ",
               Which/binary>>].
 
-%% @doc SQLite's message, in words that say what to do.
+%% @doc SQLite's message, or a message that says what is wrong where SQLite's names a column of Warp's own.
 -spec explain(binary()) -> binary().
 explain(Message) ->
     case re:run(Message, "NOT NULL constraint failed: (?:_warp_new_)?([^.]+)\\._seq",

@@ -38,8 +38,8 @@ create_table(Set, Generation, Table) ->
      run(<<"CREATE INDEX ", Index/binary, " ON ", T/binary, " (\"_entity\")">>),
      note_column(Set, Table, <<"id">>, any, false)].
 
-%% A column from use has no type but for reading, so that every value keeps its own. A
-%% declared one also takes no other values.
+%% A column that a command made has a type for reading only, so that every value keeps its own type. A
+%% declared column also refuses values of other types.
 add_column(Set, Table, Column, {How, Type}, Counted) ->
     C = quote(Column),
     [run(<<"ALTER TABLE ", (table(Set, Table))/binary, " ADD COLUMN ", C/binary,
@@ -65,7 +65,7 @@ note_column(Set, Table, Column, Type, Counted) ->
     {<<"INSERT INTO _warp_columns VALUES (", (bit(Set))/binary, ", ?1, ?2, ?3, ?4)">>,
      [[Table, Column, atom_to_binary(Type), case Counted of true -> 1; false -> 0 end]]}.
 
-%% From now on the column is a sum of what each entity has in it: also of what was set so far.
+%% From now on the column is the sum of each entity's share; values that were set so far are shares too.
 count_column(Set, Table, Column) ->
     C = quote(Column),
     [{<<"INSERT INTO ", (counts(Set))/binary, " (tbl, id, col, entity, amount) "

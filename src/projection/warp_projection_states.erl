@@ -1,11 +1,10 @@
-%% @private States of entities that a projector has no room for in memory, in a scratch file of its
-%% own, so that they need not be folded from the log again. Nothing depends on the file: what is not
-%% found in it is folded.
+%% @private Keeps states of entities on disk for which a projector has no room in memory, so that they need
+%% not be folded from the log again. Each projector has a scratch file of its own. Nothing depends on the
+%% file: a state that is not in it is folded.
 %%
-%% States are personal data. They are encrypted with a key that only the projector's worker has and
-%% that is written nowhere: what SQLite leaves of a deleted row in unused bytes, and what the file
-%% system leaves of the deleted file, can be read by nobody. The same encryption tells whether what is
-%% read is what was written.
+%% States are personal data. They are encrypted with a key that only the projector's worker has and that is
+%% written nowhere. So nobody can read the bytes that SQLite leaves of a deleted row, or that the file
+%% system leaves of a deleted file. The encryption also tells whether a state is read as it was written.
 -module(warp_projection_states).
 
 -export([new/3, clean/1, clean/3, is_empty/1, keep/2, find/2, forget/2]).
@@ -17,11 +16,11 @@
 -record(kept, {
     context :: warp_context:context(),
     prefix :: string(),
-    %% `none' until something is kept, and after the file failed.
+    %% `none' until a state is kept, and after the file failed.
     file = none :: none | {warp_nif:projection(), Name :: binary()},
     key = <<>> :: binary(),
     salt = <<>> :: binary(),
-    %% So that no two states are encrypted alike.
+    %% No two states are encrypted with the same number.
     count = 0 :: non_neg_integer(),
     said = false :: boolean()
 }).
@@ -29,31 +28,31 @@
 -opaque kept() :: #kept{}.
 -type states() :: warp_aggregate:states().
 
-%% How large a state may be, in words; one that is larger is folded again. What takes more on its way
-%% to the disk than in memory, as terms do that share parts, is counted as it is there.
+%% How large a state may be, in words; a larger one is folded again. Terms that share parts take more on disk
+%% than in memory, and are counted as on disk.
 -define(MAX_WORDS, 128 * 1024).
-%% How large the file may become. Then it begins anew.
+%% How large the file may become. Then a new one replaces it.
 -define(MAX_BYTES, 4 * 1024 * 1024 * 1024).
 -define(QUERY, #{max_rows => infinity, timeout => 10000, level => default}).
 -define(CIPHER, aes_128_gcm).
 
-%% @doc Nothing is kept yet; what a worker before left is deleted.
+%% @doc Begins without a file, and deletes those that a previous worker left.
 -spec new(warp_context:context(), non_neg_integer(), pos_integer()) -> kept().
 new(Context, N, Generation) ->
     ok = clean(Context, N, Generation),
     #kept{context = Context, prefix = prefix(N, Generation)}.
 
-%% @doc Deletes what projectors of the context left behind.
+%% @doc Deletes the files that projectors of the context left.
 -spec clean(warp_context:context()) -> ok.
 clean(Context) -> delete(Context, "states-").
 
-%% @doc Deletes what those of a shard and generation left.
+%% @doc Deletes the files that projectors of a shard and generation left.
 -spec clean(warp_context:context(), non_neg_integer(), pos_integer()) -> ok.
 clean(Context, N, Generation) -> delete(Context, [prefix(N, Generation), "-"]).
 
 prefix(N, Generation) -> lists:flatten(io_lib:format("states-~4..0b-~b", [N, Generation rem 2])).
 
-%% One that cannot be deleted takes room, and tells nobody anything.
+%% A file that cannot be deleted takes room, but nobody can read it.
 delete(#{dir := Dir}, Prefix) ->
     _ = warp_nif:delete_files(Dir, iolist_to_binary(Prefix)),
     ok.
@@ -61,7 +60,7 @@ delete(#{dir := Dir}, Prefix) ->
 -spec is_empty(kept()) -> boolean().
 is_empty(#kept{file = File}) -> File =:= none.
 
-%% @doc Keeps states, with the seq that they include.
+%% @doc Keeps states, each with the seq of the last event in it.
 -spec keep([{binary(), warp_core:seq(), states()}], kept()) -> kept().
 keep([], Kept) ->
     Kept;
@@ -80,7 +79,7 @@ keep(States, #kept{context = #{dir := Dir}, file = {Handle, Name}} = Kept) ->
 
 write(States, Handle, Kept) ->
     {Rows, Next} = lists:foldl(fun row/2, {[], Kept}, States),
-    %% In the order of their keys, since neighbours are written together.
+    %% In the order of their keys, since SQLite writes neighbours together.
     Sql = <<"INSERT INTO states VALUES (?1, ?2, ?3) "
             "ON CONFLICT (key) DO UPDATE SET seq = excluded.seq, state = excluded.state">>,
     case warp_nif:projection_execute_batch(Handle, [{Sql, lists:sort(Rows)}]) of
@@ -114,7 +113,7 @@ find(Entities, #kept{file = {Handle, _}} = Kept) ->
     case warp_projection_embedded:query(Handle, Sql, [Json], ?QUERY) of
         {ok, #{rows := Rows}} ->
             {lists:foldl(fun(Row, Acc) -> found(Row, Keys, Kept, Acc) end, #{}, Rows), Kept};
-        %% Large ones: these are folded.
+        %% They are too large to be read at once, and are folded.
         {error, {result_too_large, _}} ->
             {#{}, Kept};
         {error, Why} ->
@@ -133,7 +132,7 @@ found([Key, Seq, Text], Keys, #kept{key = Secret}, Found) ->
             Found
     end.
 
-%% @doc An entity was erased.
+%% @doc Deletes the state of an entity that was erased.
 -spec forget(binary(), kept()) -> kept().
 forget(_Entity, #kept{file = none} = Kept) ->
     Kept;
@@ -144,18 +143,18 @@ forget(Entity, #kept{file = {Handle, _}} = Kept) ->
         {error, Why} -> failed(Why, Kept)
     end.
 
-%% Two entities with the same key take each other's place: the other one is folded again.
+%% Of two entities with the same key only the last one is kept, and the other one is folded again.
 key(Entity, #kept{salt = Salt}) -> erlang:phash2([Salt | Entity], 1 bsl 32).
 
 about(Entity, Seq) -> <<Seq:64, Entity/binary>>.
 
-%% The file takes text: each byte as the character of that number.
+%% The file takes text, so each byte becomes the character of that number.
 text(Bytes) -> unicode:characters_to_binary(Bytes, latin1, utf8).
 
 %% ------------------------------------------------------------------ The file
 
 open(#kept{context = #{dir := Dir} = Context, prefix = Prefix} = Kept) ->
-    %% A name of its own: one before it may still be being closed.
+    %% Each file has a name of its own, since the previous one may not be closed yet.
     Unique = erlang:unique_integer([positive]),
     Time = erlang:system_time(),
     Name = iolist_to_binary(io_lib:format("~ts-~b-~b.db", [Prefix, Time, Unique])),
@@ -181,7 +180,7 @@ close(#kept{context = Context, file = {Handle, Name}} = Kept) ->
     ok = delete(Context, Name),
     Kept#kept{file = none}.
 
-%% Given up, with all that is in it. The next states that have no room in memory begin a new one.
+%% Gives the file up with all that is in it. The next states that have no room in memory go to a new one.
 failed(Why, #kept{context = #{name := Name}, said = Said} = Kept) ->
     _ = [?LOG_WARNING("Warp: states of the projection of context ~ts cannot be kept on disk, and are "
                       "folded from the log instead, which takes longer: ~0tp", [Name, Why])
@@ -190,8 +189,8 @@ failed(Why, #kept{context = #{name := Name}, said = Said} = Kept) ->
 
 %% ------------------------------------------------------------------ What can be kept
 
-%% Whether a term is data that comes back equal, and not too large. A function, a process or a
-%% reference may mean something else by then.
+%% Whether a term is not too large, and equal when it is read again. A function, a process or a reference
+%% may mean something else by then.
 is_plain(Term) ->
     try
         _ = plain(Term, ?MAX_WORDS),

@@ -1,10 +1,10 @@
 %% @private Sums of counted columns, in SQL that never raises an error. Pure.
 %%
-%% The share of an entity is exact as long as only integers were added: it is `high * 2^64 + amount',
-%% since two integers of 64 bits can make one that is not. With a float among them it is a finite
+%% The share of an entity is exact as long as only integers were added. It is `high * 2^64 + amount', since
+%% the sum of two integers of 64 bits may need more than 64. With a float among them the share is a finite
 %% float. A column is the sum of its row's shares: the integer, while that fits 64 bits, and else the
-%% nearest finite float. So the same shares always come to the same sum, whether they were added one
-%% by one, together, or one was taken out.
+%% nearest finite float. So the same shares always have the same sum, whether they were added one by one
+%% or together, and also after one was taken out.
 -module(warp_projection_sums).
 
 -export([plus/2, limbs/1, is_plain/1]).
@@ -17,7 +17,7 @@
 -define(MAX, "1.7976931348623157e308").
 -define(CARRY, "18446744073709551616.0").
 -define(MIN, "(-9223372036854775807 - 1)").
-%% A float below it cannot be a sum of integers that left the 64 bits.
+%% A float below this cannot be a sum of integers that did not fit 64 bits.
 -define(BOUND, "4611686018427387904").
 
 %% @doc The sum of two numbers; a float stays finite.
@@ -73,8 +73,8 @@ added_high() ->
       "WHEN typeof(amount) = 'real' OR typeof(excluded.amount) = 'real' THEN 0 "
       "ELSE high + excluded.high + iif(amount > 0, 1, -1) END">>.
 
-%% @doc What a column becomes when a plain number was added to a share: the cheap way where that
-%% gives the same, else `Total'. What is no number counts as none.
+%% @doc What a column becomes when a plain number was added to a share: the cheap sum where that is exact,
+%% else `Total'. A value that is no number counts as 0.
 -spec running(binary(), binary()) -> binary().
 running(Column, Total) ->
     Sum = <<Column/binary, " + excluded.", Column/binary>>,

@@ -1,5 +1,5 @@
-%% @private The processes of a context's projection. Without the writer nobody knows where the
-%% checkpoints stand, so those behind it start again with it.
+%% @private Supervises the processes of a context's projection. Only the writer knows where the checkpoints
+%% stand, so the processes behind it are restarted with it.
 -module(warp_projection_sup).
 -behaviour(supervisor).
 

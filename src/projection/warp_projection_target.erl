@@ -1,14 +1,13 @@
 %% @private What a projection is written to: a database that speaks SQLite's dialect.
 %%
-%% Everything that makes projections right is common to all targets, and is done in SQL that is
-%% made elsewhere: tables and columns, upserts, counts, which row is whose, erasure, and the
-%% checkpoint, which is guarded by the position in the statement itself. A target runs
-%% transactions and queries, and tells three kinds of failure apart: the database refused a
-%% statement, a query is wrong, or there is no knowing.
+%% Everything that makes projections right is common to all targets, and other modules make the SQL for it:
+%% tables and columns, upserts, counts, which row belongs to which entity, erasure, and the checkpoint,
+%% whose turn the statement itself checks. A target runs transactions and queries, and tells three
+%% kinds of failure apart: the database refused a statement, a query is wrong, or the outcome is unknown.
 %%
 %% One process, the projection's writer, calls `open', `execute', `tidy' and `close'. Any number
-%% of processes call `query', also while `execute' is under way: what `open' gives is kept where
-%% all find it, so it has to be a term that can be shared (a reference, a map), and small.
+%% of processes call `query', also while `execute' is under way. They find the result of `open' in a
+%% table, so it has to be a small term that can be shared, such as a reference or a map.
 -module(warp_projection_target).
 
 -export([module/1, open/3, read/3, execute/2, tidy/1, close/1]).
@@ -41,9 +40,9 @@
 -type query_options() :: #{
     %% How many rows there may be.
     max_rows := pos_integer() | infinity,
-    %% How long it may take, in milliseconds.
+    %% How long the query may take, in milliseconds.
     timeout := pos_integer(),
-    %% How fresh it has to be. `default' leaves that to the target; a target with one database file
+    %% How fresh the result has to be. `default' leaves that to the target; a target with one database file
     %% ignores it.
     level := default | none | weak | linearizable | strong | auto
 }.
@@ -58,24 +57,24 @@
 %% `{bad_option, projections, Why}'. The key `tables' is checked elsewhere, and left out here.
 -callback check(config()) -> {ok, config()} | {error, Why :: term()}.
 
-%% Opens the target. A server need not be there yet: then this is no error, and `execute' says
-%% `away' until it is. Errors make the start of the context fail, like those of a shard.
+%% Opens the target. A server that cannot be reached yet is no error: `execute' returns `away' until it
+%% can. Errors make the start of the context fail, like those of a shard.
 -callback open(config(), about()) -> {ok, target()} | {error, Reason :: term()}.
 
 %% Carries out all statements in ONE transaction, in their order, or none of them. `ok' means that
 %% they are durable.
 %%
 %% `{refused, N, Message}': the database refused the Nth statement, counted from 1 (or its N is
-%% unknown: 0); nothing was kept. The same statements would be refused again. What a disk or a
-%% network has to do with is not a refusal.
-%% `{away, Why}': there is no knowing. Nothing was kept, or everything, perhaps only later, while
-%% the target could not be reached, is full, busy, without a leader, or did not answer in time.
-%% The caller tries again, after it has read where the checkpoint stands. A target that can find
-%% out by waiting for a little should: but for no longer than about 10 seconds.
+%% unknown: 0); nothing was kept. The same statements would be refused again. A failure of a disk
+%% or a network is not a refusal.
+%% `{away, Why}': the outcome is unknown. Nothing was kept, or everything, or everything will be kept later:
+%% the target is unreachable, full, busy, without a leader, or did not answer in time. The caller tries
+%% again, after it has read where the checkpoint stands. A target that can find out by waiting for a
+%% little should do so, but for no longer than about 10 seconds.
 -callback execute(target(), [statement()]) ->
     ok | {error, {refused, non_neg_integer(), Message :: binary()} | {away, Why :: term()}}.
 
-%% Runs one SELECT (or whatever else only reads). It is the database that refuses to write. Users'
+%% Runs one SELECT, or another statement that only reads. The database itself refuses to write. Users'
 %% queries on the embedded target do not come here, but to `warp_query', with the same errors.
 %%
 %% Errors: `read_only', `{sql_error, Message}', `{too_many_rows, Max}', `{result_too_large, Bytes}',
@@ -84,8 +83,8 @@
 -callback query(target(), Sql :: binary(), [value()], query_options()) ->
     {ok, result()} | {error, term()}.
 
-%% Called after a transaction that erased something, and answered only when the bytes are gone
-%% too, as far as the target can see to that.
+%% Called after a transaction that erased rows. Returns when their bytes are erased too, as far as the
+%% target can do that.
 -callback tidy(target()) -> ok | {error, {away, Why :: term()}}.
 
 -callback close(target()) -> ok.

@@ -1,5 +1,5 @@
-%% @private Where a projector's worker is in the user's code: written by the worker before each call,
-%% read by its projector, which ends calls that do not return. Nothing waits for it.
+%% @private Tells a projector where its worker is in the user's code. The worker writes that before each call,
+%% and the projector, which ends calls that do not return, reads it. Neither waits for the other.
 -module(warp_projection_user_code).
 
 -export([new/0, row/2, begins/3, loads/2, ends/1, where/1]).
@@ -7,21 +7,21 @@
 -export_type([at/0, kind/0, where/0]).
 
 -opaque at() :: atomics:atomics_ref().
-%% `load': `apply' or `migrate' of an event before it, to find the state it needs.
+%% `load': `apply' or `migrate' of an earlier event, to find the state that the event needs.
 -type kind() :: load | apply | project.
 %% The position of the row (0 while an entity is tried again), the seq of the event that is being projected,
 %% the kind of call, and a number by which it is told from the same call at another time.
 -type where() :: {non_neg_integer(), warp_core:seq(), kind(), non_neg_integer()}.
 
 -define(POSITION, 1).
-%% Four times the seq, and the kind; 0 for none.
+%% Four times the seq plus a number for the kind; 0 for no call.
 -define(CALL, 2).
 -define(TIMES, 3).
 
 -spec new() -> at().
 new() -> atomics:new(3, []).
 
-%% @doc What follows is of that row.
+%% @doc The next calls are for the row at that position.
 -spec row(at(), non_neg_integer()) -> ok.
 row(At, Position) ->
     ok = atomics:put(At, ?POSITION, Position),
@@ -41,7 +41,7 @@ loads(At, Seq) ->
 -spec ends(at()) -> ok.
 ends(At) -> atomics:put(At, ?CALL, 0).
 
-%% @doc The call under way.
+%% @doc The call that the worker is in.
 -spec where(at()) -> where() | none.
 where(At) ->
     case atomics:get(At, ?CALL) of

@@ -1,38 +1,38 @@
-%% @private A projector's worker: reads pieces of the log, calls the user's code, and gives back what is
-%% to be written. One job at a time; it knows nothing of what became of the last.
+%% @private A projector's worker: reads pieces of the log, calls the user's code, and returns what is to be
+%% written. It has one job at a time, and does not know what became of the previous one.
 %%
-%% It is a process of its own so that its projector can always answer, and can end it: when a function
-%% does not return, or takes all memory.
+%% The worker is a process of its own so that its projector can always answer, and can end the worker when a
+%% function of the user does not return or takes all memory.
 -module(warp_projection_worker).
 
 -export([start_link/3, ask/3, loop/2, max_bytes/0]).
 
 -export_type([job/0, part/0, told/0, blamed/0]).
 
-%% The entities that are set aside, and the events that are left out should they fail.
+%% The entities that are set aside, and the events that are left out if they fail.
 -type told() :: {#{binary() => warp_core:seq()}, #{{binary(), warp_core:seq()} => []}}.
 -type job() ::
     {read, #{handle := warp_nif:shard(), position := non_neg_integer(), bytes := pos_integer(),
              told := told() | same, blamed := blamed(), single := boolean(), forget := [binary()]}}
     | {retry, #{handle := warp_nif:shard(), retry := warp_projection_retry:retry(), forget := [binary()],
                at := {non_neg_integer(), #{binary() => warp_core:seq()}, #{{binary(), warp_core:seq()} => []}}}}.
-%% Events to blame, also by where they are: by position, when the worker was ended there.
+%% Events that are to blame, with the reason. Where the worker ended, only the position is known at first.
 -type blamed() :: #{{binary(), warp_core:seq()} | {at, pos_integer()} => term()}.
 %% A piece of the log, projected.
 -type part() :: #{
     to := non_neg_integer(),
     events := non_neg_integer(),
     rows := non_neg_integer(),
-    %% Events that led to commands: all of them where the work names them by number, else the first.
+    %% Events that led to commands: all of them where the work names them by their index, else the first one.
     projected := [{binary(), warp_core:seq()}],
     work := warp_projection_merge:work(),
     aside := #{binary() => warp_projection_aside:note()},
-    %% The last seq of entities that are set aside.
+    %% The last seq that was seen of entities that are set aside.
     seen := #{binary() => warp_core:seq()},
     oldest := none | warp_core:micros(),
-    %% The run that wrote the last row of it.
+    %% The run of the shard's writer that wrote the last row.
     run => non_neg_integer(),
-    %% Why it ends there: the log does, there was enough, or what follows is held or cannot be read.
+    %% Why the piece ends there: the log ends, there was enough, the next row is held, or it cannot be read.
     then := done | more | held | {error, term()}
 }.
 
@@ -43,9 +43,9 @@
     told = {#{}, #{}} :: told()
 }).
 
-%% How large its heap may become. It keeps states in a small part of that.
+%% How large the worker's heap may become. States take a small part of that.
 -define(MAX_WORDS, 64 * 1024 * 1024).
-%% When it gives back what it has, though there is more.
+%% After this time the worker returns what it has, although there is more.
 -define(ENOUGH_MS, 1000).
 -define(IDLE_MS, 5000).
 
@@ -60,11 +60,11 @@ start_link(Context, N, Generation) ->
     Limit = #{size => ?MAX_WORDS, kill => true, error_logger => false},
     {spawn_opt(Start, [link, {max_heap_size, Limit}]), At}.
 
-%% @doc How much memory it may take.
+%% @doc How much memory the worker may take.
 -spec max_bytes() -> pos_integer().
 max_bytes() -> ?MAX_WORDS * erlang:system_info(wordsize).
 
-%% @doc Gives it a job. The caller, who is its projector, gets `{warp_job, Number, Result}'.
+%% @doc Gives the worker a job. The caller, who is its projector, gets `{warp_job, Number, Result}'.
 -spec ask(pid(), Number :: pos_integer(), job()) -> ok.
 ask(Pid, Number, Job) ->
     Pid ! {warp_job, Number, Job},
@@ -77,7 +77,7 @@ loop(Parent, State) ->
         {warp_job, Number, Job} ->
             {Result, Next} = run(Job, State),
             Parent ! {warp_job, Number, Result},
-            %% What the user's code changed of this process, and what was sent to it.
+            %% The user's code may have changed a flag of this process, and had messages sent to it.
             _ = process_flag(trap_exit, false),
             ok = drained(),
             loop(Parent, Next)
@@ -92,7 +92,8 @@ drained() ->
     after 0 -> ok
     end.
 
-%% The user's code crashes inside of the fold. What crashes here is said without its data.
+%% A crash of the user's code is caught inside of the fold. A crash of Warp's own code is reported without
+%% the data that it was about.
 run(Job, State) ->
     try
         job(Job, State)
@@ -179,7 +180,7 @@ stops(Position, Entity, First, Enough, #{rows := Rows}, Context) ->
 
 upto(Position, Then, #{to := From} = Part) -> Part#{to := max(From, Position), then := Then}.
 
-%% Who it was is known now that its row is here.
+%% The worker ended at this position before: now that the row is read, its entity is known.
 known(Blamed, Position, Entity) ->
     case Blamed of
         #{{at, Position} := {Seq, Ended}} -> Blamed#{{Entity, Seq} => Ended};

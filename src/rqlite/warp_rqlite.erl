@@ -1,9 +1,9 @@
 %% @private The target `rqlite': one or more nodes of a cluster, over HTTP.
 %%
-%% A write is one request with all its statements, which is one entry of the Raft log. It never
-%% goes through rqlite's write queue, which answers before it has done anything. A request whose
-%% answer was lost may have been carried out, or may be later: the statements themselves have to be
-%% guarded against being carried out twice.
+%% A write is one request with all its statements, which is one entry of the Raft log. It never goes
+%% through rqlite's write queue, which answers before anything is written. A request whose answer was
+%% lost may have been carried out, or may be carried out later. So the statements themselves guard
+%% against being carried out twice.
 -module(warp_rqlite).
 -behaviour(warp_projection_target).
 
@@ -22,11 +22,11 @@
 -define(NODE, 1).
 %% Whether the nodes know the read level `linearizable': 0 unknown, 1 yes, 2 no.
 -define(LINEARIZABLE, 2).
-%% For how long all nodes are asked again when none would carry a write out; it is tried again by
-%% those above too. A query has the time that its caller gives it.
+%% For how long all nodes are asked again when none would carry a write out. The projection's writer tries
+%% again after that. A query has the time that its caller gives it.
 -define(PATIENCE_MS, 2000).
 -define(PAUSE_MS, 100).
-%% How much longer than the server the client waits for the answer to a query.
+%% How much longer the client waits for the answer to a query than the server may take.
 -define(GRACE_MS, 500).
 
 -spec check(map()) -> {ok, warp_rqlite_options:config()} | {error, term()}.
@@ -50,8 +50,8 @@ open(#{nodes := Nodes, timeout := Timeout, level := Level} = Config, _About) ->
 close(#target{client = Client}) ->
     warp_rqlite_http:stop(Client).
 
-%% What was deleted stays in the pages of the database until they are used again, and in the Raft
-%% log until rqlite's next snapshots; nothing that a client can do would change that.
+%% Deleted rows stay in the pages of the database until these are used again, and in the Raft log until
+%% rqlite's next snapshots. A client cannot change that.
 -spec tidy(#target{}) -> ok.
 tidy(#target{}) ->
     ok.
@@ -89,7 +89,7 @@ query(Target, Sql, Params, #{max_rows := MaxRows, timeout := Timeout, level := W
             Error
     end.
 
-%% What a query's columns are is known at once, so a node that says nothing is found out here.
+%% A node can tell the columns of a query at once, so a node that does not answer is detected here.
 columns(#target{timeout = Timeout} = Target, Query, MaxRows, Level, Until) ->
     Request = warp_rqlite_sql:columns_request(Query),
     case read(Target, Request, schema_level(Level), Timeout, Until) of
@@ -100,7 +100,7 @@ columns(#target{timeout = Timeout} = Target, Query, MaxRows, Level, Until) ->
             case read(Target, Rows, Level, infinity, Until) of
                 {ok, #{values := Values}} ->
                     warp_rqlite_sql:rows(Columns, Types, Values, MaxRows);
-                %% A column was added in between.
+                %% A column was added between the two requests.
                 {error, {sql_error, <<"table warp_query has ", _/binary>>}} ->
                     columns(Target, Query, MaxRows, Level, Until);
                 {error, _} = Error -> Error
@@ -111,7 +111,7 @@ columns(#target{timeout = Timeout} = Target, Query, MaxRows, Level, Until) ->
             Error
     end.
 
-%% What is a statement, but no query, would write.
+%% A statement that is no query would write.
 what_is_wrong(#target{timeout = Timeout} = Target, Query, Message, Until) ->
     case binary:match(Message, <<"syntax error">>) of
         nomatch ->
@@ -177,14 +177,15 @@ probe(#target{notes = Notes, timeout = Timeout} = Target, Until) ->
             {ok, case Known of 1 -> linearizable; 2 -> strong end}
     end.
 
-%% Asks the node that answered last, and then the others, for as long as none has done anything.
-%% A write is not asked again once a node may have seen it.
+%% Asks the node that answered last, and then the others, for as long as no node has done anything.
+%% A write is not sent again once a node may have seen it.
 ask(#target{notes = Notes, nodes = Nodes} = Target, {Kind, _, _, _, _} = Request, Until) ->
     First = atomics:get(Notes, ?NODE),
     Rounds = case Kind of write -> min(Until, now_ms() + ?PATIENCE_MS); read -> Until end,
     ask_each(Target, Request, {Rounds, Until}, First, tuple_size(Nodes)).
 
-%% Left: how many nodes are to be asked in this round. Rounds begin until then, and end by then.
+%% Left is how many nodes are still to be asked in this round. A round begins before `Rounds', and ends by
+%% `Until'.
 ask_each(Target, {Kind, Path, Body, Within, Judge} = Request, {Rounds, Until} = By, Index, Left) ->
     #target{client = Client, nodes = Nodes, notes = Notes} = Target,
     Node = element(Index, Nodes),
@@ -218,7 +219,7 @@ ask_each(Target, {Kind, Path, Body, Within, Judge} = Request, {Rounds, Until} = 
             Answered
     end.
 
-%% A query may be asked again in any case: a leader that is gone is followed by another one.
+%% A query may always be asked again: the nodes elect another leader.
 judged(read, {away, Message}) when is_binary(Message) -> {elsewhere, Message};
 judged(_Kind, Judged) -> Judged.
 
@@ -226,7 +227,7 @@ away(#target{notes = Notes}, Next, Why) ->
     ok = atomics:put(Notes, ?NODE, Next),
     {away, Why}.
 
-%% A certificate does not become right by asking again and again.
+%% A certificate that is wrong stays wrong.
 may_pass({tls, _, _}) -> false;
 may_pass(_) -> true.
 

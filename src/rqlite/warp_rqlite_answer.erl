@@ -1,7 +1,7 @@
-%% @private What an answer of rqlite means. Pure.
+%% @private Tells what an answer of rqlite means. Pure.
 %%
-%% An error may stand in a 200: for one statement in `results', or for the whole request beside it.
-%% Then there are plain texts and empty bodies with other statuses.
+%% An answer with status 200 may report an error: for one statement in `results', or for the whole request
+%% beside it. Answers with other statuses have plain texts and empty bodies.
 -module(warp_rqlite_answer).
 
 -export([execute/3, query/2]).
@@ -11,7 +11,7 @@
 %% This node did nothing, another one may.
 -type elsewhere() :: {elsewhere, Why :: term()}.
 
-%% What of SQLite is no fault of the statement: files, memory, locks.
+%% Errors of SQLite for which the statement is not to blame: files, memory, locks.
 -define(PASSING, [
     <<"database is locked">>, <<"database table is locked">>, <<"database schema is locked">>,
     <<"disk I/O error">>, <<"database or disk is full">>, <<"unable to open database file">>,
@@ -20,25 +20,25 @@
     <<"context canceled">>, <<"context deadline exceeded">>, <<"bad connection">>,
     <<"driver: bad connection">>, <<"sql: ">>
 ]).
-%% What rqlite says before it has done anything.
+%% Messages of an rqlite that has done nothing.
 -define(NOTHING_DONE, [
     <<"not leader">>, <<"leader not found">>, <<"not ready">>, <<"store is not open">>, <<"not open">>
 ]).
-%% What it says of a request that it can't read.
+%% Messages about a request that rqlite cannot read.
 -define(UNFIT, [
     <<"invalid JSON">>, <<"invalid request">>, <<"unsupported type">>, <<"invalid number">>,
     <<"no statements">>
 ]).
 -define(LONGEST, 500).
 
-%% @doc Of a request that executes Count statements in one transaction. `{refused, N, Message}'
-%% counts from 1, and has 0 for the request as a whole.
+%% @doc The answer to a request that executes Count statements in one transaction. The N in `{refused, N,
+%% Message}' counts from 1, and is 0 for the request as a whole.
 -spec execute(Status :: integer(), Body :: binary(), Count :: pos_integer()) ->
     ok | {refused, non_neg_integer(), binary()} | {away, term()} | elsewhere().
 execute(Status, Body, Count) ->
     case results(Status, Body) of
         {results, Results} -> all_done(Results, 1, Count);
-        %% More than one can pass on the way: then fewer statements may fit.
+        %% Something on the way does not let it pass; with fewer statements it may fit.
         {unfit, Message} -> {refused, 0, Message};
         Other -> Other
     end.
@@ -53,15 +53,15 @@ all_done([#{} | Results], N, Count) -> all_done(Results, N + 1, Count);
 all_done([], N, Count) when N =:= Count + 1 -> ok;
 all_done(_, _, _) -> {away, incomplete_answer}.
 
-%% @doc Of a request with two queries, the first of which nobody asked for. Types are those that
-%% the columns were declared with, where they are columns of a table.
+%% @doc The answer to a request with two queries, the first of which nobody asked for. Types are the declared
+%% types of the columns, where they are columns of a table.
 -spec query(Status :: integer(), Body :: binary()) ->
     {ok, #{columns := [binary()], types := [binary()], values := [[term()]]}}
     | {error, read_only | timeout | {sql_error, binary()}} | {away, term()} | elsewhere().
 query(Status, Body) ->
     case results(Status, Body) of
         {results, [_, #{<<"error">> := Message}]} -> query_error(Message);
-        %% What is empty is left out.
+        %% rqlite leaves empty parts out.
         {results, [_, #{} = Result]} ->
             {ok, #{columns => maps:get(<<"columns">>, Result, []),
                    types => maps:get(<<"types">>, Result, []),

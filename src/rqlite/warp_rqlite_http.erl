@@ -1,7 +1,7 @@
-%% @private Requests to rqlite nodes, over connections that are kept open.
+%% @private Sends requests to rqlite nodes, over connections that are kept open.
 %%
-%% Each target has an httpc of its own: httpc keeps connections by address alone, and one that was
-%% opened with somebody else's certificates must not be used.
+%% Each target has an httpc of its own. httpc tells connections apart by their address alone, and a target
+%% must not use a connection that another target opened with other certificates.
 -module(warp_rqlite_http).
 
 -export([start/1, stop/1, post/5]).
@@ -10,16 +10,16 @@
 
 -type client() :: #{profile := atom(), keeper := pid(), tls := list(),
                     auth := none | fun(() -> string())}.
-%% `unsent': the server has seen nothing of it. `unanswered': there is no knowing.
+%% `unsent': the server has seen nothing of the request. `unanswered': the outcome is unknown.
 -type failure() :: {unsent | unanswered, Why :: term()}.
 
 -define(CONNECT_MS, 2000).
 -define(IDLE_MS, 60000).
 -define(CONNECTIONS, 64).
 -define(CLIENTS, 1000).
-%% How much an answer may have.
+%% How many bytes an answer may have.
 -define(MAX_BYTES, 64 * 1024 * 1024).
-%% What httpc may need to say that the time is over.
+%% How much longer than the timeout httpc may take to report it.
 -define(GRACE_MS, 2000).
 
 %% @doc Starts an httpc, which goes with the calling process. Errors: a certificate file that can't
@@ -46,7 +46,7 @@ connect(Tls, Auth) ->
             {error, {httpc, Why}}
     end.
 
-%% An httpc is a child of inets and would outlive a process that was killed.
+%% An httpc is a child of inets, and would outlive its owner if that was killed.
 keep(Owner) ->
     Profile = start_profile(1),
     ok = httpc:set_options([
@@ -65,7 +65,7 @@ keep(Owner) ->
     end,
     inets:stop(httpc, Profile).
 
-%% httpc wants a name of its own for each. They are used again, as atoms are never freed.
+%% Each httpc needs a name of its own. Names are used again, since atoms are never freed.
 start_profile(N) when N =< ?CLIENTS ->
     Profile = list_to_atom("warp_rqlite_" ++ integer_to_list(N)),
     case inets:start(httpc, [{profile, Profile}]) of
@@ -123,8 +123,8 @@ post(#{profile := Profile, tls := Tls, auth := Auth}, Node, Path, Json, Timeout)
     Request = {Node ++ Path, Headers, "application/json", Json},
     HttpOptions = [{timeout, Timeout}, {connect_timeout, min(Timeout, ?CONNECT_MS)},
                    {autoredirect, false} | [{ssl, Tls} || Tls =/= []]],
-    %% Aside: httpc would wait without end for a process of its own that was killed, and a late
-    %% answer must not reach the caller's mailbox.
+    %% In a process of its own: httpc would wait without a limit for a process of its own that was killed,
+    %% and a late answer must not reach the caller's mailbox.
     Self = self(),
     Tag = make_ref(),
     {Pid, Ref} = spawn_monitor(fun() ->
@@ -172,7 +172,7 @@ pieces(Id, Profile, Pieces, Bytes) ->
             {error, Why}
     end.
 
-%% The arguments of what crashed may hold the password.
+%% The arguments of a function that crashed may contain the password.
 crash(Why) when is_atom(Why) -> Why;
 crash(_) -> crashed.
 

@@ -1,4 +1,4 @@
-%% @private What a user says about an rqlite: checked, and with the password out of sight.
+%% @private The options of the target `rqlite', checked, and with the password out of sight. Pure.
 -module(warp_rqlite_options).
 
 -export([check/1]).
@@ -9,7 +9,7 @@
 -type config() :: #{
     %% `http(s)://HOST:PORT', without a slash at the end.
     nodes := [string(), ...],
-    %% The header of a request that says who asks. A fun, so that no report shows the password.
+    %% The header that authenticates a request, in a fun, so that no report shows the password.
     auth := none | fun(() -> string()),
     tls := #{cacertfile => file:filename_all(), certfile => file:filename_all(),
              keyfile => file:filename_all()},
@@ -24,7 +24,7 @@
 -define(TIMEOUT_MS, 10000).
 -define(MAX_TIMEOUT_MS, 600000).
 
-%% @doc The checked options. What is wrong is said as `{Key, Why}', and never with a password in it.
+%% @doc The checked options. An error names the key and what is wrong, and never contains a password.
 -spec check(map()) -> {ok, config()} | {error, {Key :: term(), Why :: term()}}.
 check(Given) ->
     try
@@ -47,7 +47,7 @@ node_urls(_) -> throw({nodes, not_a_list_of_urls}).
 node_url(Url) ->
     Text = text(Url, nodes, not_a_list_of_urls),
     case uri_string:parse(Text) of
-        %% The text is not repeated here: it has a password in it.
+        %% The error does not repeat the text, which has a password in it.
         #{userinfo := _} -> throw({nodes, username_and_password_are_options_of_their_own});
         #{scheme := Scheme, host := Host, path := Path} = Uri
           when Host =/= <<>>, Path =:= <<>> orelse Path =:= <<"/">>,

@@ -1,4 +1,4 @@
-%% @private How statements and queries are put so that rqlite does with them what is meant. Pure.
+%% @private Puts statements and queries into a form in which rqlite does with them what is meant. Pure.
 -module(warp_rqlite_sql).
 
 -export([request/1, query/2, columns_request/1, rows_request/3, is_statement_request/1, rows/4]).
@@ -35,14 +35,14 @@ encode_all(Elements) ->
 describe(Why) ->
     warp_text:format("~tp", [Why]).
 
-%% Many rows go as one JSON array that SQLite takes apart: that is several times faster than a
+%% Many rows are sent as one JSON array that SQLite takes apart. That is several times faster than a
 %% statement for each row, and no text in it is taken for a BLOB.
 elements(N, {Sql, [_, _ | _] = Rows}) ->
     case as_select(Sql) of
         {ok, Select} ->
             case warp_json:encode_padded(Rows) of
                 {ok, Json} ->
-                    %% Older versions of SQLite cut a text in JSON short there.
+                    %% Older versions of SQLite cut a text in JSON short at a NUL.
                     case binary:match(Json, <<"\\u0000">>) of
                         nomatch -> [[Select, Json]];
                         _ -> [one_row(Sql, Row) || Row <- Rows]
@@ -135,7 +135,7 @@ is_risky(<<C, _/binary>> = Text) when C =:= $x; C =:= $X; C =< $\s; C >= 128 ->
 is_risky(_) ->
     false.
 
-%% Such a text goes with a character before it, which the statement takes away again.
+%% Such a text is sent with a character before it, which the statement removes.
 protect(Numbered, Params) ->
     Risky = [N || {N, Param} <- numbered(Params), is_risky(Param)],
     Tokens = lists:flatmap(
@@ -173,8 +173,8 @@ query(Sql, Params) ->
 right({ok, Value}) -> Value;
 right({error, Why}) -> throw(Why).
 
-%% A connection of rqlite's looks for changes of the tables when it carries something out, and not
-%% before it has counted the columns. So each request carries out this first.
+%% A connection of rqlite looks for changes of the tables when it executes a statement, but not before it
+%% counts the columns of a query. So each request executes this first.
 -define(LOOK, [<<"SELECT count(*) FROM sqlite_schema WHERE 0">>]).
 
 %% @doc The body of a request for the names and declared types of a query's columns. In brackets a

@@ -1,12 +1,12 @@
-%% @private SQL cut into tokens as SQLite cuts it, as far as Warp has to see them.
+%% @private Cuts SQL into tokens as SQLite does, as far as Warp has to see them. Pure.
 -module(warp_rqlite_tokens).
 
 -export([scan/1, numbered/1, single/1, text/1]).
 
 -export_type([token/0]).
 
-%% `blank': white space and comments. `piece': a string, a quoted name, an operator. Joined they
-%% are the text that was cut. A `param' has its number once `numbered' has been there.
+%% `blank': white space and comments. `piece': a string, a quoted name, an operator. Joined, the tokens are
+%% the text that was cut. A `param' has a number after `numbered/1'.
 -type token() ::
     {word | piece | blank | param, binary()} | {param, pos_integer()} | open | close | semicolon.
 
@@ -15,7 +15,7 @@
 -define(IS_WORD(C), C >= $a, C =< $z; C >= $A, C =< $Z; C >= $0, C =< $9; C =:= $_; C >= 128).
 -define(IS_QUOTE(C), C =:= $'; C =:= $"; C =:= $`).
 
-%% @doc The tokens of a text. Errors: what SQLite would take for the end of the text, or for an
+%% @doc The tokens of a text. Errors: a character that SQLite would take for the end of the text, or an
 %% illegal token.
 -spec scan(binary()) -> {ok, [token()]} | {error, binary()}.
 scan(Sql) ->
@@ -64,7 +64,7 @@ until(Pattern, Sql, From) ->
         nomatch -> none
     end.
 
-%% A quote that stands twice is one of the text.
+%% Two quotes are one quote of the text.
 closing(Quote, Rest, Size) ->
     case Rest of
         <<Quote, Quote, More/binary>> -> closing(Quote, More, Size + 2);
@@ -111,8 +111,8 @@ number(Token, Acc) ->
 fits(N) when N >= 1, N =< ?MAX_PARAM -> N;
 fits(_) -> throw(<<"variable number must be between ?1 and ?32766">>).
 
-%% @doc The tokens of one statement that can be put into brackets: without what ends it, and with
-%% brackets of its own that fit.
+%% @doc The tokens of one statement that can be put into brackets: without the semicolon that ends it, and
+%% with brackets of its own that match.
 -spec single([token()]) -> {ok, [token()]} | {error, binary()}.
 single(Tokens) ->
     Statement = lists:reverse(lists:dropwhile(fun is_end/1, lists:reverse(Tokens))),
