@@ -1,4 +1,21 @@
 %% @private The projection of a context, as a component. A context that projects nothing has no processes for it.
+%%
+%% The modules of this room, in the order in which an event passes them (their names have the prefix
+%% `warp_projection_'):
+%% <ul>
+%% <li>`worker' reads a piece of a shard's log; `fold' computes states, which `states' keeps on disk, and
+%%   calls `project'; `user_code' shows in which call it is; `command' checks what `project' returns; `merge'
+%%   makes changes of rows of the commands.</li>
+%% <li>`projector' hands a piece to the writer; `core' and `core_state' decide, with `blame', `watch',
+%%   `waiters', `retry' and `aside', what it does next.</li>
+%% <li>`writer' carries pieces out, each of which is a `batch'; `catalog' knows what the target has, `setup'
+%%   finds that out, `schema' knows tables and columns, `erase_rows' erases entities, and the `sql_*' modules
+%%   have all SQL, with `sums' of counted columns.</li>
+%% <li>`target' is what the writer writes to: `embedded', or an rqlite, which has a room of its own.</li>
+%% <li>`rebuild' leads a rebuild, and `swap' ends it; `query', `query_pool' and `query_queue' run queries of
+%%   users; `erase' is the projection's step of a deletion; `progress' and `stats' show how far all of it
+%%   is; `table' is what all of them share.</li>
+%% </ul>
 -module(warp_projection_component).
 -behaviour(warp_component).
 
