@@ -1,7 +1,7 @@
 %% @private The decisions of an entity: what becomes of a request, given where its log stands and
 %% what is on its way there. Pure, but for the user's functions; `warp_entity' carries it out.
 %%
-%% The state knows two places in the log. What is committed, which reads see; and, ahead of it,
+%% The core knows two states of the log. What is committed, which reads see; and, ahead of it,
 %% what will be committed when all that was accepted is. Requests are judged by the latter.
 -module(warp_entity_core).
 
@@ -10,7 +10,8 @@
 
 -export_type([core/0, request/0, entry/0, settled/0, erasure/0]).
 
--record(place, {
+%% A state of the log: where it ends, and what it comes to.
+-record(log, {
     seq :: warp_core:seq(),
     time :: warp_core:micros(),
     states :: warp_aggregate:states()
@@ -25,7 +26,7 @@
     %% What is sent, before the answer, once it is stored.
     messages :: [message()],
     %% The log behind it.
-    place :: #place{}
+    log :: #log{}
 }).
 -record(refusal, {
     from :: warp_entity_reply:from(),
@@ -38,8 +39,8 @@
 -record(core, {
     context :: warp_context:context(),
     id :: binary(),
-    committed :: #place{},
-    ahead :: #place{},
+    committed :: #log{},
+    ahead :: #log{},
     %% Handed to the writer, in order.
     in_flight = [] :: [entry()],
     %% Waiting behind it, last first.
@@ -83,16 +84,16 @@
 
 -spec new(warp_context:context(), binary()) -> core().
 new(#{aggregates := Aggregates} = Context, Id) ->
-    Empty = #place{seq = 0, time = 0, states = warp_aggregate:initial(Aggregates)},
+    Empty = #log{seq = 0, time = 0, states = warp_aggregate:initial(Aggregates)},
     #core{context = Context, id = Id, committed = Empty, ahead = Empty}.
 
 %% @doc The core at where the log was found to stand. What waits is judged once more.
 -spec reset(warp_entity_replay:loaded(), core()) -> core().
 reset(#{seq := Seq, recorded_at := Time, states := States}, Core) ->
-    Place = #place{seq = Seq, time = Time, states = States},
+    Log = #log{seq = Seq, time = Time, states = States},
     #core{in_flight = InFlight, queue = Queue} = Core,
     again(InFlight ++ lists:reverse(Queue),
-          Core#core{committed = Place, ahead = Place, in_flight = [], queue = [], compact = Seq}).
+          Core#core{committed = Log, ahead = Log, in_flight = [], queue = [], compact = Seq}).
 
 %% @doc Judges a request and queues what comes of it: refusals too, so that callers are answered
 %% in order, and none is refused for a state that was then not reached.
@@ -101,7 +102,7 @@ request(Request, From, Core) ->
     case judge(Request, Core) of
         {{accepted, Pack, Template, Ahead}, Messages} ->
             Append = #append{from = From, request = Request, pack = Pack, template = Template,
-                             messages = Messages, place = Ahead},
+                             messages = Messages, log = Ahead},
             queue(Append, Core#core{ahead = Ahead});
         {Result, Messages} ->
             queue(#refusal{from = From, request = Request, messages = Messages, result = Result},
@@ -117,14 +118,14 @@ deletion(Erasure, From, #core{context = Context, id = Id} = Core) ->
 queue(Entry, #core{queue = Queue} = Core) ->
     Core#core{queue = [Entry | Queue]}.
 
-judge({append, Pack, Expected}, #core{ahead = #place{seq = Seq}} = Core) ->
+judge({append, Pack, Expected}, #core{ahead = #log{seq = Seq}} = Core) ->
     case Expected of
         any -> {accept(Pack, all_new, Core), []};
         Seq -> {accept(Pack, all_new, Core), []};
         no_stream when Seq =:= 0 -> {accept(Pack, all_new, Core), []};
         _ -> {{error, {wrong_expected_seq, Seq}}, []}
     end;
-judge({decide, Name, Fun}, #core{ahead = #place{states = States}} = Core) ->
+judge({decide, Name, Fun}, #core{ahead = #log{states = States}} = Core) ->
     case States of
         #{Name := {ok, State}} ->
             try Fun(State) of
@@ -173,7 +174,7 @@ with_messages(Accepted, Messages) -> {Accepted, Messages}.
 
 accept(#{count := Count, events := Events, bytes := Bytes} = Pack, Template, Core) ->
     #core{context = #{aggregates := Aggregates, clock := Clock}, id = Id, ahead = Ahead} = Core,
-    #place{seq = Seq, time = Before, states = States} = Ahead,
+    #log{seq = Seq, time = Before, states = States} = Ahead,
     Time = warp_clock:stamp(Clock, Id, Before),
     Result =
         case Events of
@@ -183,7 +184,7 @@ accept(#{count := Count, events := Events, bytes := Bytes} = Pack, Template, Cor
     case Result of
         {ok, Next} ->
             Kept = if Bytes > ?LARGE_BYTES -> warp_compact:term(Next, Bytes div 4); true -> Next end,
-            {accepted, Pack, Template, #place{seq = Seq + Count, time = Time, states = Kept}};
+            {accepted, Pack, Template, #log{seq = Seq + Count, time = Time, states = Kept}};
         {error, _} = Error ->
             Error
     end.
@@ -199,8 +200,8 @@ take(#core{in_flight = [_ | _]} = Core) ->
     {nothing, Core};
 take(#core{queue = []} = Core) ->
     {nothing, Core};
-take(#core{queue = [#append{pack = #{packed := Packed}, place = Place} = Only]} = Core) ->
-    {append, [{Packed, Place#place.time}], Core#core{in_flight = [Only], queue = []}};
+take(#core{queue = [#append{pack = #{packed := Packed}, log = Log} = Only]} = Core) ->
+    {append, [{Packed, Log#log.time}], Core#core{in_flight = [Only], queue = []}};
 take(#core{queue = Queue} = Core) ->
     case lists:reverse(Queue) of
         [#refusal{} = Refusal | Rest] ->
@@ -211,7 +212,7 @@ take(#core{queue = Queue} = Core) ->
         Entries ->
             {Taken, Rest} = split(Entries, ?MAX_APPENDS, []),
             Rows = [{maps:get(packed, Pack), Time}
-                    || #append{pack = Pack, place = #place{time = Time}} <- Taken],
+                    || #append{pack = Pack, log = #log{time = Time}} <- Taken],
             {append, Rows, Core#core{in_flight = Taken, queue = lists:reverse(Rest)}}
     end.
 
@@ -246,8 +247,8 @@ bytes(_Request) -> 0.
 
 %% @doc All that is in flight is stored, and its callers know.
 -spec stored(core()) -> core().
-stored(#core{in_flight = [#append{place = Place}]} = Core) ->
-    Core#core{committed = Place, in_flight = []};
+stored(#core{in_flight = [#append{log = Log}]} = Core) ->
+    Core#core{committed = Log, in_flight = []};
 stored(#core{in_flight = InFlight} = Core) ->
     {_, Stored} = lists:mapfoldl(fun settle_entry/2, Core#core{in_flight = []}, InFlight),
     Stored.
@@ -288,15 +289,15 @@ settle({failed, Reason}, #core{in_flight = InFlight, queue = Queue} = Core) ->
     Failed = [{answer, from(Entry), of_entry(Entry), {error, Reason}} || Entry <- Entries],
     {Failed, Core#core{ahead = Core#core.committed, in_flight = [], queue = []}}.
 
-settle_entry(#append{from = From, request = Request, place = Place} = Entry, Core) ->
+settle_entry(#append{from = From, request = Request, log = Log} = Entry, Core) ->
     #append{pack = #{count := Count}, template = Template, messages = Messages} = Entry,
-    First = Place#place.seq - Count + 1,
+    First = Log#log.seq - Count + 1,
     Result =
         case Template of
-            all_new -> {stored, First, Place#place.seq};
+            all_new -> {stored, First, Log#log.seq};
             _ -> {stored_at, fill(Template, First)}
         end,
-    {{answer, From, Request, sending(Messages, Result)}, Core#core{committed = Place}};
+    {{answer, From, Request, sending(Messages, Result)}, Core#core{committed = Log}};
 settle_entry(#refusal{from = From, request = Request, result = Result} = Refusal, Core) ->
     case {Result, Request} of
         {{error, _}, {append, #{has_ids := true}, _}} -> {{look_up, From, Request, Result}, Core};
@@ -404,17 +405,17 @@ of_entry(#deletion{}) -> delete.
 
 %% @doc Copies what the states hold of much larger binaries, while nothing is under way.
 -spec compact(core()) -> core().
-compact(#core{committed = #place{seq = Seq}, compact = Seq} = Core) ->
+compact(#core{committed = #log{seq = Seq}, compact = Seq} = Core) ->
     Core;
-compact(#core{in_flight = [], queue = [], committed = #place{seq = Seq, states = States} = Place} = Core) ->
-    Compact = Place#place{states = warp_compact:term(States, ?COMPACT_BUDGET)},
+compact(#core{in_flight = [], queue = [], committed = #log{seq = Seq, states = States} = Log} = Core) ->
+    Compact = Log#log{states = warp_compact:term(States, ?COMPACT_BUDGET)},
     Core#core{committed = Compact, ahead = Compact, compact = Seq};
 compact(Core) ->
     Core.
 
 %% @doc The committed state of an aggregate.
 -spec read(binary(), core()) -> {ok, term()} | {error, term()}.
-read(Name, #core{committed = #place{states = States}}) ->
+read(Name, #core{committed = #log{states = States}}) ->
     maps:get(Name, States, {error, {unknown_aggregate, Name}}).
 
 %% @doc Whether nothing is under way or waiting.
@@ -433,10 +434,10 @@ is_erasing(#core{}) -> false.
 
 %% @doc The seq that the committed log ends at.
 -spec base(core()) -> warp_core:seq().
-base(#core{committed = #place{seq = Seq}}) ->
+base(#core{committed = #log{seq = Seq}}) ->
     Seq.
 
 %% @doc The committed states, with the seq and time of the last event in them.
 -spec committed(core()) -> {warp_core:seq(), warp_core:micros(), warp_aggregate:states()}.
-committed(#core{committed = #place{seq = Seq, time = Time, states = States}}) ->
+committed(#core{committed = #log{seq = Seq, time = Time, states = States}}) ->
     {Seq, Time, States}.
