@@ -550,7 +550,7 @@ query(Ctx, Sql, Params) ->
 %% MaxBytes}'), and any value on the way 16 MiB. On the embedded projection a query may take 256 MiB
 %% of memory, such as for sorting (`{query_too_large, MaxBytes}'), and ends at its timeout whatever it
 %% is doing. 16 queries of a context run at once there and 256 wait; past that it is `overloaded'.
-%% `{target_away, Why}': the tables could not be read now; `interrupted' when the process that ran the
+%% `{target_away, Why}': the tables could not be read now; Why is `interrupted' when the process that ran the
 %% query was killed.
 -spec query(ctx(), iodata(), [warp_projection:value()], query_options()) ->
     {ok, #{columns := [binary()], rows := [[term()]]}} | {error, query_error()}.

@@ -419,13 +419,24 @@ named(<<"Reason">>, Reason) -> nested(Reason);
 named(<<"Crash">>, {Class, Reason, Stack}) -> crash(Class, Reason, Stack);
 named(<<"Field">>, undefined) -> "it";
 named(<<"Field">>, Field) -> ["its ", value(Field)];
-named(<<"File">>, File) when is_list(File) -> value(unicode:characters_to_binary(File));
+named(<<"File">>, File) -> file(File);
 named(<<"Mfa">>, {M, F, A}) -> io_lib:format("~tp:~tp/~tp", [M, F, A]);
 named(<<"Details">>, #{'fun' := Printed}) -> value(Printed);
 named(<<"Message">>, Message) -> without_stop(value(Message));
 named(<<"Text">>, Text) -> value(Text);
-named(_Name, Values) when is_list(Values) -> listed(Values);
+%% Not of an improper list, which has no length.
+named(Name, Values) when (Name =:= <<"Values">> orelse Name =:= <<"Tables">> orelse Name =:= <<"Wanted">>),
+                         length(Values) >= 0 -> listed(Values);
 named(_Name, Value) -> value(Value).
+
+file(File) when is_list(File) ->
+    try unicode:characters_to_binary(File) of
+        Path -> value(Path)
+    catch
+        error:badarg -> value(File)
+    end;
+file(File) ->
+    value(File).
 
 listed([]) -> "none";
 listed(Values) ->
@@ -439,7 +450,7 @@ crash(Class, Reason, Stack) ->
     [io_lib:format("~tp ~0tP", [Class, Reason, ?DEPTH]) | where(Stack)].
 
 where([{Module, Function, Arguments, Location} | _]) ->
-    Arity = case Arguments of [_ | _] -> length(Arguments); [] -> 0; _ -> Arguments end,
+    Arity = case Arguments of _ when length(Arguments) >= 0 -> length(Arguments); _ -> Arguments end,
     Line = case is_list(Location) andalso lists:keyfind(line, 1, Location) of
                {line, N} -> io_lib:format(", line ~b", [N]);
                false -> ""

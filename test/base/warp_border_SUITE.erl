@@ -294,12 +294,17 @@ answer(Function, Args) ->
 is_fine(start, {answered, {ok, Ctx}}, _) -> warp_core:stop(Ctx) =:= ok;
 is_fine(_, {answered, ok}, _) -> true;
 is_fine(_, {answered, {ok, _}}, _) -> true;
-is_fine(_, {answered, {error, _}}, _) -> true;
+%% The function that decides may refuse with anything.
+is_fine(decide, {answered, {error, _}}, _) -> true;
+is_fine(_, {answered, {error, Reason}}, _) -> is_in_the_catalogue(Reason);
 is_fine(entity, {answered, #warp_entity{}}, _) -> true;
 is_fine(stats, {answered, #{}}, _) -> true;
 %% Only what is no handle at all is not told from a programming error.
 is_fine(_, {raised, error, function_clause, _}, IsNoHandle) -> IsNoHandle;
 is_fine(_, _, _) -> false.
+
+is_in_the_catalogue(Reason) ->
+    nomatch =:= string:prefix(warp_error:format_error(Reason), "Warp has no text").
 
 short(Term) ->
     unicode:characters_to_binary(io_lib:format("~0tP", [Term, 40])).

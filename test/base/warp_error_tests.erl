@@ -56,6 +56,8 @@ any_term_has_a_text_test() ->
                {error, badarg, [{m, f, [1 | 2], []}]}, {error, badarg, [{m, f, 1, none}]},
                #{step => {}, entity => <<255>>, reason => {}}, #{'fun' => self()}],
     Shapes = [shape(Text) || #{reason := Text} <- warp_error:catalogue()],
+    [?assertNotMatch({Reason, <<"Warp has no text", _/binary>>}, {Reason, warp_error:format_error(Reason)})
+     || Shape <- Shapes, Term <- Hostile, Reason <- [put_in(Shape, Term)]],
     lists:foreach(
         fun(Reason) ->
             Text = warp_error:format_error(Reason),
