@@ -7,6 +7,8 @@ pub mod weight;
 pub use pack::{GivenId, PackError, Packed, PackedHandle, Rules, pack};
 pub use stored::{StoredEvent, derived_id, derived_seq, parse_row, same_content, to_term};
 
+/// What the names of Warp's own entities and aggregates begin with.
+pub const RESERVED: &str = "$warp/";
 /// The most bytes that a payload, and a metadata, may have as JSON text.
 pub const MAX_JSON_BYTES: usize = 1024 * 1024;
 /// The most bytes that an entity's id, a type or an aggregate's name may have.

@@ -6,7 +6,7 @@ use rustler::{Atom, Binary, Encoder, Env, NifResult, ResourceArc, Term};
 
 use super::BUDGET;
 use crate::atoms;
-use crate::event::{self, MAX_NAME_BYTES, PackError, PackedHandle, Rules};
+use crate::event::{self, MAX_NAME_BYTES, PackError, PackedHandle, RESERVED, Rules};
 use crate::hash::{hash64, jump};
 
 /// `{ok, Shard}` for a valid entity id, else `{error, Why}`.
@@ -39,7 +39,7 @@ fn rules(aggregates: Vec<(String, u64, bool)>) -> ResourceArc<Rules> {
         .into_iter()
         .map(|(name, version, folds)| (name, (version, folds)));
     let aggregates: HashMap<_, _> = by_name.collect();
-    let is_own = aggregates.keys().all(|name| name.starts_with("$warp"));
+    let is_own = aggregates.keys().all(|name| name.starts_with(RESERVED));
     ResourceArc::new(Rules {
         aggregates,
         default,

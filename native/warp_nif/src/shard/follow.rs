@@ -4,9 +4,7 @@ use super::erasing::Hidden;
 use super::reader::Reader;
 use super::rows::{self, Row};
 use crate::error::{Error, Result};
-
-/// Entities whose ids begin so belong to Warp itself.
-const RESERVED: &str = "$warp/";
+use crate::event::RESERVED;
 
 /// Whose rows a follower sees.
 pub enum Followed {
