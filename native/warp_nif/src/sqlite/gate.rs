@@ -142,9 +142,10 @@ mod tests {
         assert!(!gate.is_idle());
         gate.wakes(std::thread::current());
         drop(under_way);
-        // Woken by the last read: else this would take a minute.
-        std::thread::park_timeout(Duration::from_mins(1));
-        assert!(gate.is_idle());
+        // The last read wakes this thread.
+        let parked = Instant::now();
+        std::thread::park_timeout(Duration::from_secs(10));
+        assert!(gate.is_idle() && parked.elapsed() < Duration::from_secs(8));
         let enter = |gate: &Arc<Gate>| {
             let gate = Arc::clone(gate);
             std::thread::spawn(move || {
