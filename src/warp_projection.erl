@@ -78,7 +78,6 @@
 %% How long an operator's request is waited for, and the event of one entry of it.
 -define(PATIENCE_MS, 30000).
 -define(EVENT_MS, 5000).
--define(INTERNAL, #{max_rows => infinity, timeout => 30000, level => strong}).
 
 %% @doc Sets columns of a row, which is made if need be; other columns stay as they are. The columns
 %% `id', `_entity' (whose row it is) and `_seq' (of the event that wrote it last) are Warp's own.
@@ -117,19 +116,18 @@ set_aside(Ctx, Limit) ->
 entries(Ctx, Limit) ->
     Sql = <<"SELECT entity, seq, aggregate, type, reason, at FROM _warp_set_aside "
             "WHERE building = 0 ORDER BY at, entity LIMIT ?1">>,
+    Deadline = warp_deadline:from(?PATIENCE_MS),
     with(Ctx, fun(Context) ->
-        case read(Context, Sql, [Limit]) of
-            {ok, Rows} ->
-                Until = deadline(?PATIENCE_MS),
-                {ok, [entry(Context, Row, Until) || Row <- Rows]};
+        case read(Context, Sql, [Limit], Deadline) of
+            {ok, Rows} -> {ok, [entry(Context, Row, Deadline) || Row <- Rows]};
             {error, _} = Error -> Error
         end
     end).
 
-entry(Context, [Id, Seq, Aggregate, Type, Reason, At], Until) ->
+entry(Context, [Id, Seq, Aggregate, Type, Reason, At], Deadline) ->
     {Waiting, Event} =
         case warp_context:locate(Context, Id) of
-            {ok, {_N, Handle}} -> {waiting(Handle, Id, Seq), event(Context, Handle, Id, Seq, Until)};
+            {ok, {_N, Handle}} -> {waiting(Handle, Id, Seq), event(Context, Handle, Id, Seq, Deadline)};
             {error, _} -> {0, undefined}
         end,
     #{entity => Id, seq => Seq, aggregate => Aggregate, type => Type, reason => Reason, at => At,
@@ -143,11 +141,12 @@ waiting(Handle, Id, Seq) ->
     end.
 
 %% Aside, since the aggregate's `migrate' is called, which may never return.
-event(Context, Handle, Id, Seq, Until) ->
+event(Context, Handle, Id, Seq, Deadline) ->
     Read = fun() ->
         warp_entity_replay:history(Context, Handle, Id, #{from => Seq, limit => 1, direction => forward})
     end,
-    case left(Until) > 0 andalso warp_entity_call:aside(Read, min(?EVENT_MS, left(Until))) of
+    Left = warp_deadline:left(Deadline),
+    case Left > 0 andalso warp_entity_call:aside(Read, min(?EVENT_MS, Left)) of
         {ok, [#{seq := Seq} = Event]} -> Event;
         _ -> undefined
     end.
@@ -160,11 +159,11 @@ event(Context, Handle, Id, Seq, Until) ->
 -spec retry(warp_core:ctx(), binary() | all) ->
     ok | {error, entity_error()}.
 retry(Ctx, all) ->
+    Deadline = warp_deadline:from(?PATIENCE_MS),
     with(Ctx, fun(Context) ->
-        case read(Context, <<"SELECT entity FROM _warp_set_aside WHERE building = 0">>, []) of
+        case read(Context, <<"SELECT entity FROM _warp_set_aside WHERE building = 0">>, [], Deadline) of
             {ok, Rows} ->
-                Until = deadline(?PATIENCE_MS),
-                Results = [go_on(Ctx, retry, Entity, Until) || [Entity] <- Rows],
+                Results = [go_on(Ctx, retry, Entity, Deadline) || [Entity] <- Rows],
                 case [Error || {error, Why} = Error <- Results, Why =/= not_set_aside] of
                     [] -> ok;
                     [First | _] -> First
@@ -174,31 +173,31 @@ retry(Ctx, all) ->
         end
     end);
 retry(Ctx, Entity) ->
-    go_on(Ctx, retry, Entity, deadline(?PATIENCE_MS)).
+    go_on(Ctx, retry, Entity, warp_deadline:from(?PATIENCE_MS)).
 
 %% @doc Leaves the event that was set aside of an entity out for good, and goes on behind it. Errors
 %% and the limit of time are those of {@link retry/2}.
 -spec skip(warp_core:ctx(), binary()) ->
     ok | {error, entity_error()}.
 skip(Ctx, Entity) ->
-    go_on(Ctx, skip, Entity, deadline(?PATIENCE_MS)).
+    go_on(Ctx, skip, Entity, warp_deadline:from(?PATIENCE_MS)).
 
-go_on(Ctx, How, Id, Until) ->
+go_on(Ctx, How, Id, Deadline) ->
     with(Ctx, fun(Context) ->
         case warp_context:shard_of(Context, Id) of
             {ok, N} ->
                 with_projector(Context, N, fun(Pid) ->
-                    case left(Until) of
-                        0 -> {error, timeout};
-                        _ -> warp_projection_projector:retry(Pid, How, Id, Until)
+                    case warp_deadline:is_over(Deadline) of
+                        true -> {error, timeout};
+                        false -> warp_projection_projector:retry(Pid, How, Id, Deadline)
                     end
                 end);
             {error, _} = Error -> Error
         end
     end).
 
-%% @doc Makes all tables anew from the log, while those of before serve; then exchanges them in one
-%% transaction. Returns at once. One that was cancelled, or cut short by a crash, goes on where it
+%% @doc Makes all tables again from the log, while the previous ones are queried; then exchanges them in one
+%% transaction. Returns at once. A rebuild that was cancelled, or cut short by a crash, goes on where it
 %% was. This is the way after a change of `project' (raise the aggregate's `version': then
 %% {@link status/1} says that a rebuild is due). `{error, timeout}' after 30 seconds: the target or the
 %% projection's writer takes long; {@link rebuild_progress/1} tells whether it was begun.
@@ -305,8 +304,9 @@ select(Context, Sql, Params, Options) ->
             {error, {target_away, not_reached_yet}}
     end.
 
-read(Context, Sql, Params) ->
-    case select(Context, Sql, Params, ?INTERNAL) of
+read(Context, Sql, Params, Deadline) ->
+    Options = #{max_rows => infinity, timeout => max(1, warp_deadline:left(Deadline)), level => strong},
+    case select(Context, Sql, Params, Options) of
         {ok, #{rows := Rows}} -> {ok, Rows};
         %% Warp's own tables are not there yet.
         {error, {sql_error, _}} -> {error, {target_away, not_reached_yet}};
@@ -324,7 +324,7 @@ await(Entity, Timeout) ->
     end.
 
 await_checked(#warp_entity{ref = Ref, id = Id}, Timeout) ->
-    Deadline = deadline(Timeout),
+    Deadline = warp_deadline:from(Timeout),
     with(Ref, fun(Context) ->
         case warp_context:locate(Context, Id) of
             {ok, {N, Handle} = Shard} ->
@@ -339,25 +339,20 @@ await_checked(#warp_entity{ref = Ref, id = Id}, Timeout) ->
         end
     end).
 
-await(Context, Id, {N, Handle} = Shard, Position, Deadline) ->
+await(#{ref := Ref}, Id, {N, Handle}, Position, Deadline) ->
     Await = fun(Pid) -> warp_projection_projector:await(Pid, Id, Handle, Position, Deadline) end,
-    case with_projector(Context, N, Await) of
-        {error, Why} when Why =:= interrupted; element(1, Why) =:= target_away ->
-            %% Started again, or not yet; or another one has taken its place.
-            case {left(Deadline), warp_context:find(maps:get(ref, Context))} of
-                {0, _} -> {error, timeout};
-                {_, not_found} -> {error, context_stopped};
-                _ -> timer:sleep(?PAUSE_MS), await(Context, Id, Shard, Position, Deadline)
-            end;
-        Result ->
-            Result
+    Result = warp_retry:while(fun is_restarting/1, {?PAUSE_MS, infinity}, Deadline, fun() ->
+        with(Ref, fun(Context) -> with_projector(Context, N, Await) end)
+    end),
+    case is_restarting(Result) of
+        true -> {error, timeout};
+        false -> Result
     end.
 
-deadline(infinity) -> infinity;
-deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
-
-left(infinity) -> infinity;
-left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
+%% The projector is being started or restarted, or another one has taken its place.
+is_restarting({error, interrupted}) -> true;
+is_restarting({error, {target_away, _}}) -> true;
+is_restarting(_Result) -> false.
 
 with(Ctx, Fun) ->
     case warp_context:find(Ctx) of
