@@ -145,8 +145,8 @@ event(Context, Handle, Id, Seq, Deadline) ->
     Read = fun() ->
         warp_entity_replay:history(Context, Handle, Id, #{from => Seq, limit => 1, direction => forward})
     end,
-    Left = warp_deadline:left(Deadline),
-    case Left > 0 andalso warp_entity_call:aside(Read, min(?EVENT_MS, Left)) of
+    Soon = warp_deadline:earlier(Deadline, warp_deadline:from(?EVENT_MS)),
+    case not warp_deadline:is_over(Deadline) andalso warp_entity_call:aside(Read, Soon) of
         {ok, [#{seq := Seq} = Event]} -> Event;
         _ -> undefined
     end.
@@ -201,7 +201,7 @@ go_on(Ctx, How, Id, Deadline) ->
 %% was. This is the way after a change of `project' (raise the aggregate's `version': then
 %% {@link status/1} says that a rebuild is due). `{error, timeout}' after 30 seconds: the target or the
 %% projection's writer takes long; {@link rebuild_progress/1} tells whether it was begun.
--spec rebuild(warp_core:ctx()) -> ok | {error, already_running | error()}.
+-spec rebuild(warp_core:ctx()) -> ok | {error, already_running | {target_refused, binary()} | error()}.
 rebuild(Ctx) -> with_manager(Ctx, fun(Pid) -> warp_projection_rebuild:rebuild(Pid, ?PATIENCE_MS) end).
 
 %% @doc Waits until a rebuild has ended, for `infinity' or up to 2^32 - 1 milliseconds.
@@ -215,7 +215,7 @@ await_rebuild(Ctx, Timeout) ->
 
 %% @doc Stops a rebuild. What it has done is kept, for {@link rebuild/1} to go on from. `{error, timeout}'
 %% after 30 seconds, as for {@link rebuild/1}.
--spec cancel_rebuild(warp_core:ctx()) -> ok | {error, not_running | error()}.
+-spec cancel_rebuild(warp_core:ctx()) -> ok | {error, not_running | {target_refused, binary()} | error()}.
 cancel_rebuild(Ctx) -> with_manager(Ctx, fun(Pid) -> warp_projection_rebuild:cancel(Pid, ?PATIENCE_MS) end).
 
 %% @doc How far a rebuild is: events done and in all (an estimate), events per second, and how many
@@ -310,7 +310,9 @@ read(Context, Sql, Params, Deadline) ->
         {ok, #{rows := Rows}} -> {ok, Rows};
         %% Warp's own tables are not there yet.
         {error, {sql_error, _}} -> {error, {target_away, not_reached_yet}};
-        {error, _} = Error -> Error
+        {error, timeout} -> {error, timeout};
+        {error, {target_away, _}} = Away -> Away;
+        {error, Why} -> {error, {target_away, Why}}
     end.
 
 %% @private `warp_core:await_projection/2'.

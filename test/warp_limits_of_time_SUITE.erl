@@ -16,7 +16,7 @@ suite() -> [{timetrap, {seconds, 90}}].
 all() ->
     [no_process_answers, every_function_is_listed, a_shard_that_is_restarted_again_and_again,
      an_entity_that_does_not_answer, a_supervisor_that_does_not_answer, sagas_that_are_not_known_yet,
-     a_saga_that_goes_on].
+     a_saga_that_goes_on, an_event_that_cannot_be_read].
 
 init_per_suite(Config) -> warp_killer:quiet(Config).
 end_per_suite(Config) -> warp_killer:loud(Config).
@@ -216,3 +216,18 @@ a_saga_that_goes_on(Config) ->
     Pid ! go,
     %% The cancellation came before the step had answered, which was the last one.
     {ok, {committed, _}} = warp_saga:commit(Saga, Ctx, #{wait => 5000}).
+
+%% The event of an entry is read with the aggregate's `migrate', which may never return.
+an_event_that_cannot_be_read(Config) ->
+    Hangs = atomics:new(1, []),
+    Migrate = fun(Event, _Vsn) -> _ = [timer:sleep(infinity) || atomics:get(Hangs, 1) =:= 1], Event end,
+    Never = #{name => <<"Never">>, initial_state => none, migrate => Migrate,
+              project => fun(_, _, _) -> error(never) end},
+    Ctx = warp_test:start(Config, #{aggregates => [Never], projections => embedded}),
+    Entity = warp_core:entity(Ctx, <<"e">>),
+    {ok, 1} = warp_core:append(Entity, #{type => <<"Done">>, payload => #{}}),
+    {error, {set_aside, 1}} = warp_core:await_projection(Entity, 10000),
+    ok = atomics:put(Hangs, 1, 1),
+    {Millis, Answer} = took(fun() -> warp_projection:set_aside(Ctx) end),
+    ?assertMatch({ok, [#{entity := <<"e">>, event := undefined}]}, Answer),
+    ?assert(Millis < 5000 + ?GRACE_MS).

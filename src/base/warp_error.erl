@@ -103,8 +103,8 @@ start_reasons() ->
       <<"The context has a projection, in which deleted entities would stay.">>,
       <<"Give the same projections as before; or remove the projection's tables and the file {Path} to give the "
         "projection up.">>},
-     {{target_refused, 'Message'}, [start],
-      <<"The target of the projections refused Warp's own tables: {Message}.">>,
+     {{target_refused, 'Message'}, [start, projection],
+      <<"The target of the projections refused Warp's own tables, or a step of a rebuild: {Message}.">>,
       <<"Give the projections a database that nobody else writes to.">>},
      {{no_certificate_in, 'File'}, [start],
       <<"The file {File} has no certificate in it.">>, <<"Give a PEM file of certificates as cacertfile.">>},

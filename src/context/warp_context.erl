@@ -8,7 +8,7 @@
 
 -export([find/1, put/1, erase/1, all/0]).
 -export([locate/2, shard_of/2, shard/2]).
--export([register/3, registered/2, registered_like/2, unregister/2, unregister/3, new_table/0]).
+-export([register/3, registered/2, unregister/2, unregister/3, new_table/0]).
 -export([membership/1, within/1, mine/1]).
 
 -export_type([ctx/0, context/0, membership/0]).
@@ -104,15 +104,6 @@ registered(#{running := Running}, Key) ->
         [] -> none
     catch
         error:badarg -> none
-    end.
-
-%% @doc All keys and values of which the key matches a pattern of {@link ets:match_object/2}.
--spec registered_like(context(), ets:match_pattern()) -> [{Key :: term(), Value :: term()}].
-registered_like(#{running := Running}, Pattern) ->
-    try
-        ets:match_object(Running, {Pattern, '_'})
-    catch
-        error:badarg -> []
     end.
 
 -spec unregister(context(), Key :: term()) -> ok.

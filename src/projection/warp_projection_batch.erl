@@ -28,10 +28,10 @@
 -type origin() :: guard | pos_integer() | unknown.
 
 %% @doc The statements of a batch whose turn it is, in their order, and the catalog after them.
-%% `{error, Origin, Reason}': what the batch asks for is impossible.
+%% `{impossible, Origin, Reason}': what the batch asks for is impossible.
 -spec statements(batch(), warp_projection_catalog:catalog()) ->
     {ok, [{origin(), warp_projection_target:statement()}], warp_projection_catalog:catalog()}
-    | {error, origin(), Reason :: term()}.
+    | {impossible, origin(), Reason :: term()}.
 statements(#{generation := Generation, work := Work} = Batch, Catalog) ->
     {ok, Set} = warp_projection_catalog:set(Generation, Catalog),
     Schema = warp_projection_catalog:schema(Set, Catalog),
@@ -43,11 +43,11 @@ statements(#{generation := Generation, work := Work} = Batch, Catalog) ->
                     Ddl = warp_projection_sql_tables:statements(Set, Generation, Growing),
                     {ok, [{guard, Guard} | of_none(Run ++ Ddl)] ++ Changes ++ of_none(notes(Set, Batch)),
                      warp_projection_catalog:put_schema(Set, Grown, Moved)};
-                {error, _, _} = Error ->
-                    Error
+                {impossible, _, _} = Impossible ->
+                    Impossible
             end;
         {error, Why} ->
-            {error, unknown, Why}
+            {impossible, unknown, Why}
     end.
 
 of_none(Statements) -> [{unknown, Statement} || Statement <- Statements].
@@ -70,7 +70,7 @@ changes(_Set, none, _Schema) ->
 changes(Set, {merged, Merged}, Schema) ->
     case warp_projection_sql_rows:merged(Set, Merged, Schema) of
         {ok, Statements} -> {ok, of_none(Statements)};
-        {error, Why} -> {error, unknown, Why}
+        {error, Why} -> {impossible, unknown, Why}
     end;
 changes(Set, {sequence, Steps, _}, Schema) ->
     steps(Set, Steps, Schema, []).
@@ -80,7 +80,7 @@ steps(_Set, [], _Schema, Done) ->
 steps(Set, [{Index, Entity, Seq, Op} | Steps], Schema, Done) ->
     case warp_projection_sql_rows:step(Set, {Entity, Seq}, Op, Schema) of
         {ok, Statements} -> steps(Set, Steps, Schema, [[{Index, S} || S <- Statements] | Done]);
-        {error, Why} -> {error, Index, Why}
+        {error, Why} -> {impossible, Index, Why}
     end.
 
 %% @doc What the Nth statement was for, counted from 1; a target that does not know which one it refused

@@ -2,7 +2,7 @@
 %% NIF makes the text of JSON.
 -module(warp_projection_command).
 
--export([check/1, name/1, row_id/1, value/1]).
+-export([check/1, name/1, value/1]).
 
 -export_type([op/0, row_id/0, typed/0, type/0]).
 

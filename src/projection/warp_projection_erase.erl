@@ -5,7 +5,7 @@
 
 -export([rows/2, done/2]).
 
--define(RETRY_MS, 500).
+-define(RETRY, {500, infinity}).
 
 %% @doc Erases the rows of an entity whose log is erased. Waits for as long as the target is unreachable.
 -spec rows(warp_context:context(), warp_component:deletion()) -> ok.
@@ -17,27 +17,29 @@ rows(#{projections := #{target := Target}} = Context, #{entity := Id, shard := N
     erase(Context, Id, Left).
 
 erase(Context, Id, Left) ->
+    ok = warp_retry:while(fun(Result) -> Result =:= no_writer end, ?RETRY, infinity,
+                          fun() -> erase_once(Context, Id, Left) end).
+
+erase_once(Context, Id, Left) ->
     case warp_projection_table:process(Context, writer) of
         {ok, Writer} ->
             Tag = erlang:monitor(process, Writer),
             ok = warp_projection_writer:erase(Writer, Tag, Id),
-            erasing(Context, Id, Tag, Left);
+            erasing(Tag, Left);
         none ->
-            ok = timer:sleep(?RETRY_MS),
-            erase(Context, Id, Left)
+            no_writer
     end.
 
-erasing(Context, Id, Tag, Left) ->
+erasing(Tag, Left) ->
     receive
         {warp_erased, Tag} ->
             true = erlang:demonitor(Tag, [flush]),
             ok;
         {warp_not_erased, Tag, Reason} ->
             ok = Left(#{reason => Reason}),
-            erasing(Context, Id, Tag, Left);
+            erasing(Tag, Left);
         {'DOWN', Tag, process, _, _} ->
-            ok = timer:sleep(?RETRY_MS),
-            erase(Context, Id, Left)
+            no_writer
     end.
 
 %% @doc The deletion is done: projectors that it held go on.

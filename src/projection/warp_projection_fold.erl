@@ -176,17 +176,17 @@ project([#{aggregate := Name, seq := Seq} = Event | Events], Entity, Blamed, Sta
             project(Events, Entity, Blamed, Next, Fold, Done);
         {ok, _Ops, _Next} ->
             {lists:reverse([{aside, Event, Blame} | Done]), none};
-        {error, {stale_function, _} = Reason, _Next} ->
+        {failed, {stale_function, _} = Reason, _Next} ->
             %% Nothing is wrong with the event: it waits, with all that come behind it.
             {error, Reason};
-        {error, _Reason, Next} when is_map_key({Entity, Seq}, Skipped) ->
+        {failed, _Reason, Next} when is_map_key({Entity, Seq}, Skipped) ->
             project(Events, Entity, Blamed, Next, Fold, Done);
-        {error, Reason, _Next} ->
+        {failed, Reason, _Next} ->
             {lists:reverse([{aside, Event, Reason} | Done]), none}
     end.
 
 one(_Aggregate, Name, _Entity, _Event, States, {_At, {ended, apply, Reason}}) ->
-    {error, Reason, States#{Name => {error, Reason}}};
+    {failed, Reason, States#{Name => {error, Reason}}};
 one(#{initial_state := Initial} = Aggregate, Name, Entity, #{seq := Seq} = Event, States,
     {At, Blame}) ->
     ok = warp_projection_user_code:begins(At, Seq, apply),
@@ -200,14 +200,14 @@ one(#{initial_state := Initial} = Aggregate, Name, Entity, #{seq := Seq} = Event
                 end,
             case Blame of
                 {ended, project, Reason} ->
-                    {error, Reason, Next};
+                    {failed, Reason, Next};
                 _ ->
                     ok = warp_projection_user_code:begins(At, Seq, project),
                     commands(Aggregate, {Entity, State, Migrated}, Next)
             end;
         {error, Reason} ->
             %% Events behind it have no state either.
-            {error, Reason, States#{Name => {error, Reason}}}
+            {failed, Reason, States#{Name => {error, Reason}}}
     end.
 
 commands(#{project := Project} = Aggregate, {Entity, State, Migrated}, Next) ->
@@ -215,11 +215,11 @@ commands(#{project := Project} = Aggregate, {Entity, State, Migrated}, Next) ->
         Commands ->
             case warp_projection_command:check(Commands) of
                 {ok, Ops} -> {ok, Ops, Next};
-                {error, Why} -> {error, Why, Next}
+                {error, Why} -> {failed, Why, Next}
             end
     catch
         Class:Reason:Stack ->
-            {error, warp_aggregate:failed(project, project_failed, {Class, Reason, Stack}, Aggregate), Next}
+            {failed, warp_aggregate:failed(project, project_failed, {Class, Reason, Stack}, Aggregate), Next}
     end.
 
 after_event({ok, State}, Aggregate, Event) -> warp_aggregate:follow(Aggregate, State, Event);

@@ -10,7 +10,7 @@
 -module(warp_projection_projector).
 -behaviour(gen_server).
 
--export([start_link/3, await/5, flush/2, retry/4, pause/2, resume/1, prod/1]).
+-export([start_link/3, await/5, flush/2, retry/4, pause/2, prod/1]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -57,14 +57,10 @@ flush(Pid, Entity) ->
 retry(Pid, How, Entity, Deadline) ->
     warp_call:call(Pid, {retry, How, Entity, Deadline}, Deadline).
 
-%% @doc Has it hand nothing more over, for as long as the caller lives or until {@link resume/1};
-%% answers where it stands when what it had is written.
+%% @doc Has it hand nothing more over for as long as the caller lives; answers where it stands when what it had is written.
 -spec pause(pid(), warp_deadline:deadline()) -> {ok, non_neg_integer()} | {error, interrupted | timeout}.
 pause(Pid, Deadline) ->
     warp_call:call(Pid, {pause, self()}, Deadline).
-
--spec resume(pid()) -> ok.
-resume(Pid) -> gen_server:cast(Pid, resume).
 
 %% @doc What it waited for may have changed.
 -spec prod(pid()) -> ok.
@@ -104,8 +100,6 @@ handle_call(Request, _From, State) ->
     {reply, {error, {unknown_request, Request}}, State}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast(resume, State) ->
-    next(fun warp_projection_core:resume/1, State);
 handle_cast(prod, State) ->
     next(fun warp_projection_core:prod/1, State);
 handle_cast(Stray, State) ->

@@ -13,7 +13,11 @@
     version := binary()
 }.
 -type failure() :: {refused, non_neg_integer(), Message :: binary()} | {away, term()}
-                 | {newer_format, binary(), pos_integer()} | {wrong_identity, binary(), pos_integer()}.
+                 | {newer_format, Target :: binary(), Version :: pos_integer()}
+                 | {wrong_identity, Target :: binary(), Found :: binary()}.
+
+%% What stands in errors in the place of a file's path.
+-define(TARGET, <<"the target of the projections">>).
 
 %% @doc What the target has. Warp's own tables are made where there are none.
 -spec connect(warp_projection_target:open(), settings()) ->
@@ -54,11 +58,12 @@ load(Target, #{context := Context} = Settings) ->
     end.
 
 identify(#{<<"format">> := Format}, _Context) when Format > 1 ->
-    throw({failed, {newer_format, <<"projection">>, Format}});
+    throw({failed, {newer_format, ?TARGET, Format}});
 identify(#{<<"context">> := Name, <<"shards">> := Shards}, #{name := Name, shards := Shards}) ->
     ok;
 identify(#{<<"context">> := Name, <<"shards">> := Shards}, _Context) ->
-    throw({failed, {wrong_identity, Name, Shards}}).
+    throw({failed, {wrong_identity, ?TARGET,
+                    warp_text:format("that of context ~ts with ~b shards", [Name, Shards])}}).
 
 %% An earlier version of Warp made its own tables without what came later.
 upgrade(Target) ->

@@ -93,7 +93,7 @@ row({Entity, Seq, States}, {Rows, Kept}) ->
             #kept{count = Count, key = Key} = Kept,
             Nonce = <<Count:96>>,
             {Cipher, Tag} = crypto:crypto_one_time_aead(
-                ?CIPHER, Key, Nonce, term_to_binary(States), about(Entity, Seq), true),
+                ?CIPHER, Key, Nonce, warp_term:to_bytes(States), about(Entity, Seq), true),
             {[[key(Entity, Kept), Seq, text(<<Nonce/binary, Tag/binary, Cipher/binary>>)] | Rows],
              Kept#kept{count = Count + 1}};
         false ->
@@ -126,7 +126,11 @@ found([Key, Seq, Text], Keys, #kept{key = Secret}, Found) ->
         <<Nonce:12/binary, Tag:16/binary, Cipher/binary>> ->
             case crypto:crypto_one_time_aead(?CIPHER, Secret, Nonce, Cipher, about(Entity, Seq), Tag, false) of
                 error -> Found;
-                Plain -> Found#{Entity => {Seq, binary_to_term(Plain, [safe])}}
+                Plain ->
+                    case warp_term:from_bytes(Plain) of
+                        {ok, States} -> Found#{Entity => {Seq, States}};
+                        unreadable -> Found
+                    end
             end;
         _ ->
             Found

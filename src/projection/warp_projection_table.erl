@@ -5,7 +5,7 @@
 %% who read find nothing meanwhile; those who write crash, and are restarted with the supervisor.
 -module(warp_projection_table).
 
--export([new/1, is_on/1]).
+-export([new/1]).
 -export([put_process/3, process/2]).
 -export([put_target/2, target/1, put_target_state/2, target_state/1, put_tables/2, tables/1]).
 -export([put_generation/2, generation/1, put_rebuild/2, rebuild/1]).
@@ -48,11 +48,6 @@
 new(Context) ->
     Table = ets:new(warp_projection, [public, set, {read_concurrency, true}]),
     warp_context:register(Context, projection, Table).
-
-%% @doc Whether anything is projected in the context.
--spec is_on(warp_context:context()) -> boolean().
-is_on(#{projections := none}) -> false;
-is_on(#{}) -> true.
 
 %% ------------------------------------------------------------------ Processes
 

@@ -237,7 +237,7 @@ connect(#state{target = Target, settings = Settings} = State) ->
             down(Why, State)
     end.
 
-down({refused, _, Message}, State) -> reached({error, Message}, later(connect, State));
+down({refused, _, Message}, State) -> reached({error, {target_refused, Message}}, later(connect, State));
 down({wrong_identity, _, _} = Why, State) -> reached({error, Why}, later(connect, State));
 down({newer_format, _, _} = Why, State) -> reached({error, Why}, later(connect, State));
 down({away, _} = Away, State) -> reached(Away, later(connect, State)).
@@ -292,7 +292,7 @@ together(Items, Rest, #state{catalog = Catalog, target = Target} = State) ->
                 {error, {refused, _, _}} -> each(Items, Rest, State);
                 {error, {away, _} = Away} -> away(Away, Items ++ Rest, State)
             end;
-        {error, _, _} ->
+        {impossible, _, _} ->
             each(Items, Rest, State)
     end.
 
@@ -301,7 +301,7 @@ statements([], Statements, Catalog) ->
 statements([{batch, _, _, Batch} | Items], Statements, Catalog) ->
     case warp_projection_batch:statements(Batch, Catalog) of
         {ok, Own, Next} -> statements(Items, [[S || {_, S} <- Own] | Statements], Next);
-        {error, _, _} = Error -> Error
+        {impossible, _, _} = Impossible -> Impossible
     end.
 
 %% One of several was refused: each goes by itself.
@@ -330,7 +330,7 @@ alone({batch, Pid, Tag, Batch} = Item, Rest, #state{catalog = Catalog, target = 
                 {error, {away, _} = Away} ->
                     away(Away, [Item | Rest], State)
             end;
-        {error, Index, Why} ->
+        {impossible, Index, Why} ->
             Pid ! {warp_refused, Tag, Index, warp_text:format("~0tp", [Why])},
             write(Rest, State)
     end.
@@ -392,7 +392,7 @@ rebuild_step(Step, #state{target = Target, settings = Settings, catalog = Catalo
                     {{error, {target_away, Why}}, down(Why, State)}
             end;
         {error, {refused, _, Message}} ->
-            {{error, {refused, Message}}, State};
+            {{error, {target_refused, Message}}, State};
         {error, {away, Why} = Away} ->
             {{error, {target_away, Why}}, down(Away, State)}
     end;

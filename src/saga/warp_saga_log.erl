@@ -19,7 +19,7 @@
 -define(MAX_REASON_BYTES, 8192).
 -define(SHORTENED_CHARS, 2000).
 %% How long to pause before trying again to get memory for a row.
--define(PAUSE_MS, 20).
+-define(RETRY, {20, infinity}).
 
 %% @doc Packs entries as one row. Gives the entries as reading the row will give them.
 -spec pack(warp_context:context(), binary(), [warp_saga_core:entry()]) ->
@@ -32,13 +32,9 @@ pack(#{saga_rules := Rules}, Id, Entries0) ->
 
 %% The engine packs a large row only once rows that were packed before hold less memory.
 pack_in_time(Rules, Entity, Aggregate, Events) ->
-    case warp_entity_pack:pack_with(Rules, Entity, Aggregate, Events) of
-        {ok, Packed} ->
-            Packed;
-        {error, overloaded} ->
-            ok = timer:sleep(?PAUSE_MS),
-            pack_in_time(Rules, Entity, Aggregate, Events)
-    end.
+    {ok, Packed} = warp_retry:while(fun(Result) -> Result =:= {error, overloaded} end, ?RETRY, infinity,
+                                    fun() -> warp_entity_pack:pack_with(Rules, Entity, Aggregate, Events) end),
+    Packed.
 
 is_closing({committed, _}) -> true;
 is_closing({compensated, _}) -> true;

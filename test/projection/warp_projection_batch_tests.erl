@@ -60,7 +60,7 @@ notes_come_last_test() ->
 the_impossible_is_an_event_s_test() ->
     Counting = {increment, <<"t">>, <<"r">>, #{<<"n">> => 1}},
     Text = {upsert, <<"t">>, <<"r">>, #{<<"n">> => {text, <<"x">>}}},
-    ?assertEqual({error, 2, {counted_column, <<"t">>, <<"n">>, not_a_number}},
+    ?assertEqual({impossible, 2, {counted_column, <<"t">>, <<"n">>, not_a_number}},
                  warp_projection_batch:statements(batch(sequence([Counting, Text])), catalog())).
 
 whose_turn_it_is_test() ->
