@@ -234,7 +234,7 @@ nothing_is_repeated_or_skipped(Config) ->
     Last = lists:foldl(
         fun(_, Ctx) ->
             [append(warp_core:entity(Ctx, Id), warp_projection_test:placed(1)) || Id <- Ids],
-            %% Not waited for: stopped wherever it is.
+            %% Nobody waits for the projection, so it is stopped wherever it is.
             warp_test:restart(Ctx)
         end,
         Ctx0,
@@ -280,7 +280,7 @@ until_appended(Entity, Event) ->
         {error, _} -> timer:sleep(5), until_appended(Entity, Event)
     end.
 
-%% What a killed writer had under way may still be carried out, when its successor has begun.
+%% The transaction of a killed writer may still be carried out after the next writer has started.
 killed_while_it_writes(Config) ->
     Ctx = start(Config, [warp_projection_test:shop()], #{shards => 1}),
     A = warp_core:entity(Ctx, <<"a">>),
@@ -328,7 +328,7 @@ retry_goes_on(Config) ->
     ?assertEqual({error, {set_aside, 1}}, warp_projection:retry(Ctx, <<"a">>)),
     ?assertEqual({error, not_set_aside}, warp_projection:retry(Ctx, <<"b">>)),
     ?assertMatch({ok, [#{waiting := 1000}]}, warp_projection:set_aside(Ctx)),
-    %% Mended, and started again.
+    %% The function is fixed, and the context started again.
     Shop = warp_projection_test:shop(),
     Mended = warp_test:restart(Ctx, #{aggregates => [Shop#{project := fun
         (_, _, #{type := <<"Crash">>}) -> [];
@@ -372,7 +372,7 @@ set_aside_is_remembered(Config) ->
     {ok, Twenty} = warp_projection:set_aside(Again),
     ?assertEqual(20, length(Twenty)),
     ?assertMatch({ok, [_, _]}, warp_projection:set_aside(Again, 2)),
-    %% Deleted entities are set aside no more.
+    %% A deleted entity is no longer set aside.
     ok = warp_core:delete(warp_core:entity(Again, <<"e1">>)),
     {ok, Left} = warp_projection:set_aside(Again),
     ?assertEqual(19, length(Left)),
@@ -392,7 +392,7 @@ rows_of_others_are_refused(Config) ->
     [?assertNotEqual(nomatch, binary:match(R, <<"table t belongs to another entity">>))
      || #{reason := R} <- Entries],
     ?assertEqual([[1]], rows(Ctx, "SELECT a FROM t")),
-    %% Once the row is given up, they may have it.
+    %% After its owner has deleted the row, another entity may own it.
     await(does(Ctx, <<"mine">>, [warp_projection:delete(t, <<"r">>)])),
     ?assertEqual(ok, warp_projection:retry(Ctx, <<"sets">>)),
     ?assertEqual([[2, <<"sets">>]], rows(Ctx, "SELECT a, _entity FROM t")).
@@ -411,7 +411,7 @@ others_may_count(Config) ->
     ok = warp_projection:rebuild(Ctx),
     ok = warp_projection:await_rebuild(Ctx, 60000),
     ?assertEqual(Before, dump(Ctx)),
-    %% Each takes out what is its own.
+    %% Each entity takes out its own part.
     ok = warp_core:delete(warp_core:entity(Ctx, <<"a">>)),
     ?assertEqual([[<<"R">>, 22]], rows(Ctx, "SELECT name, n FROM t")),
     ok = warp_core:delete(warp_core:entity(Ctx, <<"owner">>)),
@@ -493,7 +493,7 @@ queries_have_limits(Config) ->
     ?assertMatch({error, {bad_option, max_rows, _}}, warp_core:query(Ctx, "SELECT 1", [], #{max_rows => 0})),
     ?assertMatch({error, {bad_option, timeout, _}}, warp_core:query(Ctx, "SELECT 1", [], #{timeout => soon})),
     ?assertMatch({error, {bad_option, level, _}}, warp_core:query(Ctx, "SELECT 1", [], #{level => high})),
-    %% It is all there still.
+    %% All of it is still there.
     ?assertEqual([[1]], rows(Ctx, "SELECT 1")).
 
 bad_parameters(Config) ->
@@ -528,12 +528,12 @@ declared_tables(Config) ->
     ?assertEqual([[0, <<"age">>], [1, <<"name">>]],
                  rows(Ctx, "SELECT i.seqno, i.name FROM sqlite_schema s, pragma_index_info(s.name) i "
                            "WHERE s.tbl_name = 'people' AND s.name = '_warp_1_people_1' ORDER BY i.seqno")),
-    %% A column that was not declared comes by itself.
+    %% A column that was not declared is made when a command uses it.
     await(does(Ctx, <<"ann">>, [warp_projection:upsert(people, <<"ann">>, #{shoe => 39})])),
     ok = warp_projection:rebuild(Ctx),
     ok = warp_projection:await_rebuild(Ctx, 60000),
     ?assertEqual([[<<"ann">>, true, 39]], rows(Ctx, "SELECT id, vip, shoe FROM people")),
-    %% Another declaration means a rebuild.
+    %% After a change of the declaration a rebuild is due.
     Changed = Tables#{more => #{}},
     Again = warp_test:restart(Ctx, #{projections => warp_projection_test:projections(Config, #{tables => Changed})}),
     ?assertEqual([[0]], rows(Again, "SELECT count(*) FROM more")),
@@ -568,12 +568,13 @@ no_projections(Config) ->
     ?assertEqual({error, no_projections}, warp_projection:set_aside(Ctx)),
     ?assertEqual([], [P || {P, _} <- warp_test:processes(Ctx), P =:= writer orelse P =:= projector]),
     ?assertEqual([], filelib:wildcard(filename:join(warp_test:context_dir(Ctx), "{projections,erasures}*"))),
-    %% Projected from the first event on when it is wanted.
+    %% A projection that is added later begins at the first event.
     With = warp_test:restart(Ctx, #{projections => warp_projection_test:projections(Config)}),
     await(warp_core:entity(With, <<"a">>)),
     ?assertEqual([[1]], rows(With, "SELECT total FROM orders")),
     ok = warp_core:stop(With),
-    %% From then on it can't be left out, or be another one: who would erase deleted entities there?
+    %% From then on the context cannot be started without it or with another target, where nobody would erase
+    %% deleted entities.
     Other = case ?config(target, Config) of
         embedded -> {rqlite, #{nodes => ["http://127.0.0.1:1"]}};
         rqlite -> embedded
@@ -614,7 +615,7 @@ stats_show_the_lag(Config) ->
     Target = ?config(target, Config),
     ?assertMatch(#{projections := #{target := Target, state := up, behind_positions := 0, set_aside := 0}},
                  warp_core:stats(Ctx)),
-    %% While nothing is written, entities are.
+    %% Entities are written to while nothing is written to the target.
     Pid = hd([P || {writer, P} <- warp_test:processes(Ctx)]),
     ok = sys:suspend(Pid),
     [append(A, warp_projection_test:placed(1)) || _ <- lists:seq(1, 10)],

@@ -76,7 +76,8 @@ whose_turn_it_is_test() ->
 both_sets_of_tables_test() ->
     Both = catalog([[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0]]),
     ?assertEqual([live, building], warp_projection_catalog:sets(Both)),
-    ?assertEqual([{ok, live}, {ok, building}, stale, stale], [warp_projection_catalog:set(G, Both) || G <- [3, 4, 5, 2]]),
+    ?assertEqual([{ok, live}, {ok, building}, stale, stale],
+                 [warp_projection_catalog:set(G, Both) || G <- [3, 4, 5, 2]]),
     {ok, [{guard, _}, {unknown, _} | Statements], After} =
         warp_projection_batch:statements(batch((sequence([upsert(<<"t">>)]))#{generation => 4, turn => 0}), Both),
     %% The table is made for the rebuild, beside the one that is queried.

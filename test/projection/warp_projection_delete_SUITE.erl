@@ -34,7 +34,7 @@ init_per_testcase(nothing_stays_in_the_files, Config) ->
         rqlite -> {skip, "the files of an rqlite are its own"}
     end;
 init_per_testcase(says_what_is_left, Config) ->
-    %% An rqlite takes its time until it is given up.
+    %% It takes long until Warp gives an rqlite up.
     case ?config(target, Config) =:= embedded orelse os:getenv("WARP_LONG") =/= false of
         true -> warp_projection_test:init_case(Config);
         false -> {skip, "long: with WARP_LONG only"}
@@ -107,7 +107,7 @@ nothing_stays_in_the_files(Config) ->
     warp_test:stop(Ctx),
     ?assertEqual([], warp_test:files_with(?config(dir, Config), Secret)).
 
-%% Whatever of an entity is on its way when it is deleted, nothing of it arrives.
+%% Nothing that is on its way to the target when its entity is deleted arrives there.
 what_lags_writes_nothing(Config) ->
     Ctx = start(Config, [warp_projection_test:commands()], #{shards => 1}),
     %% The tables are there, and empty.
@@ -201,7 +201,7 @@ the_same_at_once(Config) ->
     ?assertEqual([[0]], rows(Ctx, "SELECT count(*) FROM b")),
     settled(Ctx).
 
-%% The target does not answer: the caller is told what is left, and it goes by itself later.
+%% The target does not answer: the caller is told what is left, and Warp erases it later by itself.
 says_what_is_left(Config) ->
     Ctx = start(Config, [warp_projection_test:commands()]),
     Entity = does(Ctx, <<"e">>, commands(<<"e">>)),
@@ -212,7 +212,7 @@ says_what_is_left(Config) ->
     ?assertMatch(#{target := Target, reason := _}, Left),
     ?assertEqual([<<"a">>, <<"b">>, <<"c">>], maps:get(projections, Left)),
     ?assertEqual({ok, []}, warp_core:export(Entity)),
-    %% It begins anew meanwhile, and Warp is started anew.
+    %% The entity begins a new life meanwhile, and Warp is restarted.
     append(Entity, warp_projection_test:does([warp_projection:upsert(a, <<"new">>, #{x => <<"new">>})])),
     Again = warp_test:restart(Ctx),
     warp_projection_test:release(Away),
@@ -226,7 +226,7 @@ says_what_is_left(Config) ->
     end, 60000),
     settled(Again).
 
-%% A crash right after the log was erased: the note is all there is.
+%% A crash right after the log was erased: only the note is left.
 notes_are_taken_up(Config) ->
     Ctx = start(Config, [warp_projection_test:commands()]),
     Entity = does(Ctx, <<"e">>, commands(<<"e">>)),

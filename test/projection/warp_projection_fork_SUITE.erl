@@ -124,7 +124,7 @@ a_whole_folder(Config) ->
             rebuilt(Again, ids(<<"kept">>, 10) ++ ids(<<"new">>, 25))
     end.
 
-%% They say nothing of the log that they follow: it is taken for the one that is there.
+%% Tables that do not tell which log they follow are taken to follow the one that is there.
 tables_of_an_earlier_version(Config) ->
     Ctx = start(Config),
     await_all(placed(Ctx, ids(<<"kept">>, 10), <<"kept">>)),
@@ -172,16 +172,16 @@ kill_owner(Ctx) ->
     {ok, #{running := Running}} = warp_context:find(Ctx),
     Owner = ets:lookup_element(Running, {owner, 0}, 2),
     exit(Owner, kill),
-    %% Its successor comes after all that it had under it has gone.
+    %% The next one starts after all processes below the previous one have ended.
     warp_test:wait_until(fun() -> ets:lookup_element(Running, {owner, 0}, 2) =/= Owner end).
 
-%% A rebuild that was cut short had followed the other log too: it begins anew.
+%% A rebuild that was cut short had followed the other log too, and restarts.
 what_a_rebuild_had_done(Config) ->
     {Ctx, Dir, Copy} = copied(Config),
     {ok, Context} = warp_context:find(Ctx),
     {ok, Manager} = warp_projection_table:process(Context, manager),
     ok = warp_projection:rebuild(Ctx),
-    %% So that it does not end.
+    %% So that the rebuild does not end.
     ok = sys:suspend(Manager),
     At = "SELECT position FROM _warp_checkpoints WHERE building = 1",
     warp_test:wait_until(fun() -> rows(Ctx, At) =:= [[20]] end),

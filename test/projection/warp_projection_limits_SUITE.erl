@@ -61,7 +61,7 @@ others(Config) ->
                   warp_core:query(Ctx, "SELECT 1", [], #{max_rows => Bad})) || Bad <- [0, 1 bsl 62, infinity]],
     ?assertMatch({ok, _}, warp_core:query(Ctx, "SELECT 1", [], #{max_rows => 1 bsl 62 - 1})).
 
-%% Of many who wait for a rebuild for a moment, no trace is left.
+%% Callers that waited for a rebuild for a moment leave nothing behind.
 who_gives_up_is_not_kept(Config) ->
     Gate = atomics:new(1, []),
     Held = #{name => <<"Held">>, initial_state => none, project => fun(_, _, _) -> held(Gate) end},

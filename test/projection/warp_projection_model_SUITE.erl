@@ -91,7 +91,7 @@ equal(Config0, Actions) ->
         Projections = warp_projection_test:projections(Config, #{tables => Tables}),
         Ctx0 = warp_projection_test:start(Config, [Aggregate], #{projections => Projections}),
         Ctx = lists:foldl(fun run/2, Ctx0, Actions),
-        %% What was killed last is there again.
+        %% The process that was killed last is there again.
         ok = again(fun() -> warp_core:delete(warp_core:entity(Ctx, <<"nobody">>)) end),
         warp_projection_test:even(Ctx),
         Incremental = warp_projection_test:dump(Ctx),

@@ -247,7 +247,7 @@ the_pool_comes_back(Config) ->
     ?assertEqual({error, {target_away, interrupted}}, answer()),
     warp_test:wait_until(fun() -> match =:= try works(Ctx), match catch error:_ -> again end end),
     warp_test:wait_until(fun() -> programs(Config) -- Before =:= programs(Config) end),
-    %% With the writer, which has the file open, it begins anew.
+    %% The pool restarts with the writer, which has the file open.
     exit(hd([Pid || {writer, Pid} <- warp_test:processes(Ctx)]), kill),
     warp_test:wait_until(fun() -> match =:= try works(Ctx), match catch error:_ -> again end end).
 
@@ -381,7 +381,7 @@ large_requests(Config) ->
                  warp_core:query(Ctx, "SELECT 1", lists:duplicate(5000000, 1))),
     works(Ctx).
 
-%% Without a pause between queries, the write-ahead log could never begin anew.
+%% Without a pause between queries, SQLite could never restart the write-ahead log.
 the_log_stays_bounded(Config) ->
     Ctx = start(Config),
     Slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000) "

@@ -3,7 +3,7 @@
 
 -export([all/0, suite/0, groups/0, init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
 -export([the_same_rows/1, serves_meanwhile/1, another_project/1, can_be_cancelled/1, goes_on_after_a_stop/1,
-         a_new_version_begins_anew/1, set_aside_anew/1, says_how_far/1, again_and_again/1, killed_processes/1,
+         a_new_version_restarts/1, set_aside_again/1, says_how_far/1, again_and_again/1, killed_processes/1,
          ahead_of_the_log/1]).
 
 -include_lib("common_test/include/ct.hrl").
@@ -18,7 +18,7 @@ all() -> [{group, embedded}, {group, rqlite}].
 groups() ->
     warp_projection_test:groups(
         [the_same_rows, serves_meanwhile, another_project, can_be_cancelled, goes_on_after_a_stop,
-         a_new_version_begins_anew, set_aside_anew, says_how_far, again_and_again, killed_processes,
+         a_new_version_restarts, set_aside_again, says_how_far, again_and_again, killed_processes,
          ahead_of_the_log]).
 
 init_per_group(Group, Config) -> warp_projection_test:init_group(Group, Config).
@@ -191,7 +191,7 @@ goes_on_after_a_stop(Config) ->
     {ok, Now} = warp_context:find(Again),
     warp_test:wait_until(fun() -> warp_projection_table:generation(Now) =:= {ok, 2} end, 60000).
 
-a_new_version_begins_anew(Config) ->
+a_new_version_restarts(Config) ->
     {Ctx, _} = shop(Config, 20),
     _ = cancelled_midway(Ctx, 20),
     Shop = warp_projection_test:shop(),
@@ -203,7 +203,7 @@ a_new_version_begins_anew(Config) ->
     rebuild(Changed),
     ?assertEqual([[20, -55, -55]], rows(Changed, "SELECT count(*), min(total), max(total) FROM orders")).
 
-set_aside_anew(Config) ->
+set_aside_again(Config) ->
     {Ctx, [First | _]} = shop(Config, 5),
     {ok, _} = warp_core:append(First, warp_projection_test:event(<<"Crash">>, #{})),
     {ok, _} = warp_core:append(First, warp_projection_test:placed(1)),

@@ -29,7 +29,7 @@ comes_back_equal(Context) ->
     {Found, _} = warp_projection_states:find([E || {E, _, _} <- All], warp_projection_states:keep(All, Kept)),
     [?assertEqual({Seq, State}, maps:get(E, Found)) || {E, Seq, State} <- All],
     ?assertEqual(length(All), map_size(Found)),
-    %% Of two writers, the last one.
+    %% The state that was written last is found.
     Newer = warp_projection_states:keep([{<<"e1">>, 9, state(9)}], warp_projection_states:keep(All, Kept)),
     {Again, _} = warp_projection_states:find([<<"e1">>], Newer),
     ?assertEqual(#{<<"e1">> => {9, state(9)}}, Again).
@@ -55,7 +55,7 @@ forgotten(Context) ->
     {Found, _} = warp_projection_states:find([<<"a">>, <<"b">>], warp_projection_states:forget(<<"a">>, Kept)),
     ?assertEqual([<<"b">>], maps:keys(Found)).
 
-%% What is not what was written is not found; nor is it what another entity, or another time, has.
+%% A changed state is not found, nor is one of another entity or of another time.
 changed_bytes(#{dir := Dir} = Context) ->
     Kept = warp_projection_states:keep([{<<"a">>, 1, state(1)}, {<<"b">>, 1, state(2)}, {<<"c">>, 1, state(3)}],
                                warp_projection_states:new(Context, 0, 1)),
@@ -71,7 +71,7 @@ changed_bytes(#{dir := Dir} = Context) ->
     ?assertMatch({#{} = None, _} when map_size(None) =:= 0,
                  warp_projection_states:find([<<"a">>, <<"b">>, <<"c">>], After)).
 
-%% A file that fails is given up, and the next states begin a new one.
+%% A file that fails is given up, and the next states go to a new one.
 not_there(#{dir := Dir} = Context) ->
     Kept = warp_projection_states:keep([{<<"a">>, 1, state(1)}], warp_projection_states:new(Context, 0, 1)),
     [File] = files(Context),

@@ -74,7 +74,7 @@ past_64_bits(Config) ->
     delete(Ctx, <<"b">>),
     Expect(none).
 
-%% However increments are brought together, and whoever is deleted, the same shares are the same sum.
+%% The same shares have the same sum, however increments are merged and whichever entity is deleted.
 any_order_gives_the_same(Config) ->
     Ctx = start(Config),
     Edges = [?BIG - 1, -?BIG, 1, -1, 2, 1 bsl 62, -(1 bsl 62), 1 bsl 32, -(1 bsl 32), 4294967295, 7, 0],
@@ -195,7 +195,7 @@ refused_by_a_check(Config) ->
     ?assertEqual([ok, ok, ok], warp_test:parallel([fun() -> warp_core:delete(E) end || E <- Gone])),
     ?assertEqual([[<<"r">>, null]], rows(Ctx, "SELECT id, n FROM t")),
     ?assertEqual([[0]], rows(Ctx, "SELECT count(*) FROM _warp_counts WHERE entity = 'b'")),
-    %% The next that counts brings it back.
+    %% The next increment brings the sum back.
     await(Add(<<"c">>, -6)),
     ?assertEqual([[?BIG - 2, 3]], rows(Ctx, "SELECT n, m FROM t")),
     Before = dump(Ctx),

@@ -1,5 +1,5 @@
-%% What becomes of a projection when the aggregate's code does not return, takes all memory or is killed:
-%% nobody waits for it, and only its event is set aside.
+%% The aggregate's code does not return, takes all memory or is killed: nobody waits for it, and only its
+%% event is set aside.
 -module(warp_projection_worker_SUITE).
 
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
@@ -208,7 +208,7 @@ one_that_dies_twice(Config) ->
     ?assertEqual([[51]], rows(Ctx, "SELECT n FROM c")),
     ?assertMatch({ok, [_]}, warp_projection:set_aside(Ctx)).
 
-%% Once is no proof.
+%% A worker that ends once is no proof against the event.
 one_that_is_killed_once(Config) ->
     Ctx = start(Config),
     true = register(warp_proj_worker_gate, self()),
@@ -330,7 +330,7 @@ no_data_in_reports(Config) ->
     Shown = iolist_to_binary(io_lib:format("~p", [[Known, sys:get_status(proplists:get_value(writer, Parts))]])),
     ?assertEqual(nomatch, binary:match(Shown, ?SECRET)).
 
-%% Its module was loaded anew, twice: no event is to blame.
+%% The module of a function was loaded twice more: no event is to blame.
 a_stale_function_waits(Config) ->
     Project = loaded(),
     Aggregate = #{name => <<"A">>, initial_state => none, project => Project},
@@ -387,7 +387,7 @@ states_leave_memory(Config) ->
             ?assertEqual(8#600, element(8, Info) band 8#777)
         end,
         Files),
-    %% One that is deleted begins anew.
+    %% An entity that is deleted begins a new life.
     Deleted = entity(Ctx, Id(3000)),
     ok = warp_core:delete(Deleted),
     append(Deleted, <<"fine">>),

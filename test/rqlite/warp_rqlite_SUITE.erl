@@ -80,7 +80,7 @@ a_failed_statement_takes_all_back(Config) ->
     ?assertMatch({error, {refused, 1, _}}, warp_rqlite:execute(Target, [{<<"CREATE TABLE t (z)">>, [[]]}])),
     ?assertMatch({error, {refused, 1, _}}, warp_rqlite:execute(Target, [{<<"nonsense">>, [[]]}])),
     ?assertEqual([[1, <<"a">>]], rows(Target, <<"SELECT * FROM t">>, [])),
-    %% A guard that refuses in the database what was done before.
+    %% A guard, with which the database refuses a transaction that was carried out before.
     Guard = <<"UPDATE t SET y = 'moved', x = iif(x = ?1, ?2, NULL)">>,
     run(Target, [{Guard, [[1, 2]]}]),
     ?assertMatch({error, {refused, 1, <<"NOT NULL constraint failed: t.x">>}},
@@ -237,8 +237,7 @@ every_level(Config) ->
                   {Level, warp_rqlite:query(Target, <<"SELECT a FROM t">>, [], ?OPTIONS#{level => Level})})
      || Level <- [default, none, weak, linearizable, strong, auto]].
 
-%% The server got the request and carried it out, but nobody heard of it. Sent again, the guard
-%% refuses it.
+%% The server carried a request out, but its answer was lost. When it is sent again, the guard refuses it.
 a_lost_answer_is_away(Config) ->
     Direct = create(Config, <<"position INTEGER NOT NULL, n">>),
     run(Direct, [{<<"INSERT INTO t VALUES (0, 0)">>, [[]]}]),
@@ -263,7 +262,7 @@ a_silent_node_is_away(Config) ->
                  warp_rqlite:execute(Target, [{<<"CREATE TABLE u (a)">>, [[]]}])),
     ?assertEqual({error, timeout}, warp_rqlite:query(Target, <<"SELECT 1">>, [], ?OPTIONS#{timeout => 500})),
     ?assert(erlang:monotonic_time(millisecond) - Began < 30000),
-    %% No answer that comes late reaches who asked.
+    %% A late answer does not reach the caller.
     warp_rqlite_proxy:mode(Proxy, pass),
     ?assertEqual([[1]], rows(Target, <<"SELECT 1">>, [])),
     receive Message -> error({stray, Message}) after 0 -> ok end,

@@ -144,7 +144,7 @@ follower_killed(Nodes, _Ctx) ->
     timer:sleep(rand:uniform(500)),
     warp_rqlite_server:restart(Follower).
 
-%% The log waits, entities are written to as if nothing was, and the lag shows.
+%% Entities are written to as before, and the status shows how far the projection is behind.
 all_nodes_are_away(Config) ->
     Nodes = warp_rqlite_server:start_cluster(filename:join(?config(dir, Config), "cluster"), 3),
     [ets:insert(?config(servers, Config), {Node}) || Node <- Nodes],
@@ -196,7 +196,7 @@ rebuilt_while_killed(Config) ->
     ?assertEqual([[2]], warp_rqlite_server:sql(Node, "SELECT value FROM _warp_meta WHERE name = 'generation'")),
     same(Ctx).
 
-%% All of it, or all but a node that was left behind: it is made anew from the log.
+%% All of it, or all but a node that was left behind: it is made again from the log.
 the_database_is_lost(Config) ->
     Node = one(Config),
     Ctx = start(Config, [Node]),
@@ -205,7 +205,7 @@ the_database_is_lost(Config) ->
         same(Ctx),
         warp_rqlite_server:kill(Node),
         warp_rqlite_server:wipe(Node),
-        %% The first time nothing is under way, and nobody may notice that the node was away.
+        %% The first time nothing is under way, and nobody may notice that the node was unreachable.
         _ = [warp_read_model:load(Ctx, 1000, 1010) || Round =:= 2],
         warp_rqlite_server:restart(Node)
     end, [1, 2]),
