@@ -135,7 +135,7 @@ entry(Context, [Id, Seq, Aggregate, Type, Reason, At], Deadline) ->
 
 %% How many events of the entity are behind the one that was set aside.
 waiting(Handle, Id, Seq) ->
-    case warp_nif:place(Handle, Id) of
+    case warp_nif:last_row(Handle, Id) of
         {ok, {_, Last, _}} -> max(0, Last - Seq);
         _ -> 0
     end.
@@ -330,7 +330,7 @@ await_checked(#warp_entity{ref = Ref, id = Id}, Timeout) ->
     with(Ref, fun(Context) ->
         case warp_context:locate(Context, Id) of
             {ok, {N, Handle} = Shard} ->
-                case warp_nif:place(Handle, Id) of
+                case warp_nif:last_row(Handle, Id) of
                     {ok, none} -> ok;
                     {ok, {_, _, Position}} -> await(Context, Id, Shard, Position, Deadline);
                     {error, closed} -> {error, {shard_unavailable, N}};

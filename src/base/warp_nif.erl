@@ -14,7 +14,7 @@
 -export([submit/5, submit_clearing/6, erase/2, clear/3, correct_time/4, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
 -export([open_entities/2, correlations/3]).
--export([place/2, follow/5, run_of/2]).
+-export([last_row/2, follow/5, run_of/2]).
 -export([projection_open/3, projection_execute/2, projection_execute_batch/2]).
 -export([projection_read/4, projection_tidy/1, projection_trim/1, projection_close/1]).
 
@@ -287,11 +287,13 @@ stats(_Shard) -> ?MISSING.
 -spec fault({panic | fsync_fails | fail_at | stall | abort_after, non_neg_integer()} | off) -> ok | undefined.
 fault(_Kind) -> ?MISSING.
 
--spec place(shard(), binary()) ->
+%% @doc The incarnation of an entity, the seq of its last event and the position of its last row; none when it
+%% has no events.
+-spec last_row(shard(), binary()) ->
     {ok, {incarnation(), warp_core:seq(), Position :: pos_integer()} | none} | {error, reason()}.
-place(Shard, Entity) -> ?ANSWER(place(Shard, Entity, Tag)).
+last_row(Shard, Entity) -> ?ANSWER(last_row(Shard, Entity, Tag)).
 
-place(_Shard, _Entity, _Tag) -> ?MISSING.
+last_row(_Shard, _Entity, _Tag) -> ?MISSING.
 
 %% @doc The log behind a position: the rows of the entities that are followed, each with its events of the
 %% aggregates given. A call reads about MaxBytes of the log, whoever's rows those are; the next one goes on

@@ -117,7 +117,7 @@ incarnation(Context, #warp_entity{id = Id, shard = N}) ->
 incarnation(Context, N, Id) ->
     case warp_context:shard(Context, N) of
         {ok, Handle} ->
-            case warp_nif:place(Handle, Id) of
+            case warp_nif:last_row(Handle, Id) of
                 {ok, none} -> {ok, 0};
                 {ok, {Incarnation, _, _}} -> {ok, Incarnation};
                 {error, closed} -> {error, {shard_unavailable, N}};

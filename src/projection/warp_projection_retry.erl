@@ -45,7 +45,7 @@ next(#retry{then = {stop, Seq}} = Retry, _Handle, Fold, _At) ->
 next(#retry{then = stop} = Retry, _Handle, Fold, _At) ->
     {done(ok, Retry), Fold};
 next(#retry{last = unknown, entity = Entity, head = Head} = Retry, Handle, Fold, {At, Seen, Skipped}) ->
-    case warp_nif:place(Handle, Entity) of
+    case warp_nif:last_row(Handle, Entity) of
         {ok, none} ->
             %% The entity was deleted meanwhile.
             piece(Retry#retry{last = 0}, Handle, Fold, Skipped);

@@ -275,7 +275,7 @@ prepare(_Context, _Entity, none) -> ok.
 
 place(Context, #warp_entity{id = Id, shard = N}) ->
     {ok, Handle} = warp_context:shard(Context, N),
-    warp_nif:place(Handle, Id).
+    warp_nif:last_row(Handle, Id).
 
 %% During a rebuild there are rows in two sets of tables, and projectors of both on their way.
 both_generations(Config) ->

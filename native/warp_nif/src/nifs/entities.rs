@@ -26,14 +26,14 @@ fn head<'a>(
 
 /// `{ok, {Incarnation, Seq, Position}}` of the last event; `{ok, none}` without events.
 #[rustler::nif]
-fn place<'a>(
+fn last_row<'a>(
     env: Env<'a>,
     shard: ResourceArc<Shard>,
     entity: Binary<'a>,
     tag: Term<'a>,
 ) -> Term<'a> {
     reading_of(env, shard, &entity, tag, |env, shard, entity| {
-        Ok(or_none(env, shard.read(|reader| reader.place(entity))?))
+        Ok(or_none(env, shard.read(|reader| reader.last_row(entity))?))
     })
 }
 

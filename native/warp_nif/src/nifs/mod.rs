@@ -15,7 +15,7 @@
 //! | | `own_shard` | normal | sets a monitor |
 //! | | `stats` | normal | reads counters |
 //! | `files` | `try_lock`, `establish`, `unlock`, `exists`, `file_bytes`, `delete_files`, `open_files` | normal | hand over to a thread of ours |
-//! | `entities` | `head`, `place`, `page`, `check_ids`, `open_entities`, `correlations` | normal | hand over to a thread of ours |
+//! | `entities` | `head`, `last_row`, `page`, `check_ids`, `open_entities`, `correlations` | normal | hand over to a thread of ours |
 //! | `log` | `follow`, `run_of` | normal | hand over to a thread of ours |
 //! | `found` | `found` | normal | makes terms of at most [`BUDGET`] bytes of rows |
 //! | | `found_dirty` | dirty CPU | makes terms of all that a read has found |

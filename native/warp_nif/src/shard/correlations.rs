@@ -85,8 +85,8 @@ pub fn correlations(
             let known: HashSet<i64> = ids.map(|(_, _, position)| position).collect();
             (active, known)
         };
-        Ok(reader.find_from(entity, active)?.map(|place| Left {
-            incarnation: place.incarnation(),
+        Ok(reader.find_from(entity, active)?.map(|log| Left {
+            incarnation: log.incarnation(),
             rows: of_tail.iter().copied().collect(),
             known: of_tail,
             after: (i64::MIN, i64::MIN),
@@ -98,7 +98,9 @@ pub fn correlations(
     };
     while !left.at_end || !left.rows.is_empty() {
         let is_there = with_reader(shared, |reader| {
-            let now = reader.place(entity)?.map(|(incarnation, _, _)| incarnation);
+            let now = reader
+                .last_row(entity)?
+                .map(|(incarnation, _, _)| incarnation);
             if now != Some(left.incarnation) {
                 return Ok(false);
             }

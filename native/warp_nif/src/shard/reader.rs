@@ -53,14 +53,14 @@ pub struct Head {
 }
 
 /// What is known of an entity, and the last row of its log.
-pub(super) struct Place {
+pub(super) struct EntityLog {
     info: EntityInfo,
     head: Row,
     /// Marks that are not written behind yet.
     marks: Vec<Mark>,
 }
 
-impl Place {
+impl EntityLog {
     pub(super) fn incarnation(&self) -> i64 {
         self.info.incarnation
     }
@@ -112,15 +112,19 @@ impl Reader<'_> {
     ///
     /// NOTE: memory first, then the file. What was in memory stands in any later view of the
     /// file, and what is no longer in memory had been written behind before this view began.
-    fn find(&self, entity: &str) -> Result<Option<Place>> {
+    fn find(&self, entity: &str) -> Result<Option<EntityLog>> {
         let active = self.shared.tail().entity(entity).cloned();
         self.find_from(entity, active)
     }
 
-    pub(super) fn find_from(&self, entity: &str, active: Option<Active>) -> Result<Option<Place>> {
+    pub(super) fn find_from(
+        &self,
+        entity: &str,
+        active: Option<Active>,
+    ) -> Result<Option<EntityLog>> {
         let Some(Active { info, marks, .. }) = active else {
             let found = entities::find(self.connection, entity)?;
-            return Ok(found.map(|(info, head)| Place {
+            return Ok(found.map(|(info, head)| EntityLog {
                 info,
                 head,
                 marks: Vec::new(),
@@ -134,23 +138,23 @@ impl Reader<'_> {
             return Err(rows::broken(info.head, "not of its entity"));
         }
         let head = info.check(head)?;
-        Ok(Some(Place { info, head, marks }))
+        Ok(Some(EntityLog { info, head, marks }))
     }
 
     /// Where the entity's log ends; `None` when it has no events.
     pub fn head(&self, entity: &str) -> Result<Option<Head>> {
-        Ok(self.find(entity)?.map(|place| Head {
-            incarnation: place.info.incarnation,
-            seq: place.info.seq,
-            recorded_at: place.head.recorded_at,
+        Ok(self.find(entity)?.map(|log| Head {
+            incarnation: log.info.incarnation,
+            seq: log.info.seq,
+            recorded_at: log.head.recorded_at,
         }))
     }
 
     /// The entity's incarnation, the seq of its last event and the position of its last row;
     /// `None` when it has no events.
-    pub fn place(&self, entity: &str) -> Result<Option<(i64, u64, i64)>> {
+    pub fn last_row(&self, entity: &str) -> Result<Option<(i64, u64, i64)>> {
         let found = self.find(entity)?;
-        Ok(found.map(|Place { info, .. }| (info.incarnation, info.seq, info.head)))
+        Ok(found.map(|EntityLog { info, .. }| (info.incarnation, info.seq, info.head)))
     }
 
     /// The snapshot of an aggregate, if there is one that can be read.
@@ -173,11 +177,11 @@ impl Reader<'_> {
         if incarnation != 0
             && found
                 .as_ref()
-                .is_none_or(|place| place.info.incarnation != incarnation)
+                .is_none_or(|log| log.info.incarnation != incarnation)
         {
             return Err(Error::Changed);
         }
-        let Some(place) = found else {
+        let Some(log) = found else {
             return Ok(Page {
                 incarnation: 0,
                 rows: Vec::new(),
@@ -186,32 +190,32 @@ impl Reader<'_> {
             });
         };
         match direction {
-            Direction::Forward => self.forward(entity, place, from.unwrap_or(1), limit),
+            Direction::Forward => self.forward(entity, log, from.unwrap_or(1), limit),
             Direction::Backward => {
-                let from = from.unwrap_or(place.info.seq).min(place.info.seq);
-                self.backward(entity, place, from, limit)
+                let from = from.unwrap_or(log.info.seq).min(log.info.seq);
+                self.backward(entity, log, from, limit)
             }
         }
     }
 
     /// The row to walk back from in order to reach `seq`.
-    fn enter(&self, entity: &str, place: Place, seq: u64) -> Result<Row> {
-        let position = chain::entry(self.connection, &place.info, &place.marks, seq)?;
-        if position == place.head.position {
-            return Ok(place.head);
+    fn enter(&self, entity: &str, log: EntityLog, seq: u64) -> Result<Row> {
+        let position = chain::entry(self.connection, &log.info, &log.marks, seq)?;
+        if position == log.head.position {
+            return Ok(log.head);
         }
         chain::link(self.connection, entity, position)
     }
 
-    fn forward(&self, entity: &str, place: Place, from: u64, limit: u64) -> Result<Page> {
+    fn forward(&self, entity: &str, log: EntityLog, from: u64, limit: u64) -> Result<Page> {
         let end = from.saturating_add(limit);
         let EntityInfo {
             incarnation, seq, ..
-        } = place.info;
+        } = log.info;
         let mut found = VecDeque::new();
         let mut bytes = 0;
         if from <= seq {
-            let entry = self.enter(entity, place, end)?;
+            let entry = self.enter(entity, log, end)?;
             chain::walk_back(self.connection, entity, entry, |row| {
                 if row.last_seq() < from {
                     return ControlFlow::Break(());
@@ -241,14 +245,14 @@ impl Reader<'_> {
         })
     }
 
-    fn backward(&self, entity: &str, place: Place, from: u64, limit: u64) -> Result<Page> {
+    fn backward(&self, entity: &str, log: EntityLog, from: u64, limit: u64) -> Result<Page> {
         // The lowest seq wanted.
         let end = from.saturating_sub(limit.saturating_sub(1)).max(1);
-        let incarnation = place.info.incarnation;
+        let incarnation = log.info.incarnation;
         let mut found = Vec::new();
         let mut bytes = 0;
         if from > 0 {
-            let entry = self.enter(entity, place, from)?;
+            let entry = self.enter(entity, log, from)?;
             chain::walk_back(self.connection, entity, entry, |row| {
                 if row.seq > from {
                     return ControlFlow::Continue(());
@@ -286,7 +290,7 @@ impl Reader<'_> {
                 .collect();
             (active, recent)
         };
-        let Some(Place { info, marks, .. }) = self.find_from(entity, active)? else {
+        let Some(EntityLog { info, marks, .. }) = self.find_from(entity, active)? else {
             return Ok(None);
         };
         let positions = |hash| {
