@@ -82,7 +82,7 @@ query(Target, Sql, Params, #{max_rows := MaxRows, timeout := Timeout, level := W
     case warp_rqlite_sql:query(Sql, Params) of
         {ok, Query} ->
             case level(Target, Wanted, Until) of
-                {ok, Level} -> columns(Target, Query, MaxRows, Level, Until);
+                {ok, Level} -> columns(Target, Query, MaxRows, {schema_level(Level), Level}, Until);
                 {away, _} = Away -> {error, Away}
             end;
         {error, _} = Error ->
@@ -90,9 +90,9 @@ query(Target, Sql, Params, #{max_rows := MaxRows, timeout := Timeout, level := W
     end.
 
 %% A node can tell the columns of a query at once, so a node that does not answer is detected here.
-columns(#target{timeout = Timeout} = Target, Query, MaxRows, Level, Until) ->
+columns(#target{timeout = Timeout} = Target, Query, MaxRows, {SchemaLevel, Level} = Levels, Until) ->
     Request = warp_rqlite_sql:columns_request(Query),
-    case read(Target, Request, schema_level(Level), Timeout, Until) of
+    case read(Target, Request, SchemaLevel, Timeout, Until) of
         {ok, #{columns := []}} ->
             {error, {sql_error, <<"a query without columns">>}};
         {ok, #{columns := Columns, types := Types}} ->
@@ -102,9 +102,13 @@ columns(#target{timeout = Timeout} = Target, Query, MaxRows, Level, Until) ->
                     warp_rqlite_sql:rows(Columns, Types, Values, MaxRows);
                 %% A column was added between the two requests.
                 {error, {sql_error, <<"table warp_query has ", _/binary>>}} ->
-                    columns(Target, Query, MaxRows, Level, Until);
+                    columns(Target, Query, MaxRows, Levels, Until);
                 {error, _} = Error -> Error
             end;
+        %% NOTE: a node that has just started answers a weak read before it has read all of its own log, and
+        %% lacks tables then. Whether the query is wrong is asked at the level of the query.
+        {error, {sql_error, _}} when SchemaLevel =/= Level ->
+            columns(Target, Query, MaxRows, {Level, Level}, Until);
         {error, {sql_error, Message}} ->
             {error, what_is_wrong(Target, Query, Message, Until)};
         {error, _} = Error ->
@@ -125,7 +129,7 @@ what_is_wrong(#target{timeout = Timeout} = Target, Query, Message, Until) ->
             end
     end.
 
-%% Columns need not be as fresh as rows.
+%% Columns need not be as fresh as rows, unless something is wrong with them.
 schema_level(none) -> none;
 schema_level(auto) -> auto;
 schema_level(_) -> weak.

@@ -7,7 +7,7 @@
          text_like_blobs_in_queries/1, types_of_a_query/1, empty_results/1, column_names/1,
          queries_cannot_write/1, bad_queries/1, limits_of_a_query/1, every_level/1,
          a_lost_answer_is_away/1, a_silent_node_is_away/1, a_cut_request_is_away/1,
-         connections_are_kept/1, the_next_node_is_asked/1, a_killed_node_comes_back/1,
+         connections_are_kept/1, the_next_node_is_asked/1, a_killed_node_comes_back/1, a_node_that_reads_its_log/1,
          nobody_there/1, something_else_there/1, large_transactions/1, no_reason_shows_a_password/1]).
 
 -include_lib("common_test/include/ct.hrl").
@@ -22,7 +22,7 @@ all() ->
      text_like_blobs_in_queries, types_of_a_query, empty_results, column_names,
      queries_cannot_write, bad_queries, limits_of_a_query, every_level, a_lost_answer_is_away,
      a_silent_node_is_away, a_cut_request_is_away, connections_are_kept, the_next_node_is_asked,
-     a_killed_node_comes_back, nobody_there, something_else_there, large_transactions,
+     a_killed_node_comes_back, a_node_that_reads_its_log, nobody_there, something_else_there, large_transactions,
      no_reason_shows_a_password].
 
 init_per_suite(Config) ->
@@ -310,6 +310,33 @@ a_killed_node_comes_back(Config) ->
                  warp_rqlite:query(Target, <<"SELECT a FROM t ORDER BY a">>, [], ?OPTIONS#{level => strong})),
     warp_rqlite:close(Target),
     warp_rqlite_server:kill(Node).
+
+%% A node that has just started answers reads of a lower level before it has read all of its own log. Then it
+%% lacks tables, but no strong query may find them missing.
+a_node_that_reads_its_log(Config) ->
+    Dir = filename:join(?config(dir, Config), "reads"),
+    Node = warp_rqlite_server:start(Dir),
+    Target = open([warp_rqlite_server:url(Node)]),
+    run(Target, [{<<"CREATE TABLE filler (a)">>, [[]]}]),
+    [run(Target, [{<<"INSERT INTO filler VALUES (?1)">>, [[N]]}]) || N <- lists:seq(1, 2000)],
+    run(Target, [{<<"CREATE TABLE t (a)">>, [[]]}, {<<"INSERT INTO t VALUES (?1)">>, [[1]]}]),
+    [begin
+         warp_rqlite_server:kill(Node),
+         Asking = [spawn_monitor(fun() -> timer:sleep(10 * N), exit(until_answered(Target)) end)
+                   || N <- lists:seq(1, 16)],
+         warp_rqlite_server:restart(Node),
+         [receive {'DOWN', Monitor, process, Pid, Answer} -> ?assertMatch({ok, #{rows := [[1]]}}, Answer) end
+          || {Pid, Monitor} <- Asking]
+     end || _ <- lists:seq(1, 3)],
+    warp_rqlite:close(Target),
+    warp_rqlite_server:kill(Node).
+
+until_answered(Target) ->
+    case warp_rqlite:query(Target, <<"SELECT a FROM t">>, [], ?OPTIONS#{level => strong}) of
+        {error, {away, _}} -> until_answered(Target);
+        {error, timeout} -> until_answered(Target);
+        Answer -> Answer
+    end.
 
 nobody_there(_Config) ->
     Dead = closed_port_url(),
