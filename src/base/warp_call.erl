@@ -1,12 +1,12 @@
 %% @private Requests to other processes. This module alone knows how OTP's behaviours form requests and
-%% answers: the messages `$gen_call' and `$gen_cast', and aliases, to which only one answer can come.
+%% answers: the messages `$gen_call' and `$gen_cast', and aliases, which take one answer at most.
 -module(warp_call).
 
 -export([call/3, start_child/3]).
 -export([send/2, await/2, watch/3]).
 -export([next_request/1, next_cast/1]).
 
-%% OTP's tag of an answer to an alias is `[alias | Alias]'.
+%% OTP tags an answer to an alias with `[alias | Alias]'.
 -dialyzer({no_improper_lists, [send/2]}).
 
 -export_type([request/0]).
@@ -14,8 +14,9 @@
 %% A request that was sent and is not answered yet.
 -opaque request() :: reference().
 
-%% @doc Calls a `gen_server'. Errors: `timeout' when no answer came by the deadline; the request may be
-%% carried out all the same. `interrupted' when the process is not there, or ended before it answered.
+%% @doc Calls a `gen_server' and gives its answer. Errors: `timeout' when no answer came by the deadline; the
+%% process may still carry the request out. `interrupted' when there is no such process, or when it ended before
+%% it answered.
 -spec call(pid(), Request :: term(), warp_deadline:deadline()) ->
     Answer :: term() | {error, timeout | interrupted}.
 call(Pid, Request, Deadline) ->
@@ -26,22 +27,24 @@ call(Pid, Request, Deadline) ->
         exit:_ -> {error, interrupted}
     end.
 
-%% @doc Starts a child as `supervisor:start_child/2' does, which waits without a limit. After `timeout' the
-%% child may still be started.
+%% @doc Starts a child as `supervisor:start_child/2' does, but waits no longer than until the deadline. Gives the
+%% results of `supervisor:start_child/2', and the errors of {@link call/3}. After `timeout' the supervisor may
+%% still start the child.
 -spec start_child(pid(), [term()] | supervisor:child_spec(), warp_deadline:deadline()) ->
     {ok, undefined | pid()} | {ok, undefined | pid(), term()} | {error, timeout | interrupted | term()}.
 start_child(Supervisor, Child, Deadline) ->
     call(Supervisor, {start_child, Child}, Deadline).
 
-%% @doc Sends a request as `gen_server:call' does, without a monitor, which costs more than the message.
-%% The answer is taken by `await/2', and when that has none by `watch/3'.
+%% @doc Sends a request as `gen_server:call' does, but without a monitor, which costs more than the message.
+%% The caller takes the answer with {@link await/2}, and with {@link watch/3} if none came.
 -spec send(pid(), Request :: term()) -> request().
 send(Pid, Request) ->
     Alias = erlang:alias([reply]),
     Pid ! {'$gen_call', {self(), [alias | Alias]}, Request},
     Alias.
 
-%% @doc Waits for the answer for so many milliseconds, and does not notice when the process ends.
+%% @doc Waits so many milliseconds for the answer, and does not notice when the process ends. `none' when no
+%% answer came.
 -spec await(request(), Millis :: non_neg_integer()) -> {answer, term()} | none.
 await(Alias, Millis) ->
     receive
@@ -50,8 +53,8 @@ await(Alias, Millis) ->
         none
     end.
 
-%% @doc Waits for the answer until the timeout, or until the process ends. After `timeout' and `down' no
-%% answer comes any more.
+%% @doc Waits for the answer, for `Timeout' milliseconds at most, or until the process has ended (`down'). After
+%% `timeout' and `down' the mailbox gets no answer any more.
 -spec watch(request(), pid(), timeout()) -> {answer, term()} | down | timeout.
 watch(Alias, Pid, Timeout) ->
     Monitor = erlang:monitor(process, Pid),
@@ -68,15 +71,15 @@ watch(Alias, Pid, Timeout) ->
         {answer, _} ->
             Result;
         _ ->
-            %% NOTE: the answer may have come after the wait ended and before the alias was closed. A process
-            %% that answered and ended did answer; a timeout stays a timeout.
+            %% NOTE: the answer may have come after the wait ended and before the alias was closed. An answer
+            %% counts although its process has ended since; after a timeout it is dropped.
             case await(Alias, 0) of
                 {answer, _} = Late when Result =:= down -> Late;
                 _ -> Result
             end
     end.
 
-%% @doc Takes the next request of the form `{Kind, _}' out of the mailbox of the calling process.
+%% @doc Takes the next request of the form `{Kind, _}' out of the mailbox of the calling process, without waiting.
 -spec next_request(Kind :: atom()) -> {gen_server:from(), {Kind :: atom(), term()}} | none.
 next_request(Kind) ->
     receive
@@ -85,8 +88,8 @@ next_request(Kind) ->
         none
     end.
 
-%% @doc Takes the next cast out of the mailbox of the calling process whose first element is a key of
-%% `Kinds'.
+%% @doc Takes the next cast whose first element is a key of `Kinds' out of the mailbox of the calling process,
+%% without waiting.
 -spec next_cast(Kinds :: #{atom() => term()}) -> {cast, tuple()} | none.
 next_cast(Kinds) ->
     receive

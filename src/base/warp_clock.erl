@@ -1,8 +1,8 @@
-%% @private The times of events. An entity's times do not go back when the clock of the machine is
-%% put back a little. But one wrong reading, years ahead, must not stop the entity's time until
-%% then: when the event before is further ahead of the clock than a bound, the clock is believed.
+%% @private Gives events their times. An entity's times do not go back when somebody sets the clock of the
+%% machine back a little. But one wrong reading, years ahead, must not stop the entity's time for years: when the
+%% previous event is too far ahead of the clock, the next event gets the time of the clock.
 %%
-%% What it counts stands in counters of the context, see `read/1'.
+%% A context's counters say how often that happened, see {@link read/1}.
 -module(warp_clock).
 
 -export([new/0, stamp/3, read/1]).
@@ -13,35 +13,37 @@
 
 -type clock() :: atomics:atomics_ref().
 
-%% How far ahead of the clock the time of the event before may be.
+%% How far ahead of the clock the time of the previous event may be.
 -define(MAX_LEAD_US, 60 * 1000 * 1000).
-%% Earlier than in 1974 no clock is right. So times have eight bytes in the file, and one that is
-%% wrong can be overwritten where it stands.
+%% A clock that shows a time before 1974 is wrong. Later times all take eight bytes in the file, so a wrong time
+%% can be overwritten in place.
 -define(EARLIEST, 1 bsl 47).
-%% How often a context says so, at most.
+%% The shortest pause between two warnings of a context.
 -define(QUIET_MS, 60000).
 
-%% How often the clock was believed instead, by how much last, and when that was last logged.
+%% The counters: how often a previous event was too far ahead, by how many seconds the last time, and when
+%% the last warning was logged.
 -define(TIMES, 1).
 -define(LEAD, 2).
 -define(LOGGED, 3).
 
+%% @doc The counters of a context that is starting.
 -spec new() -> clock().
 new() ->
     Clock = atomics:new(3, []),
     ok = atomics:put(Clock, ?LOGGED, erlang:monotonic_time(millisecond) - ?QUIET_MS),
     Clock.
 
-%% @doc The time of an event of that entity, when the one before it has the time given.
--spec stamp(clock(), binary(), warp_core:micros()) -> warp_core:micros().
-stamp(Clock, Entity, Before) ->
+%% @doc The time of the next event of an entity, whose previous event has the time given (0 for none).
+-spec stamp(clock(), Entity :: binary(), Previous :: warp_core:micros()) -> warp_core:micros().
+stamp(Clock, Entity, Previous) ->
     case max(os:system_time(microsecond), ?EARLIEST) of
-        Now when Before =< Now ->
+        Now when Previous =< Now ->
             Now;
-        Now when Before - Now =< ?MAX_LEAD_US ->
-            Before;
+        Now when Previous - Now =< ?MAX_LEAD_US ->
+            Previous;
         Now ->
-            ok = was_ahead(Clock, Entity, Before - Now),
+            ok = was_ahead(Clock, Entity, Previous - Now),
             Now
     end.
 
@@ -53,15 +55,15 @@ was_ahead(Clock, Entity, Lead) ->
     case Now - atomics:get(Clock, ?LOGGED) >= ?QUIET_MS of
         true ->
             ok = atomics:put(Clock, ?LOGGED, Now),
-            ?LOG_WARNING("Warp: the last event of entity ~ts was recorded ~b seconds ahead of the clock, "
-                         "which is believed from here on. Is the clock right? If it is, correct the event's "
-                         "time with warp_core:correct_time/3.", [Entity, Seconds]);
+            ?LOG_WARNING("Warp: the last event of entity ~ts was recorded ~b seconds ahead of the clock. Its next "
+                         "events get the time of the clock. Check the clock; if it is right, correct the "
+                         "event's time with warp_core:correct_time/3.", [Entity, Seconds]);
         false ->
             ok
     end.
 
-%% @doc How often an event before was found too far ahead of the clock, and by how many seconds the
-%% last time.
+%% @doc `ahead' says how often a previous event was too far ahead of the clock, and `lead_seconds' by how many
+%% seconds it was the last time.
 -spec read(clock()) -> #{ahead := non_neg_integer(), lead_seconds := non_neg_integer()}.
 read(Clock) ->
     #{ahead => atomics:get(Clock, ?TIMES), lead_seconds => atomics:get(Clock, ?LEAD)}.

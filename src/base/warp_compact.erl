@@ -1,13 +1,13 @@
-%% @private Copies binaries that are small beside the one that they were cut from. A binary match
-%% copies nothing: a name of 100 bytes, cut from a payload of 1 MB, keeps all of the payload in
+%% @private Copies binaries that are much smaller than the binary that they were cut from. A binary match
+%% copies nothing: a name of 100 bytes that was cut from a payload of 1 MB keeps the whole payload in
 %% memory for as long as the name is kept. Pure.
 -module(warp_compact).
 
 -export([binary/1, term/2]).
 
-%% A binary that keeps less than this alive is not worth a copy.
+%% A binary that keeps at most this many bytes alive is not worth a copy.
 -define(MIN_BYTES, 256).
-%% Of a map that is not larger, listing all keys and values is faster than to iterate.
+%% Listing all keys and values of a map with at most this many keys is faster than iterating over it.
 -define(SMALL_MAP, 32).
 
 %% @doc The binary, as a copy if it keeps more than twice its size in memory.
@@ -18,10 +18,10 @@ binary(Binary) ->
         false -> Binary
     end.
 
-%% @doc The term, with the binaries in its lists, tuples and maps copied as `binary/1' does. It is
-%% the same term, and nothing was allocated, where there is nothing to copy. Budget is how many
-%% terms are looked at, at most, and how many words are copied: parts that are shared are looked at
-%% once for each place that they stand in, so a small term can be a long way.
+%% @doc The term, with the binaries in its lists, tuples and maps copied as {@link binary/1} does. Where there is
+%% nothing to copy the result is the same term, and nothing was allocated. Budget limits how many terms the
+%% search visits, and how many words are copied. The search visits a shared part once for each place that refers
+%% to it, so a small term can take many visits.
 -spec term(Term, non_neg_integer()) -> Term when Term :: term().
 term(Term, Budget) ->
     case scan(Term, Budget) of
@@ -36,7 +36,7 @@ is_cut(Binary) ->
     Kept = binary:referenced_byte_size(Binary),
     Kept > ?MIN_BYTES andalso Kept > 2 * byte_size(Binary).
 
-%% What is left of the budget, or that there is something to copy.
+%% Gives what is left of the budget, or `found' as soon as there is something to copy.
 scan(_Term, found) ->
     found;
 scan(_Term, 0) ->
@@ -67,7 +67,7 @@ scan_map({Key, Value, Next}, Left) when is_integer(Left), Left > 0 ->
 scan_map(_NoneOrEnough, Left) ->
     Left.
 
-%% `same' where there is nothing to copy: what a term shares with others stays shared.
+%% Gives `same' where there is nothing to copy, so that shared parts stay shared.
 copy(_Term, Left) when Left =< 0 ->
     {same, 0};
 copy(Binary, Left) when is_binary(Binary) ->
@@ -106,7 +106,7 @@ copy_map({Key, Value, Next}, Map, Copy, Left0) when Left0 > 0 ->
         case {NewKey, NewValue} of
             {same, same} -> Copy;
             {same, _} -> (pick(Copy, Map))#{Key := NewValue};
-            %% A key that equals one that is there would not take its place.
+            %% Updating a map keeps the old key where the new one is equal to it.
             {_, _} -> (maps:remove(Key, pick(Copy, Map)))#{NewKey => pick(NewValue, Value)}
         end,
     copy_map(maps:next(Next), Map, Put, Left);

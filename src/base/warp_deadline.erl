@@ -1,6 +1,6 @@
 %% @private Points in time by which a caller wants an answer. A function that takes a timeout makes a
-%% deadline of it once, and hands the deadline on: so everything that it does, with all retries and
-%% pauses, ends by then.
+%% deadline of it once and hands the deadline on, so that everything it does, with all retries and pauses,
+%% ends by then.
 -module(warp_deadline).
 
 -export([from/1, left/1, is_over/1, earlier/2, later/2, longest/0]).
@@ -13,7 +13,7 @@
 %% The longest time that the VM can wait for a message, in milliseconds.
 -define(LONGEST_MS, 16#ffffffff).
 
-%% @doc The deadline that is so many milliseconds away.
+%% @doc The deadline in so many milliseconds.
 -spec from(timeout()) -> deadline().
 from(infinity) -> infinity;
 from(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
@@ -24,7 +24,7 @@ from(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
 left(infinity) -> infinity;
 left(Deadline) -> min(?LONGEST_MS, max(0, Deadline - erlang:monotonic_time(millisecond))).
 
-%% @doc Whether nobody waits for that deadline any more.
+%% @doc Whether a deadline is over.
 -spec is_over(deadline()) -> boolean().
 is_over(Deadline) -> left(Deadline) =:= 0.
 
@@ -33,7 +33,7 @@ is_over(Deadline) -> left(Deadline) =:= 0.
 %% In Erlang's order of terms any integer is less than the atom `infinity'.
 earlier(A, B) -> min(A, B).
 
-%% @doc The deadline with so many milliseconds more: for who waits for an answer that comes at the deadline.
+%% @doc The deadline, so many milliseconds later: for a caller who waits for an answer that comes at the deadline.
 -spec later(deadline(), non_neg_integer()) -> deadline().
 later(infinity, _Millis) -> infinity;
 later(Deadline, Millis) -> Deadline + Millis.

@@ -1,4 +1,4 @@
-%% The handle of an entity. `shard' is why not, where the id is not a valid one.
+%% The handle of an entity. Where the id is not valid, `shard' holds the error instead of a number.
 -record(warp_entity, {
     ref :: reference(),
     id :: term(),

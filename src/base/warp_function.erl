@@ -1,17 +1,17 @@
-%% @private Functions that a user gave a context, when the module that they come from is reloaded.
+%% @private What happens to a user's functions when the module that they come from is reloaded.
 %%
-%% The VM keeps two versions of a module's code. A fun that was made in the second last one cannot
-%% be called any more once it was purged. `fun M:F/A' always means the newest version.
+%% The VM keeps two versions of a module's code, and a fun belongs to the version that it was made in. When that
+%% version is purged the fun cannot be called any more. `fun M:F/A' always means the newest version.
 -module(warp_function).
 
 -export([lasting/1, stale/3]).
 
 -export_type([stale/0]).
 
-%% The function that can no longer be called, as Erlang prints it, and the module it comes from.
+%% The function that can no longer be called, as Erlang prints it, and the module that it comes from.
 -type stale() :: #{module := module(), 'fun' := binary(), atom() => term()}.
 
-%% @doc The function, as `fun M:F/A' where that is the same: it is `fun F/A', and exported.
+%% @doc The function, as `fun M:F/A' if it is `fun F/A' of an exported function: both then call the same function.
 -spec lasting(Fun) -> Fun when Fun :: fun().
 lasting(Fun) ->
     [Type, Env, Module, Name, Arity] =
@@ -23,11 +23,11 @@ lasting(Fun) ->
         false -> Fun
     end.
 
-%% @doc Whether a call of Fun failed with this error because a function is not there any more:
-%% Fun itself, or one that it called and that it had been given.
+%% @doc Whether a call of Fun failed with this error and stack because a function cannot be called any more: Fun
+%% itself, or a fun that Fun had been given and that it called.
 -spec stale(Reason :: term(), Stack :: [term()], fun()) -> {true, stale()} | false.
 stale({badfun, Gone}, _Stack, _Fun) when is_function(Gone) ->
-    %% Of a function that is there the call would not have failed like that.
+    %% A call of a fun whose code is loaded does not fail with `badfun'.
     {true, describe(Gone)};
 stale(undef, [{Gone, _Args, _} | _], _Fun) when is_function(Gone) ->
     {true, describe(Gone)};

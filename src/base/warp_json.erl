@@ -1,9 +1,10 @@
-%% @private JSON text, made and read by the NIF: on a normal scheduler while it is short.
+%% @private JSON text. The NIF makes and reads it, on a normal scheduler if the text is short and on a dirty one
+%% otherwise.
 -module(warp_json).
 
 -export([encode/2, encode_long/1, encode_padded/1, decode/1]).
 
-%% More than any text has that is made of what was checked before.
+%% More bytes than any text has that is made of terms that were checked before.
 -define(ANY_SIZE, 1 bsl 40).
 
 %% @doc A term as JSON text of at most so many bytes. Binaries are strings and have to be UTF-8, maps
@@ -12,7 +13,7 @@
 encode(Term, MaxBytes) ->
     encode(Term, false, MaxBytes).
 
-%% @doc The same of any size, for what is long anyway: at once on a dirty scheduler.
+%% @doc A term as JSON text of any size. Uses a dirty scheduler at once, for texts that are likely to be long.
 -spec encode_long(term()) -> {ok, binary()} | {error, term()}.
 encode_long(Term) ->
     warp_nif:json_encode_dirty(Term, false, ?ANY_SIZE).
@@ -28,7 +29,7 @@ encode(Term, Padded, MaxBytes) ->
         Encoded -> Encoded
     end.
 
-%% @doc The object that a JSON text is, as a map with binary keys.
+%% @doc The object in a JSON text, as a map with binary keys. An error says what is wrong with the text.
 -spec decode(binary()) -> {ok, map()} | {error, term()}.
 decode(Text) ->
     case warp_nif:json_decode(Text) of

@@ -1,9 +1,9 @@
-%% @private The NIF library. Which function runs on which scheduler stands in one table, in
-%% `native/warp_nif/src/nifs/mod.rs'.
+%% @private The functions of the NIF library. A table in `native/warp_nif/src/nifs/mod.rs' says which of them runs
+%% on which scheduler.
 %%
-%% What waits for the disk is done by threads of the library's own. Such a function has a NIF of the
-%% same name with one more argument, a tag: the NIF only hands the work over, and the result comes
-%% as a message with that tag.
+%% Threads of the library do all work that waits for the disk. Such a function has a NIF of the same name with
+%% one more argument, a tag: the NIF only hands the work over, and the thread sends the result as a message
+%% with that tag.
 -module(warp_nif).
 
 -export([own/1, priv_dir/0]).
@@ -23,24 +23,25 @@
 -export_type([access/0, projection/0, lock/0, shard/0, rules/0, packed/0, packed_event/0, answer/0, stop/0, reason/0]).
 -export_type([kind/0, retyping/0, followed/0]).
 
-%% Who may read the files that are made.
+%% Who may read the files that Warp creates: the VM's user alone, or everybody whom the umask lets.
 -type access() :: owner | umask.
 -opaque lock() :: reference().
 -opaque shard() :: reference().
 -opaque rules() :: reference().
 -opaque projection() :: reference().
 -opaque packed() :: reference().
-%% An event as reading it back will give it, but for seq and time.
+%% An event as a read will give it, without seq and time.
 -type packed_event() ::
     {Type :: binary(), Payload :: map(), Aggregate :: binary(), Id :: binary() | undefined,
      SchemaVsn :: pos_integer(), Metadata :: map()}.
 -type incarnation() :: non_neg_integer().
-%% Why an append of a submission, and all behind it, was not taken.
+%% Why the writer did not store an append of a submission, nor any append behind it.
 -type stop() ::
     {duplicates, [{Index :: non_neg_integer(), warp_core:seq()}]}
     | {id_conflict, warp_core:seq()}
     | {reserved_id, binary()}.
-%% What the process that called `submit', `erase', `clear' or `pass' gets, as `{warp_reply, answer()}'.
+%% The writer's answer. The owner of the shard sends it, as `{warp_reply, answer()}', to the process that called
+%% `submit', `erase', `clear', `correct_time' or `pass'.
 -type answer() ::
     {stored, incarnation()}
     | {stopped, incarnation(), Done :: non_neg_integer(), stop()}
@@ -53,26 +54,27 @@
     | {failed, reason()}.
 -type reason() ::
     disk_full | overloaded | closed | interrupted | changed
-    %% `internal' is a bug of Warp's, and says so: no file and no disk is to blame for it.
+    %% `internal' is a bug of Warp; the files and the disk are not to blame.
     | {io_error | corrupt | internal, binary()}.
-%% A kind of entities: what their ids begin with, and the aggregate of the row that closes one. No
-%% prefix begins as another one does.
+%% A kind of entities: the prefix of their ids, and the aggregate of the row that closes such an entity. No
+%% prefix begins with another prefix.
 -type kind() :: {Prefix :: binary(), Closing :: binary()}.
-%% What the types of cleared events become; the two have the same size. Other types stay.
+%% The new types of cleared events, each as long as the old one. Other types stay.
 -type retyping() :: [{Type :: binary(), Cleared :: binary()}].
-%% Whose rows a follower sees: those of all entities but Warp's own, those of the entities whose ids
-%% begin so, or all.
+%% Whose rows a follower sees: the rows of all entities except Warp's own, of the entities whose ids have a
+%% prefix, or of all entities.
 -type followed() :: users | {kind, Prefix :: binary()} | all.
 
 -define(MISSING, erlang:nif_error(nif_not_loaded)).
 
-%% How often, and for how long, a projection's file is tried that its last owner has not closed yet.
+%% The pause between two attempts to open a projection's file that its previous owner has not closed yet, and
+%% how long these attempts go on.
 -define(CLAIM_PAUSE_MS, 5).
 -define(CLAIM_PATIENCE_MS, 30000).
 -define(LOCK_PAUSE_MS, 10).
 
-%% What a thread of the library answers. There is no time limit: a thread always answers, after a
-%% panic too, and what it does is bounded by the disk alone.
+%% Waits for the answer of a thread of the library. This wait has no limit: a thread always answers, also after a
+%% panic, and only the disk can keep it from answering.
 -define(ANSWER(Call),
     begin
         Tag = make_ref(),
@@ -82,7 +84,7 @@
         end
     end).
 
-%% The environment variable is for packagers and tests: a library elsewhere, without extension.
+%% The environment variable names a library at another path, without extension: for packagers and tests.
 init() ->
     Path =
         case os:getenv("WARP_NIF") of
@@ -91,7 +93,7 @@ init() ->
         end,
     erlang:load_nif(Path, 0).
 
-%% @doc The folder of the library, and of the program that runs queries.
+%% @doc The folder that holds the library and the program that runs queries.
 -spec priv_dir() -> file:filename().
 priv_dir() ->
     case code:priv_dir(warp_core) of
@@ -102,48 +104,64 @@ priv_dir() ->
             Dir
     end.
 
-%% @doc A copy of a reference on the caller's heap, for a NIF on a dirty scheduler. What belongs to
-%% a persistent term may be freed, when that is erased, while a call waits for such a scheduler.
+%% @doc A copy of a reference on the caller's heap, for a NIF on a dirty scheduler.
+%%
+%% NOTE: while a call waits for a dirty scheduler another process may erase the persistent term that the reference
+%% belongs to, and the VM would free it.
 -spec own(rules()) -> rules().
 own(Reference) -> binary_to_term(term_to_binary(Reference)).
 
--spec shard_of(term(), pos_integer()) -> {ok, non_neg_integer()} | {error, term()}.
+%% @doc The number of the shard that an entity with this id lives in, from 0; or what is wrong with the id.
+-spec shard_of(Id :: term(), Shards :: pos_integer()) -> {ok, non_neg_integer()} | {error, term()}.
 shard_of(_Id, _Shards) -> ?MISSING.
 
+%% @doc The rules that {@link pack/4} checks events by: the aggregates, each with its version and whether new
+%% events of it are judged before they are stored.
 -spec rules([{binary(), Version :: pos_integer(), Judges :: boolean()}]) -> rules().
 rules(_Aggregates) -> ?MISSING.
 
+%% @doc Checks events and packs them as one append. Gives them back as terms too if an aggregate judges them.
+%% `dirty': the events are too long for a normal scheduler, call {@link pack_dirty/4}. Errors name the event
+%% and the field that is wrong.
 -spec pack(rules(), binary(), binary() | undefined, [map()]) ->
     {ok, packed(), Count :: pos_integer(), Bytes :: pos_integer(), HasIds :: boolean(),
      [packed_event()] | none} | {error, term()} | dirty.
 pack(_Rules, _Entity, _DefaultAggregate, _Events) -> ?MISSING.
 
+%% @doc As {@link pack/4}, on a dirty scheduler.
 -spec pack_dirty(rules(), binary(), binary() | undefined, [map()]) ->
     {ok, packed(), Count :: pos_integer(), Bytes :: pos_integer(), HasIds :: boolean(),
      [packed_event()] | none} | {error, term()}.
 pack_dirty(_Rules, _Entity, _DefaultAggregate, _Events) -> ?MISSING.
 
+%% @doc An append with only the events at these indexes, which are in order and count from 0; and how many events
+%% and bytes it has.
 -spec keep(packed(), [non_neg_integer()]) -> {packed(), non_neg_integer(), pos_integer()}.
 keep(_Packed, _Indexes) -> ?MISSING.
 
+%% @doc Frees the memory of a packed append that nobody needs any more, before the VM collects its reference.
 -spec release(packed()) -> ok.
 release(_Packed) -> ?MISSING.
 
+%% @doc See {@link warp_json:encode/2}. `dirty': the term is too large for a normal scheduler.
 -spec json_encode(term(), Padded :: boolean()) -> {ok, binary()} | {error, term()} | dirty.
 json_encode(_Term, _Padded) -> ?MISSING.
 
+%% @doc As {@link json_encode/2}, on a dirty scheduler.
 -spec json_encode_dirty(term(), Padded :: boolean(), MaxBytes :: pos_integer()) ->
     {ok, binary()} | {error, term()}.
 json_encode_dirty(_Term, _Padded, _MaxBytes) -> ?MISSING.
 
+%% @doc See {@link warp_json:decode/1}. `dirty': the text is too long for a normal scheduler.
 -spec json_decode(binary()) -> {ok, map()} | {error, term()} | dirty.
 json_decode(_Text) -> ?MISSING.
 
+%% @doc As {@link json_decode/1}, on a dirty scheduler.
 -spec json_decode_dirty(binary()) -> {ok, map()} | {error, term()}.
 json_decode_dirty(_Text) -> ?MISSING.
 
-%% @doc Locks a context's folder, which is tried for PatienceMs milliseconds while another context
-%% has the lock.
+%% @doc Locks a context's folder. While another context has the lock this tries again, for PatienceMs milliseconds;
+%% then the error is `{data_dir_in_use, Dir}'.
 -spec lock(binary(), non_neg_integer(), access()) -> {ok, lock()} | {error, term()}.
 lock(Dir, PatienceMs, Access) ->
     IsTaken = fun({error, {data_dir_in_use, _}}) -> true; (_) -> false end,
@@ -152,18 +170,20 @@ lock(Dir, PatienceMs, Access) ->
 
 try_lock(_Dir, _Access, _Tag) -> ?MISSING.
 
-%% @doc How many files this process may have open, and how many it has.
+%% @doc How many files the VM's operating-system process may have open, and how many it has open.
 -spec open_files() ->
     {Limit :: non_neg_integer() | infinity, Open :: non_neg_integer()} | {error, term()}.
 open_files() -> ?ANSWER(open_files(Tag)).
 
 open_files(_Tag) -> ?MISSING.
 
+%% @doc Records in a locked folder that all its shards exist: from now on a missing shard is an error.
 -spec establish(lock()) -> ok | {error, term()}.
 establish(Lock) -> ?ANSWER(establish(Lock, Tag)).
 
 establish(_Lock, _Tag) -> ?MISSING.
 
+%% @doc Gives up the lock on a folder, which is free when the shards that were opened under it have closed.
 -spec unlock(lock()) -> ok.
 unlock(Lock) -> ?ANSWER(unlock(Lock, Tag)).
 
@@ -175,20 +195,21 @@ exists(File) -> ?ANSWER(exists(File, Tag)).
 
 exists(_File, _Tag) -> ?MISSING.
 
+%% @doc The size of a file in bytes.
 -spec file_bytes(binary()) -> {ok, non_neg_integer()} | {error, reason()}.
 file_bytes(File) -> ?ANSWER(file_bytes(File, Tag)).
 
 file_bytes(_File, _Tag) -> ?MISSING.
 
-%% @doc Deletes the files in a folder whose names begin so. One that cannot be deleted stays.
+%% @doc Deletes the files in a folder whose names have the prefix. A file that cannot be deleted stays.
 -spec delete_files(Dir :: binary(), Prefix :: binary()) -> ok | {error, reason()}.
 delete_files(Dir, Prefix) -> ?ANSWER(delete_files(Dir, Prefix, Tag)).
 
 delete_files(_Dir, _Prefix, _Tag) -> ?MISSING.
 
-%% @doc Opens a shard for the calling process. `claimed': an earlier owner's writer has not closed
-%% the file yet. The shard keeps a list of the entities of these kinds that are open: those with no row
-%% of the aggregate that closes them. A kind has to be among them from its first entity on.
+%% @doc Opens a shard for the calling process, which becomes its owner. `claimed': the writer of a previous owner
+%% has not closed the file yet. The shard keeps a list of the open entities of these kinds, which have no row of
+%% the aggregate that closes them. A kind has to be in the list from its first entity on.
 -spec open(lock(), binary(), {Context :: binary(), Shard :: non_neg_integer(),
            Shards :: pos_integer()}, full | normal, pos_integer(), [kind()]) ->
     {ok, shard()} | {error, claimed | term()}.
@@ -207,41 +228,51 @@ close(Shard) -> ?ANSWER(close(Shard, Tag)).
 
 close(_Shard, _Tag) -> ?MISSING.
 
--spec submit(shard(), binary(), warp_core:seq(), [{packed(), warp_core:micros()}],
+%% @doc Queues appends of an entity whose log has to end at seq Base, each with its time. When they are stored
+%% the owner of the shard hands out the receipt; without one, and in every other case, the calling process
+%% gets an `answer()'. Errors: nothing was queued.
+-spec submit(shard(), binary(), Base :: warp_core:seq(), [{packed(), warp_core:micros()}],
              Receipt :: term() | none) -> ok | {error, reason()}.
 submit(_Shard, _Entity, _Base, _Appends, _Receipt) -> ?MISSING.
 
-%% @doc As `submit', without a receipt. Clears the entity's events at these seqs in the same transaction,
-%% as `clear' does, but for the bytes: those may stand in the write-ahead log until someone erases.
+%% @doc As {@link submit/5} without a receipt. The same transaction clears the entity's events at these seqs, as
+%% {@link clear/3} does, except that their bytes may stay in the write-ahead log until a later erasure.
 -spec submit_clearing(shard(), binary(), warp_core:seq(), [{packed(), warp_core:micros()}],
                       [warp_core:seq()], retyping()) -> ok | {error, reason()}.
 submit_clearing(_Shard, _Entity, _Base, _Appends, _Seqs, _Types) -> ?MISSING.
 
+%% @doc Queues the erasure of an entity's log. The answer `erased' comes when none of its bytes is left.
 -spec erase(shard(), binary()) -> ok | {error, reason()}.
 erase(_Shard, _Entity) -> ?MISSING.
 
-%% @doc Empties the payloads of events, and replaces the types that the caller names. All else of them
-%% stays. `cleared' comes once no byte of the payloads is left.
+%% @doc Queues the clearing of events: their payloads become empty, and the types that the caller names are
+%% replaced. The answer `cleared' comes when no byte of the payloads is left.
 -spec clear(shard(), [{binary(), [warp_core:seq()]}], retyping()) -> ok | {error, reason()}.
 clear(_Shard, _Events, _Types) -> ?MISSING.
 
+%% @doc Queues a correction of the time of an event. The answer is `corrected' or `no_event'.
 -spec correct_time(shard(), binary(), warp_core:seq(), warp_core:micros()) -> ok | {error, reason()}.
 correct_time(_Shard, _Entity, _Seq, _RecordedAt) -> ?MISSING.
 
+%% @doc Has the writer answer `passed' when everything that was queued before is stored or has failed.
 -spec pass(shard()) -> ok | {error, reason()}.
 pass(_Shard) -> ?MISSING.
 
+%% @doc Queues a snapshot: the aggregate, its version, and the seq and time of the last event in the state. Nobody
+%% gets an answer.
 -spec save_snapshot(shard(), binary(), incarnation(),
                     {binary(), pos_integer(), warp_core:seq(), warp_core:micros()}, binary()) ->
     ok | {error, reason()}.
 save_snapshot(_Shard, _Entity, _Incarnation, _Of, _State) -> ?MISSING.
 
+%% @doc The incarnation of an entity, and the seq and time of its last event.
 -spec head(shard(), binary()) ->
     {ok, {incarnation(), warp_core:seq(), warp_core:micros()} | none} | {error, reason()}.
 head(Shard, Entity) -> ?ANSWER(head(Shard, Entity, Tag)).
 
 head(_Shard, _Entity, _Tag) -> ?MISSING.
 
+%% @doc The latest snapshot of an aggregate: its version, the seq and time of the last event in it, and the state.
 -spec snapshot(shard(), incarnation(), binary()) ->
     {ok, {pos_integer(), warp_core:seq(), warp_core:micros(), binary()} | none}
     | {error, reason()}.
@@ -249,7 +280,10 @@ snapshot(Shard, Incarnation, Aggregate) -> ?ANSWER(snapshot(Shard, Incarnation, 
 
 snapshot(_Shard, _Incarnation, _Aggregate, _Tag) -> ?MISSING.
 
--spec page(shard(), binary(), incarnation(), warp_core:seq(), pos_integer(),
+%% @doc Events of an entity from seq From on, `Limit' at most, and the seq to go on from. Backward, a From of 0 is
+%% the last event. Takes any incarnation for 0, and gives the one that it read. `changed': the entity is another
+%% incarnation by now.
+-spec page(shard(), binary(), incarnation(), From :: warp_core:seq(), Limit :: pos_integer(),
            forward | backward) ->
     {ok, {incarnation(), [warp_core:event()], warp_core:seq() | done}} | {error, reason()}.
 page(Shard, Entity, Incarnation, From, Limit, Direction) ->
@@ -257,33 +291,36 @@ page(Shard, Entity, Incarnation, From, Limit, Direction) ->
 
 page(_Shard, _Entity, _Incarnation, _From, _Limit, _Direction, _Tag) -> ?MISSING.
 
+%% @doc Which ids of an append the entity's log has already.
 -spec check_ids(shard(), binary(), packed()) -> {ok, none | stop()} | {error, reason()}.
 check_ids(Shard, Entity, Packed) -> ?ANSWER(check_ids(Shard, Entity, Packed, Tag)).
 
 check_ids(_Shard, _Entity, _Packed, _Tag) -> ?MISSING.
 
-%% @doc The open entities of a kind that the shard was opened with; and what is wrong with open entities
-%% that cannot be read, of whatever kind they are.
+%% @doc The open entities of a kind that the shard was opened with; and, for open entities of any kind that cannot
+%% be read, messages that say what is wrong with them.
 -spec open_entities(shard(), Prefix :: binary()) -> {ok, {[binary()], [binary()]}} | {error, reason()}.
 open_entities(Shard, Prefix) -> ?ANSWER(open_entities(Shard, Prefix, Tag)).
 
 open_entities(_Shard, _Prefix, _Tag) -> ?MISSING.
 
-%% @doc Which correlations the events of an entity have, and the number of each event in its correlation:
-%% of those events whose id is the `correlation' in their metadata, one of the infixes, and a decimal
-%% number. Each pair comes once.
+%% @doc The correlations of an entity's events, each with the number of the event in its correlation. Takes only
+%% events whose id consists of the `correlation' in their metadata, one of the infixes, and a decimal number.
+%% Each pair comes once.
 %%
-%% The caller gives the form of the ids, since an entity can have millions of events with a correlation,
-%% and only those of that form are kept in memory.
+%% An entity can have millions of events with a correlation, and memory holds only those with ids of that
+%% form.
 -spec correlations(shard(), binary(), Infixes :: [binary()]) ->
     {ok, [{Correlation :: binary(), Number :: non_neg_integer()}]} | {error, reason()}.
 correlations(Shard, Entity, Infixes) -> ?ANSWER(correlations(Shard, Entity, Infixes, Tag)).
 
 correlations(_Shard, _Entity, _Infixes, _Tag) -> ?MISSING.
 
+%% @doc The counters of a shard.
 -spec stats(shard()) -> map().
 stats(_Shard) -> ?MISSING.
 
+%% @doc For tests: has the engine fail in a chosen way. `undefined' in a library without such faults.
 -spec fault({panic | fsync_fails | fail_at | stall | abort_after, non_neg_integer()} | off) -> ok | undefined.
 fault(_Kind) -> ?MISSING.
 
@@ -295,9 +332,8 @@ last_row(Shard, Entity) -> ?ANSWER(last_row(Shard, Entity, Tag)).
 
 last_row(_Shard, _Entity, _Tag) -> ?MISSING.
 
-%% @doc The log behind a position: the rows of the entities that are followed, each with its events of the
-%% aggregates given. A call reads about MaxBytes of the log, whoever's rows those are; the next one goes on
-%% behind Last.
+%% @doc The log after a position: the rows of the followed entities, each with its events of the aggregates given.
+%% A call reads about MaxBytes of the log, rows of other entities included; the next call goes on after Last.
 -spec follow(shard(), After :: non_neg_integer(), MaxBytes :: pos_integer(), followed(),
              Aggregates :: [binary()] | all) ->
     {ok, {[{Position :: pos_integer(), Entity :: binary(), First :: warp_core:seq(),
@@ -309,8 +345,8 @@ follow(Shard, After, MaxBytes, Followed, Aggregates) ->
 
 follow(_Shard, _After, _MaxBytes, _Followed, _Aggregates, _Tag) -> ?MISSING.
 
-%% The process that asked makes terms of the events: on a thread of the library's own, OTP 25 ends
-%% itself over a map of more than 32 keys.
+%% The calling process makes terms of the events. OTP 25 crashes when a thread of the library makes a map of more
+%% than 32 keys.
 terms({ok, {Found, normal}}) -> found(Found);
 terms({ok, {Found, dirty}}) -> found_dirty(Found);
 terms({error, _} = Error) -> Error.
@@ -319,16 +355,16 @@ found(_Found) -> ?MISSING.
 
 found_dirty(_Found) -> ?MISSING.
 
-%% @doc The run that wrote the row at a position, 0 for what is older than runs; none when the log
-%% ends before it.
+%% @doc The run that wrote the row at a position: 0 for a row from before there were runs, and `none' when the log
+%% ends before the position.
 -spec run_of(shard(), Position :: non_neg_integer()) ->
     {ok, Run :: non_neg_integer() | none} | {error, reason()}.
 run_of(Shard, Position) -> ?ANSWER(run_of(Shard, Position, Tag)).
 
 run_of(_Shard, _Position, _Tag) -> ?MISSING.
 
-%% @doc Opens a projection's file for the calling process, and waits until an earlier owner has
-%% closed it.
+%% @doc Opens a projection's file for the calling process. Waits up to 30 seconds for a previous owner to close
+%% it.
 -spec projection_open(binary(), Durable :: boolean(), access()) -> {ok, projection()} | {error, term()}.
 projection_open(File, Durable, Access) ->
     Open = fun() -> ?ANSWER(projection_open(File, Durable, Access, Tag)) end,
@@ -343,7 +379,8 @@ projection_open(_File, _Durable, _Access, _Tag) -> ?MISSING.
 
 projection_own(_Projection) -> ?MISSING.
 
-%% @doc One transaction of a few statements.
+%% @doc Carries out a few statements as one transaction. `{refused, N, Message}': SQLite refused the Nth
+%% statement. `{away, Why}': the file cannot be used now.
 -spec projection_execute(projection(), [warp_projection_target:statement()]) ->
     ok | {error, {refused, pos_integer(), binary()} | {away, term()} | reason()}.
 projection_execute(Projection, Statements) ->
@@ -351,12 +388,13 @@ projection_execute(Projection, Statements) ->
 
 projection_execute(_Projection, _Statements, _Tag) -> ?MISSING.
 
-%% @doc The same for many: they are not copied, and a dirty scheduler carries them out.
+%% @doc As {@link projection_execute/2}, for many statements: a dirty scheduler carries them out, and nobody copies
+%% them.
 -spec projection_execute_batch(projection(), [warp_projection_target:statement()]) ->
     ok | {error, {refused, pos_integer(), binary()} | {away, term()}}.
 projection_execute_batch(_Projection, _Statements) -> ?MISSING.
 
-%% @doc A read of Warp's own.
+%% @doc Carries out a read of Warp's own, not of a user.
 -spec projection_read(projection(), binary(), [warp_projection_target:value()], pos_integer()) ->
     {ok, {Columns :: [binary()], Rows :: [[term()]]}}
     | {error, {sql_error, binary()} | {result_too_large, pos_integer()} | timeout | {away, reason()}}.
@@ -365,17 +403,19 @@ projection_read(Projection, Sql, Params, TimeoutMs) ->
 
 projection_read(_Projection, _Sql, _Params, _TimeoutMs, _Tag) -> ?MISSING.
 
+%% @doc Removes the bytes of deleted rows from the file and from its write-ahead log.
 -spec projection_tidy(projection()) -> ok | {error, reason()}.
 projection_tidy(Projection) -> ?ANSWER(projection_tidy(Projection, Tag)).
 
 projection_tidy(_Projection, _Tag) -> ?MISSING.
 
-%% @doc Moves the WAL into the file and empties it, if nobody reads. Whether it could be done.
+%% @doc Moves the write-ahead log into the file and empties it, unless somebody reads. Gives whether it is empty.
 -spec projection_trim(projection()) -> {ok, Emptied :: boolean()} | {error, reason()}.
 projection_trim(Projection) -> ?ANSWER(projection_trim(Projection, Tag)).
 
 projection_trim(_Projection, _Tag) -> ?MISSING.
 
+%% @doc Closes a projection's file, and waits until it is closed.
 -spec projection_close(projection()) -> ok.
 projection_close(Projection) -> ?ANSWER(projection_close(Projection, Tag)).
 

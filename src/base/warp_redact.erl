@@ -1,11 +1,11 @@
-%% @private What the log of the system may say of a failure: which functions, and the shape of
-%% terms, but nothing that a user gave. States, payloads and requests stand in the arguments of a
-%% stack, in reasons, and in what a process prints of itself when it crashes.
+%% @private Describes failures for the log of the system: which functions, and the shapes of terms, but nothing
+%% that a user stored. The arguments in a stack, reasons, and the report of a crashed process can all hold states,
+%% payloads and requests.
 -module(warp_redact).
 
 -export([reason/1, crash/3, shape/1, status/2, empty_mailbox/0]).
 
-%% How deep a term is described, how many elements of a tuple, and how many functions of a stack.
+%% How deep a term is described, and how many elements of a tuple and functions of a stack are listed.
 -define(DEPTH, 3).
 -define(ELEMENTS, 8).
 -define(FRAMES, 8).
@@ -17,7 +17,7 @@ reason({Tag, {Class, Reason, Stack}}) when is_atom(Tag), is_atom(Class), is_list
 reason(Reason) ->
     io_lib:format("~tp", [shape(Reason)]).
 
-%% @doc What was caught, as text.
+%% @doc A caught exception as text.
 -spec crash(atom(), term(), term()) -> iolist().
 crash(Class, Reason, Stack) ->
     io_lib:format("~tp ~tp in ~tp", [Class, shape(Reason), frames(Stack)]).
@@ -34,7 +34,7 @@ frame({Module, Function, Arity, Where}) when is_integer(Arity), is_list(Where) -
 frame(_Other) ->
     unknown.
 
-%% @doc The shape of a term: its atoms and how it is built, no text and no numbers.
+%% @doc The shape of a term: its atoms and its structure, without text and numbers.
 -spec shape(term()) -> term().
 shape(Term) ->
     shape(Term, ?DEPTH).
@@ -55,8 +55,7 @@ shape(Tuple, _Depth) when is_tuple(Tuple) -> {tuple, tuple_size(Tuple)};
 shape(Fun, _Depth) when is_function(Fun) -> function;
 shape(Other, _Depth) -> Other.
 
-%% @doc What a process says of itself, for `format_status/1': Summary in place of its state, and
-%% shapes of everything else.
+%% @doc For `format_status/1' of a process: Summary in place of its state, and shapes in place of everything else.
 -spec status(gen_server:format_status(), #{atom() => term()}) -> gen_server:format_status().
 status(Status, Summary) ->
     maps:map(
@@ -70,8 +69,8 @@ status(Status, Summary) ->
         end,
         Status).
 
-%% @doc Drops the messages that the calling process has not read. A process does so in its `terminate',
-%% since a report of its crash would show them.
+%% @doc Drops the messages that the calling process has not read. A process calls this in its `terminate', since the
+%% report of its crash would show them.
 -spec empty_mailbox() -> ok.
 empty_mailbox() ->
     receive _ -> empty_mailbox() after 0 -> ok end.

@@ -1,4 +1,4 @@
-%% @private Tries something again, with pauses, until a deadline.
+%% @private Repeats a call, with pauses, until it works or a deadline is over.
 -module(warp_retry).
 
 -export([while/4]).
@@ -8,8 +8,8 @@
 %% How long to pause before each retry, and how many retries there are at most.
 -type how() :: {PauseMs :: pos_integer(), Retries :: non_neg_integer() | infinity}.
 
-%% @doc Calls `Try' once, and again after each pause, for as long as `IsRetried' holds for its result, and
-%% retries and time are left. Gives the last result. The last pause ends at the deadline.
+%% @doc Calls `Try' once, and again after each pause, as long as `IsRetried' is true for its result and retries and
+%% time are left. Gives the last result. The last pause ends at the deadline.
 -spec while(IsRetried :: fun((Result) -> boolean()), how(), warp_deadline:deadline(), Try :: fun(() -> Result)) ->
     Result.
 while(IsRetried, {PauseMs, Retries}, Deadline, Try) ->

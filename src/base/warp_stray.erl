@@ -1,18 +1,18 @@
-%% @private What a process gets that it has no use for: a message of somebody who took it for another
-%% process, a late answer, a request that it does not know. It is ignored, and said in the log, once.
+%% @private Messages that a process does not know: a message that was meant for another process, a late answer, an
+%% unknown request. The process ignores them, and logs that once.
 -module(warp_stray).
 
 -export([note/3, shape/1]).
 
 -include_lib("kernel/include/logger.hrl").
 
-%% How much of a term is shown.
+%% How many levels of a term, and how many elements of a tuple, are shown.
 -define(DEPTH, 2).
 -define(WIDTH, 6).
 
-%% @doc Says in the log that the calling process ignored a term, unless it has said so of any term
-%% before. `Process' names what the process is, such as `warp_saga_keeper'. Of the term only the shape
-%% is shown, since it may hold data of users.
+%% @doc Logs that the calling process ignored a term, unless it has logged that of any term before. `Process' names
+%% the kind of process, such as `warp_saga_keeper'. The log shows only the shape of the term, which may hold data of
+%% users.
 -spec note(Process :: atom(), Kind :: call | cast | message, Term :: term()) -> ok.
 note(Process, Kind, Term) ->
     case erlang:put(?MODULE, noted) of
@@ -28,7 +28,7 @@ word(call) -> <<"request">>;
 word(cast) -> <<"cast">>;
 word(message) -> <<"message">>.
 
-%% @doc The shape of a term, as text: its atoms, and of all else only the type and the size.
+%% @doc The shape of a term as text: its atoms, and the type and size of everything else.
 -spec shape(term()) -> unicode:chardata().
 shape(Term) ->
     shape(Term, ?DEPTH).

@@ -1,6 +1,5 @@
-%% @private Terms in files, as bytes: those of snapshots, and the reasons of sagas. A file may have been
-%% made or changed by hand, so reading a term neither makes atoms, which the VM keeps for good, nor
-%% inflates what was compressed.
+%% @private Terms as bytes in files: states in snapshots, and reasons of sagas. Somebody may have made or changed a
+%% file by hand, so reading a term never makes atoms, which the VM keeps for good, and never decompresses.
 -module(warp_term).
 
 -export([to_bytes/1, from_bytes/1]).
@@ -13,8 +12,8 @@
 to_bytes(Term) ->
     term_to_binary(Term).
 
-%% @doc The term of those bytes; `unreadable' if they are none, if they are compressed, or if they name an
-%% atom or a function that the VM does not know (yet).
+%% @doc The term in these bytes. `unreadable' if they are no term, if they are compressed, or if they name an atom or
+%% a function that the VM does not know (yet).
 -spec from_bytes(binary()) -> {ok, term()} | unreadable.
 from_bytes(<<?VERSION, ?COMPRESSED, _/binary>>) ->
     unreadable;
