@@ -1,9 +1,9 @@
-%% @private What is known of a running context: its settings, the tables of its components, and what
-%% runs in it. Every other module finds it here.
+%% @private Looks up what is known of a running context: its settings, the tables of its components, and the
+%% processes that run in it.
 %%
-%% A context is a map, kept as a persistent term, so that reading it copies nothing. The keys in
-%% `context()' are those that all rooms read. Each component adds keys of its own (see
-%% {@link warp_component}), which only the modules of its room read, but for `aggregates'.
+%% A context is a map in a persistent term, so that reading it copies nothing. All rooms read the keys in
+%% `context()', and `aggregates'. Each component adds keys of its own (see {@link warp_component}), which only
+%% the modules of its room read.
 -module(warp_context).
 
 -export([find/1, put/1, erase/1, all/0]).
@@ -23,16 +23,16 @@
     shards := pos_integer(),
     durability := full | normal,
     file_access := warp_nif:access(),
-    %% How often the clock was found to be behind.
+    %% Counts how often the clock was far behind the previous event.
     clock := warp_clock:clock(),
-    %% {Key, Value}: what runs in the context, see `register/3'.
+    %% {Key, Value}: the processes and handles of the context, see `register/3'.
     running := ets:table(),
     atom() => term()
 }.
 %% A context, and the supervisors above one of its processes.
 -type membership() :: {reference(), Running :: ets:table(), Above :: [pid()]}.
 
-%% @doc The context of that reference or handle; `not_found' once it was stopped.
+%% @doc The context with that reference or handle; `not_found' after it was stopped.
 -spec find(reference() | ctx()) -> {ok, context()} | not_found.
 find({warp_context, Ref, _}) ->
     find(Ref);
@@ -42,12 +42,12 @@ find(Ref) ->
         not_found -> not_found
     end.
 
-%% @doc Has a context found from now on. Called by its keeper.
+%% @doc Publishes a context, so that {@link find/1} finds it. Its keeper calls this.
 -spec put(context()) -> ok.
 put(#{ref := Ref} = Context) ->
     persistent_term:put({?MODULE, Ref}, Context).
 
-%% @doc Has a context not found any more; false if somebody else was faster.
+%% @doc Withdraws a context, so that {@link find/1} finds it no more. False if another process withdrew it before.
 -spec erase(reference()) -> boolean().
 erase(Ref) ->
     persistent_term:erase({?MODULE, Ref}).
@@ -57,7 +57,8 @@ erase(Ref) ->
 all() ->
     [Ref || {{?MODULE, Ref}, #{}} <- persistent_term:get()].
 
-%% @doc Where an entity lives: the number of its shard, and the shard's handle.
+%% @doc Where an entity lives: the number of its shard, and the shard's handle. Errors: `{bad_entity_id, Why}', and
+%% `{shard_unavailable, N}' while the shard is not open.
 -spec locate(context(), term()) ->
     {ok, {non_neg_integer(), warp_nif:shard()}}
     | {error, {bad_entity_id, term()} | {shard_unavailable, non_neg_integer()}}.
@@ -72,7 +73,7 @@ locate(Context, Id) ->
             Error
     end.
 
-%% @doc The number of the shard that an entity lives in, whether the shard is open or not.
+%% @doc The number of the shard that an entity lives in, from 0, whether the shard is open or not.
 -spec shard_of(context(), term()) -> {ok, non_neg_integer()} | {error, {bad_entity_id, term()}}.
 shard_of(#{shards := Shards}, Id) ->
     case warp_nif:shard_of(Id, Shards) of
@@ -80,7 +81,7 @@ shard_of(#{shards := Shards}, Id) ->
         {error, Why} -> {error, {bad_entity_id, Why}}
     end.
 
-%% @doc The handle of a shard, for as long as it is open.
+%% @doc The handle of shard N; `{shard_unavailable, N}' while the shard is not open.
 -spec shard(context(), non_neg_integer()) ->
     {ok, warp_nif:shard()} | {error, {shard_unavailable, non_neg_integer()}}.
 shard(Context, N) ->
@@ -89,14 +90,14 @@ shard(Context, N) ->
         none -> {error, {shard_unavailable, N}}
     end.
 
-%% @doc Says what runs in the context under a key, such as `{owner, N}' for the process that owns
+%% @doc Registers a process or handle of the context under a key, such as `{owner, N}' for the process that owns
 %% shard N.
 -spec register(context(), Key :: term(), Value :: term()) -> ok.
 register(#{running := Running}, Key, Value) ->
     true = ets:insert(Running, {Key, Value}),
     ok.
 
-%% @doc What was registered under a key. Nothing is while the keeper of the table is being restarted.
+%% @doc The value that was registered under a key. `none' also while the keeper of the table is being restarted.
 -spec registered(context(), Key :: term()) -> {ok, term()} | none.
 registered(#{running := Running}, Key) ->
     try ets:lookup(Running, Key) of
@@ -106,16 +107,17 @@ registered(#{running := Running}, Key) ->
         error:badarg -> none
     end.
 
+%% @doc Unregisters a key, whatever its value is.
 -spec unregister(context(), Key :: term()) -> ok.
 unregister(#{running := Running}, Key) ->
     try ets:delete(Running, Key) of
         true -> ok
     catch
-        %% The keeper went first, and the table with it.
+        %% The keeper has ended, and its table with it.
         error:badarg -> ok
     end.
 
-%% @doc Unregisters a key, unless it has another value by now.
+%% @doc Unregisters a key if it still has this value.
 -spec unregister(context(), Key :: term(), Value :: term()) -> ok.
 unregister(#{running := Running}, Key, Value) ->
     try ets:delete_object(Running, {Key, Value}) of
@@ -129,21 +131,23 @@ unregister(#{running := Running}, Key, Value) ->
 new_table() ->
     ets:new(warp_running, [public, set, {read_concurrency, true}]).
 
-%% @doc What the supervisor that calls this gives to all processes below it: the context, whose tables
-%% they use, and itself.
+%% @doc The membership that the calling supervisor gives to all processes below it: the context, whose tables
+%% they use, and the supervisor itself.
 -spec membership(context()) -> membership().
 membership(#{ref := Ref, running := Running}) ->
     {Ref, Running, [self()]}.
 
-%% @doc The same, of a supervisor that is itself below the one that it has this from.
+%% @doc The membership that the calling supervisor gives to the processes below it, when it has one itself from a
+%% supervisor above.
 -spec within(membership()) -> membership().
 within({Ref, Running, Above}) ->
     {Ref, Running, [self() | Above]}.
 
-%% @doc The context, for a process of it that starts. It exits when those above it are gone.
+%% @doc The context of the calling process, which is just starting. The process exits if a supervisor above it has
+%% ended.
 %%
-%% NOTE: a supervisor that loses its own supervisor may start children until it has read of that. By
-%% then their successors may be there already, and the children would take their places in the tables.
+%% NOTE: when a supervisor's own supervisor ends, the supervisor may still start children until it gets that exit
+%% message. Successors of these children may run by then, and the children would take their places in the tables.
 -spec mine(membership()) -> context().
 mine({Ref, Running, Above}) ->
     case find(Ref) of

@@ -1,7 +1,7 @@
-%% @private A context as a child of somebody's supervisor. The context itself runs under Warp's own
-%% supervisors. The child stands for it: it has a guard start it, goes when it goes, and has it
-%% stopped. The guard is linked to nobody, so that it is there to stop the context when the child
-%% was killed.
+%% @private A context as a child of a user's supervisor. The context itself runs under Warp's own supervisors, and
+%% the child stands for it: the child has a guard process start the context, ends when the context ends, and has
+%% the guard stop the context when it ends itself. The guard is linked to no process, so it can stop the context
+%% also after the child was killed.
 -module(warp_context_child).
 -behaviour(gen_server).
 
@@ -10,7 +10,8 @@
 
 -record(child, {ctx :: warp_context:ctx(), guard :: pid(), monitor :: reference()}).
 
-%% @doc Starts a context, and the child that stands for it, linked to the caller.
+%% @doc Starts a context, and the child that stands for it, linked to the caller. Errors: those of
+%% `warp_core:start/1', and `interrupted' when the child or the guard was killed meanwhile.
 -spec start_link(warp_context_options:settings()) ->
     {ok, pid(), warp_context:ctx()} | {error, term()}.
 start_link(Settings) ->
@@ -24,7 +25,7 @@ start_link(Settings) ->
         {error, _} -> {error, interrupted}
     end.
 
-%% @doc The context of that name that runs as somebody's child.
+%% @doc The context of that name that {@link start_link/1} started; `context_stopped' if none is running.
 -spec named(binary()) -> {ok, warp_context:ctx()} | {error, context_stopped}.
 named(Name) ->
     case persistent_term:get({?MODULE, Name}, none) of
@@ -44,8 +45,8 @@ init(#{context := Name} = Settings) ->
         {'DOWN', Monitor, process, Guard, Reason} -> {stop, Reason}
     end.
 
-%% When a child was killed its successor is started at once, while the guard is still stopping
-%% the context.
+%% NOTE: the supervisor restarts a killed child at once, while the guard of the previous child may still be
+%% stopping the context.
 await_previous(Name) ->
     case persistent_term:get({?MODULE, Name}, none) of
         {_Ctx, Guard, Child} ->
@@ -84,15 +85,13 @@ terminate(_Reason, #child{ctx = Ctx, guard = Guard}) ->
     Monitor = monitor(process, Guard),
     Guard ! stop,
     receive {'DOWN', Monitor, process, Guard, _} -> ok end,
-    %% In case it was the guard that was killed.
+    %% The guard may have been killed before it stopped the context.
     stop(Ctx).
 
-%% The guard's exit reason may hold what a user gave.
+%% The guard's exit reason may hold data of users.
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(Status) ->
     warp_redact:status(Status, #{}).
-
-%% The guard.
 
 guard(Child, #{context := Name} = Settings) ->
     OfChild = monitor(process, Child),
@@ -120,6 +119,6 @@ stop(Ctx) ->
     try
         warp_contexts:stop(Ctx)
     catch
-        %% The application was stopped, and everything with it.
+        %% The application was stopped, and the context with it.
         exit:_ -> ok
     end.

@@ -1,18 +1,18 @@
-%% @private How many files a context needs to have open.
+%% @private Checks, before a context starts, whether it can open as many files as it needs.
 -module(warp_context_files).
 
 -export([enough/2]).
 
-%% A shard's file, its write-ahead log and what SQLite keeps beside it; and one that SQLite keeps
-%% open for the next reader.
+%% The shard's file, its write-ahead log, the index of that log, and a file that SQLite keeps open for the next
+%% reader.
 -define(OF_A_SHARD, 4).
-%% Those of the 64 read connections that the NIF keeps for all shards of a VM, two files each.
+%% The NIF keeps 64 read connections for all shards of a VM, with two files each.
 -define(OF_READERS, 128).
 %% The lock.
 -define(OF_A_CONTEXT, 1).
 
-%% @doc Whether a context with these settings can be opened, given the limit of this process and
-%% how many files it has open. `needed' is the limit that would be enough.
+%% @doc Whether a context with these settings can be opened, given the VM's limit of open files and
+%% how many files it has open. `needed' in the error is the limit that would be enough.
 -spec enough(warp_context_options:settings(),
              {Limit :: non_neg_integer() | infinity, non_neg_integer()} | {error, term()}) ->
     ok | {error, {too_few_files, #{limit := non_neg_integer(), needed := pos_integer()}} | term()}.

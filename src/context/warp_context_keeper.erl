@@ -1,5 +1,6 @@
-%% @private The process that holds the tables of a context. Without them nothing behind it can go on.
-%% The lock of the context's folder is not its own: it belongs to the context until it is stopped.
+%% @private Owns the tables of a context. When this process ends the tables are gone, so its supervisor restarts
+%% everything behind it. The lock of the context's folder outlives this process: the context has it until it is
+%% stopped.
 -module(warp_context_keeper).
 -behaviour(gen_server).
 
@@ -10,6 +11,7 @@
 
 -type start() :: {warp_context_options:settings(), Dir :: binary(), warp_nif:lock()}.
 
+%% @doc Starts the keeper of a context, which makes the tables and publishes the context.
 -spec start_link(reference(), start()) -> gen_server:start_ret().
 start_link(Ref, Start) ->
     gen_server:start_link(?MODULE, {Ref, Start}, []).
@@ -40,7 +42,7 @@ handle_info(Stray, Context) ->
     ok = warp_stray:note(keeper, message, Stray),
     {noreply, Context}.
 
-%% The settings hold initial states, and how to reach a projection's target.
+%% The settings hold initial states, and secrets of a projection's target.
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(#{state := #{name := Name, shards := Shards}} = Status) ->
     warp_redact:status(Status, #{context => Name, shards => Shards});

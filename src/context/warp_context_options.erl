@@ -1,11 +1,11 @@
-%% @private The options of `warp_core:start/1': those that every context has, and those of components.
+%% @private Checks the options of `warp_core:start/1': the context's own, and the options of its components.
 -module(warp_context_options).
 
 -export([start/1]).
 
 -export_type([settings/0]).
 
-%% With the options of each component beside these.
+%% The settings also hold the options of each component.
 -type settings() :: #{
     context := binary(),
     data_dir := binary(),
@@ -19,7 +19,7 @@
 -define(MAX_SHARDS, 4096).
 -define(MAX_NAME_BYTES, 200).
 
-%% @doc The settings of a context, with defaults filled in.
+%% @doc Checks the options of a context and fills in defaults. Errors are those of {@link warp_check:options/2}.
 -spec start(term()) -> {ok, settings()} | {error, warp_check:error()}.
 start(Given) ->
     warp_check:options(Given, [
@@ -31,7 +31,7 @@ start(Given) ->
         {cluster, single_node, fun(C) -> warp_check:one_of(C, [single_node]) end}
     ] ++ warp_component:options()).
 
-%% The name is a folder: it has to be one on every system, and no path.
+%% The name becomes the name of a folder. It has to be valid on every system, and must not be a path.
 context(Name) ->
     case is_binary(Name) andalso re:run(Name, "^[A-Za-z0-9_][A-Za-z0-9_.-]*$", [dollar_endonly]) of
         {match, _} when byte_size(Name) =< ?MAX_NAME_BYTES -> {ok, Name};
@@ -40,7 +40,7 @@ context(Name) ->
         false -> {error, not_a_binary}
     end.
 
-%% A binary is a path in the file system's own encoding already; so is what comes of it.
+%% A binary is a path in the encoding of the file system already. The result is one too.
 data_dir(Dir) when Dir =:= ""; Dir =:= <<>>; not is_list(Dir), not is_binary(Dir) ->
     {error, not_a_path};
 data_dir(Dir) ->
@@ -56,8 +56,8 @@ data_dir(Dir) ->
         error:_ -> {error, not_a_path}
     end.
 
-%% The working directory is asked for only where it is needed: a server of the VM tells it, which
-%% slow files elsewhere can hold up.
+%% An absolute path needs no working directory. The VM's file server tells that directory, and slow files
+%% elsewhere can hold that server up.
 absolute(Dir) ->
     case filename:pathtype(Dir) of
         absolute -> filename:join([Dir]);

@@ -1,10 +1,11 @@
-%% @private One context: its keeper, and behind it the processes of its components.
+%% @private Supervises one context: its keeper, and behind it the processes of its components.
 -module(warp_context_sup).
 -behaviour(supervisor).
 
 -export([start_link/2]).
 -export([init/1]).
 
+%% @doc Starts the processes of a context.
 -spec start_link(reference(), warp_context_keeper:start()) -> supervisor:startlink_ret().
 start_link(Ref, Start) ->
     supervisor:start_link(?MODULE, {Ref, Start}).
@@ -13,6 +14,6 @@ start_link(Ref, Start) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init({Ref, {Settings, _, _} = Start}) ->
     Keeper = #{id => keeper, start => {warp_context_keeper, start_link, [Ref, Start]}},
-    %% Without the keeper's tables nothing behind it can go on.
+    %% The processes behind the keeper cannot go on without its tables.
     {ok, {#{strategy => rest_for_one, intensity => 1000, period => 1},
           [Keeper | warp_component:children(Ref, Settings)]}}.

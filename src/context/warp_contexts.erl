@@ -3,10 +3,11 @@
 
 -export([start/1, stop/1, forget_all/0, supervisor/1, stats/1, processes/1]).
 
-%% How long a context waits for the lock, should another one just be stopping.
+%% How long a context waits for the lock, since another one may just be stopping.
 -define(LOCK_PATIENCE_MS, 1000).
 
-%% @doc Starts a context, and the application if need be, and waits until all components work.
+%% @doc Starts a context, and the application if it is not running, and waits until all components work. After an
+%% error nothing of the context is left running.
 -spec start(warp_context_options:settings()) -> {ok, warp_context:ctx()} | {error, warp_core:start_error()}.
 start(Settings) ->
     case application:ensure_all_started(warp_core) of
@@ -43,7 +44,8 @@ started(Ref, Lock) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc Stops a context: everything acknowledged is on disk, nothing of it is left running.
+%% @doc Stops a context, and waits until all its processes have ended and everything acknowledged is on disk. Does
+%% nothing for a context that was stopped before.
 -spec stop(warp_context:ctx()) -> ok.
 stop({warp_context, Ref, _}) ->
     stop_ref(Ref).
@@ -52,8 +54,8 @@ stop_ref(Ref) ->
     ok = warp_core_sup:stop_context(Ref),
     forget(Ref).
 
-%% @doc Forgets what the processes of all contexts left when they were stopped with the
-%% application.
+%% @doc Withdraws all contexts and gives up their locks, when the application has stopped and their processes with
+%% it.
 -spec forget_all() -> ok.
 forget_all() ->
     lists:foreach(fun forget/1, warp_context:all()).
@@ -61,7 +63,8 @@ forget_all() ->
 forget(Ref) ->
     case warp_context:find(Ref) of
         {ok, #{lock := Lock}} ->
-            %% Another process may be stopping it just now: one of them gives the lock up.
+            %% NOTE: another process may be stopping this context just now. The one that withdraws the context
+            %% also gives up the lock.
             case warp_context:erase(Ref) of
                 true -> warp_nif:unlock(Lock);
                 false -> ok
@@ -70,7 +73,8 @@ forget(Ref) ->
             ok
     end.
 
-%% @doc The supervisor of a context, for as long as it runs; else a process that is gone.
+%% @doc The supervisor of a context, or a process that has ended if the context does not run. A caller can monitor
+%% either.
 -spec supervisor(warp_context:ctx()) -> pid().
 supervisor(Ctx) ->
     case processes(Ctx) of
@@ -78,13 +82,13 @@ supervisor(Ctx) ->
         [] -> spawn(fun() -> ok end)
     end.
 
-%% @doc What is counted of a context and of its components.
+%% @doc The statistics of a context and of its components, without waiting for any process.
 -spec stats(warp_context:context()) -> #{atom() => term()}.
 stats(#{name := Name, durability := Durability, clock := Clock} = Context) ->
     Own = #{context => Name, durability => Durability, clock => warp_clock:read(Clock)},
     maps:merge(warp_component:stats(Context), Own).
 
-%% @doc Every process of a context but its entities, each with what its supervisor knows it as.
+%% @doc Every process of a context except those of its entities, each with its id in its supervisor.
 -spec processes(warp_context:ctx()) -> [{Id :: term(), pid()}].
 processes({warp_context, Ref, _}) ->
     case lists:keyfind(Ref, 1, children(warp_core_sup)) of
@@ -99,7 +103,7 @@ below(Supervisor) ->
 child({Id, Pid, supervisor, _}) -> [{Id, Pid} | below(Pid)];
 child({Id, Pid, worker, _}) -> [{Id, Pid}].
 
-%% None for a supervisor that goes while it is asked.
+%% A supervisor that ends while it is asked has no children.
 children(Supervisor) ->
     try
         supervisor:which_children(Supervisor)

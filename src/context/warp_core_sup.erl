@@ -1,14 +1,16 @@
-%% @private The contexts of this VM, one supervisor each.
+%% @private Supervises the contexts of this VM, each of which has a supervisor of its own.
 -module(warp_core_sup).
 -behaviour(supervisor).
 
 -export([start_link/0, start_context/2, stop_context/1]).
 -export([init/1]).
 
+%% @doc Starts the top supervisor of the application.
 -spec start_link() -> supervisor:startlink_ret().
 start_link() ->
     supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
+%% @doc Starts the processes of a context.
 -spec start_context(reference(), warp_context_keeper:start()) -> {ok, pid()} | {error, term()}.
 start_context(Ref, Start) ->
     Child = #{
@@ -19,15 +21,16 @@ start_context(Ref, Start) ->
     },
     supervisor:start_child(?MODULE, Child).
 
+%% @doc Ends the processes of a context, and waits until they have ended.
 -spec stop_context(reference()) -> ok.
 stop_context(Ref) ->
-    %% Both answer not_found for a context that was stopped before.
+    %% Both give `not_found' for a context that was stopped before.
     _ = supervisor:terminate_child(?MODULE, Ref),
     _ = supervisor:delete_child(?MODULE, Ref),
     ok.
 
-%% The processes below retry by themselves, with pauses, what the disk refuses. So restarts are
-%% counted only to stop a loop that would be a bug, not to give a context up.
+%% The processes below this one retry by themselves, with pauses, when the disk fails. The limit of restarts is
+%% therefore high: only a bug that crashes a process again and again reaches it.
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     {ok, {#{strategy => one_for_one, intensity => 1000, period => 1}, []}}.
