@@ -28,32 +28,32 @@
 %% `projection': the functions of `warp_projection', and waiting for a projection. `saga': the functions of
 %% `warp_saga'. `step': no error of a function, but why a step of a saga was refused or waits, in its result.
 -type area() :: start | entity | query | projection | saga | step.
-%% What can stand as `Why' in a reason: what is wrong with a value.
+%% What can stand as `Why' in a reason, which says what is wrong with a value.
 -type problem() :: #{why := binary(), meaning := binary()}.
 
 %% How deep a term is printed.
 -define(DEPTH, 12).
-%% How long a text may be that is printed as a whole.
+%% From how many bytes on a printed text is shortened.
 -define(MAX_BYTES, 4096).
 
-%% @doc What a reason means and what to do about it, as text of a sentence or two. Takes any term: of one that
-%% is no reason of Warp's, such as that of a caller's own `decide', the text shows the term.
+%% @doc What a reason means and what to do about it, as text of a sentence or two. Takes any term: if it
+%% is no reason of Warp, such as that of a caller's own `decide', the text shows the term.
 -spec format_error(Reason :: term()) -> binary().
 format_error(Reason) ->
     try text(Reason) of
         Text -> unicode:characters_to_binary(Text)
     catch
-        %% It looks like a reason of ours, and has something else inside.
+        %% The term has the shape of a reason of Warp, but other values inside.
         error:_ -> unknown(Reason)
     end.
 
-%% @doc For exceptions whose `error_info' names this module, as EEP 54 has it: who raises a reason as
-%% `error(Reason, none, [{error_info, #{module => warp_error}}])' has the shell print its text.
+%% @doc For exceptions whose `error_info' names this module, as EEP 54 has it: code that raises a reason as
+%% `error(Reason, none, [{error_info, #{module => warp_error}}])' makes the shell print its text.
 -spec format_error(Reason :: term(), Stack :: list()) -> #{reason := binary()}.
 format_error(Reason, _Stack) ->
     #{reason => format_error(Reason)}.
 
-%% @doc Every reason, in no order that means anything.
+%% @doc Every reason, in no particular order.
 -spec catalogue() -> [entry(), ...].
 catalogue() ->
     [#{reason => printed(Shape), areas => Areas, meaning => Meaning, to_do => ToDo}
@@ -272,7 +272,7 @@ saga_reasons() ->
       <<"The reason was too long to be kept with the saga. It began: {Text}.">>,
       <<"Refuse with a shorter reason.">>}].
 
-%% What can be wrong with a value, as the end of a sentence that begins with the value.
+%% All that can be wrong with a value, as the end of a sentence that begins with the value.
 whys() ->
     [{missing, <<"is missing">>},
      {required, <<"has to be given, since there is more than one to choose from">>},
@@ -337,7 +337,7 @@ nested(Reason) ->
         none -> value(Reason)
     end.
 
-%% What is not in the table says where in the value it is wrong, outermost first, and then what is wrong there.
+%% A reason that is not in the table says where in the value the fault is, outermost first, and then what it is.
 why(Why) ->
     case path(Why) of
         {[], Last} -> last(Last);
@@ -459,7 +459,7 @@ where([{Module, Function, Arguments, Location} | _]) ->
 where(_NoStack) ->
     "".
 
-%% Text as it is, and any other term as Erlang has it. What is long is shortened.
+%% Text as it is, and any other term as Erlang prints it. Long text is shortened.
 value(Text) when is_binary(Text) ->
     case warp_text:is_utf8(Text) of
         true when byte_size(Text) =< ?MAX_BYTES -> Text;

@@ -371,7 +371,7 @@ projection_open(File, Durable, Access) ->
     IsClaimed = fun(Result) -> Result =:= {error, claimed} end,
     case warp_retry:while(IsClaimed, {?CLAIM_PAUSE_MS, infinity}, warp_deadline:from(?CLAIM_PATIENCE_MS), Open) of
         {ok, Projection} = Opened -> ok = projection_own(Projection), Opened;
-        {error, claimed} -> {error, {io_error, <<"its last owner has not closed the file yet">>}};
+        {error, claimed} -> {error, {io_error, <<"its previous owner has not closed the file yet">>}};
         {error, _} = Error -> Error
     end.
 
