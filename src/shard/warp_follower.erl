@@ -1,38 +1,40 @@
-%% @private Following the log of a shard. Any number of processes may follow one: each reads from a
-%% position on ({@link warp_nif:follow/5}), as much at a time as it has room for. When it has come to
-%% the end it sleeps, and the next commit wakes it. Nothing on the write path waits for a follower; and
-%% a commit costs one read of a counter while none sleeps.
+%% @private Wakes the followers of a shard's log. Any number of processes may follow a log: each reads from a
+%% position on ({@link warp_nif:follow/5}), as much at a time as it has room for. At the end of the log a follower
+%% sleeps, and the next commit wakes it. No commit waits for a follower, and while no follower sleeps a commit
+%% costs one read of a counter.
 -module(warp_follower).
 
 -export([new/1, sleep/2, committed/2]).
 
 -export_type([followers/0]).
 
-%% The table has {{N, Pid}} for each process that sleeps at shard N. Slot N + 1 of the atomics is 1
-%% when the table may have rows of the shard.
+%% The table has a row {{N, Pid}} for each process that sleeps at shard N. Slot N + 1 of the atomics is 1
+%% when the table may have rows of shard N.
 -opaque followers() :: {ets:table(), atomics:atomics_ref()}.
 
-%% @doc For a context that is starting: the calling process owns the table.
+%% @doc The table for a context that is starting. The calling process owns it.
 -spec new(Shards :: pos_integer()) -> followers().
 new(Shards) ->
     {ets:new(warp_followers, [public, ordered_set, {write_concurrency, true}]), atomics:new(Shards, [])}.
 
-%% @doc Has the next commit to the shard send `{log_grew, N}' to the calling process, once. The
-%% caller has to read the log once more after this, and only then may it sleep.
+%% @doc Has the next commit to shard N send `{log_grew, N}' to the calling process, once.
+%%
+%% NOTE: a commit may have come since the caller last read the log. The caller has to read once more after this
+%% call, and may sleep only if it is still at the end.
 -spec sleep(warp_context:context(), N :: non_neg_integer()) -> ok.
 sleep(#{followers := {Table, Sleeping}}, N) ->
     true = ets:insert(Table, {{N, self()}}),
     atomics:put(Sleeping, N + 1, 1).
 
-%% @doc A commit was made to the shard: wakes those that sleep.
+%% @doc Wakes the processes that sleep at shard N, after a commit to it.
 -spec committed(warp_context:context(), N :: non_neg_integer()) -> ok.
 committed(#{followers := {Table, Sleeping}}, N) ->
     case atomics:get(Sleeping, N + 1) of
         0 ->
             ok;
         _ ->
-            %% NOTE: before the table is looked at. Of a process that comes after this look the slot
-            %% says so again.
+            %% NOTE: the slot becomes 0 before this process reads the table. A process that adds its row after
+            %% that read sets the slot to 1 again, for the next commit.
             ok = atomics:put(Sleeping, N + 1, 0),
             lists:foreach(
                 fun(Pid) ->

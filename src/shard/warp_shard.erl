@@ -1,5 +1,5 @@
-%% @private The owner of a shard's file. It opens it, again and again if need be, hands on what
-%% the writer answers, and tells an operator when the disk keeps everyone waiting.
+%% @private The owner of a shard's file. This process opens the file, and tries again until that works. It hands the
+%% writer's answers on to the processes that asked, and warns an operator when the disk is slow.
 -module(warp_shard).
 -behaviour(gen_server).
 
@@ -9,49 +9,53 @@
 
 -include_lib("kernel/include/logger.hrl").
 
-%% How many submissions may wait for the writer. An entity has one at a time.
+%% How many submissions may wait for the writer. An entity has one submission at a time.
 -define(QUEUE_LIMIT, 16384).
-%% How often, and for how long, a file is tried that an earlier owner's writer has not closed yet.
+%% The pause between two attempts to open a file that the writer of a previous owner has not closed yet, and how
+%% long these attempts go on.
 -define(CLAIM_PAUSE_MS, 5).
 -define(CLAIM_PATIENCE_MS, 30000).
+%% The shortest and the longest pause before the file is opened again after another error.
 -define(RETRY_MIN_MS, 100).
 -define(RETRY_MAX_MS, 5000).
-%% How often the writer is looked after, and how long one transaction may take unremarked.
+%% How often the owner checks the writer, and after how long one transaction counts as stalled.
 -define(WATCH_MS, 1000).
 -define(STALL_MS, 3000).
-%% After a slow fsync was reported, others are not for that long.
+%% The shortest pause between two warnings about slow commits.
 -define(QUIET_MS, 60000).
-%% How long entities get to hand errors on to their callers after the writer crashed.
+%% How long the owner stays after the writer has crashed, so that entities can hand errors on to their callers.
 -define(LAST_WORDS_MS, 50).
-%% The pause before who waits for a full queue tries to get into it again.
--define(OVERLOADED, {10, infinity}).
-%% How often who waits for the queue looks whether the shard is still the same.
+%% The pause before a process that waits for a full queue tries again.
+-define(FULL_QUEUE_RETRIES, {10, infinity}).
+%% How often a process that waits for the queue checks whether the shard was opened again meanwhile.
 -define(LOOK_AGAIN_MS, 200).
 
 -record(state, {
     context :: warp_context:context(),
     n :: non_neg_integer(),
     handle :: warp_nif:shard() | undefined,
-    %% Why the last attempt to open failed.
+    %% Why the last attempt to open the file failed.
     error :: term(),
-    %% Until when an earlier owner's writer may take to close the file, and who waits to hear how
-    %% opening it goes.
+    %% Until when the writer of a previous owner may take to close the file, and the callers that wait for the
+    %% result.
     claim_until = none :: none | integer(),
     asking = [] :: [gen_server:from()],
-    %% Why it could not be opened, as was last said in the log.
+    %% The reason in the last warning that the file could not be opened.
     warned :: term(),
     retry_ms = ?RETRY_MIN_MS :: pos_integer(),
     stalled = false :: boolean(),
-    %% What failed in the background when it was last looked at.
+    %% The tasks in the background that failed at the last check.
     background = [] :: [warp_shard_background:failing()],
     quiet_until :: integer() | undefined
 }).
 
+%% @doc Starts the owner of shard N, which begins to open the file.
 -spec start_link(warp_context:membership(), non_neg_integer()) -> gen_server:start_ret().
 start_link(Membership, N) ->
     gen_server:start_link(?MODULE, {Membership, N}, []).
 
-%% @doc Whether the shard is open. Waits for an attempt under way.
+%% @doc Whether the shard is open, or why not. Waits for an attempt under way. `interrupted': the owner is being
+%% restarted.
 -spec status(warp_context:context(), non_neg_integer()) -> ok | {error, term()}.
 status(Context, N) ->
     case warp_context:registered(Context, {owner, N}) of
@@ -59,19 +63,21 @@ status(Context, N) ->
         none -> {error, interrupted}
     end.
 
-%% @doc Why the shard could not be opened, when that was tried last.
+%% @doc Why the last attempt to open the shard failed; `none' if it is open.
 -spec failure(warp_context:context(), non_neg_integer()) -> {ok, term()} | none.
 failure(Context, N) ->
     warp_context:registered(Context, {unavailable, N}).
 
-%% @doc Waits until everything that is queued at the shard by now is committed, or has failed.
+%% @doc Waits until everything that is queued at the shard by now is committed or has failed. Waits without a
+%% limit, as long as the disk takes.
 -spec await_queue(warp_context:context(), non_neg_integer()) -> ok.
 await_queue(Context, N) ->
-    ok = warp_retry:while(fun(Passed) -> Passed =:= overloaded end, ?OVERLOADED, infinity,
+    ok = warp_retry:while(fun(Passed) -> Passed =:= overloaded end, ?FULL_QUEUE_RETRIES, infinity,
                           fun() -> pass(Context, N) end).
 
 pass(Context, N) ->
-    %% The owner first: a new one takes the handle of the last away before it is found itself.
+    %% NOTE: this looks the owner up before the handle. A new owner removes the handle of the previous one before it
+    %% registers itself, so the handle that is found now is not an older one.
     case warp_context:registered(Context, {owner, N}) of
         {ok, Owner} ->
             Monitor = erlang:monitor(process, Owner),
@@ -85,16 +91,16 @@ pass(Context, N) ->
 pass({ok, Handle}, Monitor, Context, N) ->
     passed(warp_nif:pass(Handle), Monitor, {ok, Handle}, Context, N);
 pass({error, _NotOpen}, _Monitor, _Context, _N) ->
-    %% A shard opens only after its last writer is done with everything.
+    %% The previous writer has finished everything before the shard is opened again.
     ok.
 
-%% The answer comes through the shard's owner: without it there is none.
+%% The shard's owner hands the answer on, so no answer comes after the owner has ended.
 passed(ok, Monitor, Shard, Context, N) ->
     receive
         {warp_reply, _PassedOrFailed} -> ok;
         {'DOWN', Monitor, process, _, _} -> ok
     after ?LOOK_AGAIN_MS ->
-        %% The handle may have been that of an owner that was just going.
+        %% NOTE: the handle may have belonged to an owner that was just ending.
         case warp_context:shard(Context, N) of
             Shard -> passed(ok, Monitor, Shard, Context, N);
             _ -> ok
@@ -108,11 +114,11 @@ passed({error, _Closed}, _Monitor, _Shard, _Context, _N) ->
 -spec init({warp_context:membership(), non_neg_integer()}) -> {ok, #state{}, {continue, open}}.
 init({Membership, N}) ->
     _ = process_flag(trap_exit, true),
-    %% Answers wait here for a short time only, but there can be many.
+    %% Answers stay in the mailbox only for a short time, but there can be many.
     _ = process_flag(message_queue_data, off_heap),
     Context = warp_context:mine(Membership),
-    %% An owner that was killed could not take its handle back. Now, before an entity of the new
-    %% one can start, and find it.
+    %% NOTE: an owner that was killed could not unregister its handle. This removes the handle before an entity
+    %% can start behind this owner and find it.
     ok = warp_context:unregister(Context, {shard, N}),
     ok = warp_context:register(Context, {owner, N}, self()),
     {ok, #state{context = Context, n = N}, {continue, open}}.
@@ -144,9 +150,10 @@ handle_info(Message, State) ->
         message(Message, State)
     catch
         Class:Reason:Stack ->
-            %% What a process prints when it crashes holds its mailbox: answers, and what decisions
-            %% send to whom.
-            ?LOG_ERROR("Warp: the owner of shard ~b of context ~ts crashed and is started again: ~ts",
+            %% OTP's report of a crash would show the mailbox, with answers and with the messages of decisions. So
+            %% the process logs the crash itself, and stops.
+            ?LOG_ERROR("Warp: the owner of shard ~b of context ~ts crashed, and its supervisor restarts it. This is "
+                       "a bug of Warp, please report it: ~ts",
                        [State#state.n, name(State), warp_redact:crash(Class, Reason, Stack)]),
             {stop, {shutdown, crashed}, State}
     end.
@@ -158,7 +165,8 @@ message({warp_replies, Replies}, #state{context = Context, n = N} = State) when 
 message({warp_slow_sync, Millis}, State) when is_integer(Millis) ->
     {noreply, slow_sync(Millis, State)};
 message({warp_writer_down, Message}, State) ->
-    ?LOG_ERROR("Warp: the writer of shard ~b of context ~ts crashed and is started again: ~ts",
+    ?LOG_ERROR("Warp: the writer of shard ~b of context ~ts crashed, and Warp opens the shard again. This is a bug "
+               "of Warp, please report it: ~ts",
                [State#state.n, name(State), Message]),
     unpublish(State),
     _ = erlang:send_after(?LAST_WORDS_MS, self(), {exit, writer_down}),
@@ -177,8 +185,8 @@ message(open, #state{handle = undefined, warned = Warned} = State) ->
         #state{handle = undefined, error = Warned} = Failed ->
             {noreply, Failed};
         #state{handle = undefined, error = Reason} = Failed ->
-            ?LOG_WARNING("Warp: shard ~b of context ~ts cannot be opened and is tried again: ~tp",
-                         [State#state.n, name(State), Reason]),
+            ?LOG_WARNING("Warp: shard ~b of context ~ts cannot be opened. Warp tries again until it can. ~ts",
+                         [State#state.n, name(State), warp_error:format_error(Reason)]),
             {noreply, Failed#state{warned = Reason}};
         #state{warned = undefined} = Opened ->
             {noreply, Opened};
@@ -189,7 +197,8 @@ message(open, #state{handle = undefined, warned = Warned} = State) ->
 message(watch, #state{handle = Handle} = State) when Handle =/= undefined ->
     {noreply, watch(State)};
 message(Stray, State) ->
-    %% Also the exit of a process that linked itself to this one. The supervisor's never comes here.
+    %% This can also be the exit of a process that linked itself to this one. A `gen_server' handles the exit of its
+    %% supervisor itself.
     ok = warp_stray:note(shard, message, Stray),
     {noreply, State}.
 
@@ -206,12 +215,12 @@ terminate(_Reason, #state{handle = undefined}) ->
 terminate(_Reason, #state{handle = Handle} = State) ->
     unpublish(State),
     ok = warp_nif:close(Handle),
-    %% What did not work when it was closed.
+    %% Logs the tasks that failed while the shard was closed.
     _ = background(State),
     receive {warp_files_lost, Message} -> files_lost("was closed", Message, State) after 0 -> ok end.
 
-%% NOTE: while the file is claimed this process goes back to its mailbox: one whose supervisor is
-%% gone has to go as well, and not compete for the file with its successor.
+%% NOTE: while a previous owner has the file this process does not wait here, but goes back to its mailbox. When its
+%% supervisor has ended it has to end too, and must not compete with its successor for the file.
 open(#state{context = Context, n = N, claim_until = Until} = State) ->
     #{dir := Dir, lock := Lock, name := Name, shards := Shards, durability := Durability} = Context,
     File = filename:join(Dir, io_lib:format("shard-~4..0b.db", [N])),
@@ -227,7 +236,7 @@ open(#state{context = Context, n = N, claim_until = Until} = State) ->
             _ = erlang:send_after(?CLAIM_PAUSE_MS, self(), open),
             State#state{claim_until = case Until of none -> Now + ?CLAIM_PATIENCE_MS; _ -> Until end};
         {error, claimed} ->
-            failed({io_error, iolist_to_binary([File, ": its last writer has not finished yet"])}, State);
+            failed({io_error, iolist_to_binary([File, ": its previous writer has not closed it yet"])}, State);
         {error, Reason} ->
             failed(Reason, State)
     end.
@@ -241,8 +250,8 @@ told(How, #state{asking = Asking} = State) ->
     lists:foreach(fun(From) -> gen_server:reply(From, How) end, Asking),
     State#state{claim_until = none, asking = []}.
 
-%% What the writer answered to a process, or that it stored what came with this receipt: a tuple that
-%% begins with the module that hands it out.
+%% A reply is either the writer's answer to a process, or the receipt of a submission that was stored. A receipt is a
+%% tuple that begins with the module that hands it out.
 hand_on({Pid, Answer}) when is_pid(Pid) ->
     Pid ! {warp_reply, Answer},
     ok;
@@ -252,9 +261,10 @@ hand_on(Stray) ->
     warp_stray:note(shard, message, Stray).
 
 files_lost(What, Message, State) ->
-    ?LOG_ERROR("Warp: shard ~b of context ~ts ~ts: ~ts", [State#state.n, name(State), What, Message]).
+    ?LOG_ERROR("Warp: shard ~b of context ~ts ~ts: ~ts. Do not remove, rename or replace files of a running context.",
+               [State#state.n, name(State), What, Message]).
 
-%% Nobody finds the shard from now on.
+%% From now on nobody finds the shard's handle.
 unpublish(#state{context = Context, n = N, handle = Handle}) ->
     warp_context:unregister(Context, {shard, N}, Handle).
 
@@ -264,22 +274,22 @@ watch(State0) ->
     _ = erlang:send_after(?WATCH_MS, self(), watch),
     case Busy >= ?STALL_MS of
         true when not Stalled ->
-            ?LOG_WARNING("Warp: shard ~b of context ~ts has been stalled for ~b ms in one "
-                         "transaction, with ~b more submissions waiting: is its disk all right?",
+            ?LOG_WARNING("Warp: shard ~b of context ~ts has been stalled for ~b ms in one transaction, and ~b more "
+                         "submissions wait. Check its disk.",
                          [State#state.n, name(State), Busy, Depth]),
             State#state{stalled = true};
         IsStalled ->
             State#state{stalled = IsStalled}
     end.
 
-%% Says once what began to fail in the background, and once that it works again.
-background(#state{handle = Handle, background = Before} = State) ->
+%% Logs once that a task in the background fails, and once that it works again.
+background(#state{handle = Handle, background = Previous} = State) ->
     #{background := Now} = warp_nif:stats(Handle),
-    {Begun, Ended} = warp_shard_background:changed(Before, Now),
-    _ = [?LOG_WARNING("Warp: shard ~b of context ~ts cannot do its ~ts: ~tp. So ~ts",
+    {Begun, Ended} = warp_shard_background:changed(Previous, Now),
+    _ = [?LOG_WARNING("Warp: shard ~b of context ~ts cannot do its task ~ts: ~tp. This means: ~ts.",
                       [State#state.n, name(State), Task, Error, warp_shard_background:meaning(Task)])
          || {Task, _Since, Error} <- Begun],
-    _ = [?LOG_NOTICE("Warp: shard ~b of context ~ts can do its ~ts again",
+    _ = [?LOG_NOTICE("Warp: shard ~b of context ~ts can do its task ~ts again",
                      [State#state.n, name(State), Task])
          || Task <- Ended],
     State#state{background = Now}.
@@ -288,7 +298,8 @@ slow_sync(Millis, #state{quiet_until = Until} = State) ->
     Now = erlang:monotonic_time(millisecond),
     case Until =:= undefined orelse Now >= Until of
         true ->
-            ?LOG_WARNING("Warp: a commit to shard ~b of context ~ts took ~b ms to reach the disk",
+            ?LOG_WARNING("Warp: a commit to shard ~b of context ~ts took ~b ms to reach the disk. Check the disk if "
+                         "this happens often.",
                          [State#state.n, name(State), Millis]),
             State#state{quiet_until = Now + ?QUIET_MS};
         false ->

@@ -1,5 +1,4 @@
-%% @private Work that no caller waits for, and that failed when a shard last tried it: what it means,
-%% and what of it is new.
+%% @private Describes tasks that a shard does in the background, for no caller, and that failed at the last attempt.
 -module(warp_shard_background).
 
 -export([describe/1, changed/2, meaning/1]).
@@ -11,34 +10,36 @@
 -type described() ::
     #{task := task(), since := warp_core:micros(), error := warp_nif:reason(), meaning := binary()}.
 
+%% @doc The failing tasks as `stats' shows them.
 -spec describe([failing()]) -> [described()].
 describe(Failing) ->
     [#{task => Task, since => Since, error => Error, meaning => meaning(Task)}
      || {Task, Since, Error} <- Failing].
 
-%% @doc What fails now and did not before, and which tasks work again.
--spec changed(Before :: [failing()], Now :: [failing()]) -> {[failing()], [task()]}.
+%% @doc The tasks that fail now and did not fail at the previous check, and the tasks that work again.
+-spec changed(Previous :: [failing()], Now :: [failing()]) -> {[failing()], [task()]}.
 changed(Same, Same) ->
     {[], []};
-changed(Before, Now) ->
-    {[Failing || {Task, _, _} = Failing <- Now, not lists:keymember(Task, 1, Before)],
-     [Task || {Task, _, _} <- Before, not lists:keymember(Task, 1, Now)]}.
+changed(Previous, Now) ->
+    {[Failing || {Task, _, _} = Failing <- Now, not lists:keymember(Task, 1, Previous)],
+     [Task || {Task, _, _} <- Previous, not lists:keymember(Task, 1, Now)]}.
 
+%% @doc What it means for an operator that a task fails: a sentence without a capital and a full stop.
 -spec meaning(task()) -> binary().
 meaning(write_behind) ->
-    <<"the index of the log is not brought up to date: memory grows with each append, and the next start takes "
+    <<"Warp cannot write the index of the log to the file: memory grows with each append, and the next start takes "
       "longer. Nothing is lost">>;
 meaning(checkpoint) ->
-    <<"the write-ahead log cannot be moved into the shard's file and grows. Nothing is lost">>;
+    <<"Warp cannot move the write-ahead log into the shard's file, so the write-ahead log grows. Nothing is lost">>;
 meaning(empty_wal) ->
-    <<"bytes of deleted entities, or cleared payloads, may still stand in the write-ahead log">>;
+    <<"the write-ahead log may still hold bytes of deleted entities, or of cleared payloads">>;
 meaning(erase) ->
-    <<"a deleted entity cannot be read any more, but not all of its rows are overwritten yet. It is tried again "
+    <<"a deleted entity cannot be read any more, but not all of its rows are overwritten yet. Warp tries again "
       "each second">>;
 meaning(compaction) ->
-    <<"the room of deleted entities was not given back. It is tried again at the next start">>;
+    <<"the space of deleted entities was not given back. Warp tries again at the next start">>;
 meaning(snapshot) ->
-    <<"states were not kept: reading entities back into memory takes longer. Nothing is lost">>;
+    <<"snapshots were not stored, so entities take longer to come back into memory. Nothing is lost">>;
 meaning(seal) ->
     <<"an append that was reported as failed may show after a crash. This ends with the next commit "
       "that works">>.

@@ -1,19 +1,21 @@
-%% @private The shards of a context, as the context's first component.
+%% @private The component for the shards of a context. It is the first in the list.
 -module(warp_shard_component).
 -behaviour(warp_component).
 
 -export([new/1, children/2, await_started/1, stats/1]).
 
+%% @doc The table of the followers.
 -spec new(warp_component:settings()) -> #{followers := warp_follower:followers()}.
 new(#{shards := Shards}) ->
     #{followers => warp_follower:new(Shards)}.
 
+%% @doc The supervisor of all shards.
 -spec children(reference(), warp_component:settings()) -> [supervisor:child_spec()].
 children(Ref, _Settings) ->
     [#{id => shards, start => {warp_shards_sup, start_link, [Ref]}, type => supervisor,
        shutdown => infinity}].
 
-%% @doc All shards are opening by now, side by side: this only collects the results.
+%% @doc Waits until each shard is open, or gives the first error. The shards open side by side.
 -spec await_started(warp_context:context()) -> ok | {error, term()}.
 await_started(#{shards := Shards} = Context) ->
     Each = [warp_shard:status(Context, N) || N <- lists:seq(0, Shards - 1)],
@@ -22,6 +24,7 @@ await_started(#{shards := Shards} = Context) ->
         [Error | _] -> Error
     end.
 
+%% @doc The counters of the shards, see {@link warp_shard_stats:read/1}.
 -spec stats(warp_context:context()) -> #{atom() => term()}.
 stats(Context) ->
     warp_shard_stats:read(Context).

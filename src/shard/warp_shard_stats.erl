@@ -1,8 +1,9 @@
-%% @private The counters of the shards of a context, each and summed.
+%% @private Reads the counters of the shards of a context, and sums them up.
 -module(warp_shard_stats).
 
 -export([read/1]).
 
+%% @doc The sums over all open shards, and the counters of each shard under `shards'. Waits for no process.
 -spec read(warp_context:context()) -> #{atom() => term()}.
 read(#{shards := Shards} = Context) ->
     Each = [shard(Context, N) || N <- lists:seq(0, Shards - 1)],
@@ -27,13 +28,13 @@ shard(Context, N) ->
 unavailable({ok, Reason}) -> #{error => Reason};
 unavailable(none) -> #{}.
 
-%% Positions are of a shard; of a context the busiest one says more than a sum.
+%% Positions of different shards, and the times of their transactions, do not add up: the sum shows the largest.
 sum(position, A, B) -> max(A, B);
 sum(busy_ms, A, B) -> max(A, B);
 sum(_Key, A, B) when is_integer(A) -> A + B;
 sum(_Key, A, B) -> merge(A, B).
 
-%% Two histograms, sorted by their bounds.
+%% Adds two histograms, which are sorted by their bounds.
 merge([{Bound, N} | A], [{Bound, M} | B]) -> [{Bound, N + M} | merge(A, B)];
 merge([{Lower, _} = First | A], [{Higher, _} | _] = B) when Lower < Higher -> [First | merge(A, B)];
 merge([_ | _] = A, [First | B]) -> [First | merge(A, B)];

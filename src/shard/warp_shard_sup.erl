@@ -1,10 +1,11 @@
-%% @private One shard: the owner of its file, and behind it what the components have living in it.
+%% @private Supervises one shard: the owner of its file, and behind it the components' processes of this shard.
 -module(warp_shard_sup).
 -behaviour(supervisor).
 
 -export([start_link/2]).
 -export([init/1]).
 
+%% @doc Starts the processes of shard N.
 -spec start_link(warp_context:membership(), non_neg_integer()) -> supervisor:startlink_ret().
 start_link(Membership, N) ->
     supervisor:start_link(?MODULE, {Membership, N}).
@@ -16,10 +17,9 @@ init({Given, N}) ->
     Shard = #{
         id => shard,
         start => {warp_shard, start_link, [Membership, N]},
-        %% Closing writes behind what is left, which a slow disk may take its time for.
+        %% An owner that closes its file writes the rest of the index, which can take long on a slow disk.
         shutdown => 60000
     },
-    %% An entity holds the handle of its shard, so it does not outlive the shard's owner; nor does a
-    %% saga.
+    %% Entities and sagas hold the handle of their shard, so they end with the shard's owner.
     {ok, {#{strategy => rest_for_one, intensity => 1000, period => 1},
           [Shard | warp_component:shard_children(Membership, N)]}}.

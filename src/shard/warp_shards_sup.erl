@@ -1,10 +1,11 @@
-%% @private All shards of a context.
+%% @private Supervises all shards of a context, each of which has a supervisor of its own.
 -module(warp_shards_sup).
 -behaviour(supervisor).
 
 -export([start_link/1]).
 -export([init/1]).
 
+%% @doc Starts the processes of all shards.
 -spec start_link(reference()) -> supervisor:startlink_ret().
 start_link(Ref) ->
     supervisor:start_link(?MODULE, Ref).
