@@ -1,5 +1,5 @@
-%% @private Aggregates: what the user's functions are called with, and what becomes of it when
-%% they refuse, crash or answer nonsense. Pure but for those functions.
+%% @private Calls the user's functions of an aggregate, and makes errors of it when they refuse, crash or return
+%% something wrong. Pure, except for these functions.
 -module(warp_aggregate).
 
 -export([version/1, folds/1, judges/1, initial/1, live/6, replay/4, follow/3, migrate/2, failed/4]).
@@ -16,13 +16,13 @@
     project => fun((binary(), term(), warp_core:event()) -> [term()])
 }.
 -type aggregates() :: #{binary() => aggregate()}.
-%% By aggregate. One whose fold failed on an event in the log has no state, but a reason.
+%% By aggregate: its state, or the reason why folding its events failed.
 -type states() :: #{binary() => {ok, term()} | {error, reason()}}.
 -type reason() ::
     {rejected, term()}
     | {validate_failed | apply_failed | migrate_failed, {error | exit | throw, term(), list()}}
     | {bad_return, validate | migrate, term()}
-    %% A function of a module that was reloaded: pass `fun M:F/A', or start the context again.
+    %% The function's module was reloaded. Pass the function as `fun M:F/A', or restart the context.
     | {stale_function, #{aggregate := binary(), function := atom(), module := module(),
                          'fun' := binary()}}.
 
@@ -31,7 +31,7 @@
 version(Aggregate) ->
     maps:get(version, Aggregate, 1).
 
-%% @doc Whether events change its state. A pure log has none to change.
+%% @doc Whether events change the aggregate's state. A pure log has no state to change.
 -spec folds(aggregate()) -> boolean().
 folds(#{apply := _}) -> true;
 folds(#{}) -> false.
@@ -46,7 +46,8 @@ judges(Aggregate) -> folds(Aggregate).
 initial(Aggregates) ->
     maps:map(fun(_Name, #{initial_state := State}) -> {ok, State} end, Aggregates).
 
-%% @doc Validates and applies new events. They are given their seq, from Seq + 1 on, and time.
+%% @doc Migrates, validates and applies new events of an entity. They get their seqs, from Seq + 1 on, and the time.
+%% Gives the states after them, or the reason of the first event that was refused.
 -spec live(aggregates(), binary(), [warp_nif:packed_event()], warp_core:seq(), warp_core:micros(),
            states()) -> {ok, states()} | {error, reason()}.
 live(_Aggregates, _Id, [], _Seq, _Time, States) ->
@@ -84,8 +85,8 @@ accept(Aggregate, State, Event0) ->
             Error
     end.
 
-%% @doc Applies events of the log to the states, each only from the seq that its state is behind:
-%% `From' gives, by aggregate, the seq that its state includes already.
+%% @doc Applies events of the log to the states. `From' gives, by aggregate, the seq of the last event that the state
+%% includes already (0 for none): an event up to that seq is not applied again.
 -spec replay(aggregates(), [warp_core:event()], #{binary() => warp_core:seq()}, states()) ->
     states().
 replay(_Aggregates, [], _From, States) ->
@@ -101,7 +102,7 @@ replay(Aggregates, [#{aggregate := Name, seq := Seq} = Event | Events], From, St
                     replay(Aggregates, Events, From, States)
             end;
         #{} ->
-            %% Failed before, or an aggregate that is no longer part of the context.
+            %% An earlier event failed, or the context has no such aggregate any more.
             replay(Aggregates, Events, From, States)
     end.
 
@@ -111,7 +112,7 @@ again(Aggregate, State, Event0) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc Applies one event of the log: the state behind it, and the event as `apply' saw it.
+%% @doc Applies one event of the log. Gives the state after it, and the event as `apply' saw it.
 -spec follow(aggregate(), term(), warp_core:event()) ->
     {ok, term(), warp_core:event()} | {error, reason()}.
 follow(Aggregate, State, Event0) ->
@@ -125,7 +126,7 @@ follow(Aggregate, State, Event0) ->
             Error
     end.
 
-%% @doc The event as the current schema has it.
+%% @doc The event in the current schema, as `migrate' gives it. Without `migrate' the event as it is.
 -spec migrate(aggregate(), warp_core:event()) -> {ok, warp_core:event()} | {error, reason()}.
 migrate(#{migrate := Migrate} = Aggregate, #{schema_vsn := Vsn} = Event) ->
     try Migrate(Event, Vsn) of
@@ -159,8 +160,8 @@ apply_to(#{apply := Apply} = Aggregate, State, Event) ->
 apply_to(_Aggregate, State, _Event) ->
     {ok, State}.
 
-%% @doc The reason of an error when a function of the aggregate crashed: Tag and how, unless it was
-%% because a function is not there any more.
+%% @doc The reason of an error after a function of the aggregate crashed: `stale_function' if a function cannot be
+%% called any more, and otherwise Tag with the crash.
 -spec failed(apply | validate | migrate | project, atom(), {atom(), term(), list()}, aggregate()) ->
     {atom(), term()}.
 failed(Function, Tag, {Class, Reason, Stack} = Crash, #{name := Name} = Aggregate) ->

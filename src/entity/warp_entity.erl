@@ -1,11 +1,10 @@
-%% @private The process of an entity: its one writer. It carries out what `warp_entity_core'
-%% decides: hands appends to the shard's writer, answers callers, publishes states for readers,
-%% keeps snapshots, and goes when it has been idle for long enough.
+%% @private The process of an entity, and its one writer. The process carries out what {@link warp_entity_core}
+%% decides: it hands appends to the shard's writer, answers callers, publishes states for readers, stores
+%% snapshots, and ends when it has been idle for long enough.
 %%
-%% Waking a process costs more than anything else on the way of an append. So callers are
-%% answered by the shard's owner, from a receipt that goes with the appends, and this process
-%% looks at its `pending' counters, when it is asked for something next, to see that they were
-%% stored. Only when something waits for that does it have itself woken.
+%% Waking a process costs more than any other part of an append. Therefore the shard's owner answers the callers,
+%% from a receipt that goes with the appends. This process sees in its counters that they were stored, when it gets
+%% its next request. Only if requests wait behind these appends does it ask the owner to wake it.
 -module(warp_entity).
 -behaviour(gen_server).
 
@@ -29,18 +28,19 @@
     submissions = 0 :: non_neg_integer(),
     %% Aggregates whose state readers find in ETS.
     published = [] :: [binary()],
-    %% What the next tick finds: requests since the last one, or none. Between ticks a request
-    %% costs no timer.
+    %% Whether requests came since the last tick: `busy' or `idle', or `off' when no tick is due. With ticks a
+    %% request sets no timer.
     tick = off :: off | busy | idle,
     passivation :: reference() | undefined,
-    %% Does what has to be done before the log is erased.
+    %% The process that takes the steps of a deletion before the log is erased, and its monitor.
     preparing = none :: none | {pid(), reference()}
 }).
 
-%% After that long without a request, up to twice, the process hibernates.
+%% After one to two ticks without a request the process hibernates.
 -define(TICK_MS, 1000).
 -define(BURST_MS, 50).
 
+%% @doc Starts the process of an entity in shard N. `ignore' when another process of the entity is alive.
 -spec start_link(warp_context:membership(), non_neg_integer(), binary()) -> gen_server:start_ret() | ignore.
 start_link(Membership, N, Id) ->
     gen_server:start_link(?MODULE, {Membership, N, Id}, []).
@@ -58,29 +58,31 @@ init({Membership, N, Id}) ->
         taken -> ignore
     end.
 
-%% What a process prints when it crashes holds its state and its mailbox, and so what users stored.
-%% So it says itself what happened, and stops.
+%% OTP's report of a crash would show the state and the mailbox, which hold data of users. So the process logs the
+%% crash itself, and stops.
 -type stop() :: {stop, normal | {shutdown, crashed}, #state{}}.
 
 -spec handle_continue(load | load_behind, #state{}) -> {noreply, #state{}} | stop().
 handle_continue(Load, State) ->
     try
-        begin_with(Load, State)
+        start(Load, State)
     catch
         Class:Reason:Stack -> crashed(Class, Reason, Stack, State)
     end.
 
 crashed(Class, Reason, Stack, #state{id = Id, context = #{name := Name}} = State) ->
-    ?LOG_ERROR("Warp: the process of entity ~ts of context ~ts crashed: ~ts",
+    ?LOG_ERROR("Warp: the process of entity ~ts of context ~ts crashed, and the next request starts another one. This "
+               "is a bug of Warp, please report it: ~ts",
                [Id, Name, warp_redact:crash(Class, Reason, Stack)]),
     {stop, {shutdown, crashed}, State}.
 
-begin_with(load_behind, #state{context = Context, n = N} = State) ->
-    %% What the one before us handed over may be stored, and acknowledged, only now.
+start(load_behind, #state{context = Context, n = N} = State) ->
+    %% NOTE: appends that the previous process of this entity handed to the writer before it was killed may still be
+    %% in the queue.
     ok = warp_shard:await_queue(Context, N),
-    begin_with(load, State);
-begin_with(load, #state{context = Context, n = N} = State) ->
-    %% One killed before us may have left states published.
+    start(load, State);
+start(load, #state{context = Context, n = N} = State) ->
+    %% A process of this entity that was killed may have left published states.
     Names = maps:keys(maps:get(aggregates, Context)),
     Clean = unpublish(State#state{published = Names}),
     case warp_context:shard(Context, N) of
@@ -104,8 +106,8 @@ load(#state{context = Context, id = Id, handle = Handle, core = Core} = State) -
             Error
     end.
 
-%% A function that is not there may be by the time of a later request: then another process reads
-%% the log.
+%% A function that cannot be called now may work again later. So this process ends soon, and the process for a
+%% later request reads the log again.
 stay_briefly_if_stale(#state{core = Core}) ->
     {_, _, States} = warp_entity_core:committed(Core),
     _ = [self() ! passivate || {error, {stale_function, _}} <- maps:values(States)],
@@ -129,15 +131,15 @@ handle_call(Stray, _From, State) ->
     ok = warp_stray:note(entity, call, Stray),
     {reply, {error, {unknown_request, Stray}}, State}.
 
-%% Counted by the caller, each of them: see `warp_entity_pending:admit/3'.
+%% The caller has counted each request before it sent it: see `warp_entity_pending:admit/3'.
 request({get, Name}, _From, State0) ->
     #state{core = Core0, pending = Pending} = State = awake(State0),
     ok = warp_entity_pending:answered(Pending, 1, 0),
-    %% What is published is copied as a whole anyway.
+    %% Publishing copies the whole state into ETS, so compacting it first costs little more.
     Core = warp_entity_core:compact(Core0),
     Result = warp_entity_core:read(Name, Core),
     {reply, Result, publish(Name, Result, State#state{core = Core})};
-%% `Module:check(Context, Id, Argument)' says whether the request may be judged now.
+%% `Module:check(Context, Id, Argument)' decides whether the request may be judged now.
 request({checked, {Module, Argument}, Request}, From, #state{context = Context, id = Id} = State) ->
     case Module:check(Context, Id, Argument) of
         ok ->
@@ -146,9 +148,9 @@ request({checked, {Module, Argument}, Request}, From, #state{context = Context, 
             ok = warp_entity_pending:answered(State#state.pending, 1, warp_entity_core:bytes(Request)),
             {reply, Refused, awake(State)}
     end;
-%% `Module:arrived(Context, Id)' is called before anything that comes later. When all that came
-%% earlier is carried out, a process of its own calls `Module:prepare(Context, Id, Argument)', while
-%% nothing is appended; and if that gives ok the log is erased.
+%% This process calls `Module:arrived(Context, Id)' before it takes any later request. When all earlier requests are
+%% carried out, a process of its own calls `Module:prepare(Context, Id, Argument)', while nothing is appended. If
+%% the result is ok, the writer erases the log.
 request({delete, {Module, _Argument} = Erasure}, From, State0) ->
     #state{core = Core, context = Context, id = Id} = State = awake(State0),
     ok = Module:arrived(Context, Id),
@@ -189,7 +191,7 @@ message({warp_reply, Answer} = Reply, #state{core = Core} = State) ->
         true ->
             answered(Answer, State);
         false when Answer =:= passed ->
-            %% Came late: from the queue of a shard that has closed meanwhile.
+            %% This answer comes late, from the queue of a shard that has closed meanwhile.
             {noreply, State};
         false ->
             stray(Reply, State)
@@ -222,8 +224,8 @@ stray(Stray, State) ->
     {noreply, State}.
 
 answered({wrong_base, Seq}, State) ->
-    %% Another process of this entity wrote, while this one was being killed with its
-    %% supervisor: the writer let only one of them through.
+    %% NOTE: another process of this entity has appended, while this one was being killed with its supervisor. The
+    %% writer stored only the appends of one of them.
     reload(Seq, State#state{receipt = none});
 answered(Answer, #state{core = Core} = State0) ->
     State = State0#state{receipt = none},
@@ -232,13 +234,13 @@ answered(Answer, #state{core = Core} = State0) ->
     Known = answer(Settled, incarnation(Answer, State#state{core = Next})),
     case Answer of
         {failed, Reason} when Erasing; Reason =:= closed; Reason =:= interrupted ->
-            %% What is left of the entity can only be told by reading it again.
-            go(Known);
+            %% Only the log can tell now what is left of the entity, and another process reads it.
+            stop(Known);
         _ ->
             {noreply, advance(snapshot(Known))}
     end.
 
-%% For who looks at the process, and for the log: no states, no events, no requests.
+%% Nobody who looks at the process, and no log, gets to see states, events or requests.
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(#{state := #state{} = State} = Status) ->
     #state{context = Context, n = N, id = Id, core = Core, tick = Tick, published = Published} = State,
@@ -256,7 +258,7 @@ doze(#state{context = #{mode := Mode, idle_timeout := Idle}, core = Core} = Stat
         _ when Mode =:= read_through ->
             retire(State);
         Seq when Seq =:= 0; Idle =< 2 * ?TICK_MS ->
-            %% Readers of what it published do not ask it.
+            %% Readers of published states send no request, but set a flag.
             case warp_entity_pending:take_used(State#state.pending) of
                 true -> {noreply, start_tick(State#state{tick = idle})};
                 false -> retire(State)
@@ -270,7 +272,7 @@ doze(#state{context = #{mode := Mode, idle_timeout := Idle}, core = Core} = Stat
 wait_idle(Millis, State) ->
     State#state{passivation = erlang:send_after(Millis, self(), idle_timeout)}.
 
-%% In read_through the process is there for a burst of writes, and then gone.
+%% In mode `read_through' the process stays for a burst of writes only.
 interval(#{mode := read_through}) -> ?BURST_MS;
 interval(#{idle_timeout := infinity}) -> ?TICK_MS;
 interval(#{idle_timeout := Idle}) -> min(?TICK_MS, Idle div 2).
@@ -282,8 +284,11 @@ start_tick(#state{context = Context} = State) ->
 compact(#state{core = Core} = State) ->
     State#state{core = warp_entity_core:compact(Core)}.
 
-%% Stops, unless there is a cast to be carried out: sent on, it could be overtaken. The sender of
-%% one that comes after this finds the process closed, and waits until it is gone.
+%% Stops, unless there is a cast to carry out. The process does not leave casts to its successor, since later casts
+%% could overtake them.
+%%
+%% NOTE: the process closes its counters before it looks for casts. The sender of a cast that comes later finds them
+%% closed, and waits until the process has taken the cast or has ended.
 retire(#state{pending = Pending} = State) ->
     ok = warp_entity_pending:close(Pending),
     case casts() of
@@ -294,12 +299,12 @@ retire(#state{pending = Pending} = State) ->
             {noreply, lists:foldl(fun cast/2, State, Casts)}
     end.
 
-%% Stops, whatever there is to be done.
-go(State) ->
+%% Stops, also when there are casts, which are lost.
+stop(State) ->
     ok = drop_casts({error, interrupted}, State),
     depart(State).
 
-%% Callers whose requests are still in the mailbox ask again, where there will be another process.
+%% Callers whose requests are still in the mailbox are told to ask again, which starts another process.
 depart(State) ->
     leave(again, State),
     {stop, normal, unpublish(State)}.
@@ -319,7 +324,7 @@ casts() ->
         none -> []
     end.
 
-%% Callers get the reply, in place of an answer.
+%% Callers whose requests are still in the mailbox get Reply in place of an answer.
 leave(Reply, #state{context = Context, id = Id, pending = Pending}) ->
     ok = warp_entity_pending:close(Pending),
     ok = warp_entity_registry:unregister(Context, Id, Pending),
@@ -334,13 +339,13 @@ turn_away(Reply) ->
             ok
     end.
 
-reload(Seq, #state{core = Before} = State) ->
+reload(Seq, #state{core = Previous} = State) ->
     case load(State) of
         {ok, #state{core = Core} = Loaded} ->
-            Judged = warp_entity_core:base(Before),
+            Judged = warp_entity_core:base(Previous),
             case warp_entity_core:base(Core) of
                 Base when Base =/= Seq, Base =:= Judged ->
-                    %% What the writer knows of the log, the file does not show.
+                    %% The writer knows another end of the log than the file shows.
                     give_up_on({corrupt, <<"the log ends elsewhere than it should">>}, State);
                 _ ->
                     {noreply, advance(Loaded)}
@@ -351,15 +356,15 @@ reload(Seq, #state{core = Before} = State) ->
 
 give_up_on(Reason, #state{core = Core0} = State) ->
     {Settled, Core} = warp_entity_core:settle({failed, Reason}, Core0),
-    go(answer(Settled, State#state{core = Core})).
+    stop(answer(Settled, State#state{core = Core})).
 
-%% Does what can be done now.
+%% Carries out what can be done now.
 advance(#state{core = Core0, handle = Handle, id = Id} = State) ->
     case warp_entity_core:take(Core0) of
         {append, Rows, Core} ->
             {Receipt, Ready} = receipt(unpublish(State#state{core = Core})),
             Base = warp_entity_core:base(Core),
-            %% More may wait than one submission takes.
+            %% A submission takes a limited number of appends, so more may wait behind it.
             wanting(queued(warp_nif:submit(Handle, Id, Base, Rows, Receipt), Ready));
         {erase, Erasure, Core} ->
             unpublish(prepare(Erasure, State#state{core = Core}));
@@ -386,11 +391,11 @@ prepared(ok, #state{handle = Handle, id = Id} = State) ->
 prepared({error, _} = Error, State) ->
     advance(queued(Error, State)).
 
-%% The first answer tells the incarnation: this process is woken for it.
+%% The first append of a new entity goes without a receipt, since its answer tells this process the incarnation.
 receipt(#state{incarnation = 0} = State) ->
     {none, State};
-receipt(#state{core = Core, pending = Pending, submissions = Before} = State) ->
-    Number = Before + 1,
+receipt(#state{core = Core, pending = Pending, submissions = Submissions} = State) ->
+    Number = Submissions + 1,
     case warp_entity_core:replies(Core) of
         {ok, Replies, Bytes} ->
             {warp_entity_pending:receipt(Pending, Number, Replies, Bytes),
@@ -399,7 +404,8 @@ receipt(#state{core = Core, pending = Pending, submissions = Before} = State) ->
             {none, State}
     end.
 
-%% Something waits for what is in flight: have this process woken, unless it was stored already.
+%% If requests wait for the submission in flight, asks the owner to wake this process, unless the submission is
+%% stored already.
 wanting(#state{receipt = none} = State) ->
     State;
 wanting(#state{receipt = Number, pending = Pending, core = Core} = State) ->
@@ -408,7 +414,7 @@ wanting(#state{receipt = Number, pending = Pending, core = Core} = State) ->
         false -> State
     end.
 
-%% Takes note of what was stored and answered meanwhile.
+%% Notes that the submission in flight was stored, and its callers answered, if that is so.
 catch_up(#state{receipt = none} = State) ->
     State;
 catch_up(#state{receipt = Number, pending = Pending, core = Core} = State) ->
@@ -423,8 +429,8 @@ queued(ok, State) ->
     State;
 queued({error, Reason}, #state{core = Core} = State) ->
     {Settled, Next} = warp_entity_core:settle({failed, Reason}, Core),
-    %% Of a closed shard this process is of no more use, and a full queue is no time to keep
-    %% what was turned away in memory.
+    %% A process whose shard is closed is of no use any more. When the queue is full, the entities that could not
+    %% get in leave memory.
     self() ! passivate,
     answer(Settled, State#state{core = Next, receipt = none}).
 
@@ -443,7 +449,7 @@ answer(Settled, State) ->
 answer_one({answer, From, Request, Result}, #state{pending = Pending} = State) ->
     ok = warp_entity_pending:answered(Pending, 1, warp_entity_core:bytes(Request)),
     ok = warp_entity_reply:reply(From, result(Result, State)),
-    %% Its caller may have stopped waiting.
+    %% The caller frees the memory of its events when it gets the answer, but may have stopped waiting.
     _ = [warp_entity_pack:release(element(2, Request)) || is_tuple(Request), is_map(element(2, Request))],
     State;
 answer_one({look_up, From, {append, #{packed := Packed}, _} = Request, Refused}, State) ->
@@ -451,7 +457,7 @@ answer_one({look_up, From, {append, #{packed := Packed}, _} = Request, Refused},
     {Settled, Core} =
         case warp_nif:check_ids(Handle, Id, Packed) of
             {ok, Stop} -> warp_entity_core:look_up(Stop, {From, Request}, Refused, Core0);
-            %% Whether it is there already is not known, so it is not refused for good.
+            %% The log may have these events already, so the caller gets this error and not the refusal.
             {error, _} = Error -> {[{answer, From, Request, Error}], Core0}
         end,
     answer(Settled, State#state{core = Core}).
@@ -462,12 +468,12 @@ result(Result, _State) -> Result.
 reason(closed, #state{n = N}) -> {shard_unavailable, N};
 reason(Reason, _State) -> Reason.
 
-%% Published is what cannot change before this process lets it: while nothing is under way.
+%% Publishes a state only while nothing is under way. It cannot change before this process takes it out again.
 publish(Name, {ok, Value}, #state{context = #{mode := actor} = Context} = State) ->
     #state{id = Id, core = Core, published = Published} = State,
     case warp_entity_core:is_quiet(Core) andalso not lists:member(Name, Published) of
         true ->
-            %% The context's own: the caller's may be cut from a larger binary.
+            %% This is the context's copy of the name. The caller's may be cut from a larger binary.
             #{Name := #{name := Own}} = maps:get(aggregates, Context),
             ok = warp_entity_states:publish(Context, Id, Own, Value, State#state.pending),
             State#state{published = [Own | Published]};
@@ -483,7 +489,7 @@ unpublish(#state{context = Context, id = Id, published = Names} = State) ->
     ok = warp_entity_states:withdraw(Context, Id, Names),
     State#state{published = []}.
 
-%% Keeps the states when enough events came since they were last kept.
+%% Stores snapshots when enough events came since the last ones.
 snapshot(#state{context = Context, core = Core, snapshot_seq = Last} = State) ->
     {Seq, Time, States} = warp_entity_core:committed(Core),
     case Seq - Last >= maps:get(snapshot_every, Context) of
@@ -507,7 +513,7 @@ snapshot(Name, #{apply := _} = Aggregate, Seq, Time, States, State) ->
 snapshot(_Name, _PureLog, _Seq, _Time, _States, _State) ->
     ok.
 
-%% A request came.
+%% Called for each request.
 awake(#state{tick = busy} = State) ->
     catch_up(State);
 awake(#state{tick = idle} = State) ->

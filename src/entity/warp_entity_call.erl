@@ -1,5 +1,5 @@
-%% @private The caller's side of an entity's process: finds it, is admitted or turned away, and
-%% tells what an answer that does not come means.
+%% @private The caller's side of a request to an entity's process: finds or starts the process, counts the request
+%% there, sends it, and decides what to do when no answer comes.
 -module(warp_entity_call).
 
 -export([call/5, cast/3, aside/2]).
@@ -7,18 +7,20 @@
 -include("../base/warp_entity.hrl").
 -include_lib("kernel/include/logger.hrl").
 
-%% The pause before a process that went away is looked for again, and how often that is done.
+%% The pause before a request to a process that has ended is made again, and how often that is done.
 -define(RETRIES, {20, 50}).
 
-%% How long an answer is waited for before the process is monitored.
+%% How long the caller waits for an answer before it monitors the process.
 -define(UNWATCHED_MS, 50).
 
-%% Whether a request may be made again when the process was killed: `once' is for what could have
-%% been carried out.
+%% Whether a request may be made again after the process was killed: `once' is for a request that must not be
+%% carried out twice.
 -type safety() :: repeatable | once.
 
-%% @doc Calls the process of an entity. Errors: overloaded, timeout, interrupted,
-%% {shard_unavailable, N}, context_stopped, and what the process answers.
+%% @doc Calls the process of an entity, with a request that has so many bytes of events, and gives its answer.
+%% Errors beside those that the process answers: `overloaded' (too many requests or bytes wait), `timeout' (the
+%% process may still carry the request out), `interrupted' (the process was killed and may have carried it out),
+%% `{shard_unavailable, N}', `{bad_entity_id, Why}' and `context_stopped'.
 -spec call(#warp_entity{}, term(), non_neg_integer(), warp_deadline:deadline(), safety()) -> term().
 call(Entity, Request, Bytes, Deadline, Safety) ->
     case try_once(Entity, Request, Bytes, Deadline) of
@@ -37,19 +39,19 @@ retry(_First, #warp_entity{ref = Ref} = Entity, Request, Bytes, Deadline, Safety
     end.
 
 is_retried({again, When}, Safety) -> When =:= now orelse Safety =:= repeatable;
-%% The shard, or its supervisor, is being started again: nothing was asked.
+%% The shard or its supervisor is being restarted. No process has got the request.
 is_retried({error, {shard_unavailable, _}}, _Safety) -> true;
 is_retried(_Answer, _Safety) -> false.
 
-%% `{again, now}': the process left before it took the request. `{again, later}': it was killed, and may have
-%% carried the request out.
+%% `{again, now}': the process ended before it took the request. `{again, later}': the process was killed, and may
+%% have carried the request out.
 try_once(Entity, Request, Bytes, Deadline) ->
     case reach(Entity, Bytes, Deadline) of
         {ok, Pid, Pending} -> ask(Pid, Pending, Request, Deadline);
         {error, _} = Error -> Error
     end.
 
-%% The process of the entity, at which the request is counted from now on.
+%% Finds or starts the process of the entity, and counts the request there.
 reach(#warp_entity{ref = Ref} = Entity, Bytes, Deadline) ->
     case warp_context:find(Ref) of
         {ok, Context} ->
@@ -66,10 +68,10 @@ reach(#warp_entity{ref = Ref} = Entity, Bytes, Deadline) ->
             {error, context_stopped}
     end.
 
-%% @doc Gives the process of an entity a request that nobody gets the answer to. Those of one
-%% caller are taken in order, also when the process leaves memory meanwhile: so they are in one
-%% mailbox, or their sender waits until the process has taken them or is gone. A killed process loses
-%% the casts in its mailbox. After `timeout' the process may still take the request.
+%% @doc Casts a request, which nobody gets an answer to, to the process of an entity. Casts of one caller are taken
+%% in order, also when the process leaves memory meanwhile: either they are in one mailbox, or the caller waits here
+%% until the process has taken the cast or has ended. A killed process loses the casts in its mailbox. Errors are
+%% those of {@link call/5}; after `timeout' the process may still take the request.
 -spec cast(#warp_entity{}, term(), warp_deadline:deadline()) -> ok | {error, term()}.
 cast(#warp_entity{ref = Ref} = Entity, Request, Deadline) ->
     IsRetried = fun(Result) -> is_retried(Result, once) end,
@@ -83,7 +85,8 @@ cast_once(Entity, Request, Deadline) ->
         {ok, Pid, Pending} ->
             Taken = erlang:alias(),
             ok = gen_server:cast(Pid, {warp_request, Taken, Request}),
-            %% As in a call: one that is not closed now takes it.
+            %% NOTE: as in `ask/4', a process whose counters are not closed after the message was sent takes the
+            %% message.
             Result =
                 case warp_entity_pending:is_closed(Pending) of
                     true -> await_taken(Pid, Taken, Deadline);
@@ -110,10 +113,11 @@ await_taken(Pid, Taken, Deadline) ->
     true = erlang:demonitor(Monitor, [flush]),
     Result.
 
-%% A gen_server:call, but for the monitor: for what it costs, a process that was killed is noticed
-%% a little later. One that goes by itself answers all whose requests it has, and says in its
-%% counters that it is closed before it looks for the last of them: so a caller who finds it not
-%% closed after sending was in time.
+%% As `gen_server:call', but monitors the process only after some time, since a monitor costs more than the message.
+%% The caller of a killed process therefore learns of that a little later.
+%%
+%% NOTE: a process that ends by itself closes its counters before it looks for the last requests in its mailbox, and
+%% answers those. So a caller that finds the counters not closed after it has sent was in time.
 ask(Pid, Pending, Request, Deadline) ->
     Sent = warp_call:send(Pid, {warp_request, Request}),
     Unwatched =
@@ -148,8 +152,9 @@ stopped_or(Ref, Reason) ->
         not_found -> {error, context_stopped}
     end.
 
-%% @doc Runs Fun in a process of its own, which is killed at the deadline, and goes with its caller:
-%% for the user's functions that are called for a read.
+%% @doc Runs Fun in a process of its own and gives its result. That process is killed at the deadline, and when the
+%% caller is killed or crashes. For reads, which call the user's functions. Errors beside those of Fun: `timeout',
+%% and `interrupted' when the process was killed or Fun crashed, which is logged.
 -spec aside(fun(() -> Result), warp_deadline:deadline()) -> Result | {error, timeout | interrupted}.
 aside(Fun, Deadline) ->
     Caller = self(),
@@ -175,7 +180,9 @@ aside(Fun, Deadline) ->
     receive {Alias, _} -> ok after 0 -> ok end,
     Answer.
 
-%% Crashes of the user's functions are answers. This is none of them, and nobody else would hear of it.
+%% A crash of a user's function is a result of Fun. This crash is a bug of Warp, and the caller does not get its
+%% reason.
 failed(Class, Reason, Stack) ->
-    ?LOG_ERROR("Warp: a read failed: ~ts", [warp_redact:crash(Class, Reason, Stack)]),
+    ?LOG_ERROR("Warp: a read failed: ~ts. Its caller got `interrupted'. This is a bug of Warp, please report it.",
+               [warp_redact:crash(Class, Reason, Stack)]),
     {error, interrupted}.

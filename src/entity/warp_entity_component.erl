@@ -1,15 +1,16 @@
-%% @private The entities of a context, as a component.
+%% @private The component for the entities of a context.
 -module(warp_entity_component).
 -behaviour(warp_component).
 
 -export([options/0, new/1, shard_children/2, stats/1]).
 
+%% @doc The options that concern entities.
 -spec options() -> [warp_check:option()].
 options() ->
     warp_entity_options:start().
 
-%% @doc `rules' is what the NIF checks events against, `registry' and `states' are the tables of
-%% `warp_entity_registry' and `warp_entity_states'; the others are options.
+%% @doc The options that concern entities; `rules', which the NIF checks events by; and `registry' and `states', the
+%% tables of {@link warp_entity_registry} and {@link warp_entity_states}.
 -spec new(warp_component:settings()) -> #{atom() => term()}.
 new(#{aggregates := Aggregates} = Settings) ->
     Rules = [
@@ -21,11 +22,13 @@ new(#{aggregates := Aggregates} = Settings) ->
          registry => warp_entity_registry:new(),
          states => warp_entity_states:new()}.
 
+%% @doc The supervisor of the entities in shard N.
 -spec shard_children(warp_context:membership(), non_neg_integer()) -> [supervisor:child_spec()].
 shard_children(Membership, N) ->
     [#{id => entities, start => {warp_entity_sup, start_link, [Membership, N]}, type => supervisor,
        shutdown => infinity}].
 
+%% @doc How many entities are in memory, and how many states are published.
 -spec stats(warp_context:context()) -> #{atom() => term()}.
 stats(#{mode := Mode} = Context) ->
     #{mode => Mode,

@@ -1,8 +1,8 @@
-%% @private The decisions of an entity: what becomes of a request, given where its log stands and
-%% what is on its way there. Pure, but for the user's functions; `warp_entity' carries it out.
+%% @private Decides what becomes of the requests to an entity, given the state of its log and the appends on their way
+%% to it. Pure, except for the user's functions; {@link warp_entity} carries the decisions out.
 %%
-%% The core knows two states of the log. What is committed, which reads see; and, ahead of it,
-%% what will be committed when all that was accepted is. Requests are judged by the latter.
+%% The core knows two states of the log: the committed one, which reads see, and the one ahead of it, which the log
+%% will have when all accepted appends are stored. Requests are judged on the state ahead.
 -module(warp_entity_core).
 
 -export([new/2, reset/2, request/3, deletion/3, take/1, replies/1, stored/1, settle/2, look_up/4]).
@@ -10,7 +10,7 @@
 
 -export_type([core/0, request/0, entry/0, settled/0, erasure/0]).
 
-%% A state of the log: where it ends, and what it comes to.
+%% A state of the log: the seq and time of its last event, and the states of the aggregates after that event.
 -record(log, {
     seq :: warp_core:seq(),
     time :: warp_core:micros(),
@@ -21,11 +21,11 @@
     from :: warp_entity_reply:from(),
     request :: request(),
     pack :: warp_entity_pack:packed(),
-    %% Of all events of the request: a seq for each that was in the log already.
+    %% For each event of the request: its seq, if it was in the log already.
     template :: template(),
-    %% What is sent, before the answer, once it is stored.
+    %% Messages that are sent before the answer, when the append is stored.
     messages :: [message()],
-    %% The log behind it.
+    %% The state of the log after this append.
     log :: #log{}
 }).
 -record(refusal, {
@@ -41,53 +41,53 @@
     id :: binary(),
     committed :: #log{},
     ahead :: #log{},
-    %% Handed to the writer, in order.
+    %% Entries that were handed to the writer, in order.
     in_flight = [] :: [entry()],
-    %% Waiting behind it, last first.
+    %% Entries that wait behind those in flight, last first.
     queue = [] :: [entry()],
     %% The seq at which the states were last made compact.
     compact = 0 :: warp_core:seq()
 }).
 
 -opaque core() :: #core{}.
-%% The module that has to do something before the log of an entity is erased, and its argument: see
-%% `warp_entity'.
+%% The module that takes the steps of a deletion before the log is erased, and its argument: see `warp_entity'.
 -type erasure() :: {module(), term()}.
 -opaque entry() :: #append{} | #refusal{} | #deletion{}.
 -type template() :: all_new | [new | warp_core:seq()].
 -type request() ::
     {append, warp_entity_pack:packed(), any | no_stream | warp_core:seq()}
     | {decide, binary(), fun((term()) -> warp_core:decision(term()))}
-    %% What is left of one when events that were in the log already are taken out.
+    %% The rest of an append, of which some events were in the log already.
     | {rest, warp_entity_pack:packed(), template(), Bytes :: non_neg_integer(), [message()]}.
 -type message() :: {pid(), term()}.
 -type result() ::
     {stored, warp_core:seq(), warp_core:seq()}
     | {stored_at, [warp_core:seq()]}
-    %% The messages first, then the result.
+    %% The messages are sent first, and then the result.
     | {sending, [message(), ...], result()}
     | deleted
     | {error, term()}.
-%% What a caller gets. A refused append with ids may turn out to be in the log already: that is
-%% still to be looked up.
+%% The answer to a caller. The events of a refused append with ids may be in the log already, so that these ids still
+%% have to be looked up.
 -type settled() ::
     {answer, warp_entity_reply:from(), request() | delete, result()}
     | {look_up, warp_entity_reply:from(), request(), result()}.
 
-%% How many rows one submission has at most.
+%% How many appends one submission has at most.
 -define(MAX_APPENDS, 1000).
-%% Behind a larger append its states are looked through for what `apply' cut out of it, for about
-%% as long as packing it took.
+%% After a larger append the core searches the states for binaries that `apply' cut out of its events, for about as
+%% long as packing the append took.
 -define(LARGE_BYTES, 4096).
-%% How many terms of the states are looked at when there is time for it.
+%% How many terms of the states are searched at most while nothing is under way.
 -define(COMPACT_BUDGET, 1000000).
 
+%% @doc The core of an entity without events.
 -spec new(warp_context:context(), binary()) -> core().
 new(#{aggregates := Aggregates} = Context, Id) ->
     Empty = #log{seq = 0, time = 0, states = warp_aggregate:initial(Aggregates)},
     #core{context = Context, id = Id, committed = Empty, ahead = Empty}.
 
-%% @doc The core at where the log was found to stand. What waits is judged once more.
+%% @doc The core with the state of the log that was read. All requests that wait are judged again.
 -spec reset(warp_entity_replay:loaded(), core()) -> core().
 reset(#{seq := Seq, recorded_at := Time, states := States}, Core) ->
     Log = #log{seq = Seq, time = Time, states = States},
@@ -95,8 +95,8 @@ reset(#{seq := Seq, recorded_at := Time, states := States}, Core) ->
     again(InFlight ++ lists:reverse(Queue),
           Core#core{committed = Log, ahead = Log, in_flight = [], queue = [], compact = Seq}).
 
-%% @doc Judges a request and queues what comes of it: refusals too, so that callers are answered
-%% in order, and none is refused for a state that was then not reached.
+%% @doc Judges a request and queues the result. A refusal queues too, so that callers are answered in order, and no
+%% request is refused because of a state that the log does not reach in the end.
 -spec request(request(), warp_entity_reply:from(), core()) -> core().
 request(Request, From, Core) ->
     case judge(Request, Core) of
@@ -109,7 +109,7 @@ request(Request, From, Core) ->
                   Core)
     end.
 
-%% @doc Queues a deletion. What comes after it meets an entity without events.
+%% @doc Queues a deletion. Later requests are judged as those of an entity without events.
 -spec deletion(erasure(), warp_entity_reply:from(), core()) -> core().
 deletion(Erasure, From, #core{context = Context, id = Id} = Core) ->
     #core{ahead = Empty} = new(Context, Id),
@@ -174,8 +174,8 @@ with_messages(Accepted, Messages) -> {Accepted, Messages}.
 
 accept(#{count := Count, events := Events, bytes := Bytes} = Pack, Template, Core) ->
     #core{context = #{aggregates := Aggregates, clock := Clock}, id = Id, ahead = Ahead} = Core,
-    #log{seq = Seq, time = Before, states = States} = Ahead,
-    Time = warp_clock:stamp(Clock, Id, Before),
+    #log{seq = Seq, time = Previous, states = States} = Ahead,
+    Time = warp_clock:stamp(Clock, Id, Previous),
     Result =
         case Events of
             none -> {ok, States};
@@ -189,8 +189,8 @@ accept(#{count := Count, events := Events, bytes := Bytes} = Pack, Template, Cor
             Error
     end.
 
-%% @doc What to do next, when nothing is under way: have appends written, have the entity erased,
-%% or answer refusals that nothing stands before.
+%% @doc What to do next: hand appends to the writer, have the entity erased, or answer a refusal that is first in the
+%% queue. `nothing' while there are entries in flight, or when none waits.
 -spec take(core()) ->
     {append, [{warp_nif:packed(), warp_core:micros()}], core()}
     | {erase, erasure(), core()}
@@ -223,8 +223,8 @@ split([#refusal{} = Entry | Entries], Room, Taken) ->
 split(Rest, _Room, Taken) ->
     {lists:reverse(Taken), Rest}.
 
-%% @doc What to tell the callers of all that is in flight, should all of it be stored; unknown when
-%% there are refusals among it that have to be looked up.
+%% @doc The answers to the callers of all entries in flight, if the writer stores all of them, and how many bytes
+%% their requests have. `unknown' when there are refusals among them whose ids have to be looked up.
 -spec replies(core()) -> {ok, [{warp_entity_reply:from(), result()}], Bytes :: non_neg_integer()} | unknown.
 replies(#core{in_flight = [#append{} = Only]} = Core) ->
     {{answer, From, Request, Result}, _} = settle_entry(Only, Core),
@@ -239,13 +239,13 @@ replies(#core{in_flight = InFlight} = Core) ->
             unknown
     end.
 
-%% @doc The bytes that a request keeps waiting.
+%% @doc How many bytes of events a request has, as its caller counted them.
 -spec bytes(request() | delete) -> non_neg_integer().
 bytes({append, #{bytes := Bytes}, _}) -> Bytes;
 bytes({rest, _, _, Bytes, _}) -> Bytes;
 bytes(_Request) -> 0.
 
-%% @doc All that is in flight is stored, and its callers know.
+%% @doc Notes that all entries in flight are stored, and their callers answered.
 -spec stored(core()) -> core().
 stored(#core{in_flight = [#append{log = Log}]} = Core) ->
     Core#core{committed = Log, in_flight = []};
@@ -253,7 +253,7 @@ stored(#core{in_flight = InFlight} = Core) ->
     {_, Stored} = lists:mapfoldl(fun settle_entry/2, Core#core{in_flight = []}, InFlight),
     Stored.
 
-%% @doc Whether the writer's answer fits what is in flight. Another one is no answer to this process.
+%% @doc Whether an answer of the writer fits the entries in flight. If not, it is no answer to this process.
 -spec expects(term(), core()) -> boolean().
 expects(erased, Core) ->
     is_erasing(Core);
@@ -269,7 +269,8 @@ expects(Answer, #core{in_flight = [_ | _]}) ->
 expects(_Answer, _Core) ->
     false.
 
-%% @doc What the writer's answer means for the callers, in order.
+%% @doc The answers to callers that follow from the writer's answer, in order. When the writer stopped at an append,
+%% all later requests are judged again.
 -spec settle(warp_nif:answer(), core()) -> {[settled()], core()}.
 settle({stored, _}, #core{in_flight = InFlight} = Core) ->
     lists:mapfoldl(fun settle_entry/2, Core#core{in_flight = []}, InFlight);
@@ -278,8 +279,8 @@ settle(erased, #core{in_flight = [#deletion{from = From}]} = Core) ->
     #core{committed = Empty} = new(Context, Id),
     {[{answer, From, delete, deleted}], Core#core{committed = Empty, in_flight = [], compact = 0}};
 settle({stopped, _, Done, Why}, #core{in_flight = InFlight, queue = Queue} = Core) ->
-    {Before, [#append{} = Stopped | Behind]} = after_appends(InFlight, Done, []),
-    {Settled, Core1} = lists:mapfoldl(fun settle_entry/2, Core, Before),
+    {Stored, [#append{} = Stopped | Behind]} = after_appends(InFlight, Done, []),
+    {Settled, Core1} = lists:mapfoldl(fun settle_entry/2, Core, Stored),
     Fresh = Core1#core{ahead = Core1#core.committed, in_flight = [], queue = []},
     {Own, Core2} = stop(Why, Stopped, Fresh),
     {Settled ++ Own, again(Behind ++ lists:reverse(Queue), Core2)};
@@ -307,7 +308,7 @@ settle_entry(#refusal{from = From, request = Request, result = Result} = Refusal
 sending([], Result) -> Result;
 sending(Messages, Result) -> {sending, Messages, Result}.
 
-%% Splits behind that many appends, before the next one.
+%% Splits the entries after so many appends, right before the next append.
 after_appends([#append{} | _] = Entries, 0, Before) ->
     {lists:reverse(Before), Entries};
 after_appends([#append{} = Entry | Entries], N, Before) ->
@@ -321,14 +322,14 @@ stop({duplicates, Found}, #append{from = From, request = Request} = Append, Core
 stop(Reason, #append{from = From, request = Request}, Core) ->
     {[{answer, From, Request, {error, Reason}}], Core}.
 
-%% @doc What a refusal comes to once it is known which of its ids are in the log already: an
-%% append that was carried out before is answered as it was then, even if by now it would be
-%% refused. Of one that was carried out in part, the rest is judged alone.
+%% @doc The answer to a refused append, given which of its ids are in the log already. An append that was carried out
+%% earlier gets the answer of that time, even if it would be refused now. If only a part of it was carried out, the
+%% rest is judged alone.
 -spec look_up(none | warp_nif:stop(), {warp_entity_reply:from(), request()}, result(), core()) ->
     {[settled()], core()}.
 look_up({duplicates, Found}, {From, {append, #{count := Count}, _} = Request},
         {error, {wrong_expected_seq, _}} = Refused, Core) when length(Found) < Count ->
-    %% What is missing would still be appended where it was not expected.
+    %% The caller expected another end of the log, and the missing events would be appended at the wrong place.
     {[{answer, From, Request, Refused}], Core};
 look_up({duplicates, Found}, {From, {append, Pack, _} = Request}, _Refused, Core) ->
     without(Found, From, Request, Pack, all_new, [], Core);
@@ -354,7 +355,7 @@ nth(Indexes, Events) ->
     Numbered = lists:zip(lists:seq(0, length(Events) - 1), Events),
     [Event || {Index, Event} <- Numbered, lists:member(Index, Indexes)].
 
-%% Notes the seqs of events that were found; Found counts only those that were still new.
+%% Notes the seqs of events that were found. The indexes in Found count only the events that were still new.
 known(all_new, Found, Count) ->
     known(lists:duplicate(Count, new), Found, Count);
 known(Template, Found, _Count) ->
@@ -403,7 +404,7 @@ of_entry(#append{request = Request}) -> Request;
 of_entry(#refusal{request = Request}) -> Request;
 of_entry(#deletion{}) -> delete.
 
-%% @doc Copies what the states hold of much larger binaries, while nothing is under way.
+%% @doc Copies the parts of much larger binaries that the states hold, if nothing is under way.
 -spec compact(core()) -> core().
 compact(#core{committed = #log{seq = Seq}, compact = Seq} = Core) ->
     Core;
@@ -413,7 +414,7 @@ compact(#core{in_flight = [], queue = [], committed = #log{seq = Seq, states = S
 compact(Core) ->
     Core.
 
-%% @doc The committed state of an aggregate.
+%% @doc The committed state of an aggregate, or why there is none.
 -spec read(binary(), core()) -> {ok, term()} | {error, term()}.
 read(Name, #core{committed = #log{states = States}}) ->
     maps:get(Name, States, {error, {unknown_aggregate, Name}}).
@@ -423,7 +424,7 @@ read(Name, #core{committed = #log{states = States}}) ->
 is_quiet(#core{in_flight = [], queue = []}) -> true;
 is_quiet(#core{}) -> false.
 
-%% @doc Whether something waits for what is in flight.
+%% @doc Whether entries wait in the queue.
 -spec is_waiting(core()) -> boolean().
 is_waiting(#core{queue = Queue}) -> Queue =/= [].
 

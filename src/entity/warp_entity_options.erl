@@ -1,4 +1,4 @@
-%% @private The options that concern entities: those of `warp_core:start/1', and those of each call.
+%% @private Checks the options that concern entities, of `warp_core:start/1' and of each call.
 -module(warp_entity_options).
 
 -export([start/0, append/1, decide/1, read/1, export/1, delete/1, correction/2, history/1]).
@@ -10,7 +10,7 @@
 -define(DELETE_TIMEOUT_MS, 10000).
 -define(HISTORY_LIMIT, 1000).
 
-%% @doc What a context can be started with.
+%% @doc The options of `warp_core:start/1' that concern entities.
 -spec start() -> [warp_check:option()].
 start() ->
     [
@@ -21,7 +21,7 @@ start() ->
         {max_pending, 10000, fun(N) -> warp_check:integer(N, 1, ?MAX_PENDING) end}
     ].
 
-%% @doc The options of an append.
+%% @doc The options of an append: `expected' (any), `timeout' (5000 ms).
 -spec append(term()) -> {ok, #{expected := any | no_stream | warp_core:seq(), timeout := timeout()}}
     | {error, warp_check:wrong()}.
 append(Given) when Given =:= #{} ->
@@ -29,30 +29,30 @@ append(Given) when Given =:= #{} ->
 append(Given) ->
     warp_check:options(Given, [{expected, any, fun expected/1}, {timeout, ?CALL_TIMEOUT_MS, fun warp_check:timeout/1}]).
 
-%% @doc The options of a decide.
+%% @doc The options of a decide: `timeout' (5000 ms).
 -spec decide(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:wrong()}.
 decide(Given) ->
     warp_check:options(Given, [{timeout, ?CALL_TIMEOUT_MS, fun warp_check:timeout/1}]).
 
-%% @doc The options of a read of a state.
+%% @doc The options of a read of a state: `timeout' (5000 ms).
 -spec read(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:wrong()}.
 read(Given) when Given =:= #{} ->
     {ok, #{timeout => ?READ_TIMEOUT_MS}};
 read(Given) ->
     warp_check:options(Given, [{timeout, ?READ_TIMEOUT_MS, fun warp_check:timeout/1}]).
 
-%% @doc The options of an export, which reads all there is.
+%% @doc The options of an export: `timeout' (`infinity', since it reads the whole log).
 -spec export(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:wrong()}.
 export(Given) ->
     warp_check:options(Given, [{timeout, infinity, fun warp_check:timeout/1}]).
 
-%% @doc The options of a deletion.
+%% @doc The options of a deletion: `timeout' (10000 ms).
 -spec delete(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:wrong()}.
 delete(Given) ->
     warp_check:options(Given, [{timeout, ?DELETE_TIMEOUT_MS, fun warp_check:timeout/1}]).
 
-%% @doc Whether the time of an event can be corrected to that one, in microseconds since 1970: it has
-%% to take as many bytes in the file as the one that is there.
+%% @doc Checks the seq of an event and its correct time in microseconds since 1970. The time has to take as many
+%% bytes in the file as the one that it replaces.
 -spec correction(term(), term()) -> ok | {error, warp_check:wrong()}.
 correction(Seq, Micros) ->
     case warp_check:one(seq, Seq, fun(N) -> warp_check:integer(N, 1, 1 bsl 62) end) of
@@ -65,7 +65,8 @@ correction(Seq, Micros) ->
             Error
     end.
 
-%% @doc The options of a history. A `from' of 0 is the first event, or the last one backward.
+%% @doc The options of a history: `from' (0, which is the first event, or the last one backward), `limit' (1000),
+%% `direction' (forward), `timeout' (5000 ms).
 -spec history(term()) -> {ok, map()} | {error, warp_check:wrong()}.
 history(Given) ->
     warp_check:options(Given, [
@@ -80,7 +81,7 @@ expected(no_stream) -> {ok, no_stream};
 expected(Seq) when is_integer(Seq), Seq >= 0 -> {ok, Seq};
 expected(_) -> {error, not_any_no_stream_or_a_seq}.
 
-%% No log ends there: what is beyond means the same, and would not fit the file's integers.
+%% No log reaches 2^62, and a larger number would not fit the integers of the file.
 seq(N) when is_integer(N), N > 1 bsl 62 -> {ok, 1 bsl 62};
 seq(N) -> warp_check:integer(N, 1, infinity).
 
@@ -124,7 +125,7 @@ lasting(Key, Fun) when Key =:= apply; Key =:= validate; Key =:= migrate; Key =:=
 lasting(_Key, Value) ->
     Value.
 
-%% What is wrong with a field of an aggregate.
+%% Gives what is wrong with a field of an aggregate, as a list of at most one reason.
 field(name, _) -> [];
 field(initial_state, _) -> [];
 field(version, V) when is_integer(V), V > 0, V < 1 bsl 32 -> [];

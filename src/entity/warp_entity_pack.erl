@@ -1,11 +1,11 @@
-%% @private Events as a caller gives them, checked and packed for the log.
+%% @private Checks and packs the events of an append for the log, in the caller's process.
 -module(warp_entity_pack).
 
 -export([pack/4, pack_with/4, keep/3, release/1]).
 
 -export_type([packed/0]).
 
-%% `events' are none when no aggregate looks at them before they are stored.
+%% `events' is `none' when no aggregate looks at the events before they are stored.
 -type packed() :: #{
     packed := warp_nif:packed(),
     count := pos_integer(),
@@ -14,24 +14,25 @@
     events := [warp_nif:packed_event()] | none
 }.
 
-%% More than these are never tried on a normal scheduler.
+%% More events than these are packed on a dirty scheduler at once.
 -define(MANY, 100).
 -define(MAX_EVENTS, 10000).
-%% Fewer bytes are not worth a call.
+%% Releasing fewer bytes is not worth a call.
 -define(LARGE, 64 * 1024).
 
-%% @doc Checks and packs the events of one append. Those that name no aggregate belong to
-%% Default, or to the context's only one.
+%% @doc Checks and packs the events of one append. Events that name no aggregate belong to Default, or, if that is
+%% `undefined', to the context's only aggregate. Errors: `{batch_too_large, Count, Max}', `{bad_event, Nth, Field,
+%% Why}' and the other reasons of a refused event in `warp_core:write_error()'.
 -spec pack(warp_context:context(), binary(), binary() | undefined, [map()]) ->
     {ok, packed()} | {error, term()}.
 pack(#{rules := Rules}, Id, Default, Events) ->
     pack_with(Rules, Id, Default, Events).
 
-%% @doc As `pack/4', by other rules.
+%% @doc As {@link pack/4}, by other rules than those of a context.
 -spec pack_with(warp_nif:rules(), binary(), binary() | undefined, [map()]) ->
     {ok, packed()} | {error, term()}.
 pack_with(Rules, Id, Default, Events) ->
-    %% Counted here, where a list of any length keeps no scheduler: not in the NIF.
+    %% Erlang counts the events, and not the NIF, which would block its scheduler over a very long list.
     try length(Events) of
         Count when Count > ?MAX_EVENTS ->
             {error, {batch_too_large, Count, ?MAX_EVENTS}};
@@ -52,19 +53,20 @@ result({ok, Packed, Count, Bytes, HasIds, Events}) ->
 result({error, _} = Error) ->
     Error.
 
-%% What `apply' keeps of an event should not keep the request alive that the event was cut from.
-%% Every term of it took at least a quarter of a byte in the row.
+%% A part of an event that `apply' keeps must not keep the whole request in memory. A row of so many bytes has at most
+%% four times as many terms.
 compact(none, _Bytes) -> none;
 compact(Events, Bytes) -> warp_compact:term(Events, 4 * Bytes).
 
-%% @doc Only the events at those indexes, which are in order and count from 0.
+%% @doc The append with only the events at these indexes, which are in order and count from 0. The caller gives the
+%% same events as terms.
 -spec keep(packed(), [non_neg_integer()], [warp_nif:packed_event()] | none) -> packed().
 keep(#{packed := Packed0} = Pack, Indexes, Events) ->
     {Packed, Count, Bytes} = warp_nif:keep(Packed0, Indexes),
     Pack#{packed := Packed, count := Count, bytes := Bytes, events := Events}.
 
-%% @doc Says that nobody needs these any more. A process that has a reference to large ones may keep
-%% it as garbage for long; what the writer has stored it releases itself.
+%% @doc Frees the memory of packed events that nobody needs any more, if they are large: a process may keep the
+%% reference to them as garbage for long. The writer itself releases the events that it has stored.
 -spec release(packed()) -> ok.
 release(#{bytes := Bytes, packed := Packed}) when Bytes >= ?LARGE -> warp_nif:release(Packed);
 release(#{}) -> ok.

@@ -1,5 +1,5 @@
-%% @private Finds the process of an entity, and starts it where there is none: through ETS, and
-%% the supervisor of the entity's own shard, never through a central process.
+%% @private Finds the process of an entity in ETS, and has the supervisor of the entity's shard start it where there
+%% is none. No central process is involved.
 -module(warp_entity_registry).
 
 -export([new/0, lookup/1, ensure/3, register/4, unregister/3, unregister_all/2, size/1]).
@@ -11,7 +11,7 @@
 new() ->
     ets:new(warp_registry, [public, set, {read_concurrency, true}, {write_concurrency, true}]).
 
-%% @doc The resident process of an entity.
+%% @doc The process of an entity, if it is in memory.
 -spec lookup(#warp_entity{}) -> {ok, pid()} | none.
 lookup(#warp_entity{ref = Ref, id = Id}) ->
     case warp_context:find(Ref) of
@@ -24,15 +24,16 @@ lookup(#warp_entity{ref = Ref, id = Id}) ->
             none
     end.
 
-%% @doc The process of an entity and its counter of pending requests. `timeout': the supervisor of the
-%% shard's entities did not answer by the deadline; it may start the process later.
+%% @doc The process of an entity and its counters, started if there is none. Errors: `{shard_unavailable, N}';
+%% `{bad_entity_id, Why}' for a handle that `warp_core:entity/2' did not make for this context; and `timeout' when the
+%% supervisor of the shard's entities did not answer by the deadline, which may start the process later.
 -spec ensure(warp_context:context(), #warp_entity{}, warp_deadline:deadline()) ->
     {ok, pid(), warp_entity_pending:pending()}
     | {error, {shard_unavailable, non_neg_integer()} | {bad_entity_id, not_a_handle | reserved} | timeout}.
 ensure(#{registry := Registry} = Context, #warp_entity{id = Id} = Entity, Deadline) ->
     case rows(Registry, Id) of
         [{_, Pid, Pending, _}] ->
-            %% Only its successor takes one that was killed out of the table.
+            %% A killed process stays in the table until its successor takes its place.
             case is_process_alive(Pid) of
                 true -> {ok, Pid, Pending};
                 false -> start(Context, Entity, Deadline)
@@ -41,8 +42,8 @@ ensure(#{registry := Registry} = Context, #warp_entity{id = Id} = Entity, Deadli
             start(Context, Entity, Deadline)
     end.
 
-%% A handle that `warp_core:entity/2' did not make, or made for another context, could have it
-%% start in a shard that is not its own, or as one of Warp's own entities.
+%% A handle that `warp_core:entity/2' did not make, or made for another context, could start an entity in a shard
+%% that is not its own, or start one of Warp's own entities.
 start(_Context, #warp_entity{id = <<"$warp/", _/binary>>}, _Deadline) ->
     {error, {bad_entity_id, reserved}};
 start(Context, #warp_entity{id = Id, shard = N} = Entity, Deadline) ->
@@ -58,10 +59,10 @@ start_in_shard(Context, #warp_entity{id = Id, shard = N}, Deadline) ->
     end.
 
 start_below(Supervisor, #{registry := Registry}, Id, N, Deadline) ->
-    %% A handle that came from another node may be cut from its message.
+    %% The id in a handle from another node may be cut from that node's message.
     case warp_call:start_child(Supervisor, [warp_compact:binary(Id)], Deadline) of
-        %% Started, or someone else was faster: either way it is there now, unless it has left at
-        %% once, for the shard is not open.
+        %% NOTE: another caller may have started the process first. Either way it is registered now, unless it has
+        %% ended at once because the shard is not open.
         {ok, _} -> started(rows(Registry, Id), N);
         {error, timeout} -> {error, timeout};
         {error, _} -> {error, {shard_unavailable, N}}
@@ -75,8 +76,9 @@ started([{_, Pid, Pending, _}], N) ->
 started([], N) ->
     {error, {shard_unavailable, N}}.
 
-%% @doc Registers the calling process: as the first, or in place of one that was killed, whose
-%% last appends may still be on their way. Not while another one is alive.
+%% @doc Registers the calling process as the process of an entity. `first': there was none. `successor': the previous
+%% one was killed, and its last appends may still be in the queue. `taken': another process of the entity is alive,
+%% and the caller is not registered.
 -spec register(warp_context:context(), binary(), non_neg_integer(), warp_entity_pending:pending()) ->
     first | successor | taken.
 register(#{registry := Registry}, Id, N, Pending) ->
@@ -100,27 +102,27 @@ succeed(Registry, {Id, _, _, _} = Row) ->
                     end
             end;
         [] ->
-            %% It has just gone, by itself or taken out by another successor.
+            %% NOTE: the row has just been removed, by that process itself or by another successor.
             case ets:insert_new(Registry, Row) of
                 true -> successor;
                 false -> succeed(Registry, Row)
             end
     end.
 
-%% @doc Takes the calling process out of the registry.
+%% @doc Removes the calling process from the registry.
 -spec unregister(warp_context:context(), binary(), warp_entity_pending:pending()) -> ok.
 unregister(#{registry := Registry}, Id, Pending) ->
     _ = [true = ets:delete_object(Registry, Row)
          || {_, Pid, P, _} = Row <- rows(Registry, Id), Pid =:= self(), P =:= Pending],
     ok.
 
-%% @doc Takes all processes of a shard out of the registry.
+%% @doc Removes all processes of shard N from the registry.
 -spec unregister_all(warp_context:context(), non_neg_integer()) -> ok.
 unregister_all(#{registry := Registry}, N) ->
     true = ets:match_delete(Registry, {'_', '_', '_', N}),
     ok.
 
-%% @doc How many entities are resident.
+%% @doc How many entities are in memory. 0 while the keeper of the table is being restarted.
 -spec size(warp_context:context()) -> non_neg_integer().
 size(#{registry := Registry}) ->
     case ets:info(Registry, size) of

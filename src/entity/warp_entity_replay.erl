@@ -1,37 +1,37 @@
-%% @private Reads an entity's log: whole pages of it, or folded into states.
+%% @private Reads an entity's log from the file: as events, or folded into states.
 -module(warp_entity_replay).
 
 -export([load/3, state_at/5, history/4, export/2]).
 
 -export_type([loaded/0]).
 
-%% Where an entity stands.
+%% The state of an entity as the file has it.
 -type loaded() :: #{
     incarnation := non_neg_integer(),
     seq := warp_core:seq(),
     recorded_at := warp_core:micros(),
     states := warp_aggregate:states(),
-    %% The seq of the oldest snapshot used; 0 for none.
+    %% The seq of the oldest snapshot that was used, 0 for none.
     snapshot_seq := warp_core:seq()
 }.
 
-%% How many events one call into the NIF brings at most.
+%% How many events one page has at most.
 -define(PAGE, 1000).
-%% After how long a fold keeps what it has by then.
+%% How often a fold that takes long stores a snapshot.
 -define(KEEP_MS, 1000).
-%% How many terms of the states that were read are looked at for binaries to copy.
+%% How many terms of the states are searched for binaries to copy when a fold has ended.
 -define(COMPACT_BUDGET, 1000000).
-%% Likewise after each page.
+%% How many after each page.
 -define(PAGE_COMPACT_BUDGET, 20000).
 
-%% @doc The states of all aggregates of an entity: the snapshots, and the events behind them.
+%% @doc The states of all aggregates of an entity: folds the events behind the latest snapshots.
 -spec load(warp_context:context(), warp_nif:shard(), binary()) ->
     {ok, loaded()} | {error, warp_nif:reason()}.
 load(#{aggregates := Aggregates}, Handle, Id) ->
     fold(Aggregates, Handle, Id, {seq, infinity}).
 
-%% @doc The state of one aggregate as it was at a seq or a time: at a time, behind the last event
-%% that was recorded by then.
+%% @doc The state of one aggregate as it was at a seq, or at a time: after the last event that was recorded by then.
+%% Errors are those of `warp_core:state_at/4' that concern the log and the aggregate's functions.
 -spec state_at(warp_context:context(), warp_nif:shard(), binary(), binary(),
                {seq, warp_core:seq() | infinity} | {time, warp_core:micros()}) ->
     {ok, term()} | {error, term()}.
@@ -50,7 +50,7 @@ fold(Aggregates, Handle, Id, At) ->
         {ok, {Incarnation, Seq, Time}} when map_size(Folding) =:= 0 ->
             {ok, loaded(Incarnation, Seq, Time, Initial, Seq)};
         {ok, {Incarnation, Seq, Time} = Head} ->
-            %% More may be written while we read: what is returned is as of Seq.
+            %% NOTE: others may append while this process reads. The result is the state at Seq.
             Found =
                 case last(At, Handle, Id, Head) of
                     {ok, Last} -> fold_to(Last, Aggregates, Folding, Handle, Id, Incarnation, Initial);
@@ -60,7 +60,7 @@ fold(Aggregates, Handle, Id, At) ->
                 {ok, Oldest, Folded} ->
                     {ok, loaded(Incarnation, Seq, Time, Folded, Oldest)};
                 {error, changed} ->
-                    %% Deleted, and perhaps created again, meanwhile: read what is there now.
+                    %% NOTE: the entity was deleted meanwhile, and may have begun a new life. This reads it again.
                     fold(Aggregates, Handle, Id, At);
                 {error, _} = Error ->
                     Error
@@ -69,13 +69,13 @@ fold(Aggregates, Handle, Id, At) ->
             Error
     end.
 
-%% The seq of the last event wanted.
+%% The seq of the last event to fold.
 last({seq, Last}, _Handle, _Id, {_, Seq, _}) -> {ok, min(Last, Seq)};
 last({time, Last}, _Handle, _Id, {_, Seq, Time}) when Time =< Last -> {ok, Seq};
 last({time, Last}, Handle, Id, {Incarnation, Seq, _}) ->
     recorded_by(Last, Handle, Id, Incarnation, Seq).
 
-%% From the end, since times may go back: see `warp_clock'.
+%% Searches from the end of the log, since times can go back: see {@link warp_clock}.
 recorded_by(_Time, _Handle, _Id, _Incarnation, 0) ->
     {ok, 0};
 recorded_by(Time, Handle, Id, Incarnation, From) ->
@@ -112,8 +112,8 @@ fold_to(Last, Aggregates, Folding, Handle, Id, Incarnation, Initial) ->
 soon() ->
     erlang:monotonic_time(millisecond) + ?KEEP_MS.
 
-%% What takes long is kept now and then: whoever loses patience, or is killed, has the next one go
-%% on from there.
+%% A fold that takes long stores snapshots from time to time. If its caller stops waiting or it is killed, the next
+%% read goes on from the last snapshot.
 replay([], _Aggregates, _From, _Keep, Acc) ->
     Acc;
 replay([#{seq := Seq, recorded_at := Time} = Event | Events], Aggregates, From, Keep, {States0, Due}) ->
@@ -123,7 +123,7 @@ replay([#{seq := Seq, recorded_at := Time} = Event | Events], Aggregates, From, 
             replay(Events, Aggregates, From, Keep, {States, Due});
         Now ->
             ok = Keep({Seq, Time}, States),
-            %% A large state takes no more than a tenth of the time.
+            %% Storing snapshots takes at most a tenth of the time, also when the states are large.
             Took = erlang:monotonic_time(millisecond) - Now,
             replay(Events, Aggregates, From, Keep, {States, soon() + 9 * Took})
     end.
@@ -133,7 +133,7 @@ keep({Seq, _} = At, States, From, Folding, Handle, Id, Incarnation) ->
         fun(Name, Aggregate) ->
             case States of
                 #{Name := {ok, State}} ->
-                    %% What began at a later snapshot is further.
+                    %% An aggregate whose fold began at a later snapshot needs no older one.
                     _ = [warp_entity_snapshot:save(Handle, Id, Incarnation, Aggregate, At, State)
                          || Seq > maps:get(Name, From, 0)],
                     ok;
@@ -144,7 +144,7 @@ keep({Seq, _} = At, States, From, Folding, Handle, Id, Incarnation) ->
         Folding).
 
 loaded(Incarnation, Seq, Time, States, SnapshotSeq) ->
-    %% What `apply' cut out of payloads should not keep those in memory.
+    %% Parts that `apply' cut out of payloads must not keep these payloads in memory.
     #{incarnation => Incarnation, seq => Seq, recorded_at => Time,
       states => warp_compact:term(States, ?COMPACT_BUDGET), snapshot_seq => SnapshotSeq}.
 
@@ -158,7 +158,7 @@ snapshots(Folding, Handle, Incarnation, Last) ->
                         {ok, {Name, State}} -> Acc#{Name => {Seq, State}};
                         _ -> Acc
                     end;
-                %% Missing, of another version, or unreadable: the events are all there.
+                %% Without a readable snapshot of this version all events are folded.
                 _ ->
                     Acc
             end
@@ -166,7 +166,7 @@ snapshots(Folding, Handle, Incarnation, Last) ->
         #{},
         Folding).
 
-%% @doc Calls Step with the events from From on, page by page, until it has enough.
+%% @doc Calls Step with the events from seq From on, page by page, until Step gives `enough' or the log ends.
 -spec pages(warp_nif:shard(), binary(), non_neg_integer(), warp_core:seq(),
             fun(([warp_core:event()], Acc) -> {go_on | enough, Acc}), Acc) ->
     {ok, Acc} | {error, warp_nif:reason()}.
@@ -183,7 +183,8 @@ pages(Handle, Id, Incarnation, From, Step, Acc0) ->
             Error
     end.
 
-%% @doc A part of the log, migrated.
+%% @doc The events of a part of the log, migrated to the current schema. Errors are those of `warp_core:history/2' that
+%% concern the log and `migrate'.
 -spec history(warp_context:context(), warp_nif:shard(), binary(), map()) ->
     {ok, [warp_core:event()]} | {error, term()}.
 history(Context, Handle, Id, #{from := From, limit := Limit, direction := Direction} = Range) ->
@@ -193,7 +194,7 @@ history(Context, Handle, Id, #{from := From, limit := Limit, direction := Direct
         {error, _} = Error -> Error
     end.
 
-%% @doc The whole log, as it was stored.
+%% @doc All events of the log, as they were stored.
 -spec export(warp_nif:shard(), binary()) -> {ok, [warp_core:event()]} | {error, warp_nif:reason()}.
 export(Handle, Id) ->
     case collect(Handle, Id, 0, 1, infinity, forward, []) of

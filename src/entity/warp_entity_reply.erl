@@ -1,4 +1,4 @@
-%% @private Answers to those who asked an entity's process for something.
+%% @private Answers requests to an entity's process.
 -module(warp_entity_reply).
 
 -export([reply/2, taken/1]).
@@ -7,25 +7,25 @@
 
 -include_lib("kernel/include/logger.hrl").
 
-%% Who gets the answer to a request: nobody, of a cast to that entity.
+%% Who gets the answer to a request. Nobody gets the answer to a cast, which names the entity instead.
 -type from() :: gen_server:from() | {cast, EntityId :: binary()}.
-%% Where to tell that a cast was taken.
+%% The alias that is told that a cast was taken.
 -type taken() :: reference().
 
-%% @doc Tells the sender of a cast, should it wait, that it need not send it again.
+%% @doc Tells the sender of a cast, which may be waiting, that the process has taken the cast.
 -spec taken(taken()) -> ok.
 taken(Taken) ->
     Taken ! {Taken, taken},
     ok.
 
-%% @doc Answers a request. What became of a cast only the log of the system hears, and only when
-%% it was not carried out.
+%% @doc Answers a request, after sending the messages of its decision. A cast has nobody to answer to; when it was not
+%% carried out, that is logged.
 -spec reply(from(), term()) -> ok.
 reply(From, {sending, Messages, Result}) ->
     ok = lists:foreach(fun({To, Message}) -> To ! Message end, Messages),
     reply(From, Result);
 reply({cast, Id}, {error, Reason}) ->
-    ?LOG_WARNING("Warp: what was sent to entity ~ts was not carried out: ~ts",
+    ?LOG_WARNING("Warp: a decision that was cast to entity ~ts was not carried out: ~ts. Its sender is not told.",
                  [Id, warp_redact:reason(Reason)]);
 reply({cast, _Id}, _Stored) ->
     ok;

@@ -1,10 +1,10 @@
-%% @private Keeping the state of an aggregate, to spare a later read the events before it.
+%% @private Stores snapshots: with the state of an aggregate on disk, a later read need not fold the events before it.
 -module(warp_entity_snapshot).
 
 -export([save/6]).
 
-%% @doc Hands a state to the shard's writer, to be kept in place of an older one. Nobody waits for
-%% it, and a writer that has no room for it now gets one again later.
+%% @doc Hands a state to the shard's writer, which replaces the older snapshot with it. Nobody waits for that. If the
+%% writer's queue is full the snapshot is dropped; a later one will do.
 -spec save(warp_nif:shard(), binary(), non_neg_integer(), warp_aggregate:aggregate(),
            {warp_core:seq(), warp_core:micros()}, State :: term()) -> ok.
 save(Handle, Id, Incarnation, #{name := Name} = Aggregate, {Seq, Time}, State) ->

@@ -1,10 +1,11 @@
-%% @private The resident entities of one shard.
+%% @private Supervises the processes of the entities in one shard.
 -module(warp_entity_sup).
 -behaviour(supervisor).
 
 -export([start_link/2]).
 -export([init/1]).
 
+%% @doc Starts the supervisor of the entities in shard N.
 -spec start_link(warp_context:membership(), non_neg_integer()) -> supervisor:startlink_ret().
 start_link(Membership, N) ->
     supervisor:start_link(?MODULE, {Membership, N}).
@@ -13,10 +14,10 @@ start_link(Membership, N) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init({Membership, N}) ->
     Context = warp_context:mine(Membership),
-    %% Entities of an earlier supervisor that was killed could not unregister, and what they
-    %% handed over may still be on its way.
+    %% NOTE: entities of a previous supervisor that was killed could not unregister, and their last appends may still
+    %% be in the queue.
     ok = warp_shard:await_queue(Context, N),
-    %% NOTE: there may be a successor by now.
+    %% NOTE: this supervisor may have lost its own supervisor meanwhile, and may have a successor.
     _ = warp_context:mine(Membership),
     ok = warp_entity_registry:unregister_all(Context, N),
     ok = warp_context:register(Context, {entity_sup, N}, self()),
@@ -24,7 +25,7 @@ init({Membership, N}) ->
         id => entity,
         start => {warp_entity, start_link, [Membership, N]},
         restart => temporary,
-        %% What is not acknowledged need not be finished, and nothing else is at stake.
+        %% A killed entity loses only requests that it has not acknowledged.
         shutdown => brutal_kill
     },
     {ok, {#{strategy => simple_one_for_one, intensity => 1000, period => 1}, [Entity]}}.
