@@ -1,6 +1,6 @@
-%% @private Deletes entities: has each deletion carried out in a process of its own
-%% ({@link warp_erasure_steps}), and answers whoever asked for it, also when it takes longer than they
-%% wait. At a start it goes on with what a crash left in the list ({@link warp_erasure_list}).
+%% @private Deletes entities. This process starts a process for each deletion, which carries it out
+%% ({@link warp_erasure_steps}), and answers the callers, at their deadlines at the latest. When it starts it resumes
+%% the deletions that a crash left in the list ({@link warp_erasure_list}).
 -module(warp_erasure).
 -behaviour(gen_server).
 
@@ -10,53 +10,58 @@
 -include("../base/warp_entity.hrl").
 -include_lib("kernel/include/logger.hrl").
 
+%% The pause before the list is opened again after an error.
 -define(RETRY_MS, 500).
-%% How long a start waits for deletions that a crash left, until their logs are erased.
+%% How long the start of a context waits until the logs of all resumed deletions are erased.
 -define(START_PATIENCE_MS, 10000).
-%% The pause before a process that went away is looked for again, and how long it may take to say what came of
-%% a deletion when the time of whoever asks is over.
+%% The pause before a call to a process that has ended is made again.
 -define(RETRIES, {50, infinity}).
+%% How long after its deadline a caller still waits for the answer, which this process sends at the deadline.
 -define(GRACE_MS, 100).
-%% How many deletions are under way at once.
+%% How many deletions may be under way at once.
 -define(MAX_UNDER_WAY, 10000).
 
-%% Who waits, and the timer that ends the waiting.
+%% A caller that waits, and the timer that ends the waiting.
 -type asker() :: {gen_server:from(), reference() | none}.
 
 -record(deletion, {
     pid :: pid(),
     askers = [] :: [asker()],
     log_erased = false :: boolean(),
-    %% What is still to be erased, once the log is.
+    %% What is still to be erased after the log.
     left = #{target => none, projections => [], reason => no_answer} :: map(),
-    %% Whether a crash had left it.
+    %% Whether a crash left this deletion in the list.
     resumed = false :: boolean(),
-    %% Whoever asked while this one was under way: the entity may have begun a new life since.
+    %% The callers that asked while this deletion was under way. The entity may have begun a new life by then, which
+    %% needs a deletion of its own.
     next = none :: none | {#warp_entity{}, [asker()]}
 }).
 
 -record(state, {
     context :: warp_context:context(),
-    %% `none' where there is no list yet.
+    %% `none' while the context has no list.
     list = none :: none | warp_erasure_list:open_list() | {error, term()},
-    %% Under way, by entity, and by process.
+    %% The deletions under way by entity, and the entities by process.
     deletions = #{} :: #{binary() => #deletion{}},
     running = #{} :: #{pid() => binary()},
-    %% Whether the start is over, and who waits for that.
+    %% Whether the start is over, and the callers that wait for that.
     started = false :: boolean(),
     starting = [] :: [gen_server:from()]
 }).
 
+%% @doc Starts the process that deletes entities of a context.
 -spec start_link(reference()) -> gen_server:start_ret().
 start_link(Ref) ->
     gen_server:start_link(?MODULE, Ref, []).
 
-%% @doc Deletes an entity. Answers at the deadline at the latest: `{still_to_erase, What}' when its log is
-%% erased, but something behind it is not yet; and `timeout' when that is not known. Either way the deletion
-%% goes on, also after a restart.
+%% @doc Deletes an entity. Answers at the deadline at the latest: `{still_to_erase, What}' when the log is erased but
+%% a step after it is not done yet, and `timeout' when it is not known whether the log is erased. Either way the
+%% deletion goes on, also after a restart. `{bad_entity_id, Why}': the handle is not valid. `overloaded': too many
+%% deletions are under way. `context_stopped'; and `disk_full', `{io_error, Why}' or other errors of a step before
+%% the log, after which the entity is not deleted.
 -spec delete(warp_context:context(), #warp_entity{}, warp_deadline:deadline()) -> ok | {error, term()}.
 delete(#{ref := Ref}, Entity, Deadline) ->
-    %% A deletion can be repeated: after a failure that has an end it is asked for again.
+    %% A deletion can be repeated, so after an error that does not last it is.
     warp_retry:while(fun is_passing/1, ?RETRIES, Deadline, fun() -> ask_to_delete(Ref, Entity, Deadline) end).
 
 is_passing({error, interrupted}) -> true;
@@ -80,14 +85,14 @@ ask(Context, Request, Deadline) ->
         none -> {error, interrupted}
     end.
 
-%% @doc Waits until the list is read, and the logs of the entities in it are erased: but not for
-%% longer than ten seconds, after which that goes on.
+%% @doc Waits until the list is read, and the logs of all entities in it are erased. After ten seconds this no longer
+%% waits for the logs, and their deletions go on. Gives the error if the list cannot be read.
 -spec await_left(warp_context:context()) -> ok | {error, term()}.
 await_left(Context) ->
     ask(Context, await_left, infinity).
 
-%% @doc Says what the context is projected to. `{was_projected, Path}': something else, from which
-%% entities would not be erased any more.
+%% @doc Notes the target that the context is projected to, for good. `{was_projected, Path}': the list has another
+%% target, from which entities would not be erased any more. Other errors: the list cannot be read or written.
 -spec claim_target(warp_context:context(), none | binary()) ->
     ok | {error, {was_projected, Path :: binary()} | term()}.
 claim_target(Context, Target) ->
@@ -105,8 +110,8 @@ init(Ref) ->
             {stop, {shutdown, context_stopped}}
     end.
 
-%% Reads the list, if there is one. Holds without an entry are of a deletion that was killed right at its
-%% end, or another program has removed the list.
+%% Reads the list, if there is one. A hold without an entry in the list means that the process of a deletion was killed
+%% right at its end, or that another program has removed the list.
 open(#state{context = Context} = State) ->
     case warp_erasure_list:exists(Context) of
         false ->
@@ -141,7 +146,8 @@ failed(Reason, State) ->
 left(Context, List) ->
     case {warp_erasure_list:all(List), warp_erasure_list:target(List)} of
         {{ok, Noted}, {ok, Target}} ->
-            %% Before any projector begins.
+            %% NOTE: the holds are set before the start of any projector, which would otherwise show new lives of these
+            %% entities.
             _ = [warp_erasure_holds:hold(Context, Id, Incarnation)
                  || {#{entity := Id, incarnation := Incarnation}, _} <- Noted],
             Old = warp_erasure_steps:without_steps(Target),
@@ -169,14 +175,14 @@ resume({#{entity := Id} = Entry, Steps}, #state{context = Context, list = List} 
     #state{deletions = #{Id := Deletion} = Deletions} = State,
     State#state{deletions = Deletions#{Id := Deletion#deletion{resumed = true}}}.
 
-%% In a process of its own, which says how far it is: nobody who asks waits for it alone.
+%% Runs Fun in a process of its own, which tells this process how far the deletion is.
 run(Fun, Id, Askers, #state{running = Running, deletions = Deletions} = State) ->
     Self = self(),
     Pid = spawn_link(fun() -> Fun(fun(What) -> Self ! {deletion, self(), What}, ok end) end),
     State#state{running = Running#{Pid => Id},
                 deletions = Deletions#{Id => #deletion{pid = Pid, askers = Askers}}}.
 
-%% Whether those who wait for the start can be told.
+%% Answers the callers that wait for the start if the start is over, or has failed.
 started(#state{started = true} = State) ->
     State;
 started(#state{list = {error, Reason}} = State) ->
@@ -293,14 +299,15 @@ handle_info({'EXIT', Pid, Reason}, #state{running = Running, deletions = Deletio
                 {Entity, Waiting} -> {noreply, start(Id, Entity, Waiting, Ended)}
             end;
         {_Id, _Left} ->
-            %% The list tells what is to be done: it is read again.
+            %% The successor of this process reads the list again, and resumes all deletions in it.
             {stop, {shutdown, a_deletion_crashed}, State};
         error ->
             ok = warp_stray:note(erasure, message, {'EXIT', Pid, Reason}),
             {noreply, State}
     end;
 handle_info({warp_projection_lost, Message}, #state{context = #{name := Name}} = State) ->
-    ?LOG_WARNING("Warp: the list of deletions of context ~ts is opened again: ~ts", [Name, Message]),
+    ?LOG_WARNING("Warp: the list of deletions of context ~ts is opened again, since its files were lost: ~ts. Do not "
+                 "remove, rename or replace files of a running context.", [Name, Message]),
     {stop, {shutdown, files_lost}, State};
 handle_info(open, #state{list = {error, _}} = State) ->
     {noreply, started(open(State))};
@@ -326,14 +333,15 @@ reply(Result, Askers) ->
         end,
         Askers).
 
-%% Who asked is answered, and what was asked for is done all the same.
+%% Answers a caller whose time is over. The deletion goes on.
 impatient(From, #deletion{askers = Askers, next = Next} = Deletion, #state{context = Context}) ->
     case {lists:keytake(From, 1, Askers), Next} of
         {{value, _, Left}, _} ->
             ok = gen_server:reply(From, still(Deletion)),
             Deletion#deletion{askers = Left};
         {false, {Entity, Waiting}} ->
-            %% Behind one that is under way. Has the entity begun a new life since that?
+            %% This caller waits behind a deletion that is under way. If the entity has no events now, that deletion
+            %% is all that is left to wait for. Otherwise the caller's own deletion has not begun.
             _ = [gen_server:reply(From, case warp_erasure_steps:incarnation(Context, Entity) of
                                             {ok, 0} -> still(Deletion);
                                             _ -> {error, timeout}
@@ -351,7 +359,7 @@ terminate(_Reason, #state{list = none}) -> ok;
 terminate(_Reason, #state{list = {error, _}}) -> ok;
 terminate(_Reason, #state{list = List}) -> warp_erasure_list:close(List).
 
-%% Entities' names stay out of the log.
+%% The log must not show the ids of entities.
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(#{state := #state{context = #{name := Name}, deletions = Deletions}} = Status) ->
     warp_redact:status(Status, #{context => Name, deletions => map_size(Deletions)});

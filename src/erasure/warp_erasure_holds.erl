@@ -1,5 +1,5 @@
-%% @private Which entities are being deleted: the one module that knows the shape of the table of holds.
-%% Whatever follows the log does not show a new life of such an entity before the one that is deleted is gone.
+%% @private Holds on entities that are being deleted. A follower of the log does not show a new life of such an entity
+%% before the old life is gone everywhere. No other module knows the shape of this table.
 -module(warp_erasure_holds).
 
 -export([new/0, hold/3, release/2, all/1, is_held/3]).
@@ -9,17 +9,19 @@
 new() ->
     ets:new(warp_holds, [public, set, {read_concurrency, true}]).
 
-%% @doc That life of the entity is being deleted.
+%% @doc Says that this life of the entity is being deleted.
 -spec hold(warp_context:context(), Entity :: binary(), Incarnation :: non_neg_integer()) -> ok.
 hold(#{holds := Holds}, Entity, Incarnation) ->
     true = ets:insert(Holds, {Entity, Incarnation}),
     ok.
 
+%% @doc Says that no life of the entity is being deleted any more.
 -spec release(warp_context:context(), Entity :: binary()) -> ok.
 release(#{holds := Holds}, Entity) ->
     true = ets:delete(Holds, Entity),
     ok.
 
+%% @doc All holds.
 -spec all(warp_context:context()) -> [{Entity :: binary(), Incarnation :: non_neg_integer()}].
 all(#{holds := Holds}) ->
     ets:tab2list(Holds).
@@ -33,7 +35,7 @@ is_held(#{holds := Holds}, Entity, {Position, 1}) ->
         [{_, Incarnation}] -> Position =/= Incarnation;
         [] -> false
     catch
-        %% The keeper of the table is being restarted, and everything with it.
+        %% The keeper of the table is being restarted, and the followers with it.
         error:badarg -> true
     end;
 is_held(_Context, _Entity, _Later) ->

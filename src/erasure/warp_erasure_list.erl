@@ -1,8 +1,8 @@
-%% @private The list of deletions that are not done yet, on disk: `erasures.db' in the context's folder.
+%% @private The list of unfinished deletions on disk, `erasures.db' in the context's folder.
 %%
-%% A deletion is noted with its steps before any of them is begun; each step is struck out when it is
-%% done; and the deletion itself is erased from the file when nothing of its entity is left. So what
-%% a crash interrupts is known at the next start.
+%% The process of a deletion notes it with all its steps before it takes the first step, strikes each step out when it
+%% is done, and erases the deletion from the file when nothing of the entity is left. So the next start knows what a
+%% crash has interrupted.
 -module(warp_erasure_list).
 
 -export([path/1, exists/1, open/2, close/1]).
@@ -12,24 +12,24 @@
 -export_type([open_list/0, step/0, entry/0]).
 
 -opaque open_list() :: warp_nif:projection().
-%% The name of a step, which stands for it in the file, in all versions.
+%% The name of a step. Files hold it, so no version of Warp changes it.
 -type step() :: binary().
-%% The incarnation tells which life of the entity is deleted: 0 when it had none.
+%% The incarnation tells which life of the entity is deleted, and is 0 for an entity without events.
 -type entry() :: #{entity := binary(), shard := non_neg_integer(), incarnation := non_neg_integer()}.
 
 -define(TIMEOUT_MS, 30000).
 
-%% @doc Where the list of a context is.
+%% @doc The path of a context's list.
 -spec path(warp_context:context()) -> binary().
 path(#{dir := Dir}) ->
     filename:join(Dir, <<"erasures.db">>).
 
-%% @doc Whether a context has a list: it is made for the first deletion, or by a projection.
+%% @doc Whether a context has a list. The first deletion creates it, or a projection.
 -spec exists(warp_context:context()) -> boolean() | {error, term()}.
 exists(Context) ->
     warp_nif:exists(path(Context)).
 
-%% @doc Opens the list for the calling process, and makes it if need be.
+%% @doc Opens the list for the calling process, and creates it if there is none.
 -spec open(binary(), warp_nif:access()) -> {ok, open_list()} | {error, term()}.
 open(Path, Access) ->
     case warp_nif:projection_open(Path, true, Access) of
@@ -52,12 +52,13 @@ tables() ->
         "step TEXT NOT NULL, PRIMARY KEY (entity, n)) WITHOUT ROWID">>, [[]]},
      {<<"CREATE TABLE IF NOT EXISTS target (one INTEGER PRIMARY KEY, name TEXT NOT NULL)">>, [[]]}].
 
+%% @doc Closes the list, and waits until its file is closed.
 -spec close(open_list()) -> ok.
 close(List) ->
     warp_nif:projection_close(List).
 
-%% @doc All deletions with their steps that are left, in order. Without a step is one that was noted
-%% before there were steps in the list: it may be anywhere.
+%% @doc All deletions, each with the steps that are left, in order. A deletion without steps was noted by a version
+%% that had no steps in the list, and may have been interrupted anywhere.
 -spec all(open_list()) -> {ok, [{entry(), [step()]}]} | {error, term()}.
 all(List) ->
     Sql = <<"SELECT entity, shard, incarnation, step FROM notes LEFT JOIN steps USING (entity) "
@@ -74,7 +75,8 @@ grouped([[Entity, Shard, Incarnation, _] | _] = Rows) ->
     Entry = #{entity => Entity, shard => Shard, incarnation => Incarnation},
     [{Entry, [Step || [_, _, _, Step] <- Own, is_binary(Step)]} | grouped(Others)].
 
-%% @doc Notes a deletion with its steps. One that is there already, which is of an earlier life, is kept.
+%% @doc Notes a deletion with its steps. If the list has a deletion of the entity already, of an earlier life, that one
+%% stays.
 -spec add(open_list(), entry(), [step()]) -> ok | {error, term()}.
 add(List, #{entity := Entity, shard := Shard, incarnation := Incarnation}, Steps) ->
     execute(List, [
@@ -83,20 +85,20 @@ add(List, #{entity := Entity, shard := Shard, incarnation := Incarnation}, Steps
         {<<"INSERT INTO notes VALUES (?1, ?2, ?3) ON CONFLICT (entity) DO NOTHING">>,
          [[Entity, Shard, Incarnation]]}]).
 
-%% @doc Strikes out a step and those before it.
+%% @doc Strikes out a step, and all steps before it.
 -spec done(open_list(), Entity :: binary(), step()) -> ok | {error, term()}.
 done(List, Entity, Step) ->
     Sql = <<"DELETE FROM steps WHERE entity = ?1 AND n <= "
             "(SELECT n FROM steps WHERE entity = ?1 AND step = ?2)">>,
     execute(List, [{Sql, [[Entity, Step]]}]).
 
-%% @doc Gives a deletion other steps in place of those that are left.
+%% @doc Replaces the steps of a deletion that are left by others.
 -spec replace(open_list(), Entity :: binary(), [step()]) -> ok | {error, term()}.
 replace(List, Entity, Steps) ->
     execute(List, [{<<"DELETE FROM steps WHERE entity = ?1">>, [[Entity]]},
                    {<<"INSERT INTO steps VALUES (?1, ?2, ?3)">>, numbered(Entity, Steps)}]).
 
-%% @doc Removes a deletion, and its bytes.
+%% @doc Removes a deletion from the list, and its bytes from the file.
 -spec remove(open_list(), Entity :: binary()) -> ok | {error, term()}.
 remove(List, Entity) ->
     Removed = execute(List, [{<<"DELETE FROM steps WHERE entity = ?1">>, [[Entity]]},
@@ -106,7 +108,7 @@ remove(List, Entity) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc What the context is projected to, as far as the list knows.
+%% @doc The target that the context is projected to, `none' if the list has none.
 -spec target(open_list()) -> {ok, binary() | none} | {error, term()}.
 target(List) ->
     case read(List, <<"SELECT name FROM target">>) of
@@ -115,7 +117,7 @@ target(List) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc Notes what the context is projected to, for good.
+%% @doc Notes the target that the context is projected to, unless the list has one.
 -spec set_target(open_list(), binary()) -> ok | {error, term()}.
 set_target(List, Name) ->
     execute(List, [{<<"INSERT INTO target VALUES (1, ?1) ON CONFLICT DO NOTHING">>, [[Name]]}]).

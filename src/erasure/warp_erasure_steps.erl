@@ -1,31 +1,32 @@
-%% @private One deletion: its steps, one after the other, each struck out in the list when it is done.
+%% @private Carries out one deletion: takes its steps one after the other, and strikes each out in the list when it is
+%% done.
 %%
-%% The steps of components that come before the log are taken while the entity stands still: its process
-%% has carried out all that was asked before, and appends nothing. Then the log is erased. The steps
-%% that come after the log are repeated until they work. Every step can be taken again.
+%% The components' steps before the log are taken while the entity stands still: its process has carried out all
+%% earlier requests, and appends nothing. Then the writer erases the log. The steps after the log are repeated until
+%% they work. Every step can be taken again.
 -module(warp_erasure_steps).
 
 -export([names/1, without_steps/1, new/4, resume/5, incarnation/2]).
-%% For the entity's process, see `warp_entity'.
+%% The entity's process calls these, see `warp_entity'.
 -export([arrived/2, prepare/3]).
 
 -export_type([tell/0, told/0]).
 
 -include("../base/warp_entity.hrl").
 
-%% Says how far a deletion is.
+%% The function that tells `warp_erasure' how far the deletion is.
 -type tell() :: fun((told()) -> ok).
 -type told() ::
     %% The log is erased.
     log_erased
-    %% What is still to be erased, and why: for `still_to_erase'.
+    %% What is still to be erased, and why: for the error `still_to_erase'.
     | {left, #{atom() => term()}}
-    %% What whoever asked for it gets.
+    %% The answer to the callers.
     | {result, ok | {error, term()}}.
 
 -define(RETRY, {500, infinity}).
-%% The name of the step that erases the log; and of one that stands for it when whoever asked was told
-%% of an error, so that a log that is still there is left alone.
+%% The name of the step that erases the log; and of the step that takes its place after the callers got an error. That
+%% one leaves a log alone that is still there.
 -define(LOG, <<"log">>).
 -define(UNLESS_KEPT, <<"unless kept">>).
 
@@ -35,8 +36,8 @@ names(Context) ->
     Steps = [Step || {_Component, Step} <- warp_component:erase_steps(Context)],
     named(before_log, Steps) ++ [?LOG | named(after_log, Steps)].
 
-%% @doc The steps of a deletion that was noted before there were steps in the list, in a context that
-%% was projected to that target. The log was left alone if it was still there after a crash.
+%% @doc The steps of a deletion that was noted by a version that had no steps in the list, in a context that was
+%% projected to this target. That version left a log alone that was still there after a crash.
 -spec without_steps(none | binary()) -> [warp_erasure_list:step()].
 without_steps(Target) ->
     [?UNLESS_KEPT | [Target || Target =/= none]].
@@ -44,13 +45,13 @@ without_steps(Target) ->
 named(When, Steps) ->
     [Name || {Of, Name} <- Steps, Of =:= When].
 
-%% @doc Carries a deletion out from its beginning.
+%% @doc Carries out a new deletion, and tells its result.
 -spec new(warp_context:context(), warp_erasure_list:open_list(), #warp_entity{}, tell()) -> ok.
 new(Context, List, #warp_entity{id = Id, shard = N}, Tell) ->
     case begun(Context, List, Id, N) of
         {ok, Deletion, Steps} ->
             log(Context, List, Deletion, Steps, Tell);
-        %% The list is being opened again.
+        %% `warp_erasure' is opening the list again.
         {error, closed} ->
             Tell({result, {error, interrupted}});
         {error, _} = Error ->
@@ -81,8 +82,8 @@ note(Context, List, #{entity := Id, incarnation := Incarnation} = Deletion) ->
 deletion(Id, N, Incarnation) ->
     #{entity => Id, shard => N, incarnation => Incarnation}.
 
-%% @doc Goes on with a deletion that a crash interrupted, with the steps that are left. The log is
-%% erased only if it is still that of the life that was deleted.
+%% @doc Resumes a deletion that a crash interrupted, with the steps that are left. Erases the log only if it is still
+%% the log of the life that is to be deleted.
 -spec resume(warp_context:context(), warp_erasure_list:open_list(), warp_erasure_list:entry(),
              [warp_erasure_list:step()], tell()) -> ok.
 resume(Context, List, Deletion, Steps, Tell) ->
@@ -102,14 +103,15 @@ resume(Context, List, Deletion, Steps, Tell) ->
 until_loaded(Context) ->
     until_it_works(fun() -> warp_component:await_loaded(Context) end).
 
-%% Whether the log still has the life that is to be deleted. Waits until that can be told.
+%% Whether the log still has the life that is to be deleted. Repeats the question until the shard answers.
 is_there(Context, #{entity := Id, shard := N, incarnation := Incarnation}) ->
     case until_it_works(fun() -> incarnation(Context, N, Id) end) of
         {ok, Incarnation} -> Incarnation > 0;
         {ok, _Another} -> false
     end.
 
-%% @doc The incarnation of an entity, 0 where it has no events.
+%% @doc The incarnation of an entity, 0 for one without events. Errors: `{shard_unavailable, N}', and errors of the
+%% file.
 -spec incarnation(warp_context:context(), #warp_entity{}) -> {ok, non_neg_integer()} | {error, term()}.
 incarnation(Context, #warp_entity{id = Id, shard = N}) ->
     incarnation(Context, N, Id).
@@ -134,8 +136,8 @@ log(#{ref := Ref} = Context, List, #{entity := Id, shard := N} = Deletion, Steps
         {error, _} = Failed -> not_deleted(Context, List, Deletion, Tell, Failed)
     end.
 
-%% The log may be erased all the same. If it is not, whoever asked has to ask again; until then the
-%% entity is theirs, also after a crash.
+%% The log may be erased in spite of the error. If it is not, the callers have to delete again. Until they do the
+%% entity stays, also after a crash.
 not_deleted(Context, List, #{entity := Id, incarnation := Incarnation, shard := N} = Deletion, Tell, Failed) ->
     Steps = [?UNLESS_KEPT | named(after_log, [Step || {_, Step} <- warp_component:erase_steps(Context)])],
     ok = repeated(fun() -> warp_erasure_list:replace(List, Id, Steps) end, Tell),
@@ -153,7 +155,7 @@ unless_kept(Context, List, Deletion, Steps, Tell, Result) ->
         false -> behind_log(Context, List, Deletion, Steps, Tell, Result)
     end.
 
-%% The log is erased: only the steps after it are left.
+%% Takes the steps after the log, which is erased.
 behind_log(Context, List, Deletion, Steps, Tell, Result) ->
     ok = Tell(log_erased),
     Passed = [Step || Step <- Steps, Step =:= ?LOG orelse Step =:= ?UNLESS_KEPT],
@@ -171,8 +173,8 @@ after_log(Step, Known, Context, List, Deletion, Tell) ->
     ok = repeated(fun() -> erase(Step, Known, Context, Deletion#{left => Left}) end, Tell),
     strike_out(List, Deletion, Step, Tell).
 
-%% A step that no component has was noted by another version, or when the context was projected
-%% elsewhere. It stays in the list.
+%% A step that no component has was noted by another version, or while the context had another target. It stays in
+%% the list.
 erase(Step, Known, Context, Deletion) ->
     case [Component || {Component, {_, Name}} <- Known, Name =:= Step] of
         [Component] -> Component:erase(Step, Context, Deletion);
@@ -188,7 +190,7 @@ forget(Context, List, #{entity := Id} = Deletion, Tell, Result) ->
     ok = warp_component:deleted(Context, Deletion),
     Tell({result, Result}).
 
-%% The same, and says why it does not work yet.
+%% Repeats Fun until it works, and tells each time why it does not.
 repeated(Fun, Tell) ->
     until_it_works(fun() ->
         Result = Fun(),
@@ -199,12 +201,13 @@ repeated(Fun, Tell) ->
 until_it_works(Fun) ->
     warp_retry:while(fun(Result) -> Result =/= ok andalso element(1, Result) =:= error end, ?RETRY, infinity, Fun).
 
-%% @doc In the entity's process, as soon as it knows of the deletion.
+%% @doc Tells the components of a deletion. The entity's process calls this as soon as it gets the request.
 -spec arrived(warp_context:context(), Entity :: binary()) -> ok.
 arrived(Context, Id) ->
     warp_component:deletion_arrived(Context, Id).
 
-%% @doc While the entity stands still: the steps before the log that are left.
+%% @doc Takes the steps before the log that are left. A process that the entity's process has started calls this, while
+%% nothing is appended. Gives the error of the first step that fails; `interrupted' when the list was closed.
 -spec prepare(warp_context:context(), Entity :: binary(),
               {warp_erasure_list:open_list(), warp_erasure_list:entry(), [warp_erasure_list:step()]}) ->
     ok | {error, term()}.
