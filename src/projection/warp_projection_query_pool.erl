@@ -128,14 +128,14 @@ handle_info(Unknown, State) ->
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{idle = Idle, busy = Busy, ending = Ending}) ->
     ok = lists:foreach(fun tell_to_end/1, Idle ++ maps:keys(Busy)),
-    Until = now_ms() + ?END_MS,
+    Until = warp_deadline:from(?END_MS),
     lists:foreach(fun(Port) -> await_end(Port, Until) end, Idle ++ maps:keys(Busy) ++ maps:keys(Ending)).
 
 await_end(Port, Until) ->
     receive
         {Port, {exit_status, _}} -> ok;
         {'EXIT', Port, _} -> ok
-    after max(0, Until - now_ms()) ->
+    after warp_deadline:left(Until) ->
         _ = catch port_close(Port),
         ok
     end.
@@ -175,7 +175,7 @@ next(#state{waiting = Waiting, busy = Busy, ending = Ending} = State0) ->
 run(#query{deadline = Deadline, request = Request} = Query, State) ->
     case program(State) of
         {ok, Port, #state{busy = Busy} = Next} ->
-            Left = min(max(1, Deadline - now_ms()), 1 bsl 32 - 1),
+            Left = max(1, warp_deadline:left(Deadline)),
             try port_command(Port, [<<Left:32>>, Request()], [nosuspend]) of
                 true -> Next#state{busy = Busy#{Port => Query#query{request = fun() -> [] end}}};
                 %% The program has not even read its last request.

@@ -180,13 +180,13 @@ hear_cancel(Core, 0) ->
         Core
     end;
 hear_cancel(Core, Millis) ->
-    hear_cancel_until(erlang:monotonic_time(millisecond) + Millis, Core).
+    hear_cancel_until(warp_deadline:from(Millis), Core).
 
-hear_cancel_until(End, Core) ->
+hear_cancel_until(Deadline, Core) ->
     receive
         {?MODULE, cancel} = Cancel -> heard(Cancel, Core);
-        Stray -> hear_cancel_until(End, heard(Stray, Core))
-    after max(0, End - erlang:monotonic_time(millisecond)) ->
+        Stray -> hear_cancel_until(Deadline, heard(Stray, Core))
+    after warp_deadline:left(Deadline) ->
         Core
     end.
 
