@@ -1,7 +1,7 @@
 %% @doc Warp: an entity-native, event-sourced database inside a BEAM application.
 %%
-%% One entity is one process, one writer and one append-only log. What an append answers `{ok, _}'
-%% to is on disk; reads come from memory.
+%% One entity is one process, one writer and one append-only log. When an append answers `{ok, _}' the event is on
+%% disk. Reads come from memory.
 %%
 %% ```
 %% {ok, Ctx} = warp_core:start(#{context => <<"bank">>, data_dir => "data",
@@ -14,9 +14,9 @@
 %% {ok, 5000} = warp_core:get(Alice, <<"Account">>).
 %% '''
 %%
-%% All functions can be called from any process. Every error is `{error, Reason}', with the
-%% reasons in the types below: whatever the arguments are, but for the handle of a context or an
-%% entity. What is no handle at all is a `function_clause' in the caller.
+%% Any process can call all functions. Every error is `{error, Reason}', with the reasons in the types below, whatever
+%% the arguments are. The only exception is a term in place of a context's handle that is no such handle: a function
+%% may fail with `function_clause' then. {@link warp_error:format_error/1} says what each reason means and what to do.
 -module(warp_core).
 
 -export([start/1, start_link/1, child_spec/1, context/1, stop/1, entity/2]).
@@ -37,27 +37,28 @@
 -type ctx() :: warp_context:ctx().
 %% A handle of one entity: cheap to make, to copy and to send.
 -opaque entity() :: #warp_entity{}.
-%% A place in an entity's log: 1 is its first event.
+%% The number of an event in its entity's log, from 1. The seq of an entity without events is 0.
 -type seq() :: non_neg_integer().
 %% Microseconds since 1970, UTC.
 -type micros() :: integer().
 -type json() ::
     null | boolean() | number() | binary() | [json()] | #{binary() => json()}.
-%% An event going in. Atoms are taken as strings, as keys too; `nil' as null. Payload and
-%% metadata must be JSON objects of at most 1 MiB, nested at most 128 deep.
+%% An event to append. Warp takes atoms as strings, also as keys, and `nil' as null. Payload and metadata must be JSON
+%% objects of at most 1 MiB each, nested at most 128 deep.
 -type new_event() :: #{
     type := binary(),
     %% A map, or JSON text.
     payload := map() | binary(),
-    %% Not needed when the context has only one.
+    %% Default: the context's only aggregate.
     aggregate => binary(),
-    %% For idempotency: one id stands for one event of the entity.
+    %% Makes the append repeatable: one id stands for one event of the entity. Default: `ENTITY#SEQ'.
     id => binary(),
-    %% By default the version of the aggregate.
+    %% Default: the version of the aggregate.
     schema_vsn => pos_integer(),
+    %% Default: an empty object.
     metadata => map() | binary()
 }.
-%% An event coming out.
+%% An event that was read.
 -type event() :: #{
     type := binary(),
     payload := #{binary() => json()},
@@ -68,17 +69,17 @@
     seq := seq(),
     recorded_at := micros()
 }.
-%% `initial_state' is the state before the first event, and `apply' gives the state after each.
-%% Without `apply' the aggregate is a pure log. `validate' may refuse an event before it is
-%% stored. `migrate' brings an event that was stored with an older schema version up to date: it
-%% is called with every event and its version, before `validate' and `apply' see it. Raise
-%% `version' when `apply' folds differently: snapshots of older versions are thrown away.
+%% `initial_state' is the state before the first event, and `apply' gives the state after each event. Without `apply'
+%% the aggregate is a pure log. `validate' may refuse an event before it is stored. `migrate' brings an event of an
+%% older schema version up to date: Warp calls it with every event and its version, before `validate' and `apply' see
+%% the event. `project' gives the commands of an event, see {@link warp_projection}. Raise `version' (default: 1) when
+%% `apply' folds differently: Warp ignores snapshots of other versions.
 %%
-%% Give functions as `fun M:F/A', or `fun F/A' of an exported one: these go on when their module is
-%% reloaded. Any other fun is gone once its module was reloaded twice: `stale_function'.
+%% Give functions as `fun M:F/A', or as `fun F/A' of an exported function: these keep working when their module is
+%% reloaded. Any other fun cannot be called any more when its module was reloaded twice: `stale_function'.
 -type aggregate() :: warp_aggregate:aggregate().
 -type append_options() :: #{
-    %% What the log must end at, for the append to be made. Default: any.
+    %% What the seq of the entity's last event has to be: another one is an error. `no_stream' means 0. Default: any.
     expected => any | no_stream | seq(),
     %% How long to wait, in milliseconds. Default: 5000.
     timeout => timeout()
@@ -87,19 +88,19 @@
     %% How long to wait, in milliseconds. Default: 5000.
     timeout => timeout()
 }.
-%% What a decision comes to: events to append, as a batch, and messages to send, in order, once
-%% they are durable; or nothing of it.
+%% The result of a decision: events to append as a batch, and messages to send, in order, when the events are durable.
+%% After an error there are neither.
 -type decision(Reason) ::
     {ok, [new_event()]} | {ok, [new_event()], [{pid(), Message :: term()}]} | {error, Reason}.
 -type read_options() :: #{
-    %% How long to wait, in milliseconds. Default: 5000, of an export infinity. What a read has folded
-    %% by then is kept now and then, so the next one goes on from there.
+    %% How long to wait, in milliseconds. Default: 5000, of an export `infinity'. A read that takes long stores
+    %% snapshots from time to time, and the next read goes on from there.
     timeout => timeout()
 }.
 -type history_options() :: #{
-    %% The first event wanted. Default: the first, or the last going backward.
+    %% The seq of the first event in the list. Default: the first event, or the last one backward.
     from => seq(),
-    %% Default: 1000.
+    %% How many events to read at most. Default: 1000.
     limit => pos_integer(),
     %% Default: forward.
     direction => forward | backward,
@@ -107,10 +108,10 @@
     timeout => timeout()
 }.
 -type crash() :: {error | exit | throw, term(), list()}.
-%% What each reason means, and what to do: {@link warp_error:format_error/1}.
+%% The errors of starting a context.
 -type start_error() ::
     warp_check:error()
-    %% Another context, of this VM or of another one, has the folder open.
+    %% A context of this VM or of another one has the folder open.
     | {data_dir_in_use, Dir :: binary()}
     %% `needed' is the limit of open files that would be enough.
     | {too_few_files, #{limit := non_neg_integer(), needed := pos_integer()}}
@@ -118,7 +119,7 @@
     | {not_a_shard | not_a_projection | was_projected, Path :: binary()}
     | {wrong_identity, Path :: binary(), Found :: binary()}
     | {newer_format, Path :: binary(), Version :: integer()}
-    %% Of the target of the projections.
+    %% The next four are about the target of the projections.
     | {target_refused, Message :: binary()}
     | {no_certificate_in, File :: file:filename_all()}
     | {cannot_read, File :: file:filename_all(), term()}
@@ -133,51 +134,59 @@
                     | {too_long, pos_integer(), pos_integer()}}
     | context_stopped
     | {shard_unavailable, non_neg_integer()}
-    %% No answer in time. An append may still be stored: append again with the same event id.
+    %% No answer came in time. An append may still be stored: append again with the same event id.
     | timeout
-    %% The entity's process went down meanwhile. Likewise.
+    %% The entity's process was killed meanwhile. An append may be stored: append again with the same event id.
     | interrupted
+    %% Too many requests wait. Nothing was done.
     | overloaded
     | {io_error | corrupt, binary()}
-    %% A bug of Warp's own.
+    %% A bug of Warp.
     | {internal, binary()}.
 -type read_error() ::
     error()
     | {unknown_aggregate, term()}
     | {apply_failed | migrate_failed, crash()}
     | {bad_return, migrate, term()}
-    %% The module that this function of the aggregate comes from was reloaded since the context was
-    %% started, and the function is not there any more; nothing was changed. Give `start' functions
-    %% as `fun M:F/A', which outlast that, or start the context again.
+    %% The module that this function of the aggregate comes from was reloaded since the context was started, and the
+    %% function cannot be called any more. Nothing was changed. Restart the context, and give functions as
+    %% `fun M:F/A', which keep working.
     | {stale_function, #{aggregate := binary(), function := apply | validate | migrate,
                          module := module(), 'fun' := binary()}}
     | warp_check:wrong().
 -type write_error() ::
     read_error()
-    %% The Nth event of the append, from 1, and the field of it.
+    %% The number of the event in the append, from 1, its field, and what is wrong with the field.
     | {bad_event, pos_integer(), Field :: term(), Why :: term()}
+    %% `validate' refused an event.
     | {rejected, term()}
     | {validate_failed | decide_failed, crash()}
     | {bad_return, validate | decide, term()}
     | {wrong_expected_seq, Actual :: seq()}
-    %% The id belongs to an event with another type or payload.
+    %% The event with this seq has the same id, and another aggregate, type or payload.
     | {id_conflict, seq()}
-    %% Ids of the form ENTITY#SEQ belong to events that were given none.
+    %% Ids of the form ENTITY#SEQ belong to events that were appended without an id.
     | {reserved_id, binary()}
+    %% Two events of the batch have the same id.
     | {duplicate_event_id, binary()}
     | empty_batch
     | {batch_too_large | batch_too_large_bytes, pos_integer(), Max :: pos_integer()}
     | disk_full.
 
+%% The errors of {@link delete/2}.
 -type delete_error() ::
     error()
     | disk_full
     | {still_to_erase, #{target := embedded | rqlite | none, projections := [binary()], reason := term()}}
     | warp_check:wrong().
 
+%% See {@link query/4}.
 -type query_options() :: #{
+    %% More rows are an error. Default: 10000.
     max_rows => pos_integer(),
+    %% In milliseconds. Default: 5000.
     timeout => pos_integer(),
+    %% The read consistency level of an rqlite.
     level => default | none | weak | linearizable | strong | auto
 }.
 -type query_error() ::
@@ -187,37 +196,53 @@
     | {sql_error, binary()}
     | {too_many_rows, Max :: pos_integer()}
     | {result_too_large, MaxBytes :: pos_integer()}
-    %% It needs more memory, such as for sorting, than a query may have.
+    %% The query needs more memory, such as for sorting, than a query may have.
     | {query_too_large, MaxBytes :: pos_integer()}
     | timeout
     | overloaded
+    %% The target is unreachable, or cannot be used now.
     | {target_away, term()}
+    %% The number of the parameter, from 1, and what is wrong with it.
     | {bad_param, pos_integer(), term()}
     | {bad_params, term()}
     | {bad_option, term(), term()}
     | {unknown_option, term()}.
 
-%% How long functions wait that take no timeout.
+%% How long functions without a timeout wait.
 -define(TIMEOUT_MS, 5000).
 
-%% @doc Starts a context, and the application `warp_core' if need be.
+%% @doc Starts a context, and the application `warp_core' if it is not running.
 %%
-%% Required are `context' (its name: letters, digits, `_', `.', `-'), `data_dir' (its shards are
-%% `DATA_DIR/CONTEXT/shard-0000.db' and so on) and `aggregates'. Options and their defaults:
-%% `shards' (16, for good: it is stored), `mode' (`actor': entities stay in memory;
-%% `read_through': reads fold the log), `durability' (`full': fsynced before it is acknowledged;
-%% `normal': may be lost in a power failure), `file_access' (`owner': files and folders that are
-%% made can be read by the VM's user alone; `umask': by whoever that lets), `snapshot_every' (1000
-%% events), `idle_timeout' (60000 ms, after which an entity leaves memory), `max_pending' (10000 requests per entity,
-%% beyond which callers are told `overloaded'), `steps' (functions that steps of sagas name, see
-%% `warp_saga'), `cluster' (`single_node'), `projections' (`none'; `embedded', `{embedded, Config}'
-%% or `{rqlite, Config}', see `warp_projection').
+%% Required options:
+%% <ul>
+%% <li>`context': the name, a binary of up to 200 letters, digits, `_', `.' and `-'.</li>
+%% <li>`data_dir': a folder. The shards are `DATA_DIR/CONTEXT/shard-0000.db' and so on.</li>
+%% <li>`aggregates': a list of `t:aggregate()'.</li>
+%% </ul>
+%% Further options and their defaults:
+%% <ul>
+%% <li>`shards' (16): how many files the entities are spread over, 1 to 4096. Never change it: the folder keeps the
+%% number of its first start.</li>
+%% <li>`mode' (`actor'): in `actor' entities stay in memory, in `read_through' each read folds the log.</li>
+%% <li>`durability' (`full'): with `full' an event is synced to the disk before it is acknowledged. With `normal' a
+%% power failure may lose events that were acknowledged.</li>
+%% <li>`file_access' (`owner'): with `owner' only the VM's user can read the files and folders that Warp creates, with
+%% `umask' everybody whom the umask lets.</li>
+%% <li>`snapshot_every' (1000): after how many events an entity's states are stored as snapshots.</li>
+%% <li>`idle_timeout' (60000): after how many milliseconds without a request an entity leaves memory, or
+%% `infinity'.</li>
+%% <li>`max_pending' (10000): how many requests may wait for one entity; more are `overloaded'.</li>
+%% <li>`steps': functions that the steps of sagas name, see {@link warp_saga}.</li>
+%% <li>`projections' (`none'): `embedded', `{embedded, Config}' or `{rqlite, Config}', see
+%% {@link warp_projection}.</li>
+%% <li>`cluster' (`single_node').</li>
+%% </ul>
 %%
-%% Waits until all shards are open, which takes as long as the disk takes to open and to recover their files:
-%% there is no limit. A target of projections that is unreachable is not waited for.
+%% Waits without a limit until all shards are open, as long as the disk takes to open and to recover their files. Does
+%% not wait for a target of projections that is unreachable.
 %%
-%% Errors are those of `t:start_error()'; {@link warp_error:format_error/1} says what each means. After an error
-%% nothing is left running, and files of other programs are as they were.
+%% Errors are those of `t:start_error()'. After an error nothing is left running, and files of other programs are
+%% unchanged.
 -spec start(map()) -> {ok, ctx()} | {error, start_error()}.
 start(Options) ->
     case warp_context_options:start(Options) of
@@ -225,11 +250,12 @@ start(Options) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc Starts a context as a child of a supervisor: the context runs for as long as the process that
-%% this gives, which is linked to the caller. When that process ends, by its supervisor or killed, the
-%% context is stopped; should the context go, that process goes too, and its supervisor starts both
-%% again. Options, errors and how long it waits are those of {@link start/1}; `interrupted' when it was
-%% killed before the context had started.
+%% @doc Starts a context as a child of a supervisor. The context runs as long as the process that this function gives,
+%% which is linked to the caller. When a supervisor ends that process, or it is killed, Warp stops the context. When
+%% the context ends, that process ends too, and its supervisor restarts both.
+%%
+%% Options, errors and waiting are those of {@link start/1}. `interrupted': the process was killed before the context
+%% had started.
 -spec start_link(map()) -> {ok, pid(), ctx()} | {error, start_error()}.
 start_link(Options) ->
     case warp_context_options:start(Options) of
@@ -237,30 +263,31 @@ start_link(Options) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc The child specification of a context, for a supervisor (in Elixir `{:warp_core, options}' in a
-%% list of children). Options are those of {@link start/1}; {@link context/1} gives the handle.
+%% @doc The child specification of a context for a supervisor (in Elixir `{:warp_core, options}' in a list of
+%% children). Options are those of {@link start/1}. {@link context/1} gives the handle of the running context.
 -spec child_spec(map()) -> supervisor:child_spec().
 child_spec(Options) ->
     Name = case Options of #{context := Given} -> Given; _ -> undefined end,
-    %% A context writes what is left when it is stopped, which a slow disk may take its time for.
+    %% A context that stops writes the rest of its indexes, which can take long on a slow disk.
     #{id => {?MODULE, Name}, start => {?MODULE, start_link, [Options]}, shutdown => infinity}.
 
-%% @doc The context of that name that was started with {@link start_link/1}, by a supervisor or
-%% another process: also after it was restarted, when it has another handle.
+%% @doc The handle of the context of that name that {@link start_link/1} started. A context that was restarted has
+%% another handle than before. `context_stopped': no such context is running.
 -spec context(binary()) -> {ok, ctx()} | {error, context_stopped}.
 context(Name) ->
     warp_context_child:named(Name).
 
-%% @doc Stops a context. What was acknowledged is on disk; calls under way get an error.
+%% @doc Stops a context. Everything that was acknowledged is on disk, and calls under way get an error. Does nothing
+%% for a context that is stopped.
 %%
-%% Waits until each shard has written what is left and has closed its file. A shard whose disk does not answer
-%% is given up after a minute: the next start recovers its log.
+%% Waits until each shard has written the rest of its index and closed its file. A shard whose disk does not answer
+%% is killed after a minute, and the next start recovers its log.
 -spec stop(ctx()) -> ok.
 stop(Ctx) ->
     warp_contexts:stop(Ctx).
 
-%% @doc The entity with that id: any UTF-8 binary of 1 to 512 bytes. It need not exist; one comes
-%% into being with its first event. With an invalid id each operation gives
+%% @doc The handle of the entity with an id, which is any UTF-8 binary of 1 to 512 bytes. An entity need not exist for
+%% that: it begins with its first event. An operation on a handle with an invalid id gives
 %% `{error, {bad_entity_id, Why}}'. Ids that begin with `$warp/' are Warp's own: `reserved'.
 -spec entity(ctx(), binary()) -> entity().
 entity({warp_context, Ref, _Shards}, <<"$warp/", _/binary>> = Id) ->
@@ -276,10 +303,11 @@ entity({warp_context, Ref, Shards}, Id) ->
 append(Entity, Event) ->
     append(Entity, Event, #{}).
 
-%% @doc Appends an event, and answers when it is durable.
+%% @doc Appends an event, and answers with its seq when the event is durable.
 %%
-%% An event whose id the entity already has is not written again: the answer is the seq of the
-%% first one, even if by now it would be refused.
+%% An event whose id the entity already has is not written again: the answer is the seq that the event got the first
+%% time, even if the append would be refused now. Options and errors are in `t:append_options()' and
+%% `t:write_error()'.
 -spec append(entity(), new_event(), append_options()) -> {ok, seq()} | {error, write_error()}.
 append(Entity, Event, Options) ->
     case write(Entity, [Event], Options) of
@@ -293,10 +321,10 @@ append(Entity, Event, Options) ->
 append_batch(Entity, Events) ->
     append_batch(Entity, Events, #{}).
 
-%% @doc Appends events as one: all of them are stored, or none. At most 10,000 of them, and
-%% 16 MiB. Answers the seqs of the first and the last.
+%% @doc Appends 1 to 10,000 events of 16 MiB in all as one: all of them are stored, or none. Answers with the seqs of
+%% the first and the last event when they are durable.
 %%
-%% Those of them that the entity already has are not written again.
+%% Events whose ids the entity already has are not written again. Options and errors are those of {@link append/3}.
 -spec append_batch(entity(), [new_event()], append_options()) ->
     {ok, {seq(), seq()}} | {error, write_error()}.
 append_batch(Entity, Events, Options) ->
@@ -323,7 +351,8 @@ write(Entity, Events, Options) ->
             Error
     end.
 
-%% After a timeout the entity's process may still have it.
+%% Frees the memory of the events. Not after a timeout, since the entity's process may still store them, and not after
+%% the writer has stored them, which frees them itself.
 finished({stored, _, _} = Stored, _Pack) ->
     Stored;
 finished({error, timeout} = Error, _Pack) ->
@@ -338,15 +367,17 @@ finished(Answer, Pack) ->
 decide(Entity, Aggregate, Fun) ->
     decide(Entity, Aggregate, Fun, #{}).
 
-%% @doc Checks and acts without a race: runs `Fun(State)' inside the entity's process and appends
-%% the events that it returns, as a batch. `{error, Reason}' from it comes back as it is.
+%% @doc Checks and acts without a race: the entity's process runs `Fun(State)' and appends the events that it returns,
+%% as a batch. Answers with their seqs when they are durable. If Fun returns `{error, Reason}' the caller gets that.
 %%
-%% Messages that it returns beside events are sent when the events are durable (if there are none,
-%% when everything before them is), and before the answer. Of a decision that fails none is sent.
+%% Fun may also return messages, see `t:decision(Reason)'. Warp sends them when the events are durable (without events,
+%% when all earlier appends are), and before the answer. A decision that fails sends no messages.
 %%
-%% Events that name no aggregate belong to the one given. The function may run again, on the
-%% state of then, when a commit before it failed; it should have no effects of its own, and must
-%% not call its own entity.
+%% Events that name no aggregate belong to the one given. When an earlier commit fails, Fun may run again, on the
+%% state of that moment. Fun should have no effects of its own, and must not call its own entity.
+%%
+%% Errors: those of `t:write_error()', such as `{decide_failed, Crash}' when Fun crashed and `{bad_return, decide,
+%% Returned}' when it returned something else; and `{bad_option, decide, Why}' when Fun is no function of one argument.
 -spec decide(entity(), binary(), fun((State :: term()) -> decision(Reason)), decide_options()) ->
     {ok, [seq()]} | {error, write_error() | Reason}.
 decide(Entity, Aggregate, Fun, Options) when is_function(Fun, 1) ->
@@ -366,12 +397,15 @@ decide(Entity, Aggregate, Fun, Options) when is_function(Fun, 1) ->
 decide(_Entity, _Aggregate, _Fun, _Options) ->
     {error, {bad_option, decide, {not_a_function, 1}}}.
 
-%% @doc Decides as `decide/4' does, and does not wait for it. Casts of one process to one entity
-%% are carried out in the order they were made.
+%% @doc Decides as {@link decide/4} does, but does not wait for the result. Casts of one process to one entity are
+%% carried out in their order.
 %%
-%% `ok' means that the entity's process has it, not that it is durable: have a message sent for
-%% that. It is lost when the process is killed before it has come to it. What fails is logged. `timeout', after
-%% five seconds: the process is just leaving memory and takes long, or cannot be started; it may still get it.
+%% `ok' means that the entity's process has the decision, not that its events are durable: let Fun return a message
+%% to learn of that. A decision is lost when the process is killed before it reaches the decision. A decision that
+%% fails is logged.
+%%
+%% Errors are those of {@link decide/4} that come before the decision. `timeout', after five seconds: the process is
+%% just leaving memory, or could not be started yet; it may still get the decision.
 -spec cast(entity(), binary(), fun((State :: term()) -> decision(term()))) ->
     ok | {error, write_error()}.
 cast(Entity, Aggregate, Fun) when is_function(Fun, 1) ->
@@ -381,9 +415,9 @@ cast(Entity, Aggregate, Fun) when is_function(Fun, 1) ->
 cast(_Entity, _Aggregate, _Fun) ->
     {error, {bad_option, decide, {not_a_function, 1}}}.
 
-%% @doc The entity's process, started if there is none: for `monitor', `sys' and the like. It is
-%% another one after the entity has left memory and comes back; the entity itself is its handle. Waits for
-%% five seconds at most.
+%% @doc The entity's process, for `monitor', `sys' and the like. Warp starts it if there is none, and waits up to five
+%% seconds for that. An entity that left memory and came back has another process. Use the handle to address the
+%% entity.
 -spec pid(entity()) -> {ok, pid()} | {error, error()}.
 pid(Entity) ->
     in_context(Entity, fun(Context, _Id) ->
@@ -398,8 +432,8 @@ pid(Entity) ->
 get(Entity, Aggregate) ->
     get(Entity, Aggregate, #{}).
 
-%% @doc The state of an aggregate, with everything acknowledged in it. Its initial state when
-%% there are no events.
+%% @doc The state of an aggregate after all events that were acknowledged, or its initial state without events. Options
+%% and errors are in `t:read_options()' and `t:read_error()'.
 -spec get(entity(), binary(), read_options()) -> {ok, State :: term()} | {error, read_error()}.
 get(#warp_entity{ref = Ref, id = Id} = Entity, Aggregate, Options) ->
     case warp_context:find(Ref) of
@@ -439,9 +473,11 @@ fetch(Entity, Aggregate, Options) ->
 state_at(Entity, Aggregate, Point) ->
     state_at(Entity, Aggregate, Point, #{}).
 
-%% @doc The state of an aggregate as it was: with all events up to that seq; or, of a time, up to the
-%% last event that was recorded by then. `{seq, 0}' is the initial state; a seq or a time to come is
-%% the present.
+%% @doc The state of an aggregate as it was: with all events up to a seq; or, for a time in microseconds since 1970, up
+%% to the last event that was recorded by then. `{seq, 0}' gives the initial state. A seq or a time in the future gives
+%% the present state.
+%%
+%% Options and errors are those of {@link get/3}; and `{bad_option, at, not_seq_or_time}'.
 -spec state_at(entity(), binary(), {seq, seq()} | {time, micros()}, read_options()) ->
     {ok, State :: term()} | {error, read_error()}.
 state_at(Entity, Aggregate, {Kind, At} = Point, Options) when
@@ -468,7 +504,8 @@ fold_at(Context, Entity, Aggregate, Point, Deadline) ->
 history(Entity) ->
     history(Entity, #{}).
 
-%% @doc Events of an entity, in the order asked for, migrated to the current schema.
+%% @doc Events of an entity, migrated to the current schema, in the order that `direction' asks for. Options and errors
+%% are in `t:history_options()' and `t:read_error()'.
 -spec history(entity(), history_options()) -> {ok, [event()]} | {error, read_error()}.
 history(Entity, Options) ->
     case warp_entity_options:history(Options) of
@@ -487,13 +524,14 @@ history(Entity, Options) ->
 export(Entity) ->
     export(Entity, #{}).
 
-%% @doc Every event of an entity, first to last, as it was stored; none for one without events.
-%% They can be appended, as they are, to an empty entity of the same name elsewhere.
+%% @doc All events of an entity, from the first to the last, as they were stored: an empty list without events. The
+%% events can be appended, as they are, to an empty entity with the same id elsewhere. Waits without a limit unless
+%% `timeout' gives one.
 -spec export(entity(), read_options()) -> {ok, [event()]} | {error, error() | warp_check:wrong()}.
 export(Entity, Options) ->
     case warp_entity_options:export(Options) of
         {ok, #{timeout := infinity}} ->
-            %% Here, so that nothing of it is copied.
+            %% The caller reads by itself, so that no other process has to copy the events to it.
             in_context(Entity, fun(Context, Id) ->
                 with_shard(Context, Entity, fun(Handle) -> warp_entity_replay:export(Handle, Id) end)
             end);
@@ -510,18 +548,19 @@ export(Entity, Options) ->
 delete(Entity) ->
     delete(Entity, #{}).
 
-%% @doc Deletes an entity: from memory, the log, snapshots and ids, and from the bytes of the files.
-%% Deleting one without events is fine. A new life of the entity may begin after it.
+%% @doc Deletes an entity: from memory, the log, snapshots and ids, and from the bytes of the files. Deleting an entity
+%% without events is no error. A new life of the entity may begin afterwards.
 %%
-%% Its payloads are cleared from the logs of sagas too. What a saga under way still asks of it is
-%% refused with `entity_deleted': a step that was to come turns the saga back, a compensation makes
-%% it stuck. In a context with projections its rows are gone from all tables too.
+%% Warp also clears the entity's payloads from the logs of sagas. Later steps and compensations of a running saga on
+%% the entity are refused with `entity_deleted': a step turns the saga back, and a compensation makes it stuck. In a
+%% context with projections Warp also erases the entity's rows from all tables.
 %%
-%% A deletion is a list of steps on disk: what is interrupted goes on by itself, also after a restart.
+%% A deletion is a list of steps on disk, and Warp finishes it by itself when it is interrupted, also after a restart.
 %% The answer comes after `timeout' milliseconds at the latest (10000; `infinity' waits for the end).
-%% `timeout': the log may be erased by then or not. `{still_to_erase, #{target, projections, reason}}': the
-%% log is erased, but rows may be left in these tables, since the target, or a projector, did not
-%% answer. After both Warp goes on by itself. After any other error the entity has to be deleted again.
+%%
+%% Errors: `timeout': the log may be erased by then or not. `{still_to_erase, #{target, projections, reason}}': the log
+%% is erased, but rows may be left in these tables, since the target or a projector did not answer. After both Warp
+%% goes on by itself. After any other error the caller has to delete the entity again.
 -spec delete(entity(), #{timeout => timeout()}) -> ok | {error, delete_error()}.
 delete(Entity, Options) ->
     case warp_entity_options:delete(Options) of
@@ -538,46 +577,49 @@ delete(Entity, Options) ->
 query(Ctx, Sql, Params) ->
     query(Ctx, Sql, Params, #{}).
 
-%% @doc Runs one SQL statement that only reads, on the projection's tables. Parameters are `?1',
+%% @doc Runs one SQL statement that only reads, on the projection's tables. The statement refers to parameters as `?1',
 %% `?2', ... or `?'.
 %%
-%% Options: `max_rows' (10000: more is an error), `timeout' (5000 ms, up to 2^32 - 1) and, for rqlite, `level'
-%% (`none', `weak', `linearizable', `strong' or `auto'). Text comes as binaries, numbers as numbers,
-%% booleans as true and false where they come straight from a column that holds booleans, JSON as
-%% its text, a BLOB, and text that is not UTF-8, as `{blob, Bytes}'.
+%% Options: `max_rows' (10000; more rows are an error), `timeout' (5000 ms, up to 2^32 - 1) and, for rqlite, `level'
+%% (`none', `weak', `linearizable', `strong' or `auto').
 %%
-%% The text may have 1 MiB, the parameters 64 MiB in all, the result 64 MiB (`{result_too_large,
-%% MaxBytes}'), and any value on the way 16 MiB. On the embedded projection a query may take 256 MiB
-%% of memory, such as for sorting (`{query_too_large, MaxBytes}'), and ends at its timeout whatever it
-%% is doing. 16 queries of a context run at once there and 256 wait; past that it is `overloaded'.
-%% `{target_away, Why}': the tables could not be read now; Why is `interrupted' when the process that ran the
-%% query was killed.
+%% In the result text is a binary, a number is a number, JSON is its text, and a BLOB, or text that is not UTF-8, is
+%% `{blob, Bytes}'. A boolean is true or false where it comes straight from a column that holds booleans.
+%%
+%% Limits: 1 MiB for the statement, 64 MiB for all parameters, 64 MiB for the result (`{result_too_large, MaxBytes}'),
+%% and 16 MiB for any value on the way. On the embedded projection a query may take 256 MiB of memory, such as for
+%% sorting (`{query_too_large, MaxBytes}'), and ends at its timeout whatever it is doing. There, 16 queries of a
+%% context run at once and 256 wait; further ones are `overloaded'.
+%%
+%% Errors are those of `t:query_error()'. `{target_away, Why}': the tables cannot be read now; `Why' is
+%% `interrupted' when the process that ran the query was killed.
 -spec query(ctx(), iodata(), [warp_projection:value()], query_options()) ->
     {ok, #{columns := [binary()], rows := [[term()]]}} | {error, query_error()}.
 query(Ctx, Sql, Params, Options) ->
     warp_projection:query(Ctx, Sql, Params, Options).
 
-%% @doc Waits until everything that the entity has in its log by now shows in the projection, for
-%% `infinity' or up to 2^32 - 1 milliseconds.
+%% @doc Waits until the projection shows all events that the entity has in its log by now, for `infinity' or up to
+%% 2^32 - 1 milliseconds.
 %%
-%% Errors of its own: `timeout'; `{set_aside, Seq}', when the entity's events from that seq on could
-%% not be projected (see {@link warp_projection:set_aside/1}); `rebuild_due', when the tables have
-%% events that are not in the log of the entity's shard, as after an older copy of it was put back:
-%% nothing more of that shard is projected before {@link warp_projection:rebuild/1}; `no_projections'.
+%% Errors: `timeout'. `{set_aside, Seq}': the entity's events from that seq on could not be projected, see
+%% {@link warp_projection:set_aside/1}. `rebuild_due': the tables have events that are not in the log of the entity's
+%% shard, as after somebody put an older copy of it back. Then nothing more of that shard is projected before
+%% {@link warp_projection:rebuild/1}. `no_projections', `{bad_option, timeout, Why}', and those of `t:error()'.
 -spec await_projection(entity(), timeout()) ->
     ok | {error, error() | {set_aside, seq()} | rebuild_due | no_projections | {bad_option, timeout, term()}}.
 await_projection(Entity, Timeout) ->
     in_context(Entity, fun(_, _) -> warp_projection:await(Entity, Timeout) end).
 
-%% @doc Counters of a context since it was started, and of each shard under `shards': queue depth
-%% and limit, commits, appends, events, bytes, and how long commits took (`commit_us') and how
-%% long of that their COMMIT, with the fsync (`sync_us'), as `[{BelowMicroseconds, Count}]'.
-%% `clock' says how often an entity's last event was found more than a minute ahead of the clock
-%% (`ahead'), and by how many seconds the last time (`lead_seconds').
+%% @doc Counters of a context since it was started, summed over its shards, and the counters of each shard under
+%% `shards': queue depth and limit, commits, appends, events, bytes, and the durations of whole commits (`commit_us')
+%% and of their COMMIT with the fsync (`sync_us'), as `[{BelowMicroseconds, Count}]'. Waits for no process.
 %%
-%% `background' of a shard lists the tasks that nobody waits for and that failed when they were last
-%% tried, as `#{task, since, error, meaning}', with `since' in microseconds since 1970. A shard that is not
-%% open has `unavailable => true', and `error' when it was tried to open it again.
+%% `clock' says how often an entity's last event was more than a minute ahead of the clock (`ahead'), and by how many
+%% seconds the last time (`lead_seconds').
+%%
+%% `background' of a shard lists the tasks in the background that failed when the shard last tried them, as
+%% `#{task, since, error, meaning}', with `since' in microseconds since 1970. A shard that is not open has
+%% `unavailable => true', and under `error' why the last attempt to open it failed, if there was one.
 -spec stats(ctx()) -> map() | {error, context_stopped}.
 stats(Ctx) ->
     case warp_context:find(Ctx) of
@@ -585,13 +627,16 @@ stats(Ctx) ->
         not_found -> {error, context_stopped}
     end.
 
-%% @doc Overwrites the `recorded_at' of an event that was recorded while the clock was wrong, and of
-%% all events that were appended with it as a batch: microseconds since 1970, from 1974 on. For an
-%% operator; nothing else of the log is changed.
+%% @doc Corrects the time of an event that was recorded while the clock was wrong, for an operator. Overwrites
+%% `recorded_at' of the event, and of all events that were appended with it as a batch, with a time from 1974 on in
+%% microseconds since 1970. Nothing else in the log changes.
 %%
-%% What `apply', `project' or a reader made of the wrong time stays as it is: states that hold it are
-%% folded anew when the aggregate's `version' is raised, tables when the projection is rebuilt. Waits for five
-%% seconds at most; after `timeout' it may still be done, and can be repeated.
+%% States and tables that already hold the wrong time keep it. Raise the aggregate's `version' to fold states again,
+%% and rebuild the projection to make its tables again.
+%%
+%% Waits up to five seconds. Errors: `no_event': the entity has no event with this seq. `timeout': the time may still
+%% be corrected, and the call can be repeated. `disk_full', `{bad_option, seq | recorded_at, Why}', and those of
+%% `t:error()'.
 -spec correct_time(entity(), seq(), micros()) ->
     ok | {error, no_event | error() | disk_full | {bad_option, seq | recorded_at, term()}}.
 correct_time(Entity, Seq, Micros) ->
@@ -612,7 +657,7 @@ correct_time(Entity, Seq, Micros) ->
     end.
 
 corrected(corrected, Entity) ->
-    %% Its process knows the time of the last event. The next one reads it.
+    %% The entity's process has the wrong time in memory, so this ends it. The next process reads the log.
     _ = [Pid ! passivate || {ok, Pid} <- [warp_entity_registry:lookup(Entity)]],
     ok;
 corrected(no_event, _Entity) ->
@@ -660,7 +705,7 @@ with_shard(Context, #warp_entity{shard = N}, Fun) ->
             Error
     end.
 
-%% For reads that take long, or call the user's functions, which may take for ever.
+%% For reads that take long, or that call the user's functions, which may never return.
 aside_with_shard(Context, #warp_entity{id = Id} = Entity, Deadline, Fun) ->
     with_shard(Context, Entity, fun(Handle) ->
         warp_entity_call:aside(fun() -> Fun(Handle, Id) end, Deadline)

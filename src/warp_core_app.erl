@@ -1,4 +1,4 @@
-%% @private
+%% @private The application: starts the supervisor of all contexts, and gives up their locks when it stops.
 -module(warp_core_app).
 -behaviour(application).
 

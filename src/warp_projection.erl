@@ -1,9 +1,9 @@
 %% @doc Projections: tables that follow from events, to be queried with SQL.
 %%
-%% An aggregate's `project(EntityId, State, Event)' returns commands; State is the state behind the
-%% event. They are made with {@link upsert/3}, {@link increment/3} and {@link delete/2}, and carried
-%% out exactly once, in order per entity, a little after the event was stored. Tables and columns
-%% come into being as commands use them.
+%% An aggregate's `project(EntityId, State, Event)' returns a list of commands, made with {@link upsert/3},
+%% {@link increment/3} and {@link delete/2}. State is the state after the event. Warp carries the commands out exactly
+%% once, in order per entity, a little after the event was stored. It creates tables and columns when commands use
+%% them first.
 %%
 %% ```
 %% project => fun(Id, #{total := Total}, #{payload := #{<<"customer">> := Customer}}) ->
@@ -12,13 +12,13 @@
 %% end
 %% '''
 %%
-%% <b>Whose a row is.</b> A row belongs to the entity that upserted it first, and only that may
-%% upsert or delete it again. Any entity may increment columns of any row: what each one added is
-%% remembered. Deleting an entity takes out its rows and what it added, of all tables.
+%% <b>Rows have owners.</b> A row belongs to the entity that upserted it first, and no other entity may upsert or
+%% delete it. Any entity may increment columns of any row, and Warp remembers how much each entity added. Deleting an
+%% entity removes its rows, and all that it added to others, from all tables.
 %%
-%% <b>What cannot be projected</b>, since `project' crashes or the database refuses a command, is set
-%% aside: that event, and all behind it of the same entity, since an entity's events are projected in
-%% order. Nothing else waits for it. See {@link set_aside/1}, {@link retry/2} and {@link skip/2}.
+%% <b>Events that cannot be projected</b>, since `project' crashes or the database refuses a command, are set aside,
+%% with all later events of the same entity, since an entity's events are projected in order. No other entity waits
+%% for them. See {@link set_aside/1}, {@link retry/2} and {@link skip/2}.
 -module(warp_projection).
 
 -export([upsert/3, increment/3, delete/2]).
@@ -30,8 +30,8 @@
 
 -export_type([command/0, name/0, row_id/0, value/0, entry/0, error/0]).
 
-%% Letters, digits and `_', not a digit first, at most 60 bytes; not beginning with `_warp' or
-%% `sqlite_'. Upper and lower case are the same.
+%% The name of a table or column: letters, digits and `_', at most 60 bytes. A name does not begin with a digit, `_warp'
+%% or `sqlite_'. Upper and lower case are the same.
 -type name() :: binary() | atom().
 %% UTF-8 of 1 to 1024 bytes, or an integer of 64 bits.
 -type row_id() :: binary() | integer().
@@ -47,55 +47,63 @@
     seq := warp_core:seq(),
     aggregate := binary(),
     type := binary(),
-    %% For people.
+    %% Why the event could not be projected, as text for people.
     reason := binary(),
+    %% When it was set aside.
     at := warp_core:micros(),
-    %% How many events of the entity wait behind it.
+    %% How many later events of the entity wait.
     waiting := non_neg_integer(),
+    %% `undefined' where the event could not be read in time.
     event := warp_core:event() | undefined
 }.
 %% Errors of any function of this module.
 -type error() ::
     context_stopped
+    %% The context has no projections.
     | no_projections
+    %% A process of the projection is being restarted. Try again.
     | interrupted
-    %% The limit of time that the function has, or that was given to it, is over.
+    %% The function's own limit of time, or the given one, is over.
     | timeout
-    %% The target cannot be reached or used now.
+    %% The target is unreachable, or cannot be used now.
     | {target_away, term()}.
-%% Errors of what concerns one entity.
+%% Errors of functions that concern one entity.
 -type entity_error() ::
     error() | {bad_entity_id, term()} | not_set_aside | rebuild_due | {set_aside, warp_core:seq()} | {stalled, term()}.
 
+%% How many entries `set_aside/1' gives.
 -define(LIMIT, 100).
+%% The pause before `await/2' asks a projector again that is being restarted.
 -define(PAUSE_MS, 20).
-%% Of a query: its text, how many parameters SQLite takes, and those in all, each of which counts for a
-%% few bytes at least.
+%% Limits of a query: the bytes of its text, how many parameters SQLite takes, and the bytes of all parameters, where
+%% each one counts for `PARAM_BYTES' at least.
 -define(MAX_SQL_BYTES, (1024 * 1024)).
 -define(MAX_PARAMS, 32766).
 -define(MAX_PARAM_BYTES, (64 * 1024 * 1024)).
 -define(PARAM_BYTES, 16).
-%% How long an operator's request is waited for, and the event of one entry of it.
+%% How long an operator's request waits, and how long it waits for the event of one entry.
 -define(PATIENCE_MS, 30000).
 -define(EVENT_MS, 5000).
 
-%% @doc Sets columns of a row, which is made if need be; other columns stay as they are. The columns
-%% `id', `_entity' (whose row it is) and `_seq' (of the event that wrote it last) are Warp's own.
+%% @doc A command that sets columns of a row, and creates the row if there is none. Other columns stay as they are. Warp
+%% has the columns `id', `_entity' (the row's owner) and `_seq' (of the event that wrote the row last) for itself.
 %%
-%% Each value keeps its type, whatever else is in the column. But that a column holds booleans is
-%% known from its first value, or from its declaration: without that they are read as 1 and 0.
+%% Each value keeps its type, whatever else is in the column. Only booleans depend on the column: it holds booleans if
+%% its first value or its declaration was one, and otherwise queries give them as 1 and 0.
 -spec upsert(name(), row_id(), #{name() => value()}) -> command().
 upsert(Table, Id, Columns) -> {upsert, Table, Id, Columns}.
 
-%% @doc Adds numbers to columns of a row, which is made if need be. A column counts from 0; what is
-%% no number counts as 0. A sum of integers is exact while it fits 64 bits and is the nearest float past
-%% them, however large its parts were on the way; a sum with floats in it stays finite. From its first
-%% increment on, a column holds counts: what an entity sets there is its share of the sum, and no text can be set.
+%% @doc A command that adds numbers to columns of a row, and creates the row if there is none. A column counts from 0,
+%% and a value that is no number counts as 0. A sum of integers is exact while it fits 64 bits and the nearest float
+%% otherwise, however large its parts were on the way. A sum with floats in it stays finite.
+%%
+%% From its first increment on a column holds a sum. An entity that sets the column sets its own share of the sum, and
+%% cannot set text.
 -spec increment(name(), row_id(), #{name() => number()}) -> command().
 increment(Table, Id, Columns) -> {increment, Table, Id, Columns}.
 
-%% @doc Deletes a row: what the entity set in it, and what it added. The row goes when nothing that
-%% others added is left in it.
+%% @doc A command that deletes what the entity set in a row and what it added to it. Warp removes the row when other
+%% entities have added nothing to it.
 -spec delete(name(), row_id()) -> command().
 delete(Table, Id) -> {delete, Table, Id}.
 
@@ -103,8 +111,9 @@ delete(Table, Id) -> {delete, Table, Id}.
 -spec set_aside(warp_core:ctx()) -> {ok, [entry()]} | {error, error()}.
 set_aside(Ctx) -> set_aside(Ctx, ?LIMIT).
 
-%% @doc Events that were set aside, oldest first: one per entity, the one that the others of that
-%% entity wait behind. `event' is undefined where it cannot be read, or not within 30 seconds for all.
+%% @doc Events that were set aside, oldest first, and Limit at most: of each entity the one that its later events wait
+%% behind. Waits up to 30 seconds to read the events. `event' is `undefined' where an event cannot be read, or not in
+%% that time.
 -spec set_aside(warp_core:ctx(), pos_integer()) ->
     {ok, [entry()]} | {error, {bad_option, limit, term()} | error()}.
 set_aside(Ctx, Limit) ->
@@ -133,14 +142,14 @@ entry(Context, [Id, Seq, Aggregate, Type, Reason, At], Deadline) ->
     #{entity => Id, seq => Seq, aggregate => Aggregate, type => Type, reason => Reason, at => At,
       waiting => Waiting, event => Event}.
 
-%% How many events of the entity are behind the one that was set aside.
+%% How many events of the entity come after the one that was set aside.
 waiting(Handle, Id, Seq) ->
     case warp_nif:last_row(Handle, Id) of
         {ok, {_, Last, _}} -> max(0, Last - Seq);
         _ -> 0
     end.
 
-%% Aside, since the aggregate's `migrate' is called, which may never return.
+%% Another process reads the event, since the aggregate's `migrate' may never return.
 event(Context, Handle, Id, Seq, Deadline) ->
     Read = fun() ->
         warp_entity_replay:history(Context, Handle, Id, #{from => Seq, limit => 1, direction => forward})
@@ -151,11 +160,13 @@ event(Context, Handle, Id, Seq, Deadline) ->
         _ -> undefined
     end.
 
-%% @doc Projects what was set aside of an entity, or of all, again, with what waits behind it.
-%% `{error, {set_aside, Seq}}': it failed again, at that event; of all, the first error is given
-%% when each was tried. `{error, timeout}' after 30 seconds: what was begun goes on by itself, what was
-%% not begun is not tried; {@link set_aside/1} tells. `{error, {stalled, Why}}': the shard is not projected
-%% now, as {@link status/1} shows.
+%% @doc Projects the events again that were set aside of an entity, or of all entities, and the events that wait behind
+%% them. Of all entities, tries each one, and then gives the first error.
+%%
+%% Errors: `{set_aside, Seq}': the event with that seq failed again. `not_set_aside': no event of the entity is set
+%% aside. `timeout' after 30 seconds: an entity whose retry has begun goes on by itself, and others are not tried;
+%% {@link set_aside/1} shows which are left. `{stalled, Why}' and `rebuild_due': the shard is not projected now, as
+%% {@link status/1} shows. `{bad_entity_id, Why}', and those of `t:error()'.
 -spec retry(warp_core:ctx(), binary() | all) ->
     ok | {error, entity_error()}.
 retry(Ctx, all) ->
@@ -175,8 +186,8 @@ retry(Ctx, all) ->
 retry(Ctx, Entity) ->
     go_on(Ctx, retry, Entity, warp_deadline:from(?PATIENCE_MS)).
 
-%% @doc Leaves the event that was set aside of an entity out for good, and goes on behind it. Errors
-%% and the limit of time are those of {@link retry/2}.
+%% @doc Leaves out the event that was set aside of an entity, for good, and projects the events after it. Errors and the
+%% limit of time are those of {@link retry/2}.
 -spec skip(warp_core:ctx(), binary()) ->
     ok | {error, entity_error()}.
 skip(Ctx, Entity) ->
@@ -196,15 +207,20 @@ go_on(Ctx, How, Id, Deadline) ->
         end
     end).
 
-%% @doc Makes all tables again from the log, while the previous ones are queried; then exchanges them in one
-%% transaction. Returns at once. A rebuild that was cancelled, or cut short by a crash, goes on where it
-%% was. This is the way after a change of `project' (raise the aggregate's `version': then
-%% {@link status/1} says that a rebuild is due). `{error, timeout}' after 30 seconds: the target or the
-%% projection's writer takes long; {@link rebuild_progress/1} tells whether it was begun.
+%% @doc Begins to make all tables again from the log, while queries read the previous tables. At the end one transaction
+%% replaces these. Does not wait for that. A rebuild that was cancelled, or interrupted by a crash, goes on where it
+%% was.
+%%
+%% Rebuild after a change of `project': raise the aggregate's `version', and {@link status/1} says that a rebuild is
+%% due.
+%%
+%% Errors: `already_running', and those of `t:error()'. `timeout' after 30 seconds: the target or the projection's
+%% writer takes long, and {@link rebuild_progress/1} shows whether the rebuild has begun.
 -spec rebuild(warp_core:ctx()) -> ok | {error, already_running | {target_refused, binary()} | error()}.
 rebuild(Ctx) -> with_manager(Ctx, fun(Pid) -> warp_projection_rebuild:rebuild(Pid, ?PATIENCE_MS) end).
 
-%% @doc Waits until a rebuild has ended, for `infinity' or up to 2^32 - 1 milliseconds.
+%% @doc Waits until a rebuild has ended, for `infinity' or up to 2^32 - 1 milliseconds. Errors: `cancelled',
+%% `not_running', `{bad_option, timeout, Why}', and those of `t:error()'.
 -spec await_rebuild(warp_core:ctx(), timeout()) ->
     ok | {error, cancelled | not_running | {bad_option, timeout, term()} | error()}.
 await_rebuild(Ctx, Timeout) ->
@@ -213,33 +229,38 @@ await_rebuild(Ctx, Timeout) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc Stops a rebuild. What it has done is kept, for {@link rebuild/1} to go on from. `{error, timeout}'
-%% after 30 seconds, as for {@link rebuild/1}.
+%% @doc Stops a rebuild. Warp keeps what it has done, and {@link rebuild/1} goes on from there. Errors: `not_running',
+%% and those of `t:error()', with `timeout' after 30 seconds as in {@link rebuild/1}.
 -spec cancel_rebuild(warp_core:ctx()) -> ok | {error, not_running | {target_refused, binary()} | error()}.
 cancel_rebuild(Ctx) -> with_manager(Ctx, fun(Pid) -> warp_projection_rebuild:cancel(Pid, ?PATIENCE_MS) end).
 
-%% @doc How far a rebuild is: events done and in all (an estimate), events per second, and how many
-%% seconds are left at that rate. Waits for nothing.
+%% @doc How far a rebuild is: how many events are done and how many there are (an estimate), events per second, and how
+%% many seconds are left at that rate. Waits for no process. Errors: `no_projections' and `context_stopped'.
 -spec rebuild_progress(warp_core:ctx()) -> {ok, warp_projection_progress:progress()} | {error, error()}.
 rebuild_progress(Ctx) -> with(Ctx, fun(Context) -> {ok, warp_projection_progress:rebuild(Context)} end).
 
-%% @doc How the target is, and how far each shard's projector is behind its log: `behind_seconds' is the
-%% age of the oldest event that is not projected. Of each shard, `state' says how its projector is, `since'
-%% since when (microseconds), and `why':
+%% @doc The state of the target, and of each shard's projector. `behind_seconds' is the age of the oldest event that is
+%% not projected. Of each shard, `state' is the state of its projector, `since' says since when (in microseconds since
+%% 1970), and `why' gives the reason. Waits for no process. Errors: `no_projections' and `context_stopped'.
 %%
-%% `starting', `live' (it is at the end of the log), `catching_up' (it is behind, and goes on), or
-%% `stalled': it stands still, because
-%% `{rebuild_due, the_log_is_another_one | the_log_has_lost_events}' (the tables have events that are
-%% not in the log: nothing more of the shard is projected before a rebuild), `{set_aside, 10000}' (so
-%% many entities of the shard are), `{stale_function, _}', `{away, _}' (the target),
-%% `{shard_unavailable, N}', `{log, _}' (the log cannot be read), or it has waited for some seconds for
-%% `{calling, project | apply | load, #{position, seq}}' (a call of the aggregate's code, which is ended
-%% after 10 seconds), `reading' (the log), `writing', `joining' (the writer) or `paused' (a rebuild takes
-%% over). Waits for nothing.
+%% The states are `starting', `live' (the projector is at the end of the log), `catching_up' (it is behind, and goes
+%% on), and `stalled'. A projector is stalled for one of these reasons:
+%% <ul>
+%% <li>`{rebuild_due, the_log_is_another_one | the_log_has_lost_events}': the tables have events that are not in the
+%% log. Nothing more of the shard is projected before a rebuild.</li>
+%% <li>`{set_aside, 10000}': events of so many entities of the shard are set aside.</li>
+%% <li>`{stale_function, What}': a function of an aggregate cannot be called any more.</li>
+%% <li>`{away, Why}': the target is unreachable.</li>
+%% <li>`{shard_unavailable, N}' or `{log, Why}': the log cannot be read.</li>
+%% <li>`{calling, project | apply | load, #{position, seq}}': a call of the aggregate's code has taken some seconds.
+%% Warp ends it after 10 seconds.</li>
+%% <li>`reading', `writing', `joining' or `paused': the projector has waited some seconds for the log, for the target,
+%% for the writer of the tables, or for a rebuild that takes over.</li>
+%% </ul>
 -spec status(warp_core:ctx()) -> {ok, map()} | {error, error()}.
 status(Ctx) -> with(Ctx, fun(Context) -> {ok, warp_projection_stats:context(Context)} end).
 
-%% @private `warp_core:query/4'.
+%% @private See {@link warp_core:query/4}.
 -spec query(warp_core:ctx(), iodata(), [value()], map()) ->
     {ok, warp_projection_target:result()} | {error, warp_core:query_error()}.
 query(Ctx, Sql, Params, Given) ->
@@ -268,7 +289,7 @@ text(Sql) ->
         error:_ -> {error, {sql_error, <<"not text">>}}
     end.
 
-%% How much of a limit text leaves, looked at before anything of it is copied.
+%% How much of a limit the text leaves. Counts before anybody copies the text.
 left(_Text, Left) when Left < 0 -> Left;
 left(Text, Left) when is_binary(Text) -> Left - byte_size(Text);
 left(Char, Left) when is_integer(Char) -> Left - 1;
@@ -308,14 +329,14 @@ read(Context, Sql, Params, Deadline) ->
     Options = #{max_rows => infinity, timeout => max(1, warp_deadline:left(Deadline)), level => strong},
     case select(Context, Sql, Params, Options) of
         {ok, #{rows := Rows}} -> {ok, Rows};
-        %% Warp's own tables are not there yet.
+        %% Warp has not created its own tables in the target yet.
         {error, {sql_error, _}} -> {error, {target_away, not_reached_yet}};
         {error, timeout} -> {error, timeout};
         {error, {target_away, _}} = Away -> Away;
         {error, Why} -> {error, {target_away, Why}}
     end.
 
-%% @private `warp_core:await_projection/2'.
+%% @private See {@link warp_core:await_projection/2}.
 -spec await(#warp_entity{}, timeout()) ->
     ok | {error, rebuild_due | {set_aside, warp_core:seq()} | {bad_option, timeout, term()} | error()
                  | warp_core:error()}.

@@ -57,7 +57,8 @@ flush(Pid, Entity) ->
 retry(Pid, How, Entity, Deadline) ->
     warp_call:call(Pid, {retry, How, Entity, Deadline}, Deadline).
 
-%% @doc Has it hand nothing more over for as long as the caller lives; answers where it stands when what it had is written.
+%% @doc Has it hand nothing more over for as long as the caller lives. Answers where it stands, once what it had is
+%% written.
 -spec pause(pid(), warp_deadline:deadline()) -> {ok, non_neg_integer()} | {error, interrupted | timeout}.
 pause(Pid, Deadline) ->
     warp_call:call(Pid, {pause, self()}, Deadline).

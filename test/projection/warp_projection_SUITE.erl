@@ -601,7 +601,8 @@ another_context_is_refused(Config) ->
             To = filename:join(warp_test:context_dir(Other), "projections.db"),
             warp_test:stop(Other),
             {ok, _} = file:copy(filename:join(Dir, "projections.db"), To),
-            ?assertMatch({error, {wrong_identity, _, <<"that of context test with 2 shards">>}}, warp_test:try_start(Options)),
+            ?assertMatch({error, {wrong_identity, _, <<"that of context test with 2 shards">>}},
+                         warp_test:try_start(Options)),
             ok = file:write_file(To, <<"something else that is long enough to be looked at, ", 0:800>>),
             ?assertMatch({error, {not_a_projection, _}}, warp_test:try_start(Options)),
             ?assertMatch({ok, <<"something", _/binary>>}, file:read_file(To))
