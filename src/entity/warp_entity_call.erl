@@ -92,6 +92,8 @@ cast_once(Entity, Request, Deadline) ->
                     true -> await_taken(Pid, Taken, Deadline);
                     false -> ok
                 end,
+            %% NOTE: the process may take the cast at any time until the alias is closed, and its message must not
+            %% stay in the caller's mailbox.
             _ = erlang:unalias(Taken),
             receive {Taken, taken} -> ok after 0 -> ok end,
             Result;
@@ -106,6 +108,7 @@ await_taken(Pid, Taken, Deadline) ->
     Result =
         receive
             {Taken, taken} -> ok;
+            %% NOTE: the process may have taken the cast before it ended.
             {'DOWN', Monitor, process, Pid, _} -> receive {Taken, taken} -> ok after 0 -> {again, now} end
         after warp_deadline:left(Deadline) ->
             {error, timeout}
@@ -177,6 +180,7 @@ aside(Fun, Deadline) ->
     true = erlang:demonitor(Monitor, [flush]),
     true = unlink(Pid),
     true = exit(Pid, kill),
+    %% NOTE: the result may have come after the deadline and before the alias was closed.
     receive {Alias, _} -> ok after 0 -> ok end,
     Answer.
 
