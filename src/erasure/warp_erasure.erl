@@ -306,8 +306,8 @@ handle_info({'EXIT', Pid, Reason}, #state{running = Running, deletions = Deletio
             {noreply, State}
     end;
 handle_info({warp_projection_lost, Message}, #state{context = #{name := Name}} = State) ->
-    ?LOG_WARNING("Warp: the list of deletions of context ~ts is opened again, since its files were lost: ~ts. Do not "
-                 "remove, rename or replace files of a running context.", [Name, Message]),
+    ?LOG_WARNING("Warp: the list of deletions of context ~ts is opened again, since its files were lost: ~ts",
+                 [Name, Message]),
     {stop, {shutdown, files_lost}, State};
 handle_info(open, #state{list = {error, _}} = State) ->
     {noreply, started(open(State))};

@@ -261,8 +261,7 @@ hand_on(Stray) ->
     warp_stray:note(shard, message, Stray).
 
 files_lost(What, Message, State) ->
-    ?LOG_ERROR("Warp: shard ~b of context ~ts ~ts: ~ts. Do not remove, rename or replace files of a running context.",
-               [State#state.n, name(State), What, Message]).
+    ?LOG_ERROR("Warp: shard ~b of context ~ts ~ts: ~ts", [State#state.n, name(State), What, Message]).
 
 %% From now on nobody finds the shard's handle.
 unpublish(#state{context = Context, n = N, handle = Handle}) ->
@@ -286,7 +285,7 @@ watch(State0) ->
 background(#state{handle = Handle, background = Previous} = State) ->
     #{background := Now} = warp_nif:stats(Handle),
     {Begun, Ended} = warp_shard_background:changed(Previous, Now),
-    _ = [?LOG_WARNING("Warp: shard ~b of context ~ts cannot do its task ~ts: ~tp. This means: ~ts.",
+    _ = [?LOG_WARNING("Warp: shard ~b of context ~ts cannot do its task ~ts: ~0tp. This means: ~ts.",
                       [State#state.n, name(State), Task, Error, warp_shard_background:meaning(Task)])
          || {Task, _Since, Error} <- Begun],
     _ = [?LOG_NOTICE("Warp: shard ~b of context ~ts can do its task ~ts again",
