@@ -277,12 +277,13 @@ assert_nothing_left(Config, Fun) ->
     {ok, _} = application:ensure_all_started(warp_core),
     Before = census(Config),
     Fun(),
+    %% A thread of the engine ends after ten seconds without work.
     warp_test:wait_until(fun() ->
         case [New || {B, A} <- lists:zip(Before, census(Config)), New <- A -- B] of
             [] -> true;
             New -> New
         end
-    end).
+    end, 30000).
 
 %% Processes, ETS tables, open files of the case, threads, terms: what a leak would add to.
 census(Config) ->
