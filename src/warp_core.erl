@@ -615,7 +615,8 @@ await_projection(Entity, Timeout) ->
 %% and of their COMMIT with the fsync (`sync_us'), as `[{BelowMicroseconds, Count}]'. Waits for no process.
 %%
 %% `clock' says how often an entity's last event was more than a minute ahead of the clock (`ahead'), and by how many
-%% seconds the last time (`lead_seconds').
+%% seconds the last time (`lead_seconds'). `deletions' says how many deletions are under way (`under_way'), and since
+%% when the first of them is (`since', in microseconds since 1970, or none).
 %%
 %% `background' of a shard lists the tasks in the background that failed when the shard last tried them, as
 %% `#{task, since, error, meaning}', with `since' in microseconds since 1970. A shard that is not open has

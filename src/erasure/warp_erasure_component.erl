@@ -2,7 +2,7 @@
 -module(warp_erasure_component).
 -behaviour(warp_component).
 
--export([new/1, files/1, children/2, await_started/1]).
+-export([new/1, files/1, children/2, await_started/1, stats/1]).
 
 %% The file of the list, and the files that SQLite has open beside it.
 -define(FILES, 4).
@@ -27,3 +27,10 @@ children(Ref, _Settings) ->
 -spec await_started(warp_context:context()) -> ok | {error, term()}.
 await_started(Context) ->
     warp_erasure:await_left(Context).
+
+%% @doc How many deletions are under way, and since when the first of them is.
+-spec stats(warp_context:context()) ->
+    #{deletions := #{under_way := non_neg_integer(), since := warp_core:micros() | none}}.
+stats(Context) ->
+    {UnderWay, Since} = warp_erasure_holds:count(Context),
+    #{deletions => #{under_way => UnderWay, since => Since}}.

@@ -2,9 +2,9 @@
 %% before the old life is gone everywhere. No other module knows the shape of this table.
 -module(warp_erasure_holds).
 
--export([new/0, hold/3, release/2, all/1, is_held/3]).
+-export([new/0, hold/3, release/2, all/1, count/1, is_held/3]).
 
-%% @doc The table, which the calling process owns: {Entity, Incarnation}.
+%% @doc The table, which the calling process owns: {Entity, Incarnation, Since}.
 -spec new() -> ets:table().
 new() ->
     ets:new(warp_holds, [public, set, {read_concurrency, true}]).
@@ -12,7 +12,7 @@ new() ->
 %% @doc Says that this life of the entity is being deleted.
 -spec hold(warp_context:context(), Entity :: binary(), Incarnation :: non_neg_integer()) -> ok.
 hold(#{holds := Holds}, Entity, Incarnation) ->
-    true = ets:insert(Holds, {Entity, Incarnation}),
+    true = ets:insert(Holds, {Entity, Incarnation, os:system_time(microsecond)}),
     ok.
 
 %% @doc Says that no life of the entity is being deleted any more.
@@ -24,7 +24,19 @@ release(#{holds := Holds}, Entity) ->
 %% @doc All holds.
 -spec all(warp_context:context()) -> [{Entity :: binary(), Incarnation :: non_neg_integer()}].
 all(#{holds := Holds}) ->
-    ets:tab2list(Holds).
+    [{Entity, Incarnation} || {Entity, Incarnation, _Since} <- ets:tab2list(Holds)].
+
+%% @doc How many entities are being deleted, and since when the first of them is, in microseconds since 1970: since the
+%% last start of the context, for a deletion that it resumed.
+-spec count(warp_context:context()) -> {non_neg_integer(), Since :: warp_core:micros() | none}.
+count(#{holds := Holds}) ->
+    try [Since || {_, _, Since} <- ets:tab2list(Holds)] of
+        [] -> {0, none};
+        All -> {length(All), lists:min(All)}
+    catch
+        %% The keeper of the table is being restarted.
+        error:badarg -> {0, none}
+    end.
 
 %% @doc Whether the row of the entity at that position begins a new life while an earlier one is still
 %% being deleted.
@@ -32,7 +44,7 @@ all(#{holds := Holds}) ->
     boolean().
 is_held(#{holds := Holds}, Entity, {Position, 1}) ->
     try ets:lookup(Holds, Entity) of
-        [{_, Incarnation}] -> Position =/= Incarnation;
+        [{_, Incarnation, _Since}] -> Position =/= Incarnation;
         [] -> false
     catch
         %% The keeper of the table is being restarted, and the followers with it.

@@ -147,6 +147,9 @@ a_step_that_nobody_knows_stays(Config) ->
     warp_test:wait_until(fun() -> left(Dir) =:= [<<"later">>] end),
     ?assertMatch({error, {still_to_erase, #{reason := {unknown_step, <<"later">>}}}},
                  warp_core:delete(warp_core:entity(Again, Nobody#warp_entity.id), #{timeout => 2000})),
+    %% An operator sees that it does not end.
+    #{deletions := #{under_way := 1, since := Since}} = warp_core:stats(Again),
+    ?assert(os:system_time(microsecond) - Since < 60000000),
     ?assertEqual(ok, warp_core:delete(victim(Again))).
 
 the_list_is_made_for_the_first_deletion(Config) ->
@@ -157,6 +160,7 @@ the_list_is_made_for_the_first_deletion(Config) ->
     ?assertNot(filelib:is_file(File)),
     ?assertEqual(ok, warp_core:delete(victim(Ctx))),
     ?assert(filelib:is_file(File)),
+    ?assertMatch(#{deletions := #{under_way := 0, since := none}}, warp_core:stats(Ctx)),
     Again = warp_test:restart(Ctx),
     ?assertEqual({ok, []}, warp_core:export(victim(Again))),
     ?assertEqual(ok, warp_core:delete(victim(Again))),
