@@ -38,11 +38,39 @@ applied(Context, Entity) ->
     case warp_context:locate(Context, Entity) of
         {ok, {N, Handle}} ->
             case warp_nif:correlations(Handle, Entity, warp_saga_plan:infixes()) of
+                {ok, Found} ->
+                    BySaga = maps:groups_from_list(fun({Id, _}) -> Id end, fun({_, Step}) -> Step end, Found),
+                    own(maps:to_list(BySaga), Context, Entity, []);
                 {error, closed} -> {error, {shard_unavailable, N}};
-                Result -> Result
+                {error, _} = Error -> Error
             end;
         {error, _} = Error ->
             Error
+    end.
+
+%% Users choose ids and metadata of their events, so an event can look like that of a step. The plan of the
+%% saga tells whether the step is one of the entity.
+own([], _Context, _Entity, Own) ->
+    {ok, lists:append(Own)};
+own([{Id, Ns} | Sagas], Context, Entity, Own) ->
+    case read(Context, Id) of
+        {ok, #{core := Core}} ->
+            #{steps := Steps} = warp_saga_core:plan(Core),
+            Of = [N || #{n := N, entity := At} <- Steps, At =:= Entity, lists:member(N, Ns)],
+            own(Sagas, Context, Entity, [[{Id, N} || N <- Of] | Own]);
+        {error, not_found} ->
+            own(Sagas, Context, Entity, Own);
+        %% A damaged saga must not keep the entity from being deleted: its steps are taken for the entity's.
+        {error, {corrupt, _}} ->
+            own(Sagas, Context, Entity, [[{Id, N} || N <- Ns] | Own]);
+        {error, _} = Error ->
+            Error
+    end.
+
+read(Context, Id) ->
+    case warp_saga_plan:check_id(Id) of
+        ok -> warp_saga_log:read(Context, Id);
+        {error, _} -> {error, not_found}
     end.
 
 by_shard(Steps, Context, ByShard) ->

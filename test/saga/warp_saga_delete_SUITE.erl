@@ -19,6 +19,7 @@ groups() ->
     warp_test:both_modes(
         [payloads_in_the_log_of_a_committed_saga_are_cleared,
          payloads_of_a_refused_step_are_gone_too,
+         events_that_look_like_those_of_steps_clear_nothing,
          the_result_of_a_cleared_saga_stays,
          a_step_that_was_to_come_is_refused,
          a_compensation_that_was_to_come_makes_the_saga_stuck,
@@ -59,6 +60,29 @@ payloads_of_a_refused_step_are_gone_too(Config) ->
     delete(Ctx, <<"alice">>),
     ?assertEqual([], files_with(Config, ?SECRET)),
     ?assertNotEqual([], files_with(Config, ?OTHER)).
+
+%% Ids and metadata of events are the user's to choose.
+events_that_look_like_those_of_steps_clear_nothing(Config) ->
+    Ctx = warp_test:start(Config),
+    Saga = saga(<<"x">>, [noted(<<"alice">>, ?SECRET), noted(<<"bob">>, ?OTHER)]),
+    {ok, {committed, _}} = warp_saga:commit(Saga, Ctx),
+    Log = saga_log(Ctx, <<"x">>),
+    Event = warp_test:noted(<<"mine">>),
+    Metadata = #{correlation => <<"x">>},
+    [{ok, _} = warp_core:append(warp_core:entity(Ctx, <<"carol">>), Event#{id => Id, metadata => Metadata})
+     || Id <- [<<"x/fwd/0">>, <<"x/comp/1">>, <<"x/fwd/7">>]],
+    %% Of no saga; and of what cannot be one's id.
+    [{ok, _} = warp_core:append(warp_core:entity(Ctx, <<"carol">>),
+                                Event#{id => <<Other/binary, "/fwd/0">>, metadata => #{correlation => Other}})
+     || Other <- [<<"none">>, <<>>, binary:copy(<<"x">>, 506)]],
+    delete(Ctx, <<"carol">>),
+    ?assertEqual(Log, saga_log(Ctx, <<"x">>)),
+    ?assertEqual({error, not_found}, warp_saga:status(Ctx, <<"none">>)),
+    %% The entity of a step clears its own.
+    {ok, _} = warp_core:append(warp_core:entity(Ctx, <<"bob">>), Event#{id => <<"x/comp/0">>, metadata => Metadata}),
+    delete(Ctx, <<"bob">>),
+    ?assertEqual([<<"Planned">>, <<"Forward">>, <<"Reverse">>, <<"Cleared">>, <<"Cleared">>, <<"Committed">>],
+                 types(Ctx, <<"x">>)).
 
 the_result_of_a_cleared_saga_stays(Config) ->
     Ctx = warp_test:start(Config),
