@@ -491,27 +491,15 @@ unpublish(#state{context = Context, id = Id, published = Names} = State) ->
 
 %% Stores snapshots when enough events came since the last ones.
 snapshot(#state{context = Context, core = Core, snapshot_seq = Last} = State) ->
-    {Seq, Time, States} = warp_entity_core:committed(Core),
+    {Seq, _Time, _States} = Committed = warp_entity_core:committed(Core),
     case Seq - Last >= maps:get(snapshot_every, Context) of
         true ->
-            maps:foreach(
-                fun(Name, Aggregate) -> snapshot(Name, Aggregate, Seq, Time, States, State) end,
-                maps:get(aggregates, Context)),
+            #state{handle = Handle, id = Id, incarnation = Incarnation} = State,
+            ok = warp_entity_snapshot:save_all(Context, Handle, Id, Incarnation, Committed),
             State#state{snapshot_seq = Seq};
         false ->
             State
     end.
-
-snapshot(Name, #{apply := _} = Aggregate, Seq, Time, States, State) ->
-    #state{handle = Handle, id = Id, incarnation = Incarnation} = State,
-    case States of
-        #{Name := {ok, Value}} ->
-            warp_entity_snapshot:save(Handle, Id, Incarnation, Aggregate, {Seq, Time}, Value);
-        #{} ->
-            ok
-    end;
-snapshot(_Name, _PureLog, _Seq, _Time, _States, _State) ->
-    ok.
 
 %% Called for each request.
 awake(#state{tick = busy} = State) ->
