@@ -23,6 +23,9 @@ new(Shards) ->
 %% call, and may sleep only if it is still at the end.
 -spec sleep(warp_context:context(), N :: non_neg_integer()) -> ok.
 sleep(#{followers := {Table, Sleeping}}, N) ->
+    %% A process that ended asleep leaves its row until the next commit, which may not come for long.
+    _ = [ets:delete(Table, {N, Pid}) || atomics:get(Sleeping, N + 1) =:= 1, Pid <- sleepers(Table, N),
+                                        not is_process_alive(Pid)],
     true = ets:insert(Table, {{N, self()}}),
     atomics:put(Sleeping, N + 1, 1).
 
@@ -41,5 +44,8 @@ committed(#{followers := {Table, Sleeping}}, N) ->
                     true = ets:delete(Table, {N, Pid}),
                     Pid ! {log_grew, N}
                 end,
-                ets:select(Table, [{{{N, '$1'}}, [], ['$1']}]))
+                sleepers(Table, N))
     end.
+
+sleepers(Table, N) ->
+    ets:select(Table, [{{{N, '$1'}}, [], ['$1']}]).
