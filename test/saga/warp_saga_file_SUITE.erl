@@ -150,11 +150,18 @@ store(Ctx, Id, Rows) ->
     {ok, N} = warp_nif:shard_of(Entity, Shards),
     {ok, Context} = warp_context:find(Ctx),
     {ok, Handle} = warp_context:shard(Context, N),
+    %% A keeper that reads the shard's open sagas only after the first row is there would go on with the saga.
+    ok = warp_saga_loaded:await(Context),
     lists:foldl(
         fun({Aggregate, Events}, Base) ->
             Each = [maps:with([type, payload], Event) || Event <- Events],
             {ok, #{packed := Packed, count := Count}} =
                 warp_entity_pack:pack_with(warp_saga_plan:rules(), Entity, Aggregate, Each),
             ok = warp_nif:submit(Handle, Entity, Base, [{Packed, os:system_time(microsecond)}], none),
-            receive {warp_reply, {stored, _}} -> Base + Count end
+            receive
+                {warp_reply, {stored, _}} -> Base + Count;
+                {warp_reply, Other} -> error({not_stored, Other})
+            after 30000 ->
+                error({no_answer, catch warp_nif:stats(Handle), process_info(self(), messages)})
+            end
         end, 0, Rows).
