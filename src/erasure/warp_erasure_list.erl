@@ -85,12 +85,10 @@ add(List, #{entity := Entity, shard := Shard, incarnation := Incarnation}, Steps
         {<<"INSERT INTO notes VALUES (?1, ?2, ?3) ON CONFLICT (entity) DO NOTHING">>,
          [[Entity, Shard, Incarnation]]}]).
 
-%% @doc Strikes out a step, and all steps before it.
+%% @doc Strikes out a step.
 -spec done(open_list(), Entity :: binary(), step()) -> ok | {error, term()}.
 done(List, Entity, Step) ->
-    Sql = <<"DELETE FROM steps WHERE entity = ?1 AND n <= "
-            "(SELECT n FROM steps WHERE entity = ?1 AND step = ?2)">>,
-    execute(List, [{Sql, [[Entity, Step]]}]).
+    execute(List, [{<<"DELETE FROM steps WHERE entity = ?1 AND step = ?2">>, [[Entity, Step]]}]).
 
 %% @doc Replaces the steps of a deletion that are left by others.
 -spec replace(open_list(), Entity :: binary(), [step()]) -> ok | {error, term()}.

@@ -161,8 +161,10 @@ behind_log(Context, List, Deletion, Steps, Tell, Result) ->
     Passed = [Step || Step <- Steps, Step =:= ?LOG orelse Step =:= ?UNLESS_KEPT],
     ok = lists:foreach(fun(Step) -> strike_out(List, Deletion, Step, Tell) end, Passed),
     Known = warp_component:erase_steps(Context),
-    Left = [Step || Step <- Steps, not is_before_log(Step, Known), not lists:member(Step, Passed)],
-    ok = lists:foreach(fun(Step) -> after_log(Step, Known, Context, List, Deletion, Tell) end, Left),
+    Behind = [Step || Step <- Steps, not is_before_log(Step, Known), not lists:member(Step, Passed)],
+    %% A step that no component has never ends: the others come first.
+    {Unknown, Left} = lists:partition(fun(Step) -> owners(Step, Known) =:= [] end, Behind),
+    ok = lists:foreach(fun(Step) -> after_log(Step, Known, Context, List, Deletion, Tell) end, Left ++ Unknown),
     forget(Context, List, Deletion, Tell, Result).
 
 is_before_log(Step, Known) ->
@@ -176,10 +178,13 @@ after_log(Step, Known, Context, List, Deletion, Tell) ->
 %% A step that no component has was noted by another version, or while the context had another target. It stays in
 %% the list.
 erase(Step, Known, Context, Deletion) ->
-    case [Component || {Component, {_, Name}} <- Known, Name =:= Step] of
+    case owners(Step, Known) of
         [Component] -> Component:erase(Step, Context, Deletion);
         [] -> {error, {unknown_step, Step}}
     end.
+
+owners(Step, Known) ->
+    [Component || {Component, {_, Name}} <- Known, Name =:= Step].
 
 strike_out(List, #{entity := Id}, Step, Tell) ->
     repeated(fun() -> warp_erasure_list:done(List, Id, Step) end, Tell).

@@ -132,7 +132,8 @@ an_error_leaves_the_entity_alone(Config) ->
     ?assertEqual(ok, warp_core:delete(Victim)),
     ?assertEqual({ok, []}, warp_core:export(Victim)).
 
-%% Such as that of a component of a later version: the list keeps it, and a start is not held up.
+%% Such as that of a component of a later version: the list keeps it, the steps behind it are taken all the same,
+%% and a start is not held up.
 a_step_that_nobody_knows_stays(Config) ->
     Dir = filename:join(?config(dir, Config), "data"),
     {ok, Ctx} = warp_test:try_start(opts(Dir)),
@@ -141,7 +142,8 @@ a_step_that_nobody_knows_stays(Config) ->
     warp_test:stop(Ctx),
     #warp_entity{id = Id, shard = N} = Nobody = warp_core:entity(Ctx, <<"nobody">>),
     {ok, List} = warp_erasure_list:open(warp_erasure_list:path(Context), owner),
-    ok = warp_erasure_list:add(List, #{entity => Id, shard => N, incarnation => 0}, [<<"embedded">>, <<"later">>]),
+    ok = warp_erasure_list:add(List, #{entity => Id, shard => N, incarnation => 0},
+                                [<<"later">>, <<"log">>, <<"embedded">>]),
     ok = warp_erasure_list:close(List),
     {ok, Again} = warp_test:try_start(opts(Dir)),
     warp_test:wait_until(fun() -> left(Dir) =:= [<<"later">>] end),
