@@ -77,9 +77,15 @@ forget(Ref) ->
 %% either.
 -spec supervisor(warp_context:ctx()) -> pid().
 supervisor(Ctx) ->
-    case processes(Ctx) of
-        [{context, Pid} | _] -> Pid;
-        [] -> spawn(fun() -> ok end)
+    case running(Ctx) of
+        {ok, Pid} -> Pid;
+        none -> spawn(fun() -> ok end)
+    end.
+
+running({warp_context, Ref, _}) ->
+    case lists:keyfind(Ref, 1, children(warp_core_sup)) of
+        {_, Pid, _, _} when is_pid(Pid) -> {ok, Pid};
+        _ -> none
     end.
 
 %% @doc The statistics of a context and of its components, without waiting for any process.
@@ -90,10 +96,10 @@ stats(#{name := Name, durability := Durability, clock := Clock} = Context) ->
 
 %% @doc Every process of a context except those of its entities, each with its id in its supervisor.
 -spec processes(warp_context:ctx()) -> [{Id :: term(), pid()}].
-processes({warp_context, Ref, _}) ->
-    case lists:keyfind(Ref, 1, children(warp_core_sup)) of
-        {_, Pid, _, _} when is_pid(Pid) -> [{context, Pid} | below(Pid)];
-        _ -> []
+processes(Ctx) ->
+    case running(Ctx) of
+        {ok, Pid} -> [{context, Pid} | below(Pid)];
+        none -> []
     end.
 
 below(Supervisor) ->
