@@ -35,7 +35,7 @@ mod status {
     pub const DONE: i32 = 0;
     /// It was started with something else than a file.
     pub const USAGE: i32 = 2;
-    /// The deadline of the query has passed. `warp_query_pool.erl` knows this number.
+    /// The deadline of the query has passed. `warp_projection_query_pool.erl` knows this number.
     pub const DEADLINE: i32 = 3;
     /// It could not be started, or was not understood.
     pub const FAILED: i32 = 4;

@@ -32,7 +32,7 @@ const STATEMENTS: usize = 512;
 const REWRITE_PAGES: i64 = 2048;
 
 /// What the WAL is cut back to once everything of it is in the file: more is there only while
-/// something reads. `warp_query_pool.erl` has the same number.
+/// something reads. `warp_projection_query_pool.erl` has the same number.
 const MAX_WAL_BYTES: u64 = 64 * 1024 * 1024;
 /// How long emptying the WAL between queries waits for what reads it.
 const TRIM_PATIENCE: Duration = Duration::from_millis(200);

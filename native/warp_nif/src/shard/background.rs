@@ -10,7 +10,7 @@ use crate::atoms;
 use crate::error::{Error, Result};
 use crate::sync::relock;
 
-/// What is done in the background. `warp_background` says what it means when one fails.
+/// What is done in the background. `warp_shard_background` says what it means when one fails.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Task {
     /// Bringing the tables that find rows up to date.
