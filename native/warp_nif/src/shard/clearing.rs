@@ -110,20 +110,8 @@ fn cleared(row: &Row, seqs: &BTreeSet<u64>, types: &Retyping) -> Result<String> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::row;
     use super::*;
-
-    fn row(data: &str) -> Row {
-        Row {
-            position: 1,
-            entity: "e".into(),
-            aggregate: "A".into(),
-            seq: 1,
-            count: 3,
-            recorded_at: 0,
-            prev: 0,
-            data: data.into(),
-        }
-    }
 
     #[test]
     fn clearing_keeps_the_size_and_all_else() {

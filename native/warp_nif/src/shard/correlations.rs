@@ -167,20 +167,8 @@ impl Left {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::row;
     use super::*;
-
-    fn row(data: &str) -> Row {
-        Row {
-            position: 1,
-            entity: "e".into(),
-            aggregate: "A".into(),
-            seq: 1,
-            count: 3,
-            recorded_at: 0,
-            prev: 0,
-            data: data.into(),
-        }
-    }
 
     #[test]
     fn events_are_numbered_by_id_and_correlation() {

@@ -7,6 +7,7 @@ use super::Durability;
 use super::clearing::Clearing;
 use super::command::{Answer, Append, Command, Submission};
 use super::kinds::{Kind, Kinds};
+use super::rows::Row;
 use super::schema::{self, Identity};
 use super::shared::Shared;
 use super::store::Store;
@@ -63,4 +64,18 @@ pub fn append(entity: &str, base: u64, packed: Packed) -> Command {
         clear: Clearing::default(),
         receipt: None,
     })
+}
+
+/// A row of three events, as it stands in the log.
+pub fn row(data: &str) -> Row {
+    Row {
+        position: 1,
+        entity: "e".into(),
+        aggregate: "A".into(),
+        seq: 1,
+        count: 3,
+        recorded_at: 0,
+        prev: 0,
+        data: data.into(),
+    }
 }
