@@ -114,8 +114,12 @@ chunks(Context, N, Handle, Events) ->
 
 %% The answer comes through the shard's owner: without it there is none.
 clear_chunk(Context, N, Handle, Events) ->
-    {ok, Owner} = warp_context:registered(Context, {owner, N}),
-    Monitor = erlang:monitor(process, Owner),
+    case warp_context:registered(Context, {owner, N}) of
+        {ok, Owner} -> cleared_by(erlang:monitor(process, Owner), N, Handle, Events);
+        none -> {error, {shard_unavailable, N}}
+    end.
+
+cleared_by(Monitor, N, Handle, Events) ->
     Result =
         case warp_nif:clear(Handle, Events, warp_saga_plan:cleared_types()) of
             ok ->
