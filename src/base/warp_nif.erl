@@ -9,7 +9,7 @@
 -export([own/1, priv_dir/0]).
 -export([shard_of/2, rules/1, pack/4, pack_dirty/4, keep/2, release/1]).
 -export([json_encode/2, json_encode_dirty/3, json_decode/1, json_decode_dirty/1]).
--export([lock/3, establish/1, unlock/1, open/6, close/1]).
+-export([lock/3, establish/1, unlock/1, open_journal/2, close_journal/1, journal_stats/1, open/5, close/1]).
 -export([exists/1, file_bytes/1, delete_files/2, open_files/0]).
 -export([submit/5, submit_clearing/6, erase/2, clear/3, correct_time/4, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
@@ -20,12 +20,13 @@
 
 -on_load(init/0).
 
--export_type([access/0, projection/0, lock/0, shard/0, rules/0, packed/0, packed_event/0, answer/0, stop/0, reason/0]).
+-export_type([access/0, projection/0, lock/0, journal/0, shard/0, rules/0, packed/0, packed_event/0, answer/0, stop/0, reason/0]).
 -export_type([kind/0, retyping/0, followed/0]).
 
 %% Who may read the files that Warp creates: the VM's user alone, or everybody whom the umask lets.
 -type access() :: owner | umask.
 -opaque lock() :: reference().
+-opaque journal() :: reference().
 -opaque shard() :: reference().
 -opaque rules() :: reference().
 -opaque projection() :: reference().
@@ -40,7 +41,7 @@
     {duplicates, [{Index :: non_neg_integer(), warp_core:seq()}]}
     | {id_conflict, warp_core:seq()}
     | {reserved_id, binary()}.
-%% The writer's answer. The owner of the shard sends it, as `{warp_reply, answer()}', to the process that called
+%% The writer's answer. The owner of the journal sends it, as `{warp_reply, answer()}', to the process that called
 %% `submit', `erase', `clear', `correct_time' or `pass'.
 -type answer() ::
     {stored, incarnation()}
@@ -207,18 +208,43 @@ delete_files(Dir, Prefix) -> ?ANSWER(delete_files(Dir, Prefix, Tag)).
 
 delete_files(_Dir, _Prefix, _Tag) -> ?MISSING.
 
-%% @doc Opens a shard for the calling process, which becomes its owner. `claimed': the writer of a previous owner
-%% has not closed the file yet. The shard keeps a list of the open entities of these kinds, which have no row of
+%% @doc Opens the journal of a locked folder for the calling process, which becomes its owner. `claimed': the threads
+%% of a previous owner have not closed the files yet.
+-spec open_journal(lock(), full | normal) -> {ok, journal()} | {error, claimed | term()}.
+open_journal(Lock, Durability) ->
+    Opened = ?ANSWER(open_journal(Lock, Durability, Tag)),
+    _ = [ok = own_journal(Journal) || {ok, Journal} <- [Opened]],
+    Opened.
+
+open_journal(_Lock, _Durability, _Tag) -> ?MISSING.
+
+own_journal(_Journal) -> ?MISSING.
+
+%% @doc Closes a journal and all shards that were opened with it, and waits until all files are closed.
+-spec close_journal(journal()) -> ok.
+close_journal(Journal) -> ?ANSWER(close_journal(Journal, Tag)).
+
+close_journal(_Journal, _Tag) -> ?MISSING.
+
+%% @doc How long the commit under way has taken, in milliseconds; how many submissions wait; how many segments are
+%% needed still, and their bytes; and the tasks in the background that failed at the last attempt.
+-spec journal_stats(journal()) ->
+    #{busy_ms := non_neg_integer(), queue_depth := non_neg_integer(), segments := non_neg_integer(),
+      file_bytes := non_neg_integer(), background := [{atom(), warp_core:micros(), reason()}]}.
+journal_stats(_Journal) -> ?MISSING.
+
+%% @doc Opens a shard for the calling process, which becomes its owner. `claimed': the file of a previous owner has
+%% not been closed yet. The shard keeps a list of the open entities of these kinds, which have no row of
 %% the aggregate that closes them. A kind has to be in the list from its first entity on.
--spec open(lock(), binary(), {Context :: binary(), Shard :: non_neg_integer(),
-           Shards :: pos_integer()}, full | normal, pos_integer(), [kind()]) ->
+-spec open(journal(), binary(), {Context :: binary(), Shard :: non_neg_integer(),
+           Shards :: pos_integer()}, pos_integer(), [kind()]) ->
     {ok, shard()} | {error, claimed | term()}.
-open(Lock, File, Of, Durability, QueueLimit, Kinds) ->
-    Opened = ?ANSWER(open(Lock, File, Of, Durability, QueueLimit, Kinds, Tag)),
+open(Journal, File, Of, QueueLimit, Kinds) ->
+    Opened = ?ANSWER(open(Journal, File, Of, QueueLimit, Kinds, Tag)),
     _ = [ok = own_shard(Shard) || {ok, Shard} <- [Opened]],
     Opened.
 
-open(_Lock, _File, _Of, _Durability, _QueueLimit, _Kinds, _Tag) -> ?MISSING.
+open(_Journal, _File, _Of, _QueueLimit, _Kinds, _Tag) -> ?MISSING.
 
 own_shard(_Shard) -> ?MISSING.
 
@@ -229,7 +255,7 @@ close(Shard) -> ?ANSWER(close(Shard, Tag)).
 close(_Shard, _Tag) -> ?MISSING.
 
 %% @doc Queues appends of an entity whose log has to end at seq Base, each with its time. When they are stored
-%% the owner of the shard hands out the receipt; without one, and in every other case, the calling process
+%% the owner of the journal hands out the receipt; without one, and in every other case, the calling process
 %% gets an `answer()'. Errors: nothing was queued.
 -spec submit(shard(), binary(), Base :: warp_core:seq(), [{packed(), warp_core:micros()}],
              Receipt :: term() | none) -> ok | {error, reason()}.

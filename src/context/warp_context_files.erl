@@ -4,12 +4,12 @@
 -export([enough/2]).
 
 %% The shard's file, its write-ahead log, the index of that log, and a file that SQLite keeps open for the next
-%% reader.
--define(OF_A_SHARD, 4).
+%% reader; and the writer's own connection for looking things up, with two files.
+-define(OF_A_SHARD, 6).
 %% The NIF keeps 64 read connections for all shards of a VM, with two files each.
 -define(OF_READERS, 128).
-%% The lock.
--define(OF_A_CONTEXT, 1).
+%% The lock, and segments of the journal.
+-define(OF_A_CONTEXT, 20).
 
 %% @doc Whether a context with these settings can be opened, given the VM's limit of open files and
 %% how many files it has open. `needed' in the error is the limit that would be enough.

@@ -1,5 +1,4 @@
-%% @private The owner of a shard's file. This process opens the file, and tries again until that works. It hands the
-%% writer's answers on to the processes that asked, and warns an operator when the disk is slow.
+%% @private The owner of a shard's file. This process opens the file, and tries again until that works.
 -module(warp_shard).
 -behaviour(gen_server).
 
@@ -18,12 +17,9 @@
 %% The shortest and the longest pause before the file is opened again after another error.
 -define(RETRY_MIN_MS, 100).
 -define(RETRY_MAX_MS, 5000).
-%% How often the owner checks the writer, and after how long one transaction counts as stalled.
+%% How often the owner checks what the shard does in the background.
 -define(WATCH_MS, 1000).
--define(STALL_MS, 3000).
-%% The shortest pause between two warnings about slow commits.
--define(QUIET_MS, 60000).
-%% How long the owner stays after the writer has crashed, so that entities can hand errors on to their callers.
+%% How long the owner stays after its files were lost, so that entities can hand errors on to their callers.
 -define(LAST_WORDS_MS, 50).
 %% The pause before a process that waits for a full queue tries again.
 -define(FULL_QUEUE_RETRIES, {10, infinity}).
@@ -43,10 +39,8 @@
     %% The reason in the last warning that the file could not be opened.
     warned :: term(),
     retry_ms = ?RETRY_MIN_MS :: pos_integer(),
-    stalled = false :: boolean(),
     %% The tasks in the background that failed at the last check.
-    background = [] :: [warp_shard_background:failing()],
-    quiet_until :: integer() | undefined
+    background = [] :: [warp_shard_background:failing()]
 }).
 
 %% @doc Starts the owner of shard N, which begins to open the file.
@@ -76,9 +70,9 @@ await_queue(Context, N) ->
                           fun() -> pass(Context, N) end).
 
 pass(Context, N) ->
-    %% NOTE: this looks the owner up before the handle. A new owner removes the handle of the previous one before it
-    %% registers itself, so the handle that is found now is not an older one.
-    case warp_context:registered(Context, {owner, N}) of
+    %% NOTE: this looks the owner of the journal up before the handle. A new owner starts before the shards are opened
+    %% again, so the handle that is found now is not an older one.
+    case warp_context:registered(Context, journal_owner) of
         {ok, Owner} ->
             Monitor = erlang:monitor(process, Owner),
             Passed = pass(warp_context:shard(Context, N), Monitor, Context, N),
@@ -94,7 +88,7 @@ pass({error, _NotOpen}, _Monitor, _Context, _N) ->
     %% The previous writer has finished everything before the shard is opened again.
     ok.
 
-%% The shard's owner hands the answer on, so no answer comes after the owner has ended.
+%% The journal's owner hands the answer on, so no answer comes after the owner has ended.
 passed(ok, Monitor, Shard, Context, N) ->
     receive
         {warp_reply, _PassedOrFailed} -> ok;
@@ -114,8 +108,6 @@ passed({error, _Closed}, _Monitor, _Shard, _Context, _N) ->
 -spec init({warp_context:membership(), non_neg_integer()}) -> {ok, #state{}, {continue, open}}.
 init({Membership, N}) ->
     _ = process_flag(trap_exit, true),
-    %% Answers stay in the mailbox only for a short time, but there can be many.
-    _ = process_flag(message_queue_data, off_heap),
     Context = warp_context:mine(Membership),
     %% NOTE: an owner that was killed could not unregister its handle. This removes the handle before an entity
     %% can start behind this owner and find it.
@@ -158,26 +150,13 @@ handle_info(Message, State) ->
             {stop, {shutdown, crashed}, State}
     end.
 
-message({warp_replies, Replies}, #state{context = Context, n = N} = State) when is_list(Replies) ->
-    ok = lists:foreach(fun hand_on/1, Replies),
-    ok = warp_follower:committed(Context, N),
-    {noreply, State};
-message({warp_slow_sync, Millis}, State) when is_integer(Millis) ->
-    {noreply, slow_sync(Millis, State)};
-message({warp_writer_down, Message}, State) ->
-    ?LOG_ERROR("Warp: the writer of shard ~b of context ~ts crashed, and Warp opens the shard again. This is a bug "
-               "of Warp, please report it: ~ts",
-               [State#state.n, name(State), Message]),
-    unpublish(State),
-    _ = erlang:send_after(?LAST_WORDS_MS, self(), {exit, writer_down}),
-    {noreply, State};
 message({warp_files_lost, Message}, State) ->
     ok = files_lost("is opened again", Message, State),
     unpublish(State),
     _ = erlang:send_after(?LAST_WORDS_MS, self(), {exit, files_lost}),
     {noreply, State};
-message({exit, Reason}, State) when Reason =:= writer_down; Reason =:= files_lost ->
-    {stop, {shutdown, Reason}, State};
+message({exit, files_lost}, State) ->
+    {stop, {shutdown, files_lost}, State};
 message(open, #state{handle = undefined, warned = Warned} = State) ->
     case open(State) of
         #state{claim_until = Until} = Waiting when Until =/= none ->
@@ -203,9 +182,8 @@ message(Stray, State) ->
     {noreply, State}.
 
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
-format_status(#{state := #state{n = N, handle = Handle, stalled = Stalled} = State} = Status) ->
-    warp_redact:status(Status, #{context => name(State), shard => N, stalled => Stalled,
-                                 open => Handle =/= undefined});
+format_status(#{state := #state{n = N, handle = Handle} = State} = Status) ->
+    warp_redact:status(Status, #{context => name(State), shard => N, open => Handle =/= undefined});
 format_status(Status) ->
     warp_redact:status(Status, #{}).
 
@@ -222,10 +200,8 @@ terminate(_Reason, #state{handle = Handle} = State) ->
 %% NOTE: while a previous owner has the file this process does not wait here, but goes back to its mailbox. When its
 %% supervisor has ended it has to end too, and must not compete with its successor for the file.
 open(#state{context = Context, n = N, claim_until = Until} = State) ->
-    #{dir := Dir, lock := Lock, name := Name, shards := Shards, durability := Durability} = Context,
-    File = filename:join(Dir, io_lib:format("shard-~4..0b.db", [N])),
     Now = erlang:monotonic_time(millisecond),
-    case warp_nif:open(Lock, File, {Name, N, Shards}, Durability, ?QUEUE_LIMIT, warp_component:kinds()) of
+    case open_file(Context, N) of
         {ok, Handle} ->
             ok = warp_context:unregister(Context, {unavailable, N}),
             ok = warp_context:register(Context, {shard, N}, Handle),
@@ -236,10 +212,22 @@ open(#state{context = Context, n = N, claim_until = Until} = State) ->
             _ = erlang:send_after(?CLAIM_PAUSE_MS, self(), open),
             State#state{claim_until = case Until of none -> Now + ?CLAIM_PATIENCE_MS; _ -> Until end};
         {error, claimed} ->
-            failed({io_error, iolist_to_binary([File, ": its previous writer has not closed it yet"])}, State);
+            What = [file(Context, N), ": its previous owner has not closed it yet"],
+            failed({io_error, iolist_to_binary(What)}, State);
         {error, Reason} ->
             failed(Reason, State)
     end.
+
+open_file(#{name := Name, shards := Shards} = Context, N) ->
+    case warp_journal:await(Context) of
+        {ok, Journal} ->
+            warp_nif:open(Journal, file(Context, N), {Name, N, Shards}, ?QUEUE_LIMIT, warp_component:kinds());
+        {error, _} = Error ->
+            Error
+    end.
+
+file(#{dir := Dir}, N) ->
+    filename:join(Dir, io_lib:format("shard-~4..0b.db", [N])).
 
 failed(Reason, #state{retry_ms = Retry, context = Context, n = N} = State) ->
     ok = warp_context:register(Context, {unavailable, N}, Reason),
@@ -250,16 +238,6 @@ told(How, #state{asking = Asking} = State) ->
     lists:foreach(fun(From) -> gen_server:reply(From, How) end, Asking),
     State#state{claim_until = none, asking = []}.
 
-%% A reply is either the writer's answer to a process, or the receipt of a submission that was stored. A receipt is a
-%% tuple that begins with the module that hands it out.
-hand_on({Pid, Answer}) when is_pid(Pid) ->
-    Pid ! {warp_reply, Answer},
-    ok;
-hand_on(Receipt) when is_tuple(Receipt), is_atom(element(1, Receipt)) ->
-    (element(1, Receipt)):hand_out(Receipt);
-hand_on(Stray) ->
-    warp_stray:note(shard, message, Stray).
-
 files_lost(What, Message, State) ->
     ?LOG_ERROR("Warp: shard ~b of context ~ts ~ts: ~ts", [State#state.n, name(State), What, Message]).
 
@@ -267,19 +245,9 @@ files_lost(What, Message, State) ->
 unpublish(#state{context = Context, n = N, handle = Handle}) ->
     warp_context:unregister(Context, {shard, N}, Handle).
 
-watch(State0) ->
-    #state{handle = Handle, stalled = Stalled} = State = background(State0),
-    #{busy_ms := Busy, queue_depth := Depth} = warp_nif:stats(Handle),
+watch(State) ->
     _ = erlang:send_after(?WATCH_MS, self(), watch),
-    case Busy >= ?STALL_MS of
-        true when not Stalled ->
-            ?LOG_WARNING("Warp: shard ~b of context ~ts has been stalled for ~b ms in one transaction, and ~b more "
-                         "submissions wait. Check its disk.",
-                         [State#state.n, name(State), Busy, Depth]),
-            State#state{stalled = true};
-        IsStalled ->
-            State#state{stalled = IsStalled}
-    end.
+    background(State).
 
 %% Logs once that a task in the background fails, and once that it works again.
 background(#state{handle = Handle, background = Previous} = State) ->
@@ -292,18 +260,6 @@ background(#state{handle = Handle, background = Previous} = State) ->
                      [State#state.n, name(State), Task])
          || Task <- Ended],
     State#state{background = Now}.
-
-slow_sync(Millis, #state{quiet_until = Until} = State) ->
-    Now = erlang:monotonic_time(millisecond),
-    case Until =:= undefined orelse Now >= Until of
-        true ->
-            ?LOG_WARNING("Warp: a commit to shard ~b of context ~ts took ~b ms to reach the disk. Check the disk if "
-                         "this happens often.",
-                         [State#state.n, name(State), Millis]),
-            State#state{quiet_until = Now + ?QUIET_MS};
-        false ->
-            State
-    end.
 
 name(#state{context = #{name := Name}}) ->
     Name.

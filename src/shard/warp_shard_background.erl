@@ -5,7 +5,8 @@
 
 -export_type([task/0, failing/0, described/0]).
 
--type task() :: write_behind | checkpoint | empty_wal | erase | compaction | snapshot | seal.
+-type task() :: write_behind | checkpoint | empty_wal | erase | compaction | snapshot | seal
+              | recycle.
 -type failing() :: {task(), Since :: warp_core:micros(), warp_nif:reason()}.
 -type described() ::
     #{task := task(), since := warp_core:micros(), error := warp_nif:reason(), meaning := binary()}.
@@ -27,12 +28,12 @@ changed(Previous, Now) ->
 %% @doc What it means for an operator that a task fails: a sentence without a capital and a full stop.
 -spec meaning(task()) -> binary().
 meaning(write_behind) ->
-    <<"Warp cannot write the index of the log to the file: memory grows with each append, and the next start takes "
-      "longer. Nothing is lost">>;
+    <<"Warp cannot bring the journal into the shard's file: memory and the journal grow with each append, and the "
+      "next start takes longer. Nothing is lost">>;
 meaning(checkpoint) ->
     <<"Warp cannot move the write-ahead log into the shard's file, so the write-ahead log grows. Nothing is lost">>;
 meaning(empty_wal) ->
-    <<"the write-ahead log may still hold bytes of deleted entities, or of cleared payloads">>;
+    <<"the write-ahead log and the journal may still hold bytes of deleted entities, or of cleared payloads">>;
 meaning(erase) ->
     <<"a deleted entity cannot be read any more, but not all of its rows are overwritten yet. Warp tries again "
       "each second">>;
@@ -42,4 +43,6 @@ meaning(snapshot) ->
     <<"snapshots were not stored, so entities take longer to come back into memory. Nothing is lost">>;
 meaning(seal) ->
     <<"an append that was reported as failed may show after a crash. This ends with the next commit "
-      "that works">>.
+      "that works">>;
+meaning(recycle) ->
+    <<"Warp cannot give files of the journal back, so the journal grows. Nothing is lost">>.

@@ -9,10 +9,12 @@
 new(#{shards := Shards}) ->
     #{followers => warp_follower:new(Shards)}.
 
-%% @doc The supervisor of all shards.
+%% @doc The owner of the journal, and the supervisor of all shards.
 -spec children(reference(), warp_component:settings()) -> [supervisor:child_spec()].
 children(Ref, _Settings) ->
-    [#{id => shards, start => {warp_shards_sup, start_link, [Ref]}, type => supervisor,
+    %% An owner that closes the journal brings all of it into the shards, which can take long on a slow disk.
+    [#{id => journal, start => {warp_journal, start_link, [Ref]}, shutdown => 60000},
+     #{id => shards, start => {warp_shards_sup, start_link, [Ref]}, type => supervisor,
        shutdown => infinity}].
 
 %% @doc Waits until each shard is open, or gives the first error. The shards open side by side.

@@ -3,7 +3,8 @@
 
 -export([read/1]).
 
-%% @doc The sums over all open shards, and the counters of each shard under `shards'. Waits for no process.
+%% @doc The sums over all open shards, the counters of each shard under `shards', and those of the journal under
+%% `journal'. Waits for no process.
 -spec read(warp_context:context()) -> #{atom() => term()}.
 read(#{shards := Shards} = Context) ->
     Each = [shard(Context, N) || N <- lists:seq(0, Shards - 1)],
@@ -14,7 +15,16 @@ read(#{shards := Shards} = Context) ->
         end,
         #{},
         Open),
-    Sums#{shards => Each}.
+    Sums#{shards => Each, journal => journal(Context)}.
+
+journal(Context) ->
+    case warp_context:registered(Context, journal) of
+        {ok, Handle} ->
+            #{background := Failing} = Counters = warp_nif:journal_stats(Handle),
+            Counters#{background := warp_shard_background:describe(Failing)};
+        none ->
+            #{unavailable => true}
+    end.
 
 shard(Context, N) ->
     case warp_context:shard(Context, N) of
@@ -28,9 +38,8 @@ shard(Context, N) ->
 unavailable({ok, Reason}) -> #{error => Reason};
 unavailable(none) -> #{}.
 
-%% Positions of different shards, and the times of their transactions, do not add up: the sum shows the largest.
+%% Positions of different shards do not add up: the sum shows the largest.
 sum(position, A, B) -> max(A, B);
-sum(busy_ms, A, B) -> max(A, B);
 sum(_Key, A, B) when is_integer(A) -> A + B;
 sum(_Key, A, B) -> merge(A, B).
 

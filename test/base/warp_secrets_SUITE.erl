@@ -69,8 +69,8 @@ entities_that_crash(Config) ->
 
 owners_that_crash(Config) ->
     {Ctx, Entity} = start(Config),
-    [Owner | _] = [Pid || {shard, Pid} <- warp_test:processes(Ctx)],
-    Owner ! {warp_replies, [{none, 1, self(), <<?SECRET>>, 0}]},
+    [Owner] = [Pid || {journal, Pid} <- warp_test:processes(Ctx)],
+    Owner ! {warp_replies, [{none, 1, self(), <<?SECRET>>, 0}], []},
     Owner ! {secret, <<?SECRET>>},
     assert_silent(<<"crashed">>),
     warp_test:wait_until(fun() -> element(1, warp_core:append(Entity, said())) =:= ok end).
@@ -78,7 +78,7 @@ owners_that_crash(Config) ->
 status_of_processes(Config) ->
     {Ctx, Entity} = start(Config),
     {ok, Pid} = warp_core:pid(Entity),
-    Others = [P || {Part, P} <- warp_test:processes(Ctx), Part =:= shard orelse Part =:= keeper],
+    Others = [P || {Part, P} <- warp_test:processes(Ctx), lists:member(Part, [shard, journal, keeper])],
     [?assertEqual(nomatch, binary:match(unicode:characters_to_binary(io_lib:format("~tp", [sys:get_status(P)])),
                                         <<?SECRET>>)) || P <- [Pid | Others]],
     ?assertMatch({match, _}, re:run(io_lib:format("~p", [sys:get_status(Pid)]), "quiet")).

@@ -233,6 +233,7 @@ every_shard_is_used(Config) ->
     Counts = [length([E || E <- Entities, warp_test:shard_of(E) =:= S]) || S <- [0, 1, 2, 3]],
     [?assert(Count > 60) || Count <- Counts],
     [{ok, 1} = warp_core:append(E, warp_test:incremented()) || E <- Entities],
+    ok = warp_test:await_applied(Ctx),
     ?assertEqual(Counts, [length(warp_test:sqlite(File, "select entity from events"))
                           || File <- warp_test:shard_files(dir(Config))]).
 

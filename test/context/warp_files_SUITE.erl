@@ -75,7 +75,7 @@ a_shell_beside_a_context_reads_and_takes_a_backup(Config) ->
         acknowledged(lists:seq(1, 5)),
         {ok, [_ | _]} = warp_core:history(entity_on(0))
     end),
-    ?assertEqual([<<"5">>], warp_test:sqlite(File, "SELECT count(*) FROM events")),
+    warp_test:wait_until(fun() -> warp_test:sqlite(File, "SELECT count(*) FROM events") =:= [<<"5">>] end),
     [] = warp_test:sqlite(File, "VACUUM INTO '" ++ Copy ++ "'"),
     ?assertEqual([<<"5">>], warp_test:sqlite(Copy, "SELECT count(*) FROM events")),
     in_vm(Config, fun() ->
@@ -93,15 +93,17 @@ two_programs_exclude_each_other(Config) ->
         ok = open(opts(Config)),
         acknowledged([1])
     end),
-    %% A shell cannot write while Warp does, nor Warp while the shell does.
+    %% While a shell writes, what is appended is in the journal alone, which is said.
     Shell = warp_shell:writes(File),
-    Answer = in_vm(Config, fun() ->
-        warp_core:append(entity_on(0), noted(<<"2">>), #{timeout => 15000})
-    end),
-    ?assertMatch({error, {io_error, <<"database is locked", _/binary>>}}, Answer),
-    warp_shell:release(Shell),
     in_vm(Config, fun() -> acknowledged([2]) end),
-    ?assertEqual([<<"2">>], warp_test:sqlite(File, "SELECT count(*) FROM events")).
+    warp_test:wait_until(fun() ->
+        Warnings = in_vm(Config, fun warp_fault_vm:warnings/0),
+        [] =/= [W || W <- Warnings, re:run(W, "write_behind.*database is locked") =/= nomatch]
+    end, 20000),
+    in_vm(Config, fun() -> acknowledged([3]) end),
+    warp_shell:release(Shell),
+    warp_test:wait_until(fun() -> warp_test:sqlite(File, "SELECT count(*) FROM events") =:= [<<"3">>] end, 20000),
+    after_a_kill(Config, lists:seq(1, 3)).
 
 %% ------------------------------------------------------------------ Files that go away
 
@@ -111,40 +113,50 @@ what_was_removed_beside_a_shard_is_noticed_and_nothing_is_lost(Config) ->
         ok = open(opts(Config)),
         acknowledged(lists:seq(1, 10))
     end),
-    Last = lists:foldl(fun(Remove, Before) ->
+    Removals = [["rm ", File, "-wal"], ["rm ", File, "-shm"], ["rm ", File, "-wal ", File, "-shm"],
+                ["rm ", File, "-wal && touch ", File, "-wal"]],
+    Last = lists:foldl(fun({Nth, Remove}, Before) ->
         "" = os:cmd(["sleep 0.01; " | Remove]),
         in_vm(Config, fun() ->
-            is_refused(warp_core:append(entity_on(0), noted(<<"refused">>))),
+            Now = Before + stored_or_refused(),
+            warp_test:wait_until(fun() -> length(rescued()) =:= Nth end),
             works_again(),
-            %% What was refused is not there.
-            ?assertEqual(lists:seq(1, Before), warp_test:seqs(entity_on(0))),
-            acknowledged(lists:seq(Before + 1, Before + 10)),
-            Before + 10
+            %% What was refused is not there, and all else is.
+            ?assertEqual(lists:seq(1, Now), warp_test:seqs(entity_on(0))),
+            acknowledged(lists:seq(Now + 1, Now + 10)),
+            Now + 10
         end)
-    end, 10, [["rm ", File, "-wal"], ["rm ", File, "-shm"], ["rm ", File, "-wal ", File, "-shm"],
-              ["rm ", File, "-wal && touch ", File, "-wal"]]),
-    Warnings = in_vm(Config, fun warp_fault_vm:warnings/0),
-    Said = [W || W <- Warnings, binary:match(W, <<"All that was committed has been moved">>) =/= nomatch],
-    ?assertEqual(4, length(Said)),
+    end, 10, lists:zip(lists:seq(1, 4), Removals)),
     after_a_kill(Config, lists:seq(1, Last)).
 
-%% As if the check before the COMMIT had come a moment too early.
+rescued() ->
+    [W || W <- warp_fault_vm:warnings(), binary:match(W, <<"All that was committed is in the">>) =/= nomatch].
+
+%% The journal takes what comes before the file is missed.
+stored_or_refused() ->
+    case warp_core:append(entity_on(0), noted(<<"meanwhile">>)) of
+        {ok, _} -> 1;
+        Refused -> is_refused(Refused), 0
+    end.
+
+%% As if the check before the commit had come a moment too early.
 what_was_removed_during_a_commit_is_noticed_before_the_answer(Config) ->
-    File = file(Config, "shard-0000.db"),
+    Journal = file(Config, "journal-*"),
     in_vm(Config, fun() ->
         ok = open(opts(Config)),
         acknowledged(lists:seq(1, 10)),
+        ok = warp_test:await_applied(warp_fault_vm:ctx()),
         warp_fault_vm:fault({stall, 500}),
         Appending = spawn_monitor(fun() -> exit(warp_core:append(entity_on(0), noted(<<"11">>))) end),
         timer:sleep(200),
-        "" = os:cmd(["rm ", File, "-wal"]),
+        "" = os:cmd(["rm ", Journal]),
         {_, Ref} = Appending,
         receive {'DOWN', Ref, process, _, Answer} -> ?assertEqual({error, interrupted}, Answer) end,
         works_again(),
-        %% It was committed, and then moved into the file.
-        ?assertEqual(lists:seq(1, 11), warp_test:seqs(entity_on(0)))
+        ?assertEqual(lists:seq(1, 10), warp_test:seqs(entity_on(0))),
+        acknowledged(lists:seq(11, 20))
     end),
-    after_a_kill(Config, lists:seq(1, 11)).
+    after_a_kill(Config, lists:seq(1, 20)).
 
 what_was_removed_from_an_idle_context_is_noticed(Config) ->
     File = file(Config, "shard-0000.db"),
@@ -175,7 +187,7 @@ a_shard_that_was_moved_away_is_refused_until_it_is_back(Config) ->
         ok = open(opts(Config)),
         acknowledged(lists:seq(1, 10)),
         renamed(File, File ++ ".away"),
-        is_refused(warp_core:append(entity_on(0), noted(<<"refused">>))),
+        Now = 10 + stored_or_refused(),
         %% The other shard goes on.
         ?assertEqual({ok, 1}, warp_core:append(entity_on(1), noted(<<"other">>))),
         warp_test:wait_until(fun() ->
@@ -188,8 +200,8 @@ a_shard_that_was_moved_away_is_refused_until_it_is_back(Config) ->
         end),
         ok = file:rename(File ++ ".away", File),
         works_again(),
-        ?assertEqual(lists:seq(1, 10), warp_test:seqs(entity_on(0))),
-        acknowledged(lists:seq(11, 20))
+        ?assertEqual(lists:seq(1, Now), warp_test:seqs(entity_on(0))),
+        acknowledged(lists:seq(Now + 1, 20))
     end),
     after_a_kill(Config, lists:seq(1, 20)).
 

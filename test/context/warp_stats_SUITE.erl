@@ -40,6 +40,7 @@ appends_and_events_are_counted(Config) ->
     Note = warp_test:noted(binary:copy(<<"x">>, 1000)),
     [{ok, _} = warp_core:append(Alice, Note) || _ <- lists:seq(1, 10)],
     {ok, _} = warp_core:append_batch(Alice, lists:duplicate(500, Note)),
+    warp_test:wait_until(fun() -> maps:get(file_bytes, warp_core:stats(Ctx)) > 510 * 1000 end),
     #{queue_limit := Limit, bytes := Bytes, file_bytes := FileBytes} = Stats = warp_core:stats(Ctx),
     ?assertMatch(#{appends := 11, events := 510, commits := 11, queue_depth := 0,
                    queued_bytes := 0, failed_commits := 0}, Stats),

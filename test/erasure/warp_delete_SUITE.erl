@@ -192,7 +192,9 @@ the_room_of_what_was_deleted_is_given_back(Config) ->
     ?assertEqual({ok, lists:seq(1, 100)}, warp_core:get(KeptAgain, <<"Todo">>)),
     ?assertEqual({ok, 77}, warp_core:append(KeptAgain, (warp_test:added(77))#{id => <<"id", 77>>})),
     {ok, 101} = warp_core:append(KeptAgain, warp_test:added(101)),
-    ?assertEqual([<<"201">>], warp_test:sqlite(File, "select max(position) from events")).
+    ok = warp_test:await_applied(Again),
+    %% The deletion took a position as well.
+    ?assertEqual([<<"202">>], warp_test:sqlite(File, "select max(position) from events")).
 
 deletes_among_appends_lose_nothing_else(Config) ->
     Ctx = warp_test:start(Config, #{shards => 1}),

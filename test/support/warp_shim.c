@@ -1,7 +1,8 @@
 /* Put in front of the C library with LD_PRELOAD, this makes the system calls on
- * shard files fail or wait as the first word of the file $WARP_SHIM says:
- * sync-fails, sync-waits (1.2 s), write-fails (no space left). No file, no word:
- * everything works. */
+ * files of the journal and of shards fail or wait as the first word of the file
+ * $WARP_SHIM says: sync-fails, sync-waits (1.2 s), write-fails (no space left);
+ * on those of shards alone: shard-sync-fails, shard-write-fails. No file, no
+ * word: everything works. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -25,20 +26,25 @@ static int told_to(const char *word)
     return length > 0 && strncmp(text, word, strlen(word)) == 0;
 }
 
-static int is_shard(int fd)
+static int is_named(int fd, const char *name)
 {
     char link[64], path[1024] = {0};
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    return readlink(link, path, sizeof path - 1) > 0 && strstr(path, "/shard-") != NULL;
+    return readlink(link, path, sizeof path - 1) > 0 && strstr(path, name) != NULL;
+}
+
+static int fails(int fd, const char *word, const char *of_shards)
+{
+    if (is_named(fd, "/shard-"))
+        return told_to(word) || told_to(of_shards);
+    return is_named(fd, "/journal-") && told_to(word);
 }
 
 static int sync_fails(int fd)
 {
-    if (!is_shard(fd))
-        return 0;
-    if (told_to("sync-waits"))
+    if (fails(fd, "sync-waits", "shard-sync-waits"))
         usleep(1200 * 1000);
-    return told_to("sync-fails");
+    return fails(fd, "sync-fails", "shard-sync-fails");
 }
 
 #define REAL(name, type) ((type)dlsym(RTLD_NEXT, name))
@@ -62,7 +68,7 @@ int fdatasync(int fd)
 }
 
 #define NO_ROOM(fd)                                 \
-    if (is_shard(fd) && told_to("write-fails")) {   \
+    if (fails(fd, "write-fails", "shard-write-fails")) { \
         errno = ENOSPC;                             \
         return -1;                                  \
     }

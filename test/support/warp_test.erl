@@ -12,7 +12,7 @@
 %% Processes
 -export([processes/1]).
 %% Running and waiting
--export([wait_until/1, wait_until/2, parallel/1, parallel/2, sqlite/2]).
+-export([await_applied/1, wait_until/1, wait_until/2, parallel/1, parallel/2, sqlite/2]).
 %% Aggregates, and events for them
 -export([aggregates/0, account/0, counter/0, log/0]).
 -export([credited/1, debited/1, incremented/0, incremented/1, added/1, done/1,
@@ -162,6 +162,10 @@ assert_whole(Entity, Count) ->
     ?assertEqual(lists:seq(1, Count), seqs(Entity)).
 
 %% -------------------------------------------------------- Running and waiting
+
+%% Until the shards' files have all that the journal has.
+await_applied(Ctx) ->
+    wait_until(fun() -> maps:get(unflushed_rows, warp_core:stats(Ctx)) =:= 0 end).
 
 wait_until(Fun) ->
     wait_until(Fun, 10000).

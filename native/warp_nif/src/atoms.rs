@@ -103,6 +103,7 @@ rustler::atoms! {
     compaction,
     snapshot,
     seal,
+    recycle,
 
     // Options and statistics.
     full,
@@ -125,6 +126,7 @@ rustler::atoms! {
     unflushed_rows,
     position,
     file_bytes,
+    segments,
     busy_ms,
     sync_us,
     commit_us,

@@ -46,6 +46,9 @@ pub enum Error {
     Interrupted,
     /// `changed`: the entity was deleted between two pages of one read.
     Changed,
+    /// What a read looked for went from memory into the file after its view of the file had begun. It
+    /// begins again; `internal` when that came too often.
+    Stale,
 }
 
 /// The result of an operation on a shard.
@@ -267,6 +270,7 @@ impl Display for Error {
             Self::Closed => write!(f, "the file is closed"),
             Self::Interrupted => write!(f, "the writer went down"),
             Self::Changed => write!(f, "the entity was deleted meanwhile"),
+            Self::Stale => write!(f, "a read that began again and again"),
         }
     }
 }
@@ -308,6 +312,7 @@ impl Encoder for Error {
             Self::Closed => atoms::closed().encode(env),
             Self::Interrupted => atoms::interrupted().encode(env),
             Self::Changed => atoms::changed().encode(env),
+            Self::Stale => (atoms::internal(), self.to_string()).encode(env),
         }
     }
 }

@@ -16,6 +16,7 @@ mod event;
 mod fault;
 mod files;
 mod hash;
+mod journal;
 mod json;
 mod nifs;
 mod ofd_locks;

@@ -72,7 +72,7 @@ fn sync_parent(path: &Path) -> Result<()> {
 }
 
 /// Makes the names in a folder durable.
-fn sync_dir(dir: &Path) -> Result<()> {
+pub fn sync_dir(dir: &Path) -> Result<()> {
     let synced = File::open(dir).and_then(|dir| dir.sync_all());
     match synced {
         // We may search this folder above ours, but not read it, and so cannot sync it.

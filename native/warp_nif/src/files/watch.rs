@@ -52,11 +52,6 @@ impl Watch {
         Self::check_each(self.files.iter())
     }
 
-    /// As `check`, but looks only at the files in which events stand.
-    pub fn check_events(&self) -> std::result::Result<u64, String> {
-        Self::check_each(self.files.iter().filter(|file| file.holds_events))
-    }
-
     fn check_each<'f>(
         files: impl Iterator<Item = &'f Watched>,
     ) -> std::result::Result<u64, String> {

@@ -1,12 +1,14 @@
 //! What the writer of a shard is asked to do. Each call only queues it; the answer comes as a message.
 
-use rustler::{Binary, Env, ListIterator, NifResult, OwnedEnv, ResourceArc, Term};
+use std::sync::Arc;
+
+use rustler::{Binary, Env, ListIterator, NifResult, ResourceArc, Term};
 
 use super::terms::{reply_ok, text};
 use crate::atoms;
 use crate::error::Error;
 use crate::event::PackedHandle;
-use crate::shard::{Append, Clearing, Command, Receipt, Retyping, Shard, Submission};
+use crate::shard::{Append, Clearing, Command, Retyping, Shard, Submission};
 
 /// From how many bytes on a packed append is released as soon as it is stored.
 const LARGE: usize = 64 * 1024;
@@ -14,7 +16,7 @@ const LARGE: usize = 64 * 1024;
 pub const MAX_APPENDS: usize = 1000;
 
 /// Queues `[{Packed, RecordedAt}]` behind `Base`. The answer comes as a message; or, when a
-/// receipt other than `none` is given and all are stored, the shard's owner gets that instead.
+/// receipt other than `none` is given and all are stored, the journal's owner gets that instead.
 #[rustler::nif]
 fn submit<'a>(
     env: Env<'a>,
@@ -25,8 +27,7 @@ fn submit<'a>(
     receipt: Term<'a>,
 ) -> Term<'a> {
     let receipt = (atoms::none() != receipt).then_some(receipt);
-    let clear = Clearing::default();
-    queue_appends(env, &shard, &entity, base, appends, clear, receipt)
+    queue_appends(env, &shard, &entity, base, appends, None, receipt)
 }
 
 /// As `submit`, without a receipt. Clears the payloads of the entity's events at these seqs in the
@@ -43,7 +44,8 @@ fn submit_clearing<'a>(
 ) -> Term<'a> {
     match Retyping::new(types) {
         Ok(types) => {
-            let clear = Clearing { seqs, types };
+            let types = Arc::new(types);
+            let clear = (!seqs.is_empty()).then_some(Clearing { seqs, types });
             queue_appends(env, &shard, &entity, base, appends, clear, None)
         }
         Err(error) => reply_ok(env, Err(error)),
@@ -56,7 +58,7 @@ fn queue_appends<'a>(
     entity: &Binary<'a>,
     base: u64,
     appends: ListIterator<'a>,
-    clear: Clearing,
+    clear: Option<Clearing>,
     receipt: Option<Term<'a>>,
 ) -> Term<'a> {
     let decoded: NifResult<Vec<Append>> = appends
@@ -74,18 +76,15 @@ fn queue_appends<'a>(
     let queued = decoded
         .map_err(|_| Error::internal("appends are not {Packed, RecordedAt}"))
         .and_then(|appends| {
-            shard.submit(Command::Append(Submission {
+            let submission = Submission {
                 entity: text(entity)?,
                 from: Some(env.pid()),
                 base,
                 appends,
                 clear,
-                receipt: receipt.map(|receipt| {
-                    let env = OwnedEnv::new();
-                    let term = env.save(receipt);
-                    Receipt { env, term }
-                }),
-            }))
+                receipt: None,
+            };
+            shard.submit(Command::Append(submission), receipt)
         });
     reply_ok(env, queued)
 }
@@ -94,10 +93,8 @@ fn queue_appends<'a>(
 #[rustler::nif]
 fn erase<'a>(env: Env<'a>, shard: ResourceArc<Shard>, entity: Binary<'a>) -> Term<'a> {
     let queued = text(&entity).and_then(|entity| {
-        shard.submit(Command::Erase {
-            entity,
-            from: Some(env.pid()),
-        })
+        let from = Some(env.pid());
+        shard.submit(Command::Erase { entity, from }, None)
     });
     reply_ok(env, queued)
 }
@@ -115,11 +112,13 @@ fn clear(
 ) -> Term<'_> {
     let from = Some(env.pid());
     let queued = Retyping::new(types).and_then(|types| {
-        shard.submit(Command::Clear {
+        let types = Arc::new(types);
+        let clear = Command::Clear {
             events,
             types,
             from,
-        })
+        };
+        shard.submit(clear, None)
     });
     reply_ok(env, queued)
 }
@@ -135,12 +134,13 @@ fn correct_time<'a>(
     recorded_at: i64,
 ) -> Term<'a> {
     let queued = text(&entity).and_then(|entity| {
-        shard.submit(Command::CorrectTime {
+        let correct = Command::CorrectTime {
             entity,
             seq,
             recorded_at,
             from: Some(env.pid()),
-        })
+        };
+        shard.submit(correct, None)
     });
     reply_ok(env, queued)
 }
@@ -149,5 +149,5 @@ fn correct_time<'a>(
 #[rustler::nif]
 fn pass(env: Env<'_>, shard: ResourceArc<Shard>) -> Term<'_> {
     let from = Some(env.pid());
-    reply_ok(env, shard.submit(Command::Pass { from }))
+    reply_ok(env, shard.submit(Command::Pass { from }, None))
 }

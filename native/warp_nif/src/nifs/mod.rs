@@ -11,9 +11,9 @@
 //! | `commands` | `submit`, `submit_clearing`, `erase`, `clear`, `correct_time`, `pass` | normal | only queue; at most [`commands::MAX_APPENDS`] rows at once |
 //! | `snapshots` | `save_snapshot` | normal | only queues; what takes long to copy is copied by a thread of ours |
 //! | | `snapshot` | normal | hands over to a thread of ours |
-//! | `shards` | `open`, `close` | normal | hand over to a thread of ours |
-//! | | `own_shard` | normal | sets a monitor |
-//! | | `stats` | normal | reads counters |
+//! | `shards` | `open_journal`, `close_journal`, `open`, `close` | normal | hand over to a thread of ours |
+//! | | `own_journal`, `own_shard` | normal | sets a monitor |
+//! | | `journal_stats`, `stats` | normal | reads counters |
 //! | `files` | `try_lock`, `establish`, `unlock`, `exists`, `file_bytes`, `delete_files`, `open_files` | normal | hand over to a thread of ours |
 //! | `entities` | `head`, `last_row`, `page`, `check_ids`, `open_entities`, `correlations` | normal | hand over to a thread of ours |
 //! | `log` | `follow`, `run_of` | normal | hand over to a thread of ours |

@@ -1,23 +1,76 @@
-//! Shards, opened and closed, and their counters.
+//! Journals and shards, opened and closed, and their counters.
 
 use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
 
 use super::terms::{path, reply, text};
 use crate::atoms;
-use crate::shard::{Config, Durability, Kind, Kinds, LockHandle, Shard};
+use crate::shard::{Config, Durability, JournalHandle, Kind, Kinds, LockHandle, Shard};
 use crate::threads::{FILES, answer};
 
-/// Opens a shard for the calling process, which gets all answers, and which has to call `own_shard`
-/// with it: `{ok, Shard}` or `{error, Reason}`; `{error, claimed}` while an earlier writer of the file
-/// has not finished. It keeps a list of the open entities of these kinds: `[{Prefix, Closing}]`.
+/// Opens the journal of a locked folder for the calling process, which gets all answers, and which has
+/// to call `own_journal` with it: `{ok, Journal}` or `{error, Reason}`; `{error, claimed}` while an
+/// earlier journal of the folder has not finished.
 #[rustler::nif]
-#[expect(clippy::too_many_arguments, reason = "what a shard is opened with")]
-fn open<'a>(
+fn open_journal<'a>(
     env: Env<'a>,
     lock: ResourceArc<LockHandle>,
-    file: Binary<'a>,
-    (context, shard, shards): (Binary<'a>, u32, u32),
     durability: Atom,
+    tag: Term<'a>,
+) -> Term<'a> {
+    let owner = env.pid();
+    let durability = if durability == atoms::normal() {
+        Durability::Normal
+    } else {
+        Durability::Full
+    };
+    answer(env, &FILES, tag, move |env| {
+        let open = || JournalHandle::open(lock.share()?, durability, owner);
+        reply(env, open().map(ResourceArc::new))
+    })
+}
+
+/// From now on the journal is closed when the calling process goes.
+#[rustler::nif]
+fn own_journal(env: Env<'_>, journal: ResourceArc<JournalHandle>) -> Atom {
+    // When no monitor can be set, the journal closes with the last term that refers to it.
+    let _ = env.monitor(&journal, &env.pid());
+    atoms::ok()
+}
+
+/// Closes a journal: `ok`, when all its files are closed.
+#[rustler::nif]
+fn close_journal<'a>(
+    env: Env<'a>,
+    journal: ResourceArc<JournalHandle>,
+    tag: Term<'a>,
+) -> Term<'a> {
+    answer(env, &FILES, tag, move |env| {
+        journal.close();
+        atoms::ok().encode(env)
+    })
+}
+
+/// A map of counters of the journal, and the tasks in the `background` that fail.
+#[rustler::nif]
+fn journal_stats(env: Env<'_>, journal: ResourceArc<JournalHandle>) -> Term<'_> {
+    let (counters, background) = journal.report();
+    let mut map = Term::map_new(env);
+    map = map.map_put(atoms::background(), background).unwrap_or(map);
+    for (name, value) in counters {
+        map = map.map_put(name, value).unwrap_or(map);
+    }
+    map
+}
+
+/// Opens a shard for the calling process, which has to call `own_shard` with it: `{ok, Shard}` or
+/// `{error, Reason}`; `{error, claimed}` while the file of an earlier owner has not been closed. It
+/// keeps a list of the open entities of these kinds: `[{Prefix, Closing}]`.
+#[rustler::nif]
+fn open<'a>(
+    env: Env<'a>,
+    journal: ResourceArc<JournalHandle>,
+    file: Binary<'a>,
+    (context, shard, shards): (Binary<'a>, u16, u32),
     queue_limit: usize,
     kinds: Vec<(String, String)>,
     tag: Term<'a>,
@@ -28,11 +81,6 @@ fn open<'a>(
         .map(|(prefix, closing)| Kind { prefix, closing });
     let kinds = Kinds::new(kinds.collect());
     let (path, context) = (path(&file), text(&context));
-    let durability = if durability == atoms::normal() {
-        Durability::Normal
-    } else {
-        Durability::Full
-    };
     answer(env, &FILES, tag, move |env| {
         let open = || {
             let config = Config {
@@ -40,11 +88,10 @@ fn open<'a>(
                 context: context?,
                 shard,
                 shards,
-                durability,
                 queue_limit: queue_limit.max(1),
                 kinds: kinds?,
             };
-            Shard::open(config, lock.share()?, owner)
+            Shard::open(&journal, config, owner)
         };
         reply(env, open())
     })

@@ -25,7 +25,7 @@ fn save_snapshot<'a>(
     };
     let queue = move |shard: &Shard, image: Vec<u8>| {
         let (aggregate, version, seq, recorded_at) = of;
-        shard.submit(Command::Snapshot {
+        let snapshot = Command::Snapshot {
             entity,
             incarnation,
             snapshot: SnapshotRow {
@@ -35,7 +35,8 @@ fn save_snapshot<'a>(
                 recorded_at,
                 image,
             },
-        })
+        };
+        shard.submit(snapshot, None)
     };
     if image.len() <= BUDGET {
         return reply_ok(env, queue(&shard, image.as_slice().to_vec()));

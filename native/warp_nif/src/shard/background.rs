@@ -13,7 +13,7 @@ use crate::sync::relock;
 /// What is done in the background. `warp_shard_background` says what it means when one fails.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Task {
-    /// Bringing the tables that find rows up to date.
+    /// Bringing the file up to the journal.
     WriteBehind,
     /// Moving the WAL into the file.
     Checkpoint,
@@ -25,8 +25,10 @@ pub enum Task {
     Compaction,
     /// Keeping a snapshot.
     Snapshot,
-    /// Overwriting what a failed commit may have left in the WAL.
+    /// Beginning a segment of the journal after a commit that failed.
     Seal,
+    /// Giving back segments of the journal.
+    Recycle,
 }
 
 impl Task {
@@ -39,6 +41,7 @@ impl Task {
             Self::Compaction => atoms::compaction(),
             Self::Snapshot => atoms::snapshot(),
             Self::Seal => atoms::seal(),
+            Self::Recycle => atoms::recycle(),
         }
     }
 }
@@ -58,6 +61,12 @@ impl Background {
                 why.clone_from(error);
             }
         }
+    }
+
+    /// The error of a task that fails at present, if one does.
+    pub fn first_error(&self) -> Option<Error> {
+        let failing = relock(&self.0);
+        failing.values().next().map(|(_, error)| error.clone())
     }
 
     /// Name, microseconds since 1970 of its first failure in a row, and its last error.

@@ -2,18 +2,16 @@
 
 use std::ops::ControlFlow;
 
-use rusqlite::Connection;
-
 use super::entities::{self, EntityInfo, Mark};
-use super::rows::{self, Row};
+use super::rows::{self, Log, Row};
 use crate::error::Result;
 
 /// A row to walk back from in order to reach `seq`: it, or one not far behind it.
-pub fn entry(connection: &Connection, info: &EntityInfo, marks: &[Mark], seq: u64) -> Result<i64> {
+pub fn entry(log: &impl Log, info: &EntityInfo, marks: &[Mark], seq: u64) -> Result<i64> {
     if seq > info.seq {
         return Ok(info.head);
     }
-    if let Some(position) = entities::mark_from(connection, info.incarnation, seq)? {
+    if let Some(position) = entities::mark_from(log.file(), info.incarnation, seq)? {
         return Ok(position);
     }
     let in_memory = marks.iter().find(|(first, _)| *first >= seq);
@@ -21,15 +19,15 @@ pub fn entry(connection: &Connection, info: &EntityInfo, marks: &[Mark], seq: u6
 }
 
 /// The entity's row at `position`.
-pub fn link(connection: &Connection, entity: &str, position: i64) -> Result<Row> {
-    rows::at(connection, position)?
+pub fn link(log: &impl Log, entity: &str, position: i64) -> Result<Row> {
+    log.at(position)?
         .filter(|row| row.entity == entity)
         .ok_or_else(|| rows::broken(position, "not of its entity"))
 }
 
 /// Calls `each` with this row and those before it, back to the entity's first, until it breaks.
 pub fn walk_back(
-    connection: &Connection,
+    log: &impl Log,
     entity: &str,
     mut row: Row,
     mut each: impl FnMut(Row) -> ControlFlow<()>,
@@ -39,7 +37,7 @@ pub fn walk_back(
         if each(row).is_break() || prev == 0 {
             return Ok(());
         }
-        row = link(connection, entity, prev)?;
+        row = link(log, entity, prev)?;
         if row.last_seq() + 1 != seq {
             return Err(rows::broken(prev, "out of sequence"));
         }
@@ -48,16 +46,16 @@ pub fn walk_back(
 
 /// The row that holds the event with that seq.
 pub fn row_of(
-    connection: &Connection,
+    log: &impl Log,
     entity: &str,
     info: &EntityInfo,
     marks: &[Mark],
     seq: u64,
 ) -> Result<Option<Row>> {
     let mut found = None;
-    let position = entry(connection, info, marks, seq)?;
-    let row = link(connection, entity, position)?;
-    walk_back(connection, entity, row, |row| {
+    let position = entry(log, info, marks, seq)?;
+    let row = link(log, entity, position)?;
+    walk_back(log, entity, row, |row| {
         if row.seq > seq {
             return ControlFlow::Continue(());
         }

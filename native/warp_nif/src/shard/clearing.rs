@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
@@ -13,7 +14,7 @@ use crate::event::parse_row;
 
 /// What the types of cleared events become, by which they are told from others. A type that is not
 /// among them stays.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Retyping(Vec<(String, String)>);
 
 impl Retyping {
@@ -33,6 +34,11 @@ impl Retyping {
         Ok(Self(types))
     }
 
+    /// Pairs of a type and what it becomes.
+    pub fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
     fn of(&self, kind: &str) -> Option<&str> {
         let mut types = self.0.iter();
         types.find_map(|(from, to)| (from == kind).then_some(to.as_str()))
@@ -40,17 +46,16 @@ impl Retyping {
 }
 
 /// Which events of an entity are cleared.
-#[derive(Default)]
 pub struct Clearing {
     /// Their seqs.
     pub seqs: Vec<u64>,
     /// What becomes of their types.
-    pub types: Retyping,
+    pub types: Arc<Retyping>,
 }
 
 /// Clears the payloads of an entity's events, in the transaction under way: each row keeps its
 /// place and its size, as an erased one does; an event keeps all but its payload, and its type where
-/// `types` has another for it. Events that are not there are left out.
+/// `types` has another for it. Events that are not there are left out. The positions of the rows.
 pub fn clear(
     connection: &Connection,
     entity: &str,
@@ -58,7 +63,8 @@ pub fn clear(
     marks: &[Mark],
     seqs: &[u64],
     types: &Retyping,
-) -> Result<()> {
+) -> Result<Vec<i64>> {
+    let mut overwritten = Vec::new();
     let mut left: BTreeSet<u64> = seqs.iter().copied().filter(|s| *s <= info.seq).collect();
     while let Some(seq) = left.pop_last() {
         let Some(row) = chain::row_of(connection, entity, info, marks, seq)? else {
@@ -68,8 +74,9 @@ pub fn clear(
         of_row.insert(seq);
         let data = cleared(&row, &of_row, types)?;
         rows::overwrite(connection, &row, &data)?;
+        overwritten.push(row.position);
     }
-    Ok(())
+    Ok(overwritten)
 }
 
 fn cleared(row: &Row, seqs: &BTreeSet<u64>, types: &Retyping) -> Result<String> {

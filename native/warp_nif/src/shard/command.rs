@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustler::env::SavedTerm;
-use rustler::{LocalPid, OwnedEnv, ResourceArc};
+use rustler::{LocalPid, ResourceArc};
 
 use super::clearing::{Clearing, Retyping};
 use crate::error::Error;
@@ -25,7 +25,7 @@ pub enum Command {
         /// Entities, and the seqs of their events.
         events: Vec<(String, Vec<u64>)>,
         /// What becomes of the types of those events.
-        types: Retyping,
+        types: Arc<Retyping>,
         /// Who is told that the payloads' bytes are gone.
         from: Option<LocalPid>,
     },
@@ -45,6 +45,8 @@ pub enum Command {
         /// Who waits for that.
         from: Option<LocalPid>,
     },
+    /// The shard is being closed: nothing of it comes behind this. Never answered.
+    Detach,
     /// Keep a snapshot. Never answered: it is only ever an optimisation.
     Snapshot {
         /// The entity's id.
@@ -67,17 +69,10 @@ pub struct Submission {
     /// In order; each becomes one row.
     pub appends: Vec<Append>,
     /// Which of the entity's events are cleared in the same transaction.
-    pub clear: Clearing,
-    /// What the owner gets in place of an answer for `from`, when all of them are stored.
-    pub receipt: Option<Receipt>,
-}
-
-/// A term kept for the owner of the shard.
-pub struct Receipt {
-    /// The environment that holds the term.
-    pub env: OwnedEnv,
-    /// The term in it.
-    pub term: SavedTerm,
+    pub clear: Option<Clearing>,
+    /// What the journal's owner gets in place of an answer for `from`, when all of them are stored: a
+    /// term in the environment of the batch, see `queue`.
+    pub receipt: Option<SavedTerm>,
 }
 
 /// One append of a submission.

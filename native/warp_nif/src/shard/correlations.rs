@@ -80,15 +80,14 @@ pub fn correlations(
         let (active, of_tail) = {
             let tail = shared.tail();
             let active = tail.entity(entity).cloned();
-            let incarnation = active.as_ref().map(|active| active.info.incarnation);
-            let ids = tail.ids().filter(|(of, _, _)| Some(*of) == incarnation);
-            let known: HashSet<i64> = ids.map(|(_, _, position)| position).collect();
-            (active, known)
+            let info = active.as_ref().and_then(|active| active.info.as_ref());
+            let known = info.map_or_else(Vec::new, |i| tail.positions_with_ids(i.incarnation));
+            (active, known.into_iter().collect::<HashSet<i64>>())
         };
         Ok(reader.find_from(entity, active)?.map(|log| Left {
             incarnation: log.incarnation(),
             rows: of_tail.iter().copied().collect(),
-            known: of_tail,
+            known: of_tail.clone(),
             after: (i64::MIN, i64::MIN),
             at_end: false,
         }))
@@ -156,7 +155,7 @@ impl Left {
             let Some(position) = self.rows.pop() else {
                 break;
             };
-            let row = chain::link(reader.connection(), entity, position)?;
+            let row = chain::link(reader, entity, position)?;
             found.extend(numbered(&row, infixes)?);
             looked += 1;
             bytes += row.data.len();

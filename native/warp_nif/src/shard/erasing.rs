@@ -77,35 +77,65 @@ impl Budget {
     }
 }
 
-/// Makes an entity invisible, in the transaction under way, and erases what the budget allows.
+/// Makes an entity invisible, in the transaction under way, and erases what the budget allows. Adds
+/// the positions of the rows that it has overwritten.
 pub fn begin(
     connection: &Connection,
     entity: &str,
     info: &EntityInfo,
     budget: &mut Budget,
+    erased: &mut Vec<i64>,
 ) -> Result<Option<Remainder>> {
     let mut left = Remainder {
         incarnation: info.incarnation,
         hash: hash64(entity.as_bytes()).cast_signed(),
         position: info.head,
     };
+    hide(connection, &left)?;
+    if left.erase(connection, budget, erased)? {
+        return Ok(None);
+    }
+    note(connection, &left)?;
+    Ok(Some(left))
+}
+
+fn hide(connection: &Connection, left: &Remainder) -> Result<()> {
     connection
         .prepare_cached("DELETE FROM entities WHERE hash = ?1 AND incarnation = ?2")?
         .execute((left.hash, left.incarnation))?;
     open_table::forget(connection, left.incarnation)?;
-    if left.erase(connection, budget)? {
-        return Ok(None);
-    }
+    Ok(())
+}
+
+fn note(connection: &Connection, left: &Remainder) -> Result<()> {
     connection
         .prepare_cached("INSERT INTO erasing (incarnation, hash, position) VALUES (?1, ?2, ?3)")?
         .execute((left.incarnation, left.hash, left.position))?;
-    Ok(Some(left))
+    Ok(())
 }
 
-/// Erases one piece more, in the transaction under way: what is left then.
-pub fn go_on(connection: &Connection, left: &Remainder) -> Result<Option<Remainder>> {
+/// Makes an entity invisible whose rows cannot be read, in the transaction under way: it is tried to
+/// erase them again and again.
+pub fn put_off(connection: &Connection, entity: &str, info: &EntityInfo) -> Result<Remainder> {
+    let left = Remainder {
+        incarnation: info.incarnation,
+        hash: hash64(entity.as_bytes()).cast_signed(),
+        position: info.head,
+    };
+    hide(connection, &left)?;
+    note(connection, &left)?;
+    Ok(left)
+}
+
+/// Erases one piece more, in the transaction under way: what is left then. Adds the positions of its
+/// rows.
+pub fn go_on(
+    connection: &Connection,
+    left: &Remainder,
+    erased: &mut Vec<i64>,
+) -> Result<Option<Remainder>> {
     let mut left = left.clone();
-    if left.erase(connection, &mut Budget::piece())? {
+    if left.erase(connection, &mut Budget::piece(), erased)? {
         connection
             .prepare_cached("DELETE FROM erasing WHERE incarnation = ?1")?
             .execute([left.incarnation])?;
@@ -185,11 +215,17 @@ impl Remainder {
     }
 
     /// Erases one row at least. Whether nothing is left.
-    fn erase(&mut self, connection: &Connection, budget: &mut Budget) -> Result<bool> {
+    fn erase(
+        &mut self,
+        connection: &Connection,
+        budget: &mut Budget,
+        positions: &mut Vec<i64>,
+    ) -> Result<bool> {
         let mut erased = 0;
         while self.position != 0 {
             let row = self.row(connection)?;
             rows::erase(connection, self.position)?;
+            positions.push(self.position);
             let bytes = row.data.len() + row.entity.len();
             budget.spend(1, bytes);
             erased += bytes;

@@ -1,7 +1,7 @@
 //! Following the log of a shard by position.
 
 use super::erasing::Hidden;
-use super::reader::Reader;
+use super::reader::{Reader, applied};
 use super::rows::{self, Row};
 use crate::error::{Error, Result};
 use crate::event::RESERVED;
@@ -47,8 +47,15 @@ impl Reader<'_> {
             last: position,
             at_end: true,
         };
+        // NOTE: memory first, so that nothing erased is seen that was erased before this call.
+        let erased = self.shared().tail().erased();
+        let is_gone = |row: &Row| {
+            let mut of_row = erased.iter().filter(|(entity, _)| entity.as_ref() == row.entity);
+            of_row.any(|(_, at)| *at > row.position)
+        };
         let hidden = Hidden::read(self.connection())?;
-        let is_seen = |row: &Row| followed.has(&row.entity) && !hidden.has(row);
+        let is_seen =
+            |row: &Row| followed.has(&row.entity) && !hidden.has(row) && !is_gone(row);
         let mut bytes = 0;
         let read = rows::each_after(self.connection(), position, |at, row, size| {
             stretch.last = at;
@@ -58,13 +65,32 @@ impl Reader<'_> {
             Ok(stretch.at_end)
         });
         match read {
-            Ok(()) => Ok(stretch),
+            Ok(()) => {}
             Err(Error::Corrupt(_)) if stretch.last > position => {
                 // The caller gets what stands before the broken row, and the error with its next call.
                 stretch.at_end = false;
-                Ok(stretch)
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
         }
+        if stretch.at_end {
+            // What is no row takes a position as well.
+            stretch.last = stretch.last.max(applied(self.connection())?);
+            let tail = self.shared().tail();
+            while stretch.at_end && stretch.last < tail.position() {
+                let next = stretch.last + 1;
+                if !tail.has(next) {
+                    // It went into the file meanwhile, and this view does not have it.
+                    stretch.at_end = false;
+                    break;
+                }
+                stretch.last = next;
+                if let Some(row) = tail.row(next) {
+                    bytes += row.data.len() + 64;
+                    stretch.rows.extend(Some(row).filter(is_seen));
+                }
+                stretch.at_end = bytes < max_bytes;
+            }
+        }
+        Ok(stretch)
     }
 }

@@ -3,25 +3,23 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::Connection;
-
 use super::chain;
 use super::command::Stop;
 use super::entities::{EntityInfo, Mark};
-use super::rows::Row;
+use super::rows::{Log, Row};
 use crate::error::{Error, Result};
 use crate::event::{GivenId, Packed, StoredEvent, derived_id, parse_row, same_content};
 use crate::hash::distinct;
 
 /// The log that ids are looked up in.
-pub struct Lookup<'a, F> {
-    /// A view of the file.
-    pub connection: &'a Connection,
+pub struct Lookup<'a, L, F> {
+    /// Its rows.
+    pub log: &'a L,
     /// Whose ids are looked up: each entity has its own.
     pub entity: &'a str,
-    /// Where its log ends in that view.
+    /// Where its log ends.
     pub info: &'a EntityInfo,
-    /// Marks that are not written behind yet.
+    /// Marks that may not be in the file yet.
     pub marks: &'a [Mark],
     /// Positions of rows that may hold an id with this hash.
     pub positions: F,
@@ -30,7 +28,7 @@ pub struct Lookup<'a, F> {
 /// The seq that an id stands at, and whether that event says the same as the one to be appended.
 type Found = (u64, bool);
 
-impl<F: Fn(u64) -> Result<Vec<i64>>> Lookup<'_, F> {
+impl<L: Log, F: Fn(u64) -> Result<Vec<i64>>> Lookup<'_, L, F> {
     /// What keeps `packed` from being appended: ids in use, or reserved ones.
     pub fn check(&self, packed: &Packed) -> Result<Option<Stop>> {
         if packed.ids.is_empty() {
@@ -45,7 +43,7 @@ impl<F: Fn(u64) -> Result<Vec<i64>>> Lookup<'_, F> {
         let mut found: BTreeMap<usize, Found> = BTreeMap::new();
         // A batch that is appended again has all its ids in one row: each row is read once.
         for (position, indexes) in candidates {
-            let row = chain::link(self.connection, self.entity, position)?;
+            let row = chain::link(self.log, self.entity, position)?;
             self.look_into(&row, &indexes, &given, &packed.aggregate, &mut found)?;
         }
         if let Some((seq, _)) = found.values().find(|(_, same)| !same) {
@@ -79,8 +77,8 @@ impl<F: Fn(u64) -> Result<Vec<i64>>> Lookup<'_, F> {
                         .as_ref()
                         .is_none_or(|row| !(row.seq..=row.last_seq()).contains(&seq))
                     {
-                        let (connection, marks) = (self.connection, self.marks);
-                        last = chain::row_of(connection, self.entity, self.info, marks, seq)?;
+                        let (log, marks) = (self.log, self.marks);
+                        last = chain::row_of(log, self.entity, self.info, marks, seq)?;
                     }
                     if let Some(row) = &last {
                         candidates.entry(row.position).or_default().push(*index);

@@ -90,11 +90,6 @@ impl Changes {
         }
     }
 
-    /// All are written behind.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
     /// A copy in the order of incarnations.
     pub fn sorted(&self) -> Vec<(i64, Change)> {
         let mut changes: Vec<_> = self.0.iter().map(|(at, change)| (*at, *change)).collect();

@@ -1,7 +1,7 @@
 //! The lock on a context's directory. The operating system holds it, so it goes with the VM.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,11 @@ use rustler::Resource;
 
 use crate::error::{Error, Result};
 use crate::files::{self, Access, Watch};
+use crate::journal::note::{self, Note};
 use crate::sync::relock;
+
+/// What stands in the file once all shards have been created.
+const SAYS: &[u8] = b"warp: all shards of this context have been created\n";
 
 /// A locked directory. Unlocked when the last shard that was opened under it has closed.
 ///
@@ -47,8 +51,10 @@ impl DirLock {
             .map_err(|error| Error::io(&path, error))?;
         match file.try_lock() {
             Ok(()) => {
-                let length = file.metadata().map_err(|e| Error::io(&path, e))?.len();
-                let established = AtomicBool::new(length > 0);
+                let mut said = [0; SAYS.len()];
+                let read = file.read_at(&mut said, 0).map_err(|e| Error::io(&path, e))?;
+                let is_said = said.get(..read).is_some_and(|said| said.iter().any(|b| *b != 0));
+                let established = AtomicBool::new(is_said);
                 let mut watch = Watch::default();
                 watch.add(path.clone())?;
                 let lock = Arc::new(Self {
@@ -79,6 +85,26 @@ impl DirLock {
             .map_err(|lost| Error::Io(lost.into()))
     }
 
+    /// The journal's note. Error: `Corrupt` when something else stands in its place.
+    pub fn read_note(&self) -> Result<Option<Note>> {
+        let mut bytes = [0; note::BYTES];
+        let read = self.file.read_at(&mut bytes, note::AT);
+        let read = read.map_err(|error| Error::io(&self.path, error))?;
+        let bytes = bytes.get(..read).unwrap_or_default();
+        Note::decode(bytes).map_err(|()| {
+            let what = "the journal's note is damaged. Put back the files of one time, all of them";
+            Error::corrupt(what).at(&self.path)
+        })
+    }
+
+    /// Writes the journal's note; with `sync`, durably.
+    pub fn write_note(&self, bytes: &[u8], sync: bool) -> Result<()> {
+        let written = self.file.write_all_at(bytes, note::AT);
+        written
+            .and_then(|()| if sync { self.file.sync_data() } else { Ok(()) })
+            .map_err(|error| Error::io(&self.path, error))
+    }
+
     /// Whether all shards have been created before.
     pub fn is_established(&self) -> bool {
         self.established.load(Ordering::Acquire)
@@ -89,10 +115,10 @@ impl DirLock {
         if self.is_established() {
             return Ok(());
         }
-        let mut file = &self.file;
-        file.write_all(b"warp: all shards of this context have been created\n")
-            .and_then(|()| file.sync_all())
-            .map_err(|error| Error::io(Path::new("lock"), error))?;
+        self.file
+            .write_all_at(SAYS, 0)
+            .and_then(|()| self.file.sync_all())
+            .map_err(|error| Error::io(&self.path, error))?;
         self.established.store(true, Ordering::Release);
         Ok(())
     }

@@ -5,7 +5,8 @@
 
 use super::reader::{PAGE_BYTES, PIECE_ROWS, with_reader};
 use super::shared::Shared;
-use super::{open_table, rows};
+use super::open_table;
+use super::rows::Log;
 use crate::error::{Error, Result};
 
 /// The entities of a kind that are not closed.
@@ -23,17 +24,25 @@ pub struct OpenEntities {
 pub fn open_entities(shared: &Shared, prefix: &str) -> Result<OpenEntities> {
     shared.kinds.check(prefix)?;
     let first_rows: Vec<i64> = with_reader(shared, |reader| {
-        let changes = shared.tail().changes().sorted();
-        let open = open_table::read(reader.connection(), &changes)?;
+        let changes = shared.tail().changes();
+        let open = open_table::read(reader.connection(), &changes.concat())?;
         Ok(open.into_iter().collect())
     })?;
     let mut found = OpenEntities::default();
-    let mut left = first_rows.into_iter();
-    while left.len() > 0 {
+    let mut left = first_rows.into_iter().peekable();
+    while left.peek().is_some() {
         with_reader(shared, |reader| {
             let mut bytes = 0;
-            for incarnation in left.by_ref().take(PIECE_ROWS) {
-                match rows::at(reader.connection(), incarnation) {
+            for _ in 0..PIECE_ROWS {
+                let Some(incarnation) = left.peek().copied() else {
+                    break;
+                };
+                let row = reader.at(incarnation);
+                if matches!(row, Err(Error::Stale)) {
+                    return Err(Error::Stale);
+                }
+                left.next();
+                match row {
                     Ok(Some(row)) => {
                         bytes += row.data.len();
                         if row.entity.starts_with(prefix) {

@@ -1,22 +1,95 @@
-//! The bounded queue between the callers of a shard and its writer.
+//! The bounded queue between the callers of all shards of a context and its writer.
 
-use std::sync::OnceLock;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use crossbeam_queue::ArrayQueue;
+use rustler::{OwnedEnv, Term};
 
 use super::command::Command;
+use super::shared::Shared;
 use crate::error::{Error, Result};
+use crate::sync::relock;
 
-/// How many bytes of events may wait in one queue.
+/// How many bytes of events may wait of one shard.
 const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
+
+/// Commands, in order, and the environment that holds the terms of their receipts. They are copied
+/// there once, by those who submit; the message with the answers is sent from it.
+pub struct Batch {
+    /// Of which shard each is.
+    pub commands: VecDeque<(Arc<Shared>, Command)>,
+    /// What holds the receipts.
+    pub env: OwnedEnv,
+}
+
+impl Batch {
+    /// Without commands.
+    pub fn new() -> Self {
+        Self {
+            commands: VecDeque::new(),
+            env: OwnedEnv::new(),
+        }
+    }
+}
+
+/// What waits for the writer of one shard, and how much may.
+pub struct Waiting {
+    commands: AtomicUsize,
+    bytes: AtomicUsize,
+    limit: usize,
+}
+
+impl Waiting {
+    /// At most so many commands.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            commands: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            limit,
+        }
+    }
+
+    /// How many commands wait.
+    pub fn depth(&self) -> usize {
+        self.commands.load(Ordering::Relaxed)
+    }
+
+    /// How many may wait.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// How many bytes of events wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn enter(&self, size: usize) -> Result<()> {
+        let commands = self.commands.fetch_add(1, Ordering::Relaxed);
+        let bytes = self.bytes.fetch_add(size, Ordering::Relaxed);
+        // A command that is alone is always let in: its size was limited when it was packed.
+        if commands >= self.limit || bytes > 0 && bytes + size > MAX_QUEUED_BYTES {
+            self.leave(size);
+            return Err(Error::Overloaded);
+        }
+        Ok(())
+    }
+
+    fn leave(&self, size: usize) {
+        self.commands.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(size, Ordering::Relaxed);
+    }
+}
 
 /// Many producers, one consumer; full means `Overloaded`, never waiting.
 pub struct Queue {
-    commands: ArrayQueue<Command>,
-    bytes: AtomicUsize,
+    batch: Mutex<Batch>,
+    depth: AtomicUsize,
+    /// Nothing is taken any more.
+    ended: AtomicBool,
     writer: OnceLock<Thread>,
     writer_sleeps: AtomicBool,
     /// How many commands have to wait for a sleeping writer to be woken.
@@ -24,11 +97,12 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// An empty queue of at most so many commands.
-    pub fn new(limit: usize) -> Self {
+    /// An empty queue.
+    pub fn new() -> Self {
         Self {
-            commands: ArrayQueue::new(limit),
-            bytes: AtomicUsize::new(0),
+            batch: Mutex::new(Batch::new()),
+            depth: AtomicUsize::new(0),
+            ended: AtomicBool::new(false),
             writer: OnceLock::new(),
             writer_sleeps: AtomicBool::new(false),
             wake_at: AtomicUsize::new(1),
@@ -42,17 +116,31 @@ impl Queue {
         self.wake();
     }
 
-    /// Adds a command. Error: `Overloaded`, at either limit.
-    pub fn push(&self, command: Command) -> Result<()> {
-        let bytes = size(&command);
-        let queued = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        // A command that is alone is always let in: its size was limited when it was packed.
-        if queued > 0 && queued + bytes > MAX_QUEUED_BYTES || self.commands.push(command).is_err() {
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(Error::Overloaded);
+    /// Adds a command, with the receipt that it gets. Errors: `Overloaded`, at a limit of its shard;
+    /// `Closed`.
+    pub fn push(
+        &self,
+        shared: &Arc<Shared>,
+        mut command: Command,
+        receipt: Option<Term<'_>>,
+    ) -> Result<()> {
+        shared.waiting.enter(size(&command))?;
+        {
+            let mut batch = relock(&self.batch);
+            // NOTE: looked at under the lock. What is pushed before the end is answered by whoever ends it.
+            if self.ended.load(Ordering::Relaxed) {
+                drop(batch);
+                shared.waiting.leave(size(&command));
+                return Err(Error::Closed);
+            }
+            if let (Command::Append(submission), Some(receipt)) = (&mut command, receipt) {
+                submission.receipt = Some(batch.env.save(receipt));
+            }
+            batch.commands.push_back((Arc::clone(shared), command));
+            self.depth.fetch_add(1, Ordering::SeqCst);
         }
         if self.writer_sleeps.load(Ordering::SeqCst)
-            && self.commands.len() >= self.wake_at.load(Ordering::Relaxed)
+            && self.depth() >= self.wake_at.load(Ordering::Relaxed)
             && self.writer_sleeps.swap(false, Ordering::AcqRel)
         {
             self.wake();
@@ -60,24 +148,48 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes the oldest command.
-    pub fn pop(&self) -> Option<Command> {
-        let command = self.commands.pop()?;
-        self.bytes.fetch_sub(size(&command), Ordering::Relaxed);
-        Some(command)
+    /// Says that a shard is closed, whatever waits. `false` when nothing is taken any more.
+    pub fn detach(&self, shared: &Arc<Shared>) -> bool {
+        let mut batch = relock(&self.batch);
+        if self.ended.load(Ordering::Relaxed) {
+            return false;
+        }
+        let waits = &shared.waiting;
+        waits.commands.fetch_add(1, Ordering::Relaxed);
+        let detach = (Arc::clone(shared), Command::Detach);
+        batch.commands.push_back(detach);
+        self.depth.fetch_add(1, Ordering::SeqCst);
+        drop(batch);
+        self.wake();
+        true
     }
 
-    /// Sleeps until that many commands wait, `wake` is called or the time is over. Whether any
-    /// wait.
-    pub fn sleep(&self, until: usize, at_most: Duration) -> bool {
+    /// Takes everything that waits, in exchange for an empty batch.
+    pub fn take(&self, empty: &mut Batch) {
+        let mut batch = relock(&self.batch);
+        std::mem::swap(&mut *batch, empty);
+        self.depth.fetch_sub(empty.commands.len(), Ordering::SeqCst);
+    }
+
+    /// Takes everything that waits, and nothing more from now on.
+    pub fn end(&self) -> Batch {
+        let mut last = Batch::new();
+        let mut batch = relock(&self.batch);
+        self.ended.store(true, Ordering::Relaxed);
+        std::mem::swap(&mut *batch, &mut last);
+        self.depth.fetch_sub(last.commands.len(), Ordering::SeqCst);
+        last
+    }
+
+    /// Sleeps until that many commands wait, `wake` is called or the time is over.
+    pub fn sleep(&self, until: usize, at_most: Duration) {
         self.wake_at.store(until, Ordering::Relaxed);
         self.writer_sleeps.store(true, Ordering::SeqCst);
         // NOTE: looked at again after the flag is up. A push before that does not wake this thread.
-        if self.commands.len() < until {
+        if self.depth() < until {
             thread::park_timeout(at_most);
         }
         self.writer_sleeps.store(false, Ordering::Release);
-        !self.commands.is_empty()
     }
 
     /// Wakes the writer, whatever it waits for.
@@ -87,20 +199,15 @@ impl Queue {
         }
     }
 
-    /// How many commands wait.
+    /// How many commands wait that the writer has not taken.
     pub fn depth(&self) -> usize {
-        self.commands.len()
+        self.depth.load(Ordering::SeqCst)
     }
+}
 
-    /// How many may wait.
-    pub fn limit(&self) -> usize {
-        self.commands.capacity()
-    }
-
-    /// How many bytes of events wait.
-    pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
-    }
+/// The writer takes a command up: it does not wait any more.
+pub fn taken_up(shared: &Shared, command: &Command) {
+    shared.waiting.leave(size(command));
 }
 
 /// The bytes of events that a command carries.
@@ -110,7 +217,8 @@ pub fn size(command: &Command) -> usize {
         Command::Erase { .. }
         | Command::Clear { .. }
         | Command::CorrectTime { .. }
-        | Command::Pass { .. } => 0,
+        | Command::Pass { .. }
+        | Command::Detach => 0,
         Command::Snapshot { snapshot, .. } => snapshot.image.len(),
     }
 }

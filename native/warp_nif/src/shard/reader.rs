@@ -9,7 +9,7 @@ use super::command::Stop;
 use super::entities::{self, EntityInfo, Mark};
 use super::idle::Slot;
 use super::ids::{Lookup, hashes};
-use super::rows::{self, Row};
+use super::rows::{self, Log, Row};
 use super::shared::Shared;
 use super::snapshots::{self, Stored};
 use super::tail::Active;
@@ -27,7 +27,13 @@ pub const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// How many rows, or entries of an index, one piece of a long read takes at most.
 pub const PIECE_ROWS: usize = 1024;
 
-/// A connection inside a read transaction.
+/// How often a read is begun again because what it looked for went from memory into the file meanwhile.
+const MAX_TRIES: usize = 100;
+
+/// A connection inside a read transaction, beside what is in memory.
+///
+/// NOTE: memory first, then the file. What is not in memory any more was in the file before it was let
+/// go; a view of the file that began earlier lacks it, and the read begins again with another view.
 pub struct Reader<'s> {
     connection: &'s Connection,
     shared: &'s Shared,
@@ -78,20 +84,33 @@ pub struct Page {
     pub next: Option<u64>,
 }
 
-/// Runs `read` in a read transaction on an idle connection, or a new one.
-pub fn with_reader<T>(shared: &Shared, read: impl FnOnce(&Reader<'_>) -> Result<T>) -> Result<T> {
+/// Runs `read` in a read transaction on an idle connection, or a new one; again when it was `Stale`.
+pub fn with_reader<T>(
+    shared: &Shared,
+    mut read: impl FnMut(&Reader<'_>) -> Result<T>,
+) -> Result<T> {
     let _under_way = UnderWay::begin(&shared.gate)?;
     let idle = relock(&shared.readers).pop();
     let connection = match idle {
         Some((connection, _)) => connection,
         None => schema::open_reader(&shared.path)?,
     };
-    connection.prepare_cached("BEGIN")?.execute([])?;
-    // A connection that met an error is dropped here, which ends its transaction.
-    let found = read(&Reader {
-        connection: &connection,
-        shared,
-    })?;
+    let mut tries = 0;
+    let found = loop {
+        connection.prepare_cached("BEGIN")?.execute([])?;
+        // A connection that met an error is dropped here, which ends its transaction.
+        let found = read(&Reader {
+            connection: &connection,
+            shared,
+        });
+        tries += 1;
+        match found {
+            Err(Error::Stale) if tries < MAX_TRIES => {
+                connection.prepare_cached("ROLLBACK")?.execute([])?;
+            }
+            found => break found?,
+        }
+    };
     connection.prepare_cached("ROLLBACK")?.execute([])?;
     let mut idle = relock(&shared.readers);
     if idle.len() < MAX_IDLE
@@ -103,15 +122,34 @@ pub fn with_reader<T>(shared: &Shared, read: impl FnOnce(&Reader<'_>) -> Result<
     Ok(found)
 }
 
+impl Log for Reader<'_> {
+    fn at(&self, position: i64) -> Result<Option<Row>> {
+        if let Some(row) = self.shared.tail().row(position) {
+            return Ok(Some(row));
+        }
+        let found = rows::at(self.connection, position);
+        if matches!(found, Err(Error::Corrupt(_))) && position > applied(self.connection)? {
+            return Err(Error::Stale);
+        }
+        found
+    }
+
+    fn file(&self) -> &Connection {
+        self.connection
+    }
+}
+
+/// Up to which position a view of the file has all.
+pub fn applied(connection: &Connection) -> Result<i64> {
+    schema::meta(connection, "flushed")
+}
+
 impl Reader<'_> {
     pub(super) fn connection(&self) -> &Connection {
         self.connection
     }
 
     /// What is known of an entity; `None` when it has no events.
-    ///
-    /// NOTE: memory first, then the file. What was in memory stands in any later view of the
-    /// file, and what is no longer in memory had been written behind before this view began.
     fn find(&self, entity: &str) -> Result<Option<EntityLog>> {
         let active = self.shared.tail().entity(entity).cloned();
         self.find_from(entity, active)
@@ -130,8 +168,11 @@ impl Reader<'_> {
                 marks: Vec::new(),
             }));
         };
-        // NOTE: without that row, the writer has erased the entity since we looked into memory.
-        let Some(head) = rows::at(self.connection, info.head)? else {
+        let Some(info) = info else {
+            return Ok(None);
+        };
+        // NOTE: without that row, the entity was erased since we looked into memory.
+        let Some(head) = self.at(info.head)? else {
             return Ok(None);
         };
         if head.entity != entity {
@@ -139,6 +180,11 @@ impl Reader<'_> {
         }
         let head = info.check(head)?;
         Ok(Some(EntityLog { info, head, marks }))
+    }
+
+    /// What is in memory, to be looked at with one view of the file.
+    pub(super) fn shared(&self) -> &Shared {
+        self.shared
     }
 
     /// Where the entity's log ends; `None` when it has no events.
@@ -200,11 +246,11 @@ impl Reader<'_> {
 
     /// The row to walk back from in order to reach `seq`.
     fn enter(&self, entity: &str, log: EntityLog, seq: u64) -> Result<Row> {
-        let position = chain::entry(self.connection, &log.info, &log.marks, seq)?;
+        let position = chain::entry(self, &log.info, &log.marks, seq)?;
         if position == log.head.position {
             return Ok(log.head);
         }
-        chain::link(self.connection, entity, position)
+        chain::link(self, entity, position)
     }
 
     fn forward(&self, entity: &str, log: EntityLog, from: u64, limit: u64) -> Result<Page> {
@@ -216,7 +262,7 @@ impl Reader<'_> {
         let mut bytes = 0;
         if from <= seq {
             let entry = self.enter(entity, log, end)?;
-            chain::walk_back(self.connection, entity, entry, |row| {
+            chain::walk_back(self, entity, entry, |row| {
                 if row.last_seq() < from {
                     return ControlFlow::Break(());
                 }
@@ -253,7 +299,7 @@ impl Reader<'_> {
         let mut bytes = 0;
         if from > 0 {
             let entry = self.enter(entity, log, from)?;
-            chain::walk_back(self.connection, entity, entry, |row| {
+            chain::walk_back(self, entity, entry, |row| {
                 if row.seq > from {
                     return ControlFlow::Continue(());
                 }
@@ -283,10 +329,11 @@ impl Reader<'_> {
         let (active, recent) = {
             let tail = self.shared.tail();
             let active = tail.entity(entity).cloned();
-            let incarnation = active.as_ref().map_or(0, |active| active.info.incarnation);
+            let info = active.as_ref().and_then(|active| active.info.as_ref());
+            let incarnation = info.map_or(0, |info| info.incarnation);
             let recent: HashMap<u64, Vec<i64>> = hashes(packed)
                 .into_iter()
-                .map(|hash| (hash, tail.positions_of_id(incarnation, hash).to_vec()))
+                .map(|hash| (hash, tail.positions_of_id(incarnation, hash)))
                 .collect();
             (active, recent)
         };
@@ -300,10 +347,12 @@ impl Reader<'_> {
                 info.incarnation,
                 hash,
             )?);
+            found.sort_unstable();
+            found.dedup();
             Ok(found)
         };
         Lookup {
-            connection: self.connection,
+            log: self,
             entity,
             info: &info,
             marks: &marks,

@@ -2,9 +2,30 @@
 
 use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
-use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::error::{Error, Result};
+use crate::journal::RowRef;
+
+/// Where rows of a log are found by position.
+pub trait Log {
+    /// The row at `position`, which has to be there; `None` for an erased one. Whoever asks for a row
+    /// has its position from another row or from an index, so one that is not there is `Corrupt`, as
+    /// is one that is neither sound nor exactly what erasing leaves.
+    fn at(&self, position: i64) -> Result<Option<Row>>;
+
+    /// A view of the file.
+    fn file(&self) -> &Connection;
+}
+
+impl Log for Connection {
+    fn at(&self, position: i64) -> Result<Option<Row>> {
+        at(self, position)
+    }
+
+    fn file(&self) -> &Connection {
+        self
+    }
+}
 
 /// What an erased row holds in place of its time and checksum.
 const ERASED: i64 = 1 << 62;
@@ -39,47 +60,6 @@ impl Row {
     }
 }
 
-/// XXH3-64 over all of the row, so that a changed byte is never taken for data.
-fn checksum(row: &RowRef<'_>) -> i64 {
-    let mut hash = Xxh3Default::new();
-    for number in [row.position, row.prev, row.recorded_at] {
-        hash.update(&number.to_le_bytes());
-    }
-    for number in [
-        row.seq,
-        row.count,
-        row.entity.len() as u64,
-        row.aggregate.len() as u64,
-    ] {
-        hash.update(&number.to_le_bytes());
-    }
-    for text in [row.entity, row.aggregate, row.data] {
-        hash.update(text.as_bytes());
-    }
-    // Bit 62 set and 63 not: always eight bytes in the file, so that erasing keeps the row's size.
-    (hash.digest().cast_signed() & i64::MAX) | ERASED
-}
-
-/// A row to be written, borrowed.
-pub struct RowRef<'a> {
-    /// Where in the log.
-    pub position: i64,
-    /// Its entity.
-    pub entity: &'a str,
-    /// The aggregate of events that name none.
-    pub aggregate: &'a str,
-    /// The seq of its first event.
-    pub seq: u64,
-    /// How many events.
-    pub count: u64,
-    /// Microseconds since 1970, UTC.
-    pub recorded_at: i64,
-    /// The position of the entity's previous row; 0 for its first.
-    pub prev: i64,
-    /// A JSON array of `count` events.
-    pub data: &'a str,
-}
-
 /// The statement that `insert` runs, prepared once per transaction.
 pub fn insert_statement(connection: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
     connection.prepare_cached(
@@ -88,18 +68,22 @@ pub fn insert_statement(connection: &Connection) -> rusqlite::Result<CachedState
     )
 }
 
-/// Writes a row.
+/// Asserts that reading the row would not find it broken: see `from_sql`.
 ///
 /// # Panics
 ///
-/// When reading the row would find it broken: see `from_sql`.
-pub fn insert(statement: &mut CachedStatement<'_>, row: &RowRef<'_>) -> Result<()> {
+/// When it would: then it must not be written.
+pub fn assert_sound(row: &RowRef<'_>) {
     let what = contradiction(row);
     assert!(
         what.is_none(),
         "log row at position {}: {what:?}",
         row.position
     );
+}
+
+/// Writes a row that has this checksum.
+pub fn insert(statement: &mut CachedStatement<'_>, row: &RowRef<'_>, checksum: i64) -> Result<()> {
     statement.execute(rusqlite::params![
         row.position,
         row.entity,
@@ -108,7 +92,7 @@ pub fn insert(statement: &mut CachedStatement<'_>, row: &RowRef<'_>) -> Result<(
         row.count.cast_signed(),
         row.recorded_at,
         row.prev,
-        checksum(row),
+        checksum,
         row.data,
     ])?;
     Ok(())
@@ -203,7 +187,7 @@ pub fn overwrite(connection: &Connection, row: &Row, data: &str) -> Result<()> {
     };
     connection
         .prepare_cached("UPDATE log SET data = ?2, checksum = ?3 WHERE position = ?1")?
-        .execute((row.position, data, checksum(&changed)))?;
+        .execute((row.position, data, changed.checksum()))?;
     Ok(())
 }
 
@@ -219,11 +203,16 @@ pub fn delete_erased(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// Overwrites a row's time where it stands, and renews its checksum. Not where the two do not both
-/// take eight bytes in the file, as all times since 1974 do: the row has to keep its size.
-pub fn overwrite_time(connection: &Connection, row: &Row, recorded_at: i64) -> Result<bool> {
-    if !EIGHT_BYTES.contains(&row.recorded_at) || !EIGHT_BYTES.contains(&recorded_at) {
-        return Ok(false);
+/// Whether a row keeps its size with another time: both have to take eight bytes in the file, as all
+/// times since 1974 do.
+pub fn takes_time(row: &Row, recorded_at: i64) -> bool {
+    EIGHT_BYTES.contains(&row.recorded_at) && EIGHT_BYTES.contains(&recorded_at)
+}
+
+/// Overwrites a row's time where it stands, and renews its checksum, if it `takes_time`.
+pub fn overwrite_time(connection: &Connection, row: &Row, recorded_at: i64) -> Result<()> {
+    if !takes_time(row, recorded_at) {
+        return Ok(());
     }
     let changed = RowRef {
         recorded_at,
@@ -231,8 +220,8 @@ pub fn overwrite_time(connection: &Connection, row: &Row, recorded_at: i64) -> R
     };
     connection
         .prepare_cached("UPDATE log SET recorded_at = ?2, checksum = ?3 WHERE position = ?1")?
-        .execute((row.position, recorded_at, checksum(&changed)))?;
-    Ok(true)
+        .execute((row.position, recorded_at, changed.checksum()))?;
+    Ok(())
 }
 
 fn from_sql(row: &rusqlite::Row<'_>) -> Result<Option<Row>> {
@@ -251,7 +240,7 @@ fn from_sql(row: &rusqlite::Row<'_>) -> Result<Option<Row>> {
         data: column(row, 7, position)?,
     };
     let stored: i64 = column(row, 8, position)?;
-    if checksum(&found.borrow()) != stored {
+    if found.borrow().checksum() != stored {
         return Err(broken(position, "its checksum does not fit"));
     }
     match contradiction(&found.borrow()) {
@@ -354,15 +343,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "begins elsewhere")]
     fn such_a_row_is_never_written() {
-        let file = Connection::open_in_memory().expect("opens");
-        file.execute_batch(
-            "CREATE TABLE log (position INTEGER PRIMARY KEY, entity, aggregate, seq, count,
-                               recorded_at, prev, checksum, data)",
-        )
-        .expect("creates");
-        let mut statement = insert_statement(&file).expect("prepares");
-        insert(&mut statement, &row(1, 1, 0)).expect("a sound one");
-        // The assertion fails, and not the key, which is the same.
-        let _ = insert(&mut statement, &row(2, 1, 0));
+        assert_sound(&row(1, 1, 0));
+        assert_sound(&row(2, 1, 0));
     }
 }

@@ -9,10 +9,13 @@ use crate::error::{Error, Result};
 use crate::files::{self, Access};
 use crate::sqlite;
 
+use super::kinds::Kinds;
+use super::upgrade;
+
 /// `application_id` of every shard: the bytes "WARP".
 const APPLICATION_ID: u32 = 0x5741_5250;
 /// `user_version` of every shard: the version of the format in `docs/file-format.md`.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// What makes a file a shard.
 const SHARD: sqlite::Format = sqlite::Format {
     application_id: APPLICATION_ID,
@@ -106,15 +109,6 @@ CREATE TABLE IF NOT EXISTS erasing (
 CREATE TABLE IF NOT EXISTS runs (first_position INTEGER PRIMARY KEY, run INTEGER NOT NULL);
 ";
 
-/// When a commit counts as done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// After its fsync: it outlives a power failure.
-    Full,
-    /// After it is written to the operating system: it outlives the VM, not a power failure.
-    Normal,
-}
-
 /// Whose file it is.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -124,16 +118,18 @@ pub struct Identity {
     pub shard: i64,
     /// How many shards the context has: it tells where entities live.
     pub shards: i64,
+    /// The number of the journal that it belongs to.
+    pub journal: u64,
 }
 
 /// Opens the shard at `path` for its writer, creating it where there is none.
 ///
 /// Errors, with the file left as it was: `NotAShard`, `NewerFormat`, `ShardCount`,
-/// `WrongIdentity`, `Corrupt`, `Io`, `DiskFull`.
+/// `WrongIdentity`, `Corrupt`, `Io`, `DiskFull`. A file of format 1 is upgraded.
 pub fn open(
     path: &Path,
     identity: &Identity,
-    durability: Durability,
+    kinds: &Kinds,
     may_create: Option<Access>,
 ) -> Result<Connection> {
     for suffix in ["", "-wal", "-shm", "-journal"] {
@@ -162,27 +158,23 @@ pub fn open(
     } else {
         check_identity(&connection, path, identity)?;
     }
-    let synchronous = match durability {
-        Durability::Full => "FULL",
-        Durability::Normal => "NORMAL",
-    };
+    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     connection
-        .execute_batch(&format!(
+        .execute_batch(
             "PRAGMA journal_mode = WAL;
-             PRAGMA synchronous = {synchronous};
              PRAGMA fullfsync = ON;
              PRAGMA checkpoint_fullfsync = ON;
              PRAGMA wal_autocheckpoint = 0;
              PRAGMA secure_delete = ON;
              PRAGMA temp_store = MEMORY;
-             PRAGMA cache_size = -8192;"
-        ))
+             PRAGMA cache_size = -8192;",
+        )
         .map_err(|error| Error::from(error).at(path))?;
-    match connection.execute_batch(ADDED).map_err(Error::from) {
-        // A full disk: the tables are made when there is something to write into them.
-        Ok(()) | Err(Error::DiskFull) => {}
-        Err(error) => return Err(error.at(path)),
+    if version < FORMAT {
+        upgrade::upgrade(&connection, kinds, identity.journal).map_err(|error| error.at(path))?;
     }
+    // What reaches the disk when does not matter before the WAL is moved: the journal has it all.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
     Ok(connection)
 }
 
@@ -223,16 +215,31 @@ fn create(connection: &Connection, path: &Path, identity: &Identity) -> Result<(
         insert.execute(("shards", identity.shards))?;
         insert.execute(("flushed", 0))?;
         insert.execute(("erased_bytes", 0))?;
-        insert.execute(("seals", 0))?;
+        insert.execute(("last_row", 0))?;
+        insert.execute(("journal", identity.journal.cast_signed()))?;
         transaction.commit()
     };
     create().map_err(|error| Error::from(error).at(path))?;
     Ok(())
 }
 
+/// Notes, in the transaction under way, to which journal a file belongs, whose log ends at this row.
+pub fn join(connection: &Connection, journal: u64, last_row: i64) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO meta (name, value) VALUES ('journal', ?1), ('last_row', ?2)";
+    connection.execute(sql, (journal.cast_signed(), last_row))?;
+    connection.execute("DELETE FROM meta WHERE name = 'seals'", []).map(drop)
+}
+
 fn check_identity(connection: &Connection, path: &Path, expected: &Identity) -> Result<()> {
     let found = (|| -> Result<Identity> {
+        let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         Ok(Identity {
+            journal: if version < FORMAT {
+                // It is given one when it is upgraded.
+                expected.journal
+            } else {
+                meta::<i64>(connection, "journal")?.cast_unsigned()
+            },
             context: meta(connection, "context")?,
             shard: meta(connection, "shard")?,
             shards: meta(connection, "shards")?,
@@ -241,6 +248,12 @@ fn check_identity(connection: &Connection, path: &Path, expected: &Identity) -> 
     .map_err(|error| error.at(path))?;
     if found.shards != expected.shards {
         return Err(Error::ShardCount(found.shards, expected.shards));
+    }
+    if found.journal != expected.journal && found.context == expected.context {
+        let what = "this shard belongs to another journal than the one in its folder: a file was \
+                    copied alone, or the file `lock` or the journal was lost. Put back the files of \
+                    one time, all of them";
+        return Err(Error::corrupt(what).at(path));
     }
     if found != *expected {
         let found = format!("shard {} of context {}", found.shard, found.context);
@@ -275,6 +288,7 @@ mod tests {
             context: "bank".into(),
             shard: 0,
             shards,
+            journal: 7,
         }
     }
 
@@ -282,7 +296,7 @@ mod tests {
         open(
             &dir.join("s.db"),
             &identity(shards),
-            Durability::Full,
+            &Kinds::default(),
             Some(Access::Owner),
         )
     }
@@ -328,7 +342,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("s.db");
         std::fs::write(&path, "").expect("written");
-        let opened = open(&path, &identity(4), Durability::Full, None);
+        let opened = open(&path, &identity(4), &Kinds::default(), None);
         assert!(matches!(opened, Err(Error::Corrupt(_))));
     }
 }

@@ -2,14 +2,18 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 
 use rusqlite::Connection;
+use rustler::LocalPid;
 
 use super::background::Background;
 use super::idle::Slot;
 use super::kinds::Kinds;
-use super::queue::Queue;
+use super::queue::Waiting;
 use super::stats::{Report, Stats};
 use super::tail::Tail;
 use crate::atoms;
@@ -22,8 +26,12 @@ pub struct Shared {
     pub path: PathBuf,
     /// Of which entities it is kept whether they are open.
     pub kinds: Kinds,
+    /// The number of the shard, from 0.
+    pub number: u16,
+    /// The process that opened it; none in tests.
+    pub owner: Option<LocalPid>,
     /// What waits for the writer.
-    pub queue: Queue,
+    pub waiting: Waiting,
     tail: RwLock<Tail>,
     /// What the writer counts.
     pub stats: Stats,
@@ -33,20 +41,40 @@ pub struct Shared {
     pub readers: Mutex<Vec<(Connection, Slot)>>,
     /// What reads pass, and what ends them.
     pub gate: Gate,
+    /// The writer's own connection to look things up in the file, once it needed one.
+    pub lookup: Mutex<Option<Connection>>,
+    /// The writer is done with it: nothing is added to its tail any more.
+    detached: AtomicBool,
+    /// Whether its file is closed.
+    closed: Mutex<bool>,
+    closing: Condvar,
 }
 
 impl Shared {
-    /// Of an open file, whose tail was read.
-    pub fn new(path: PathBuf, kinds: Kinds, tail: Tail, queue_limit: usize) -> Self {
+    /// Of an open file, which has everything up to the tail.
+    pub fn new(
+        path: PathBuf,
+        number: u16,
+        owner: Option<LocalPid>,
+        kinds: Kinds,
+        tail: Tail,
+        queue_limit: usize,
+    ) -> Self {
         Self {
             path,
+            number,
+            owner,
             kinds,
-            queue: Queue::new(queue_limit),
+            waiting: Waiting::new(queue_limit),
             tail: RwLock::new(tail),
             stats: Stats::default(),
             background: Arc::default(),
             readers: Mutex::new(Vec::new()),
             gate: Gate::default(),
+            lookup: Mutex::new(None),
+            detached: AtomicBool::new(false),
+            closed: Mutex::new(false),
+            closing: Condvar::new(),
         }
     }
 
@@ -55,18 +83,43 @@ impl Shared {
         self.gate.has_ended()
     }
 
-    /// Lets no read begin any more, and has the writer stop.
+    /// Lets nothing begin any more.
     pub fn close(&self) {
         self.gate.end();
-        self.queue.wake();
     }
 
-    /// For the writer thread, when closed: waits for the reads under way and closes their
-    /// connections. The writer's own has to close last: only it can move what is left in the WAL
-    /// into the file. Whether they have ended in time.
+    /// The writer is done with it.
+    pub fn detach(&self) {
+        self.detached.store(true, Ordering::Release);
+    }
+
+    /// Whether the writer is done with it.
+    pub fn is_detached(&self) -> bool {
+        self.detached.load(Ordering::Acquire)
+    }
+
+    /// Its file is closed.
+    pub fn has_closed(&self) {
+        *relock(&self.closed) = true;
+        self.closing.notify_all();
+    }
+
+    /// Waits until its file is closed.
+    pub fn await_closed(&self) {
+        let mut closed = relock(&self.closed);
+        while !*closed {
+            let waited = self.closing.wait(closed);
+            closed = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// When closed: waits for the reads under way and closes all connections that only read. The one
+    /// that writes has to close last: only it can move what is left in the WAL into the file. Whether
+    /// they have ended in time.
     pub fn end_readers(&self) -> bool {
         let have_ended = self.gate.wait_for_the_last();
         relock(&self.readers).clear();
+        *relock(&self.lookup) = None;
         have_ended
     }
 
@@ -75,7 +128,7 @@ impl Shared {
         self.tail.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For the writer thread alone.
+    /// For the threads that write and apply alone.
     pub fn tail_mut(&self) -> RwLockWriteGuard<'_, Tail> {
         self.tail.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,9 +139,9 @@ impl Shared {
         let wide = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         Report {
             counters: vec![
-                (atoms::queue_depth(), wide(self.queue.depth())),
-                (atoms::queue_limit(), wide(self.queue.limit())),
-                (atoms::queued_bytes(), wide(self.queue.bytes())),
+                (atoms::queue_depth(), wide(self.waiting.depth())),
+                (atoms::queue_limit(), wide(self.waiting.limit())),
+                (atoms::queued_bytes(), wide(self.waiting.bytes())),
                 (atoms::commits(), stats.commits.load(Relaxed)),
                 (atoms::failed_commits(), stats.failed_commits.load(Relaxed)),
                 (atoms::appends(), stats.appends.load(Relaxed)),
@@ -98,13 +151,12 @@ impl Shared {
                     atoms::erased_entities(),
                     stats.erased_entities.load(Relaxed),
                 ),
-                (atoms::unflushed_rows(), stats.unflushed_rows.load(Relaxed)),
+                (atoms::unflushed_rows(), wide(self.tail().steps())),
                 (
                     atoms::position(),
                     stats.position.load(Relaxed).unsigned_abs(),
                 ),
                 (atoms::file_bytes(), stats.file_bytes.load(Relaxed)),
-                (atoms::busy_ms(), stats.busy_ms()),
             ],
             background: self.background.failing(),
             sync: stats.sync.read(),

@@ -49,8 +49,6 @@ pub struct Stats {
     pub file_bytes: AtomicU64,
     /// The last position given.
     pub position: AtomicI64,
-    /// Rows that are not yet written behind.
-    pub unflushed_rows: AtomicU64,
     /// Time of each COMMIT: writing the WAL and, with full durability, its fsync.
     pub sync: Histogram,
     /// Time from taking up a transaction to its acknowledgement.

@@ -1,252 +1,240 @@
-//! The writer's side of the file: recovery, commits, and what is done between them.
+//! A shard's file, as the thread that applies has it: bringing it up to the journal, and what is done
+//! between.
 
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use super::background::{Background, Task};
-use super::command::{Answer, Command};
-use super::entities::{self, EntityInfo};
+use super::command::Command;
+use super::entities::{self, EntityInfo, Mark};
 use super::erasing::{self, Remainder};
-use super::flush::flush;
-use super::kinds::Kinds;
+use super::index::Index;
+use super::rows;
 use super::shared::Shared;
-use super::tail::{Change, Tail};
-use super::transaction::{Effect, Transaction, publish};
+use super::tail::{Step, Stretch};
 use super::wal::Wal;
-use super::{compact, rows, runs, schema};
+use super::{chain, clearing, runs, schema, snapshots};
 use crate::error::{Error, Result};
-use crate::event::{derived_seq, parse_row};
 use crate::files::Watch;
-use crate::hash::{distinct, hash64};
 use crate::sqlite;
 
-/// After what time the files are looked at again before a COMMIT. Looking costs microseconds, which short
-/// transactions would feel, and what is lost in between is found after the COMMIT.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
-
-/// The writer's connection and what it knows of the log.
+/// The connection that writes a shard's file, and what is known of it.
 pub struct Store {
-    connection: Connection,
-    /// The last position given.
-    position: i64,
-    /// Rows up to here are in the index on disk.
-    flushed: i64,
+    pub(super) connection: Connection,
+    /// Up to here all is in the file.
+    pub(super) applied: i64,
+    /// Up to here it outlives a loss of power.
+    durable: i64,
+    /// The run of the last row in the file.
+    run: i64,
     /// How work that no caller waits for goes.
     pub background: Arc<Background>,
-    /// A failed commit may have left something in the WAL that is not overwritten yet.
-    unsealed: bool,
-    /// The files, looked at around each commit.
+    /// The files, looked at before each transaction.
     pub watch: Watch,
-    looked: Instant,
     /// Why they are not what is open here any more, once that was found.
     lost: Option<String>,
     wal: Wal,
     /// What is still to be erased, the next first.
     erasing: VecDeque<Remainder>,
-    /// Whether this writer's run is in the file: it goes there with its first row.
-    run_noted: bool,
-}
-
-/// A committed transaction.
-pub struct Committed {
-    /// One per command, in order; none for those that are never answered.
-    pub answers: Vec<Option<Answer>>,
-    /// Rows, events and bytes written.
-    pub written: (u64, u64, u64),
-    /// Entities erased.
-    pub erased: u64,
-    /// How long the COMMIT took.
-    pub sync: Duration,
-    /// The size of the file and its WAL.
-    pub file_bytes: u64,
-    effects: Vec<Effect>,
-    /// What is left of entities that were begun to be erased.
-    begun: Vec<Remainder>,
-    /// Payloads cleared: for someone who waits, and along with an append.
-    cleared: (bool, bool),
+    /// Positions whose records in the journal say what was erased here.
+    blank: Vec<i64>,
 }
 
 impl Store {
-    /// Reads the part of the log that was not written behind, checking it, and writes it behind.
-    pub fn recover(mut connection: Connection, kinds: &Kinds) -> Result<(Self, Tail)> {
-        let background = Background::default();
-        // A shard opens although its room could not be given back.
-        background.note(Task::Compaction, &compact::compact_if_worth(&connection));
-        let flushed = schema::meta(&connection, "flushed")?;
-        let position = rows::last_position(&connection)?;
-        if !(0..=position).contains(&flushed) {
-            let what = format!(
-                "the log ends at position {position}, but {flushed} rows were indexed: rows are \
-                 missing at its end"
-            );
-            return Err(Error::corrupt(what));
-        }
-        let mut tail = Tail::default();
-        let erasing = erasing::left(&connection)?.into();
-        let gone = erasing::behind(&connection, flushed)?;
-        rows::after(&connection, flushed, |row| {
-            if gone.contains(&row.position) {
-                return Ok(());
-            }
-            let before = match tail.entity(&row.entity) {
-                Some(active) => Some(active.info.clone()),
-                None => entities::find(&connection, &row.entity)?.map(|(info, _)| info),
-            };
-            let ends_at = before.as_ref().map_or((0, 0), |info| (info.seq, info.head));
-            if (row.seq - 1, row.prev) != ends_at {
-                let what = format!("log row at position {}: out of sequence", row.position);
-                return Err(Error::corrupt(what));
-            }
-            let events = parse_row(&row.data)?;
-            let ids = events
-                .iter()
-                .filter_map(|event| event.id.as_deref())
-                .filter(|id| derived_seq(&row.entity, id).is_none())
-                .map(|id| hash64(id.as_bytes()));
-            let ids = distinct(ids);
-            let open = kinds.leaves_open(&row.entity, &row.aggregate);
-            tail.apply(Change {
-                open,
-                info: EntityInfo::advance(before.as_ref(), row.position, row.count),
-                first_seq: row.seq,
-                bytes: row.data.len(),
-                entity: row.entity,
-                ids,
-            });
-            Ok(())
-        })?;
-        let mut store = Self {
+    /// Of an open file that has everything up to `applied`.
+    pub fn new(mut connection: Connection, applied: i64) -> Result<Self> {
+        Ok(Self {
+            erasing: erasing::left(&connection)?.into(),
+            run: runs::last(&connection)?,
             wal: Wal::watch(&mut connection)?,
             connection,
-            position,
-            flushed,
-            background: Arc::new(background),
-            unsealed: false,
+            applied,
+            durable: 0,
+            background: Arc::default(),
             watch: Watch::default(),
-            looked: Instant::now(),
             lost: None,
-            erasing,
-            run_noted: false,
-        };
-        if tail.rows() > 0 {
-            let written = flush(&store.connection, &tail, position);
-            let written = store.after_flush(written);
-            store.background.note(Task::WriteBehind, &written);
-            match written {
-                Ok(()) => tail.flushed(),
-                // The shard can be read all the same, and the writer tries again later.
-                Err(Error::DiskFull | Error::Io(_)) => {}
-                Err(error) => return Err(error),
+            blank: Vec::new(),
+        })
+    }
+
+    /// Up to which position all is in the file.
+    pub fn applied(&self) -> i64 {
+        self.applied
+    }
+
+    /// Up to which position the file outlives a loss of power.
+    pub fn durable(&self) -> i64 {
+        self.durable
+    }
+
+    /// Brings a stretch of the log, and snapshots, into the file, in one transaction. On an error nothing
+    /// of it was kept. What went wrong with single steps, by position.
+    pub fn apply(
+        &mut self,
+        stretch: Option<&Stretch>,
+        kept: &[Command],
+    ) -> Result<Vec<(i64, Error)>> {
+        self.look()?;
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let done = self.apply_all(stretch, kept);
+        let done = done.and_then(|applied| {
+            #[cfg(feature = "fault")]
+            if applied.erased || applied.cleared {
+                crate::fault::at_commit()?;
             }
-        }
-        // If this fails, the writer tries again when it is idle.
-        let emptied = store.empty_wal(Duration::ZERO);
-        store.background.note(Task::EmptyWal, &emptied);
-        Ok((store, tail))
-    }
-
-    /// The last position given.
-    pub fn position(&self) -> i64 {
-        self.position
-    }
-
-    /// Carries out the commands in one transaction. On an error nothing of it was kept.
-    pub fn commit(&mut self, shared: &Shared, commands: &[Command]) -> Result<Committed> {
-        self.connection
-            .prepare_cached("BEGIN IMMEDIATE")?
-            .execute([])?;
-        let staged = self.stage(shared, commands);
-        let (mut committed, position) = match staged {
-            Ok(staged) => staged,
+            self.connection.prepare_cached("COMMIT")?.execute([])?;
+            Ok(applied)
+        });
+        let Applied {
+            broken,
+            blank,
+            begun,
+            erased,
+            cleared,
+        } = match done {
+            Ok(applied) => applied,
             Err(error) => {
                 self.roll_back()?;
                 return Err(error);
             }
         };
-        if self.looked.elapsed() >= LOOK_AGAIN
-            && let Err(error) = self.look()
-        {
-            self.roll_back()?;
-            return Err(error);
+        #[cfg(feature = "fault")]
+        if erased || cleared {
+            crate::fault::after_commit();
         }
-        let started = Instant::now();
-        if let Err(error) = self.sync() {
-            self.roll_back()?;
-            self.unsealed = true;
-            self.seal();
-            return Err(error);
+        if let Some(stretch) = stretch {
+            self.applied = stretch.last();
+            self.run = stretch.run;
         }
-        committed.sync = started.elapsed();
-        self.sealed(&Ok(()));
-        // The transaction is written, but perhaps to a file that nobody will find.
-        committed.file_bytes = self
-            .found(Watch::check_events)
-            .map_err(|_| Error::Interrupted)?;
-        self.run_noted |= position > self.position;
-        self.position = position;
-        let (cleared, along) = committed.cleared;
-        self.wal.overwrote(committed.erased > 0 || cleared, along);
-        self.erasing.extend(std::mem::take(&mut committed.begun));
-        publish(
-            &mut shared.tail_mut(),
-            std::mem::take(&mut committed.effects),
-        );
-        Ok(committed)
+        self.wal.overwrote(erased, cleared);
+        self.erasing.extend(begun);
+        self.blank.extend(blank);
+        Ok(broken)
     }
 
-    fn stage(&self, shared: &Shared, commands: &[Command]) -> Result<(Committed, i64)> {
-        let mut transaction =
-            Transaction::new(&self.connection, shared, self.position, self.flushed)?;
-        let mut answers = Vec::with_capacity(commands.len());
-        for command in commands {
-            answers.push(transaction.run(command)?);
-        }
-        if !self.run_noted && transaction.position > self.position {
-            runs::begin(&self.connection, self.position + 1)?;
-        }
-        let mut written = (0, 0, 0);
-        let mut erased = 0;
-        for effect in &transaction.effects {
-            match effect {
-                Effect::Row(change) => {
-                    written.0 += 1;
-                    written.1 += change.info.seq + 1 - change.first_seq;
-                    written.2 += change.bytes as u64;
+    fn apply_all(&self, stretch: Option<&Stretch>, kept: &[Command]) -> Result<Applied> {
+        let mut applied = Applied::default();
+        let mut index = Index::default();
+        if let Some(stretch) = stretch {
+            let mut budget = erasing::Budget::first();
+            let mut insert = rows::insert_statement(&self.connection)?;
+            for (step, position) in stretch.steps.iter().zip(stretch.first..) {
+                if let Step::Row(row) = step {
+                    rows::insert(&mut insert, &row.borrow(), row.checksum)?;
+                    index.row(row);
+                    continue;
                 }
-                Effect::Forget { .. } => erased += 1,
+                self.connection.execute_batch("SAVEPOINT step")?;
+                match self.apply_step(step, &mut index, &mut budget, &mut applied) {
+                    Ok(()) => self.connection.execute_batch("RELEASE step")?,
+                    // One entity's broken rows must not keep the others' events from the file.
+                    Err(error @ (Error::Corrupt(_) | Error::Internal(_))) => {
+                        self.connection.execute_batch("ROLLBACK TO step; RELEASE step")?;
+                        if let Step::Erase {
+                            entity,
+                            info: Some(info),
+                        } = step
+                        {
+                            let left = erasing::put_off(&self.connection, entity, info)?;
+                            applied.begun.push(left);
+                        }
+                        applied.broken.push((position, error));
+                    }
+                    Err(error) => return Err(error),
+                }
+                applied.blank.push(position);
+            }
+            if stretch.run != self.run {
+                runs::begin(&self.connection, stretch.first, stretch.run)?;
             }
         }
-        // Pairs with what `Tail::apply` asserts of each row: no position is given twice, none is left out.
-        let given = (transaction.position - self.position).unsigned_abs();
-        assert!(
-            given == written.0,
-            "{} rows at {given} positions",
-            written.0
-        );
-        let committed = Committed {
-            answers,
-            written,
-            erased,
-            sync: Duration::ZERO,
-            file_bytes: 0,
-            cleared: (transaction.erased, transaction.cleared),
-            effects: transaction.effects,
-            begun: transaction.begun,
-        };
-        Ok((committed, transaction.position))
+        for snapshot in kept {
+            if let Command::Snapshot {
+                entity,
+                incarnation,
+                snapshot,
+            } = snapshot
+            {
+                let info = self.entity(entity, &index);
+                // An entity whose rows are broken needs no snapshot.
+                let info = info.unwrap_or(None).map(|(info, _)| info);
+                if info.is_some_and(|i| i.incarnation == *incarnation && i.seq >= snapshot.seq) {
+                    snapshots::save(&self.connection, *incarnation, snapshot)?;
+                }
+            }
+        }
+        if let Some(stretch) = stretch {
+            index.write(&self.connection, stretch.changes())?;
+            schema::set_meta(&self.connection, "flushed", stretch.last())?;
+            let is_row = |step: &Step| matches!(step, Step::Row(_));
+            if let Some(index) = stretch.steps.iter().rposition(is_row) {
+                let last = stretch.first + index as i64;
+                schema::set_meta(&self.connection, "last_row", last)?;
+            }
+        }
+        Ok(applied)
     }
 
-    fn sync(&self) -> Result<()> {
-        #[cfg(feature = "fault")]
-        crate::fault::at_commit()?;
-        self.connection.prepare_cached("COMMIT")?.execute([])?;
-        #[cfg(feature = "fault")]
-        crate::fault::after_commit();
-        Ok(())
+    fn apply_step(
+        &self,
+        step: &Step,
+        index: &mut Index,
+        budget: &mut erasing::Budget,
+        applied: &mut Applied,
+    ) -> Result<()> {
+        match step {
+            Step::Row(_) => Ok(()),
+            Step::Erase { entity, info } => {
+                let Some(info) = info else {
+                    return Ok(());
+                };
+                index.forget(info.incarnation);
+                applied.erased = true;
+                let blank = &mut applied.blank;
+                let left = erasing::begin(&self.connection, entity, info, budget, blank)?;
+                applied.begun.extend(left);
+                Ok(())
+            }
+            Step::Clear {
+                entity,
+                seqs,
+                types,
+            } => {
+                applied.cleared = true;
+                if let Some((info, marks)) = self.entity(entity, index)? {
+                    let cleared =
+                        clearing::clear(&self.connection, entity, &info, &marks, seqs, types)?;
+                    applied.blank.extend(cleared);
+                }
+                Ok(())
+            }
+            Step::Retime {
+                entity,
+                seq,
+                recorded_at,
+            } => {
+                if let Some((info, marks)) = self.entity(entity, index)?
+                    && let Some(row) =
+                        chain::row_of(&self.connection, entity, &info, &marks, *seq)?
+                {
+                    rows::overwrite_time(&self.connection, &row, *recorded_at)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Where an entity's log ends in the transaction under way.
+    fn entity(&self, entity: &str, index: &Index) -> Result<Option<(EntityInfo, Vec<Mark>)>> {
+        if let Some(found) = index.entity(entity) {
+            return Ok(Some(found));
+        }
+        let found = entities::find(&self.connection, entity)?;
+        Ok(found.map(|(info, _)| (info, Vec::new())))
     }
 
     fn roll_back(&self) -> Result<()> {
@@ -255,45 +243,6 @@ impl Store {
             self.connection.prepare_cached("ROLLBACK")?.execute([])?;
         }
         Ok(())
-    }
-
-    /// Overwrites what a failed commit may have left in the WAL.
-    ///
-    /// A COMMIT whose fsync failed can have written whole frames. They are not part of the
-    /// database now, but after a crash before the next commit, recovery would take them for
-    /// committed, although their callers were told that they failed.
-    fn seal(&mut self) {
-        let sealed = self
-            .connection
-            .execute("UPDATE meta SET value = value + 1 WHERE name = 'seals'", [])
-            .map(drop)
-            .map_err(Error::from);
-        if sealed.is_err() && !self.connection.is_autocommit() {
-            // This fails only for the reason of the statement before, which is noted.
-            let _ = self.connection.execute_batch("ROLLBACK");
-        }
-        self.sealed(&sealed);
-    }
-
-    fn sealed(&mut self, result: &Result<()>) {
-        if self.unsealed {
-            self.unsealed = result.is_err();
-            self.background.note(Task::Seal, result);
-        }
-    }
-
-    /// For an idle writer: tries again what did not work before.
-    pub fn idle(&mut self) {
-        if self.unsealed {
-            self.seal();
-        }
-    }
-
-    /// Writes behind, when enough has gathered. No caller waits for it.
-    pub fn tidy(&mut self, shared: &Shared) {
-        if shared.tail().is_due() {
-            self.write_behind(shared);
-        }
     }
 
     /// Keeps the WAL small and, when someone waits for that or nothing is left to be erased, free
@@ -305,11 +254,14 @@ impl Store {
             self.wal.holds_erased() && self.erasing.is_empty()
         };
         let tended = self.wal.tend(&self.connection, &shared.gate, empty);
+        if matches!(tended, Ok(true)) {
+            self.durable = self.applied;
+        }
         match &tended {
             Err(_) if empty => self.background.note(Task::EmptyWal, &tended),
             Err(_) => self.background.note(Task::Checkpoint, &tended),
             // The work may only have been put off, so a failure is over when its effect is.
-            Ok(()) => {
+            Ok(_) => {
                 if !self.wal.holds_erased() {
                     self.background.note(Task::EmptyWal, &tended);
                 }
@@ -318,43 +270,49 @@ impl Store {
                 }
             }
         }
-        tended
+        tended.map(drop)
     }
 
-    /// What the WAL holds, and when to tend it though nothing is committed.
+    /// Moves the WAL into the file, synced, as far as that can be done beside reads: so that the journal
+    /// need not keep what is in it.
+    pub fn make_durable(&mut self) -> Result<()> {
+        let moved = sqlite::checkpoint_all(&self.connection);
+        // What other programs' reads hold back is told where the WAL is tended.
+        if moved.is_err() {
+            self.background.note(Task::Checkpoint, &moved);
+        } else if matches!(moved, Ok(true)) {
+            self.durable = self.applied;
+        }
+        moved.map(drop)
+    }
+
+    /// What the WAL holds, and when to tend it though nothing is applied.
     pub fn wal(&mut self) -> &mut Wal {
         &mut self.wal
     }
 
-    /// Before closing: writes behind, and empties the WAL. What fails is done at the next start. Whether the
-    /// WAL holds nothing erased.
-    pub fn settle(&mut self, shared: &Shared, patience: Duration) -> bool {
-        let emptied = self.empty_wal(patience);
+    /// Before closing: empties the WAL, which makes all durable. What fails is done at the next start.
+    pub fn settle(&mut self, patience: Duration) -> Result<()> {
+        let emptied = self.wal.empty_all(&self.connection, patience);
+        if emptied.is_ok() {
+            self.durable = self.applied;
+        }
         self.background.note(Task::EmptyWal, &emptied);
-        self.write_behind(shared);
-        emptied.is_ok()
+        emptied
     }
 
-    fn write_behind(&mut self, shared: &Shared) {
-        let written = self.flush_shared(shared);
-        self.background.note(Task::WriteBehind, &written);
+    /// The positions whose records in the journal are to be blanked, once what they say is erased here.
+    pub fn to_blank(&mut self) -> &mut Vec<i64> {
+        &mut self.blank
     }
 
     /// Looks whether the files are still in their place: the bytes of the file and its WAL. Once
     /// they were not, always the same error: what is open here is of no use any more.
     pub fn look(&mut self) -> Result<u64> {
-        self.looked = Instant::now();
-        self.found(Watch::check)
-    }
-
-    fn found(
-        &mut self,
-        check: impl FnOnce(&Watch) -> std::result::Result<u64, String>,
-    ) -> Result<u64> {
         if let Some(lost) = &self.lost {
             return Err(Error::Io(lost.as_str().into()));
         }
-        check(&self.watch).map_err(|lost| {
+        self.watch.check().map_err(|lost| {
             self.lost = Some(lost.clone());
             Error::Io(lost.into())
         })
@@ -365,32 +323,31 @@ impl Store {
         self.lost.is_some()
     }
 
-    /// Closes files of which some are not in their place any more. What was committed is moved
-    /// into the database's file first. What became of it, in a sentence.
+    /// Closes files of which some are not in their place any more. What was applied is moved into the
+    /// database's file first. What became of it, in a sentence.
     pub fn rescue(self, path: &Path) -> String {
         let lost = self.lost.clone().unwrap_or_default();
         let moved = sqlite::checkpoint(&self.connection, "TRUNCATE");
         sqlite::spare_foreign_wal(&self.connection, &self.watch, path);
         let became = match moved {
             Ok(true) if self.watch.is_ours_or_gone(path) => {
-                "All that was committed has been moved into the database's file".into()
+                "All that was committed is in the database's file or in the journal".into()
             }
-            Ok(true) => "All that was committed stands in the file that was here before".into(),
+            Ok(true) => {
+                "All that was committed is in the file that was here before, or in the journal"
+                    .into()
+            }
             Ok(false) => {
                 "What was committed last could not be moved into the database's file: another \
-                      program is reading it"
+                      program is reading it. It is in the journal"
                     .into()
             }
             Err(error) => format!(
-                "What was committed last could not be moved into the database's file: {error}"
+                "What was committed last could not be moved into the database's file: {error}. It \
+                 is in the journal"
             ),
         };
         format!("{lost}. {became}")
-    }
-
-    /// Makes sure that nothing erased is left in the WAL.
-    pub fn empty_wal(&mut self, patience: Duration) -> Result<()> {
-        self.wal.empty(&self.connection, patience)
     }
 
     /// Of whom `erase_piece` erases next: the hash of the entity's id.
@@ -428,34 +385,31 @@ impl Store {
         self.connection
             .prepare_cached("BEGIN IMMEDIATE")?
             .execute([])?;
-        let rest = erasing::go_on(&self.connection, left);
-        let synced = rest.is_ok().then(|| self.sync());
-        if !matches!(synced, Some(Ok(()))) {
+        let mut blank = Vec::new();
+        let rest = erasing::go_on(&self.connection, left, &mut blank);
+        let rest = rest.and_then(|rest| {
+            #[cfg(feature = "fault")]
+            crate::fault::at_commit()?;
+            self.connection.prepare_cached("COMMIT")?.execute([])?;
+            Ok(rest)
+        });
+        if rest.is_err() {
             self.roll_back()?;
+            return rest;
         }
-        if let Some(Err(error)) = synced {
-            self.unsealed = true;
-            self.seal();
-            return Err(error);
-        }
+        #[cfg(feature = "fault")]
+        crate::fault::after_commit();
+        self.blank.extend(blank);
         rest
     }
+}
 
-    /// Writes everything behind.
-    pub fn flush_shared(&mut self, shared: &Shared) -> Result<()> {
-        // Only this thread changes the tail, so readers go on using it meanwhile.
-        let written = flush(&self.connection, &shared.tail(), self.position);
-        self.after_flush(written)?;
-        shared.tail_mut().flushed();
-        Ok(())
-    }
-
-    fn after_flush(&mut self, written: Result<()>) -> Result<()> {
-        if written.is_err() {
-            self.roll_back()?;
-        } else {
-            self.flushed = self.position;
-        }
-        written
-    }
+/// What applying a stretch has done.
+#[derive(Default)]
+struct Applied {
+    broken: Vec<(i64, Error)>,
+    blank: Vec<i64>,
+    begun: Vec<Remainder>,
+    erased: bool,
+    cleared: bool,
 }

@@ -9,11 +9,9 @@ use super::command::{Answer, Command, Stop};
 use super::follow::Followed;
 use super::open_entities::open_entities;
 use super::reader::{Direction, Reader, with_reader};
-use super::shared::Shared;
+use super::schema;
 use super::snapshots::SnapshotRow;
-use super::store::Store;
-use super::testing::{self, CLOSING, KIND, identity};
-use super::{Durability, schema, wal};
+use super::testing::{self, CLOSING, KIND, Opened};
 use crate::error::Error;
 use crate::event::{GivenId, Packed, parse_row};
 use crate::hash::hash64;
@@ -58,8 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// A store and what should be in it: the data of each event, in order.
 struct Tested {
     dir: tempfile::TempDir,
-    store: Option<Store>,
-    shared: Shared,
+    open: Option<Opened>,
     model: BTreeMap<String, Vec<String>>,
     written: u64,
 }
@@ -81,19 +78,25 @@ fn packed(events: &[String], ids: Vec<(usize, GivenId)>) -> Packed {
 impl Tested {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("temp dir");
-        let (store, shared) = testing::open(&dir.path().join("s.db")).expect("opens");
+        let open = testing::open(&dir.path().join("s.db")).expect("opens");
         Self {
             dir,
-            store: Some(store),
-            shared,
+            open: Some(open),
             model: BTreeMap::new(),
             written: 0,
         }
     }
 
     fn commit(&mut self, command: Command) -> Option<Answer> {
-        let store = self.store.as_mut().expect("open");
-        testing::commit(store, &self.shared, command).expect("commits")
+        self.opened().commit(command).expect("commits")
+    }
+
+    fn opened(&mut self) -> &mut Opened {
+        self.open.as_mut().expect("open")
+    }
+
+    fn shared(&self) -> &super::shared::Shared {
+        &self.open.as_ref().expect("open").shared
     }
 
     fn append(&mut self, entity: &str, packed: Packed) -> Option<Answer> {
@@ -166,32 +169,28 @@ impl Tested {
                 assert!(answer.is_none());
                 if seq > 0 {
                     let kept =
-                        with_reader(&self.shared, |reader| reader.snapshot(incarnation, "A"))
+                        with_reader(self.shared(), |reader| reader.snapshot(incarnation, "A"))
                             .expect("reads")
                             .expect("kept");
                     assert_eq!((kept.seq, kept.image.len()), (seq, usize::from(*bytes)));
                 }
             }
             Step::Flush => {
-                let store = self.store.as_mut().expect("open");
-                store.flush_shared(&self.shared).expect("writes behind");
+                self.opened().apply().expect("applies");
             }
             Step::Piece => {
-                let store = self.store.as_mut().expect("open");
-                store.erase_piece().expect("erases");
+                self.opened().store.erase_piece().expect("erases");
             }
             Step::Reopen => {
-                self.store = None;
+                self.open = None;
                 let path = self.dir.path().join("s.db");
-                let (store, shared) = testing::open(&path).expect("opens");
-                self.store = Some(store);
-                self.shared = shared;
+                self.open = Some(testing::open(&path).expect("opens"));
             }
         }
     }
 
     fn head(&self, entity: &str) -> Option<(i64, u64)> {
-        let head = with_reader(&self.shared, |reader| reader.head(entity)).expect("reads");
+        let head = with_reader(self.shared(), |reader| reader.head(entity)).expect("reads");
         head.map(|head| (head.incarnation, head.seq))
     }
 
@@ -206,7 +205,7 @@ impl Tested {
         let mut found = Vec::new();
         let mut next = Some(from);
         while let Some(from) = next {
-            let page = with_reader(&self.shared, |reader| {
+            let page = with_reader(self.shared(), |reader| {
                 reader.page(entity, 0, from, page, direction)
             })
             .expect("reads");
@@ -255,7 +254,7 @@ impl Tested {
         let mut followed: BTreeMap<String, u64> = BTreeMap::new();
         let mut from = 0;
         loop {
-            let stretch = with_reader(&self.shared, |reader| {
+            let stretch = with_reader(self.shared(), |reader| {
                 reader.follow(from, 1000, &Followed::Users)
             })
             .expect("follows");
@@ -276,11 +275,7 @@ impl Tested {
 
     /// Erases what is left, and makes sure that no byte of it is.
     fn finish_erasing(&mut self) {
-        let store = self.store.as_mut().expect("open");
-        while store.erases_next().is_some() {
-            store.erase_piece().expect("erases");
-        }
-        store.empty_wal(schema::BUSY).expect("emptied");
+        self.opened().erase_all().expect("erases");
         let connection = schema::open_reader(&self.dir.path().join("s.db")).expect("opens");
         let count =
             |sql: &str| -> i64 { connection.query_row(sql, [], |row| row.get(0)).expect(sql) };
@@ -389,11 +384,8 @@ fn a_changed_byte_is_never_taken_for_data() {
     }
     tested.run(&Step::Flush);
     let path = tested.dir.path().join("s.db");
-    wal::empty(
-        &schema::open(&path, &identity(), Durability::Normal, None).expect("opens"),
-        schema::BUSY,
-    )
-    .expect("moved into the file");
+    tested.opened().store.settle(schema::BUSY).expect("moved into the file");
+    tested.run(&Step::Reopen);
     let mut bytes = std::fs::read(&path).expect("reads");
     let at = bytes
         .windows(10)
@@ -401,7 +393,7 @@ fn a_changed_byte_is_never_taken_for_data() {
         .expect("is there");
     *bytes.get_mut(at).expect("in range") = b'V';
     std::fs::write(&path, bytes).expect("writes");
-    let read = with_reader(&tested.shared, |reader| {
+    let read = with_reader(tested.shared(), |reader| {
         reader.page("entity-0", 0, None, 100, Direction::Forward)
     });
     assert!(
@@ -457,7 +449,7 @@ proptest! {
                 KindStep::Flush => tested.run(&Step::Flush),
                 KindStep::Reopen => tested.run(&Step::Reopen),
             }
-            let found = open_entities(&tested.shared, KIND).expect("reads");
+            let found = open_entities(tested.shared(), KIND).expect("reads");
             prop_assert_eq!(found.broken.len(), 0);
             let found: std::collections::BTreeSet<_> = found.ids.into_iter().collect();
             let expected = open.iter().filter(|(_, open)| **open).map(|(name, _)| name.clone());
@@ -470,7 +462,7 @@ proptest! {
 fn a_run_begins_with_the_first_row_of_a_writer() {
     let mut tested = Tested::new();
     let run = |tested: &Tested, position| {
-        with_reader(&tested.shared, |reader| reader.run_of(position)).expect("reads")
+        with_reader(tested.shared(), |reader| reader.run_of(position)).expect("reads")
     };
     let append = |tested: &mut Tested| {
         tested.run(&Step::Append {
@@ -495,15 +487,13 @@ fn a_run_begins_with_the_first_row_of_a_writer() {
     let second = run(&tested, 3);
     assert_eq!((run(&tested, 2), run(&tested, 4)), (first, None));
     assert!(second.is_some_and(|run| run > 0) && second != first);
+    tested.run(&Step::Flush);
+    assert_eq!((run(&tested, 2), run(&tested, 3)), (first, second));
     let file = rusqlite::Connection::open(tested.dir.path().join("s.db")).expect("opens");
     let runs: i64 = file
         .query_row("SELECT count(*) FROM runs", [], |row| row.get(0))
         .expect("counts");
     assert_eq!(runs, 2);
-    // A file that is older than runs.
-    file.execute_batch("DROP TABLE runs").expect("drops");
-    tested.run(&Step::Reopen);
-    assert_eq!(run(&tested, 3), Some(0));
 }
 
 #[test]
@@ -523,12 +513,11 @@ fn cleared_payloads_leave_no_bytes_and_the_row_is_sound() {
         .map(|n| (format!("entity-{n}"), vec![2]));
     let answer = tested.commit(Command::Clear {
         events: events.collect(),
-        types: Retyping::default(),
+        types: Retyping::default().into(),
         from: None,
     });
     assert!(matches!(answer, Some(Answer::Cleared)), "{answer:?}");
-    let store = tested.store.as_mut().expect("open");
-    store.empty_wal(schema::BUSY).expect("emptied");
+    tested.opened().erase_all().expect("emptied");
     let mut bytes = Vec::new();
     for file in std::fs::read_dir(tested.dir.path()).expect("lists") {
         bytes.extend(std::fs::read(file.expect("entry").path()).expect("reads"));
@@ -546,7 +535,7 @@ fn cleared_payloads_leave_no_bytes_and_the_row_is_sound() {
             "event {n}"
         );
         // Reading checks the checksum.
-        let page = with_reader(&tested.shared, |reader| {
+        let page = with_reader(tested.shared(), |reader| {
             reader.page(&format!("entity-{n}"), 0, None, 10, Direction::Forward)
         });
         assert_eq!(page.expect("reads").rows.len(), 1);
@@ -569,7 +558,7 @@ fn a_follower_sees_the_kind_of_rows_that_it_asks_for() {
     }
     let follow = |after: i64, max_bytes: usize, followed: &Followed| {
         let read = |reader: &Reader<'_>| reader.follow(after, max_bytes, followed);
-        let stretch = with_reader(&tested.shared, read).expect("follows");
+        let stretch = with_reader(tested.shared(), read).expect("follows");
         let positions: Vec<_> = stretch.rows.iter().map(|row| row.position).collect();
         (positions, stretch.last, stretch.at_end)
     };
@@ -589,28 +578,4 @@ fn a_follower_sees_the_kind_of_rows_that_it_asks_for() {
     );
     // What is not followed counts too: a follower of few rows does not read the whole log at once.
     assert_eq!(follow(2, 1, &Followed::Users), (vec![], 3, false));
-}
-
-#[test]
-fn a_log_that_another_program_has_written_to_is_not_taken_for_what_is_in_memory() {
-    let mut tested = Tested::new();
-    tested.run(&Step::Append {
-        entity: 1,
-        events: 2,
-    });
-    let file = rusqlite::Connection::open(tested.dir.path().join("s.db")).expect("opens");
-    file.execute_batch(
-        "INSERT INTO log SELECT position + 1, entity, aggregate, seq, count, recorded_at, prev,
-                                checksum, data FROM log",
-    )
-    .expect("writes");
-    let store = tested.store.as_mut().expect("open");
-    let flushed = store.flush_shared(&tested.shared);
-    assert!(matches!(flushed, Err(Error::Corrupt(_))), "{flushed:?}");
-    let flushed: i64 = file
-        .query_row("SELECT value FROM meta WHERE name = 'flushed'", [], |row| {
-            row.get(0)
-        })
-        .expect("reads");
-    assert_eq!(flushed, 0);
 }

@@ -101,23 +101,24 @@ impl Wal {
     }
 
     /// Between two commits: begins the WAL anew when it is large, and empties it when asked to.
-    /// Never waits; what cannot be done now is done by a later call.
+    /// Never waits; what cannot be done now is done by a later call. Whether all of it was moved into the
+    /// file, synced.
     ///
     /// Error: `Io` when a read does not end. It is tried again.
-    pub fn tend(&mut self, connection: &Connection, gate: &Gate, empty: bool) -> Result<()> {
+    pub fn tend(&mut self, connection: &Connection, gate: &Gate, empty: bool) -> Result<bool> {
         let pages = self.pages.load(Ordering::Relaxed);
         let since = match self.gate_closed {
             Some(since) => since,
             None => {
                 let now = Instant::now();
-                let has_to = empty || self.failed;
+                let has_to = empty || self.failed || pages >= TOO_MANY_PAGES;
                 if !has_to {
                     // The WAL has to grow before the next attempt.
                     self.again = None;
                 }
                 let is_due = has_to && self.again.is_none_or(|at| at <= now);
                 if !is_due && pages < self.checkpoint_at {
-                    return Ok(());
+                    return Ok(false);
                 }
                 // Most of the WAL is moved beside reads, so that the gate is closed for a short time only.
                 if let Err(error) = checkpoint(connection, "PASSIVE") {
@@ -132,7 +133,7 @@ impl Wal {
         };
         let is_idle = gate.is_idle();
         if !is_idle && since.elapsed() < PATIENCE {
-            return Ok(());
+            return Ok(false);
         }
         let mode = if empty { "TRUNCATE" } else { "RESTART" };
         let begun = if is_idle {
@@ -152,12 +153,12 @@ impl Wal {
                 self.erased = false;
                 self.cleared = false;
             }
-            return Ok(());
+            return Ok(true);
         }
         self.put_off(pages);
         let why = Self::not_begun(begun, empty, pages);
         self.failed |= why.is_err();
-        why
+        why.map(|()| false)
     }
 
     fn not_begun(begun: Result<bool>, empty: bool, pages: usize) -> Result<()> {
@@ -185,15 +186,13 @@ impl Wal {
         self.pause = (self.pause * 2).min(MAX_PAUSE);
     }
 
-    /// Empties it of all that was erased, waiting up to `patience` for readers.
+    /// Moves all of it into the file, synced, and empties it, waiting up to `patience` for readers.
     ///
     /// Error: `Io` when another program is reading the file and does not stop for that long.
-    pub fn empty(&mut self, connection: &Connection, patience: Duration) -> Result<()> {
-        if self.holds_any() {
-            empty(connection, patience)?;
-            self.erased = false;
-            self.cleared = false;
-        }
+    pub fn empty_all(&mut self, connection: &Connection, patience: Duration) -> Result<()> {
+        empty(connection, patience)?;
+        self.erased = false;
+        self.cleared = false;
         Ok(())
     }
 }

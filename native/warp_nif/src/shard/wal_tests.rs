@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use super::command::Answer;
 use super::reader::{Direction, with_reader};
 use super::schema;
-use super::shared::Shared;
-use super::store::Store;
-use super::testing::{self, open};
+use super::testing::{self, Opened, open};
 use crate::error::{Error, Result};
 use crate::event::Packed;
 use crate::files::beside;
@@ -22,22 +20,24 @@ fn wal_bytes(path: &Path) -> usize {
 }
 
 /// Appends one event of a megabyte and tends the WAL, as the writer does.
-fn write(store: &mut Store, shared: &Shared, base: u64) -> Result<()> {
+fn write(open: &mut Opened, base: u64) -> Result<()> {
     let text = "x".repeat(MEGABYTE);
     let data = format!("[{{\"type\":\"T\",\"payload\":{{\"s\":\"{text}\"}}}}]");
     let spans = vec![(1, data.len() - 1)];
     let packed = Packed::new("A".into(), data, spans, Vec::new());
-    let answer = testing::commit(store, shared, testing::append("large", base, packed))?;
+    let answer = open.commit(testing::append("large", base, packed))?;
     assert!(matches!(answer, Some(Answer::Stored { .. })));
-    store.tend_wal(shared, false)
+    open.apply()?;
+    open.store.tend_wal(&open.shared, false)
 }
 
 #[test]
 fn the_wal_stays_small_though_there_is_always_a_read_under_way() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = dir.path().join("s.db");
-    let (mut store, shared) = open(&path).expect("opens");
-    write(&mut store, &shared, 0).expect("writes");
+    let mut opened = open(&path).expect("opens");
+    let shared = std::sync::Arc::clone(&opened.shared);
+    write(&mut opened, 0).expect("writes");
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..6 {
@@ -54,7 +54,7 @@ fn the_wal_stays_small_though_there_is_always_a_read_under_way() {
         }
         let mut largest = 0;
         let written = (1..100).try_for_each(|base| {
-            write(&mut store, &shared, base)?;
+            write(&mut opened, base)?;
             let bytes = wal_bytes(&path);
             largest = largest.max(bytes);
             // The reads under way need their time to end, also on a machine that is busy.
@@ -75,7 +75,8 @@ fn the_wal_stays_small_though_there_is_always_a_read_under_way() {
 fn a_reader_that_does_not_end_is_an_error_but_holds_nobody_up() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = dir.path().join("s.db");
-    let (mut store, shared) = open(&path).expect("opens");
+    let mut opened = open(&path).expect("opens");
+    let shared = std::sync::Arc::clone(&opened.shared);
     let other = schema::open_reader(&path).expect("opens");
     other
         .execute_batch("BEGIN; SELECT count(*) FROM log")
@@ -83,7 +84,7 @@ fn a_reader_that_does_not_end_is_an_error_but_holds_nobody_up() {
     let mut errors = 0;
     for base in 0..80 {
         let started = Instant::now();
-        match write(&mut store, &shared, base) {
+        match write(&mut opened, base) {
             Ok(()) => {}
             Err(Error::Io(what)) => {
                 assert!(what.text().contains("another program"), "{what}");
@@ -100,25 +101,25 @@ fn a_reader_that_does_not_end_is_an_error_but_holds_nobody_up() {
     assert!(errors > 0 && wal_bytes(&path) > 64 * MEGABYTE);
     other.execute_batch("COMMIT").expect("ends");
     for base in 80..90 {
-        write(&mut store, &shared, base).expect("writes");
+        write(&mut opened, base).expect("writes");
     }
     let grown = wal_bytes(&path);
     for base in 90..130 {
-        write(&mut store, &shared, base).expect("writes");
+        write(&mut opened, base).expect("writes");
     }
     assert_eq!(wal_bytes(&path), grown, "it does not begin anew");
 }
 
 /// Tends as an idle writer does, for at most three seconds. Whether nothing is left to be tried again.
-fn rests(store: &mut Store, shared: &Shared) -> bool {
+fn rests(opened: &mut Opened) -> bool {
     let until = Instant::now() + Duration::from_secs(3);
     while Instant::now() < until {
-        let Some(pause) = store.wal().look_again() else {
+        let Some(pause) = opened.store.wal().look_again() else {
             return true;
         };
         std::thread::sleep(pause);
         // Its error shows in `has_failed`.
-        let _ = store.tend_wal(shared, false);
+        let _ = opened.store.tend_wal(&opened.shared, false);
     }
     false
 }
@@ -127,19 +128,19 @@ fn rests(store: &mut Store, shared: &Shared) -> bool {
 fn only_what_failed_is_tried_again_by_an_idle_writer() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = dir.path().join("s.db");
-    let (mut store, shared) = open(&path).expect("opens");
-    write(&mut store, &shared, 0).expect("writes");
-    assert!(rests(&mut store, &shared));
+    let mut opened = open(&path).expect("opens");
+    write(&mut opened, 0).expect("writes");
+    assert!(rests(&mut opened));
     let other = schema::open_reader(&path).expect("opens");
     let reads = "BEGIN; SELECT count(*) FROM log";
     other.execute_batch(reads).expect("reads");
-    (1..20).for_each(|base| write(&mut store, &shared, base).expect("writes"));
-    assert!(wal_bytes(&path) > 16 * MEGABYTE && !store.wal().has_failed());
-    assert!(rests(&mut store, &shared), "the writer never sleeps");
+    (1..20).for_each(|base| write(&mut opened, base).expect("writes"));
+    assert!(wal_bytes(&path) > 16 * MEGABYTE && !opened.store.wal().has_failed());
+    assert!(rests(&mut opened), "the writer never sleeps");
 
-    let failed = (20..80).any(|base| write(&mut store, &shared, base).is_err());
-    assert!(failed && store.wal().has_failed());
-    assert!(!rests(&mut store, &shared) && store.wal().has_failed());
+    let failed = (20..80).any(|base| write(&mut opened, base).is_err());
+    assert!(failed && opened.store.wal().has_failed());
+    assert!(!rests(&mut opened) && opened.store.wal().has_failed());
     other.execute_batch("COMMIT").expect("ends");
-    assert!(rests(&mut store, &shared) && !store.wal().has_failed());
+    assert!(rests(&mut opened) && !opened.store.wal().has_failed());
 }

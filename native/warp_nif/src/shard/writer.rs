@@ -1,444 +1,417 @@
-//! The writer thread of a shard: drains the queue, commits, answers, and tidies up.
+//! The writer thread of a context: takes what all shards were asked to do, puts it into the journal,
+//! syncs once, and answers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use rustler::env::SavedTerm;
 use rustler::{Encoder, Env, LocalPid, OwnedEnv, Term};
 
+use super::answers::send;
 use super::background::Task;
-use super::command::{Answer, Command, Stop};
-use super::queue::size;
+use super::command::{Answer, Command};
+use super::decide::Group;
+use super::engine::{Engine, LockNotes};
+use super::queue::{Batch, size, taken_up};
 use super::shared::Shared;
-use super::store::{Committed, Store};
 use crate::atoms;
 use crate::error::{Error, Result, panic_message};
-use crate::hash::hash64;
+use crate::journal::Journal;
 
-/// How many rows one transaction takes at most.
+/// How many rows one commit takes at most.
 const MAX_ROWS: usize = 4096;
-/// How many bytes one transaction takes at most, but for a single larger command.
+/// How many bytes one commit takes at most, but for a single larger command.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
-/// How many snapshots wait for a transaction before they get one of their own.
-const MAX_PUT_OFF: usize = 32;
-/// How often an idle writer looks after what is left to do.
+/// How often an idle writer looks after its files.
 const IDLE: Duration = Duration::from_secs(1);
-/// How long a transaction waits at most for more callers.
+/// How long a commit waits at most for more callers.
 const MAX_GATHER: Duration = Duration::from_millis(2);
-/// How long an erasure waits for other programs that read the file. Nobody else does.
-const ERASE_PATIENCE: Duration = Duration::from_secs(1);
-/// A COMMIT that takes longer is reported to the owner.
+/// After what time the files are looked at again before a commit. Looking costs microseconds, which
+/// short commits would feel, and what is lost in between is found after the commit.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// A sync that takes longer is reported to the owner.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
 
-/// Runs until the shard is closed. A panic is contained: everyone who waits gets an error, and
-/// the owner is told, so that the shard is opened anew.
-pub fn run(shared: &Shared, store: Store, owner: LocalPid) {
+/// Runs until the journal is closed. A panic is contained: everyone who waits gets an error, and the
+/// owner is told, so that the files are opened anew. The journal, if it can be written on.
+pub fn run(engine: &Engine, journal: Journal<LockNotes>) -> Option<Journal<LockNotes>> {
     let mut waiting = Vec::new();
-    let mut deferred = Vec::new();
     let served = catch_unwind(AssertUnwindSafe(|| {
         let mut writer = Writer {
-            shared,
-            store,
-            owner,
+            engine,
+            journal,
+            batch: Batch::new(),
             waiting: &mut waiting,
-            deferred: &mut deferred,
-            erase_again: None,
-            put_off: Vec::new(),
         };
-        writer.serve();
-        writer.finish()
+        let lost = writer.serve();
+        (writer.journal, writer.batch, lost)
     }));
-    shared.close();
-    shared.end_readers();
-    let panic = match served {
-        Ok(lost) => {
-            let unfinished = |erasure: Deferred| (erasure.from, Answer::Failed(Error::Closed));
-            answer(owner, deferred.into_iter().map(unfinished).collect());
-            refuse_queued(shared, owner);
-            if let Some(lost) = lost {
-                send(owner, |env| (atoms::warp_files_lost(), lost).encode(env));
+    let rest = engine.end();
+    match served {
+        Ok((journal, left, lost)) => {
+            refuse(engine, left);
+            refuse(engine, rest);
+            match lost {
+                None => Some(journal),
+                Some(lost) => {
+                    send(engine.owner, |env| (atoms::warp_files_lost(), lost).encode(env));
+                    None
+                }
             }
-            return;
         }
-        Err(panic) => panic,
-    };
-    let interrupted = |from| (from, Answer::Failed(Error::Interrupted));
-    waiting.extend(deferred.into_iter().map(|erasure| erasure.from));
-    answer(owner, waiting.into_iter().map(interrupted).collect());
-    refuse_queued(shared, owner);
-    send(owner, |env| {
-        (atoms::warp_writer_down(), panic_message(&*panic)).encode(env)
-    });
+        Err(panic) => {
+            let interrupted = |from| (from, Answer::Failed(Error::Interrupted));
+            engine.answer(waiting.into_iter().map(interrupted).collect());
+            refuse(engine, rest);
+            send(engine.owner, |env| {
+                (atoms::warp_writer_down(), panic_message(&*panic)).encode(env)
+            });
+            None
+        }
+    }
 }
 
-fn refuse_queued(shared: &Shared, owner: LocalPid) {
-    let queued = std::iter::from_fn(|| shared.queue.pop());
-    let refused =
-        queued.filter_map(|command| Some((asker(&command)?, Answer::Failed(Error::Closed))));
-    answer(owner, refused.collect());
+fn refuse(engine: &Engine, batch: Batch) {
+    let mut refused = Vec::new();
+    for (shared, command) in batch.commands {
+        taken_up(&shared, &command);
+        if matches!(command, Command::Detach) {
+            shared.detach();
+        }
+        refused.extend(asker(&command).map(|from| (from, Answer::Failed(Error::Closed))));
+    }
+    engine.answer(refused);
 }
 
-struct Writer<'s> {
-    shared: &'s Shared,
-    store: Store,
-    owner: LocalPid,
-    /// Who waits for the transaction under way.
-    waiting: &'s mut Vec<LocalPid>,
-    /// Who waits until the bytes of something erased are gone.
-    deferred: &'s mut Vec<Deferred>,
-    /// When to go on erasing, after an error.
-    erase_again: Option<Instant>,
-    /// Snapshots for a later transaction.
-    put_off: Vec<Command>,
+struct Writer<'e> {
+    engine: &'e Engine,
+    journal: Journal<LockNotes>,
+    /// What was taken from the queue and is not carried out yet.
+    batch: Batch,
+    /// Who waits for the commit under way.
+    waiting: &'e mut Vec<LocalPid>,
 }
 
-/// An erasure that is committed, but not done with.
-struct Deferred {
-    from: LocalPid,
-    answer: Answer,
-    /// The hash of the entity's id, if it is one's.
-    hash: Option<i64>,
-    /// Since when all is overwritten, and only the WAL holds bytes of it.
-    overwritten: Option<Instant>,
+/// What was asked for, and what it comes to once the commit is done.
+struct Decided {
+    shared: Arc<Shared>,
+    command: Command,
+    answer: Settled,
+}
+
+enum Settled {
+    /// This is the answer.
+    Now(Answer),
+    /// The answer comes when the step at this position is applied, and its bytes are gone.
+    Applied(Answer, i64),
+    /// Nobody waits.
+    Never,
 }
 
 impl Writer<'_> {
-    fn serve(&mut self) {
-        self.look();
+    /// Until the journal is closed, or its files are lost: how that came.
+    fn serve(&mut self) -> Option<String> {
         let mut idle_since = Instant::now();
-        while !self.shared.is_closed() && !self.store.is_lost() {
-            // Kept here for reports, since whoever asks for one must not wait for this thread.
-            let rows = self.shared.tail().rows();
-            let unflushed = &self.shared.stats.unflushed_rows;
-            unflushed.store(u64::try_from(rows).unwrap_or(u64::MAX), Relaxed);
-            let commands = self.drain();
-            if commands.is_empty() {
-                let pause = self.go_on_erasing();
-                if !pause.is_zero() {
-                    self.shared.queue.sleep(1, pause);
-                }
+        while !self.engine.is_closed() {
+            if self.batch.commands.is_empty() {
+                self.engine.queue.take(&mut self.batch);
+            }
+            if self.batch.commands.is_empty() {
+                self.engine.queue.sleep(1, IDLE);
                 if idle_since.elapsed() >= IDLE {
-                    self.store.idle();
-                    self.look();
-                    let put_off = std::mem::take(&mut self.put_off);
-                    self.carry_out(&put_off);
                     idle_since = Instant::now();
+                    if let Err(lost) = self.journal.look() {
+                        return Some(lost.to_string());
+                    }
+                    if self.journal.is_unsealed() {
+                        let sealed = self.journal.seal();
+                        self.engine.background.note(Task::Seal, &sealed);
+                    }
                 }
-            } else {
-                let started = Instant::now();
-                self.shared.stats.busy();
-                self.carry_out(&commands);
-                self.store.tidy(self.shared);
-                self.go_on_erasing();
-                self.shared.stats.idle();
-                self.gather(commands.len(), started.elapsed());
-                idle_since = Instant::now();
+                continue;
             }
-        }
-    }
-
-    /// Closes the file. What was found, when other programs took files away.
-    fn finish(mut self) -> Option<String> {
-        self.look();
-        if !self.store.is_lost() {
-            if self.store.settle(self.shared, ERASE_PATIENCE) {
-                self.settle(true, &Ok(()));
+            let started = Instant::now();
+            self.engine.stats.busy();
+            let chunk = self.chunk();
+            let answered = chunk.len();
+            let is_all = self.batch.commands.is_empty();
+            let lost = self.carry_out(chunk, is_all);
+            self.engine.stats.idle();
+            if lost.is_some() {
+                return lost;
             }
-            self.shared.end_readers();
-            return None;
+            self.gather(answered, started.elapsed());
+            idle_since = Instant::now();
         }
-        self.shared.close();
-        refuse_queued(self.shared, self.owner);
-        // NOTE: a connection that is opened beside them would share what they know of the old WAL.
-        while !self.shared.end_readers() {}
-        Some(self.store.rescue(&self.shared.path))
+        None
     }
 
-    fn look(&mut self) {
-        // The store keeps the error that it finds, and the writer ends over it.
-        if let Ok(bytes) = self.store.look() {
-            self.shared.stats.file_bytes.store(bytes, Relaxed);
-        }
-    }
-
-    /// Between two transactions: erases a piece of what is to be erased, tends the WAL, and answers
-    /// whose bytes are gone. How long to sleep when nothing else is to be done.
-    fn go_on_erasing(&mut self) -> Duration {
-        let now = Instant::now();
-        if let Some(hash) = self.store.erases_next()
-            && self.erase_again.is_none_or(|at| at <= now)
+    /// What the next commit carries out.
+    fn chunk(&mut self) -> Vec<(Arc<Shared>, Command)> {
+        let (mut chunk, mut rows, mut bytes) = (Vec::new(), 0, 0);
+        while rows < MAX_ROWS
+            && bytes < MAX_BYTES
+            && let Some((shared, command)) = self.batch.commands.pop_front()
         {
-            self.erase_again = None;
-            if let Err(error) = self.store.erase_piece() {
-                self.erase_again = Some(now + IDLE);
-                self.fail_deferred(&error, |erasure| erasure.hash == Some(hash));
-            }
-        }
-        for erasure in self.deferred.iter_mut() {
-            let is_left = erasure.hash.is_some_and(|hash| self.store.is_erasing(hash));
-            if erasure.overwritten.is_none() && !is_left {
-                erasure.overwritten = Some(now);
-                self.store.wal().hurry();
-            }
-        }
-        let someone_waits = self.deferred.iter().any(|d| d.overwritten.is_some());
-        let tended = self.store.tend_wal(self.shared, someone_waits);
-        let is_clean = !self.store.wal().holds_any();
-        self.settle(is_clean, &tended);
-        let erase_again = match (self.store.erases_next(), self.erase_again) {
-            (None, _) => IDLE,
-            (Some(_), None) => Duration::ZERO,
-            (Some(_), Some(at)) => at.saturating_duration_since(Instant::now()),
-        };
-        let tend_again = self.store.wal().look_again().unwrap_or(IDLE);
-        erase_again.min(tend_again).min(IDLE)
-    }
-
-    /// Answers those whose bytes are all gone, or who have waited for that long enough.
-    fn settle(&mut self, is_clean: bool, tended: &Result<()>) {
-        if is_clean {
-            let done = self.deferred.extract_if(.., |d| d.overwritten.is_some());
-            let answers = done.map(|erasure| (erasure.from, erasure.answer)).collect();
-            answer(self.owner, answers);
-        } else if let Err(error) = tended {
-            self.fail_deferred(error, |erasure| {
-                erasure
-                    .overwritten
-                    .is_some_and(|since| since.elapsed() >= ERASE_PATIENCE)
-            });
-        }
-    }
-
-    fn fail_deferred(&mut self, error: &Error, which: impl Fn(&Deferred) -> bool) {
-        let failed = self.deferred.extract_if(.., |erasure| which(erasure));
-        let answers = failed
-            .map(|erasure| (erasure.from, Answer::Failed(error.clone())))
-            .collect();
-        answer(self.owner, answers);
-    }
-
-    /// Lets a fair share of the callers come back before the next transaction.
-    ///
-    /// Without it a transaction takes only those who were quick, and pays a whole fsync for
-    /// them. Those just answered and those who queued meanwhile are all the callers there are;
-    /// with half of them in one transaction the other half prepares the next. A caller who is
-    /// alone never waits, and nobody longer than twice the transaction before.
-    fn gather(&self, answered: usize, took: Duration) {
-        let queued = self.shared.queue.depth();
-        let share = (answered + queued) / 2;
-        if queued < share && !self.shared.is_closed() {
-            self.shared.queue.sleep(share, (took * 2).min(MAX_GATHER));
-        }
-    }
-
-    /// What the next transaction carries out. Snapshots, which nobody waits for, are put off to
-    /// one that others wait for, as long as they are few.
-    fn drain(&mut self) -> Vec<Command> {
-        let (mut commands, mut rows, mut bytes) = (Vec::new(), 0, 0);
-        while rows < MAX_ROWS && bytes < MAX_BYTES {
-            let Some(command) = self.shared.queue.pop() else {
-                break;
-            };
+            taken_up(&shared, &command);
             bytes += size(&command);
             rows += match &command {
                 Command::Append(submission) => submission.appends.len(),
                 Command::Clear { events, .. } => events.len().max(1),
-                Command::Erase { .. }
-                | Command::CorrectTime { .. }
-                | Command::Pass { .. }
-                | Command::Snapshot { .. } => 1,
+                _ => 1,
             };
-            match command {
-                Command::Snapshot { .. } => self.put_off.push(command),
-                _ => commands.push(command),
-            }
+            chunk.push((shared, command));
         }
-        if !commands.is_empty() || self.put_off.len() > MAX_PUT_OFF {
-            commands.append(&mut self.put_off);
-        }
-        commands
+        chunk
     }
 
-    fn carry_out(&mut self, commands: &[Command]) {
-        if commands.is_empty() {
-            return;
+    /// Lets a fair share of the callers come back before the next commit.
+    ///
+    /// Without it a commit takes only those who were quick, and pays a whole sync for them. Those just
+    /// answered and those who queued meanwhile are all the callers there are; with half of them in
+    /// one commit the other half prepares the next. A caller who is alone never waits, and nobody
+    /// longer than twice the commit before.
+    fn gather(&self, answered: usize, took: Duration) {
+        let queued = self.engine.queue.depth() + self.batch.commands.len();
+        let share = (answered + queued) / 2;
+        if queued < share && !self.engine.is_closed() {
+            self.engine.queue.sleep(share, (took * 2).min(MAX_GATHER));
         }
-        // Callers that only wait for what was queued before need no transaction.
-        if commands.iter().all(|of| matches!(of, Command::Pass { .. })) {
-            self.reply(
-                commands,
-                commands.iter().map(|_| Some(Answer::Passed)).collect(),
-            );
-            return;
-        }
-        // Nothing could be written behind for long, and refusing is better than filling the memory.
-        if self.shared.tail().is_full()
-            && let Err(error) = self.store.flush_shared(self.shared)
-        {
-            self.fail(commands, &error);
-            return;
-        }
+    }
+
+    /// One commit. What became of the files, if they are lost.
+    fn carry_out(&mut self, chunk: Vec<(Arc<Shared>, Command)>, is_all: bool) -> Option<String> {
         let started = Instant::now();
         self.waiting.clear();
-        self.waiting.extend(commands.iter().filter_map(asker));
-        let committed = self.store.commit(self.shared, commands);
-        if commands
-            .iter()
-            .any(|of| matches!(of, Command::Snapshot { .. }))
-        {
-            self.store.background.note(Task::Snapshot, &committed);
+        self.waiting.extend(chunk.iter().filter_map(|(_, command)| asker(command)));
+        let mut group = Group::default();
+        let mut decided = Vec::with_capacity(chunk.len());
+        for (shared, command) in chunk {
+            let answer = self.decide(&mut group, &shared, &command);
+            let answer = answer.unwrap_or_else(|error| Settled::Now(Answer::Failed(error)));
+            decided.push(Decided {
+                shared,
+                command,
+                answer,
+            });
         }
-        match committed {
-            Ok(committed) => {
-                let answers = self.account(committed, started);
-                self.reply(commands, answers);
-            }
-            // One entity's broken rows must not keep the others' events from being stored.
-            Err(Error::Corrupt(_) | Error::Internal(_)) if commands.len() > 1 => {
-                for command in commands {
-                    self.carry_out(std::slice::from_ref(command));
+        let (mut lost, mut shards) = (None, Vec::new());
+        if self.journal.pending() > 0 {
+            match self.journal.commit(LOOK_AGAIN) {
+                Ok(written) => shards = self.publish(group, written.took, started),
+                Err(error) => {
+                    for staged in &group.staged {
+                        staged.shared.stats.failed_commits.fetch_add(1, Relaxed);
+                    }
+                    fail(&mut decided, &error);
+                    lost = self.journal.look().err().map(|lost| lost.to_string());
                 }
             }
-            Err(error) => self.fail(commands, &error),
-        }
-    }
-
-    fn fail(&mut self, commands: &[Command], error: &Error) {
-        self.shared.stats.failed_commits.fetch_add(1, Relaxed);
-        let failed = || Some(Answer::Failed(error.clone()));
-        self.reply(commands, commands.iter().map(|_| failed()).collect());
-    }
-
-    fn account(&mut self, committed: Committed, started: Instant) -> Vec<Option<Answer>> {
-        let stats = &self.shared.stats;
-        stats.commits.fetch_add(1, Relaxed);
-        stats.appends.fetch_add(committed.written.0, Relaxed);
-        stats.events.fetch_add(committed.written.1, Relaxed);
-        stats.bytes.fetch_add(committed.written.2, Relaxed);
-        stats.erased_entities.fetch_add(committed.erased, Relaxed);
-        stats.position.store(self.store.position(), Relaxed);
-        stats.file_bytes.store(committed.file_bytes, Relaxed);
-        stats.sync.add(committed.sync);
-        stats.commit.add(started.elapsed());
-        if committed.sync >= SLOW_SYNC {
-            let millis = u64::try_from(committed.sync.as_millis()).unwrap_or(u64::MAX);
-            send(self.owner, |env| {
-                (atoms::warp_slow_sync(), millis).encode(env)
-            });
-        }
-        committed.answers
-    }
-
-    fn reply(&mut self, commands: &[Command], answers: Vec<Option<Answer>>) {
-        self.waiting.clear();
-        release_stored(commands, &answers);
-        let mut replies = Vec::with_capacity(commands.len());
-        for (of, answer) in commands.iter().zip(answers) {
-            let (Some(from), Some(answer)) = (asker(of), answer) else {
-                continue;
+            let sealed = if self.journal.is_unsealed() && lost.is_none() {
+                self.journal.seal()
+            } else {
+                Ok(())
             };
-            match answer {
-                Answer::Erased | Answer::Cleared => self.deferred.push(Deferred {
-                    from,
-                    answer,
-                    hash: match of {
-                        Command::Erase { entity, .. } => {
-                            Some(hash64(entity.as_bytes()).cast_signed())
-                        }
+            self.engine.background.note(Task::Seal, &sealed);
+        }
+        self.reply(decided, &shards, is_all);
+        lost
+    }
+
+    fn decide(
+        &mut self,
+        group: &mut Group,
+        shared: &Arc<Shared>,
+        command: &Command,
+    ) -> Result<Settled> {
+        match command {
+            Command::Detach => return Ok(Settled::Never),
+            Command::Pass { .. } => return Ok(Settled::Now(Answer::Passed)),
+            _ if shared.is_closed() => return Err(Error::Closed),
+            Command::Snapshot { .. } => return Ok(Settled::Never),
+            _ => self.engine.await_room(shared)?,
+        }
+        let Some(staged) = group.of(shared) else {
+            return Err(Error::internal("a shard that is not staged"));
+        };
+        let journal = &mut self.journal;
+        match command {
+            Command::Append(submission) => {
+                let answer = staged.append(journal, submission)?;
+                Ok(Settled::Now(answer))
+            }
+            Command::Erase { entity, .. } => {
+                if staged.erase(journal, entity)? {
+                    shared.stats.erased_entities.fetch_add(1, Relaxed);
+                }
+                Ok(Settled::Applied(Answer::Erased, staged.position()))
+            }
+            Command::Clear { events, types, .. } => {
+                for (entity, seqs) in events {
+                    staged.clear(journal, entity, seqs, types)?;
+                }
+                Ok(Settled::Applied(Answer::Cleared, staged.position()))
+            }
+            Command::CorrectTime {
+                entity,
+                seq,
+                recorded_at,
+                ..
+            } => {
+                let failed = staged.correct_time(journal, entity, *seq, *recorded_at)?;
+                let position = staged.position();
+                Ok(failed.map_or(Settled::Applied(Answer::Corrected, position), Settled::Now))
+            }
+            Command::Detach | Command::Pass { .. } | Command::Snapshot { .. } => Ok(Settled::Never),
+        }
+    }
+
+    /// The commit is durable: everybody may see it. The shards that have more now.
+    fn publish(&self, group: Group, sync: Duration, started: Instant) -> Vec<u16> {
+        let mut shards = Vec::with_capacity(group.staged.len());
+        #[cfg(feature = "fault")]
+        crate::fault::after_commit();
+        for staged in group.staged {
+            let position = staged.position();
+            let stats = &staged.shared.stats;
+            if staged.steps.is_empty() {
+                continue;
+            }
+            shards.push(staged.shared.number);
+            stats.commits.fetch_add(1, Relaxed);
+            stats.appends.fetch_add(staged.written.0, Relaxed);
+            stats.events.fetch_add(staged.written.1, Relaxed);
+            stats.bytes.fetch_add(staged.written.2, Relaxed);
+            staged.shared.tail_mut().publish(staged.steps);
+            stats.position.store(position, Relaxed);
+            stats.sync.add(sync);
+            stats.commit.add(started.elapsed());
+        }
+        self.engine.has_to_apply();
+        if sync >= SLOW_SYNC {
+            let millis = u64::try_from(sync.as_millis()).unwrap_or(u64::MAX);
+            send(self.engine.owner, |env| (atoms::warp_slow_sync(), millis).encode(env));
+        }
+        shards
+    }
+
+    fn reply(&mut self, decided: Vec<Decided>, shards: &[u16], is_all: bool) {
+        self.waiting.clear();
+        let mut replies = Vec::with_capacity(decided.len());
+        for Decided {
+            shared,
+            command,
+            answer,
+        } in decided
+        {
+            let from = asker(&command);
+            match (answer, command) {
+                (_, Command::Detach) => {
+                    shared.detach();
+                    self.engine.hurry();
+                }
+                (Settled::Never, command @ Command::Snapshot { .. }) => {
+                    self.engine.keep_snapshot(&shared, command);
+                }
+                (Settled::Never, _) => {}
+                (Settled::Applied(answer, position), command) => {
+                    let entity = match command {
+                        Command::Erase { entity, .. } => Some(entity),
                         _ => None,
-                    },
-                    overwritten: None,
-                }),
-                answer => replies.push(Reply { of, answer }),
+                    };
+                    if let Some(from) = from {
+                        self.engine.defer(&shared, from, answer, position, entity);
+                    }
+                }
+                (Settled::Now(answer), command) => {
+                    if let (Answer::Stored { .. }, Command::Append(submission)) = (&answer, &command)
+                    {
+                        release_stored(submission);
+                        if let Some(receipt) = &submission.receipt {
+                            replies.push(Reply::Receipt(receipt.clone()));
+                            continue;
+                        }
+                    }
+                    replies.extend(from.map(|from| Reply::Answer(from, answer)));
+                }
             }
         }
-        if !replies.is_empty() {
-            send(self.owner, |env| {
-                (atoms::warp_replies(), replies).encode(env)
+        if replies.is_empty() && shards.is_empty() {
+            if is_all {
+                self.batch.env.clear();
+            }
+            return;
+        }
+        // What the batch's environment holds goes with the message: nothing of it is copied.
+        let from = &mut self.batch.env;
+        let owner = self.engine.owner;
+        if is_all {
+            // An owner that is gone needs no answer: those who waited for it are gone as well.
+            let _ = from.send_and_clear(&owner, |env| message(env, &replies, shards));
+        } else {
+            let mut other = OwnedEnv::new();
+            let _ = other.send_and_clear(&owner, |env| {
+                from.run(|own| {
+                    let terms: Vec<Term<'_>> =
+                        replies.iter().map(|r| r.term(own).in_env(env)).collect();
+                    (atoms::warp_replies(), terms, shards).encode(env)
+                })
             });
         }
     }
 }
 
-/// What is stored is in memory no longer than until here, whoever may still have a reference to it.
-fn release_stored(commands: &[Command], answers: &[Option<Answer>]) {
-    for pair in commands.iter().zip(answers) {
-        if let (Command::Append(submission), Some(Answer::Stored { .. })) = pair {
-            let handles = submission
-                .appends
-                .iter()
-                .filter_map(|of| of.handle.as_ref());
-            handles.for_each(|handle| handle.release());
+fn message<'a>(env: Env<'a>, replies: &[Reply], shards: &[u16]) -> Term<'a> {
+    let terms: Vec<Term<'a>> = replies.iter().map(|reply| reply.term(env)).collect();
+    (atoms::warp_replies(), terms, shards).encode(env)
+}
+
+fn fail(decided: &mut [Decided], error: &Error) {
+    for decided in decided {
+        // What was refused or only passed has nothing to do with the commit.
+        let is_concerned = match &decided.answer {
+            Settled::Now(Answer::Stored { .. } | Answer::Stopped { .. }) => true,
+            Settled::Applied(..) => true,
+            Settled::Now(_) | Settled::Never => false,
+        };
+        if is_concerned {
+            decided.answer = Settled::Now(Answer::Failed(error.clone()));
         }
     }
 }
 
-fn asker(command: &Command) -> Option<LocalPid> {
+/// What is stored is in the caller's memory no longer than until here, whoever may still have a
+/// reference to it.
+fn release_stored(submission: &super::Submission) {
+    let appends = submission.appends.iter();
+    appends.filter_map(|of| of.handle.as_ref()).for_each(|handle| handle.release());
+}
+
+pub(super) fn asker(command: &Command) -> Option<LocalPid> {
     match command {
         Command::Append(submission) => submission.from,
         Command::Erase { from, .. }
         | Command::Clear { from, .. }
         | Command::CorrectTime { from, .. }
         | Command::Pass { from } => *from,
-        Command::Snapshot { .. } => None,
+        Command::Snapshot { .. } | Command::Detach => None,
     }
-}
-
-/// One message to the owner, which hands each answer on: sending many from here costs more.
-fn answer(owner: LocalPid, answers: Vec<(LocalPid, Answer)>) {
-    if !answers.is_empty() {
-        send(owner, |env| (atoms::warp_replies(), answers).encode(env));
-    }
-}
-
-fn send(to: LocalPid, message: impl FnOnce(Env<'_>) -> Term<'_>) {
-    // An owner that is gone needs no answer: those who waited for it are gone as well.
-    let _ = OwnedEnv::new().send_and_clear(&to, message);
 }
 
 /// An answer for the process that asked, or its receipt.
-struct Reply<'c> {
-    of: &'c Command,
-    answer: Answer,
+enum Reply {
+    Answer(LocalPid, Answer),
+    Receipt(SavedTerm),
 }
 
-impl Encoder for Reply<'_> {
-    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        if let (Answer::Stored { .. }, Command::Append(submission)) = (&self.answer, self.of)
-            && let Some(receipt) = &submission.receipt
-        {
-            return receipt.env.run(|own| receipt.term.load(own).in_env(env));
-        }
-        (asker(self.of), &self.answer).encode(env)
-    }
-}
-
-impl Encoder for Answer {
-    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+impl Reply {
+    fn term<'a>(&self, env: Env<'a>) -> Term<'a> {
         match self {
-            Self::Stored { incarnation } => (atoms::stored(), incarnation).encode(env),
-            Self::Stopped {
-                incarnation,
-                appends,
-                why,
-            } => (atoms::stopped(), incarnation, appends, why).encode(env),
-            Self::WrongBase(seq) => (atoms::wrong_base(), seq).encode(env),
-            Self::Erased => atoms::erased().encode(env),
-            Self::Cleared => atoms::cleared().encode(env),
-            Self::Corrected => atoms::corrected().encode(env),
-            Self::NoEvent => atoms::no_event().encode(env),
-            Self::Passed => atoms::passed().encode(env),
-            Self::Failed(error) => (atoms::failed(), error).encode(env),
+            Self::Answer(from, answer) => (from, answer).encode(env),
+            Self::Receipt(receipt) => receipt.load(env),
         }
     }
 }
 
-impl Encoder for Stop {
-    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        match self {
-            Self::Duplicates(found) => (atoms::duplicates(), found).encode(env),
-            Self::Conflict(seq) => (atoms::id_conflict(), seq).encode(env),
-            Self::Reserved(id) => (atoms::reserved_id(), id).encode(env),
-        }
-    }
-}

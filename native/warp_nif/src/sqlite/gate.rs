@@ -2,8 +2,7 @@
 //! SQLite can do only while no read is under way; and who closes the file waits until all have left.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
-use std::thread::Thread;
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
@@ -23,8 +22,6 @@ pub struct Gate {
     ended: AtomicBool,
     lock: Mutex<()>,
     opened: Condvar,
-    /// The thread that closes the gate, woken when the last read has left it closed.
-    waits: OnceLock<Thread>,
 }
 
 /// A read while it is under way.
@@ -52,12 +49,6 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Gate {
-    /// Names the thread that closes the gate: it is woken when it waits for no read any more.
-    pub fn wakes(&self, thread: Thread) {
-        // A second call cannot happen: a file has one writer.
-        let _ = self.waits.set(thread);
-    }
-
     fn enter(&self) {
         let mut deadline = None;
         loop {
@@ -80,13 +71,7 @@ impl Gate {
     }
 
     fn leave(&self) {
-        let is_last = self.reading.fetch_sub(1, Ordering::SeqCst) == 1;
-        if is_last
-            && self.closed.load(Ordering::SeqCst)
-            && let Some(thread) = self.waits.get()
-        {
-            thread.unpark();
-        }
+        self.reading.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Whether no read is under way.
@@ -140,12 +125,8 @@ mod tests {
         let under_way = UnderWay::begin(&gate).expect("begins");
         gate.close();
         assert!(!gate.is_idle());
-        gate.wakes(std::thread::current());
         drop(under_way);
-        // The last read wakes this thread.
-        let parked = Instant::now();
-        std::thread::park_timeout(Duration::from_secs(10));
-        assert!(gate.is_idle() && parked.elapsed() < Duration::from_secs(8));
+        assert!(gate.is_idle());
         let enter = |gate: &Arc<Gate>| {
             let gate = Arc::clone(gate);
             std::thread::spawn(move || {

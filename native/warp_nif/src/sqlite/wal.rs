@@ -16,6 +16,15 @@ pub fn checkpoint(connection: &Connection, mode: &str) -> Result<bool> {
     Ok(busy == 0)
 }
 
+/// Moves as much of the WAL into the file, synced, as can be moved beside reads. Whether that was all.
+pub fn checkpoint_all(connection: &Connection) -> Result<bool> {
+    let moved = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        let (busy, pages, moved): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(busy == 0 && pages == moved)
+    })?;
+    Ok(moved)
+}
+
 /// Before the last connection to the file at `path` closes: has it leave a WAL alone that another
 /// program has put there. SQLite would otherwise move it into the file, and remove it.
 pub fn spare_foreign_wal(connection: &Connection, watch: &Watch, path: &Path) {

@@ -1,0 +1,454 @@
+//! The thread that applies: brings what the journal has into the shards' files, erases, keeps WALs
+//! small, and gives segments of the journal back.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustler::{Encoder, LocalPid};
+
+use super::answers::send;
+use super::background::Task;
+use super::command::{Answer, Command};
+use super::engine::{Attached, Deferred, Engine, LockNotes};
+use super::shared::Shared;
+use crate::atoms;
+use crate::error::{Error, Result, panic_message};
+use crate::hash::hash64;
+use crate::journal::Journal;
+
+/// How long rows wait at most before they are brought into the file, unless that fails.
+const APPLY_EVERY: Duration = Duration::from_millis(80);
+/// After how many bytes of events they do not wait.
+const APPLY_BYTES: usize = 4 * 1024 * 1024;
+/// How often files are looked at, and what failed is tried again.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long an erasure waits for other programs that read the file. Nobody else does.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How many positions may wait to be blanked before that is done though nobody waits.
+const MAX_BLANK: usize = 10_000;
+
+/// Runs until the writer has ended and all files are closed.
+pub fn run(engine: &Arc<Engine>, writer: JoinHandle<Option<Journal<LockNotes>>>) {
+    let mut applier = Applier {
+        engine: Arc::clone(engine),
+        shards: Vec::new(),
+        durable: HashMap::new(),
+        recycled: Instant::now(),
+    };
+    let ran = catch_unwind(AssertUnwindSafe(|| applier.serve(&writer)));
+    let Applier {
+        shards, durable, ..
+    } = applier;
+    drop(shards);
+    if let Err(panic) = ran {
+        engine.close();
+        send(engine.owner, |env| {
+            (atoms::warp_writer_down(), panic_message(&*panic)).encode(env)
+        });
+        // Those that come while the writer ends.
+        drop(engine.told(Duration::ZERO, false));
+        let _ = writer.join();
+        drop(engine.told(Duration::ZERO, false));
+        return;
+    }
+    // A panic of the writer was reported when it happened.
+    if let Ok(Some(journal)) = writer.join() {
+        let is_durable = |shard| durable.get(&shard).copied().unwrap_or(0);
+        if journal.segments().are_all_in(is_durable) {
+            // What is left is read at the next start.
+            let closed = journal.close();
+            engine.background.note(Task::Recycle, &closed);
+        }
+    }
+}
+
+struct Applier {
+    engine: Arc<Engine>,
+    shards: Vec<Looked>,
+    /// Up to which position each shard's file outlives a loss of power.
+    durable: HashMap<u16, i64>,
+    recycled: Instant,
+}
+
+/// A shard that is looked after.
+struct Looked {
+    /// Taken when the file is closed.
+    attached: Option<Attached>,
+    shared: Arc<Shared>,
+    snapshots: Vec<Command>,
+    deferred: Vec<Waiting>,
+    applied_at: Instant,
+    looked: Instant,
+    /// When to go on with what failed.
+    again: Option<Instant>,
+    erase_again: Option<Instant>,
+}
+
+/// Who waits for an erasure, and how far it is.
+struct Waiting {
+    from: LocalPid,
+    answer: Answer,
+    position: i64,
+    entity: Option<String>,
+    hash: Option<i64>,
+    /// Since when all is overwritten, and only the WAL and the journal hold bytes of it.
+    overwritten: Option<Instant>,
+}
+
+impl Drop for Looked {
+    fn drop(&mut self) {
+        drop(self.attached.take());
+        self.shared.has_closed();
+    }
+}
+
+impl Applier {
+    fn serve(&mut self, writer: &JoinHandle<Option<Journal<LockNotes>>>) {
+        let (mut pause, mut is_idle) = (IDLE, true);
+        loop {
+            // NOTE: looked at before the inbox. A writer that has ended tells nothing more.
+            let has_ended = writer.is_finished();
+            let inbox = self.engine.told(pause, is_idle && !has_ended);
+            let hurry = inbox.hurry || has_ended;
+            self.take(inbox.attached, inbox.deferred, inbox.snapshots);
+            pause = IDLE;
+            is_idle = true;
+            let mut unapplied = 0;
+            for looked in &mut self.shards {
+                let left = looked.turn(&self.engine, hurry);
+                pause = pause.min(left);
+                let tail = looked.shared.tail();
+                is_idle &= tail.steps() == 0 && looked.snapshots.is_empty();
+                unapplied += tail.bytes();
+                drop(tail);
+                if let Some(attached) = &looked.attached {
+                    self.durable.insert(looked.shared.number, attached.store.durable());
+                }
+            }
+            self.engine.turned(unapplied);
+            self.close_some(has_ended);
+            self.recycle();
+            if has_ended && self.shards.is_empty() {
+                return;
+            }
+            if has_ended || self.engine.is_closed() {
+                pause = pause.min(Duration::from_millis(1));
+            }
+            if !is_idle {
+                pause = pause.min(APPLY_EVERY);
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        attached: Vec<Attached>,
+        deferred: Vec<(Arc<Shared>, Deferred)>,
+        snapshots: Vec<(Arc<Shared>, Command)>,
+    ) {
+        for attached in attached {
+            self.shards.push(Looked {
+                shared: Arc::clone(&attached.shared),
+                attached: Some(attached),
+                snapshots: Vec::new(),
+                deferred: Vec::new(),
+                applied_at: Instant::now(),
+                looked: Instant::now(),
+                again: None,
+                erase_again: None,
+            });
+        }
+        for (shared, deferred) in deferred {
+            let Deferred {
+                from,
+                answer,
+                position,
+                entity,
+            } = deferred;
+            match self.of(&shared) {
+                Some(looked) => looked.deferred.push(Waiting {
+                    from,
+                    answer,
+                    position,
+                    hash: entity.as_ref().map(|id| hash64(id.as_bytes()).cast_signed()),
+                    entity,
+                    overwritten: None,
+                }),
+                None => self.engine.answer(vec![(from, Answer::Failed(Error::Closed))]),
+            }
+        }
+        for (shared, snapshot) in snapshots {
+            if let Some(looked) = self.of(&shared) {
+                looked.snapshots.push(snapshot);
+            }
+        }
+    }
+
+    fn of(&mut self, shared: &Arc<Shared>) -> Option<&mut Looked> {
+        let mut shards = self.shards.iter_mut();
+        shards.find(|looked| Arc::ptr_eq(&looked.shared, shared))
+    }
+
+    /// Closes the files of shards that the writer is done with.
+    fn close_some(&mut self, has_ended: bool) {
+        let engine = Arc::clone(&self.engine);
+        let is_done = |looked: &mut Looked| has_ended || looked.shared.is_detached();
+        let done: Vec<Looked> = self.shards.extract_if(.., is_done).collect();
+        for mut looked in done {
+            let durable = looked.finish(&engine);
+            self.durable.insert(looked.shared.number, durable);
+        }
+    }
+
+    /// Gives segments back, and has those shards moved into their files that keep the oldest one.
+    fn recycle(&mut self) {
+        if self.engine.segments.waiting() == 0 || self.recycled.elapsed() < APPLY_EVERY {
+            return;
+        }
+        self.recycled = Instant::now();
+        let durable = &self.durable;
+        let is_durable = |shard| durable.get(&shard).copied().unwrap_or(0);
+        let behind = self.engine.segments.needed_by(is_durable);
+        for looked in &mut self.shards {
+            if behind.contains(&looked.shared.number)
+                && let Some(attached) = &mut looked.attached
+                && attached.store.make_durable().is_ok()
+            {
+                let durable = attached.store.durable();
+                self.durable.insert(looked.shared.number, durable);
+            }
+        }
+        let durable = &self.durable;
+        let is_durable = |shard| durable.get(&shard).copied().unwrap_or(0);
+        let recycled = self.engine.segments.recycle(is_durable);
+        self.engine.background.note(Task::Recycle, &recycled);
+    }
+}
+
+impl Looked {
+    /// Does what is to be done of a shard. After how long to look at it again.
+    fn turn(&mut self, engine: &Engine, hurry: bool) -> Duration {
+        let Some(Attached { store, .. }) = &mut self.attached else {
+            return IDLE;
+        };
+        let now = Instant::now();
+        if self.looked.elapsed() >= IDLE {
+            self.looked = now;
+            if let Ok(bytes) = store.look() {
+                self.shared.stats.file_bytes.store(bytes, Relaxed);
+            }
+            // Nobody's view of the file is older than that.
+            let old = self.shared.tail_mut().forget_applied();
+            drop(old);
+        }
+        if store.is_lost() {
+            self.shared.close();
+            engine.queue.detach(&self.shared);
+            return IDLE;
+        }
+        let (steps, bytes) = {
+            let tail = self.shared.tail();
+            (tail.steps(), tail.bytes())
+        };
+        let is_late = hurry || bytes >= APPLY_BYTES || self.applied_at.elapsed() >= APPLY_EVERY;
+        let has_to = is_late && (steps > 0 || !self.snapshots.is_empty());
+        if has_to && self.again.is_none_or(|again| again <= now) {
+            self.applied_at = now;
+            self.again = self.apply(engine).err().map(|_| now + IDLE);
+        }
+        self.go_on_erasing(engine)
+    }
+
+    /// Brings everything into the file.
+    fn apply(&mut self, engine: &Engine) -> Result<()> {
+        loop {
+            let Some(Attached { store, .. }) = &mut self.attached else {
+                return Ok(());
+            };
+            let stretch = self.shared.tail_mut().to_apply();
+            let is_more = stretch.is_some();
+            if !is_more && self.snapshots.is_empty() {
+                return Ok(());
+            }
+            let applied = store.apply(stretch.as_deref(), &self.snapshots);
+            if !self.snapshots.is_empty() {
+                self.shared.background.note(Task::Snapshot, &applied);
+            }
+            self.shared.background.note(Task::WriteBehind, &applied);
+            self.snapshots.clear();
+            let broken = match applied {
+                Ok(broken) => broken,
+                Err(error) => {
+                    self.fail(engine, &error, |waiting| waiting.overwritten.is_none());
+                    return Err(error);
+                }
+            };
+            if is_more {
+                let old = self.shared.tail_mut().applied_all();
+                drop(old);
+            }
+            for (position, error) in broken {
+                self.shared.background.note::<()>(Task::Erase, &Err(error.clone()));
+                self.fail(engine, &error, |waiting| waiting.position == position);
+            }
+            if !is_more || self.shared.tail().steps() == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Between two transactions: erases a piece of what is to be erased, tends the WAL, and answers
+    /// whose bytes are gone. How long to sleep when nothing else is to be done.
+    fn go_on_erasing(&mut self, engine: &Engine) -> Duration {
+        let now = Instant::now();
+        let Some(Attached { store, .. }) = &mut self.attached else {
+            return IDLE;
+        };
+        if let Some(hash) = store.erases_next()
+            && self.erase_again.is_none_or(|at| at <= now)
+        {
+            self.erase_again = None;
+            if let Err(error) = store.erase_piece() {
+                self.erase_again = Some(now + IDLE);
+                self.fail(engine, &error, |waiting| waiting.hash == Some(hash));
+            }
+        }
+        let Some(Attached { store, .. }) = &mut self.attached else {
+            return IDLE;
+        };
+        let mut has_corrected = false;
+        for waiting in &mut self.deferred {
+            let is_applied = store.applied() >= waiting.position;
+            let is_left = waiting.hash.is_some_and(|hash| store.is_erasing(hash));
+            if waiting.overwritten.is_none() && is_applied && !is_left {
+                waiting.overwritten = Some(now);
+                has_corrected |= matches!(waiting.answer, Answer::Corrected);
+                store.wal().hurry();
+            }
+        }
+        if has_corrected {
+            self.settle(engine, |waiting| matches!(waiting.answer, Answer::Corrected));
+        }
+        let Some(Attached { store, .. }) = &mut self.attached else {
+            return IDLE;
+        };
+        let someone_waits = self.deferred.iter().any(|d| d.overwritten.is_some());
+        if store.to_blank().len() > MAX_BLANK {
+            store.wal().overwrote(true, false);
+        }
+        let tended = store.tend_wal(&self.shared, someone_waits);
+        let is_clean = !store.wal().holds_any();
+        let gone = match tended {
+            Ok(()) if is_clean && someone_waits => self.blank(engine),
+            Ok(()) if is_clean && !store.to_blank().is_empty() => self.blank(engine),
+            other => other,
+        };
+        match gone {
+            Ok(()) if is_clean => self.settle(engine, |_| true),
+            Ok(()) => {}
+            Err(error) => self.fail(engine, &error, |waiting| {
+                waiting.overwritten.is_some_and(|since| since.elapsed() >= PATIENCE)
+            }),
+        }
+        let Some(Attached { store, .. }) = &mut self.attached else {
+            return IDLE;
+        };
+        let erase_again = match (store.erases_next(), self.erase_again) {
+            (None, _) => IDLE,
+            (Some(_), None) => Duration::ZERO,
+            (Some(_), Some(at)) => at.saturating_duration_since(Instant::now()),
+        };
+        let tend_again = store.wal().look_again().unwrap_or(IDLE);
+        erase_again.min(tend_again).min(IDLE)
+    }
+
+    /// Blanks the records of the journal that say what is erased in the file, where that is durable.
+    fn blank(&mut self, engine: &Engine) -> Result<()> {
+        let Some(Attached { store, .. }) = &mut self.attached else {
+            return Ok(());
+        };
+        let shard = self.shared.number;
+        let positions = store.to_blank().clone();
+        let blanked = engine.segments.blank(shard, &positions).and_then(|()| {
+            let mut entities = self.deferred.iter().filter_map(|w| w.entity.as_deref());
+            // A run before this one may have erased it here, and not in its own segments.
+            entities.try_for_each(|entity| engine.segments.blank_earlier(shard, engine.run, entity))
+        });
+        self.shared.background.note(Task::EmptyWal, &blanked);
+        if blanked.is_ok() {
+            store.to_blank().clear();
+        }
+        blanked
+    }
+
+    /// Answers those whose bytes are all gone.
+    fn settle(&mut self, engine: &Engine, which: impl Fn(&Waiting) -> bool) {
+        let is_done = |waiting: &mut Waiting| waiting.overwritten.is_some() && which(waiting);
+        let done: Vec<Waiting> = self.deferred.extract_if(.., is_done).collect();
+        if done.is_empty() {
+            return;
+        }
+        // What was erased is in memory no longer than until here.
+        let old = self.shared.tail_mut().forget_applied();
+        drop(old);
+        engine.answer(done.into_iter().map(|w| (w.from, w.answer)).collect());
+    }
+
+    fn fail(&mut self, engine: &Engine, error: &Error, which: impl Fn(&Waiting) -> bool) {
+        let failed = self.deferred.extract_if(.., |waiting| which(waiting));
+        let answers = failed.map(|waiting| (waiting.from, Answer::Failed(error.clone())));
+        engine.answer(answers.collect());
+    }
+
+    /// Brings the rest into the file and closes it. Up to which position it is durable.
+    fn finish(&mut self, engine: &Engine) -> i64 {
+        self.shared.close();
+        let lost = self.attached.as_mut().is_some_and(|attached| {
+            let _ = attached.store.look();
+            attached.store.is_lost()
+        });
+        if !lost {
+            // What fails stays in the journal.
+            let _ = self.apply(engine);
+        }
+        let mut durable = 0;
+        if let Some(Attached {
+            mut store, keeps, ..
+        }) = self.attached.take()
+        {
+            if lost {
+                // NOTE: a connection that is opened beside them would share what they know of the old WAL.
+                while !self.shared.end_readers() {}
+                durable = store.durable();
+                let what = store.rescue(&self.shared.path);
+                if let Some(owner) = self.shared.owner {
+                    send(owner, |env| (atoms::warp_files_lost(), what).encode(env));
+                }
+            } else {
+                let gone = store.settle(PATIENCE).and_then(|()| {
+                    let positions = store.to_blank().clone();
+                    engine.segments.blank(self.shared.number, &positions)
+                });
+                if gone.is_ok() {
+                    for waiting in &mut self.deferred {
+                        let is_left = waiting.hash.is_some_and(|hash| store.is_erasing(hash));
+                        if store.applied() >= waiting.position && !is_left {
+                            waiting.overwritten = Some(Instant::now());
+                        }
+                    }
+                    self.settle(engine, |waiting| waiting.entity.is_none());
+                }
+                self.shared.end_readers();
+                durable = store.durable();
+                drop(store);
+            }
+            drop(keeps);
+        }
+        self.fail(engine, &Error::Closed, |_| true);
+        durable
+    }
+}

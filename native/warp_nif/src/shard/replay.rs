@@ -1,0 +1,158 @@
+//! Opening a shard: brings its file up to the journal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::background::Task;
+use super::entities::{self, EntityInfo};
+use super::kinds::Kinds;
+use super::rows::{self, Row};
+use super::steps::{self, Written};
+use super::store::Store;
+use super::tail::{Step, Tail, TailRow};
+use super::{compact, schema};
+use crate::error::{Error, Result};
+use crate::event::{Packed, derived_seq, parse_row};
+use crate::hash::{distinct, hash64};
+use crate::journal::{Header, Kind, Segments, Stored};
+
+/// How much of the journal one transaction brings into the file.
+const STEPS: usize = 8192;
+const BYTES: usize = 16 * 1024 * 1024;
+
+/// Brings an open file up to the journal.
+///
+/// Errors: `Corrupt` when a record that it lacks is damaged or missing, or does not follow on what is in
+/// the file; those of the disk.
+pub fn open(
+    connection: Connection,
+    segments: &Segments,
+    shard: u16,
+    kinds: &Kinds,
+    run: i64,
+) -> Result<(Store, Tail)> {
+    // A shard opens although its room could not be given back.
+    let compacted = compact::compact_if_worth(&connection);
+    let applied = applied(&connection)?;
+    let mut store = Store::new(connection, applied)?;
+    store.background.note(Task::Compaction, &compacted);
+    let records = segments.behind(shard, applied)?;
+    let mut records = records.into_iter().peekable();
+    while let Some(of) = records.peek().map(|record| record.run) {
+        let mut tail = Tail::new(store.applied(), of);
+        while tail.steps() < STEPS
+            && tail.bytes() < BYTES
+            && let Some(record) = records.next_if(|record| record.run == of)
+        {
+            let step = step(&store.connection, &tail, kinds, &record)?;
+            tail.publish([step]);
+        }
+        if let Some(stretch) = tail.to_apply() {
+            for (position, error) in store.apply(Some(&stretch), &[])? {
+                // An erasure that met a broken row goes on, and says so.
+                store.background.note::<()>(Task::Erase, &Err(error));
+                let _ = position;
+            }
+        }
+    }
+    segments.know(shard, store.applied());
+    // A kill may have come right after an erasure. If this fails, it is tried again later.
+    let _ = store.settle(Duration::ZERO);
+    let tail = Tail::new(store.applied(), run);
+    Ok((store, tail))
+}
+
+/// Up to which position all is in the file. Error: `Corrupt` when its numbers contradict each other.
+fn applied(connection: &Connection) -> Result<i64> {
+    let applied: i64 = schema::meta(connection, "flushed")?;
+    let ends_at: i64 = schema::meta(connection, "last_row")?;
+    let last = rows::last_position(connection)?;
+    if last != ends_at || last > applied {
+        return Err(Error::corrupt(format!(
+            "the log ends at position {last}, and the file says that it ends at {ends_at}, brought up \
+             to {applied}: rows are missing at its end, or another program has written to it"
+        )));
+    }
+    Ok(applied)
+}
+
+fn step(file: &Connection, tail: &Tail, kinds: &Kinds, record: &Stored) -> Result<Step> {
+    let (header, body) = record.read()?;
+    let known = |entity: &str| -> Result<Option<EntityInfo>> {
+        match tail.entity(entity) {
+            Some(active) => Ok(active.info.clone()),
+            None => Ok(entities::find(file, entity)?.map(|(info, _)| info)),
+        }
+    };
+    Ok(match steps::read(&header, &body)? {
+        Written::Row => {
+            let row = row_of(&header, &body)?;
+            let before = known(&row.entity)?;
+            Step::Row(tail_row(row, before.as_ref(), kinds)?)
+        }
+        Written::Erase(entity) => Step::Erase {
+            info: known(&entity)?,
+            entity: entity.into(),
+        },
+        Written::Clear(entity, seqs, types) => Step::Clear {
+            entity: entity.into(),
+            seqs,
+            types: Arc::new(types),
+        },
+        Written::Retime(entity, seq, recorded_at) => Step::Retime {
+            entity: entity.into(),
+            seq,
+            recorded_at,
+        },
+    })
+}
+
+fn row_of(header: &Header, body: &[u8]) -> Result<Row> {
+    let row = header.row(body).filter(|_| header.kind == Kind::Row);
+    let row = row.ok_or_else(|| rows::broken(header.position, "not a row in the journal"))?;
+    Ok(Row {
+        position: row.position,
+        entity: row.entity.to_owned(),
+        aggregate: row.aggregate.to_owned(),
+        seq: row.seq,
+        count: row.count,
+        recorded_at: row.recorded_at,
+        prev: row.prev,
+        data: row.data.to_owned(),
+    })
+}
+
+/// A row with what the index is told of it. Error: `Corrupt` when it does not follow on `before`.
+pub fn tail_row(row: Row, before: Option<&EntityInfo>, kinds: &Kinds) -> Result<TailRow> {
+    let ends_at = before.map_or((0, 0), |info| (info.seq, info.head));
+    if (row.seq.wrapping_sub(1), row.prev) != ends_at {
+        return Err(rows::broken(row.position, "out of sequence"));
+    }
+    let events = parse_row(&row.data)?;
+    let ids = events
+        .iter()
+        .filter_map(|event| event.id.as_deref())
+        .filter(|id| derived_seq(&row.entity, id).is_none())
+        .map(|id| hash64(id.as_bytes()));
+    let ids = distinct(ids);
+    let checksum = row.borrow().checksum();
+    Ok(TailRow {
+        open: kinds.leaves_open(&row.entity, &row.aggregate),
+        info: EntityInfo::advance(before, row.position, row.count),
+        entity: row.entity.into(),
+        seq: row.seq,
+        count: row.count,
+        recorded_at: row.recorded_at,
+        prev: row.prev,
+        checksum,
+        ids,
+        packed: Arc::new(Packed::new(
+            row.aggregate,
+            row.data,
+            Vec::new(),
+            Vec::new(),
+        )),
+    })
+}
