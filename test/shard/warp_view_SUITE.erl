@@ -29,6 +29,7 @@ the_view_has_a_row_for_each_event(Config) ->
      end || Name <- Names],
     Expected = [iolist_to_binary([Name, "|", integer_to_list(Seq)])
                 || Name <- Names, Seq <- lists:seq(1, 101)],
+    ok = warp_test:await_applied(Ctx),
     Rows = fun() -> lists:sort(shell(Config, "select entity, seq from events")) end,
     ?assertEqual(lists:sort(Expected), Rows()),
     [begin
@@ -49,6 +50,7 @@ the_view_shows_every_field(Config) ->
     Expected = [<<"alice|1|alice#1|Account|Credited|1|5|">>,
                 <<"alice|2|alice#2|Log|Noted|1||">>,
                 <<"alice|3|full|Account|Credited|3|6|bob">>],
+    ok = warp_test:await_applied(Ctx),
     Query = "select entity, seq, id, aggregate, type, schema_vsn, json_extract(payload, '$.amount'),"
             " json_extract(metadata, '$.by') from events order by seq",
     ?assertEqual(Expected, shell(Config, Query)),
@@ -67,6 +69,7 @@ the_view_keeps_numbers_and_text_as_they_were_given(Config) ->
     Events = [#{type => <<"T's \"type\"">>, aggregate => <<"Log">>, payload => Text} || Text <- Texts],
     {ok, {1, 4}} = warp_core:append_batch(Alice, Events),
     [{ok, _} = warp_core:append(Alice, Event) || Event <- Events],
+    ok = warp_test:await_applied(Ctx),
     ?assertEqual(Texts ++ Texts, shell(Config, "select payload from events order by seq")),
     ?assertEqual([<<"alice \"quoted\" 🦀"/utf8>>], shell(Config, "select distinct entity from events")),
     ?assertEqual([<<"T's \"type\"">>], shell(Config, "select distinct type from events")).

@@ -1,30 +1,42 @@
 //! The disk side of Warp, as one NIF library.
 //!
-//! A *shard* is one SQLite file with one writer thread ([`shard`]). Events are checked and packed
-//! into rows by the caller ([`event`]), with JSON converted both ways ([`json`]). What projections
-//! made of them may stand in a file of its own ([`projection`]); what all files have in common is in
-//! [`sqlite`]. What Erlang calls is in [`nifs`]; everything else knows nothing of it.
+//! Events are checked and packed into rows by the caller ([`event`]), with JSON converted both ways
+//! ([`json`]). A context has one writer thread, which decides ([`writer`]) what goes into its
+//! [`journal`], and one that brings it ([`apply`]) into the shards, each of which is one SQLite file
+//! ([`log`], [`index`], [`erase`]); what it has not brought there yet is in memory ([`tail`]). Both
+//! threads are in [`engine`]; [`reader`] reads beside them; [`open`] opens the files. What projections
+//! made of events may stand in a file of its own ([`projection`]); what all SQLite files have in common
+//! is in [`sqlite`]. What Erlang calls is in [`nifs`]; everything else knows nothing of it.
 //!
 //! No module uses, directly or by way of others, one that uses it. The modules of a folder are `pub`,
 //! so that the lint for missing docs looks at all that they offer each other; what other folders
 //! may use stands in the list of the folder's `mod.rs`.
 
+mod apply;
 mod atoms;
+mod engine;
+mod erase;
 mod error;
 mod event;
 #[cfg(feature = "fault")]
 mod fault;
 mod files;
 mod hash;
+mod index;
 mod journal;
 mod json;
+mod log;
 mod nifs;
 mod ofd_locks;
+mod open;
 mod projection;
+mod reader;
 mod shard;
 mod sqlite;
 mod sync;
+mod tail;
 mod threads;
+mod writer;
 
 rustler::init!("warp_nif", load = load);
 

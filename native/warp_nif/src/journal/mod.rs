@@ -13,11 +13,13 @@ pub mod record;
 pub mod recovery;
 pub mod scan;
 pub mod segments;
+pub mod stored;
 pub mod write;
 
 #[cfg(test)]
 pub use record::sum;
 pub use record::{Header, Kind, RowRef};
 pub use recovery::recover;
-pub use segments::{Segments, Stored};
+pub use segments::Segments;
+pub use stored::Stored;
 pub use write::{Journal, Notes};

@@ -41,7 +41,9 @@ pub fn recover(dir: &Path, access: Access, note: Option<&Note>) -> Result<Recove
         match Label::decode(&bytes) {
             Reading::Empty => unused.push((*number, bytes)),
             Reading::Newer(version) => return Err(Error::NewerFormat(path, i64::from(version))),
-            Reading::Damaged => return Err(damaged("the label of the segment is damaged").at(&path)),
+            Reading::Damaged => {
+                return Err(damaged("the label of the segment is damaged").at(&path));
+            }
             Reading::Label(label, _) if label.number != *number => {
                 let what = format!("this is segment {} under another's name", label.number);
                 return Err(damaged(&what).at(&path));
@@ -102,7 +104,8 @@ pub fn recover(dir: &Path, access: Access, note: Option<&Note>) -> Result<Recove
                 return Err(damaged(&what).at(&files::path(dir, live.number)));
             }
             let place = u32::try_from(record.at / ALIGN);
-            part.places.push(place.map_err(|_| damaged("a segment is too long"))?);
+            part.places
+                .push(place.map_err(|_| damaged("a segment is too long"))?);
             know(shard, position);
         }
     }
@@ -135,13 +138,15 @@ fn has_records(bytes: &[u8], journal: u64, number: u64) -> bool {
         positions: Vec::new(),
     };
     let seed = label.seed();
-    bytes.chunks_exact(HEADER).any(|place| {
-        place.iter().any(|byte| *byte != 0) && Header::decode(place, seed).is_some()
-    })
+    bytes
+        .chunks_exact(HEADER)
+        .any(|place| place.iter().any(|byte| *byte != 0) && Header::decode(place, seed).is_some())
 }
 
 fn damaged(what: &str) -> Error {
-    Error::corrupt(format!("{what}. Restore a backup, or put back the files of one time, all of them"))
+    Error::corrupt(format!(
+        "{what}. Restore a backup, or put back the files of one time, all of them"
+    ))
 }
 
 fn explain(dir: &Path, wrong: &Wrong) -> Error {

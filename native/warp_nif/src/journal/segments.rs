@@ -5,13 +5,12 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::files::{self, Prepared};
-use super::record::{ALIGN, HEADER, Header, Kind};
+use super::stored::{Stored, blank, names};
 use crate::error::{Error, Result, panic_message};
 use crate::files::Access;
 use crate::sync::relock;
@@ -27,7 +26,7 @@ const LARGEST: u64 = 64 * 1024 * 1024;
 pub struct Part {
     /// The position of the first one.
     pub first: i64,
-    /// Where each begins, in units of [`ALIGN`] bytes.
+    /// Where each begins, in units of [`ALIGN`](super::record::ALIGN) bytes.
     pub places: Vec<u32>,
 }
 
@@ -63,7 +62,7 @@ enum Spare {
     None,
     Preparing,
     Ready(Prepared),
-    Failed
+    Failed,
 }
 
 struct State {
@@ -83,18 +82,6 @@ pub struct Segments {
     access: Access,
     state: Mutex<State>,
     prepared: Condvar,
-}
-
-/// A record of a shard, where it stands.
-pub struct Stored {
-    file: Arc<File>,
-    path: PathBuf,
-    seed: u64,
-    place: u32,
-    /// Its position in the shard's log.
-    pub position: i64,
-    /// The run that wrote it.
-    pub run: i64,
 }
 
 impl Segments {
@@ -183,7 +170,10 @@ impl Segments {
         let Some(oldest) = waiting.first() else {
             return Vec::new();
         };
-        let behind = oldest.parts.iter().filter(|(s, part)| durable(**s) < part.last());
+        let behind = oldest
+            .parts
+            .iter()
+            .filter(|(s, part)| durable(**s) < part.last());
         behind.map(|(shard, _)| *shard).collect()
     }
 
@@ -244,9 +234,16 @@ impl Segments {
             let Some(active) = state.live.pop() else {
                 return Ok(0);
             };
-            let is_done =
-                |live: &mut Live| live.parts.iter().all(|(s, part)| durable(*s) >= part.last());
-            let mut old: Vec<u64> = state.live.extract_if(.., is_done).map(|l| l.number).collect();
+            let is_done = |live: &mut Live| {
+                live.parts
+                    .iter()
+                    .all(|(s, part)| durable(*s) >= part.last())
+            };
+            let mut old: Vec<u64> = state
+                .live
+                .extract_if(.., is_done)
+                .map(|l| l.number)
+                .collect();
             state.live.push(active);
             // One of them becomes the next segment.
             let kept = if state.old.is_none() { old.pop() } else { None };
@@ -274,7 +271,9 @@ impl Segments {
             segments.made(made);
         };
         // NOTE: in a thread of its own. Those of the pool may all wait for a writer that waits for this.
-        let started = std::thread::Builder::new().name("warp-prepare".into()).spawn(job);
+        let started = std::thread::Builder::new()
+            .name("warp-prepare".into())
+            .spawn(job);
         if let Err(error) = started {
             let what = format!("a thread cannot be started: {error}");
             self.made(Err(Error::Io(what.into())));
@@ -355,7 +354,7 @@ impl Segments {
         for (file, number, seed, places) in places {
             let path = files::path(&self.dir, number);
             for place in places {
-                blank_one(&file, place, seed).map_err(|error| Error::io(&path, error))?;
+                blank(&file, place, seed).map_err(|error| Error::io(&path, error))?;
             }
             file.sync_data().map_err(|error| Error::io(&path, error))?;
         }
@@ -384,7 +383,7 @@ impl Segments {
             let blank = || {
                 for place in places {
                     if names(&file, place, seed, entity)? {
-                        blank_one(&file, place, seed)?;
+                        blank(&file, place, seed)?;
                     }
                 }
                 file.sync_data()
@@ -413,63 +412,5 @@ impl Segments {
             state.live.clear();
         }
         files::remove(&self.dir, &files::numbers(&self.dir)?)
-    }
-}
-
-/// Whether a record is about this entity.
-fn names(file: &File, place: u32, seed: u64, entity: &str) -> std::io::Result<bool> {
-    let at = u64::from(place) * ALIGN as u64;
-    let mut header = [0; HEADER];
-    file.read_exact_at(&mut header, at)?;
-    let Some(header) = Header::decode(&header, seed) else {
-        return Ok(false);
-    };
-    if header.kind == Kind::Blank || usize::from(header.entity) != entity.len() {
-        return Ok(false);
-    }
-    // A row's seq and count stand before the id.
-    let skip = if header.kind == Kind::Row { 16 } else { 0 };
-    let mut found = vec![0; entity.len()];
-    file.read_exact_at(&mut found, at + HEADER as u64 + skip)?;
-    Ok(found == entity.as_bytes())
-}
-
-fn blank_one(file: &File, place: u32, seed: u64) -> std::io::Result<()> {
-    let at = u64::from(place) * ALIGN as u64;
-    let mut header = [0; HEADER];
-    file.read_exact_at(&mut header, at)?;
-    let Some(header) = Header::decode(&header, seed) else {
-        return Err(std::io::Error::other("a record of the journal is damaged"));
-    };
-    if header.kind == Kind::Blank {
-        return Ok(());
-    }
-    let mut bytes = header.blank().encode(seed).to_vec();
-    bytes.resize(header.size(), 0);
-    file.write_all_at(&bytes, at)
-}
-
-impl Stored {
-    /// Reads the record. Error: `Corrupt` when it is damaged, `Io`.
-    pub fn read(&self) -> Result<(Header, Vec<u8>)> {
-        let damaged = || {
-            let (path, position) = (self.path.display(), self.position);
-            Error::corrupt(format!(
-                "{path}: the record of position {position} is damaged, and its shard does not have \
-                 it yet. Restore a backup"
-            ))
-        };
-        let at = u64::from(self.place) * ALIGN as u64;
-        let io = |error| Error::io(&self.path, error);
-        let mut header = [0; HEADER];
-        self.file.read_exact_at(&mut header, at).map_err(io)?;
-        let header = Header::decode(&header, self.seed).ok_or_else(damaged)?;
-        let mut body = vec![0; header.body as usize];
-        let behind = at + HEADER as u64;
-        self.file.read_exact_at(&mut body, behind).map_err(io)?;
-        if header.kind == Kind::Blank || header.position != self.position || !header.fits(&body) {
-            return Err(damaged());
-        }
-        Ok((header, body))
     }
 }

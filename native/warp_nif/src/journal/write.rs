@@ -159,7 +159,8 @@ impl<N: Notes> Journal<N> {
 
     fn close_record(&mut self, header: Header, at: usize) {
         let body = self.buffer.len() - at - HEADER;
-        self.buffer.resize(self.buffer.len().next_multiple_of(ALIGN), 0);
+        self.buffer
+            .resize(self.buffer.len().next_multiple_of(ALIGN), 0);
         let header = Header {
             body: u32::try_from(body).unwrap_or(u32::MAX),
             lsn: self.next,

@@ -6,9 +6,11 @@ use rustler::{Binary, Env, ListIterator, NifResult, ResourceArc, Term};
 
 use super::terms::{reply_ok, text};
 use crate::atoms;
+use crate::engine::Shard;
+use crate::erase::{Clearing, Retyping};
 use crate::error::Error;
 use crate::event::PackedHandle;
-use crate::shard::{Append, Clearing, Command, Retyping, Shard, Submission};
+use crate::writer::{Append, Command, Submission};
 
 /// From how many bytes on a packed append is released as soon as it is stored.
 const LARGE: usize = 64 * 1024;

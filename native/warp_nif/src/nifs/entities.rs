@@ -5,9 +5,10 @@ use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
 use super::found::{Found, Rows};
 use super::terms::{or_none, reading, reading_of};
 use crate::atoms;
+use crate::engine::Shard;
 use crate::error::Error;
 use crate::event::PackedHandle;
-use crate::shard::{Direction, Shard};
+use crate::reader::Direction;
 
 /// `{ok, {Incarnation, Seq, RecordedAt}}` of the last event; `{ok, none}` without events.
 #[rustler::nif]

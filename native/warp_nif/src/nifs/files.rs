@@ -6,7 +6,7 @@ use super::terms::{access_of, path, reply, reply_ok};
 use crate::atoms;
 use crate::error::Error;
 use crate::files::{self, OpenFiles};
-use crate::shard::{DirLock, LockHandle};
+use crate::open::{DirLock, LockHandle};
 use crate::threads::{FILES, answer};
 
 /// `{Limit | infinity, Open}`: how many files this process may have open, and has.

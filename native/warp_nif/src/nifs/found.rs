@@ -12,7 +12,8 @@ use super::terms::reply;
 use crate::atoms;
 use crate::error::{Error, Result};
 use crate::event::{self, StoredEvent};
-use crate::shard::{Direction, Page, Row, Stretch};
+use crate::log::Row;
+use crate::reader::{Direction, Page, Seen};
 use crate::sync::relock;
 
 /// What was found, once.
@@ -35,7 +36,7 @@ pub enum Rows {
     /// A stretch of the log.
     Stretch {
         /// Its rows.
-        stretch: Stretch,
+        stretch: Seen,
         /// Of which aggregates the events are wanted; none: of all.
         aggregates: Option<Vec<String>>,
     },
@@ -113,11 +114,7 @@ fn of_page<'a>(env: Env<'a>, page: &Page, limit: u64, direction: Direction) -> R
     Ok((page.incarnation, terms, next).encode(env))
 }
 
-fn of_stretch<'a>(
-    env: Env<'a>,
-    stretch: &Stretch,
-    aggregates: Option<&[String]>,
-) -> Result<Term<'a>> {
+fn of_stretch<'a>(env: Env<'a>, stretch: &Seen, aggregates: Option<&[String]>) -> Result<Term<'a>> {
     let is_wanted =
         |aggregate: &str| aggregates.is_none_or(|names| names.iter().any(|name| name == aggregate));
     let rows = stretch.rows.iter().map(|row| {

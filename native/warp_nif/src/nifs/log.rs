@@ -5,7 +5,8 @@ use rustler::{Binary, Env, Error, NifResult, ResourceArc, Term};
 use super::found::{Found, Rows};
 use super::terms::{or_none, reading};
 use crate::atoms;
-use crate::shard::{Followed, Shard};
+use crate::engine::Shard;
+use crate::reader::Followed;
 
 /// `{ok, {Found, normal | dirty}}`, and `found` of that is
 /// `{ok, {[{Position, Entity, FirstSeq, LastSeq, Events}], Last, done | more}}`: the log behind a

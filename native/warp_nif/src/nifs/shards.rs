@@ -4,7 +4,9 @@ use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
 
 use super::terms::{path, reply, text};
 use crate::atoms;
-use crate::shard::{Config, Durability, JournalHandle, Kind, Kinds, LockHandle, Shard};
+use crate::engine::{Config, JournalHandle, Shard};
+use crate::log::{Kind, Kinds};
+use crate::open::{Durability, LockHandle};
 use crate::threads::{FILES, answer};
 
 /// Opens the journal of a locked folder for the calling process, which gets all answers, and which has
@@ -39,11 +41,7 @@ fn own_journal(env: Env<'_>, journal: ResourceArc<JournalHandle>) -> Atom {
 
 /// Closes a journal: `ok`, when all its files are closed.
 #[rustler::nif]
-fn close_journal<'a>(
-    env: Env<'a>,
-    journal: ResourceArc<JournalHandle>,
-    tag: Term<'a>,
-) -> Term<'a> {
+fn close_journal<'a>(env: Env<'a>, journal: ResourceArc<JournalHandle>, tag: Term<'a>) -> Term<'a> {
     answer(env, &FILES, tag, move |env| {
         journal.close();
         atoms::ok().encode(env)

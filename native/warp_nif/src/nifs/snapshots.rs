@@ -5,8 +5,10 @@ use rustler::{Binary, Encoder, Env, NewBinary, OwnedEnv, ResourceArc, Term};
 use super::BUDGET;
 use super::terms::{or_none, reading_of, reply_ok, text};
 use crate::atoms;
-use crate::shard::{Command, Shard, SnapshotRow};
+use crate::engine::Shard;
+use crate::log::SnapshotRow;
 use crate::threads::READS;
+use crate::writer::Command;
 
 /// Queues a snapshot: `{Aggregate, Version, Seq, RecordedAt}` and the state. Never answered. A
 /// state that takes long to copy is copied and queued a little later.

@@ -3,9 +3,9 @@
 use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
 
 use crate::atoms;
+use crate::engine::Shard;
 use crate::error::{Error, Result};
 use crate::files::Access;
-use crate::shard::Shard;
 use crate::threads::{READS, answer};
 
 /// `{ok, Value}` or `{error, Reason}`.

@@ -46,6 +46,10 @@ impl Task {
     }
 }
 
+/// A task that failed when it was last tried: its name, microseconds since 1970 of its first failure in a
+/// row, and its last error.
+pub type Failing = (Atom, i64, Error);
+
 /// The tasks that failed when they were last tried.
 #[derive(Default)]
 pub struct Background(Mutex<BTreeMap<Task, (i64, Error)>>);
@@ -69,8 +73,8 @@ impl Background {
         failing.values().next().map(|(_, error)| error.clone())
     }
 
-    /// Name, microseconds since 1970 of its first failure in a row, and its last error.
-    pub fn failing(&self) -> Vec<(Atom, i64, Error)> {
+    /// Those that fail at present.
+    pub fn failing(&self) -> Vec<Failing> {
         let failing = relock(&self.0);
         let each = failing.iter();
         each.map(|(task, (since, error))| (task.name(), *since, error.clone()))

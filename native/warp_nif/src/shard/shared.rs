@@ -3,22 +3,20 @@
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{
-    Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rusqlite::Connection;
 use rustler::LocalPid;
 
-use super::background::Background;
-use super::idle::Slot;
-use super::kinds::Kinds;
-use super::queue::Waiting;
-use super::stats::{Report, Stats};
-use super::tail::Tail;
 use crate::atoms;
+use crate::log::kinds::Kinds;
+use crate::shard::background::Background;
+use crate::shard::idle::Slot;
+use crate::shard::stats::{Report, Stats};
+use crate::shard::waiting::Waiting;
 use crate::sqlite::Gate;
 use crate::sync::relock;
+use crate::tail::memory::Tail;
 
 /// What the handle, the writer and the readers of a shard share.
 pub struct Shared {

@@ -10,4 +10,4 @@ pub mod wal;
 pub use claim::Claim;
 pub use gate::{Gate, PATIENCE, UnderWay};
 pub use header::Format;
-pub use wal::{checkpoint, checkpoint_all, spare_foreign_wal};
+pub use wal::{BUSY, checkpoint, checkpoint_all, empty_wal, spare_foreign_wal};

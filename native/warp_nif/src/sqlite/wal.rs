@@ -1,12 +1,16 @@
 //! The write-ahead log of a file.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use crate::error::Result;
 use crate::files::{Watch, beside};
+
+/// How long a connection waits for another program's lock on the file.
+pub const BUSY: Duration = Duration::from_secs(5);
 
 /// Moves the WAL into the file, in one of SQLite's modes: `PASSIVE`, `RESTART`, `TRUNCATE`. Whether it
 /// could be done; not when something read the file for as long as the busy timeout.
@@ -23,6 +27,21 @@ pub fn checkpoint_all(connection: &Connection) -> Result<bool> {
         Ok(busy == 0 && pages == moved)
     })?;
     Ok(moved)
+}
+
+/// Moves everything out of the WAL and empties it, waiting up to `patience` for readers.
+///
+/// Error: `Io` when another program is reading the file and does not stop for that long.
+pub fn empty_wal(connection: &Connection, patience: Duration) -> Result<()> {
+    connection.busy_timeout(patience)?;
+    let emptied = checkpoint(connection, "TRUNCATE");
+    connection.busy_timeout(BUSY)?;
+    if emptied? {
+        return Ok(());
+    }
+    Err(crate::error::Error::Io(
+        "the write-ahead log cannot be emptied: another program is reading the file".into(),
+    ))
 }
 
 /// Before the last connection to the file at `path` closes: has it leave a WAL alone that another

@@ -1,0 +1,5 @@
+//! Bringing what the journal has into a shard's file. The thread is in [`engine`](crate::engine).
+
+pub mod index;
+pub mod store;
+pub mod wal;

@@ -1,0 +1,272 @@
+//! What the threads of one context share: the queue, the journal's segments, and what the thread that
+//! applies has to look after.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustler::LocalPid;
+
+use crate::apply::store::Store;
+use crate::error::{Error, Result};
+use crate::journal::{Notes, Segments};
+use crate::open::lock::DirLock;
+use crate::shard::background::Background;
+use crate::shard::shared::Shared;
+use crate::shard::stats::Stats;
+use crate::sync::relock;
+use crate::writer::answers::answer;
+use crate::writer::command::{Answer, Command};
+use crate::writer::queue::{Batch, Queue};
+
+/// How many bytes of events of all shards may wait to be applied.
+const MAX_UNAPPLIED: usize = 256 * 1024 * 1024;
+/// How many segments may wait for shards.
+const MAX_SEGMENTS: usize = 16;
+/// How long the writer waits at once for the thread that applies.
+const WAIT: Duration = Duration::from_millis(10);
+
+/// An answer that waits until a step is applied, and what it has erased is gone.
+pub struct Deferred {
+    /// Who gets it.
+    pub from: LocalPid,
+    /// What.
+    pub answer: Answer,
+    /// The position of the step.
+    pub position: i64,
+    /// The id of the entity, if it is one's erasure.
+    pub entity: Option<String>,
+}
+
+/// A shard that the thread that applies looks after.
+pub struct Attached {
+    /// The shard.
+    pub shared: Arc<Shared>,
+    /// Its file.
+    pub store: Store,
+    /// What holds the file and the folder for it.
+    pub keeps: Box<dyn Send>,
+}
+
+/// What the thread that applies is told.
+#[derive(Default)]
+pub struct Inbox {
+    /// Shards that were opened.
+    pub attached: Vec<Attached>,
+    /// Answers to be given later, by shard.
+    pub deferred: Vec<(Arc<Shared>, Deferred)>,
+    /// Snapshots to be kept, by shard.
+    pub snapshots: Vec<(Arc<Shared>, Command)>,
+    /// Look after all shards at once.
+    pub hurry: bool,
+}
+
+/// What the threads of one context share.
+pub struct Engine {
+    /// The process that gets all answers.
+    pub owner: LocalPid,
+    /// What waits for the writer.
+    pub queue: Queue,
+    /// The journal's segments.
+    pub segments: Arc<Segments>,
+    /// The journal's number.
+    pub journal: u64,
+    /// The number of this run.
+    pub run: i64,
+    /// The lock on the folder, until all files are closed.
+    lock: Mutex<Option<Arc<DirLock>>>,
+    /// Of the journal.
+    pub stats: Stats,
+    /// Which work of the journal that no caller waits for fails at present.
+    pub background: Arc<Background>,
+    inbox: Mutex<Inbox>,
+    told: Condvar,
+    /// Told when something was applied.
+    applied: Condvar,
+    applying: Mutex<()>,
+    /// Bytes that are not applied, of all shards.
+    unapplied: AtomicUsize,
+    /// The thread that applies sleeps until it is told.
+    sleeps: AtomicBool,
+    /// Something was added to a tail since that thread last began its turn.
+    added: AtomicBool,
+    closed: AtomicBool,
+    /// How often something was applied, or failed to be.
+    turns: AtomicU64,
+}
+
+impl Engine {
+    /// Of an open journal.
+    pub fn new(
+        owner: LocalPid,
+        segments: Arc<Segments>,
+        (journal, run): (u64, i64),
+        lock: Arc<DirLock>,
+    ) -> Self {
+        Self {
+            owner,
+            queue: Queue::new(),
+            segments,
+            journal,
+            run,
+            lock: Mutex::new(Some(lock)),
+            stats: Stats::default(),
+            background: Arc::default(),
+            inbox: Mutex::default(),
+            told: Condvar::new(),
+            applied: Condvar::new(),
+            applying: Mutex::new(()),
+            unapplied: AtomicUsize::new(0),
+            sleeps: AtomicBool::new(false),
+            added: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            turns: AtomicU64::new(0),
+        }
+    }
+
+    /// The lock on the folder. Error: `Closed`, when all files are.
+    pub fn lock(&self) -> Result<Arc<DirLock>> {
+        relock(&self.lock).clone().ok_or(Error::Closed)
+    }
+
+    /// All files are closed: the folder is free, whoever may still have a handle.
+    pub fn unlock(&self) {
+        relock(&self.lock).take();
+    }
+
+    /// Whether the journal is being closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Has the writer stop after what it is doing.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.queue.wake();
+    }
+
+    /// For the writer, which ends: what is left in the queue.
+    pub fn end(&self) -> Batch {
+        self.close();
+        let rest = self.queue.end();
+        self.hurry();
+        rest
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        relock(&self.inbox)
+    }
+
+    /// Gives answers.
+    pub fn answer(&self, answers: Vec<(LocalPid, Answer)>) {
+        answer(self.owner, &answers);
+    }
+
+    /// A shard was opened.
+    pub fn attach(&self, attached: Attached) {
+        self.inbox().attached.push(attached);
+        self.told.notify_one();
+    }
+
+    /// An answer is to be given once the step at its position is applied.
+    pub fn defer(
+        &self,
+        shared: &Arc<Shared>,
+        from: LocalPid,
+        answer: Answer,
+        position: i64,
+        entity: Option<String>,
+    ) {
+        let deferred = Deferred {
+            from,
+            answer,
+            position,
+            entity,
+        };
+        self.inbox().deferred.push((Arc::clone(shared), deferred));
+        self.hurry();
+    }
+
+    /// A snapshot is to be kept.
+    pub fn keep_snapshot(&self, shared: &Arc<Shared>, snapshot: Command) {
+        self.inbox().snapshots.push((Arc::clone(shared), snapshot));
+    }
+
+    /// Has all shards looked after at once.
+    pub fn hurry(&self) {
+        self.inbox().hurry = true;
+        self.told.notify_one();
+    }
+
+    /// Something was added to the tails.
+    pub fn has_to_apply(&self) {
+        self.added.store(true, Ordering::SeqCst);
+        if self.sleeps.load(Ordering::SeqCst) && self.sleeps.swap(false, Ordering::SeqCst) {
+            self.told.notify_one();
+        }
+    }
+
+    /// For the thread that applies: what it was told, after waiting for that for as long as `pause`. An
+    /// idle one that was told nothing also goes on when something is added to a tail.
+    pub fn told(&self, pause: Duration, is_idle: bool) -> Inbox {
+        let mut inbox = self.inbox();
+        if !inbox.hurry && inbox.attached.is_empty() && !pause.is_zero() {
+            self.sleeps.store(is_idle, Ordering::SeqCst);
+            // NOTE: looked at after the flag is up. What is added before that notifies nobody.
+            let is_late = is_idle && self.added.load(Ordering::SeqCst);
+            let pause = if is_late { Duration::ZERO } else { pause };
+            let waited = self.told.wait_timeout(inbox, pause);
+            inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.sleeps.store(false, Ordering::SeqCst);
+        }
+        self.added.store(false, Ordering::SeqCst);
+        std::mem::take(&mut inbox)
+    }
+
+    /// The thread that applies has done what it could: so many bytes are left.
+    pub fn turned(&self, unapplied: usize) {
+        self.unapplied.store(unapplied, Ordering::Relaxed);
+        let held = relock(&self.applying);
+        self.turns.fetch_add(1, Ordering::Relaxed);
+        drop(held);
+        self.applied.notify_all();
+    }
+
+    /// For the writer: waits until a shard has room for more, as long as the thread that applies gets
+    /// on. Error: why it does not.
+    pub fn await_room(&self, shared: &Shared) -> Result<()> {
+        loop {
+            let is_full = shared.tail().is_full()
+                || self.unapplied.load(Ordering::Relaxed) > MAX_UNAPPLIED
+                || self.segments.waiting() > MAX_SEGMENTS;
+            if !is_full {
+                return Ok(());
+            }
+            let failing = [&shared.background, &self.background]
+                .into_iter()
+                .find_map(|background| background.first_error());
+            if let Some(error) = failing {
+                return Err(error);
+            }
+            if self.is_closed() {
+                return Err(Error::Closed);
+            }
+            self.hurry();
+            let held = relock(&self.applying);
+            drop(self.applied.wait_timeout(held, WAIT));
+        }
+    }
+}
+
+/// Writes the journal's notes into the file that is locked.
+pub struct LockNotes(pub Arc<DirLock>);
+
+impl Notes for LockNotes {
+    fn write(&self, note: &[u8], sync: bool) -> Result<()> {
+        self.0.write_note(note, sync)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.0.check()
+    }
+}

@@ -1,0 +1,19 @@
+//! The engine of a context: its two threads, what they share, and the handles that Erlang holds.
+
+pub mod apply;
+pub mod context;
+#[cfg(test)]
+mod damage_tests;
+pub mod handle;
+#[cfg(test)]
+mod journal_damage_tests;
+pub mod looked;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod wal_tests;
+pub mod write;
+
+pub use handle::{Config, JournalHandle, Shard};

@@ -1,0 +1,180 @@
+//! What the tests of a shard share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::apply::store::Store;
+use crate::error::{Error, Result};
+use crate::event::Packed;
+use crate::files::Access;
+use crate::journal::note::Note;
+use crate::journal::{Journal, Notes, recover};
+use crate::log::kinds::{Kind, Kinds};
+use crate::open::file::{self, Identity};
+use crate::open::replay;
+use crate::shard::shared::Shared;
+use crate::writer::command::{Answer, Append, Command, Submission};
+use crate::writer::decide::Staged;
+
+/// The identity of every shard of a test.
+pub fn identity() -> Identity {
+    Identity {
+        context: "test".into(),
+        shard: 0,
+        shards: 1,
+        journal: 7,
+    }
+}
+
+/// What the ids of the one kind begin with.
+pub const KIND: &str = "$warp/saga/";
+/// The aggregate that closes an entity of it.
+pub const CLOSING: &str = "$warp/saga/end";
+
+pub fn kinds() -> Kinds {
+    let kind = Kind {
+        prefix: KIND.into(),
+        closing: CLOSING.into(),
+    };
+    Kinds::new(vec![kind]).expect("one kind")
+}
+
+/// Keeps notes in a file of their own.
+struct FileNotes(PathBuf);
+
+impl Notes for FileNotes {
+    fn write(&self, note: &[u8], _sync: bool) -> Result<()> {
+        std::fs::write(&self.0, note).expect("notes");
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A journal with one shard, without threads. Dropping it is what a kill does.
+pub struct Opened {
+    pub store: Store,
+    pub shared: Arc<Shared>,
+    journal: Journal<FileNotes>,
+}
+
+/// Opens the shard at `path`, creating it where there is none, and the journal beside it.
+pub fn open(path: &Path) -> Result<Opened> {
+    open_run(path, rand_run())
+}
+
+fn rand_run() -> i64 {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    static RUN: AtomicI64 = AtomicI64::new(1);
+    RUN.fetch_add(1, Ordering::Relaxed)
+}
+
+fn open_run(path: &Path, run: i64) -> Result<Opened> {
+    let dir = path.parent().expect("in a folder");
+    let notes = dir.join("note");
+    let note = std::fs::read(&notes).ok();
+    let note = match note {
+        Some(bytes) => Note::decode(&bytes).map_err(|()| Error::corrupt("a damaged note"))?,
+        None => None,
+    };
+    let recovered = recover(dir, Access::Owner, note.as_ref())?;
+    let journal = Journal::new(
+        dir.to_owned(),
+        &recovered,
+        FileNotes(notes),
+        (7, run),
+        false,
+    )?;
+    let connection = file::open(path, &identity(), &kinds(), Some(Access::Owner))?;
+    let (mut store, tail) = replay::open(connection, &recovered.segments, 0, &kinds(), run)?;
+    store.watch.add_database(path)?;
+    let shared = Shared::new(path.to_owned(), 0, None, kinds(), tail, 16);
+    Ok(Opened {
+        store,
+        shared: Arc::new(shared),
+        journal,
+    })
+}
+
+impl Opened {
+    /// Carries one command out in a commit of its own. Snapshots are applied at once.
+    pub fn commit(&mut self, command: Command) -> Result<Option<Answer>> {
+        let mut staged = Staged::new(Arc::clone(&self.shared));
+        let journal = &mut self.journal;
+        let answer = match &command {
+            Command::Append(submission) => staged.append(journal, submission)?,
+            Command::Erase { entity, .. } => {
+                staged.erase(journal, entity)?;
+                Answer::Erased
+            }
+            Command::Clear { events, types, .. } => {
+                for (entity, seqs) in events {
+                    staged.clear(journal, entity, seqs, types)?;
+                }
+                Answer::Cleared
+            }
+            Command::Snapshot { .. } => {
+                self.apply()?;
+                self.store.apply(None, &[command])?;
+                return Ok(None);
+            }
+            _ => return Ok(None),
+        };
+        if journal.pending() > 0 {
+            journal.commit(Duration::ZERO)?;
+        }
+        self.shared.tail_mut().publish(staged.steps);
+        Ok(Some(answer))
+    }
+
+    /// Brings everything into the file. The first error of a single step.
+    pub fn apply(&mut self) -> Result<()> {
+        loop {
+            let Some(stretch) = self.shared.tail_mut().begin_apply() else {
+                return Ok(());
+            };
+            let broken = self.store.apply(Some(&stretch), &[])?;
+            self.shared.tail_mut().applied_all();
+            if let Some((_, error)) = broken.into_iter().next() {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Closes the journal, with everything in the file.
+    pub fn close(mut self) -> Result<()> {
+        self.apply()?;
+        self.store.settle(crate::sqlite::BUSY)?;
+        self.journal.close()
+    }
+
+    /// Erases what is left to be erased, in the file, its WAL and the journal.
+    pub fn erase_all(&mut self) -> Result<()> {
+        self.apply()?;
+        while self.store.erases_next().is_some() {
+            self.store.erase_piece()?;
+        }
+        self.store.settle(crate::sqlite::BUSY)?;
+        let positions = std::mem::take(self.store.blank());
+        self.journal.segments().blank(0, &positions)
+    }
+}
+
+/// The command that appends one row behind `base`.
+pub fn append(entity: &str, base: u64, packed: Packed) -> Command {
+    Command::Append(Submission {
+        entity: entity.into(),
+        from: None,
+        base,
+        appends: vec![Append {
+            packed: Arc::new(packed),
+            handle: None,
+            recorded_at: 1_700_000_000_000_000,
+        }],
+        clear: None,
+        receipt: None,
+    })
+}

@@ -1,0 +1,424 @@
+//! The writer thread of a context: takes what all shards were asked to do, puts it into the journal,
+//! syncs once, and answers.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use rustler::env::SavedTerm;
+use rustler::{Encoder, Env, LocalPid, OwnedEnv, Term};
+
+use crate::atoms;
+use crate::engine::context::{Engine, LockNotes};
+use crate::error::{Error, Result, panic_message};
+use crate::journal::Journal;
+use crate::shard::background::Task;
+use crate::shard::shared::Shared;
+use crate::writer::answers::send;
+use crate::writer::command::{Answer, Command};
+use crate::writer::decide::Group;
+use crate::writer::queue::{Batch, size, taken_up};
+
+/// How many rows one commit takes at most.
+const MAX_ROWS: usize = 4096;
+/// How many bytes one commit takes at most, but for a single larger command.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// How often an idle writer looks after its files.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long a commit waits at most for more callers.
+const MAX_GATHER: Duration = Duration::from_millis(2);
+/// After what time the files are looked at again before a commit. Looking costs microseconds, which
+/// short commits would feel, and what is lost in between is found after the commit.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// A sync that takes longer is reported to the owner.
+const SLOW_SYNC: Duration = Duration::from_secs(1);
+
+/// Runs until the journal is closed. A panic is contained: everyone who waits gets an error, and the
+/// owner is told, so that the files are opened anew. The journal, if it can be written on.
+pub fn run(engine: &Engine, journal: Journal<LockNotes>) -> Option<Journal<LockNotes>> {
+    let mut waiting = Vec::new();
+    let served = catch_unwind(AssertUnwindSafe(|| {
+        let mut writer = Writer {
+            engine,
+            journal,
+            batch: Batch::new(),
+            waiting: &mut waiting,
+        };
+        let lost = writer.serve();
+        (writer.journal, writer.batch, lost)
+    }));
+    let rest = engine.end();
+    match served {
+        Ok((journal, left, lost)) => {
+            refuse(engine, left);
+            refuse(engine, rest);
+            match lost {
+                None => Some(journal),
+                Some(lost) => {
+                    send(engine.owner, |env| {
+                        (atoms::warp_files_lost(), lost).encode(env)
+                    });
+                    None
+                }
+            }
+        }
+        Err(panic) => {
+            let interrupted = |from| (from, Answer::Failed(Error::Interrupted));
+            engine.answer(waiting.into_iter().map(interrupted).collect());
+            refuse(engine, rest);
+            send(engine.owner, |env| {
+                (atoms::warp_writer_down(), panic_message(&*panic)).encode(env)
+            });
+            None
+        }
+    }
+}
+
+fn refuse(engine: &Engine, batch: Batch) {
+    let mut refused = Vec::new();
+    for (shared, command) in batch.commands {
+        taken_up(&shared, &command);
+        if matches!(command, Command::Detach) {
+            shared.detach();
+        }
+        refused.extend(asker(&command).map(|from| (from, Answer::Failed(Error::Closed))));
+    }
+    engine.answer(refused);
+}
+
+struct Writer<'e> {
+    engine: &'e Engine,
+    journal: Journal<LockNotes>,
+    /// What was taken from the queue and is not carried out yet.
+    batch: Batch,
+    /// Who waits for the commit under way.
+    waiting: &'e mut Vec<LocalPid>,
+}
+
+/// What was asked for, and what it comes to once the commit is done.
+struct Decided {
+    shared: Arc<Shared>,
+    command: Command,
+    answer: Settled,
+}
+
+enum Settled {
+    /// This is the answer.
+    Now(Answer),
+    /// The answer comes when the step at this position is applied, and its bytes are gone.
+    Applied(Answer, i64),
+    /// Nobody waits.
+    Never,
+}
+
+impl Writer<'_> {
+    /// Until the journal is closed, or its files are lost: how that came.
+    fn serve(&mut self) -> Option<String> {
+        let mut idle_since = Instant::now();
+        while !self.engine.is_closed() {
+            if self.batch.commands.is_empty() {
+                self.engine.queue.take(&mut self.batch);
+            }
+            if self.batch.commands.is_empty() {
+                self.engine.queue.sleep(1, IDLE);
+                if idle_since.elapsed() >= IDLE {
+                    idle_since = Instant::now();
+                    if let Err(lost) = self.journal.look() {
+                        return Some(lost.to_string());
+                    }
+                    if self.journal.is_unsealed() {
+                        let sealed = self.journal.seal();
+                        self.engine.background.note(Task::Seal, &sealed);
+                    }
+                }
+                continue;
+            }
+            let started = Instant::now();
+            self.engine.stats.busy();
+            let chunk = self.chunk();
+            let answered = chunk.len();
+            let is_all = self.batch.commands.is_empty();
+            let lost = self.carry_out(chunk, is_all);
+            self.engine.stats.idle();
+            if lost.is_some() {
+                return lost;
+            }
+            self.gather(answered, started.elapsed());
+            idle_since = Instant::now();
+        }
+        None
+    }
+
+    /// What the next commit carries out.
+    fn chunk(&mut self) -> Vec<(Arc<Shared>, Command)> {
+        let (mut chunk, mut rows, mut bytes) = (Vec::new(), 0, 0);
+        while rows < MAX_ROWS
+            && bytes < MAX_BYTES
+            && let Some((shared, command)) = self.batch.commands.pop_front()
+        {
+            taken_up(&shared, &command);
+            bytes += size(&command);
+            rows += match &command {
+                Command::Append(submission) => submission.appends.len(),
+                Command::Clear { events, .. } => events.len().max(1),
+                _ => 1,
+            };
+            chunk.push((shared, command));
+        }
+        chunk
+    }
+
+    /// Lets a fair share of the callers come back before the next commit.
+    ///
+    /// Without it a commit takes only those who were quick, and pays a whole sync for them. Those just
+    /// answered and those who queued meanwhile are all the callers there are; with half of them in
+    /// one commit the other half prepares the next. A caller who is alone never waits, and nobody
+    /// longer than twice the commit before.
+    fn gather(&self, answered: usize, took: Duration) {
+        let queued = self.engine.queue.depth() + self.batch.commands.len();
+        let share = (answered + queued) / 2;
+        if queued < share && !self.engine.is_closed() {
+            self.engine.queue.sleep(share, (took * 2).min(MAX_GATHER));
+        }
+    }
+
+    /// One commit. What became of the files, if they are lost.
+    fn carry_out(&mut self, chunk: Vec<(Arc<Shared>, Command)>, is_all: bool) -> Option<String> {
+        let started = Instant::now();
+        self.waiting.clear();
+        self.waiting
+            .extend(chunk.iter().filter_map(|(_, command)| asker(command)));
+        let mut group = Group::default();
+        let mut decided = Vec::with_capacity(chunk.len());
+        for (shared, command) in chunk {
+            let answer = self.decide(&mut group, &shared, &command);
+            let answer = answer.unwrap_or_else(|error| Settled::Now(Answer::Failed(error)));
+            decided.push(Decided {
+                shared,
+                command,
+                answer,
+            });
+        }
+        let (mut lost, mut shards) = (None, Vec::new());
+        if self.journal.pending() > 0 {
+            match self.journal.commit(LOOK_AGAIN) {
+                Ok(written) => shards = self.publish(group, written.took, started),
+                Err(error) => {
+                    for staged in &group.staged {
+                        staged.shared.stats.failed_commits.fetch_add(1, Relaxed);
+                    }
+                    fail(&mut decided, &error);
+                    lost = self.journal.look().err().map(|lost| lost.to_string());
+                }
+            }
+            let sealed = if self.journal.is_unsealed() && lost.is_none() {
+                self.journal.seal()
+            } else {
+                Ok(())
+            };
+            self.engine.background.note(Task::Seal, &sealed);
+        }
+        self.reply(decided, &shards, is_all);
+        lost
+    }
+
+    fn decide(
+        &mut self,
+        group: &mut Group,
+        shared: &Arc<Shared>,
+        command: &Command,
+    ) -> Result<Settled> {
+        match command {
+            Command::Detach => return Ok(Settled::Never),
+            Command::Pass { .. } => return Ok(Settled::Now(Answer::Passed)),
+            _ if shared.is_closed() => return Err(Error::Closed),
+            Command::Snapshot { .. } => return Ok(Settled::Never),
+            _ => self.engine.await_room(shared)?,
+        }
+        let Some(staged) = group.of(shared) else {
+            return Err(Error::internal("a shard that is not staged"));
+        };
+        let journal = &mut self.journal;
+        match command {
+            Command::Append(submission) => {
+                let answer = staged.append(journal, submission)?;
+                Ok(Settled::Now(answer))
+            }
+            Command::Erase { entity, .. } => {
+                if staged.erase(journal, entity)? {
+                    shared.stats.erased_entities.fetch_add(1, Relaxed);
+                }
+                Ok(Settled::Applied(Answer::Erased, staged.position()))
+            }
+            Command::Clear { events, types, .. } => {
+                for (entity, seqs) in events {
+                    staged.clear(journal, entity, seqs, types)?;
+                }
+                Ok(Settled::Applied(Answer::Cleared, staged.position()))
+            }
+            Command::CorrectTime {
+                entity,
+                seq,
+                recorded_at,
+                ..
+            } => {
+                let failed = staged.correct_time(journal, entity, *seq, *recorded_at)?;
+                let position = staged.position();
+                Ok(failed.map_or(Settled::Applied(Answer::Corrected, position), Settled::Now))
+            }
+            Command::Detach | Command::Pass { .. } | Command::Snapshot { .. } => Ok(Settled::Never),
+        }
+    }
+
+    /// The commit is durable: everybody may see it. The shards that have more now.
+    fn publish(&self, group: Group, sync: Duration, started: Instant) -> Vec<u16> {
+        let mut shards = Vec::with_capacity(group.staged.len());
+        #[cfg(feature = "fault")]
+        crate::fault::after_commit();
+        for staged in group.staged {
+            let position = staged.position();
+            let stats = &staged.shared.stats;
+            if staged.steps.is_empty() {
+                continue;
+            }
+            shards.push(staged.shared.number);
+            stats.commits.fetch_add(1, Relaxed);
+            stats.appends.fetch_add(staged.written.0, Relaxed);
+            stats.events.fetch_add(staged.written.1, Relaxed);
+            stats.bytes.fetch_add(staged.written.2, Relaxed);
+            staged.shared.tail_mut().publish(staged.steps);
+            stats.position.store(position, Relaxed);
+            stats.sync.add(sync);
+            stats.commit.add(started.elapsed());
+        }
+        self.engine.has_to_apply();
+        if sync >= SLOW_SYNC {
+            let millis = u64::try_from(sync.as_millis()).unwrap_or(u64::MAX);
+            send(self.engine.owner, |env| {
+                (atoms::warp_slow_sync(), millis).encode(env)
+            });
+        }
+        shards
+    }
+
+    fn reply(&mut self, decided: Vec<Decided>, shards: &[u16], is_all: bool) {
+        self.waiting.clear();
+        let mut replies = Vec::with_capacity(decided.len());
+        for Decided {
+            shared,
+            command,
+            answer,
+        } in decided
+        {
+            let from = asker(&command);
+            match (answer, command) {
+                (_, Command::Detach) => {
+                    shared.detach();
+                    self.engine.hurry();
+                }
+                (Settled::Never, command @ Command::Snapshot { .. }) => {
+                    self.engine.keep_snapshot(&shared, command);
+                }
+                (Settled::Never, _) => {}
+                (Settled::Applied(answer, position), command) => {
+                    let entity = match command {
+                        Command::Erase { entity, .. } => Some(entity),
+                        _ => None,
+                    };
+                    if let Some(from) = from {
+                        self.engine.defer(&shared, from, answer, position, entity);
+                    }
+                }
+                (Settled::Now(answer), command) => {
+                    if let (Answer::Stored { .. }, Command::Append(submission)) =
+                        (&answer, &command)
+                    {
+                        release_stored(submission);
+                        if let Some(receipt) = &submission.receipt {
+                            replies.push(Reply::Receipt(receipt.clone()));
+                            continue;
+                        }
+                    }
+                    replies.extend(from.map(|from| Reply::Answer(from, answer)));
+                }
+            }
+        }
+        if replies.is_empty() && shards.is_empty() {
+            if is_all {
+                self.batch.env.clear();
+            }
+            return;
+        }
+        // What the batch's environment holds goes with the message: nothing of it is copied.
+        let from = &mut self.batch.env;
+        let owner = self.engine.owner;
+        if is_all {
+            // An owner that is gone needs no answer: those who waited for it are gone as well.
+            let _ = from.send_and_clear(&owner, |env| message(env, &replies, shards));
+        } else {
+            let mut other = OwnedEnv::new();
+            let _ = other.send_and_clear(&owner, |env| {
+                from.run(|own| {
+                    let terms: Vec<Term<'_>> =
+                        replies.iter().map(|r| r.term(own).in_env(env)).collect();
+                    (atoms::warp_replies(), terms, shards).encode(env)
+                })
+            });
+        }
+    }
+}
+
+fn message<'a>(env: Env<'a>, replies: &[Reply], shards: &[u16]) -> Term<'a> {
+    let terms: Vec<Term<'a>> = replies.iter().map(|reply| reply.term(env)).collect();
+    (atoms::warp_replies(), terms, shards).encode(env)
+}
+
+fn fail(decided: &mut [Decided], error: &Error) {
+    for decided in decided {
+        // What was refused or only passed has nothing to do with the commit.
+        let is_concerned = match &decided.answer {
+            Settled::Now(Answer::Stored { .. } | Answer::Stopped { .. }) => true,
+            Settled::Applied(..) => true,
+            Settled::Now(_) | Settled::Never => false,
+        };
+        if is_concerned {
+            decided.answer = Settled::Now(Answer::Failed(error.clone()));
+        }
+    }
+}
+
+/// What is stored is in the caller's memory no longer than until here, whoever may still have a
+/// reference to it.
+fn release_stored(submission: &crate::writer::Submission) {
+    let appends = submission.appends.iter();
+    appends
+        .filter_map(|of| of.handle.as_ref())
+        .for_each(|handle| handle.release());
+}
+
+fn asker(command: &Command) -> Option<LocalPid> {
+    match command {
+        Command::Append(submission) => submission.from,
+        Command::Erase { from, .. }
+        | Command::Clear { from, .. }
+        | Command::CorrectTime { from, .. }
+        | Command::Pass { from } => *from,
+        Command::Snapshot { .. } | Command::Detach => None,
+    }
+}
+
+/// An answer for the process that asked, or its receipt.
+enum Reply {
+    Answer(LocalPid, Answer),
+    Receipt(SavedTerm),
+}
+
+impl Reply {
+    fn term<'a>(&self, env: Env<'a>) -> Term<'a> {
+        match self {
+            Self::Answer(from, answer) => (from, answer).encode(env),
+            Self::Receipt(receipt) => receipt.load(env),
+        }
+    }
+}

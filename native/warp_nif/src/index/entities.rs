@@ -1,0 +1,137 @@
+//! What the shard knows about an entity's log: where it ends and where it can be entered.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::error::Result;
+use crate::hash::hash64;
+use crate::log::rows::{self, Row};
+
+/// Every how many rows of an entity one is marked, so that a read can start near it.
+pub const MARK_EVERY: u64 = if cfg!(test) { 8 } else { 64 };
+
+/// The first seq of a marked row, and its position.
+pub type Mark = (u64, i64);
+
+/// The state of one entity's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntityInfo {
+    /// The position of its first row: no two lives of an entity share it.
+    pub incarnation: i64,
+    /// The seq of its last event.
+    pub seq: u64,
+    /// The position of its last row.
+    pub head: i64,
+    /// How many rows it has.
+    pub rows: u64,
+}
+
+impl EntityInfo {
+    /// The entity after one more row of `count` events at `position`.
+    ///
+    /// # Panics
+    ///
+    /// When the row holds no event, or does not stand behind the entity's last one: then nothing of the
+    /// transaction must be kept. `tail` asserts the same of what it is told.
+    pub fn advance(before: Option<&Self>, position: i64, count: u64) -> Self {
+        assert!(count > 0, "a row without events at position {position}");
+        let last = before.map_or(0, |info| info.head);
+        assert!(last < position, "a row at {position} behind one at {last}");
+        match before {
+            None => Self {
+                incarnation: position,
+                seq: count,
+                head: position,
+                rows: 1,
+            },
+            Some(info) => Self {
+                incarnation: info.incarnation,
+                seq: info.seq + count,
+                head: position,
+                rows: info.rows + 1,
+            },
+        }
+    }
+
+    /// The row at `head`, if it is the last of this log.
+    pub fn check(&self, head: Row) -> Result<Row> {
+        let is_first = head.prev == 0;
+        if head.last_seq() == self.seq
+            && self.incarnation <= self.head
+            && is_first == (self.incarnation == self.head)
+        {
+            Ok(head)
+        } else {
+            Err(rows::broken(self.head, "not the last of its entity"))
+        }
+    }
+
+    /// Whether the last row is one to be marked.
+    pub fn is_marked(&self) -> bool {
+        self.rows.is_multiple_of(MARK_EVERY)
+    }
+}
+
+/// Looks an entity up in what was written behind, with the row at its head. Not what came after the
+/// last flush.
+///
+/// Another entity can have the same hash: the head row tells, and is believed only when its checksum
+/// fits. Else a damaged row would make its entity look like one without events.
+pub fn find(connection: &Connection, entity: &str) -> Result<Option<(EntityInfo, Row)>> {
+    let mut statement = connection
+        .prepare_cached("SELECT incarnation, seq, head, rows FROM entities WHERE hash = ?1")?;
+    let hash = hash64(entity.as_bytes());
+    let mut found = statement.query([hash.cast_signed()])?;
+    while let Some(row) = found.next()? {
+        let info = EntityInfo {
+            incarnation: row.get(0)?,
+            seq: row.get::<_, i64>(1)?.cast_unsigned(),
+            head: row.get(2)?,
+            rows: row.get::<_, i64>(3)?.cast_unsigned(),
+        };
+        let head = rows::at(connection, info.head)?
+            .ok_or_else(|| rows::broken(info.head, "erased, and still the last of an entity"))?;
+        if head.entity == entity {
+            return info.check(head).map(|head| Some((info, head)));
+        }
+        if hash64(head.entity.as_bytes()) != hash {
+            return Err(rows::broken(info.head, "not the last of its entity"));
+        }
+    }
+    Ok(None)
+}
+
+/// Writes what is known of an entity.
+pub fn upsert(connection: &Connection, hash: u64, info: &EntityInfo) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO entities (hash, incarnation, seq, head, rows) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (hash, incarnation) DO UPDATE
+             SET seq = excluded.seq, head = excluded.head, rows = excluded.rows",
+        )?
+        .execute((
+            hash.cast_signed(),
+            info.incarnation,
+            info.seq.cast_signed(),
+            info.head,
+            info.rows.cast_signed(),
+        ))
+        .map(drop)
+}
+
+/// The position of the first marked row whose first seq is at least `seq`.
+pub fn mark_from(connection: &Connection, incarnation: i64, seq: u64) -> Result<Option<i64>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT position FROM marks WHERE incarnation = ?1 AND seq >= ?2 ORDER BY seq LIMIT 1",
+        )?
+        .query_row((incarnation, seq.cast_signed()), |row| row.get(0))
+        .optional()?)
+}
+
+/// The positions of rows that may hold an event with an id of this hash.
+pub fn positions_of_id(connection: &Connection, incarnation: i64, hash: u64) -> Result<Vec<i64>> {
+    let mut statement = connection
+        .prepare_cached("SELECT position FROM ids WHERE incarnation = ?1 AND hash = ?2")?;
+    let found = statement.query_map((incarnation, hash.cast_signed()), |row| row.get(0))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}

@@ -1,0 +1,6 @@
+//! What finds an entity's rows: where its log ends, the chain of its rows, marks, and ids.
+
+pub mod chain;
+pub mod entities;
+pub mod ids;
+pub mod open_table;

@@ -1,0 +1,222 @@
+//! Opening a shard's file: creating it, and checking that it is ours, before anything is touched.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::{Error, Result};
+use crate::files::{self, Access};
+use crate::log::kinds::Kinds;
+use crate::log::schema::{APPLICATION_ID, FORMAT, SCHEMA, meta};
+use crate::open::upgrade;
+use crate::sqlite;
+use crate::sqlite::BUSY;
+
+/// What makes a file a shard.
+const SHARD: sqlite::Format = sqlite::Format {
+    application_id: APPLICATION_ID,
+    version: FORMAT,
+    foreign: Error::NotAShard,
+};
+/// Whose file it is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The context's name.
+    pub context: String,
+    /// The number of the shard, from 0.
+    pub shard: i64,
+    /// How many shards the context has: it tells where entities live.
+    pub shards: i64,
+    /// The number of the journal that it belongs to.
+    pub journal: u64,
+}
+
+/// Opens the shard at `path` for its writer, creating it where there is none.
+///
+/// Errors, with the file left as it was: `NotAShard`, `NewerFormat`, `ShardCount`,
+/// `WrongIdentity`, `Corrupt`, `Io`, `DiskFull`. A file of format 1 is upgraded.
+pub fn open(
+    path: &Path,
+    identity: &Identity,
+    kinds: &Kinds,
+    may_create: Option<Access>,
+) -> Result<Connection> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        files::check_kind(&files::beside(path, suffix))?;
+    }
+    if may_create.is_some() {
+        finish_creation(path)?;
+    }
+    let fresh = SHARD.is_missing(path)?;
+    match may_create {
+        Some(access) if fresh => drop(files::create(path, access)?),
+        None if fresh => {
+            let what = "this shard of an existing context is missing or empty";
+            return Err(Error::corrupt(what).at(path));
+        }
+        _ => {}
+    }
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+    .map_err(|error| Error::from(error).at(path))?;
+    connection.busy_timeout(BUSY)?;
+    if fresh {
+        create(&connection, path, identity)?;
+    } else {
+        check_identity(&connection, path, identity)?;
+    }
+    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL;
+             PRAGMA fullfsync = ON;
+             PRAGMA checkpoint_fullfsync = ON;
+             PRAGMA wal_autocheckpoint = 0;
+             PRAGMA secure_delete = ON;
+             PRAGMA temp_store = MEMORY;
+             PRAGMA cache_size = -8192;",
+        )
+        .map_err(|error| Error::from(error).at(path))?;
+    if version < FORMAT {
+        upgrade::upgrade(&connection, kinds, identity.journal).map_err(|error| error.at(path))?;
+    }
+    // What reaches the disk when does not matter before the WAL is moved: the journal has it all.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    Ok(connection)
+}
+
+/// Has SQLite roll back a creation that was cut short: until then the header means nothing.
+fn finish_creation(path: &Path) -> Result<()> {
+    if files::beside(path, "-journal").exists() {
+        let connection = Connection::open(path)?;
+        let _: i64 = connection
+            .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))
+            .map_err(|error| Error::from(error).at(path))?;
+    }
+    Ok(())
+}
+
+fn create(connection: &Connection, path: &Path, identity: &Identity) -> Result<()> {
+    let create = || -> rusqlite::Result<()> {
+        // SQLite may find the WAL of a file that was emptied, which must not come back to life.
+        connection.pragma_update(None, "journal_mode", "DELETE")?;
+        connection.pragma_update(None, "synchronous", "EXTRA")?;
+        let transaction = connection.unchecked_transaction()?;
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+        connection.pragma_update(None, "user_version", FORMAT)?;
+        connection.execute_batch(SCHEMA)?;
+        let mut insert = connection.prepare("INSERT INTO meta (name, value) VALUES (?1, ?2)")?;
+        insert.execute(("context", &identity.context))?;
+        insert.execute(("shard", identity.shard))?;
+        insert.execute(("shards", identity.shards))?;
+        insert.execute(("flushed", 0))?;
+        insert.execute(("erased_bytes", 0))?;
+        insert.execute(("last_row", 0))?;
+        insert.execute(("journal", identity.journal.cast_signed()))?;
+        transaction.commit()
+    };
+    create().map_err(|error| Error::from(error).at(path))?;
+    Ok(())
+}
+
+fn check_identity(connection: &Connection, path: &Path, expected: &Identity) -> Result<()> {
+    let found = (|| -> Result<Identity> {
+        let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        Ok(Identity {
+            journal: if version < FORMAT {
+                // It is given one when it is upgraded.
+                expected.journal
+            } else {
+                meta::<i64>(connection, "journal")?.cast_unsigned()
+            },
+            context: meta(connection, "context")?,
+            shard: meta(connection, "shard")?,
+            shards: meta(connection, "shards")?,
+        })
+    })()
+    .map_err(|error| error.at(path))?;
+    if found.shards != expected.shards {
+        return Err(Error::ShardCount(found.shards, expected.shards));
+    }
+    if found.journal != expected.journal && found.context == expected.context {
+        let what = "this shard belongs to another journal than the one in its folder: a file was \
+                    copied alone, or the file `lock` or the journal was lost. Put back the files of \
+                    one time, all of them";
+        return Err(Error::corrupt(what).at(path));
+    }
+    if found != *expected {
+        let found = format!("shard {} of context {}", found.shard, found.context);
+        return Err(Error::WrongIdentity(path.to_owned(), found));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(shards: i64) -> Identity {
+        Identity {
+            context: "bank".into(),
+            shard: 0,
+            shards,
+            journal: 7,
+        }
+    }
+
+    fn open_in(dir: &Path, shards: i64) -> Result<Connection> {
+        open(
+            &dir.join("s.db"),
+            &identity(shards),
+            &Kinds::default(),
+            Some(Access::Owner),
+        )
+    }
+
+    #[test]
+    fn a_shard_opens_again_only_as_what_it_was() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        drop(open_in(dir.path(), 4).expect("created"));
+        drop(open_in(dir.path(), 4).expect("opened again"));
+        assert!(matches!(
+            open_in(dir.path(), 8),
+            Err(Error::ShardCount(4, 8))
+        ));
+    }
+
+    #[test]
+    fn foreign_and_newer_files_are_refused_untouched() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("s.db");
+        std::fs::write(&path, "shopping list").expect("written");
+        assert!(matches!(open_in(dir.path(), 4), Err(Error::NotAShard(_))));
+        assert_eq!(std::fs::read(&path).expect("read"), b"shopping list");
+
+        std::fs::remove_file(&path).expect("removed");
+        let other = Connection::open(&path).expect("opened");
+        other.execute_batch("CREATE TABLE t(x)").expect("created");
+        drop(other);
+        assert!(matches!(open_in(dir.path(), 4), Err(Error::NotAShard(_))));
+
+        std::fs::remove_file(&path).expect("removed");
+        let ours = open_in(dir.path(), 4).expect("created");
+        ours.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA user_version = 9")
+            .expect("changed");
+        drop(ours);
+        assert!(matches!(
+            open_in(dir.path(), 4),
+            Err(Error::NewerFormat(_, 9))
+        ));
+    }
+
+    #[test]
+    fn an_emptied_shard_of_an_existing_context_is_not_made_anew() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("s.db");
+        std::fs::write(&path, "").expect("written");
+        let opened = open(&path, &identity(4), &Kinds::default(), None);
+        assert!(matches!(opened, Err(Error::Corrupt(_))));
+    }
+}
