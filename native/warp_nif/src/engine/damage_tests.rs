@@ -30,7 +30,7 @@ fn append(open: &mut Opened, entity: &str, n: u64, base: u64) -> Result<Answer> 
     let packed = Packed::new(
         "A".into(),
         format!("[{event}]"),
-        vec![(1, event.len() + 1)],
+        1,
         vec![(0, GivenId::Hash(hash))],
     );
     let answer = open.commit(testing::append(entity, base, packed))?;

@@ -22,8 +22,7 @@ fn wal_bytes(path: &Path) -> usize {
 fn write(open: &mut Opened, base: u64) -> Result<()> {
     let text = "x".repeat(MEGABYTE);
     let data = format!("[{{\"type\":\"T\",\"payload\":{{\"s\":\"{text}\"}}}}]");
-    let spans = vec![(1, data.len() - 1)];
-    let packed = Packed::new("A".into(), data, spans, Vec::new());
+    let packed = Packed::new("A".into(), data, 1, Vec::new());
     let answer = open.commit(testing::append("large", base, packed))?;
     assert!(matches!(answer, Some(Answer::Stored { .. })));
     open.apply()?;

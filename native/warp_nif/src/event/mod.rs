@@ -1,10 +1,21 @@
 //! Events on their way in (`pack`) and out (`stored`).
 
+pub mod fields;
+pub mod ids;
 pub mod pack;
+pub mod packed;
+pub mod refusal;
+pub mod row;
+pub mod rules;
+pub mod scratch;
 pub mod stored;
 pub mod weight;
 
-pub use pack::{GivenId, PackError, Packed, PackedHandle, Rules, pack};
+pub use ids::GivenId;
+pub use pack::{Done, pack};
+pub use packed::{Packed, PackedHandle};
+pub use refusal::PackError;
+pub use rules::Rules;
 pub use stored::{StoredEvent, derived_id, derived_seq, parse_row, same_content, to_term};
 
 /// What the names of Warp's own entities and aggregates begin with.

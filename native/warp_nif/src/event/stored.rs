@@ -35,6 +35,11 @@ pub struct StoredEvent<'a> {
 
 /// The events of a row's `data`. Error: `Corrupt` when it is not what Warp writes.
 pub fn parse_row(data: &str) -> Result<Vec<StoredEvent<'_>>> {
+    elements(data)
+}
+
+/// The elements of a row's `data`, each read as a `T`. Error: `Corrupt`, as above.
+pub fn elements<'a, T: Deserialize<'a>>(data: &'a str) -> Result<Vec<T>> {
     let mut json = serde_json::Deserializer::from_str(data);
     json.disable_recursion_limit();
     Vec::deserialize(&mut json).map_err(|error| Error::corrupt(format!("row data: {error}")))

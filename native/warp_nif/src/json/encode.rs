@@ -3,48 +3,50 @@
 use std::io;
 
 use rustler::types::map::MapIterator;
-use rustler::{Atom, BigInt, Binary, Encoder, Term, TermType};
+use rustler::{BigInt, Binary, Encoder, Term, TermType};
 
+use super::floats::{Floats, compact};
+use super::repeats::{Repeats, Text};
+use super::text::put_plain;
+use super::word::may_be_cut;
 use super::{JsonError, MAX_DEPTH, MAX_DIGITS};
 use crate::atoms;
 
-/// What encoding a term found out about it.
-pub struct Encoded {
+/// What encoding terms found out about them.
+pub struct Found {
     /// True when decoding the text gives the very same term back.
     pub canonical: bool,
-}
-
-/// How floats are written. All forms name the same float.
-#[derive(Clone, Copy)]
-pub enum Floats {
-    /// With as few digits as can be.
-    Shortest,
-    /// With 17 digits. SQLite's JSON functions read some of the shortest forms one bit off.
-    Padded,
-    /// In as few bytes as can be: a JSON text never grows by being decoded and encoded so.
-    Compact,
+    /// True when a map has both binaries and atoms as keys, of which two may be the same text.
+    pub mixed: bool,
+    /// True when a binary may be a part of a larger one, which it keeps in memory.
+    pub cut: bool,
 }
 
 /// Appends `term` as JSON to `out`, which never grows past `budget` bytes.
 ///
 /// Map keys are binaries or atoms; atoms other than `true`, `false`, `null` and `nil` become
-/// strings. Errors: what is not JSON, too deep, or over the budget.
+/// strings. `repeats` has what was written to `out` before. Errors: what is not JSON, too deep, or
+/// over the budget.
 pub fn encode(
     term: Term<'_>,
     out: &mut Vec<u8>,
+    repeats: &mut Repeats,
     budget: usize,
     floats: Floats,
-) -> Result<Encoded, JsonError> {
+) -> Result<Found, JsonError> {
     let mut writer = Writer {
         out: Bounded { out, budget },
+        repeats,
         floats,
-        canonical: true,
+        found: Found {
+            canonical: true,
+            mixed: false,
+            cut: false,
+        },
         too_big: None,
     };
     writer.value(term, 0)?;
-    Ok(Encoded {
-        canonical: writer.canonical,
-    })
+    Ok(writer.found)
 }
 
 /// Takes no byte past the budget: what is too large is noticed before it is written.
@@ -84,8 +86,9 @@ impl io::Write for Bounded<'_> {
 
 struct Writer<'o, 'a> {
     out: Bounded<'o>,
+    repeats: &'o mut Repeats,
     floats: Floats,
-    canonical: bool,
+    found: Found,
     /// The smallest integer that has too many digits, and its negative, once they were needed.
     too_big: Option<(Term<'a>, Term<'a>)>,
 }
@@ -109,22 +112,57 @@ impl<'a> Writer<'_, 'a> {
         }
         let pairs = MapIterator::new(term).ok_or_else(|| not_json(term))?;
         self.out.put(b"{")?;
-        for (index, (key, value)) in pairs.enumerate() {
-            if index > 0 {
+        let (mut binaries, mut atoms) = (false, false);
+        for (key, value) in pairs {
+            if binaries || atoms {
                 self.out.put(b",")?;
             }
-            match key.get_type() {
-                TermType::Binary => self.binary(key)?,
-                TermType::Atom => {
-                    self.canonical = false;
-                    self.text(&name(key)?)?;
-                }
-                _ => return Err(JsonError::NotJson(format!("object key {}", short(key)))),
+            if self.key(key)? {
+                atoms = true;
+            } else {
+                binaries = true;
             }
             self.out.put(b":")?;
             self.value(value, depth)?;
         }
+        self.found.canonical &= !atoms;
+        self.found.mixed |= atoms && binaries;
         self.out.put(b"}")
+    }
+
+    /// Whether it is an atom.
+    fn key(&mut self, key: Term<'a>) -> Result<bool, JsonError> {
+        if let Some(text) = self.repeats.find(key) {
+            self.again(text)?;
+            return Ok(text.is_atom);
+        }
+        match key.get_type() {
+            TermType::Atom => self.name(key).map(|()| true),
+            TermType::Binary => {
+                let from = self.out.out.len();
+                self.binary(key)?;
+                self.repeats.note(key, from..self.out.out.len(), false);
+                Ok(false)
+            }
+            _ => Err(JsonError::NotJson(format!("object key {}", short(key)))),
+        }
+    }
+
+    fn name(&mut self, atom: Term<'a>) -> Result<(), JsonError> {
+        if let Some(text) = self.repeats.find(atom) {
+            return self.again(text);
+        }
+        let from = self.out.out.len();
+        self.leaf(name(atom)?.as_str())?;
+        self.repeats.note(atom, from..self.out.out.len(), true);
+        Ok(())
+    }
+
+    fn again(&mut self, text: Text) -> Result<(), JsonError> {
+        let at = text.at();
+        self.out.check(at.len())?;
+        self.out.out.extend_from_within(at);
+        Ok(())
     }
 
     /// Cell by cell: a list's length is known only at its end, where it may turn out improper.
@@ -175,17 +213,18 @@ impl<'a> Writer<'_, 'a> {
     }
 
     fn atom(&mut self, term: Term<'a>) -> Result<(), JsonError> {
-        let atom: Atom = term.decode().map_err(|_| not_json(term))?;
-        if atom == atoms::true_() {
+        if atoms::true_() == term {
             self.out.put(b"true")
-        } else if atom == atoms::false_() {
+        } else if atoms::false_() == term {
             self.out.put(b"false")
-        } else if atom == atoms::null() || atom == atoms::nil() {
-            self.canonical &= atom == atoms::null();
+        } else if atoms::null() == term {
+            self.out.put(b"null")
+        } else if atoms::nil() == term {
+            self.found.canonical = false;
             self.out.put(b"null")
         } else {
-            self.canonical = false;
-            self.text(&name(term)?)
+            self.found.canonical = false;
+            self.name(term)
         }
     }
 
@@ -194,13 +233,14 @@ impl<'a> Writer<'_, 'a> {
         let binary: Binary<'_> = term
             .decode()
             .map_err(|_| JsonError::NotJson("bitstring that is not a binary".into()))?;
-        self.out.check(binary.len() + 2)?;
-        let text = std::str::from_utf8(binary.as_slice())
+        let bytes = binary.as_slice();
+        self.found.cut |= may_be_cut(term, bytes);
+        self.out.check(bytes.len() + 2)?;
+        if put_plain(bytes, self.out.out) {
+            return Ok(());
+        }
+        let text = std::str::from_utf8(bytes)
             .map_err(|_| JsonError::NotJson("binary that is not UTF-8".into()))?;
-        self.text(text)
-    }
-
-    fn text(&mut self, text: &str) -> Result<(), JsonError> {
         self.leaf(text)
     }
 
@@ -213,29 +253,6 @@ impl<'a> Writer<'_, 'a> {
             }
         })
     }
-}
-
-/// The shortest JSON number that reads as this float and not as an integer, but for -0.
-fn compact(float: f64) -> String {
-    if float == 0.0 {
-        return if float.is_sign_negative() {
-            "-0"
-        } else {
-            "0.0"
-        }
-        .into();
-    }
-    // The fewest digits that tell the float, with the point behind the first, at the end, and
-    // where it belongs: "1.5e15", "15e14", "1500000000000000.0".
-    let pointed = format!("{float:e}");
-    let plain = format!("{float:?}");
-    let (digits, exponent) = pointed.split_once('e').unwrap_or((&pointed, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or_default();
-    let decimals = digits.split_once('.').map_or(0, |(_, after)| after.len());
-    let moved = exponent.saturating_sub(i32::try_from(decimals).unwrap_or_default());
-    let whole = format!("{}e{moved}", digits.replace('.', ""));
-    let shortest = [plain, whole, pointed].into_iter().min_by_key(String::len);
-    shortest.unwrap_or_default()
 }
 
 fn name(term: Term<'_>) -> Result<String, JsonError> {
@@ -264,53 +281,4 @@ fn short(term: Term<'_>) -> String {
         return format!("{:?}", term.get_type()).to_lowercase();
     }
     format!("{term:?}").chars().take(80).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// Texts of floats of all kinds.
-    fn texts() -> impl Strategy<Value = String> {
-        prop_oneof![
-            "-?(1|15|123456789|0\\.[01]{0,8}5)[eE]-?[0-9]{1,2}",
-            "-?([1-9][0-9]{0,20}|0)(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?",
-            "[1-9][0-9]{0,2}0{0,30}\\.0{1,3}",
-        ]
-    }
-
-    #[test]
-    fn each_way_of_writing_a_float_is_taken() {
-        for (float, text) in [
-            (1.5, "1.5"),
-            (1e15, "1e15"),
-            (1.5e15, "15e14"),
-            (-0.0, "-0"),
-            (0.0, "0.0"),
-            (0.001, "1e-3"),
-            (1e-10, "1e-10"),
-            (10.0, "1e1"),
-            (5e-324, "5e-324"),
-        ] {
-            assert_eq!(compact(float), text);
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(20_000))]
-        #[test]
-        fn compact_floats_are_never_longer_than_what_was_read(text in texts()) {
-            let is_float = text.contains(['.', 'e', 'E']) || text == "-0";
-            let parsed: f64 = serde_json::from_str(&text).unwrap_or(f64::NAN);
-            if is_float && parsed.is_finite() {
-                let again = compact(parsed);
-                prop_assert!(again.len() <= text.len(), "{text} {again}");
-                let read: f64 = serde_json::from_str(&again).expect("JSON");
-                prop_assert_eq!(read.to_bits(), parsed.to_bits(), "{}", again);
-                let is_still = again.contains(['.', 'e', 'E']) || again == "-0";
-                prop_assert!(is_still, "{again}");
-            }
-        }
-    }
 }

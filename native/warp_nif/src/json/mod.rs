@@ -6,10 +6,18 @@
 pub mod compare;
 pub mod decode;
 pub mod encode;
+pub mod floats;
+pub mod repeats;
+pub mod text;
+pub mod word;
 
 pub use compare::same;
 pub use decode::{Terms, Validate, parse};
-pub use encode::{Floats, encode};
+pub use encode::encode;
+pub use floats::Floats;
+pub use repeats::Repeats;
+pub use text::put;
+pub use word::may_be_cut;
 
 use rustler::{Encoder, Env, Term};
 

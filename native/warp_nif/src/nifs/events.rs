@@ -1,12 +1,10 @@
 //! Events on their way in: ids, rules and packing.
 
-use std::collections::HashMap;
-
 use rustler::{Atom, Binary, Encoder, Env, NifResult, ResourceArc, Term};
 
 use super::BUDGET;
 use crate::atoms;
-use crate::event::{self, MAX_NAME_BYTES, PackError, PackedHandle, RESERVED, Rules};
+use crate::event::{self, Done, MAX_NAME_BYTES, PackError, PackedHandle, Rules};
 use crate::hash::{hash64, jump};
 
 /// `{ok, Shard}` for a valid entity id, else `{error, Why}`.
@@ -31,23 +29,10 @@ fn shard_of<'a>(env: Env<'a>, id: Term<'a>, shards: u32) -> Term<'a> {
 /// What `pack` checks events against: `[{Name, Version, Judges}]`.
 #[rustler::nif]
 fn rules(aggregates: Vec<(String, u64, bool)>) -> ResourceArc<Rules> {
-    let default = match aggregates.as_slice() {
-        [only] => Some(only.0.clone()),
-        _ => None,
-    };
-    let by_name = aggregates
-        .into_iter()
-        .map(|(name, version, folds)| (name, (version, folds)));
-    let aggregates: HashMap<_, _> = by_name.collect();
-    let is_own = aggregates.keys().all(|name| name.starts_with(RESERVED));
-    ResourceArc::new(Rules {
-        aggregates,
-        default,
-        is_own,
-    })
+    ResourceArc::new(Rules::new(aggregates))
 }
 
-/// `{ok, Packed, Count, Bytes, HasIds, Events | none}`, `{error, Reason}` or `dirty`.
+/// `{ok, Packed, Count, Bytes, HasIds, Events | none, MayBeCut}`, `{error, Reason}` or `dirty`.
 #[rustler::nif]
 fn pack<'a>(
     env: Env<'a>,
@@ -81,12 +66,12 @@ fn pack_within<'a>(
 ) -> Term<'a> {
     let entity = std::str::from_utf8(entity.as_slice()).unwrap_or_default();
     match event::pack(env, rules, entity, default.decode().ok(), events, budget) {
-        Ok((packed, terms)) => {
+        Ok(Done { packed, terms, cut }) => {
             let (count, bytes) = (packed.count(), packed.data.len());
             let terms = terms.map_or_else(|| atoms::none().encode(env), |list| list.encode(env));
             let has_ids = !packed.ids.is_empty();
             let packed = ResourceArc::new(PackedHandle::new(packed));
-            (atoms::ok(), packed, count, bytes, has_ids, terms).encode(env)
+            (atoms::ok(), packed, count, bytes, has_ids, terms, cut).encode(env)
         }
         Err(PackError::OverBudget) => atoms::dirty().encode(env),
         Err(error) => (atoms::error(), error).encode(env),
@@ -100,7 +85,7 @@ fn keep(
     indexes: Vec<usize>,
 ) -> NifResult<(ResourceArc<PackedHandle>, usize, usize)> {
     let packed = packed.get().ok_or(rustler::Error::BadArg)?;
-    let kept = packed.keep(&indexes);
+    let kept = packed.keep(&indexes).map_err(|_| rustler::Error::BadArg)?;
     let (count, bytes) = (kept.count(), kept.data.len());
     let kept = ResourceArc::new(PackedHandle::new(kept));
     Ok((kept, count, bytes))
