@@ -50,16 +50,18 @@ initial(Aggregates) ->
 %% Gives the states after them, or the reason of the first event that was refused.
 -spec live(aggregates(), binary(), [warp_nif:packed_event()], warp_core:seq(), warp_core:micros(),
            states()) -> {ok, states()} | {error, reason()}.
-live(_Aggregates, _Id, [], _Seq, _Time, States) ->
+live(Aggregates, Id, Events, Seq, Time, States) ->
+    live(Aggregates, {<<Id:(byte_size(Id))/binary, $#>>, Time}, Events, Seq, States).
+
+live(_Aggregates, _Common, [], _Seq, States) ->
     {ok, States};
-live(Aggregates, Id, [{_, _, Name, _, _, _} = Packed | Events], Seq0, Time, States) ->
-    Seq = Seq0 + 1,
+live(Aggregates, Common, [{_, _, Name, _, _, _} | _] = Events, Seq, States) ->
     case States of
         #{Name := {ok, State}} ->
             #{Name := Aggregate} = Aggregates,
-            case accept(Aggregate, State, event(Packed, Id, Seq, Time)) of
-                {ok, Next} ->
-                    live(Aggregates, Id, Events, Seq, Time, States#{Name := {ok, Next}});
+            case run(Events, Name, Aggregate, Common, Seq, State) of
+                {ok, Next, Rest, Last} ->
+                    live(Aggregates, Common, Rest, Last, States#{Name := {ok, Next}});
                 {error, _} = Error ->
                     Error
             end;
@@ -67,10 +69,24 @@ live(Aggregates, Id, [{_, _, Name, _, _, _} = Packed | Events], Seq0, Time, Stat
             Error
     end.
 
-event({Type, Payload, Aggregate, undefined, Vsn, Metadata}, Entity, Seq, Time) ->
-    Derived = <<Entity/binary, $#, (integer_to_binary(Seq))/binary>>,
-    event({Type, Payload, Aggregate, Derived, Vsn, Metadata}, Entity, Seq, Time);
-event({Type, Payload, Aggregate, Id, Vsn, Metadata}, _Entity, Seq, Time) ->
+%% The events up to the first one of another aggregate.
+run([{_, _, Name, _, _, _} = Packed | Events], Name, Aggregate, Common, Seq0, State) ->
+    Seq = Seq0 + 1,
+    case accept(Aggregate, State, event(Packed, Common, Seq)) of
+        {ok, Next} -> run(Events, Name, Aggregate, Common, Seq, Next);
+        {error, _} = Error -> Error
+    end;
+run(Events, _Name, _Aggregate, _Common, Seq, State) ->
+    {ok, State, Events, Seq}.
+
+event({Type, Payload, Aggregate, Id0, Vsn, Metadata}, {Prefix, Time}, Seq) ->
+    Id =
+        case Id0 of
+            %% With its size given the prefix is copied into a new binary, and not appended to, which would reserve
+            %% 256 bytes.
+            undefined -> <<Prefix:(byte_size(Prefix))/binary, (integer_to_binary(Seq))/binary>>;
+            _ -> Id0
+        end,
     #{type => Type, payload => Payload, aggregate => Aggregate, id => Id, schema_vsn => Vsn,
       metadata => Metadata, seq => Seq, recorded_at => Time}.
 
