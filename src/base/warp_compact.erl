@@ -3,7 +3,7 @@
 %% memory for as long as the name is kept. Pure.
 -module(warp_compact).
 
--export([binary/1, term/2]).
+-export([binary/1, term/2, is_cut/1]).
 
 %% A binary that keeps at most this many bytes alive is not worth a copy.
 -define(MIN_BYTES, 256).
@@ -32,6 +32,8 @@ term(Term, Budget) ->
             Term
     end.
 
+%% @doc Whether the binary keeps more than twice its size in memory, and so much that a copy is worth it.
+-spec is_cut(binary()) -> boolean().
 is_cut(Binary) ->
     Kept = binary:referenced_byte_size(Binary),
     Kept > ?MIN_BYTES andalso Kept > 2 * byte_size(Binary).

@@ -122,18 +122,18 @@ shard_of(_Id, _Shards) -> ?MISSING.
 rules(_Aggregates) -> ?MISSING.
 
 %% @doc Checks events and packs them as one append. Gives them back as terms too if an aggregate judges them, and
-%% then says whether a binary of theirs may be a part of a larger one, which it would keep in memory.
+%% with them those of their binaries that may be parts of larger ones, or `many' if these are more than 10,000.
 %% `dirty': the events are too long for a normal scheduler, call {@link pack_dirty/4}. Errors name the event
 %% and the field that is wrong.
 -spec pack(rules(), binary(), binary() | undefined, [map()]) ->
     {ok, packed(), Count :: pos_integer(), Bytes :: pos_integer(), HasIds :: boolean(),
-     [packed_event()] | none, MayBeCut :: boolean()} | {error, term()} | dirty.
+     [packed_event()] | none, Parts :: [binary()] | many} | {error, term()} | dirty.
 pack(_Rules, _Entity, _DefaultAggregate, _Events) -> ?MISSING.
 
 %% @doc As {@link pack/4}, on a dirty scheduler.
 -spec pack_dirty(rules(), binary(), binary() | undefined, [map()]) ->
     {ok, packed(), Count :: pos_integer(), Bytes :: pos_integer(), HasIds :: boolean(),
-     [packed_event()] | none, MayBeCut :: boolean()} | {error, term()}.
+     [packed_event()] | none, Parts :: [binary()] | many} | {error, term()}.
 pack_dirty(_Rules, _Entity, _DefaultAggregate, _Events) -> ?MISSING.
 
 %% @doc An append with only the events at these indexes, which are in order and count from 0; and how many events

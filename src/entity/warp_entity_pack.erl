@@ -47,13 +47,19 @@ pack_with(Rules, Id, Default, Events) ->
         error:badarg -> {error, {bad_event, 1, undefined, not_a_list}}
     end.
 
-result({ok, Packed, Count, Bytes, HasIds, Events, MayBeCut}) ->
-    %% A part of an event that `apply' keeps must not keep the whole request in memory. A row of so many bytes has at
-    %% most four times as many terms.
-    Own = case MayBeCut of true -> warp_compact:term(Events, 4 * Bytes); false -> Events end,
-    {ok, #{packed => Packed, count => Count, bytes => Bytes, has_ids => HasIds, events => Own}};
+result({ok, Packed, Count, Bytes, HasIds, Events, Parts}) ->
+    {ok, #{packed => Packed, count => Count, bytes => Bytes, has_ids => HasIds,
+           events => compact(Events, Parts, Bytes)}};
 result({error, _} = Error) ->
     Error.
+
+%% A part of an event that `apply' keeps must not keep the whole request in memory. A row of so many bytes has at most
+%% four times as many terms.
+compact(Events, Parts, Bytes) ->
+    case Parts =:= many orelse lists:any(fun warp_compact:is_cut/1, Parts) of
+        true -> warp_compact:term(Events, 4 * Bytes);
+        false -> Events
+    end.
 
 %% @doc The append with only the events at these indexes, which are in order and count from 0. The caller gives the
 %% same events as terms.

@@ -6,10 +6,10 @@
 judging() -> warp_nif:rules([{<<"Seen">>, 1, true}, {<<"Other">>, 1, true}]).
 pure() -> warp_nif:rules([{<<"Log">>, 1, false}]).
 
-%% The events as terms, of which nothing is compact yet, and whether a part may be cut.
+%% The events as terms, of which nothing is compact yet, and the binaries that may be parts.
 packed(Events) ->
-    {ok, _, _, _, _, Terms, MayBeCut} = warp_nif:pack_dirty(judging(), <<"e">>, <<"Seen">>, Events),
-    {Terms, MayBeCut}.
+    {ok, _, _, _, _, Terms, Parts} = warp_nif:pack_dirty(judging(), <<"e">>, <<"Seen">>, Events),
+    {Terms, Parts}.
 
 event(Payload) -> #{type => <<"T">>, payload => Payload}.
 
@@ -82,11 +82,28 @@ cut_parts_are_noticed_test() ->
          event(#{<<"k">> => [1, #{<<"l">> => [Part]}]})]
     end,
     %% NOTE: where a binary of at most 64 bytes is cut off, the VM makes a small binary of its own of it.
-    [?assertMatch({Bytes, {[_, _], true}}, {Bytes, packed([event(#{}), Event])})
-     || Bytes <- [65, 200], Event <- Places(cut(Bytes))],
+    [begin
+         Part = cut(Bytes),
+         ?assertEqual({Bytes, [Part]}, {Bytes, element(2, packed([event(#{}), Event]))})
+     end || Bytes <- [65, 200], Event <- Places(cut(Bytes))],
     %% Also a key that was seen before, in a payload of which the terms are made anew.
     Key = cut(65),
-    ?assertMatch({_, true}, packed([event(#{Key => an_atom}), event(#{Key => 1})])).
+    ?assertMatch({_, [Key]}, packed([event(#{Key => an_atom}), event(#{Key => 1})])).
+
+%% Nobody looks at the events of a pure log.
+parts_of_a_pure_log_are_not_noted_test() ->
+    ?assertMatch({ok, _, 1, _, false, none, []},
+                 warp_nif:pack(pure(), <<"e">>, undefined, [event(#{<<"k">> => cut(200)})])).
+
+%% Only so many are noted, and then all terms are searched.
+many_parts_test() ->
+    Part = cut(65),
+    Events = fun(N) -> [event(#{<<"k">> => lists:duplicate(N, Part)})] end,
+    ?assertEqual(10000, length(element(2, packed(Events(10000))))),
+    ?assertEqual(many, element(2, packed(Events(10001)))),
+    {ok, #{events := [{_, #{<<"k">> := Texts}, _, _, _, _}]}} =
+        warp_entity_pack:pack_with(judging(), <<"e">>, <<"Seen">>, Events(10001)),
+    ?assert(lists:all(fun(Text) -> binary:referenced_byte_size(Text) =:= 65 end, Texts)).
 
 %% And copied, before anyone keeps it.
 cut_parts_are_copied_test() ->
@@ -97,11 +114,19 @@ cut_parts_are_copied_test() ->
     [{Again, [Text]}] = maps:to_list(Payload),
     [?assert(binary:referenced_byte_size(Part) =< 256) || Part <- [Type, Id, Value, Again, Text]].
 
-%% What stands on a heap by itself is not searched.
-small_parts_are_not_searched_test_() ->
+%% What stands on a heap by itself is no part. A longer text may be one: only Erlang can tell.
+what_stands_by_itself_is_no_part_test_() ->
     Event = (event(#{<<"k">> => <<"v">>, <<"l">> => [<<>>, binary:copy(<<"x">>, 64), 1, 1.5, true]}))
         #{id => <<"i">>, metadata => #{<<"m">> => <<"v">>}, aggregate => <<"Other">>},
-    [?_assertMatch({[_, _], false}, packed([Given, maps:remove(id, Given)])) || Given <- [Event, own(Event)]].
+    [?_assertMatch({[_, _], []}, packed([Given, maps:remove(id, Given)])) || Given <- [Event, own(Event)]]
+    ++ [?_test(begin
+            Long = binary:copy(<<"x">>, 65),
+            ?assertMatch({_, [Long]}, packed([event(#{<<"k">> => Long})])),
+            {ok, #{events := Events}} = warp_entity_pack:pack_with(judging(), <<"e">>, <<"Seen">>,
+                                                                   [event(#{<<"k">> => Long})]),
+            [#{<<"k">> := Kept}] = payloads(Events),
+            ?assert(erts_debug:same(Long, Kept))
+        end)].
 
 the_second_id_is_compared_with_the_first_test_() ->
     Pack = fun(Ids) ->

@@ -9,6 +9,7 @@ rustler::atoms! {
     nil,
     undefined,
     none,
+    many,
 
     // Fields of an event.
     r#type = "type",

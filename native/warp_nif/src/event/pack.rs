@@ -13,7 +13,7 @@ use super::row::{Row, Why};
 use super::rules::{Aggregate, Rules};
 use super::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_ID_BYTES, MAX_NAME_BYTES, weight};
 use crate::atoms;
-use crate::json;
+use crate::json::Parts;
 
 /// Events that were taken.
 pub struct Done<'a> {
@@ -22,8 +22,8 @@ pub struct Done<'a> {
     /// When an aggregate among them judges, the events: `{Type, Payload, Aggregate, Id |
     /// undefined, Vsn, Metadata}`, normalised to what reading the row gives.
     pub terms: Option<Vec<Term<'a>>>,
-    /// Whether a binary of theirs may be a part of a larger one, which it keeps in memory.
-    pub cut: bool,
+    /// The binaries of these that may be parts of larger ones, which they keep in memory.
+    pub parts: Parts<'a>,
 }
 
 /// Packs the events of one append to `entity`.
@@ -132,8 +132,8 @@ impl<'a, 'r> Packer<'a, 'r> {
     }
 
     fn finish(self) -> Result<Done<'a>, PackError<'a>> {
-        let cut = self.row.cut;
-        let (Some(aggregate), Some(data)) = (self.of_row, self.row.finish()) else {
+        let (data, parts) = self.row.finish();
+        let (Some(aggregate), Some(data)) = (self.of_row, data) else {
             return Err(PackError::Empty);
         };
         let packed = Packed::new(Arc::clone(&aggregate.name), data, self.n, self.ids.given);
@@ -141,13 +141,13 @@ impl<'a, 'r> Packer<'a, 'r> {
             Done {
                 packed: packed.with_terms(),
                 terms: Some(self.terms),
-                cut,
+                parts,
             }
         } else {
             Done {
                 packed,
                 terms: None,
-                cut: false,
+                parts: Parts::default(),
             }
         })
     }
@@ -219,7 +219,7 @@ impl<'a, 'r> Packer<'a, 'r> {
             return Ok(last);
         }
         let name = name.to_term(self.env);
-        self.row.cut |= json::may_be_cut(name, bytes);
+        self.row.note(name, bytes);
         let known = self.rules.find(bytes);
         self.last = known.map(|aggregate| Known { aggregate, name });
         self.last.ok_or(PackError::UnknownAggregate(name))

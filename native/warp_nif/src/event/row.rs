@@ -4,7 +4,7 @@ use rustler::{Binary, Encoder, Env, Term, TermType};
 
 use super::{MAX_JSON_BYTES, scratch};
 use crate::atoms;
-use crate::json::{self, Floats, JsonError, Repeats, Terms, Validate};
+use crate::json::{self, Floats, JsonError, Notes, Parts, Repeats, Terms, Validate};
 
 /// What is written of a row so far.
 pub struct Row<'a> {
@@ -15,9 +15,7 @@ pub struct Row<'a> {
     out: Vec<u8>,
     /// Bytes that were read and not written: blanks around JSON text.
     left_out: usize,
-    repeats: Repeats,
-    /// Whether a binary that was given may be a part of a larger one.
-    pub cut: bool,
+    notes: Notes<'a>,
 }
 
 /// Why what was given is not written.
@@ -37,8 +35,7 @@ impl<'a> Row<'a> {
             budget,
             out: scratch::take(),
             left_out: 0,
-            repeats: Repeats::new(),
-            cut: false,
+            notes: Notes::default(),
         }
     }
 
@@ -52,9 +49,9 @@ impl<'a> Row<'a> {
         self.out.len() + self.left_out > self.budget
     }
 
-    /// The text; `None` when it is not UTF-8.
-    pub fn finish(self) -> Option<String> {
-        scratch::text(self.out)
+    /// The text, `None` when it is not UTF-8; and the binaries that may be parts of larger ones.
+    pub fn finish(self) -> (Option<String>, Parts<'a>) {
+        (scratch::text(self.out), self.notes.parts)
     }
 
     /// Nobody wants the text.
@@ -70,6 +67,11 @@ impl<'a> Row<'a> {
     /// Writes a name of ours as a JSON string.
     pub fn put_name(&mut self, name: &str) {
         json::put(name.as_bytes(), &mut self.out);
+    }
+
+    /// Notes a binary that was given, if it may be a part of a larger one.
+    pub fn note(&mut self, term: Term<'a>, bytes: &[u8]) {
+        self.notes.parts.note(term, bytes);
     }
 
     /// Writes a non-empty UTF-8 binary of at most `max` bytes as a JSON string.
@@ -88,7 +90,7 @@ impl<'a> Row<'a> {
         if !json::put(bytes, &mut self.out) {
             return Err(self.bad(atoms::not_utf8()));
         }
-        self.cut |= json::may_be_cut(term, bytes);
+        self.note(term, bytes);
         Ok(bytes)
     }
 
@@ -104,7 +106,7 @@ impl<'a> Row<'a> {
                     // A text of the size allowed has to fit again when a caller gives back what it read.
                     JsonError::OverBudget(size) if size - from > MAX_JSON_BYTES => {
                         self.out.truncate(from);
-                        self.repeats = Repeats::new();
+                        self.notes.repeats = Repeats::default();
                         self.map(term, Floats::Compact)
                     }
                     error => Err(error),
@@ -123,8 +125,7 @@ impl<'a> Row<'a> {
     fn map(&mut self, term: Term<'a>, floats: Floats) -> Result<Term<'a>, JsonError> {
         let from = self.out.len();
         let limit = self.budget.min(from + MAX_JSON_BYTES);
-        let found = json::encode(term, &mut self.out, &mut self.repeats, limit, floats)?;
-        self.cut |= found.cut;
+        let found = json::encode(term, &mut self.out, &mut self.notes, limit, floats)?;
         // Only a text and an atom can be the same key twice.
         if found.canonical || !(found.mixed || self.judges) {
             return Ok(term);

@@ -6,9 +6,9 @@ use rustler::types::map::MapIterator;
 use rustler::{BigInt, Binary, Encoder, Term, TermType};
 
 use super::floats::{Floats, compact};
-use super::repeats::{Repeats, Text};
+use super::notes::Notes;
+use super::repeats::Text;
 use super::text::put_plain;
-use super::word::may_be_cut;
 use super::{JsonError, MAX_DEPTH, MAX_DIGITS};
 use crate::atoms;
 
@@ -18,30 +18,27 @@ pub struct Found {
     pub canonical: bool,
     /// True when a map has both binaries and atoms as keys, of which two may be the same text.
     pub mixed: bool,
-    /// True when a binary may be a part of a larger one, which it keeps in memory.
-    pub cut: bool,
 }
 
 /// Appends `term` as JSON to `out`, which never grows past `budget` bytes.
 ///
 /// Map keys are binaries or atoms; atoms other than `true`, `false`, `null` and `nil` become
-/// strings. `repeats` has what was written to `out` before. Errors: what is not JSON, too deep, or
-/// over the budget.
-pub fn encode(
-    term: Term<'_>,
+/// strings. `notes` are those of what was written to `out` before. Errors: what is not JSON, too
+/// deep, or over the budget.
+pub fn encode<'a>(
+    term: Term<'a>,
     out: &mut Vec<u8>,
-    repeats: &mut Repeats,
+    notes: &mut Notes<'a>,
     budget: usize,
     floats: Floats,
 ) -> Result<Found, JsonError> {
     let mut writer = Writer {
         out: Bounded { out, budget },
-        repeats,
+        notes,
         floats,
         found: Found {
             canonical: true,
             mixed: false,
-            cut: false,
         },
         too_big: None,
     };
@@ -86,7 +83,7 @@ impl io::Write for Bounded<'_> {
 
 struct Writer<'o, 'a> {
     out: Bounded<'o>,
-    repeats: &'o mut Repeats,
+    notes: &'o mut Notes<'a>,
     floats: Floats,
     found: Found,
     /// The smallest integer that has too many digits, and its negative, once they were needed.
@@ -132,7 +129,7 @@ impl<'a> Writer<'_, 'a> {
 
     /// Whether it is an atom.
     fn key(&mut self, key: Term<'a>) -> Result<bool, JsonError> {
-        if let Some(text) = self.repeats.find(key) {
+        if let Some(text) = self.notes.repeats.find(key) {
             self.again(text)?;
             return Ok(text.is_atom);
         }
@@ -141,7 +138,9 @@ impl<'a> Writer<'_, 'a> {
             TermType::Binary => {
                 let from = self.out.out.len();
                 self.binary(key)?;
-                self.repeats.note(key, from..self.out.out.len(), false);
+                self.notes
+                    .repeats
+                    .note(key, from..self.out.out.len(), false);
                 Ok(false)
             }
             _ => Err(JsonError::NotJson(format!("object key {}", short(key)))),
@@ -149,12 +148,14 @@ impl<'a> Writer<'_, 'a> {
     }
 
     fn name(&mut self, atom: Term<'a>) -> Result<(), JsonError> {
-        if let Some(text) = self.repeats.find(atom) {
+        if let Some(text) = self.notes.repeats.find(atom) {
             return self.again(text);
         }
         let from = self.out.out.len();
         self.leaf(name(atom)?.as_str())?;
-        self.repeats.note(atom, from..self.out.out.len(), true);
+        self.notes
+            .repeats
+            .note(atom, from..self.out.out.len(), true);
         Ok(())
     }
 
@@ -234,7 +235,7 @@ impl<'a> Writer<'_, 'a> {
             .decode()
             .map_err(|_| JsonError::NotJson("bitstring that is not a binary".into()))?;
         let bytes = binary.as_slice();
-        self.found.cut |= may_be_cut(term, bytes);
+        self.notes.parts.note(term, bytes);
         self.out.check(bytes.len() + 2)?;
         if put_plain(bytes, self.out.out) {
             return Ok(());

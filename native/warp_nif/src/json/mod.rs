@@ -7,6 +7,8 @@ pub mod compare;
 pub mod decode;
 pub mod encode;
 pub mod floats;
+pub mod notes;
+pub mod parts;
 pub mod repeats;
 pub mod text;
 pub mod word;
@@ -15,9 +17,10 @@ pub use compare::same;
 pub use decode::{Terms, Validate, parse};
 pub use encode::encode;
 pub use floats::Floats;
+pub use notes::Notes;
+pub use parts::Parts;
 pub use repeats::Repeats;
 pub use text::put;
-pub use word::may_be_cut;
 
 use rustler::{Encoder, Env, Term};
 

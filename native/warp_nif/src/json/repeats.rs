@@ -13,6 +13,7 @@ const SLOTS: usize = 32;
 /// elsewhere in memory is another term.
 ///
 /// NOTE: good for one output and within one call of a NIF, in which no term moves or goes.
+#[derive(Default)]
 pub struct Repeats([Text; SLOTS]);
 
 /// A text of the output.
@@ -33,11 +34,6 @@ impl Text {
 }
 
 impl Repeats {
-    /// For an output without texts, or one of which none may be used again.
-    pub fn new() -> Self {
-        Self([Text::default(); SLOTS])
-    }
-
     /// The text of this term.
     pub fn find(&self, term: Term<'_>) -> Option<Text> {
         let of = word(term);

@@ -19,20 +19,36 @@ pub fn put_plain(bytes: &[u8], out: &mut Vec<u8>) -> bool {
     is_plain
 }
 
-/// Whether all bytes are ASCII that JSON does not escape. Looks at eight at a time.
+/// Whether all bytes are ASCII that JSON does not escape. Looks at eight at a time, and at some of
+/// them twice where they are not a multiple of that.
 fn is_plain(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut last = [b' '; 8];
-    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-    words.iter().all(|word| is_plain_word(*word)) && is_plain_word(last)
+    if let Some(last) = bytes.last_chunk::<8>() {
+        let (words, _) = bytes.as_chunks::<8>();
+        let is_plain = |word: &[u8; 8]| is_plain_word(u64::from_le_bytes(*word));
+        return words.iter().all(is_plain) && is_plain(last);
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let word = |four: &[u8; 4]| u64::from(u32::from_le_bytes(*four));
+        return is_plain_word(word(first) << 32 | word(last));
+    }
+    let byte = |at: usize| bytes.get(at).copied().unwrap_or(b' ');
+    is_plain_word(u64::from_le_bytes([
+        byte(0),
+        byte(1),
+        byte(2),
+        32,
+        32,
+        32,
+        32,
+        32,
+    ]))
 }
 
 /// Sets the highest bit of some byte if any is not plain. The borrow of a subtraction can only
 /// reach bytes above one that is not plain itself.
-fn is_plain_word(word: [u8; 8]) -> bool {
+fn is_plain_word(word: u64) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHEST: u64 = 0x80 * ONES;
-    let word = u64::from_le_bytes(word);
     let below = |word: u64, limit: u64| word.wrapping_sub(limit * ONES) & !word;
     let equal = |byte: u64| below(word ^ (byte * ONES), 1);
     let control = below(word, 0x20);

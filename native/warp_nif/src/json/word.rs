@@ -13,13 +13,6 @@ pub fn word(term: Term<'_>) -> usize {
     word.0
 }
 
-/// Whether a binary may be a part of a larger one. It is not when its bytes stand right behind the
-/// head of its own term: then they are on a process's heap, and nobody else's.
-pub fn may_be_cut(term: Term<'_>, bytes: &[u8]) -> bool {
-    let from_head = (bytes.as_ptr() as usize).wrapping_sub(word(term));
-    from_head > 2 * size_of::<usize>()
-}
-
 /// Takes one word as it is.
 struct Word(usize);
 

@@ -32,7 +32,7 @@ fn rules(aggregates: Vec<(String, u64, bool)>) -> ResourceArc<Rules> {
     ResourceArc::new(Rules::new(aggregates))
 }
 
-/// `{ok, Packed, Count, Bytes, HasIds, Events | none, MayBeCut}`, `{error, Reason}` or `dirty`.
+/// `{ok, Packed, Count, Bytes, HasIds, Events | none, Parts}`, `{error, Reason}` or `dirty`.
 #[rustler::nif]
 fn pack<'a>(
     env: Env<'a>,
@@ -66,12 +66,16 @@ fn pack_within<'a>(
 ) -> Term<'a> {
     let entity = std::str::from_utf8(entity.as_slice()).unwrap_or_default();
     match event::pack(env, rules, entity, default.decode().ok(), events, budget) {
-        Ok(Done { packed, terms, cut }) => {
+        Ok(Done {
+            packed,
+            terms,
+            parts,
+        }) => {
             let (count, bytes) = (packed.count(), packed.data.len());
             let terms = terms.map_or_else(|| atoms::none().encode(env), |list| list.encode(env));
             let has_ids = !packed.ids.is_empty();
             let packed = ResourceArc::new(PackedHandle::new(packed));
-            (atoms::ok(), packed, count, bytes, has_ids, terms, cut).encode(env)
+            (atoms::ok(), packed, count, bytes, has_ids, terms, parts).encode(env)
         }
         Err(PackError::OverBudget) => atoms::dirty().encode(env),
         Err(error) => (atoms::error(), error).encode(env),

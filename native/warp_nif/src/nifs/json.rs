@@ -4,7 +4,7 @@ use rustler::{Binary, Encoder, Env, NewBinary, Term};
 
 use super::BUDGET;
 use crate::atoms;
-use crate::json::{self, Floats, JsonError, Repeats};
+use crate::json::{self, Floats, JsonError, Notes};
 
 /// A term as JSON text: `{ok, Text}`, `{error, Reason}` or `dirty`. With `padded` floats have
 /// 17 digits.
@@ -45,7 +45,7 @@ fn json_encode_within<'a>(
         Floats::Shortest
     };
     let mut out = Vec::new();
-    json::encode(term, &mut out, &mut Repeats::new(), budget, floats)?;
+    json::encode(term, &mut out, &mut Notes::default(), budget, floats)?;
     Ok(NewBinary::from_slice(env, &out).into())
 }
 
