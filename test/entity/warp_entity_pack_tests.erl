@@ -88,7 +88,8 @@ cut_parts_are_noticed_test() ->
      end || Bytes <- [65, 200], Event <- Places(cut(Bytes))],
     %% Also a key that was seen before, in a payload of which the terms are made anew.
     Key = cut(65),
-    ?assertMatch({_, [Key]}, packed([event(#{Key => an_atom}), event(#{Key => 1})])).
+    {_, Keys} = packed([event(#{Key => an_atom}), event(#{Key => 1})]),
+    ?assertEqual([Key], lists:usort(Keys)).
 
 %% Nobody looks at the events of a pure log.
 parts_of_a_pure_log_are_not_noted_test() ->

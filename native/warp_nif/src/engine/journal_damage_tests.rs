@@ -62,8 +62,7 @@ impl Killed {
             for entity in ENTITIES {
                 let event = event(entity, n);
                 let data = format!("[{event}]");
-                let spans = vec![(1, event.len() + 1)];
-                let packed = Packed::new("A".into(), data, spans, Vec::new());
+                let packed = Packed::new("A".into(), data, 1, Vec::new());
                 let append = testing::append(entity, n, packed);
                 opened.commit(append).expect("commits");
             }

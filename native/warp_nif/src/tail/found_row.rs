@@ -17,6 +17,7 @@ pub fn found_row(row: Row, before: Option<&EntityInfo>, kinds: &Kinds) -> Result
         return Err(rows::broken(row.position, "out of sequence"));
     }
     let events = parse_row(&row.data)?;
+    let count = events.len();
     let ids = events
         .iter()
         .filter_map(|event| event.id.as_deref())
@@ -34,6 +35,6 @@ pub fn found_row(row: Row, before: Option<&EntityInfo>, kinds: &Kinds) -> Result
         prev: row.prev,
         checksum,
         ids,
-        packed: Arc::new(Packed::new(row.aggregate, row.data, Vec::new(), Vec::new())),
+        packed: Arc::new(Packed::new(row.aggregate.into(), row.data, count, Vec::new())),
     })
 }
