@@ -5,6 +5,7 @@
 
 -define(CASES, [
     {"singles", fun warp_bench_writes:singles/1},
+    {"pipelined", fun warp_bench_writes:pipelined/1},
     {"batches", fun warp_bench_writes:batches/1},
     {"read_through", fun warp_bench_writes:read_through/1},
     {"reads", fun warp_bench_reads:resident/1},

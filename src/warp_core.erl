@@ -21,6 +21,11 @@
 
 -export([start/1, start_link/1, child_spec/1, context/1, stop/1, entity/2]).
 -export([append/2, append/3, append_batch/2, append_batch/3]).
+-export([append_request/2, append_request/3, append_request/5]).
+-export([append_batch_request/2, append_batch_request/3, append_batch_request/5]).
+-export([receive_response/2, receive_response/3, wait_response/2, wait_response/3]).
+-export([check_response/2, check_response/3]).
+-export([reqids_new/0, reqids_add/3, reqids_size/1, reqids_to_list/1]).
 -export([decide/3, decide/4, cast/3, pid/1]).
 -export([get/2, get/3, state_at/3, state_at/4, history/1, history/2, export/1, export/2, delete/1, delete/2]).
 -export([query/3, query/4, await_projection/2]).
@@ -29,6 +34,7 @@
 -include("base/warp_entity.hrl").
 
 -export_type([ctx/0, entity/0, seq/0, micros/0, event/0, new_event/0, json/0, aggregate/0]).
+-export_type([request_id/0, request_id_collection/0, response/0, response_timeout/0]).
 -export_type([append_options/0, decide_options/0, decision/1, read_options/0, history_options/0]).
 -export_type([query_options/0, query_error/0, start_error/0, delete_error/0, error/0]).
 -export_type([write_error/0, read_error/0]).
@@ -84,6 +90,14 @@
     %% How long to wait, in milliseconds. Default: 5000.
     timeout => timeout()
 }.
+%% An append that is under way, see {@link append_request/3}. Only the process that made it can take its response.
+-opaque request_id() :: warp_entity_request:request_id().
+%% Requests that are under way, each with a label.
+-opaque request_id_collection() :: warp_entity_request:collection().
+%% The seq of an event, or the first and the last one of a batch.
+-type response() :: {ok, seq() | {seq(), seq()}} | {error, write_error()}.
+%% Milliseconds, or a point in time in milliseconds of the VM's monotonic time.
+-type response_timeout() :: timeout() | {abs, integer()}.
 -type decide_options() :: #{
     %% How long to wait, in milliseconds. Default: 5000.
     timeout => timeout()
@@ -310,11 +324,7 @@ append(Entity, Event) ->
 %% `t:write_error()'.
 -spec append(entity(), new_event(), append_options()) -> {ok, seq()} | {error, write_error()}.
 append(Entity, Event, Options) ->
-    case write(Entity, [Event], Options) of
-        {stored, Seq, Seq} -> {ok, Seq};
-        {stored_at, [Seq]} -> {ok, Seq};
-        {error, _} = Error -> Error
-    end.
+    warp_entity_request:result(one, write(Entity, [Event], Options)).
 
 %% @equiv append_batch(Entity, Events, #{})
 -spec append_batch(entity(), [new_event()]) -> {ok, {seq(), seq()}} | {error, write_error()}.
@@ -328,23 +338,24 @@ append_batch(Entity, Events) ->
 -spec append_batch(entity(), [new_event()], append_options()) ->
     {ok, {seq(), seq()}} | {error, write_error()}.
 append_batch(Entity, Events, Options) ->
-    case write(Entity, Events, Options) of
-        {stored, First, Last} -> {ok, {First, Last}};
-        {stored_at, [First | _] = Seqs} -> {ok, {First, lists:last(Seqs)}};
-        {error, _} = Error -> Error
-    end.
+    warp_entity_request:result(batch, write(Entity, Events, Options)).
 
 write(Entity, Events, Options) ->
+    case packed(Entity, Events, Options) of
+        {ok, Request, #{bytes := Bytes} = Pack, Deadline} ->
+            finished(warp_entity_call:call(Entity, Request, Bytes, Deadline, once), Pack);
+        {error, _} = Error ->
+            Error
+    end.
+
+packed(Entity, Events, Options) ->
     case warp_entity_options:append(Options) of
         {ok, #{expected := Expected, timeout := Timeout}} ->
             Deadline = warp_deadline:from(Timeout),
             in_context(Entity, fun(Context, Id) ->
                 case warp_entity_pack:pack(Context, Id, undefined, Events) of
-                    {ok, #{bytes := Bytes} = Pack} ->
-                        Request = {append, Pack, Expected},
-                        finished(warp_entity_call:call(Entity, Request, Bytes, Deadline, once), Pack);
-                    {error, _} = Error ->
-                        Error
+                    {ok, Pack} -> {ok, {append, Pack, Expected}, Pack, Deadline};
+                    {error, _} = Error -> Error
                 end
             end);
         {error, _} = Error ->
@@ -360,6 +371,126 @@ finished({error, timeout} = Error, _Pack) ->
 finished(Answer, Pack) ->
     ok = warp_entity_pack:release(Pack),
     Answer.
+
+%% @equiv append_request(Entity, Event, #{})
+-spec append_request(entity(), new_event()) -> request_id().
+append_request(Entity, Event) ->
+    append_request(Entity, Event, #{}).
+
+%% @doc Appends an event as {@link append/3} does, but does not wait for the answer, so that one process can keep
+%% thousands of appends under way. Always gives a request: whatever goes wrong is the response to it, such as
+%% `{error, overloaded}'. {@link receive_response/2}, {@link wait_response/2} and {@link check_response/2} take the
+%% response. The names and their meaning are those of `gen_server:send_request/2' and its relatives.
+%%
+%% Requests of one process to one entity are carried out in the order in which they were made. One that fails stores
+%% nothing, and later ones may be stored; `expected' makes one depend on another. Warp does not make a request again
+%% that it has handed to the entity's process: after `interrupted' the event may be stored or not, as after `timeout',
+%% and an append with the same event id makes sure. `interrupted' comes at once when the process is killed.
+%%
+%% The call waits for nothing while the entity's process is in memory. Where Warp has to start it, it waits for that,
+%% usually for some ten microseconds. Where the process is just leaving memory, it waits for its end. The option
+%% `timeout' limits these waits, and `{error, timeout}' is the response when it is over. It does not limit how long
+%% the append itself takes.
+-spec append_request(entity(), new_event(), append_options()) -> request_id().
+append_request(Entity, Event, Options) ->
+    warp_entity_request:send(one, Entity, packed(Entity, [Event], Options)).
+
+%% @doc Makes a request as {@link append_request/3} does, and gives the collection with the request, under a label. Fails with
+%% `badarg' for a term that is no collection.
+-spec append_request(entity(), new_event(), append_options(), Label :: term(), request_id_collection()) ->
+    request_id_collection().
+append_request(Entity, Event, Options, Label, Requests) ->
+    _ = reqids_size(Requests),
+    reqids_add(append_request(Entity, Event, Options), Label, Requests).
+
+%% @equiv append_batch_request(Entity, Events, #{})
+-spec append_batch_request(entity(), [new_event()]) -> request_id().
+append_batch_request(Entity, Events) ->
+    append_batch_request(Entity, Events, #{}).
+
+%% @doc Appends events as {@link append_batch/3} does, but does not wait for the answer: see {@link append_request/3}.
+-spec append_batch_request(entity(), [new_event()], append_options()) -> request_id().
+append_batch_request(Entity, Events, Options) ->
+    warp_entity_request:send(batch, Entity, packed(Entity, Events, Options)).
+
+%% @doc Makes a request as {@link append_batch_request/3} does, and gives the collection with the request, under a
+%% label. Fails with `badarg' for a term that is no collection.
+-spec append_batch_request(entity(), [new_event()], append_options(), Label :: term(), request_id_collection()) ->
+    request_id_collection().
+append_batch_request(Entity, Events, Options, Label, Requests) ->
+    _ = reqids_size(Requests),
+    reqids_add(append_batch_request(Entity, Events, Options), Label, Requests).
+
+%% @doc Waits for the response to a request that the calling process has made, for a time in milliseconds, until a
+%% point in time (`{abs, Milliseconds}', of `erlang:monotonic_time(millisecond)'), or without a limit (`infinity').
+%%
+%% The response is what {@link append/3} or {@link append_batch/3} would have given. After `timeout' the request is
+%% given up: its response never comes into the mailbox, while the append is carried out all the same. A response can
+%% be received once.
+%%
+%% Errors beside the response: `{bad_option, request, not_a_request}' and `{bad_option, timeout, Why}'.
+-spec receive_response(request_id(), response_timeout()) -> response() | timeout.
+receive_response(Request, Timeout) ->
+    warp_entity_request:receive_response(Request, Timeout).
+
+%% @doc Waits for the next response to any request of a collection, and gives it with the label of the request, and
+%% with the collection, which has the request no more if `Delete' is true. `no_request': the collection is empty.
+%%
+%% After `timeout' all requests of the collection are given up. Errors are those of {@link receive_response/2}, and
+%% `{bad_option, delete, Why}'.
+-spec receive_response(request_id_collection(), response_timeout(), Delete :: boolean()) ->
+    {response(), Label :: term(), request_id_collection()} | no_request | timeout
+    | {error, {bad_option, request | timeout | delete, term()}}.
+receive_response(Requests, Timeout, Delete) ->
+    warp_entity_request:receive_response(Requests, Timeout, Delete).
+
+%% @doc Waits for a response as {@link receive_response/2} does, but does not give the request up: after `timeout' the
+%% response can still be received.
+-spec wait_response(request_id(), response_timeout()) -> response() | timeout.
+wait_response(Request, Timeout) ->
+    warp_entity_request:wait_response(Request, Timeout).
+
+%% @doc Waits for a response as {@link receive_response/3} does, but gives no request up.
+-spec wait_response(request_id_collection(), response_timeout(), Delete :: boolean()) ->
+    {response(), Label :: term(), request_id_collection()} | no_request | timeout
+    | {error, {bad_option, request | timeout | delete, term()}}.
+wait_response(Requests, Timeout, Delete) ->
+    warp_entity_request:wait_response(Requests, Timeout, Delete).
+
+%% @doc The response to a request, if a message that the calling process has received is that, and `no_reply' if it is
+%% not. For a process with a loop of its own, such as a `gen_server' in its `handle_info'.
+-spec check_response(Message :: term(), request_id()) -> response() | no_reply.
+check_response(Message, Request) ->
+    warp_entity_request:check_response(Message, Request).
+
+%% @doc The response to a request of a collection, if a message is that: see {@link check_response/2} and {@link
+%% receive_response/3}.
+-spec check_response(Message :: term(), request_id_collection(), Delete :: boolean()) ->
+    {response(), Label :: term(), request_id_collection()} | no_request | no_reply
+    | {error, {bad_option, request | delete, term()}}.
+check_response(Message, Requests, Delete) ->
+    warp_entity_request:check_response(Message, Requests, Delete).
+
+%% @doc A collection without requests.
+-spec reqids_new() -> request_id_collection().
+reqids_new() ->
+    warp_entity_request:new().
+
+%% @doc Adds a request to a collection, under a label. Fails with `badarg' when the collection has the request, and
+%% for terms that are no request or no collection.
+-spec reqids_add(request_id(), Label :: term(), request_id_collection()) -> request_id_collection().
+reqids_add(Request, Label, Requests) ->
+    warp_entity_request:add(Request, Label, Requests).
+
+%% @doc How many requests a collection has. Fails with `badarg' for a term that is no collection.
+-spec reqids_size(request_id_collection()) -> non_neg_integer().
+reqids_size(Requests) ->
+    warp_entity_request:size(Requests).
+
+%% @doc The requests of a collection with their labels. Fails with `badarg' for a term that is no collection.
+-spec reqids_to_list(request_id_collection()) -> [{request_id(), Label :: term()}].
+reqids_to_list(Requests) ->
+    warp_entity_request:to_list(Requests).
 
 %% @equiv decide(Entity, Aggregate, Fun, #{})
 -spec decide(entity(), binary(), fun((State :: term()) -> decision(Reason))) ->

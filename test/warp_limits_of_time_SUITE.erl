@@ -29,7 +29,9 @@ end_per_testcase(_Case, Config) -> warp_test:end_case(Config).
 made() ->
     [{warp_core, entity, 2}, {warp_core, child_spec, 1}, {warp_core, context, 1}, {warp_saga, new, 1},
      {warp_saga, step, 2}, {warp_saga, parallel, 2}, {warp_projection, upsert, 3}, {warp_projection, increment, 3},
-     {warp_projection, delete, 2}].
+     {warp_projection, delete, 2}, {warp_core, check_response, 2}, {warp_core, check_response, 3},
+     {warp_core, reqids_new, 0}, {warp_core, reqids_add, 3}, {warp_core, reqids_size, 1},
+     {warp_core, reqids_to_list, 1}].
 
 %% Those that wait for as long as it takes, and say so: each but for the first three has a variant with a limit.
 %% What `warp_projection' does for `warp_core' is called through that.
@@ -44,12 +46,32 @@ calls(Ctx, Hot, Cold, Aside) ->
     Brief = #{timeout => 300},
     Wait = #{wait => 300},
     Nothing = fun(_) -> {ok, []} end,
+    Requests = fun(Request) -> warp_core:reqids_add(Request, one, warp_core:reqids_new()) end,
     Saga = warp_saga_test:saga(<<"new">>, [warp_saga_test:waits_for_gate(<<"hot">>)]),
     [{{warp_core, append, 2}, 5000, fun() -> warp_core:append(Hot, incremented()) end},
      {{warp_core, append, 3}, 300, fun() -> warp_core:append(Hot, incremented(), Brief) end},
      {{warp_core, append, 3}, 300, fun() -> warp_core:append(Cold, incremented(), Brief) end},
      {{warp_core, append_batch, 2}, 5000, fun() -> warp_core:append_batch(Cold, [incremented()]) end},
      {{warp_core, append_batch, 3}, 300, fun() -> warp_core:append_batch(Hot, [incremented()], Brief) end},
+     {{warp_core, append_request, 2}, 5000, fun() -> warp_core:append_request(Cold, incremented()) end},
+     {{warp_core, append_request, 3}, 0, fun() -> warp_core:append_request(Hot, incremented(), Brief) end},
+     {{warp_core, append_request, 3}, 300,
+      fun() -> warp_core:receive_response(warp_core:append_request(Cold, incremented(), Brief), 0) end},
+     {{warp_core, append_request, 5}, 300,
+      fun() -> warp_core:append_request(Cold, incremented(), Brief, one, warp_core:reqids_new()) end},
+     {{warp_core, append_batch_request, 2}, 5000, fun() -> warp_core:append_batch_request(Cold, [incremented()]) end},
+     {{warp_core, append_batch_request, 3}, 300,
+      fun() -> warp_core:append_batch_request(Cold, [incremented()], Brief) end},
+     {{warp_core, append_batch_request, 5}, 0,
+      fun() -> warp_core:append_batch_request(Hot, [incremented()], Brief, one, warp_core:reqids_new()) end},
+     {{warp_core, receive_response, 2}, 300,
+      fun() -> warp_core:receive_response(warp_core:append_request(Hot, incremented()), 300) end},
+     {{warp_core, receive_response, 3}, 300,
+      fun() -> warp_core:receive_response(Requests(warp_core:append_request(Hot, incremented())), 300, true) end},
+     {{warp_core, wait_response, 2}, 300,
+      fun() -> warp_core:wait_response(warp_core:append_request(Hot, incremented()), 300) end},
+     {{warp_core, wait_response, 3}, 300,
+      fun() -> warp_core:wait_response(Requests(warp_core:append_request(Hot, incremented())), 300, true) end},
      {{warp_core, decide, 3}, 5000, fun() -> warp_core:decide(Hot, <<"Counter">>, Nothing) end},
      {{warp_core, decide, 4}, 300, fun() -> warp_core:decide(Hot, <<"Counter">>, Nothing, Brief) end},
      {{warp_core, cast, 3}, 5000, fun() -> warp_core:cast(Cold, <<"Counter">>, Nothing) end},
@@ -103,6 +125,8 @@ no_process_answers(Config) ->
         ?assertEqual([], [Each || {_, Limit, {Millis, _}} = Each <- Took, Millis > Limit + ?GRACE_MS]),
         %% They were held up indeed.
         Answers = maps:from_list([{Of, Answer} || {Of, _, {_, Answer}} <- Took]),
+        [?assertEqual({Of, timeout}, {Of, maps:get({warp_core, Of, Arity}, Answers)})
+         || Of <- [receive_response, wait_response], Arity <- [2, 3]],
         [?assertEqual({Of, {error, timeout}}, {Of, maps:get(Of, Answers)})
          || Of <- [{warp_core, append, 3}, {warp_core, decide, 4}, {warp_core, get, 3}, {warp_core, cast, 3},
                    {warp_core, pid, 1}, {warp_core, delete, 2}, {warp_core, correct_time, 3}, {warp_saga, commit, 3},

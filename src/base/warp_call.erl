@@ -4,15 +4,18 @@
 
 -export([call/3, start_child/3]).
 -export([send/2, await/2, watch/3]).
+-export([alias/0, from/1, answer/2, answered/1, await_any/2, give_up/1]).
 -export([next_request/1, next_cast/1]).
 
 %% OTP tags an answer to an alias with `[alias | Alias]'.
--dialyzer({no_improper_lists, [send/2]}).
+-dialyzer({no_improper_lists, [send/2, from/1, answer/2]}).
 
--export_type([request/0]).
+-export_type([request/0, alias/0]).
 
 %% A request that was sent and is not answered yet.
 -opaque request() :: reference().
+%% Takes one answer, and closes with it.
+-type alias() :: reference().
 
 %% @doc Calls a `gen_server' and gives its answer. Errors: `timeout' when no answer came by the deadline; the
 %% process may still carry the request out. `interrupted' when there is no such process, or when it ended before
@@ -77,6 +80,49 @@ watch(Alias, Pid, Timeout) ->
                 {answer, _} = Late when Result =:= down -> Late;
                 _ -> Result
             end
+    end.
+
+%% @doc An alias of the calling process for the answer to a request.
+-spec alias() -> alias().
+alias() ->
+    erlang:alias([reply]).
+
+%% @doc Who has to be answered, as `gen_server:reply/2' takes it.
+-spec from(alias()) -> gen_server:from().
+from(Alias) ->
+    {self(), [alias | Alias]}.
+
+%% @doc Answers a request in place of the process that was asked. Nobody gets the answer if there was one before.
+-spec answer(alias(), Answer :: term()) -> ok.
+answer(Alias, Answer) ->
+    Alias ! {[alias | Alias], Answer},
+    ok.
+
+%% @doc What a message answers: the alias of the request, and the answer. `none' when it is no answer to an alias.
+-spec answered(Message :: term()) -> {alias(), Answer :: term()} | none.
+answered({[alias | Alias], Answer}) when is_reference(Alias) -> {Alias, Answer};
+answered(_Message) -> none.
+
+%% @doc Waits so many milliseconds for the next answer to any request whose alias is a key of the map.
+-spec await_any(#{alias() => term()}, timeout()) -> {alias(), Answer :: term()} | none.
+await_any(Requests, Millis) ->
+    receive
+        {[alias | Alias], Answer} when is_map_key(Alias, Requests) -> {Alias, Answer}
+    after Millis ->
+        none
+    end.
+
+%% @doc Closes the aliases that are the keys of the map: the mailbox gets no answer any more, and loses those that it
+%% has.
+-spec give_up(#{alias() => term()}) -> ok.
+give_up(Requests) ->
+    ok = lists:foreach(fun erlang:unalias/1, maps:keys(Requests)),
+    flush(Requests).
+
+flush(Requests) ->
+    case await_any(Requests, 0) of
+        none -> ok;
+        {_Alias, _Answer} -> flush(Requests)
     end.
 
 %% @doc Takes the next request of the form `{Kind, _}' out of the mailbox of the calling process, without waiting.

@@ -1,4 +1,5 @@
-%% @private Supervises the contexts of this VM, each of which has a supervisor of its own.
+%% @private Supervises the contexts of this VM, each of which has a supervisor of its own, and the process that
+%% answers the requests of processes that were killed.
 -module(warp_core_sup).
 -behaviour(supervisor).
 
@@ -33,4 +34,7 @@ stop_context(Ref) ->
 %% therefore high: only a bug that crashes a process again and again reaches it.
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    {ok, {#{strategy => one_for_one, intensity => 1000, period => 1}, []}}.
+    %% The table outlives the process that looks after it.
+    ok = warp_requests:new_table(),
+    Requests = #{id => requests, start => {warp_requests, start_link, []}},
+    {ok, {#{strategy => one_for_one, intensity => 1000, period => 1}, [Requests]}}.

@@ -160,9 +160,9 @@ request(Request, From, State0) ->
     {noreply, advance(State#state{core = warp_entity_core:request(Request, From, Core)})}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}} | stop().
-handle_cast({warp_request, Taken, Request}, State) ->
+handle_cast({Kind, _, _} = Cast, State) when Kind =:= warp_request; Kind =:= warp_append ->
     try
-        {noreply, cast({Taken, Request}, State)}
+        {noreply, cast(Cast, State)}
     catch
         Class:Reason:Stack -> crashed(Class, Reason, Stack, State)
     end;
@@ -170,10 +170,14 @@ handle_cast(Stray, State) ->
     ok = warp_stray:note(entity, cast, Stray),
     {noreply, State}.
 
-cast({Taken, Request}, #state{id = Id} = State0) ->
+cast({warp_request, Taken, Request}, #state{id = Id} = State0) ->
     #state{core = Core} = State = awake(State0),
     ok = warp_entity_reply:taken(Taken),
-    advance(State#state{core = warp_entity_core:request(Request, {cast, Id}, Core)}).
+    advance(State#state{core = warp_entity_core:request(Request, {cast, Id}, Core)});
+%% The caller does not wait for the answer yet.
+cast({warp_append, From, Request}, State0) ->
+    #state{core = Core} = State = awake(State0),
+    advance(State#state{core = warp_entity_core:request(Request, From, Core)}).
 
 -spec handle_info(term(), #state{}) ->
     {noreply, #state{}} | {noreply, #state{}, hibernate} | stop().
@@ -284,8 +288,8 @@ start_tick(#state{context = Context} = State) ->
 compact(#state{core = Core} = State) ->
     State#state{core = warp_entity_core:compact(Core)}.
 
-%% Stops, unless there is a cast to carry out. The process does not leave casts to its successor, since later casts
-%% could overtake them.
+%% Stops, unless there is a cast to carry out, or an append whose caller does not wait. The process does not leave
+%% them to its successor, since later ones could overtake them.
 %%
 %% NOTE: the process closes its counters before it looks for casts. The sender of a cast that comes later finds them
 %% closed, and waits until the process has taken the cast or has ended.
@@ -312,15 +316,18 @@ depart(State) ->
 drop_casts(Error, #state{id = Id, pending = Pending}) ->
     ok = warp_entity_pending:close(Pending),
     lists:foreach(
-        fun({Taken, _Request}) ->
-            ok = warp_entity_reply:taken(Taken),
-            ok = warp_entity_reply:reply({cast, Id}, Error)
+        fun
+            ({warp_request, Taken, _Request}) ->
+                ok = warp_entity_reply:taken(Taken),
+                ok = warp_entity_reply:reply({cast, Id}, Error);
+            ({warp_append, From, _Request}) ->
+                ok = warp_entity_reply:reply(From, Error)
         end,
         casts()).
 
 casts() ->
-    case warp_call:next_cast(#{warp_request => []}) of
-        {cast, {warp_request, Taken, Request}} -> [{Taken, Request} | casts()];
+    case warp_call:next_cast(#{warp_request => [], warp_append => []}) of
+        {cast, Cast} -> [Cast | casts()];
         none -> []
     end.
 

@@ -2,7 +2,7 @@
 %% there, sends it, and decides what to do when no answer comes.
 -module(warp_entity_call).
 
--export([call/5, cast/3, aside/2]).
+-export([call/5, cast/3, aside/2, reach/3, stopped_or/2]).
 
 -include("../base/warp_entity.hrl").
 -include_lib("kernel/include/logger.hrl").
@@ -51,7 +51,10 @@ try_once(Entity, Request, Bytes, Deadline) ->
         {error, _} = Error -> Error
     end.
 
-%% Finds or starts the process of the entity, and counts the request there.
+%% @doc Finds or starts the process of the entity, and counts a request with so many bytes there. Errors are those of
+%% {@link call/5} without `interrupted'; `timeout' means that the process was not started by the deadline.
+-spec reach(#warp_entity{}, non_neg_integer(), warp_deadline:deadline()) ->
+    {ok, pid(), warp_entity_pending:pending()} | {error, term()}.
 reach(#warp_entity{ref = Ref} = Entity, Bytes, Deadline) ->
     case warp_context:find(Ref) of
         {ok, Context} ->
@@ -149,6 +152,8 @@ watch(Sent, Pid, Pending, Deadline) ->
             {error, timeout}
     end.
 
+%% @doc The reason as an error, or `context_stopped' if the context has been stopped.
+-spec stopped_or(reference(), Reason) -> {error, Reason | context_stopped}.
 stopped_or(Ref, Reason) ->
     case warp_context:find(Ref) of
         {ok, _} -> {error, Reason};

@@ -1,7 +1,7 @@
 %% @private Checks and packs the events of an append for the log, in the caller's process.
 -module(warp_entity_pack).
 
--export([pack/4, pack_with/4, keep/3, release/1]).
+-export([pack/4, pack_with/4, keep/3, release/1, is_large/1]).
 
 -export_type([packed/0]).
 
@@ -73,3 +73,7 @@ keep(#{packed := Packed0} = Pack, Indexes, Events) ->
 -spec release(packed()) -> ok.
 release(#{bytes := Bytes, packed := Packed}) when Bytes >= ?LARGE -> warp_nif:release(Packed);
 release(#{}) -> ok.
+
+%% @doc Whether {@link release/1} frees the memory of the packed events.
+-spec is_large(packed()) -> boolean().
+is_large(#{bytes := Bytes}) -> Bytes >= ?LARGE.

@@ -5,6 +5,7 @@
 -export([new/0, admit/3, answered/3, close/1, reopen/1, is_closed/1]).
 -export([receipt/4, hand_out/1, is_stored/2, want/2]).
 -export([use/1, take_used/1]).
+-export([is_watched_by/2, watched_by/2]).
 
 -export_type([pending/0, receipt/0]).
 
@@ -28,11 +29,13 @@
 -define(CLOSED, 4).
 %% 1 when published states were read since the process last looked.
 -define(USED, 5).
+%% The number of the process that notices when this one is killed, see `warp_requests'.
+-define(WATCHED_BY, 6).
 
 %% @doc The counters of a process that starts.
 -spec new() -> pending().
 new() ->
-    atomics:new(5, []).
+    atomics:new(6, []).
 
 %% @doc Counts a request with so many bytes. False, and not counted, when more than Max requests or 64 MiB would be
 %% pending.
@@ -119,3 +122,13 @@ use(Pending) ->
 -spec take_used(pending()) -> boolean().
 take_used(Pending) ->
     atomics:exchange(Pending, ?USED, 0) =:= 1.
+
+%% @doc Whether the process that has this number has been asked to watch this one.
+-spec is_watched_by(pending(), pos_integer()) -> boolean().
+is_watched_by(Pending, Number) ->
+    atomics:get(Pending, ?WATCHED_BY) =:= Number.
+
+%% @doc Notes that the process that has this number has been asked to watch this one.
+-spec watched_by(pending(), pos_integer()) -> ok.
+watched_by(Pending, Number) ->
+    atomics:put(Pending, ?WATCHED_BY, Number).
