@@ -47,6 +47,7 @@ import warp/handle
 import warp/history
 import warp/internal/engine
 import warp/internal/settings.{type Settings}
+import warp/pipeline
 import warp/projection
 import warp/stats.{type Stats}
 
@@ -166,6 +167,54 @@ pub fn append_batch_with(
   options: append.Options,
 ) -> Result(#(Int, Int), Error(reason)) {
   engine.append_batch(entity, events, options)
+}
+
+/// Appends an event, and does not wait for the answer: see `warp/pipeline`.
+/// Whatever goes wrong is the answer to the request, such as
+/// `error.Overloaded`.
+///
+/// The call waits only where the entity's process has to be started, usually for
+/// some ten microseconds, or is just leaving memory, and for at most 5000
+/// milliseconds.
+///
+pub fn append_request(
+  entity: Entity,
+  event: Event,
+) -> pipeline.Request(Int, reason) {
+  append_request_with(entity, event, append.options())
+}
+
+/// Makes a request to append an event with options: see `warp/append`. The
+/// timeout limits how long making the request waits, and not how long the append
+/// takes.
+///
+pub fn append_request_with(
+  entity: Entity,
+  event: Event,
+  options: append.Options,
+) -> pipeline.Request(Int, reason) {
+  pipeline.append(entity, event, options, pipeline.untyped)
+}
+
+/// Appends events as a batch, as `append_batch` does, and does not wait for the
+/// answer: see `warp/pipeline`.
+///
+pub fn append_batch_request(
+  entity: Entity,
+  events: List(Event),
+) -> pipeline.Request(#(Int, Int), reason) {
+  append_batch_request_with(entity, events, append.options())
+}
+
+/// Makes a request to append a batch with options, as `append_request_with`
+/// does.
+///
+pub fn append_batch_request_with(
+  entity: Entity,
+  events: List(Event),
+  options: append.Options,
+) -> pipeline.Request(#(Int, Int), reason) {
+  pipeline.append_batch(entity, events, options, pipeline.untyped)
 }
 
 /// Decides on the state of an aggregate, and appends the events that the

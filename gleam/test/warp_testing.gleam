@@ -145,6 +145,11 @@ pub fn fill(path: String) -> Nil
 @external(erlang, "warp_testing_ffi", "is_waiting")
 pub fn is_waiting(pid: Pid) -> Bool
 
+/// How many messages the calling process has not received.
+///
+@external(erlang, "warp_testing_ffi", "messages")
+pub fn messages() -> Int
+
 /// Runs a test with a file system of a few megabytes. Where none can be mounted, it
 /// prints why and runs nothing.
 ///

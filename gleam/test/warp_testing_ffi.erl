@@ -2,7 +2,7 @@
 -module(warp_testing_ffi).
 
 -export([passivate/1, write_file/2, read_file/1, rename/2, remove/1, overwrite/3, with_small_disk/1]).
--export([with_rqlite/1, shutdown/1, children/1, fill/1, is_waiting/1, term/1, shard_owners/1]).
+-export([with_rqlite/1, shutdown/1, children/1, fill/1, is_waiting/1, messages/0, term/1, shard_owners/1]).
 
 passivate(Entity) ->
     {ok, Pid} = warp_core:pid(Entity),
@@ -97,6 +97,10 @@ children(Supervisor) ->
 
 is_waiting(Pid) ->
     process_info(Pid, status) =:= {status, waiting}.
+
+messages() ->
+    {message_queue_len, Count} = process_info(self(), message_queue_len),
+    Count.
 
 %% An Erlang term from its text.
 term(Text) ->

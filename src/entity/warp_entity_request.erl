@@ -25,7 +25,8 @@
     pack :: warp_entity_pack:packed() | none
 }).
 -opaque request_id() :: #request{}.
--opaque collection() :: #{warp_call:alias() => {request_id(), Label :: term()}}.
+-record(requests, {by_alias = #{} :: #{warp_call:alias() => {#request{}, Label :: term()}}}).
+-opaque collection() :: #requests{}.
 %% A point in time is in milliseconds of the VM's monotonic time.
 -type response_timeout() :: timeout() | {abs, integer()}.
 -type response() :: {ok, warp_core:seq() | {warp_core:seq(), warp_core:seq()}} | {error, warp_core:write_error()}.
@@ -191,7 +192,7 @@ receive_response(_NotARequest, _Timeout) ->
 receive_response(Requests, Timeout, Delete) ->
     case wait_response(Requests, Timeout, Delete) of
         timeout ->
-            ok = abandon(Requests),
+            ok = abandon(Requests#requests.by_alias),
             timeout;
         Response ->
             Response
@@ -214,17 +215,15 @@ wait_response(_NotARequest, _Timeout) ->
 %% @doc Waits for the next response to a request of a collection. All can still be received after `timeout'.
 -spec wait_response(collection(), response_timeout(), boolean()) ->
     {response(), Label :: term(), collection()} | no_request | timeout | wrong().
-wait_response(Requests, _Timeout, Delete) when is_map(Requests), is_boolean(Delete), map_size(Requests) =:= 0 ->
+wait_response(#requests{by_alias = Requests}, _Timeout, Delete) when is_boolean(Delete), map_size(Requests) =:= 0 ->
     no_request;
-wait_response(Requests, Timeout, Delete) when is_map(Requests), is_boolean(Delete) ->
+wait_response(#requests{by_alias = Requests}, Timeout, Delete) when is_boolean(Delete) ->
     case wait(Requests, Timeout) of
         {Alias, Answer} when is_reference(Alias) -> of_collection(Alias, Answer, Requests, Delete);
         Other -> Other
     end;
-wait_response(Requests, _Timeout, _Delete) when is_map(Requests) ->
-    {error, {bad_option, delete, {not_one_of, [true, false]}}};
-wait_response(_NotACollection, _Timeout, _Delete) ->
-    not_a_request().
+wait_response(Requests, _Timeout, _Delete) ->
+    wrong(Requests).
 
 wait(Requests, Timeout) ->
     case left(Timeout) of
@@ -259,9 +258,9 @@ check_response(_Message, _NotARequest) ->
 %% @doc The response to a request of a collection, if the message is that.
 -spec check_response(Message :: term(), collection(), boolean()) ->
     {response(), Label :: term(), collection()} | no_request | no_reply | wrong().
-check_response(_Message, Requests, Delete) when is_map(Requests), is_boolean(Delete), map_size(Requests) =:= 0 ->
+check_response(_Message, #requests{by_alias = Requests}, Delete) when is_boolean(Delete), map_size(Requests) =:= 0 ->
     no_request;
-check_response(Message, Requests, Delete) when is_map(Requests), is_boolean(Delete) ->
+check_response(Message, #requests{by_alias = Requests}, Delete) when is_boolean(Delete) ->
     case warp_call:answered(Message) of
         {Alias, Answer} when is_map_key(Alias, Requests) ->
             ok = warp_requests:forget(Alias),
@@ -269,15 +268,16 @@ check_response(Message, Requests, Delete) when is_map(Requests), is_boolean(Dele
         _ ->
             no_reply
     end;
-check_response(_Message, Requests, _Delete) when is_map(Requests) ->
-    {error, {bad_option, delete, {not_one_of, [true, false]}}};
-check_response(_Message, _NotACollection, _Delete) ->
-    not_a_request().
+check_response(_Message, Requests, _Delete) ->
+    wrong(Requests).
 
 of_collection(Alias, Answer, Requests, Delete) ->
     #{Alias := {Request, Label}} = Requests,
     Left = case Delete of true -> maps:remove(Alias, Requests); false -> Requests end,
-    {response(Answer, Request), Label, Left}.
+    {response(Answer, Request), Label, #requests{by_alias = Left}}.
+
+wrong(#requests{}) -> {error, {bad_option, delete, {not_one_of, [true, false]}}};
+wrong(_NotACollection) -> not_a_request().
 
 not_a_request() ->
     {error, {bad_option, request, not_a_request}}.
@@ -285,21 +285,21 @@ not_a_request() ->
 %% @doc A collection without requests.
 -spec new() -> collection().
 new() ->
-    #{}.
+    #requests{}.
 
 %% @doc Adds a request to a collection. Fails with `badarg' if the collection has it already.
 -spec add(request_id(), Label :: term(), collection()) -> collection().
-add(#request{alias = Alias} = Request, Label, Requests) when is_map(Requests), not is_map_key(Alias, Requests) ->
-    Requests#{Alias => {Request, Label}};
+add(#request{alias = Alias} = Request, Label, #requests{by_alias = Requests}) when not is_map_key(Alias, Requests) ->
+    #requests{by_alias = Requests#{Alias => {Request, Label}}};
 add(_Request, _Label, _Requests) ->
     error(badarg).
 
 %% @doc How many requests a collection has.
 -spec size(collection()) -> non_neg_integer().
-size(Requests) when is_map(Requests) -> map_size(Requests);
+size(#requests{by_alias = Requests}) -> map_size(Requests);
 size(_NotACollection) -> error(badarg).
 
 %% @doc The requests of a collection with their labels.
 -spec to_list(collection()) -> [{request_id(), Label :: term()}].
-to_list(Requests) when is_map(Requests) -> maps:values(Requests);
+to_list(#requests{by_alias = Requests}) -> maps:values(Requests);
 to_list(_NotACollection) -> error(badarg).

@@ -208,6 +208,10 @@ call(Ctx, Config) ->
     {Function, Args} = warp_hostile:one_of(
         [{append, [Entity, event()]}, {append, [Entity, event(), options()]},
          {append_batch, [Entity, events()]}, {append_batch, [Entity, events(), options()]},
+         {append_request, [Entity, event()]}, {append_request, [Entity, event(), options()]},
+         {append_batch_request, [Entity, events(), options()]},
+         {receive_response, [warp_hostile:term(), maybe_odd(1)]}, {check_response, [warp_hostile:term(), maybe_odd(x)]},
+         {wait_response, [maybe_odd(warp_core:reqids_new()), maybe_odd(1), maybe_odd(true)]},
          {decide, [Entity, Aggregate, decision()]}, {decide, [Entity, Aggregate, decision(), options()]},
          {cast, [Entity, Aggregate, decision()]}, {pid, [Entity]},
          {get, [Entity, Aggregate]}, {state_at, [Entity, Aggregate, maybe_odd({seq, 1})]},
@@ -281,7 +285,7 @@ inside(Dir, Term) ->
 %% What it answers, in a process of its own.
 answer(Function, Args) ->
     {Pid, Ref} = spawn_monitor(fun() ->
-        Answer = try {answered, apply(warp_core, Function, Args)}
+        Answer = try {answered, received(Function, apply(warp_core, Function, Args))}
                  catch Class:Reason:Stack -> {raised, Class, Reason, Stack}
                  end,
         exit({done, Answer})
@@ -293,6 +297,12 @@ answer(Function, Args) ->
         {no_answer, erlang:process_info(Pid, current_stacktrace)}
     end.
 
+received(Function, Request) when Function =:= append_request; Function =:= append_batch_request ->
+    warp_core:receive_response(Request, 10000);
+received(_Function, Answer) ->
+    Answer.
+
+is_fine(wait_response, {answered, no_request}, _) -> true;
 is_fine(start, {answered, {ok, Ctx}}, _) -> warp_core:stop(Ctx) =:= ok;
 is_fine(_, {answered, ok}, _) -> true;
 is_fine(_, {answered, {ok, _}}, _) -> true;

@@ -34,6 +34,7 @@ import warp/handle.{type Entity}
 import warp/history.{type Point}
 import warp/internal/engine
 import warp/json.{type Json}
+import warp/pipeline
 import warp/projection.{type Command}
 
 /// An aggregate in the form in which `WarpOptions` has it.
@@ -267,6 +268,48 @@ pub fn append_batch(
 ) -> Result(#(Int, Int), Error(reason)) {
   use events <- result.try(list.try_map(events, encode(aggregate, _)))
   engine.append_batch(entity, events, append.options()) |> engine.own_reason
+}
+
+/// Appends an event, and does not wait for the answer: see `warp/pipeline`.
+/// Whatever goes wrong is the answer to the request. Waits as little as
+/// `warp.append_request`.
+///
+pub fn append_request(
+  entity: Entity,
+  aggregate: Aggregate(state, event, reason),
+  event: event,
+) -> pipeline.Request(Int, reason) {
+  append_request_with(entity, aggregate, event, append.options())
+}
+
+/// Makes a request to append an event with options, as
+/// `warp.append_request_with` does.
+///
+pub fn append_request_with(
+  entity: Entity,
+  aggregate: Aggregate(state, event, reason),
+  event: event,
+  options: append.Options,
+) -> pipeline.Request(Int, reason) {
+  case encode(aggregate, event) {
+    Ok(event) -> pipeline.append(entity, event, options, pipeline.typed)
+    Error(error) -> pipeline.failed(error)
+  }
+}
+
+/// Appends events as a batch, as `append_batch` does, and does not wait for the
+/// answer: see `warp/pipeline`.
+///
+pub fn append_batch_request(
+  entity: Entity,
+  aggregate: Aggregate(state, event, reason),
+  events: List(event),
+) -> pipeline.Request(#(Int, Int), reason) {
+  case list.try_map(events, encode(aggregate, _)) {
+    Ok(events) ->
+      pipeline.append_batch(entity, events, append.options(), pipeline.typed)
+    Error(error) -> pipeline.failed(error)
+  }
 }
 
 /// Decides on the state, and appends the events that the decision returns, as a
