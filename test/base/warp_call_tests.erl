@@ -95,6 +95,22 @@ an_answer_before_the_end_counts_test() ->
     ?assertEqual([{answer, N} || N <- lists:seq(1, 50)], Each),
     ?assertEqual([], mailbox()).
 
+%% An answer to an alias is taken in any order, and what is given up leaves neither the answers that have come nor
+%% those to come.
+answers_are_taken_by_alias_test() ->
+    [A, B, C, D] = Aliases = [warp_call:alias() || _ <- lists:seq(1, 4)],
+    [ok = warp_call:answer(Alias, N) || {Alias, N} <- lists:zip(Aliases, [a, b, c, d]), N =/= d],
+    Requests = maps:from_list([{Alias, x} || Alias <- [B, C, D]]),
+    ?assertEqual({B, b}, warp_call:await_any(Requests, 0)),
+    ok = warp_call:answer(B, again),
+    ok = warp_call:give_up(maps:remove(B, Requests)),
+    ok = warp_call:answer(D, late),
+    ?assertEqual([{[alias | A], a}], mailbox()),
+    ?assertEqual({A, a}, warp_call:answered(receive Message -> Message end)),
+    ?assertEqual(none, warp_call:await_any(#{A => x}, 1)),
+    ?assertEqual([none, none, none], [warp_call:answered(Term) || Term <- [hello, {[alias], 1}, {[alias | x], 1}]]),
+    ?assertEqual([], mailbox()).
+
 %% A server looks for requests and casts in its own mailbox, and leaves all others there.
 the_mailbox_is_searched_by_kind_test() ->
     Pid = server(),

@@ -14,13 +14,7 @@ end_per_suite(Config) -> warp_killer:loud(Config).
 init_per_group(Mode, Config) -> warp_test:init_group(Mode, Config).
 end_per_group(_, _) -> ok.
 init_per_testcase(_, Config) -> warp_test:init_case(Config).
-
-end_per_testcase(_, Config) ->
-    warp_test:end_case(Config),
-    %% Nobody expects anything any more.
-    whereis(warp_requests) ! sweep,
-    _ = sys:get_status(warp_requests),
-    ?assertEqual([], ets:tab2list(warp_requests)).
+end_per_testcase(_, Config) -> warp_test:end_case(Config).
 
 cases() ->
     [a_response_is_what_an_append_gives,
@@ -61,7 +55,7 @@ a_response_is_what_an_append_gives(Config) ->
     ?assertEqual([{ok, 1}, {ok, {2, 3}}, {ok, 4}, {error, {wrong_expected_seq, 4}}, {ok, {5, 5}}],
                  [received(Request) || Request <- [One, Batch, Expecting, Wrong, BatchOfOne]]),
     ?assertEqual([<<"a">>, <<"b">>, <<"c">>, <<"d">>, <<"f">>], texts(Alice)),
-    assert_no_message().
+    assert_nothing_left().
 
 %% As `append' says it, and never an exception.
 whatever_is_wrong_is_the_response(Config) ->
@@ -79,7 +73,7 @@ whatever_is_wrong_is_the_response(Config) ->
     ?assertEqual({error, {batch_too_large, 10001, 10000}},
                  received(warp_core:append_batch_request(Alice, lists:duplicate(10001, noted(<<"x">>))))),
     ?assertEqual({ok, []}, warp_core:history(Alice)),
-    assert_no_message().
+    assert_nothing_left().
 
 %% ---------------------------------------------------------------------- Order
 
@@ -88,7 +82,7 @@ requests_to_one_entity_keep_their_order(Config) ->
     Requests = [warp_core:append_request(Alice, noted(integer_to_binary(N))) || N <- lists:seq(1, 5000)],
     ?assertEqual([{ok, N} || N <- lists:seq(1, 5000)], [received(Request) || Request <- Requests]),
     ?assertEqual([integer_to_binary(N) || N <- lists:seq(1, 5000)], texts(Alice)),
-    assert_no_message().
+    assert_nothing_left().
 
 requests_and_appends_keep_their_order(Config) ->
     Alice = alice(Config),
@@ -111,7 +105,7 @@ an_entity_that_leaves_memory_loses_no_request(Config) ->
     ?assertEqual([{ok, N} || N <- lists:seq(1, 3000)], [received(Request) || Request <- Requests]),
     stop(Leaver),
     ?assertEqual(lists:seq(1, 3000), texts(Alice)),
-    assert_no_message().
+    assert_nothing_left().
 
 leave_again_and_again(Entity) ->
     ok = ask_to_leave(Entity),
@@ -125,8 +119,7 @@ ask_to_leave(Entity) ->
             Pid ! passivate,
             receive {'DOWN', Monitor, process, Pid, _} -> ok after 2 -> true = demonitor(Monitor, [flush]), ok end;
         none ->
-            erlang:yield(),
-            ok
+            timer:sleep(1)
     end.
 
 %% --------------------------------------------------------------- Backpressure
@@ -140,7 +133,7 @@ past_a_limit_each_request_is_overloaded(Config) ->
     open(Gate),
     ?assertEqual([{ok, N} || N <- lists:seq(1, 10)], [received(R) || R <- Waiting]),
     ?assertEqual({ok, 11}, received(warp_core:append_request(Alice, gated_event(11)))),
-    assert_no_message().
+    assert_nothing_left().
 
 events_that_wait_are_limited_by_bytes(Config) ->
     {Gate, Alice, _} = gated(Config, #{}),
@@ -151,7 +144,7 @@ events_that_wait_are_limited_by_bytes(Config) ->
     open(Gate),
     Stored = [R || R <- Requests -- Refused, {ok, _} <- [received(R)]],
     ?assertEqual(100, length(Refused) + length(Stored)),
-    assert_no_message().
+    assert_nothing_left().
 
 %% ------------------------------------------------------------------- Patience
 
@@ -159,7 +152,7 @@ a_request_that_is_given_up_leaves_no_message(Config) ->
     {Gate, Alice, _} = gated(Config, #{}),
     Requests = [warp_core:append_request(Alice, gated_event(N)) || N <- lists:seq(1, 20)],
     ?assertEqual(lists:duplicate(20, timeout), [warp_core:receive_response(R, 0) || R <- Requests]),
-    ?assertEqual([], ets:tab2list(warp_requests)),
+    ok = assert_nothing_left(),
     open(Gate),
     %% They were carried out all the same.
     ?assertEqual({ok, 21}, warp_core:append(Alice, gated_event(21))),
@@ -168,7 +161,7 @@ a_request_that_is_given_up_leaves_no_message(Config) ->
     Taken = [warp_core:receive_response(R, 0) || R <- Close],
     ct:pal("~b of 2000 had come", [length([ok || {ok, _} <- Taken])]),
     ?assertEqual({ok, 2022}, warp_core:append(Alice, gated_event(22))),
-    assert_no_message().
+    assert_nothing_left().
 
 a_request_that_is_waited_for_can_still_be_received(Config) ->
     {Gate, Alice, _} = gated(Config, #{}),
@@ -178,7 +171,7 @@ a_request_that_is_waited_for_can_still_be_received(Config) ->
     open(Gate),
     ?assertEqual({ok, 1}, warp_core:wait_response(Request, infinity)),
     ?assertEqual(timeout, warp_core:receive_response(Request, 0)),
-    assert_no_message().
+    assert_nothing_left().
 
 a_time_can_be_a_point_in_time(Config) ->
     {Gate, Alice, _} = gated(Config, #{}),
@@ -201,7 +194,7 @@ a_message_is_checked(Config) ->
     Second = receive B -> B end,
     ?assertEqual([{ok, 1}, no_reply], [warp_core:check_response(M, Request) || M <- [First, Second]]),
     ?assertEqual([no_reply, {ok, 2}], [warp_core:check_response(M, Other) || M <- [First, Second]]),
-    assert_no_message().
+    assert_nothing_left().
 
 %% ---------------------------------------------------------------- Collections
 
@@ -238,7 +231,7 @@ a_collection_gives_responses_as_they_come(Config) ->
     Message = receive M -> M end,
     ?assertEqual({{ok, 3}, checked, Checked}, warp_core:check_response(Message, Checked, false)),
     ?assertEqual({{ok, 3}, checked, Held}, warp_core:check_response(Message, Checked, true)),
-    assert_no_message().
+    assert_nothing_left().
 
 a_collection_that_is_given_up_leaves_no_message(Config) ->
     {Gate, Alice, Ctx} = gated(Config, #{}),
@@ -281,7 +274,8 @@ bad_arguments_are_named_and_store_nothing(Config) ->
                    warp_core:check_response(x, x, true)]],
     [?assertMatch({error, {bad_option, timeout, _}}, Answer)
      || Answer <- [warp_core:receive_response(Request, -1), warp_core:wait_response(Request, {abs, x}),
-                   warp_core:receive_response(Requests, soon, true), warp_core:wait_response(Requests, 1 bsl 32, true)]],
+                   warp_core:receive_response(Requests, soon, true),
+                   warp_core:wait_response(Requests, 1 bsl 32, true)]],
     [?assertMatch({error, {bad_option, delete, _}}, Answer)
      || Answer <- [warp_core:receive_response(Requests, 0, x), warp_core:wait_response(Requests, 0, x),
                    warp_core:check_response(x, Requests, x)]],
@@ -307,7 +301,7 @@ a_killed_entity_interrupts_its_requests_at_once(Config) ->
     %% Its successor takes requests.
     {ok, Seq} = received(warp_core:append_request(Alice, gated_event(0))),
     warp_test:assert_whole(Alice, Seq),
-    assert_no_message().
+    assert_nothing_left().
 
 %% Those who look at their messages only, and wait without a limit.
 a_killed_entity_interrupts_those_who_check(Config) ->
@@ -353,7 +347,7 @@ a_killed_watcher_is_replaced(Config) ->
     killed = warp_test:kill_entity(Bob),
     ?assertEqual([{error, interrupted}],
                  lists:usort([warp_core:receive_response(R, 1000) || R <- [First, Meanwhile]])),
-    assert_no_message().
+    assert_nothing_left().
 
 a_stopped_context_ends_its_requests(Config) ->
     {_Gate, Alice, Ctx} = gated(Config, #{}),
@@ -361,7 +355,7 @@ a_stopped_context_ends_its_requests(Config) ->
     ok = warp_test:stop(Ctx),
     ?assertEqual([{error, context_stopped}], lists:usort([warp_core:receive_response(R, 1000) || R <- Requests])),
     ?assertEqual({error, context_stopped}, received(warp_core:append_request(Alice, gated_event(1)))),
-    assert_no_message().
+    assert_nothing_left().
 
 an_unavailable_shard_is_named_at_once(Config) ->
     Ctx = warp_test:start(Config, #{shards => 1}),
@@ -383,7 +377,7 @@ an_unavailable_shard_is_named_at_once(Config) ->
     ?assertNot(lists:member(timeout, Answers)),
     {ok, Last} = warp_core:append(Alice, noted(<<"last">>)),
     warp_test:assert_whole(Alice, Last),
-    assert_no_message().
+    assert_nothing_left().
 
 a_deletion_comes_between_requests(Config) ->
     Alice = alice(Config),
@@ -400,7 +394,7 @@ a_deletion_comes_between_requests(Config) ->
     {Old, New} = lists:split(length(Seqs) - lists:last(Seqs), Seqs),
     ?assertEqual({lists:seq(2, 1 + length(Old)), lists:seq(1, length(New))}, {Old, New}),
     ?assertEqual(lists:seq(301 - length(New), 300), texts(Alice)),
-    assert_no_message().
+    assert_nothing_left().
 
 an_event_id_makes_a_request_repeatable(Config) ->
     Alice = alice(Config),
@@ -421,10 +415,11 @@ callers_that_die_leave_nothing(Config) ->
             end) || _ <- lists:seq(1, 5)],
     _ = [receive {ready, Pid} -> exit(Pid, kill) end || Pid <- Pids],
     Own = warp_core:append_request(Alice, gated_event(1)),
-    ?assertEqual(51, length(ets:tab2list(warp_requests))),
+    Callers = fun() -> [C || {_, _, C} <- ets:tab2list(warp_requests), lists:member(C, [Self | Pids])] end,
+    ?assertEqual(51, length(Callers())),
     whereis(warp_requests) ! sweep,
     _ = sys:get_status(warp_requests),
-    ?assertMatch([{_, _, Self}], ets:tab2list(warp_requests)),
+    ?assertEqual([Self], Callers()),
     open(Gate),
     ?assertEqual({ok, 51}, received(Own)),
     warp_test:assert_whole(Alice, 51).
@@ -439,7 +434,7 @@ a_process_that_does_not_start_is_waited_for_until_the_timeout(Config) ->
     ?assertEqual({error, timeout}, received(Request)),
     ok = sys:resume(Supervisor),
     ?assertEqual({ok, 1}, received(warp_core:append_request(Alice, noted(1), #{timeout => 200}))),
-    assert_no_message().
+    assert_nothing_left().
 
 %% ------------------------------------------------------------------ All of it
 
@@ -471,7 +466,7 @@ whatever_happens_each_request_has_one_true_response(Config) ->
 caller(Caller, Entities, Count) ->
     _ = rand:seed(exsss, {Caller, erlang:unique_integer(), 1}),
     Done = caller(Caller, Entities, 1, Count, warp_core:reqids_new(), []),
-    {messages, []} = process_info(self(), messages),
+    ok = assert_nothing_left(),
     Done.
 
 caller(Caller, Entities, N, Count, Requests, Done) when N =< Count ->
@@ -531,8 +526,10 @@ received(Request) ->
 texts(Entity) ->
     [Text || #{payload := #{<<"text">> := Text}} <- warp_test:history(Entity)].
 
-assert_no_message() ->
-    ?assertEqual({messages, []}, process_info(self(), messages)).
+%% No message, and no row for a request of this process.
+assert_nothing_left() ->
+    ?assertEqual({messages, []}, process_info(self(), messages)),
+    ?assertEqual([], [Row || {_, _, Caller} = Row <- ets:tab2list(warp_requests), Caller =:= self()]).
 
 stop(Pid) ->
     true = unlink(Pid),
