@@ -22,6 +22,7 @@ cases() ->
      requests_to_one_entity_keep_their_order,
      requests_and_appends_keep_their_order,
      an_entity_that_leaves_memory_loses_no_request,
+     a_process_that_is_leaving_is_waited_for,
      past_a_limit_each_request_is_overloaded,
      events_that_wait_are_limited_by_bytes,
      a_request_that_is_given_up_leaves_no_message,
@@ -121,6 +122,52 @@ ask_to_leave(Entity) ->
         none ->
             timer:sleep(1)
     end.
+
+%% Its counters are closed by then. It ends, or it stays, or that takes too long.
+a_process_that_is_leaving_is_waited_for(Config) ->
+    Ctx = warp_test:start(Config, #{idle_timeout => infinity}),
+    Alice = warp_core:entity(Ctx, <<"alice">>),
+    {ok, 1} = warp_core:append(Alice, noted(1)),
+    {Pid, _} = leaving(Ctx),
+    ok = sys:suspend(Pid),
+    Ends = waiting(Alice, noted(2), #{}),
+    exit(Pid, kill),
+    ?assertEqual({ok, 2}, answer(Ends)),
+    {Other, Again} = leaving(Ctx),
+    ok = sys:suspend(Other),
+    Stays = waiting(Alice, noted(3), #{}),
+    ok = warp_entity_pending:reopen(Again),
+    ok = sys:resume(Other),
+    ?assertEqual({ok, 3}, answer(Stays)),
+    {Other, Again} = leaving(Ctx),
+    ok = sys:suspend(Other),
+    ?assertEqual({error, timeout}, answer(waiting(Alice, noted(4), #{timeout => 100}))),
+    ok = warp_entity_pending:reopen(Again),
+    ok = sys:resume(Other),
+    %% It was carried out all the same.
+    ?assertEqual({ok, 5}, warp_core:append(Alice, noted(5))).
+
+%% The process of alice, as if it had closed its counters.
+leaving(Ctx) ->
+    {ok, #{registry := Registry}} = warp_context:find(Ctx),
+    ok = warp_test:wait_until(fun() -> ets:lookup(Registry, <<"alice">>) =/= [] end),
+    [{_, Pid, Pending, _}] = ets:lookup(Registry, <<"alice">>),
+    ok = warp_entity_pending:close(Pending),
+    {Pid, Pending}.
+
+%% A caller that cannot make its request yet.
+waiting(Entity, Event, Options) ->
+    Self = self(),
+    Pid = spawn_link(fun() ->
+        Request = warp_core:append_request(Entity, Event, Options),
+        Self ! {made, self()},
+        Self ! {self(), received(Request)},
+        ok = assert_nothing_left()
+    end),
+    receive {made, Pid} -> error(made_at_once) after 50 -> Pid end.
+
+answer(Pid) ->
+    receive {Pid, Answer} -> Answer end.
 
 %% --------------------------------------------------------------- Backpressure
 
