@@ -88,7 +88,7 @@ alias() ->
     erlang:alias([reply]).
 
 %% @doc Who has to be answered, as `gen_server:reply/2' takes it.
--spec from(alias()) -> gen_server:from().
+-spec from(alias()) -> {pid(), Tag :: term()}.
 from(Alias) ->
     {self(), [alias | Alias]}.
 
