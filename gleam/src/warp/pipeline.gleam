@@ -170,17 +170,17 @@ pub fn add(
   pipeline: Pipeline(label, answer, reason),
   label: label,
   request: fn() -> Request(answer, reason),
-) -> #(
-  Pipeline(label, answer, reason),
-  List(Answer(label, answer, reason)),
-) {
+) -> #(Pipeline(label, answer, reason), List(Answer(label, answer, reason))) {
   let #(pipeline, answers) = make_room(pipeline)
   case request() {
     Request(id:, correct:) -> {
       let ids = add_id(id, #(label, correct), pipeline.ids)
       #(Pipeline(..pipeline, ids:), answers)
     }
-    Failed(error:) -> #(pipeline, list.append(answers, [#(label, Error(error))]))
+    Failed(error:) -> #(
+      pipeline,
+      list.append(answers, [#(label, Error(error))]),
+    )
   }
 }
 
@@ -200,10 +200,9 @@ fn next(
 ) -> #(Pipeline(label, answer, reason), List(Answer(label, answer, reason))) {
   case engine_receive_any(pipeline.ids, pipeline.timeout) {
     NoRequest -> #(pipeline, [])
-    Answered(#(label, correct), answer, ids) -> #(
-      Pipeline(..pipeline, ids:),
-      [#(label, correct(answer))],
-    )
+    Answered(#(label, correct), answer, ids) -> #(Pipeline(..pipeline, ids:), [
+      #(label, correct(answer)),
+    ])
     GivenUp(labels, error) -> #(
       Pipeline(..pipeline, ids: new_ids()),
       list.map(labels, fn(of) { #(of.0, Error(error)) }),
@@ -282,10 +281,7 @@ type Next(label, answer, reason) {
 }
 
 @external(erlang, "warp_pipeline_ffi", "receive_one")
-fn engine_receive(
-  id: Id,
-  milliseconds: Int,
-) -> Result(answer, Error(reason))
+fn engine_receive(id: Id, milliseconds: Int) -> Result(answer, Error(reason))
 
 @external(erlang, "warp_pipeline_ffi", "receive_any")
 fn engine_receive_any(

@@ -119,10 +119,7 @@ pub fn a_request_that_cannot_be_made_is_answered_test() {
   let alice = warp.entity(ctx, "alice")
   let unencodable =
     account()
-    |> aggregate.codec(
-      encode: fn(_) { panic },
-      decode: warp_testing.decode,
-    )
+    |> aggregate.codec(encode: fn(_) { panic }, decode: warp_testing.decode)
   let assert [#(1, Error(error.EncodeFailed(_))), #(2, Ok(1))] =
     pipeline.new(limit: 0)
     |> pipeline.fold(
