@@ -1,6 +1,6 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build nif nif-fault nif-weak gleam test test-long check bench
+.PHONY: help setup build nif nif-fault nif-weak gleam test test-long check bench bench-peers
 .PHONY: demo demo-rqlite demo-transfer clean
 
 # Arguments that bench and demo hand on: make demo ARGS="--csv orders.csv --id customer"
@@ -40,6 +40,9 @@ check: setup ## Check formatting, lints, calls and types
 
 bench: build ## Measure: make bench ARGS="..."
 	@scripts/run-erlang bench warp_bench $(ARGS)
+
+bench-peers: build ## Measure Warp beside PostgreSQL, Redis, Mnesia and SQLite: make bench-peers ARGS="--help"
+	@bench/peers/run $(ARGS)
 
 demo: build ## Load a year of flights, kill the VM, check, query, delete: make demo ARGS="--help"
 	@demo/run $(ARGS)

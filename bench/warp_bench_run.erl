@@ -1,7 +1,7 @@
 %% What the benchmarks share: the machine's figures, contexts, callers that count, and tables.
 -module(warp_bench_run).
 
--export([machine/2, with_context/3, ledger/0, log/0, event/1, callers/3, title/2, row/2]).
+-export([machine/2, fdatasync/1, with_context/3, ledger/0, log/0, event/1, callers/3, title/2, row/2]).
 -export([rate/1, micros/1, at/2]).
 
 %% The yardstick for everything durable: how often this disk makes 4 kB durable, one by one.
@@ -14,6 +14,8 @@ machine(Dir, #{shards := Shards, seconds := Seconds}) ->
     io:format("~s fdatasync/s of 4 kB, ~b shards, ~b s per figure, durability full~n",
               [rate(fdatasync(filename:join(Dir, "sync"))), Shards, Seconds]).
 
+%% Syncs per second of 4 kB each, appended to a new file.
+-spec fdatasync(file:filename()) -> float().
 fdatasync(File) ->
     {ok, Fd} = file:open(File, [write, raw, binary]),
     Page = binary:copy(<<1>>, 4096),
