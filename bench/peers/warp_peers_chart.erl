@@ -29,13 +29,15 @@ panels([#{work := Work, 'case' := Case} | _] = Figures) ->
 
 panel({Title, Figures}, Top) ->
     Longest = lists:max([Median || #{median := Median} <- Figures]),
-    {Bars, Bottom} = lists:mapfoldl(fun(Figure, Y) -> {bar(Figure, Longest, Y), Y + ?BAR + ?GAP} end, Top + ?HEAD, Figures),
+    {Bars, Bottom} = lists:mapfoldl(fun(Figure, Y) -> {bar(Figure, Longest, Y), Y + ?BAR + ?GAP} end,
+                                    Top + ?HEAD, Figures),
     {[text(10, Top + 17, "font-weight=\"bold\"", Title), Bars], Bottom + 6}.
 
 bar(#{subject := Subject, unit := Unit, median := Median}, Longest, Y) ->
     Length = max(1, round((?WIDTH - ?LEFT - 90) * Median / Longest)),
     [text(?LEFT - 8, Y + 11, "text-anchor=\"end\"", warp_peer:label(Subject)),
-     io_lib:format("<rect x=\"~b\" y=\"~b\" width=\"~b\" height=\"~b\" fill=\"~s\"/>~n", [?LEFT, Y, Length, ?BAR, colour(Subject)]),
+     io_lib:format("<rect x=\"~b\" y=\"~b\" width=\"~b\" height=\"~b\" fill=\"~s\"/>~n",
+                   [?LEFT, Y, Length, ?BAR, colour(Subject)]),
      text(?LEFT + Length + 6, Y + 11, "", warp_peers_figures:text(Unit, Median))].
 
 text(X, Y, Attributes, Text) ->

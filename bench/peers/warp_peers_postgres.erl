@@ -21,7 +21,8 @@
 open(_, _, Dir, #{as := As, sockets := Sockets} = Env) ->
     Data = filename:join(Dir, "data"),
     New = not filelib:is_dir(Data),
-    _ = [warp_peers_os:run(Env, As ++ [bin(Env, "initdb"), "-A", "trust", "-U", "bench", "--no-sync", "-D", Data]) || New],
+    Make = As ++ [bin(Env, "initdb"), "-A", "trust", "-U", "bench", "--no-sync", "-D", Data],
+    _ = [warp_peers_os:run(Env, Make) || New],
     Start = erlang:monotonic_time(microsecond),
     Server = warp_peers_os:serve(Env, "INT", As ++ [bin(Env, "postgres"), "-D", Data, "-k", Sockets | settings()]),
     ok = warp_peers_os:until(Server, fun() -> ready(Env) end),
@@ -46,8 +47,8 @@ close(#{server := Server}) ->
     warp_peers_os:stop(Server).
 
 sql(#{env := #{sockets := Sockets} = Env}, Sql) ->
-    string:trim(warp_peers_os:run(Env, [bin(Env, "psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", Sockets,
-                                        "-U", "bench", "-d", "postgres", "-c", Sql])).
+    string:trim(warp_peers_os:run(Env, [bin(Env, "psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1",
+                                        "-h", Sockets, "-U", "bench", "-d", "postgres", "-c", Sql])).
 
 memory_per_event() -> 0.
 
@@ -81,10 +82,9 @@ measure(#{server := Server}, memory, _, _) ->
 measure(Peer, bytes, {filled, Events, _}, _) ->
     list_to_integer(sql(Peer, "SELECT pg_total_relation_size('events')")) / Events;
 measure(Peer, {read, N}, _, _) ->
-    1000 / pgbench(Peer, 1, ["-t", "1"],
-                   [{io_lib:format("SELECT seq, type, payload FROM events WHERE entity = 'victim-~b' ORDER BY seq;", [N]), 1}]);
+    once(Peer, io_lib:format("SELECT seq, type, payload FROM events WHERE entity = 'victim-~b' ORDER BY seq;", [N]));
 measure(Peer, {delete, N}, _, _) ->
-    1000 / pgbench(Peer, 1, ["-t", "1"], [{io_lib:format("DELETE FROM events WHERE entity = 'victim-~b';", [N]), 1}]);
+    once(Peer, io_lib:format("DELETE FROM events WHERE entity = 'victim-~b';", [N]));
 measure(Peer, {mix, Callers}, _, #{seconds := Seconds}) ->
     Tag = tag(),
     _ = sql(Peer, ["INSERT INTO states SELECT 'mix-", Tag, "-' || i, 0, 0 FROM generate_series(1, 10000) AS i"]),
@@ -98,10 +98,16 @@ measure(Peer, {singles, Callers}, _, #{seconds := Seconds}) ->
 measure(Peer, {transfers, Callers}, _, #{seconds := Seconds}) ->
     timed(Peer, Callers, Seconds, fun(_) -> [{transfer(), 1}] end).
 
-%% A fifth of the time to warm up, then what counts. Scripts depend on a tag, so that no key comes twice.
+%% A new connection is slow at first, so that many connections need a while to warm up. Counts what pgbench says of
+%% the seconds that follow. The scripts depend on a tag, so that no key comes twice.
 timed(Peer, Callers, Seconds, Scripts) ->
-    _ = pgbench(Peer, Callers, ["-T", integer_to_list(max(1, Seconds div 5))], Scripts(tag())),
-    pgbench(Peer, Callers, ["-T", integer_to_list(Seconds)], Scripts(tag())).
+    Warm = 1 + Callers div 100,
+    Text = pgbench(Peer, Callers, ["-P", "1", "-T", integer_to_list(Warm + Seconds + 1)], Scripts(tag())),
+    warp_peers_pgbench:rate(Text, Warm).
+
+%% How long one transaction took, in milliseconds.
+once(Peer, Statement) ->
+    warp_peers_pgbench:latency(pgbench(Peer, 1, ["-t", "1"], [{Statement, 1}])).
 
 tag() ->
     integer_to_list(erlang:system_time(microsecond), 36).
@@ -139,7 +145,7 @@ transfer() ->
     "INSERT INTO transfers (debited, credited, amount) VALUES (:a, :b, 5);\n"
     "COMMIT;\n".
 
-%% Transactions per second.
+%% What pgbench prints.
 pgbench(#{env := #{dir := Base, sockets := Sockets} = Env}, Callers, Length, Scripts) ->
     Files = [begin
                  File = filename:join(Base, "script-" ++ integer_to_list(N) ++ ".sql"),
@@ -150,16 +156,10 @@ pgbench(#{env := #{dir := Base, sockets := Sockets} = Env}, Callers, Length, Scr
     Variables = [["k=-1"], ["callers=", integer_to_list(Callers)],
                  ["slice=", integer_to_list(?ENTITIES div Callers)], ["payload=", ?PAYLOAD]]
                 ++ [["payloads=", Payloads] || string:find(element(1, hd(Scripts)), ":payloads") =/= nomatch],
-    Text = warp_peers_os:run(Env, [bin(Env, "pgbench"), "-n", "-M", "prepared", "-h", Sockets, "-U", "bench",
-                                   "-c", integer_to_list(Callers), "-j", integer_to_list(min(Callers, 2))]
-                                  ++ Length ++ lists:append([["-f", File] || File <- Files])
-                                  ++ lists:append([["-D", lists:flatten(V)] || V <- Variables]) ++ ["postgres"]),
-    %% It says `nan' when no transaction came to its end.
-    case re:run(Text, "^tps = ([0-9.]+|-?nan)", [multiline, {capture, all_but_first, list}]) of
-        {match, [[Digit | _] = Tps]} when Digit >= $0, Digit =< $9 -> list_to_float(Tps);
-        {match, [_]} -> 0.0;
-        nomatch -> throw(["pgbench printed no rate\n", Text])
-    end.
+    warp_peers_os:run(Env, [bin(Env, "pgbench"), "-n", "-M", "prepared", "-h", Sockets, "-U", "bench",
+                            "-c", integer_to_list(Callers), "-j", integer_to_list(min(Callers, 2))]
+                           ++ Length ++ lists:append([["-f", File] || File <- Files])
+                           ++ lists:append([["-D", lists:flatten(V)] || V <- Variables]) ++ ["postgres"]).
 
 copy(#{env := #{bin := Bin, sockets := Sockets} = Env}, Callers, Seconds) ->
     warp_peers_os:number(Env, [filename:join(Bin, "postgres_copy"), "host=" ++ Sockets ++ " user=bench dbname=postgres",

@@ -57,7 +57,8 @@ filled(Module, Subject, Store, Dir, #{dir := Base} = Env) ->
         false ->
             ok = made(Subject, Dir, Env),
             _ = [opened(Module, Subject, Store, Dir, Env, fun(Peer) ->
-                     io:format(standard_error, "storing ~b events: ~ts~n", [element(2, Store), warp_peer:label(Subject)]),
+                     io:format(standard_error, "storing ~b events: ~ts~n",
+                               [element(2, Store), warp_peer:label(Subject)]),
                      Module:fill(Peer, Store)
                  end) || Store =/= empty],
             _ = [ok = file:write_file(Note, "") || Store =/= empty],

@@ -36,4 +36,5 @@ tag() ->
     integer_to_list(erlang:system_time(microsecond), 36).
 
 load(#{dir := Dir, env := #{root := Root} = Env}, Args) ->
-    warp_peers_os:number(Env, [filename:join(Root, "bench/peers/sqlite_load.py"), filename:join(Dir, "events.db") | Args]).
+    Program = filename:join(Root, "bench/peers/sqlite_load.py"),
+    warp_peers_os:number(Env, [Program, filename:join(Dir, "events.db") | Args]).

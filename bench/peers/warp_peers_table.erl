@@ -10,11 +10,12 @@ text(Title, Figures) ->
     Widths = [max(16, length(Case)) || Case <- Cases],
     [Title, "\n",
      line("", lists:zip(Widths, Cases)),
-     [line(Label, lists:zip(Widths, [[pad(Text, 9), pad(Times, 7)] || {Text, Times} <- Cells])) || {Label, Cells} <- Rows]].
+     [line(Label, lists:zip(Widths, [[pad(Text, 9), pad(Times, 7)] || {Text, Times} <- Cells]))
+      || {Label, Cells} <- Rows]].
 
 line(Label, Cells) ->
-    [string:trim(lists:flatten(["  ", string:pad(Label, 19), [pad(Text, Width + 2) || {Width, Text} <- Cells]]), trailing),
-     "\n"].
+    Padded = [pad(Text, Width + 2) || {Width, Text} <- Cells],
+    [string:trim(lists:flatten(["  ", string:pad(Label, 19), Padded]), trailing), "\n"].
 
 pad(Text, Width) ->
     string:pad(Text, Width, leading).
