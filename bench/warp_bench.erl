@@ -3,6 +3,7 @@
 
 -export([main/0]).
 
+-define(BASELINE, "bench/baseline.json").
 -define(CASES, [
     {"singles", fun warp_bench_writes:singles/1},
     {"pipelined", fun warp_bench_writes:pipelined/1},
@@ -18,7 +19,8 @@
 
 -spec main() -> no_return().
 main() ->
-    try options(init:get_plain_arguments(), #{seconds => 3, shards => 4, only => [Name || {Name, _} <- ?CASES]}) of
+    try options(init:get_plain_arguments(), #{seconds => 1, shards => 4, save => false,
+                                                    only => [Name || {Name, _} <- ?CASES]}) of
         Options ->
             run(Options),
             halt(0)
@@ -39,7 +41,27 @@ run(#{only := Only} = Options) ->
             end
         end,
         ?CASES),
-    ok = file:del_dir_r(Dir).
+    ok = file:del_dir_r(Dir),
+    compare(Options, warp_bench_run:measured()).
+
+compare(#{save := true, shards := Shards}, Measured) ->
+    ok = warp_bench_baseline:save(?BASELINE, Shards, Measured),
+    io:format("~nWritten to ~ts: ~b figures~n", [?BASELINE, maps:size(Measured)]);
+compare(#{shards := Shards}, Measured) ->
+    case warp_bench_baseline:load(?BASELINE) of
+        {ok, Shards, Baseline} ->
+            told(warp_bench_baseline:slower(Baseline, Measured));
+        {ok, Other, _} ->
+            io:format("~n~ts is of ~b shards, and not compared~n", [?BASELINE, Other]);
+        none ->
+            io:format("~nThere is no ~ts to compare with~n", [?BASELINE])
+    end.
+
+told([]) ->
+    io:format("~nNothing is slower by a quarter than in ~ts~n", [?BASELINE]);
+told(Slower) ->
+    io:format("~nSlower than in ~ts, also by the ratio to the syncs:~n", [?BASELINE]),
+    lists:foreach(fun({Name, Share}) -> io:format("  ~3b% of it: ~ts~n", [round(Share * 100), Name]) end, Slower).
 
 options([], Options) ->
     Options;
@@ -47,6 +69,8 @@ options(["--seconds", N | Args], Options) ->
     options(Args, Options#{seconds := number(N)});
 options(["--shards", N | Args], Options) ->
     options(Args, Options#{shards := number(N)});
+options(["--save-baseline" | Args], Options) ->
+    options(Args, Options#{save := true});
 options(["--only", Names | Args], Options) ->
     Only = string:lexemes(Names, ","),
     _ = [throw(["there is no case ", Name]) || Name <- Only, not lists:keymember(Name, 1, ?CASES)],
@@ -64,7 +88,8 @@ number(Text) ->
     end.
 
 usage() ->
-    ["usage: make bench ARGS=\"[--seconds N] [--shards N] [--only CASE,...]\"\n",
-     "  --seconds  how long each figure is measured (3)\n",
-     "  --shards   shards of the context (4)\n",
-     "  --only     some of: ", lists:join(", ", [Name || {Name, _} <- ?CASES]), "\n"].
+    ["usage: make bench ARGS=\"[--seconds N] [--shards N] [--only CASE,...] [--save-baseline]\"\n"
+     "  --seconds N      how long each figure is measured (1)\n"
+     "  --shards N       shards of the context (4)\n"
+     "  --only CASE,...  some of: ", lists:join(", ", [Name || {Name, _} <- ?CASES]), "\n",
+     "  --save-baseline  write the figures to " ?BASELINE ", with which later runs are compared\n"].

@@ -47,7 +47,7 @@ of_target({Name, With}, #{seconds := Seconds, shards := Shards, dir := Dir}) ->
         [{"singles, entities in turn", <<"singles">>, singles},
          {"batches of 100", <<"batches">>, batches},
          {"a row for each event", <<"rows">>, rows}]),
-    ok = With(fun(Target) -> lag(Dir, Shards, Target, Seconds) end).
+    ok = With(fun(Target) -> lag(Name, Dir, Shards, Target, Seconds) end).
 
 filled(Dir, Context, Shards, Entities, Count, How) ->
     {ok, Ctx} = warp_core:start(options(Dir, Context, Shards, none)),
@@ -109,10 +109,11 @@ rebuilt(Ctx, Count) ->
 
 say(Title, Count, Took) ->
     Micros = erlang:convert_time_unit(Took, native, microsecond),
-    warp_bench_run:row(Title, [warp_bench_run:rate(Count * 1000000 / Micros), warp_bench_run:micros(Micros)]).
+    Rate = Count * 1000000 / Micros,
+    warp_bench_run:row(Title, {per_second, Rate}, [warp_bench_run:rate(Rate), warp_bench_run:micros(Micros)]).
 
 %% Under a steady load, how long after its acknowledgement an event shows.
-lag(Dir, Shards, Target, Seconds) ->
+lag(Name, Dir, Shards, Target, Seconds) ->
     {ok, Ctx} = warp_core:start(options(Dir, <<"lag">>, Shards, Target)),
     Load = spawn_link(fun() -> load(Ctx, erlang:monotonic_time(microsecond), 0) end),
     timer:sleep(1000),
@@ -121,9 +122,8 @@ lag(Dir, Shards, Target, Seconds) ->
     true = unlink(Load),
     true = exit(Load, kill),
     At = fun(Share) -> lists:nth(max(1, round(Share * length(Lags))), Lags) end,
-    warp_bench_run:title(io_lib:format("behind, at ~b/s (~b samples)",
-                                       [?LOAD_PER_SECOND, length(Lags)]), ["p50", "p99"]),
-    warp_bench_run:row("from acknowledged to visible",
+    warp_bench_run:title(io_lib:format("~ts, behind, at ~b/s", [Name, ?LOAD_PER_SECOND]), ["p50", "p99"]),
+    warp_bench_run:row("acknowledged to visible", {micros, At(0.5)},
                        [warp_bench_run:micros(At(0.5)), warp_bench_run:micros(At(0.99))]),
     ok = until_even(Ctx),
     ok = warp_core:stop(Ctx).

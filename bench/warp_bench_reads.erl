@@ -3,7 +3,7 @@
 
 -export([resident/1, cold/1, memory/1, start/1]).
 
--import(warp_bench_run, [with_context/3, callers/3, event/1, title/2, row/2, rate/1, micros/1]).
+-import(warp_bench_run, [with_context/3, callers/3, event/1, title/2, row/3, rate/1, micros/1]).
 
 -define(IDLE, 100000).
 -define(EVENTS, 1000000).
@@ -17,7 +17,7 @@ resident(#{dir := Dir, shards := Shards, seconds := Seconds}) ->
         Get = fun(_, _) -> {ok, _} = warp_core:get(Alice, <<"Ledger">>) end,
         [begin
              {Rate, _, _} = callers(N, Seconds, Get),
-             row(io_lib:format("~b caller(s)", [N]), [rate(Rate), micros(N * 1.0e6 / Rate)])
+             row(io_lib:format("~b caller(s)", [N]), {per_second, Rate}, [rate(Rate), micros(N * 1.0e6 / Rate)])
          end || N <- [1, erlang:system_info(schedulers_online)]],
         ok
     end).
@@ -36,14 +36,14 @@ cold(#{dir := Dir, shards := Shards}) ->
                     Self ! {done, self()}
                 end) || E <- [Alice | Others]],
         [receive {done, Pid} -> ok end || Pid <- Pids],
-        Times = lists:sort([cold_get(Alice) || _ <- lists:seq(1, 5)]),
-        row("10,000 single appends", [micros(lists:nth(3, Times))]),
+        [_, _, Many | _] = lists:sort([cold_get(Alice) || _ <- lists:seq(1, 5)]),
+        row("10,000 single appends", {micros, Many}, [micros(Many)]),
         [Bob | _] = Others,
         {ok, _} = warp_core:get(Bob, <<"Ledger">>),
         New = warp_core:entity(Ctx, <<"new">>),
         {ok, _} = warp_core:append(New, event(1)),
-        Few = lists:sort([cold_get(New) || _ <- lists:seq(1, 5)]),
-        row("1 append", [micros(lists:nth(3, Few))])
+        [_, _, Few | _] = lists:sort([cold_get(New) || _ <- lists:seq(1, 5)]),
+        row("1 append", {micros, Few}, [micros(Few)])
     end).
 
 cold_get(Entity) ->
@@ -73,9 +73,12 @@ memory(#{dir := Dir, shards := Shards}) ->
                                       process_info(P, current_function) =/= {current_function, {erlang, hibernate, 3}}],
         {Beam, Resident} = memory(),
         {Beam0, Resident0} = Before,
-        row(io_lib:format("~b entities, BEAM", [?IDLE]), [integer_to_list((Beam - Beam0) div ?IDLE)]),
-        row("the same, resident set of the VM", [integer_to_list((Resident - Resident0) div ?IDLE)])
+        idle_row(io_lib:format("~b entities, BEAM", [?IDLE]), (Beam - Beam0) div ?IDLE),
+        idle_row("the same, resident set of the VM", (Resident - Resident0) div ?IDLE)
     end).
+
+idle_row(Name, Bytes) ->
+    row(Name, {bytes, Bytes}, [integer_to_list(Bytes)]).
 
 idle(Ctx, I) ->
     warp_core:entity(Ctx, <<"idle-", (integer_to_binary(I))/binary>>).
@@ -94,7 +97,7 @@ resident_set() ->
 
 -spec start(map()) -> ok.
 start(#{dir := Dir, shards := Shards}) ->
-    title("start of a context with 1,000,000 events", ["time"]),
+    title("start with 1,000,000 events", ["time"]),
     _ = file:del_dir_r(Dir),
     Settings = #{context => <<"bench">>, data_dir => Dir, shards => Shards,
                  aggregates => [warp_bench_run:ledger()]},
@@ -109,7 +112,7 @@ start(#{dir := Dir, shards := Shards}) ->
     [receive {done, Pid} -> ok end || Pid <- Pids],
     ok = warp_core:stop(Ctx0),
     {Took, {ok, Ctx}} = timer:tc(fun() -> warp_core:start(Settings) end),
-    row("after a clean stop", [micros(Took)]),
+    row("after a clean stop", {micros, Took}, [micros(Took)]),
     ok = warp_core:stop(Ctx),
     _ = file:del_dir_r(Dir),
     ok.

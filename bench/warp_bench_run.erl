@@ -1,18 +1,23 @@
-%% What the benchmarks share: the machine's figures, contexts, callers that count, and tables.
+%% What the benchmarks share: the machine's figures, contexts, callers that count, and tables. Beside each figure stands
+%% its ratio to the disk's rate of syncs, which was measured just before; both are collected.
 -module(warp_bench_run).
 
--export([machine/2, fdatasync/1, with_context/3, ledger/0, log/0, event/1, callers/3, title/2, row/2]).
+-export([machine/2, fdatasync/1, with_context/3, ledger/0, log/0, event/1, callers/3]).
+-export([title/2, row/3, measured/0]).
 -export([rate/1, micros/1, at/2]).
+
+-define(SYNCED, "_build/bench-sync").
 
 %% The yardstick for everything durable: how often this disk makes 4 kB durable, one by one.
 -spec machine(file:filename(), map()) -> ok.
 machine(Dir, #{shards := Shards, seconds := Seconds}) ->
     ok = filelib:ensure_path(Dir),
+    ?MODULE = ets:new(?MODULE, [named_table]),
     io:format("~b schedulers, OTP ~s, ~s~n",
               [erlang:system_info(schedulers_online), erlang:system_info(otp_release),
                erlang:system_info(system_architecture)]),
     io:format("~s fdatasync/s of 4 kB, ~b shards, ~b s per figure, durability full~n",
-              [rate(fdatasync(filename:join(Dir, "sync"))), Shards, Seconds]).
+              [rate(fdatasync(?SYNCED)), Shards, Seconds]).
 
 %% Syncs per second of 4 kB each, appended to a new file.
 -spec fdatasync(file:filename()) -> float().
@@ -20,11 +25,11 @@ fdatasync(File) ->
     {ok, Fd} = file:open(File, [write, raw, binary]),
     Page = binary:copy(<<1>>, 4096),
     {Took, _} = timer:tc(fun() ->
-        [begin ok = file:write(Fd, Page), ok = file:datasync(Fd) end || _ <- lists:seq(1, 2000)]
+        [begin ok = file:write(Fd, Page), ok = file:datasync(Fd) end || _ <- lists:seq(1, 1000)]
     end),
     ok = file:close(Fd),
     ok = file:delete(File),
-    2000 * 1000000 / Took.
+    1000 * 1000000 / Took.
 
 %% A real fold: a balance and a count.
 -spec ledger() -> map().
@@ -111,13 +116,28 @@ at([], _Percent) ->
 at(Sorted, Percent) ->
     lists:nth(max(1, length(Sorted) * Percent div 100), Sorted) / 1000.
 
--spec title(string(), [string()]) -> ok.
+-spec title(iodata(), [string()]) -> ok.
 title(Title, Columns) ->
-    io:format("~n~-38s~s~n", [Title, [io_lib:format("~14s", [Column]) || Column <- Columns]]).
+    true = ets:insert(?MODULE, [{title, Title}, {syncs, fdatasync(?SYNCED)}]),
+    io:format("~n~-36s~s~n", [Title, [io_lib:format("~12s", [Column]) || Column <- Columns ++ ["per sync"]]]).
 
--spec row(iodata(), [iodata()]) -> ok.
-row(Name, Values) ->
-    io:format("  ~-36s~s~n", [Name, [io_lib:format("~14s", [Value]) || Value <- Values]]).
+-spec row(iodata(), warp_bench_baseline:figure(), [iodata()]) -> ok.
+row(Name, Figure, Values) ->
+    [Title, Syncs] = [ets:lookup_element(?MODULE, Key, 2) || Key <- [title, syncs]],
+    Shown = case warp_bench_baseline:measured(Figure, Syncs) of
+        none ->
+            "";
+        {_, Ratio} = Measured ->
+            true = ets:insert(?MODULE, {{iolist_to_binary([Title, ": ", Name])}, Measured}),
+            warp_bench_baseline:text(Ratio)
+    end,
+    Row = io_lib:format("  ~-34s~s", [Name, [io_lib:format("~12s", [Value]) || Value <- Values ++ [Shown]]]),
+    io:format("~s~n", [string:trim(lists:flatten(Row), trailing)]).
+
+%% All rows so far, by title and name.
+-spec measured() -> #{binary() => warp_bench_baseline:measured()}.
+measured() ->
+    maps:from_list(ets:select(?MODULE, [{{{'$1'}, '$2'}, [], [{{'$1', '$2'}}]}])).
 
 -spec rate(number()) -> string().
 rate(PerSecond) when PerSecond >= 1.0e6 -> lists:flatten(io_lib:format("~.2f M", [PerSecond / 1.0e6]));

@@ -1,10 +1,9 @@
-%% Transfers: a saga of two steps, beside the same transfer as one PostgreSQL transaction with row
-%% locks, where PostgreSQL is installed.
+%% Transfers: a saga of two steps.
 -module(warp_bench_sagas).
 
 -export([sagas/1]).
 
--import(warp_bench_run, [with_context/3, callers/3, title/2, row/2, rate/1, micros/1]).
+-import(warp_bench_run, [with_context/3, callers/3, title/2, row/3, rate/1, micros/1]).
 
 -define(CALLERS, [1, 16, 256]).
 
@@ -13,8 +12,7 @@ sagas(Options) ->
     [begin
          title(io_lib:format("transfer over ~ts", [Over]), ["sagas/s", "p50", "p99"]),
          [saga(Options, Accounts, N, "") || N <- ?CALLERS],
-         saga(Options#{shards := 1}, Accounts, 256, ", 1 shard"),
-         postgres(Options, Accounts)
+         saga(Options#{shards := 1}, Accounts, 256, ", 1 shard")
      end || {Accounts, Over} <- [{1000, "1,000 accounts"}, {2, "2 hot accounts"}]],
     ok.
 
@@ -28,7 +26,7 @@ saga(#{dir := Dir, shards := Shards, seconds := Seconds}, Accounts, N, Note) ->
         {Rate, P50, P99} = callers(N, Seconds, Transfer),
         Names = [name(I) || I <- lists:seq(1, Accounts)],
         0 = lists:sum([balance(Ctx, Name) || Name <- Names]),
-        row(io_lib:format("Warp, ~b caller(s)~s", [N, Note]), [rate(Rate), micros(P50), micros(P99)])
+        row(io_lib:format("~b caller(s)~s", [N, Note]), {per_second, Rate}, [rate(Rate), micros(P50), micros(P99)])
     end).
 
 account() ->
@@ -59,33 +57,3 @@ transfer(Id, From, To) ->
                                                forward => Debit, compensate => Credit}),
     warp_saga:step(Saga, #{entity => To, aggregate => <<"Account">>,
                            forward => Credit, compensate => Debit}).
-
-postgres(#{dir := Dir, seconds := Seconds}, Accounts) ->
-    Script = filename:join([filename:dirname(code:which(?MODULE)), "..", "..", "bench", "postgres"]),
-    Args = [filename:absname(Dir), integer_to_list(Accounts), integer_to_list(Seconds)
-            | [integer_to_list(N) || N <- ?CALLERS]],
-    Port = open_port({spawn_executable, filename:absname(Script)},
-                     [{args, Args}, {line, 1000}, exit_status, stderr_to_stdout]),
-    lines(Port).
-
-%% Each line is `CALLERS TPS LATENCY_MS', or something to be told.
-lines(Port) ->
-    receive
-        {Port, {data, {_, Line}}} ->
-            case string:lexemes(Line, " ") of
-                ["pg", Callers, Tps, Millis] ->
-                    row(["PostgreSQL, ", Callers, " client(s)"],
-                        [rate(number(Tps)), [micros(number(Millis) * 1000), " mean"]]);
-                _ ->
-                    io:format("  ~ts~n", [Line])
-            end,
-            lines(Port);
-        {Port, {exit_status, _}} ->
-            ok
-    end.
-
-number(Text) ->
-    case string:to_float(Text) of
-        {Float, _} when is_float(Float) -> Float;
-        _ -> list_to_integer(Text) * 1.0
-    end.
