@@ -38,7 +38,7 @@ test-long: build nif-fault nif-weak ## Run the same tests with many more rounds
 check: setup ## Check formatting, lints, calls and types
 	@scripts/run-checks
 
-bench: build ## Measure: make bench ARGS="..."
+bench: build ## Measure, and say what became slower: make bench ARGS="..."
 	@scripts/run-erlang bench warp_bench $(ARGS)
 
 bench-peers: build ## Measure Warp beside PostgreSQL, Redis, Mnesia and SQLite: make bench-peers ARGS="--help"

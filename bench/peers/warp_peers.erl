@@ -7,14 +7,19 @@
 main() ->
     case warp_peers_options:parse(init:get_plain_arguments()) of
         {ok, Options} ->
-            halt(run(Options));
+            try halt(run(Options))
+            catch throw:Why -> failed(Why)
+            end;
         help ->
             io:put_chars(warp_peers_options:usage()),
             halt(0);
         {error, Why} ->
-            io:format(standard_error, "~ts~n~ts", [Why, warp_peers_options:usage()]),
-            halt(2)
+            failed([Why, "\n", warp_peers_options:usage()])
     end.
+
+failed(Why) ->
+    io:format(standard_error, "~ts~n", [Why]),
+    halt(2).
 
 %% The status that this program ends with: 1 if something that a peer can do has failed.
 run(#{only := Works, json := Json, publish := Publish, seconds := Seconds} = Options) ->
@@ -22,6 +27,7 @@ run(#{only := Works, json := Json, publish := Publish, seconds := Seconds} = Opt
     Env = #{dir => os:getenv("WARP_PEERS_DIR"), sockets => os:getenv("WARP_PEERS_SOCKETS"), root => Root,
             bin => filename:join(Root, "_build/peers"), as => string:lexemes(os:getenv("WARP_PEERS_AS"), " "),
             seconds => Seconds},
+    ok = warp_peers_machine:has_room(Env, Options),
     Machine = warp_peers_machine:machine(Env, Options),
     io:format("~ts~n", [warp_peers_machine:text(Machine)]),
     Figures = works(Works, Options, Env),

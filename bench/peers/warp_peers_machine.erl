@@ -1,7 +1,7 @@
 %% What is told with the figures: the machine, its disk, and the versions.
 -module(warp_peers_machine).
 
--export([machine/2, text/1, available_memory/0]).
+-export([machine/2, text/1, has_room/2, available_memory/0]).
 -export_type([machine/0]).
 
 -type machine() :: [{Key :: atom(), binary() | number()}].
@@ -39,6 +39,18 @@ text(Machine) ->
                   "medians of ~b round(s) of ~b s",
                   [Of(Key) || Key <- [date, cores, system, otp, fdatasync_per_second, postgresql, redis, sqlite, rounds,
                                       seconds]]).
+
+%% What each stored event takes of the disk at most, of all peers together and with their logs.
+-define(DISK_PER_EVENT, 900).
+
+-spec has_room(warp_peer:env(), warp_peers_options:options()) -> ok.
+has_room(#{dir := Dir}, #{events := Events, stored := Stored}) ->
+    Needed = ?DISK_PER_EVENT * max(Events, Stored),
+    [_, _, _, Free | _] = string:lexemes(lists:last(string:lexemes(os:cmd("df -Pk '" ++ Dir ++ "'"), "\n")), " "),
+    list_to_integer(Free) * 1024 >= Needed orelse
+        throw(io_lib:format("The disk of ~ts needs ~b GB of room, and has ~b. Give a smaller --stored and --events, or"
+                            " another folder with --dir.", [Dir, Needed div 1000000000, list_to_integer(Free) div 1000000])),
+    ok.
 
 %% In bytes. Where the system does not say, there is enough.
 -spec available_memory() -> number().

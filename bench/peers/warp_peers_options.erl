@@ -70,7 +70,7 @@ usage() ->
      "  --shards N        shards of Warp where they are not what is compared (4)\n"
      "  --events N        events among which one entity's are deleted (1000000)\n"
      "  --stored N        events that a store with many events has (2000000)\n"
-     "  --full            the same as --events 10000000 --stored 50000000; needs 60 GB of disk\n"
+     "  --full            the same as --events 10000000 --stored 50000000; needs 45 GB of disk\n"
      "  --dir DIR         the folder whose disk is measured (_build)\n"
      "  --json FILE       where the figures are written (_build/bench-peers.json)\n"
      "  --publish         put tables and a chart into docs/ as well\n"].

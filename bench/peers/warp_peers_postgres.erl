@@ -98,12 +98,18 @@ measure(Peer, {singles, Callers}, _, #{seconds := Seconds}) ->
 measure(Peer, {transfers, Callers}, _, #{seconds := Seconds}) ->
     timed(Peer, Callers, Seconds, fun(_) -> [{transfer(), 1}] end).
 
-%% A new connection is slow at first, so that many connections need a while to warm up. Counts what pgbench says of
-%% the seconds that follow. The scripts depend on a tag, so that no key comes twice.
+%% A new connection is slow at first, so that many connections need a while to warm up; on a busy machine longer than
+%% is tried first. Counts what pgbench says of the seconds that follow. The scripts depend on a tag, so that no key comes twice.
 timed(Peer, Callers, Seconds, Scripts) ->
-    Warm = 1 + Callers div 100,
+    timed(Peer, Callers, Seconds, Scripts, 1 + Callers div 100).
+
+timed(Peer, Callers, Seconds, Scripts, Warm) ->
     Text = pgbench(Peer, Callers, ["-P", "1", "-T", integer_to_list(Warm + Seconds + 1)], Scripts(tag())),
-    warp_peers_pgbench:rate(Text, Warm).
+    case warp_peers_pgbench:rate(Text, Warm, 2 * Callers) of
+        {_, Counted} when Counted < Seconds - 0.5, Warm < 100 -> timed(Peer, Callers, Seconds, Scripts, 2 * Warm);
+        {_, Counted} when Counted < Seconds - 0.5 -> throw(["the connections did not get warm\n", Text]);
+        {Rate, _} -> Rate
+    end.
 
 %% How long one transaction took, in milliseconds.
 once(Peer, Statement) ->

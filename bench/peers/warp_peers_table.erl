@@ -7,10 +7,10 @@
 -spec text(string(), [warp_peers_figures:figure()]) -> iodata().
 text(Title, Figures) ->
     {Cases, Rows} = rows(Figures),
-    Widths = [max(16, length(Case)) || Case <- Cases],
+    Widths = [max(17, length(Case)) || Case <- Cases],
     [Title, "\n",
      line("", lists:zip(Widths, Cases)),
-     [line(Label, lists:zip(Widths, [[pad(Text, 9), pad(Times, 7)] || {Text, Times} <- Cells]))
+     [line(Label, lists:zip(Widths, [[pad(Text, 9), pad(Times, 8)] || {Text, Times} <- Cells]))
       || {Label, Cells} <- Rows]].
 
 line(Label, Cells) ->

@@ -106,10 +106,10 @@ figures() ->
 
 table_test() ->
     ?assertEqual("Title\n"
-                 "                             16 callers        64 callers\n"
-                 "  Warp, 4 shards        3.00 k/s          1.00 k/s\n"
-                 "  Redis                 1.50 k/s  2.00x   4.00 k/s  0.25x\n"
-                 "  SQLite                                    failed\n",
+                 "                              16 callers         64 callers\n"
+                 "  Warp, 4 shards        3.00 k/s           1.00 k/s\n"
+                 "  Redis                 1.50 k/s   2.00x   4.00 k/s   0.25x\n"
+                 "  SQLite                                     failed\n",
                  lists:flatten(warp_peers_table:text("Title", figures()))).
 
 markdown_test() ->
@@ -160,9 +160,10 @@ pgbench_test() ->
            "progress: 4.0 s, 600.0 tps, lat 0.785 ms stddev 0.354, 0 failed\n"
            "latency average = 0.785 ms\n"
            "tps = 400.0 (without initial connection time)\n",
-    ?assertEqual(500.0, warp_peers_pgbench:rate(Text, 1)),
-    ?assertEqual(600.0, warp_peers_pgbench:rate(Text, 2)),
+    ?assertEqual({500.0, 3.0}, warp_peers_pgbench:rate(Text, 1, 100)),
+    ?assertEqual({600.0, 2.0}, warp_peers_pgbench:rate(Text, 2, 0)),
+    ?assertEqual({600.0, 2.0}, warp_peers_pgbench:rate(Text, 0, 101)),
+    ?assertEqual({0.0, 0.0}, warp_peers_pgbench:rate(Text, 9, 0)),
     ?assertEqual(0.785, warp_peers_pgbench:latency(Text)),
-    ?assertThrow(_, warp_peers_pgbench:rate(Text, 9)),
-    ?assertThrow(_, warp_peers_pgbench:rate("nothing", 1)),
+    ?assertThrow(_, warp_peers_pgbench:rate("nothing", 1, 1)),
     ?assertThrow(_, warp_peers_pgbench:latency("nothing")).
