@@ -9,10 +9,12 @@
 -define(GAP, 4).
 -define(HEAD, 26).
 
-%% A panel for each case that has to be in the chart, drawn to the scale of its own longest bar.
+%% A panel for each case that has to be in the chart, drawn to the scale of its own longest bar. The limit of the disk
+%% is left out, beside which nothing could be told apart.
 -spec svg(string(), [warp_peers_figures:figure()]) -> iodata().
 svg(Title, Figures) ->
-    Panels = panels([Figure || #{chart := true, median := Median} = Figure <- Figures, is_number(Median)]),
+    Panels = panels([Figure || #{chart := true, subject := Subject, median := Median} = Figure <- Figures,
+                               is_number(Median), Subject =/= limit]),
     {Drawn, Height} = lists:mapfoldl(fun panel/2, 40, Panels),
     [io_lib:format("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ~b ~b\" width=\"~b\" height=\"~b\" "
                    "font-family=\"sans-serif\" font-size=\"12\">~n", [?WIDTH, Height + 10, ?WIDTH, Height + 10]),
@@ -47,5 +49,4 @@ escaped(Text) ->
     lists:flatmap(fun($&) -> "&amp;"; ($<) -> "&lt;"; ($>) -> "&gt;"; (C) -> [C] end, lists:flatten(Text)).
 
 colour({_, _}) -> "#b5432a";
-colour(limit) -> "#bbbbbb";
 colour(_) -> "#4a6d8c".

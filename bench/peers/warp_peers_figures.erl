@@ -44,8 +44,9 @@ text(per_second, Value) -> format(Value) ++ " /s".
 times_text(blank) -> "";
 times_text(Times) -> format(Times) ++ "x".
 
-%% Three digits, which is more than the figures are good for.
+%% At most three digits, which is more than the figures are good for.
 format(Value) when Value >= 99.95 -> integer_to_list(round(Value));
 format(Value) when Value >= 9.995 -> float_to_list(Value * 1.0, [{decimals, 1}]);
 format(Value) when Value >= 0.0995; Value == 0 -> float_to_list(Value * 1.0, [{decimals, 2}]);
+format(Value) when Value >= 0.00995 -> float_to_list(Value * 1.0, [{decimals, 3}]);
 format(Value) -> float_to_list(Value * 1.0, [{decimals, 4}]).

@@ -49,7 +49,8 @@ has_room(#{dir := Dir}, #{events := Events, stored := Stored}) ->
     [_, _, _, Free | _] = string:lexemes(lists:last(string:lexemes(os:cmd("df -Pk '" ++ Dir ++ "'"), "\n")), " "),
     list_to_integer(Free) * 1024 >= Needed orelse
         throw(io_lib:format("The disk of ~ts needs ~b GB of room, and has ~b. Give a smaller --stored and --events, or"
-                            " another folder with --dir.", [Dir, Needed div 1000000000, list_to_integer(Free) div 1000000])),
+                            " another folder with --dir.",
+                            [Dir, Needed div 1000000000, list_to_integer(Free) div 1000000])),
     ok.
 
 %% In bytes. Where the system does not say, there is enough.

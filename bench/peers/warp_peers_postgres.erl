@@ -99,7 +99,8 @@ measure(Peer, {transfers, Callers}, _, #{seconds := Seconds}) ->
     timed(Peer, Callers, Seconds, fun(_) -> [{transfer(), 1}] end).
 
 %% A new connection is slow at first, so that many connections need a while to warm up; on a busy machine longer than
-%% is tried first. Counts what pgbench says of the seconds that follow. The scripts depend on a tag, so that no key comes twice.
+%% is tried first. Counts what pgbench says of the seconds that follow. The scripts depend on a tag, so that no key
+%% comes twice.
 timed(Peer, Callers, Seconds, Scripts) ->
     timed(Peer, Callers, Seconds, Scripts, 1 + Callers div 100).
 

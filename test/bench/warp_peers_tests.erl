@@ -28,8 +28,8 @@ text_test() ->
     ?assertEqual(["100 /s", "99.9 /s", "1.00 k/s", "181 k/s", "2.42 M/s"],
                  [warp_peers_figures:text(per_second, V) || V <- [99.96, 99.94, 1000, 181234, 2.42e6]]),
     ?assertEqual(["82.6 B", "52.9 MB"], [warp_peers_figures:text(bytes, V) || V <- [82.6, 52.9e6]]),
-    ?assertEqual(["", "1.40x", "91.6x", "0.0023x"],
-                 [warp_peers_figures:times_text(V) || V <- [blank, 1.4, 91.6, 0.0023]]).
+    ?assertEqual(["", "1.40x", "91.6x", "0.090x", "0.0023x"],
+                 [warp_peers_figures:times_text(V) || V <- [blank, 1.4, 91.6, 0.0895, 0.0023]]).
 
 %% ------------------------------------------------------------------------------------------------------- Options
 
