@@ -146,6 +146,68 @@ publish_test() ->
     ?assertEqual(Once, warp_peers_publish:between(warp_peers_publish:between(Page, "others\n"), "figures\n")),
     ?assertThrow(_, warp_peers_publish:between(<<"no mark">>, "figures\n")).
 
+%% ------------------------------------------------------------------------------------------------------ What is run
+
+%% A program ends with whoever started it, when it is told to, and by itself; none leaves its note behind.
+programs_test_() ->
+    {setup,
+     fun() ->
+         Dir = filename:join([root(), "_build", "peers-test-" ++ os:getpid()]),
+         ok = filelib:ensure_path(filename:join(Dir, "running")),
+         true = os:putenv("WARP_PEERS_DIR", Dir),
+         Dir
+     end,
+     fun(Dir) -> true = os:unsetenv("WARP_PEERS_DIR"), ok = file:del_dir_r(Dir) end,
+     fun(Dir) ->
+         Env = #{root => root()},
+         [{"with whoever started it", fun() ->
+               Port = warp_peers_os:serve(Env, "TERM", ["sleep", "600"]),
+               Pid = until(fun() -> running(Dir) end),
+               ?assert(alive(Pid)),
+               true = port_close(Port),
+               until(fun() -> running(Dir) =:= false end),
+               ?assertNot(alive(Pid))
+           end},
+          {"when told to", fun() ->
+               Port = warp_peers_os:serve(Env, "TERM", ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"]),
+               Pid = until(fun() -> running(Dir) end),
+               ok = warp_peers_os:stop(Port),
+               ?assertNot(alive(Pid)),
+               ?assertNot(running(Dir))
+           end},
+          {"by itself", fun() ->
+               ?assertEqual("12.5\n", warp_peers_os:run(Env, ["echo", "12.5"])),
+               ?assertEqual(12.5, warp_peers_os:number(Env, ["echo", "12.5"])),
+               ?assertThrow(_, warp_peers_os:number(Env, ["echo", "no number"])),
+               ?assertThrow(_, warp_peers_os:run(Env, ["false"])),
+               ?assertNot(running(Dir))
+           end},
+          {"before it answers", fun() ->
+               Port = warp_peers_os:serve(Env, "TERM", ["sh", "-c", "echo what is wrong; exit 3"]),
+               Said = try warp_peers_os:until(Port, fun() -> false end) catch throw:Why -> lists:flatten(Why) end,
+               ?assertNotEqual(nomatch, string:find(Said, "status 3")),
+               ?assertNotEqual(nomatch, string:find(Said, "what is wrong"))
+           end}]
+     end}.
+
+running(Dir) ->
+    case filelib:wildcard(filename:join([Dir, "running", "*"])) of
+        [Note] -> filename:basename(Note);
+        [] -> false
+    end.
+
+alive(Pid) ->
+    os:cmd("kill -0 " ++ Pid ++ " 2>&1; echo $?") =:= "0\n".
+
+until(Fun) ->
+    until(Fun, 100).
+
+until(Fun, N) when N > 0 ->
+    case Fun() of
+        false -> timer:sleep(50), until(Fun, N - 1);
+        Found -> Found
+    end.
+
 root() ->
     case string:split(filename:absname(code:which(?MODULE)), "/_build/") of
         [Root, _] -> Root
