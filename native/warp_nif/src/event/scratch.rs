@@ -34,3 +34,36 @@ pub fn text(mut buffer: Vec<u8>) -> Option<String> {
     put_back(buffer);
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(bytes: usize) -> String {
+        let mut buffer = take();
+        assert!(buffer.is_empty());
+        buffer.resize(bytes, b'x');
+        text(buffer).expect("UTF-8")
+    }
+
+    #[test]
+    fn a_text_has_its_size_and_the_thread_keeps_a_small_buffer() {
+        for bytes in [0, 1, 1000, KEPT, KEPT + 1, 1 << 20, 10] {
+            let text = written(bytes);
+            assert_eq!((text.len(), text.capacity()), (bytes, bytes));
+            let buffer = take();
+            assert!(buffer.is_empty() && buffer.capacity() <= KEPT);
+            assert!(bytes > KEPT || buffer.capacity() >= bytes);
+            put_back(buffer);
+        }
+    }
+
+    #[test]
+    fn a_buffer_that_is_given_up_is_kept_empty() {
+        let mut buffer = take();
+        buffer.extend_from_slice(&[0xff]);
+        assert_eq!(text(buffer), None);
+        put_back(vec![b'x'; 100]);
+        assert_eq!(written(3), "xxx");
+    }
+}
