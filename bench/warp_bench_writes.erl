@@ -29,7 +29,7 @@ pipelined(#{dir := Dir, shards := Shards, seconds := Seconds}) ->
                   || _ <- lists:seq(1, ?ROUNDS)],
         Names = [callers_text(?CALLERS) | [io_lib:format("1 process, ~b in flight", [N]) || N <- ?IN_FLIGHT]],
         [{Of, _, _} | _] = Figures = [middle(Nth, Rounds) || Nth <- lists:seq(1, length(Names))],
-        [row(Name, [rate(Rate), micros(P50), micros(P99), io_lib:format("~.2f", [Rate / Of])])
+        [row(Name, {per_second, Rate}, [rate(Rate), micros(P50), micros(P99), io_lib:format("~.2f", [Rate / Of])])
          || {Name, {Rate, P50, P99}} <- lists:zip(Names, Figures)],
         ok
     end).
