@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rusqlite::ErrorCode;
 use rustler::{Encoder, Env, Term};
 
-use crate::atoms;
+use crate::{atoms, damage};
 
 /// An error of a shard or of a projection's file. Each becomes one Erlang term, given beside the
 /// variant.
@@ -136,7 +136,15 @@ impl From<rusqlite::Error> for Error {
     /// `projection::database` and `projection::read`.
     fn from(error: rusqlite::Error) -> Self {
         let blame = blame(&error);
-        let reason = Reason::of(error);
+        let words = match &error {
+            rusqlite::Error::SqliteFailure(failure, _) => damage::words_of(*failure),
+            rusqlite::Error::SqlInputError { error, .. } => damage::words_of(*error),
+            _ => None,
+        };
+        let mut reason = Reason::of(error);
+        if let Some(words) = words {
+            reason.text = words;
+        }
         match blame {
             Blame::DiskFull => Self::DiskFull,
             Blame::Io => Self::Io(reason),

@@ -14,6 +14,7 @@
 
 mod apply;
 mod atoms;
+mod damage;
 mod engine;
 mod erase;
 mod error;

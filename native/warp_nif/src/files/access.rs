@@ -64,7 +64,8 @@ pub fn create(path: &Path, access: Access) -> Result<bool> {
     }
 }
 
-fn sync_parent(path: &Path) -> Result<()> {
+/// Makes the name of a file or folder durable.
+pub fn sync_parent(path: &Path) -> Result<()> {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());

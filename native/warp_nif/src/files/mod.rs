@@ -5,7 +5,7 @@ pub mod access;
 pub mod limit;
 pub mod watch;
 
-pub use access::{Access, check_kind, create, create_dirs, sync_dir};
+pub use access::{Access, check_kind, create, create_dirs, sync_dir, sync_parent};
 pub use limit::{OpenFiles, open_files};
 pub use watch::Watch;
 

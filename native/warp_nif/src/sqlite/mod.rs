@@ -1,13 +1,16 @@
 //! What all of Warp's SQLite files have in common, whatever stands in them: one owner per file, a
-//! header that is checked before SQLite touches the file, reads that closing waits for, and a
-//! write-ahead log.
+//! header that is checked before SQLite touches the file, reads that closing waits for, a
+//! write-ahead log, and checksums of the pages.
 
 pub mod claim;
 pub mod gate;
 pub mod header;
+#[cfg_attr(not(test), expect(dead_code, reason = "for shards of the next format"))]
+pub mod sums;
 pub mod wal;
 
 pub use claim::Claim;
 pub use gate::{Gate, PATIENCE, UnderWay};
 pub use header::Format;
+pub use sums::{Sums, open_with_sums};
 pub use wal::{BUSY, checkpoint, checkpoint_all, empty_wal, spare_foreign_wal};
