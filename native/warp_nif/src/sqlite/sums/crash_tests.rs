@@ -11,7 +11,7 @@ use super::table::PAGE;
 use super::testing::{
     self, Files, QUERIES, READS, Random, change, check, create, done, expected, rows,
 };
-use super::{open_with_sums, steps};
+use super::{Sums, open_with_sums, steps};
 use crate::error::{Error, Result};
 
 const CHILD: &str = "WARP_TEST_SUMS_CHILD";
@@ -264,9 +264,28 @@ fn a_database_that_grows_and_shrinks_keeps_its_sums() {
         .execute_batch("CREATE TABLE big (x); INSERT INTO big VALUES (zeroblob(9000000))")
         .expect("grows");
     drop(connection);
+    // A file of sums that ends too early, even where a block ends, was cut.
+    let mut cut = Files::of(&path);
+    let all = std::mem::replace(&mut cut.sums, vec![]);
+    cut.sums.extend(&all[..PAGE + 4096]);
+    cut.put(&path);
+    assert!(Sums::find(&path).is_err_and(|error| matches!(error, Error::Corrupt(_))));
+    cut.sums = all;
+    cut.put(&path);
     let (connection, _sums) = testing::open(&path).expect("opens");
     check(&connection).expect("checks");
     let bytes =
         rows(&connection, "SELECT length(x), hex(substr(x, -2)) FROM big").expect("answers");
     assert_eq!(bytes, [[9_000_000.into(), "0000".to_owned().into()]]);
+}
+
+#[test]
+fn pages_of_another_size_are_refused() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("shard-0000.db");
+    std::fs::write(&path, "").expect("written");
+    let sums = Sums::create(&path).expect("made");
+    let connection = open_with_sums(&path, testing::WRITES, &sums).expect("opens");
+    let made = connection.execute_batch("PRAGMA page_size = 1024; CREATE TABLE t (x)");
+    assert!(made.is_err_and(|error| Error::from(error).to_string().contains("another size")));
 }

@@ -214,6 +214,12 @@ fn the_error_names_the_file_and_the_page() {
     );
     assert!(answer_of(&path, "SELECT * FROM snapshots").is_ok());
 
+    // SQLite would read past the check a file that it maps into memory.
+    let sums = Sums::open(&path).expect("opens");
+    let connection = open_with_sums(&path, READS, &sums).expect("opens");
+    rows(&connection, "PRAGMA mmap_size = 100000000").expect("set");
+    assert!(rows(&connection, "SELECT * FROM meta").is_err_and(|error| is_damage(&error)));
+
     // The schema is read when a statement is prepared.
     let mut files = stopped.files.clone();
     files.database[4000] ^= 1;
