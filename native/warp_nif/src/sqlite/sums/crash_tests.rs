@@ -1,6 +1,6 @@
 //! Processes that end in the middle of a checkpoint, syncs that fail, and readers beside a checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,7 +71,7 @@ fn a_process_that_ends_at_any_point_leaves_files_that_fit() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = dir.path().join("shard-0000.db");
     let mut random = Random(7);
-    let mut last = 0;
+    let (mut last, mut overwritten) = (0, 0);
     for round in 0..rounds() {
         if round % 40 == 0 {
             // From the beginning: the first rounds end while the database is made.
@@ -101,11 +101,11 @@ fn a_process_that_ends_at_any_point_leaves_files_that_fit() {
             continue;
         }
         if round % 2 == 0 {
-            overwrite_what_the_wal_has(&path, &mut random);
+            overwritten += overwrite_what_the_wal_has(&path, &mut random);
         }
         let (connection, _sums) =
             testing::open(&path).unwrap_or_else(|error| panic!("{round}: {error}"));
-        check(&connection).expect("checks");
+        check(&connection).unwrap_or_else(|error| panic!("{round}: {error}"));
         let changes = done(&connection).expect("answers");
         assert!(changes >= last, "{changes} changes, and there were {last}");
         last = changes;
@@ -121,6 +121,7 @@ fn a_process_that_ends_at_any_point_leaves_files_that_fit() {
             connection.set_db_config(setting, true).expect("set");
         }
     }
+    assert!(overwritten > rounds() as usize * 10, "{overwritten} pages");
 }
 
 /// As a shard is opened: a creation that was cut short is rolled back.
@@ -131,10 +132,11 @@ fn finish_creation(path: &Path) {
     }
 }
 
-/// Makes garbage of every page that stands in the WAL, and of its sum: it was just being written.
-fn overwrite_what_the_wal_has(path: &Path, random: &mut Random) {
+/// Makes garbage of every page that stands in the WAL, and of its sum: it was just being written. How many.
+fn overwrite_what_the_wal_has(path: &Path, random: &mut Random) -> usize {
     let mut files = Files::of(path);
-    for page in pages_in(&files.wal) {
+    let pages = pages_in(&files.wal);
+    for page in &pages {
         let from = (page - 1) * PAGE;
         let half = from + random.below(2) * PAGE / 2;
         if let Some(bytes) = files.database.get_mut(half..from + PAGE) {
@@ -145,25 +147,50 @@ fn overwrite_what_the_wal_has(path: &Path, random: &mut Random) {
         }
     }
     files.put(path);
+    pages.len()
 }
 
-/// The pages in the WAL's transactions, as its format says.
-fn pages_in(wal: &[u8]) -> Vec<usize> {
-    let word = |bytes: &[u8], at: usize| {
-        u32::from_be_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
-    };
-    let mut pages = BTreeMap::new();
+/// The pages in the WAL's transactions, as its format says: up to the first frame that does not fit.
+fn pages_in(wal: &[u8]) -> BTreeSet<usize> {
+    let mut pages = BTreeSet::new();
+    if wal.len() < 32 {
+        return pages;
+    }
+    let big_endian = wal[3] & 1 == 1;
+    let mut sum = add_to(big_endian, (0, 0), &wal[..24]);
     let mut open = Vec::new();
-    for frame in wal.get(32..).unwrap_or_default().chunks_exact(24 + PAGE) {
-        if frame[8..16] != wal[16..24] {
+    for frame in wal[32..].chunks_exact(24 + PAGE) {
+        sum = add_to(
+            big_endian,
+            add_to(big_endian, sum, &frame[..8]),
+            &frame[24..],
+        );
+        if frame[8..16] != wal[16..24] || (word(frame, 16), word(frame, 20)) != sum {
             break;
         }
         open.push(word(frame, 0) as usize);
         if word(frame, 4) > 0 {
-            pages.extend(open.drain(..).map(|page| (page, ())));
+            pages.extend(open.drain(..));
         }
     }
-    pages.into_keys().collect()
+    pages
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
+}
+
+/// SQLite's checksum of a WAL, continued.
+fn add_to(big_endian: bool, mut sum: (u32, u32), bytes: &[u8]) -> (u32, u32) {
+    let word = |at: usize| match big_endian {
+        true => word(bytes, at),
+        false => word(bytes, at).swap_bytes(),
+    };
+    for at in (0..bytes.len()).step_by(8) {
+        sum.0 = sum.0.wrapping_add(word(at)).wrapping_add(sum.1);
+        sum.1 = sum.1.wrapping_add(word(at + 4)).wrapping_add(sum.0);
+    }
+    sum
 }
 
 #[test]
@@ -266,7 +293,7 @@ fn a_database_that_grows_and_shrinks_keeps_its_sums() {
     drop(connection);
     // A file of sums that ends too early, even where a block ends, was cut.
     let mut cut = Files::of(&path);
-    let all = std::mem::replace(&mut cut.sums, vec![]);
+    let all = std::mem::take(&mut cut.sums);
     cut.sums.extend(&all[..PAGE + 4096]);
     cut.put(&path);
     assert!(Sums::find(&path).is_err_and(|error| matches!(error, Error::Corrupt(_))));
