@@ -3,9 +3,9 @@
 
 -export([enough/2]).
 
-%% The shard's file, its write-ahead log, the index of that log, and a file that SQLite keeps open for the next
-%% reader; and the writer's own connection for looking things up, with two files.
--define(OF_A_SHARD, 6).
+%% The shard's file, the sums of its pages, its write-ahead log, the index of that log, and a file that SQLite keeps
+%% open for the next reader; and the writer's own connection for looking things up, with two files.
+-define(OF_A_SHARD, 7).
 %% The NIF keeps 64 read connections for all shards of a VM, with two files each.
 -define(OF_READERS, 128).
 %% The lock, and segments of the journal.

@@ -13,6 +13,7 @@ use crate::index::ids::Stop;
 use crate::log::rows;
 use crate::reader::open_entities::open_entities;
 use crate::reader::view::{Direction, with_reader};
+use crate::sqlite::{BUSY, Sums, empty_wal};
 use crate::writer::command::{Answer, Command};
 
 const ENTITIES: [&str; 3] = ["alice", "bob", "$warp/saga/s"];
@@ -78,12 +79,17 @@ impl Stopped {
             let _ = std::fs::remove_file(file.expect("entry").path());
         }
         std::fs::write(&self.path, bytes).expect("writes");
+        // As if the pages had been written so: what is tested is what looks at rows.
+        Sums::build(&self.path).expect("makes sums");
     }
 
     fn with_sql(&self, sql: &str) {
         self.restore(&self.bytes);
         let connection = Connection::open(&self.path).expect("opens");
         connection.execute_batch(sql).expect("damages");
+        empty_wal(&connection, BUSY).expect("empties the WAL");
+        drop(connection);
+        Sums::build(&self.path).expect("makes sums");
     }
 
     /// Asks everything of every entity. Whether anything was found to be corrupt.

@@ -1,7 +1,6 @@
 //! The handles of a journal and of its shards: what Erlang holds.
 
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -26,7 +25,7 @@ use crate::reader::view::{Reader, with_reader};
 use crate::shard::background::Failing;
 use crate::shard::shared::Shared;
 use crate::shard::stats::Report;
-use crate::sqlite::Claim;
+use crate::sqlite::{Claim, random};
 use crate::sync::relock;
 use crate::writer::command::Command;
 
@@ -64,7 +63,9 @@ impl JournalHandle {
             .map_or_else(PathBuf::new, PathBuf::from);
         let note = lock.read_note()?;
         let recovered = recover(&dir, lock.access, note.as_ref())?;
-        let numbers = (recovered.journal.unwrap_or_else(random), random_run());
+        let journal = recovered.journal.map_or_else(random, Ok)?;
+        // From 1 to 2^63-1.
+        let numbers = (journal, (random()? >> 1).cast_signed().max(1));
         let is_synced = durability == Durability::Full;
         let notes = LockNotes(Arc::clone(&lock));
         let journal = Journal::new(dir, &recovered, notes, numbers, is_synced)?;
@@ -121,16 +122,6 @@ impl JournalHandle {
             let _ = applier.join();
         }
     }
-}
-
-/// A random number: the standard library has no other source than the keys of its hash tables.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
-}
-
-/// Likewise, from 1 to 2^63-1.
-fn random_run() -> i64 {
-    (random() >> 1).cast_signed().max(1)
 }
 
 /// What a shard is opened with.
@@ -193,7 +184,7 @@ impl Shard {
             journal: engine.journal,
         };
         let may_create = (!lock.is_established()).then_some(lock.access);
-        let connection = file::open(&config.path, &identity, &config.kinds, may_create)?;
+        let (connection, sums) = file::open(&config.path, &identity, &config.kinds, may_create)?;
         // NOTE: a record that makes no sense to this library is a panic, which must not end the journal's
         // threads again and again.
         let replayed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -203,6 +194,7 @@ impl Shard {
         let replayed = replayed.unwrap_or_else(|p| Err(Error::internal(panic_message(&*p))));
         let (mut store, tail) = replayed.map_err(|error| error.at(&config.path))?;
         store.watch.add_database(&config.path)?;
+        store.watch.add(sums.path().to_owned())?;
         store.watch.add(lock.path().to_owned())?;
         let position = store.applied();
         let Config {
@@ -212,7 +204,7 @@ impl Shard {
             queue_limit,
             ..
         } = config;
-        let mut shared = Shared::new(path, shard, Some(owner), kinds, tail, queue_limit);
+        let mut shared = Shared::new((path, sums), shard, Some(owner), kinds, tail, queue_limit);
         shared.background = Arc::clone(&store.background);
         let shared = Arc::new(shared);
         // NOTE: set before anyone can ask, since the threads may begin late.

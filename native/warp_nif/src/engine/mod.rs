@@ -4,9 +4,9 @@ pub mod apply;
 pub mod context;
 #[cfg(test)]
 mod damage_tests;
-pub mod handle;
 #[cfg(test)]
-mod journal_damage_tests;
+mod file_damage_tests;
+pub mod handle;
 pub mod looked;
 #[cfg(test)]
 mod testing;

@@ -88,10 +88,10 @@ fn open_run(path: &Path, run: i64) -> Result<Opened> {
         (7, run),
         false,
     )?;
-    let connection = file::open(path, &identity(), &kinds(), Some(Access::Owner))?;
+    let (connection, sums) = file::open(path, &identity(), &kinds(), Some(Access::Owner))?;
     let (mut store, tail) = replay::open(connection, &recovered.segments, 0, &kinds(), run)?;
     store.watch.add_database(path)?;
-    let shared = Shared::new(path.to_owned(), 0, None, kinds(), tail, 16);
+    let shared = Shared::new((path.to_owned(), sums), 0, None, kinds(), tail, 16);
     Ok(Opened {
         store,
         shared: Arc::new(shared),

@@ -267,8 +267,7 @@ impl Tested {
     /// Erases what is left, and makes sure that no byte of it is.
     fn finish_erasing(&mut self) {
         self.opened().erase_all().expect("erases");
-        let connection =
-            crate::log::connection::open_reader(&self.dir.path().join("s.db")).expect("opens");
+        let connection = rusqlite::Connection::open(self.dir.path().join("s.db")).expect("opens");
         let count =
             |sql: &str| -> i64 { connection.query_row(sql, [], |row| row.get(0)).expect(sql) };
         let rows = self.model.values().filter(|log| !log.is_empty()).count();

@@ -75,7 +75,7 @@ fn a_reader_that_does_not_end_is_an_error_but_holds_nobody_up() {
     let path = dir.path().join("s.db");
     let mut opened = open(&path).expect("opens");
     let shared = std::sync::Arc::clone(&opened.shared);
-    let other = crate::log::connection::open_reader(&path).expect("opens");
+    let other = rusqlite::Connection::open(&path).expect("opens");
     other
         .execute_batch("BEGIN; SELECT count(*) FROM log")
         .expect("reads");
@@ -129,7 +129,7 @@ fn only_what_failed_is_tried_again_by_an_idle_writer() {
     let mut opened = open(&path).expect("opens");
     write(&mut opened, 0).expect("writes");
     assert!(rests(&mut opened));
-    let other = crate::log::connection::open_reader(&path).expect("opens");
+    let other = rusqlite::Connection::open(&path).expect("opens");
     let reads = "BEGIN; SELECT count(*) FROM log";
     other.execute_batch(reads).expect("reads");
     (1..20).for_each(|base| write(&mut opened, base).expect("writes"));

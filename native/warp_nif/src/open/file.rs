@@ -1,6 +1,7 @@
 //! Opening a shard's file: creating it, and checking that it is ours, before anything is touched.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -9,15 +10,19 @@ use crate::files::{self, Access};
 use crate::log::kinds::Kinds;
 use crate::log::schema::{APPLICATION_ID, FORMAT, SCHEMA, meta};
 use crate::open::upgrade;
-use crate::sqlite;
-use crate::sqlite::BUSY;
+use crate::sqlite::{self, BUSY, Sums, empty_wal, open_with_sums};
 
+/// From which format on a shard has sums of its pages.
+const WITH_SUMS: u32 = 2;
+const READ_AND_WRITE: OpenFlags =
+    OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 /// What makes a file a shard.
 const SHARD: sqlite::Format = sqlite::Format {
     application_id: APPLICATION_ID,
     version: FORMAT,
     foreign: Error::NotAShard,
 };
+
 /// Whose file it is.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -34,20 +39,21 @@ pub struct Identity {
 /// Opens the shard at `path` for its writer, creating it where there is none.
 ///
 /// Errors, with the file left as it was: `NotAShard`, `NewerFormat`, `ShardCount`,
-/// `WrongIdentity`, `Corrupt`, `Io`, `DiskFull`. A file of format 1 is upgraded.
+/// `WrongIdentity`, `Corrupt`, `Io`, `DiskFull`. A file of format 1 is upgraded, and gets its sums.
 pub fn open(
     path: &Path,
     identity: &Identity,
     kinds: &Kinds,
     may_create: Option<Access>,
-) -> Result<Connection> {
+) -> Result<(Connection, Arc<Sums>)> {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         files::check_kind(&files::beside(path, suffix))?;
     }
     if may_create.is_some() {
         finish_creation(path)?;
     }
-    let fresh = SHARD.is_missing(path)?;
+    let version = SHARD.version_of(path)?;
+    let fresh = version.is_none();
     match may_create {
         Some(access) if fresh => drop(files::create(path, access)?),
         None if fresh => {
@@ -56,11 +62,14 @@ pub fn open(
         }
         _ => {}
     }
-    let connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )
-    .map_err(|error| Error::from(error).at(path))?;
+    let sums = match Sums::find(path) {
+        _ if fresh => Sums::create(path)?,
+        Ok(None) if version < Some(WITH_SUMS) => first_sums(path, identity)?,
+        Ok(Some(sums)) => sums,
+        Ok(None) => Sums::open(path)?,
+        Err(error) => return Err(error),
+    };
+    let connection = open_with_sums(path, READ_AND_WRITE, &sums)?;
     connection.busy_timeout(BUSY)?;
     if fresh {
         create(&connection, path, identity)?;
@@ -84,7 +93,22 @@ pub fn open(
     }
     // What reaches the disk when does not matter before the WAL is moved: the journal has it all.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    Ok(connection)
+    Ok((connection, sums))
+}
+
+/// Makes the sums of a file of format 1, of what it has in its WAL too.
+fn first_sums(path: &Path, identity: &Identity) -> Result<Arc<Sums>> {
+    let connection = Connection::open_with_flags(path, READ_AND_WRITE)
+        .map_err(|error| Error::from(error).at(path))?;
+    connection.busy_timeout(BUSY)?;
+    check_identity(&connection, path, identity)?;
+    let empty = || {
+        connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0")?;
+        empty_wal(&connection, BUSY)
+    };
+    empty().map_err(|error: Error| error.at(path))?;
+    drop(connection);
+    Sums::build(path)
 }
 
 /// Has SQLite roll back a creation that was cut short: until then the header means nothing.
@@ -167,12 +191,13 @@ mod tests {
     }
 
     fn open_in(dir: &Path, shards: i64) -> Result<Connection> {
-        open(
+        let opened = open(
             &dir.join("s.db"),
             &identity(shards),
             &Kinds::default(),
             Some(Access::Owner),
-        )
+        );
+        opened.map(|(connection, _)| connection)
     }
 
     #[test]

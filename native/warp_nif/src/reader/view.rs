@@ -95,7 +95,7 @@ pub fn with_reader<T>(
     let idle = relock(&shared.readers).pop();
     let connection = match idle {
         Some((connection, _)) => connection,
-        None => crate::log::connection::open_reader(&shared.path)?,
+        None => crate::log::connection::open_reader(&shared.path, &shared.sums)?,
     };
     let mut tries = 0;
     let found = loop {

@@ -14,7 +14,7 @@ use crate::shard::background::Background;
 use crate::shard::idle::Slot;
 use crate::shard::stats::{Report, Stats};
 use crate::shard::waiting::Waiting;
-use crate::sqlite::Gate;
+use crate::sqlite::{Gate, Sums};
 use crate::sync::relock;
 use crate::tail::memory::Tail;
 
@@ -24,6 +24,8 @@ pub struct Shared {
     pub path: PathBuf,
     /// Of which entities it is kept whether they are open.
     pub kinds: Kinds,
+    /// The sums of the file's pages, which all connections share.
+    pub sums: Arc<Sums>,
     /// The number of the shard, from 0.
     pub number: u16,
     /// The process that opened it; none in tests.
@@ -51,7 +53,7 @@ pub struct Shared {
 impl Shared {
     /// Of an open file, which has everything up to the tail.
     pub fn new(
-        path: PathBuf,
+        (path, sums): (PathBuf, Arc<Sums>),
         number: u16,
         owner: Option<LocalPid>,
         kinds: Kinds,
@@ -60,6 +62,7 @@ impl Shared {
     ) -> Self {
         Self {
             path,
+            sums,
             number,
             owner,
             kinds,

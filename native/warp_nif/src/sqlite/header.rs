@@ -23,15 +23,20 @@ pub struct Format {
 }
 
 impl Format {
-    /// Whether there is no file yet, or an empty one. Errors, with the file left as it was: what
-    /// `foreign` makes of its path, `NewerFormat`, `Io`.
+    /// Whether there is no file yet, or an empty one. Errors: as of `version_of`.
+    pub fn is_missing(&self, path: &Path) -> Result<bool> {
+        Ok(self.version_of(path)?.is_none())
+    }
+
+    /// The `user_version` of the file; `None` when there is none yet, or an empty one. Errors, with the file
+    /// left as it was: what `foreign` makes of its path, `NewerFormat`, `Io`.
     ///
     /// The header is read straight from the file: even SQLite's reading could touch a foreign one.
     /// It is complete from the first transaction on, which runs without a WAL.
-    pub fn is_missing(&self, path: &Path) -> Result<bool> {
+    pub fn version_of(&self, path: &Path) -> Result<Option<u32>> {
         let file = match File::open(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(path, error)),
         };
         let mut header = Vec::new();
@@ -39,7 +44,7 @@ impl Format {
             .read_to_end(&mut header)
             .map_err(|error| Error::io(path, error))?;
         if header.is_empty() {
-            return Ok(true);
+            return Ok(None);
         }
         let is_sqlite = header.starts_with(b"SQLite format 3\0");
         match (word(&header, APPLICATION_ID), word(&header, USER_VERSION)) {
@@ -48,7 +53,7 @@ impl Format {
                     let newer = Error::NewerFormat(path.to_owned(), i64::from(version));
                     return Err(newer);
                 }
-                Ok(false)
+                Ok(Some(version))
             }
             _ => Err((self.foreign)(path.to_owned())),
         }

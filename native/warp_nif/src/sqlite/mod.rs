@@ -5,12 +5,13 @@
 pub mod claim;
 pub mod gate;
 pub mod header;
-#[cfg_attr(not(test), expect(dead_code, reason = "for shards of the next format"))]
+pub mod random;
 pub mod sums;
 pub mod wal;
 
 pub use claim::Claim;
 pub use gate::{Gate, PATIENCE, UnderWay};
 pub use header::Format;
+pub use random::random;
 pub use sums::{Sums, open_with_sums};
 pub use wal::{BUSY, checkpoint, checkpoint_all, empty_wal, spare_foreign_wal};

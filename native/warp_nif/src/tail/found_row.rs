@@ -35,6 +35,11 @@ pub fn found_row(row: Row, before: Option<&EntityInfo>, kinds: &Kinds) -> Result
         prev: row.prev,
         checksum,
         ids,
-        packed: Arc::new(Packed::new(row.aggregate.into(), row.data, count, Vec::new())),
+        packed: Arc::new(Packed::new(
+            row.aggregate.into(),
+            row.data,
+            count,
+            Vec::new(),
+        )),
     })
 }

@@ -292,7 +292,7 @@ impl Staged {
         let mut kept = relock(&self.shared.lookup);
         let connection = match kept.take() {
             Some(connection) => connection,
-            None => crate::log::connection::open_reader(&self.shared.path)?,
+            None => crate::log::connection::open_reader(&self.shared.path, &self.shared.sums)?,
         };
         let found = look(&View {
             connection: &connection,

@@ -6,13 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::Connection;
-
 use super::checks::{Sums, name};
 use super::table::{self, BLOCK, PAGE, Table};
 use super::{file, header};
 use crate::error::{Error, Result};
 use crate::files::{self, beside};
+use crate::sqlite::random::random;
 
 /// Where a database says whether it is written, and read, with a WAL: 1 is no, 2 is yes.
 const JOURNALS: [usize; 2] = [18, 19];
@@ -99,7 +98,7 @@ impl Sums {
     fn make(database: &Path, source: &mut dyn Read) -> Result<Arc<Self>> {
         let path = header::path_of(database);
         files::check_kind(&path)?;
-        let id = random_id()?;
+        let id = random()?;
         let mode = fs::metadata(database)
             .map_err(|error| Error::io(database, error))?
             .mode();
@@ -136,11 +135,4 @@ fn is_copy(database: &Path) -> io::Result<bool> {
     let mut header = Vec::new();
     File::open(database)?.take(100).read_to_end(&mut header)?;
     Ok(JOURNALS.iter().all(|at| header.get(*at) == Some(&1)))
-}
-
-/// SQLite's random numbers come from the operating system.
-fn random_id() -> Result<u64> {
-    let random: i64 =
-        Connection::open_in_memory()?.query_row("SELECT random()", [], |row| row.get(0))?;
-    Ok(random.cast_unsigned())
 }
