@@ -395,8 +395,8 @@ append_request(Entity, Event) ->
 append_request(Entity, Event, Options) ->
     warp_entity_request:send(one, Entity, packed(Entity, [Event], Options)).
 
-%% @doc Makes a request as {@link append_request/3} does, and gives the collection with the request, under a label. Fails with
-%% `badarg' for a term that is no collection.
+%% @doc Makes a request as {@link append_request/3} does, and gives the collection with the request, under a label.
+%% Fails with `badarg' for a term that is no collection.
 -spec append_request(entity(), new_event(), append_options(), Label :: term(), request_id_collection()) ->
     request_id_collection().
 append_request(Entity, Event, Options, Label, Requests) ->
