@@ -63,7 +63,8 @@ impl JournalHandle {
             .map_or_else(PathBuf::new, PathBuf::from);
         let note = lock.read_note()?;
         let recovered = recover(&dir, lock.access, note.as_ref())?;
-        let journal = recovered.journal.map_or_else(random, Ok)?;
+        let known = recovered.journal.or_else(|| file::journal_of(&dir));
+        let journal = known.map_or_else(random, Ok)?;
         // From 1 to 2^63-1.
         let numbers = (journal, (random()? >> 1).cast_signed().max(1));
         let is_synced = durability == Durability::Full;

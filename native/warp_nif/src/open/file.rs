@@ -96,6 +96,31 @@ pub fn open(
     Ok((connection, sums))
 }
 
+/// The number of the journal that the shards in a folder belong to, as the first of them says that can be
+/// read. For a folder whose file `lock` says nothing of a journal, as that of copies does.
+pub fn journal_of(dir: &Path) -> Option<u64> {
+    let paths = std::fs::read_dir(dir)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path());
+    let mut shards: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|end| end == "db"))
+        .filter(|path| matches!(SHARD.version_of(path), Ok(Some(FORMAT))))
+        .collect();
+    shards.sort();
+    // NOTE: read only, so that nothing is written past the sums.
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    shards.iter().find_map(|path| {
+        let connection = match Sums::find(path).ok()? {
+            Some(sums) => open_with_sums(path, flags, &sums).ok()?,
+            None => Connection::open_with_flags(path, flags).ok()?,
+        };
+        meta::<i64>(&connection, "journal")
+            .ok()
+            .map(i64::cast_unsigned)
+    })
+}
+
 /// Makes the sums of a file of format 1, of what it has in its WAL too.
 fn first_sums(path: &Path, identity: &Identity) -> Result<Arc<Sums>> {
     let connection = Connection::open_with_flags(path, READ_AND_WRITE)
