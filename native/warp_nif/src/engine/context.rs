@@ -34,8 +34,8 @@ pub struct Deferred {
     pub answer: Answer,
     /// The position of the step.
     pub position: i64,
-    /// The id of the entity, if it is one's erasure.
-    pub entity: Option<String>,
+    /// The hash of the entity's id, if it is one's erasure.
+    pub hash: Option<i64>,
 }
 
 /// A shard that the thread that applies looks after.
@@ -175,13 +175,13 @@ impl Engine {
         from: LocalPid,
         answer: Answer,
         position: i64,
-        entity: Option<String>,
+        hash: Option<i64>,
     ) {
         let deferred = Deferred {
             from,
             answer,
             position,
-            entity,
+            hash,
         };
         self.inbox().deferred.push((Arc::clone(shared), deferred));
         self.hurry();

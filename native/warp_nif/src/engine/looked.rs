@@ -9,7 +9,6 @@ use rustler::{Encoder, LocalPid};
 use crate::atoms;
 use crate::engine::context::{Attached, Deferred, Engine};
 use crate::error::{Error, Result};
-use crate::hash::hash64;
 use crate::shard::background::Task;
 use crate::shard::shared::Shared;
 use crate::writer::answers::send;
@@ -47,7 +46,6 @@ struct Waiting {
     from: LocalPid,
     answer: Answer,
     position: i64,
-    entity: Option<String>,
     hash: Option<i64>,
     /// Since when all is overwritten, and only the WAL and the journal hold bytes of it.
     overwritten: Option<Instant>,
@@ -81,15 +79,13 @@ impl Looked {
             from,
             answer,
             position,
-            entity,
+            hash,
         } = deferred;
-        let hash = entity.as_ref().map(|id| hash64(id.as_bytes()));
         self.deferred.push(Waiting {
             from,
             answer,
             position,
-            hash: hash.map(u64::cast_signed),
-            entity,
+            hash,
             overwritten: None,
         });
     }
@@ -243,11 +239,10 @@ impl Looked {
         };
         let shard = self.shared.number;
         let positions = store.blank().clone();
-        let blanked = engine.segments.blank(shard, &positions).and_then(|()| {
-            let mut entities = self.deferred.iter().filter_map(|w| w.entity.as_deref());
-            // A run before this one may have erased it here, and not in its own segments.
-            entities.try_for_each(|entity| engine.segments.blank_earlier(shard, engine.run, entity))
-        });
+        let segments = &engine.segments;
+        let blanked = segments
+            .blank(shard, &positions)
+            .and_then(|()| segments.blank_earlier(shard, engine.run));
         self.shared.background.note(Task::EmptyWal, &blanked);
         if blanked.is_ok() {
             store.blank().clear();
@@ -310,7 +305,7 @@ impl Looked {
                             waiting.overwritten = Some(Instant::now());
                         }
                     }
-                    self.settle(engine, |waiting| waiting.entity.is_none());
+                    self.settle(engine, |_| true);
                 }
                 self.shared.end_readers();
                 durable = store.durable();

@@ -12,6 +12,7 @@ use rustler::{Encoder, Env, LocalPid, OwnedEnv, Term};
 use crate::atoms;
 use crate::engine::context::{Engine, LockNotes};
 use crate::error::{Error, Result, panic_message};
+use crate::hash::hash64;
 use crate::journal::Journal;
 use crate::shard::background::Task;
 use crate::shard::shared::Shared;
@@ -322,12 +323,13 @@ impl Writer<'_> {
                 }
                 (Settled::Never, _) => {}
                 (Settled::Applied(answer, position), command) => {
-                    let entity = match command {
-                        Command::Erase { entity, .. } => Some(entity),
+                    let hash = match command {
+                        Command::Erase { entity, .. } => Some(hash64(entity.as_bytes())),
                         _ => None,
                     };
                     if let Some(from) = from {
-                        self.engine.defer(&shared, from, answer, position, entity);
+                        let hash = hash.map(u64::cast_signed);
+                        self.engine.defer(&shared, from, answer, position, hash);
                     }
                 }
                 (Settled::Now(answer), command) => {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::files::{self, Prepared};
-use super::stored::{Stored, blank, names};
+use super::stored::{Stored, blank};
 use crate::error::{Error, Result, panic_message};
 use crate::files::Access;
 use crate::sync::relock;
@@ -369,26 +369,32 @@ impl Segments {
         Ok(())
     }
 
-    /// Erases what records of an entity say that earlier runs have written, durably.
-    pub fn blank_earlier(&self, shard: u16, run: i64, entity: &str) -> Result<()> {
-        let mut files: Vec<(Arc<File>, u64, u64, Vec<u32>)> = Vec::new();
+    /// Erases what all records of a shard say that earlier runs have written, durably: one of these may have
+    /// erased an entity in the shard's file, and ended before it blanked its records here.
+    ///
+    /// NOTE: the shard has to have all of them in its own file, synced.
+    pub fn blank_earlier(&self, shard: u16, run: i64) -> Result<()> {
+        let mut found = Vec::new();
         for live in &self.state().live {
             if let Some(part) = live.parts.get(&shard).filter(|_| live.run != run) {
                 let file = Arc::clone(&live.file);
-                files.push((file, live.number, live.seed, part.places.clone()));
+                found.push((file, live.number, live.seed, part.places.clone()));
             }
         }
-        for (file, number, seed, places) in files {
+        for (file, number, seed, places) in found {
             let path = files::path(&self.dir, number);
-            let blank = || {
-                for place in places {
-                    if names(&file, place, seed, entity)? {
-                        blank(&file, place, seed)?;
-                    }
-                }
+            let each = || {
+                places
+                    .iter()
+                    .try_for_each(|place| blank(&file, *place, seed))?;
                 file.sync_data()
             };
-            blank().map_err(|error| Error::io(&path, error))?;
+            each().map_err(|error| Error::io(&path, error))?;
+            for live in &mut self.state().live {
+                if live.number == number {
+                    live.parts.remove(&shard);
+                }
+            }
         }
         Ok(())
     }

@@ -45,24 +45,6 @@ impl Stored {
     }
 }
 
-/// Whether a record is about this entity.
-pub(super) fn names(file: &File, place: u32, seed: u64, entity: &str) -> std::io::Result<bool> {
-    let at = u64::from(place) * ALIGN as u64;
-    let mut header = [0; HEADER];
-    file.read_exact_at(&mut header, at)?;
-    let Some(header) = Header::decode(&header, seed) else {
-        return Ok(false);
-    };
-    if header.kind == Kind::Blank || usize::from(header.entity) != entity.len() {
-        return Ok(false);
-    }
-    // A row's seq and count stand before the id.
-    let skip = if header.kind == Kind::Row { 16 } else { 0 };
-    let mut found = vec![0; entity.len()];
-    file.read_exact_at(&mut found, at + HEADER as u64 + skip)?;
-    Ok(found == entity.as_bytes())
-}
-
 /// Erases what a record says, where it stands.
 pub(super) fn blank(file: &File, place: u32, seed: u64) -> std::io::Result<()> {
     let at = u64::from(place) * ALIGN as u64;
