@@ -171,7 +171,8 @@ a_stopped_context_leaves_only_its_shards(Config) ->
          Dir = warp_test:context_dir(Ctx),
          warp_test:stop(Ctx),
          {ok, Files} = file:list_dir(Dir),
-         ?assertEqual(["lock", "shard-0000.db", "shard-0001.db"], lists:sort(Files))
+         ?assertEqual(["lock", "shard-0000.db", "shard-0000.sums", "shard-0001.db", "shard-0001.sums"],
+                      lists:sort(Files))
      end || _ <- lists:seq(1, 20)].
 
 append_until_stopped(Entity) ->
@@ -213,8 +214,12 @@ a_newer_format_is_refused(Config) ->
 
 shards_that_were_swapped_are_refused(Config) ->
     with_closed_shards(Config, fun([First, Second]) ->
-        [ok = file:rename(From, To) || {From, To} <- [{First, First ++ ".x"}, {Second, First},
-                                                      {First ++ ".x", Second}]],
+        Swap = fun(A, B) ->
+            [ok = file:rename(From, To) || {From, To} <- [{A, A ++ ".x"}, {B, A}, {A ++ ".x", B}]]
+        end,
+        Swap(First, Second),
+        ?assertMatch({error, {corrupt, _}}, warp_test:try_start(warp_test:opts(Config))),
+        Swap(sums(First), sums(Second)),
         ?assertMatch({error, {wrong_identity, _, <<"shard 1 of context test">>}},
                      warp_test:try_start(warp_test:opts(Config)))
     end).
@@ -222,7 +227,8 @@ shards_that_were_swapped_are_refused(Config) ->
 a_shard_of_another_context_is_refused(Config) ->
     warp_test:stop(warp_test:start(Config, #{context => <<"other">>})),
     with_closed_shards(Config, fun([First, _]) ->
-        {ok, _} = file:copy(filename:join([dir(Config), "other", "shard-0000.db"]), First),
+        Other = filename:join([dir(Config), "other", "shard-0000.db"]),
+        [{ok, _} = file:copy(From, To) || {From, To} <- [{Other, First}, {sums(Other), sums(First)}]],
         ?assertMatch({error, {wrong_identity, _, <<"shard 0 of context other">>}},
                      warp_test:try_start(warp_test:opts(Config)))
     end).
@@ -240,6 +246,8 @@ every_shard_is_used(Config) ->
 %% ---------------------------------------------------------------- helpers
 
 dir(Config) -> proplists:get_value(dir, Config).
+
+sums(Shard) -> filename:rootname(Shard) ++ ".sums".
 
 is_cold(Entity) -> warp_entity_registry:lookup(Entity) =:= none.
 

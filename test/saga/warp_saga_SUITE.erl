@@ -547,7 +547,12 @@ files_of_a_version_without_sagas_open(Config) ->
     Ctx = warp_test:start(Config),
     fund(Ctx, <<"alice">>, 10),
     warp_test:stop(Ctx),
-    [warp_test:sqlite(File, "DROP TABLE open_sagas") || File <- warp_test:shard_files(?config(dir, Config))],
+    %% As format 1 was before there were sagas.
+    [begin
+         [] = warp_test:sqlite(File, "DROP TABLE open_sagas; DELETE FROM meta WHERE name IN ('journal', 'last_row');"
+                                     "PRAGMA user_version = 1"),
+         ok = file:delete(filename:rootname(File) ++ ".sums")
+     end || File <- warp_test:shard_files(?config(dir, Config))],
     Again = warp_test:start(Config),
     ?assertMatch({ok, {committed, _}}, warp_saga:commit(transfer(<<"x">>, <<"alice">>, <<"bob">>, 3), Again)),
     ?assertEqual([7, 3], balances(Again, [<<"alice">>, <<"bob">>])).

@@ -139,7 +139,11 @@ fn first_sums(path: &Path, identity: &Identity) -> Result<Arc<Sums>> {
 /// Has SQLite roll back a creation that was cut short: until then the header means nothing.
 fn finish_creation(path: &Path) -> Result<()> {
     if files::beside(path, "-journal").exists() {
-        let connection = Connection::open(path)?;
+        // NOTE: with the sums, if there are any: rolling back writes pages.
+        let connection = match Sums::find(path) {
+            Ok(Some(sums)) => open_with_sums(path, READ_AND_WRITE, &sums)?,
+            _ => Connection::open_with_flags(path, READ_AND_WRITE)?,
+        };
         let _: i64 = connection
             .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))
             .map_err(|error| Error::from(error).at(path))?;
