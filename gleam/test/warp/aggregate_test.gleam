@@ -426,12 +426,16 @@ pub fn what_is_in_the_file_is_readable_test() {
   use ctx <- with_context(options)
   let alice = warp.entity(ctx, "alice")
   let assert Ok(1) = alice |> aggregate.append(account(), Credited(5000))
-  let rows =
+  let rows = fn() {
     list.flat_map(testkit.shard_files(options.data_dir), sqlite(
       _,
       "SELECT entity, aggregate, type, schema_vsn, payload FROM events",
     ))
-  assert rows == ["alice|Account|Credited|1|{\"amount\":5000}"]
+  }
+  // The file follows the journal.
+  testkit.wait_until(fn() {
+    rows() == ["alice|Account|Credited|1|{\"amount\":5000}"]
+  })
 }
 
 pub fn a_name_is_kept_test() {

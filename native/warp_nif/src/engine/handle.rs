@@ -197,7 +197,7 @@ impl Shard {
         store.watch.add_database(&config.path)?;
         store.watch.add(sums.path().to_owned())?;
         store.watch.add(lock.path().to_owned())?;
-        let position = store.applied();
+        let (position, bytes) = (store.applied(), store.look()?);
         let Config {
             path,
             shard,
@@ -210,6 +210,7 @@ impl Shard {
         let shared = Arc::new(shared);
         // NOTE: set before anyone can ask, since the threads may begin late.
         shared.stats.position.store(position, Ordering::Relaxed);
+        shared.stats.file_bytes.store(bytes, Ordering::Relaxed);
         engine.attach(Attached {
             shared: Arc::clone(&shared),
             store,

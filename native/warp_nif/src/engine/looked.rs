@@ -92,23 +92,24 @@ impl Looked {
 
     /// Does what is to be done of a shard. After how long to look at it again.
     pub fn turn(&mut self, engine: &Engine, hurry: bool) -> Duration {
-        let Some(Attached { store, .. }) = &mut self.attached else {
-            return IDLE;
-        };
         let now = Instant::now();
         if self.looked.elapsed() >= IDLE {
             self.looked = now;
-            if let Ok(bytes) = store.look() {
-                self.shared.stats.file_bytes.store(bytes, Relaxed);
-            }
+            self.look_at_files();
             // Nobody's view of the file is older than that.
             let old = self.shared.tail_mut().forget_applied();
             drop(old);
         }
-        if store.is_lost() {
-            self.shared.close();
-            engine.queue.detach(&self.shared);
-            return IDLE;
+        match &self.attached {
+            None => return IDLE,
+            Some(attached) if attached.store.is_lost() => {
+                if !self.shared.is_closed() {
+                    self.shared.close();
+                    engine.queue.detach(&self.shared);
+                }
+                return IDLE;
+            }
+            Some(_) => {}
         }
         let (steps, bytes) = {
             let tail = self.shared.tail();
@@ -119,8 +120,18 @@ impl Looked {
         if has_to && self.again.is_none_or(|again| again <= now) {
             self.applied_at = now;
             self.again = self.apply(engine).err().map(|_| now + IDLE);
+            self.look_at_files();
         }
         self.go_on_erasing(engine)
+    }
+
+    fn look_at_files(&mut self) {
+        // The store keeps the error that it finds, and the file is closed over it.
+        if let Some(Attached { store, .. }) = &mut self.attached
+            && let Ok(bytes) = store.look()
+        {
+            self.shared.stats.file_bytes.store(bytes, Relaxed);
+        }
     }
 
     /// Brings everything into the file.
