@@ -6,7 +6,8 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1,
          init_per_testcase/2, end_per_testcase/2]).
--export([bytes_that_a_reader_keeps_in_the_log_are_shown/1,
+-export([a_shard_that_another_program_holds_holds_no_other_up/1,
+         bytes_that_a_reader_keeps_in_the_log_are_shown/1,
          a_failed_commit_that_is_not_sealed_is_shown/1,
          a_log_that_cannot_be_moved_into_the_file_is_shown/1,
          a_log_that_a_reader_keeps_is_shown/1,
@@ -22,7 +23,8 @@
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [bytes_that_a_reader_keeps_in_the_log_are_shown,
+    [a_shard_that_another_program_holds_holds_no_other_up,
+     bytes_that_a_reader_keeps_in_the_log_are_shown,
      a_failed_commit_that_is_not_sealed_is_shown,
      a_log_that_cannot_be_moved_into_the_file_is_shown,
      a_log_that_a_reader_keeps_is_shown,
@@ -56,6 +58,38 @@ end_per_testcase(_Case, Config) ->
     catch warp_fault_vm:stop(?config(vm, Config)),
     [warp_small_disk:unmount(Disk) || {disk, Disk} <- Config],
     warp_test:end_case(Config).
+
+%% The journal takes what comes, until so much waits that the shard takes no more; the other one goes on.
+a_shard_that_another_program_holds_holds_no_other_up(Config) ->
+    Dir = ?config(dir, Config),
+    in_vm(Config, fun() ->
+        ok = open(#{data_dir => Dir, durability => normal}),
+        [Held, Free] = [entity_on(0), entity_on(1)],
+        Event = noted(binary:copy(<<"x">>, 1000_000)),
+        {ok, 1} = warp_core:append(Held, Event),
+        ok = warp_test:await_applied(warp_fault_vm:ctx()),
+        Shell = warp_shell:writes(filename:join([Dir, "fault", "shard-0000.db"])),
+        Stored = append_until_refused(Held, Event, 1),
+        ?assert(Stored > 50 andalso Stored < 100, Stored),
+        Started = erlang:monotonic_time(millisecond),
+        [{ok, N} = warp_core:append(Free, Event) || N <- lists:seq(1, 50)],
+        warp_test:wait_until(fun() -> maps:get(unflushed_rows, shard(1)) =:= 0 end, 20000),
+        ct:log("50 MB beside it: ~b ms", [erlang:monotonic_time(millisecond) - Started]),
+        shows(write_behind),
+        warp_shell:release(Shell),
+        shows_nothing(),
+        ?assertEqual({ok, Stored + 1}, warp_core:append(Held, noted(<<"after">>))),
+        warp_test:assert_whole(Held, Stored + 1)
+    end).
+
+append_until_refused(Entity, Event, Stored) ->
+    case warp_core:append(Entity, Event, #{timeout => 20000}) of
+        {ok, Seq} when Seq < 200 ->
+            append_until_refused(Entity, Event, Seq);
+        {error, Reason} ->
+            ?assertMatch({io_error, <<"database is locked", _/binary>>}, Reason),
+            Stored
+    end.
 
 bytes_that_a_reader_keeps_in_the_log_are_shown(Config) ->
     Dir = ?config(dir, Config),

@@ -76,7 +76,7 @@ impl Applier {
             self.take(inbox.attached, inbox.deferred, inbox.snapshots);
             pause = IDLE;
             is_idle = true;
-            let mut unapplied = 0;
+            let (mut unapplied, mut stuck) = (0, None);
             for looked in &mut self.shards {
                 let left = looked.turn(&self.engine, hurry);
                 pause = pause.min(left);
@@ -84,12 +84,13 @@ impl Applier {
                 is_idle &= tail.steps() == 0 && looked.snapshots.is_empty();
                 unapplied += tail.bytes();
                 drop(tail);
+                stuck = stuck.or_else(|| looked.shared.background.first_error());
                 if let Some(attached) = &looked.attached {
                     self.durable
                         .insert(looked.shared.number, attached.store.durable());
                 }
             }
-            self.engine.turned(unapplied);
+            self.engine.turned(unapplied, stuck);
             self.close_some(has_ended);
             self.recycle();
             if has_ended && self.shards.is_empty() {

@@ -86,6 +86,8 @@ pub struct Engine {
     applying: Mutex<()>,
     /// Bytes that are not applied, of all shards.
     unapplied: AtomicUsize,
+    /// Why a shard cannot be brought up to the journal at present, if one cannot.
+    stuck: Mutex<Option<Error>>,
     /// The thread that applies sleeps until it is told.
     sleeps: AtomicBool,
     /// Something was added to a tail since that thread last began its turn.
@@ -117,6 +119,7 @@ impl Engine {
             applied: Condvar::new(),
             applying: Mutex::new(()),
             unapplied: AtomicUsize::new(0),
+            stuck: Mutex::new(None),
             sleeps: AtomicBool::new(false),
             added: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -223,9 +226,11 @@ impl Engine {
         std::mem::take(&mut inbox)
     }
 
-    /// The thread that applies has done what it could: so many bytes are left.
-    pub fn turned(&self, unapplied: usize) {
+    /// The thread that applies has done what it could: so many bytes are left; and why a shard cannot be
+    /// brought up to the journal, if one cannot.
+    pub fn turned(&self, unapplied: usize, stuck: Option<Error>) {
         self.unapplied.store(unapplied, Ordering::Relaxed);
+        *relock(&self.stuck) = stuck;
         let held = relock(&self.applying);
         self.turns.fetch_add(1, Ordering::Relaxed);
         drop(held);
@@ -233,19 +238,25 @@ impl Engine {
     }
 
     /// For the writer: waits until a shard has room for more, as long as the thread that applies gets
-    /// on. Error: why it does not.
+    /// on. Error: why it does not. What all shards together have gathered can be another one's fault.
     pub fn await_room(&self, shared: &Shared) -> Result<()> {
         loop {
-            let is_full = shared.tail().is_full()
-                || self.unapplied.load(Ordering::Relaxed) > MAX_UNAPPLIED
+            let is_full = shared.tail().is_full();
+            let are_full = self.unapplied.load(Ordering::Relaxed) > MAX_UNAPPLIED
                 || self.segments.waiting() > MAX_SEGMENTS;
-            if !is_full {
+            if !is_full && !are_full {
                 return Ok(());
             }
-            let failing = [&shared.background, &self.background]
-                .into_iter()
-                .find_map(|background| background.first_error());
-            if let Some(error) = failing {
+            let own = shared.background.first_error();
+            let others = || {
+                let stuck = if are_full {
+                    relock(&self.stuck).clone()
+                } else {
+                    None
+                };
+                stuck.or_else(|| self.background.first_error())
+            };
+            if let Some(error) = own.or_else(others) {
                 return Err(error);
             }
             if self.is_closed() {

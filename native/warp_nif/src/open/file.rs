@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -12,6 +13,8 @@ use crate::log::schema::{APPLICATION_ID, FORMAT, SCHEMA, meta};
 use crate::open::upgrade;
 use crate::sqlite::{self, BUSY, Sums, empty_wal, open_with_sums};
 
+/// How long opening a file waits for another program's lock on it.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// From which format on a shard has sums of its pages.
 const WITH_SUMS: u32 = 2;
 const READ_AND_WRITE: OpenFlags =
@@ -70,7 +73,7 @@ pub fn open(
         Err(error) => return Err(error),
     };
     let connection = open_with_sums(path, READ_AND_WRITE, &sums)?;
-    connection.busy_timeout(BUSY)?;
+    connection.busy_timeout(PATIENCE)?;
     if fresh {
         create(&connection, path, identity)?;
     } else {
@@ -93,6 +96,7 @@ pub fn open(
     }
     // What reaches the disk when does not matter before the WAL is moved: the journal has it all.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.busy_timeout(BUSY)?;
     Ok((connection, sums))
 }
 
@@ -125,11 +129,11 @@ pub fn journal_of(dir: &Path) -> Option<u64> {
 fn first_sums(path: &Path, identity: &Identity) -> Result<Arc<Sums>> {
     let connection = Connection::open_with_flags(path, READ_AND_WRITE)
         .map_err(|error| Error::from(error).at(path))?;
-    connection.busy_timeout(BUSY)?;
+    connection.busy_timeout(PATIENCE)?;
     check_identity(&connection, path, identity)?;
     let empty = || {
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0")?;
-        empty_wal(&connection, BUSY)
+        empty_wal(&connection, PATIENCE)
     };
     empty().map_err(|error: Error| error.at(path))?;
     drop(connection);

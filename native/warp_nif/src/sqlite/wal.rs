@@ -9,8 +9,9 @@ use rusqlite::config::DbConfig;
 use crate::error::Result;
 use crate::files::{Watch, beside};
 
-/// How long a connection waits for another program's lock on the file.
-pub const BUSY: Duration = Duration::from_secs(5);
+/// How long a connection waits for another program's lock on the file: not for long, since the other shards
+/// wait as well.
+pub const BUSY: Duration = Duration::from_millis(250);
 
 /// Moves the WAL into the file, in one of SQLite's modes: `PASSIVE`, `RESTART`, `TRUNCATE`. Whether it
 /// could be done; not when something read the file for as long as the busy timeout.
