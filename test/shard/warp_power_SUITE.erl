@@ -58,7 +58,7 @@ run(Dir) ->
     [receive {'DOWN', Ref, process, Pid, Why} -> normal = Why end || {Pid, Ref} <- Callers],
     warp_core:stop(Ctx).
 
-%% Singles and batches of one entity, and another one that is deleted now and then.
+%% Singles and batches of one entity, whose time is corrected now and then, and another one that is deleted.
 work(Ctx, Dir, Caller) ->
     {ok, Said} = file:open(filename:join(Dir, "said"), [append, raw, binary]),
     work(lists:seq(1, ?ROUNDS), 0, Ctx, Said, integer_to_binary(Caller)).
@@ -71,6 +71,7 @@ work([Round | Rounds], N, Ctx, Said, Name) ->
     ok = say(Said, [<<"kept ">>, Name, $\s, integer_to_binary(Seq)]),
     {ok, {_, Last}} = warp_core:append_batch(Entity, [event(N + 1 + I) || I <- lists:seq(1, 4)]),
     ok = say(Said, [<<"kept ">>, Name, $\s, integer_to_binary(Last)]),
+    _ = [ok = warp_core:correct_time(Entity, Last, erlang:system_time(microsecond)) || Round rem 3 =:= 0],
     Gone = <<"gone-", Name/binary, $-, (integer_to_binary(Round div 5))/binary>>,
     {ok, _} = warp_core:append(warp_core:entity(Ctx, Gone), event(1)),
     _ = [begin

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustler::{Encoder, LocalPid};
 
+use crate::apply::store::Store;
 use crate::atoms;
 use crate::engine::context::{Attached, Deferred, Engine};
 use crate::error::{Error, Result};
@@ -251,14 +252,29 @@ impl Looked {
         let shard = self.shared.number;
         let positions = store.blank().clone();
         let segments = &engine.segments;
-        let blanked = segments
-            .blank(shard, &positions)
+        let blanked = Self::outlives(store, segments.last_of_earlier(shard, engine.run))
+            .and_then(|()| segments.blank(shard, &positions))
             .and_then(|()| segments.blank_earlier(shard, engine.run));
         self.shared.background.note(Task::EmptyWal, &blanked);
         if blanked.is_ok() {
             store.blank().clear();
         }
         blanked
+    }
+
+    /// Sees to it that what is blanked in the journal stands in the file, and outlives a loss of power there:
+    /// the positions that wait to be blanked, and those of earlier runs up to `earlier`.
+    fn outlives(store: &mut Store, earlier: i64) -> Result<()> {
+        let last = store.blank().iter().copied().max().unwrap_or(0);
+        let last = last.max(earlier);
+        if store.durable() < last {
+            store.make_durable()?;
+        }
+        if store.durable() < last {
+            let what = "erased, but old bytes are still in the journal: another program is reading the file";
+            return Err(Error::Io(what.into()));
+        }
+        Ok(())
     }
 
     /// Answers those whose bytes are all gone.

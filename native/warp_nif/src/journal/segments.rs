@@ -369,6 +369,14 @@ impl Segments {
         Ok(())
     }
 
+    /// The last position of a shard that a segment of an earlier run has.
+    pub fn last_of_earlier(&self, shard: u16, run: i64) -> i64 {
+        let state = self.state();
+        let earlier = state.live.iter().filter(|live| live.run != run);
+        let parts = earlier.filter_map(|live| live.parts.get(&shard));
+        parts.map(Part::last).max().unwrap_or(0)
+    }
+
     /// Erases what all records of a shard say that earlier runs have written, durably: one of these may have
     /// erased an entity in the shard's file, and ended before it blanked its records here.
     ///

@@ -265,7 +265,11 @@ impl<N: Notes> Journal<N> {
             return Err(Error::Interrupted);
         }
         let synced = self.next - 1;
-        self.note(synced, false, false)
+        let noted = self.note(synced, false, false);
+        if noted.is_err() {
+            self.fail();
+        }
+        noted
     }
 
     /// NOTE: nobody knows what of a failed commit the disk has. So nothing is written behind it: the next
