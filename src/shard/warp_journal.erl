@@ -10,13 +10,6 @@
 
 -include_lib("kernel/include/logger.hrl").
 
-%% The pause between two attempts to open a journal whose files the previous owner's threads have not closed yet, and
-%% how long these attempts go on.
--define(CLAIM_PAUSE_MS, 5).
--define(CLAIM_PATIENCE_MS, 30000).
-%% The shortest and the longest pause before the journal is opened again after another error.
--define(RETRY_MIN_MS, 100).
--define(RETRY_MAX_MS, 5000).
 %% How often the owner checks the writer, and after how long one commit counts as stalled.
 -define(WATCH_MS, 1000).
 -define(STALL_MS, 3000).
@@ -28,15 +21,7 @@
 -record(state, {
     context :: warp_context:context(),
     handle :: warp_nif:journal() | undefined,
-    %% Why the last attempt to open the journal failed.
-    error :: term(),
-    %% Until when the threads of a previous owner may take to close the files, and the callers that wait for the
-    %% result.
-    claim_until = none :: none | integer(),
-    asking = [] :: [gen_server:from()],
-    %% The reason in the last warning that the journal could not be opened.
-    warned :: term(),
-    retry_ms = ?RETRY_MIN_MS :: pos_integer(),
+    opening = warp_shard_opening:new() :: warp_shard_opening:opening(),
     stalled = false :: boolean(),
     %% The tasks in the background that failed at the last check.
     background = [] :: [warp_shard_background:failing()],
@@ -73,16 +58,14 @@ handle_continue(open, State) ->
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {reply, {ok, warp_nif:journal()} | {error, term()}, #state{}} | {noreply, #state{}}.
-handle_call(await, From, #state{claim_until = Until, asking = Others} = State) when Until =/= none ->
-    {noreply, State#state{asking = [From | Others]}};
-handle_call(await, _From, State) ->
-    {reply, result(State), State};
+handle_call(await, From, #state{opening = Opening} = State) ->
+    case warp_shard_opening:ask(From, Opening) of
+        {later, Asked} -> {noreply, State#state{opening = Asked}};
+        {Result, Asked} -> {reply, Result, State#state{opening = Asked}}
+    end;
 handle_call(Stray, _From, State) ->
     ok = warp_stray:note(journal, call, Stray),
     {reply, {error, {unknown_request, Stray}}, State}.
-
-result(#state{handle = undefined, error = Reason}) -> {error, Reason};
-result(#state{handle = Handle}) -> {ok, Handle}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(Stray, State) ->
@@ -120,22 +103,9 @@ message({warp_files_lost, Message}, State) ->
     {noreply, last_words(files_lost, State)};
 message({exit, Reason}, State) when Reason =:= writer_down; Reason =:= files_lost ->
     {stop, {shutdown, Reason}, State};
-message(open, #state{handle = undefined, warned = Warned} = State) ->
-    case open(State) of
-        #state{claim_until = Until} = Waiting when Until =/= none ->
-            {noreply, Waiting};
-        #state{handle = undefined, error = Warned} = Failed ->
-            {noreply, Failed};
-        #state{handle = undefined, error = Reason} = Failed ->
-            ?LOG_WARNING("Warp: the journal of context ~ts cannot be opened. Warp tries again until it can. ~ts",
-                         [name(State), warp_error:format_error(Reason)]),
-            {noreply, Failed#state{warned = Reason}};
-        #state{warned = undefined} = Opened ->
-            {noreply, Opened};
-        Opened ->
-            ?LOG_NOTICE("Warp: the journal of context ~ts is open again", [name(State)]),
-            {noreply, Opened#state{warned = undefined}}
-    end;
+message(open, #state{handle = undefined} = State0) ->
+    #state{opening = Opening} = State = open(State0),
+    {noreply, State#state{opening = warp_shard_opening:report("the journal", name(State), Opening)}};
 message(watch, #state{handle = Handle} = State) when Handle =/= undefined ->
     {noreply, watch(State)};
 message(Stray, State) ->
@@ -160,33 +130,19 @@ terminate(_Reason, #state{context = Context, handle = Handle} = State) ->
     _ = background(State),
     ok.
 
-%% NOTE: while the threads of a previous owner have the files this process does not wait here, but goes back to its
-%% mailbox. When its supervisor has ended it has to end too, and must not compete with its successor.
-open(#state{context = Context, claim_until = Until} = State) ->
-    #{lock := Lock, durability := Durability} = Context,
-    Now = erlang:monotonic_time(millisecond),
-    case warp_nif:open_journal(Lock, Durability) of
-        {ok, Handle} ->
+open(#state{context = Context, opening = Opening} = State) ->
+    #{lock := Lock, durability := Durability, dir := Dir} = Context,
+    Claimed = {io_error, iolist_to_binary([Dir, ": its previous writer has not closed its files yet"])},
+    case warp_shard_opening:attempt(fun() -> warp_nif:open_journal(Lock, Durability) end, Claimed, Opening) of
+        {{opened, Handle}, Next} ->
             ok = warp_context:register(Context, journal, Handle),
             _ = erlang:send_after(?WATCH_MS, self(), watch),
-            told(State#state{handle = Handle, retry_ms = ?RETRY_MIN_MS});
-        {error, claimed} when Until =:= none; Now < Until ->
-            _ = erlang:send_after(?CLAIM_PAUSE_MS, self(), open),
-            State#state{claim_until = case Until of none -> Now + ?CLAIM_PATIENCE_MS; _ -> Until end};
-        {error, claimed} ->
-            #{dir := Dir} = Context,
-            failed({io_error, iolist_to_binary([Dir, ": its previous writer has not closed its files yet"])}, State);
-        {error, Reason} ->
-            failed(Reason, State)
+            State#state{handle = Handle, opening = warp_shard_opening:tell(Next)};
+        {{failed, _Reason}, Next} ->
+            State#state{opening = warp_shard_opening:tell(Next)};
+        {waiting, Next} ->
+            State#state{opening = Next}
     end.
-
-failed(Reason, #state{retry_ms = Retry} = State) ->
-    _ = erlang:send_after(Retry, self(), open),
-    told(State#state{error = Reason, retry_ms = min(2 * Retry, ?RETRY_MAX_MS)}).
-
-told(#state{asking = Asking} = State) ->
-    lists:foreach(fun(From) -> gen_server:reply(From, result(State)) end, Asking),
-    State#state{claim_until = none, asking = []}.
 
 last_words(Reason, #state{context = Context} = State) ->
     ok = warp_context:unregister(Context, journal),
@@ -217,15 +173,9 @@ watch(State0) ->
             State#state{stalled = IsStalled}
     end.
 
-%% Logs once that a task in the background fails, and once that it works again.
 background(#state{handle = Handle, background = Previous} = State) ->
     #{background := Now} = warp_nif:journal_stats(Handle),
-    {Begun, Ended} = warp_shard_background:changed(Previous, Now),
-    _ = [?LOG_WARNING("Warp: the journal of context ~ts cannot do its task ~ts: ~0tp. This means: ~ts.",
-                      [name(State), Task, Error, warp_shard_background:meaning(Task)])
-         || {Task, _Since, Error} <- Begun],
-    _ = [?LOG_NOTICE("Warp: the journal of context ~ts can do its task ~ts again", [name(State), Task])
-         || Task <- Ended],
+    ok = warp_shard_background:log("the journal", name(State), Previous, Now),
     State#state{background = Now}.
 
 slow_sync(Millis, #state{quiet_until = Until} = State) ->

@@ -10,13 +10,6 @@
 
 %% How many submissions may wait for the writer. An entity has one submission at a time.
 -define(QUEUE_LIMIT, 16384).
-%% The pause between two attempts to open a file that the writer of a previous owner has not closed yet, and how
-%% long these attempts go on.
--define(CLAIM_PAUSE_MS, 5).
--define(CLAIM_PATIENCE_MS, 30000).
-%% The shortest and the longest pause before the file is opened again after another error.
--define(RETRY_MIN_MS, 100).
--define(RETRY_MAX_MS, 5000).
 %% How often the owner checks what the shard does in the background.
 -define(WATCH_MS, 1000).
 %% How long the owner stays after its files were lost, so that entities can hand errors on to their callers.
@@ -30,15 +23,7 @@
     context :: warp_context:context(),
     n :: non_neg_integer(),
     handle :: warp_nif:shard() | undefined,
-    %% Why the last attempt to open the file failed.
-    error :: term(),
-    %% Until when the writer of a previous owner may take to close the file, and the callers that wait for the
-    %% result.
-    claim_until = none :: none | integer(),
-    asking = [] :: [gen_server:from()],
-    %% The reason in the last warning that the file could not be opened.
-    warned :: term(),
-    retry_ms = ?RETRY_MIN_MS :: pos_integer(),
+    opening = warp_shard_opening:new() :: warp_shard_opening:opening(),
     %% The tasks in the background that failed at the last check.
     background = [] :: [warp_shard_background:failing()]
 }).
@@ -53,7 +38,11 @@ start_link(Membership, N) ->
 -spec status(warp_context:context(), non_neg_integer()) -> ok | {error, term()}.
 status(Context, N) ->
     case warp_context:registered(Context, {owner, N}) of
-        {ok, Owner} -> warp_call:call(Owner, status, infinity);
+        {ok, Owner} ->
+            case warp_call:call(Owner, status, infinity) of
+                {ok, _Handle} -> ok;
+                {error, _} = Error -> Error
+            end;
         none -> {error, interrupted}
     end.
 
@@ -120,13 +109,12 @@ handle_continue(open, State) ->
     {noreply, open(State)}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
-    {reply, ok | {error, term()}, #state{}} | {noreply, #state{}}.
-handle_call(status, From, #state{claim_until = Until, asking = Others} = State) when Until =/= none ->
-    {noreply, State#state{asking = [From | Others]}};
-handle_call(status, _From, #state{handle = undefined, error = Reason} = State) ->
-    {reply, {error, Reason}, State};
-handle_call(status, _From, State) ->
-    {reply, ok, State};
+    {reply, {ok, warp_nif:shard()} | {error, term()}, #state{}} | {noreply, #state{}}.
+handle_call(status, From, #state{opening = Opening} = State) ->
+    case warp_shard_opening:ask(From, Opening) of
+        {later, Asked} -> {noreply, State#state{opening = Asked}};
+        {Result, Asked} -> {reply, Result, State#state{opening = Asked}}
+    end;
 handle_call(Stray, _From, State) ->
     ok = warp_stray:note(shard, call, Stray),
     {reply, {error, {unknown_request, Stray}}, State}.
@@ -157,22 +145,9 @@ message({warp_files_lost, Message}, State) ->
     {noreply, State};
 message({exit, files_lost}, State) ->
     {stop, {shutdown, files_lost}, State};
-message(open, #state{handle = undefined, warned = Warned} = State) ->
-    case open(State) of
-        #state{claim_until = Until} = Waiting when Until =/= none ->
-            {noreply, Waiting};
-        #state{handle = undefined, error = Warned} = Failed ->
-            {noreply, Failed};
-        #state{handle = undefined, error = Reason} = Failed ->
-            ?LOG_WARNING("Warp: shard ~b of context ~ts cannot be opened. Warp tries again until it can. ~ts",
-                         [State#state.n, name(State), warp_error:format_error(Reason)]),
-            {noreply, Failed#state{warned = Reason}};
-        #state{warned = undefined} = Opened ->
-            {noreply, Opened};
-        Opened ->
-            ?LOG_NOTICE("Warp: shard ~b of context ~ts is open again", [State#state.n, name(State)]),
-            {noreply, Opened#state{warned = undefined}}
-    end;
+message(open, #state{handle = undefined} = State0) ->
+    #state{opening = Opening} = State = open(State0),
+    {noreply, State#state{opening = warp_shard_opening:report(what(State), name(State), Opening)}};
 message(watch, #state{handle = Handle} = State) when Handle =/= undefined ->
     {noreply, watch(State)};
 message(Stray, State) ->
@@ -197,25 +172,20 @@ terminate(_Reason, #state{handle = Handle} = State) ->
     _ = background(State),
     receive {warp_files_lost, Message} -> files_lost("was closed", Message, State) after 0 -> ok end.
 
-%% NOTE: while a previous owner has the file this process does not wait here, but goes back to its mailbox. When its
-%% supervisor has ended it has to end too, and must not compete with its successor for the file.
-open(#state{context = Context, n = N, claim_until = Until} = State) ->
-    Now = erlang:monotonic_time(millisecond),
-    case open_file(Context, N) of
-        {ok, Handle} ->
+open(#state{context = Context, n = N, opening = Opening} = State) ->
+    Claimed = {io_error, iolist_to_binary([file(Context, N), ": its previous owner has not closed it yet"])},
+    case warp_shard_opening:attempt(fun() -> open_file(Context, N) end, Claimed, Opening) of
+        {{opened, Handle}, Next} ->
             ok = warp_context:unregister(Context, {unavailable, N}),
             ok = warp_context:register(Context, {shard, N}, Handle),
             ok = warp_component:shard_opened(Context, N),
             _ = erlang:send_after(?WATCH_MS, self(), watch),
-            told(ok, State#state{handle = Handle, retry_ms = ?RETRY_MIN_MS});
-        {error, claimed} when Until =:= none; Now < Until ->
-            _ = erlang:send_after(?CLAIM_PAUSE_MS, self(), open),
-            State#state{claim_until = case Until of none -> Now + ?CLAIM_PATIENCE_MS; _ -> Until end};
-        {error, claimed} ->
-            What = [file(Context, N), ": its previous owner has not closed it yet"],
-            failed({io_error, iolist_to_binary(What)}, State);
-        {error, Reason} ->
-            failed(Reason, State)
+            State#state{handle = Handle, opening = warp_shard_opening:tell(Next)};
+        {{failed, Reason}, Next} ->
+            ok = warp_context:register(Context, {unavailable, N}, Reason),
+            State#state{opening = warp_shard_opening:tell(Next)};
+        {waiting, Next} ->
+            State#state{opening = Next}
     end.
 
 open_file(#{name := Name, shards := Shards} = Context, N) ->
@@ -229,15 +199,6 @@ open_file(#{name := Name, shards := Shards} = Context, N) ->
 file(#{dir := Dir}, N) ->
     filename:join(Dir, io_lib:format("shard-~4..0b.db", [N])).
 
-failed(Reason, #state{retry_ms = Retry, context = Context, n = N} = State) ->
-    ok = warp_context:register(Context, {unavailable, N}, Reason),
-    _ = erlang:send_after(Retry, self(), open),
-    told({error, Reason}, State#state{error = Reason, retry_ms = min(2 * Retry, ?RETRY_MAX_MS)}).
-
-told(How, #state{asking = Asking} = State) ->
-    lists:foreach(fun(From) -> gen_server:reply(From, How) end, Asking),
-    State#state{claim_until = none, asking = []}.
-
 files_lost(What, Message, State) ->
     ?LOG_ERROR("Warp: shard ~b of context ~ts ~ts: ~ts", [State#state.n, name(State), What, Message]).
 
@@ -249,17 +210,13 @@ watch(State) ->
     _ = erlang:send_after(?WATCH_MS, self(), watch),
     background(State).
 
-%% Logs once that a task in the background fails, and once that it works again.
 background(#state{handle = Handle, background = Previous} = State) ->
     #{background := Now} = warp_nif:stats(Handle),
-    {Begun, Ended} = warp_shard_background:changed(Previous, Now),
-    _ = [?LOG_WARNING("Warp: shard ~b of context ~ts cannot do its task ~ts: ~0tp. This means: ~ts.",
-                      [State#state.n, name(State), Task, Error, warp_shard_background:meaning(Task)])
-         || {Task, _Since, Error} <- Begun],
-    _ = [?LOG_NOTICE("Warp: shard ~b of context ~ts can do its task ~ts again",
-                     [State#state.n, name(State), Task])
-         || Task <- Ended],
+    ok = warp_shard_background:log(what(State), name(State), Previous, Now),
     State#state{background = Now}.
+
+what(#state{n = N}) ->
+    "shard " ++ integer_to_list(N).
 
 name(#state{context = #{name := Name}}) ->
     Name.

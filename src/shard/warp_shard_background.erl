@@ -1,7 +1,9 @@
 %% @private Describes tasks that a shard does in the background, for no caller, and that failed at the last attempt.
 -module(warp_shard_background).
 
--export([describe/1, changed/2, meaning/1]).
+-export([describe/1, log/4, changed/2, meaning/1]).
+
+-include_lib("kernel/include/logger.hrl").
 
 -export_type([task/0, failing/0, described/0]).
 
@@ -16,6 +18,16 @@
 describe(Failing) ->
     [#{task => Task, since => Since, error => Error, meaning => meaning(Task)}
      || {Task, Since, Error} <- Failing].
+
+%% @doc Logs once that a task of What in the context fails, and once that it works again.
+-spec log(What :: string(), Context :: binary(), Previous :: [failing()], Now :: [failing()]) -> ok.
+log(What, Context, Previous, Now) ->
+    {Begun, Ended} = changed(Previous, Now),
+    _ = [?LOG_WARNING("Warp: ~ts of context ~ts cannot do its task ~ts: ~0tp. This means: ~ts.",
+                      [What, Context, Task, Error, meaning(Task)])
+         || {Task, _Since, Error} <- Begun],
+    _ = [?LOG_NOTICE("Warp: ~ts of context ~ts can do its task ~ts again", [What, Context, Task]) || Task <- Ended],
+    ok.
 
 %% @doc The tasks that fail now and did not fail at the previous check, and the tasks that work again.
 -spec changed(Previous :: [failing()], Now :: [failing()]) -> {[failing()], [task()]}.
