@@ -348,7 +348,8 @@ correlations(_Shard, _Entity, _Infixes, _Tag) -> ?MISSING.
 stats(_Shard) -> ?MISSING.
 
 %% @doc For tests: has the engine fail in a chosen way. `undefined' in a library without such faults.
--spec fault({panic | fsync_fails | fail_at | stall | abort_after, non_neg_integer()} | off) -> ok | undefined.
+-spec fault({panic | fsync_fails | fail_at | stall | slow_open | abort_after, non_neg_integer()} | off) ->
+    ok | undefined.
 fault(_Kind) -> ?MISSING.
 
 %% @doc The incarnation of an entity, the seq of its last event and the position of its last row; none when it

@@ -14,7 +14,8 @@
          what_could_not_be_synced_is_not_there_after_a_kill_either/1,
          a_caller_that_dies_while_it_waits_leaves_one_event_or_none/1,
          a_caller_that_gave_up_finds_out_with_the_same_id/1,
-         appends_wait_in_order_behind_a_stalled_commit/1]).
+         appends_wait_in_order_behind_a_stalled_commit/1,
+         a_shard_that_is_opened_while_the_journal_closes_is_opened_again/1]).
 
 -import(warp_fault_vm, [run/2, open/1, entity/1, entity_on/1, fault/1]).
 -import(warp_test, [noted/1, noted/2]).
@@ -31,7 +32,8 @@ groups() ->
        what_could_not_be_synced_is_not_there_after_a_kill_either,
        a_caller_that_dies_while_it_waits_leaves_one_event_or_none,
        a_caller_that_gave_up_finds_out_with_the_same_id,
-       appends_wait_in_order_behind_a_stalled_commit]).
+       appends_wait_in_order_behind_a_stalled_commit,
+       a_shard_that_is_opened_while_the_journal_closes_is_opened_again]).
 
 init_per_group(Mode, Config) -> warp_test:init_group(Mode, Config).
 end_per_group(_Mode, _Config) -> ok.
@@ -161,7 +163,29 @@ appends_wait_in_order_behind_a_stalled_commit(Config) ->
         ?assertEqual([integer_to_binary(N) || N <- lists:seq(2, 20)], tl(texts(Stalled)))
     end).
 
+%% Its file is closed at once, since the threads of that journal look after nothing any more.
+a_shard_that_is_opened_while_the_journal_closes_is_opened_again(Config) ->
+    Opts = opts(Config),
+    run(?config(vm, Config), fun() ->
+        ok = open(Opts),
+        Entity = entity_on(0),
+        {ok, 1} = warp_core:append(Entity, noted(<<"before">>)),
+        fault({slow_open, 500}),
+        ok = kill(shard),
+        timer:sleep(100),
+        ok = kill(journal),
+        warp_killer:settle(fun() -> warp_core:append(Entity, noted(<<"after">>)) end),
+        ok = warp_fault_vm:close()
+    end).
+
 %% -------------------------------------------------------------------- Helpers
+
+%% Kills the processes with that part in the context.
+kill(Part) ->
+    Processes = warp_test:processes(warp_fault_vm:ctx()),
+    Pids = [Pid || {P, Pid} <- Processes, P =:= Part],
+    ?assertMatch([_ | _], Pids, Processes),
+    lists:foreach(fun(Pid) -> exit(Pid, kill) end, Pids).
 
 opts(Config) ->
     (warp_test:opts(Config))#{context => <<"fault">>}.

@@ -135,6 +135,7 @@ rustler::atoms! {
     fsync_fails,
     fail_at,
     stall,
+    slow_open,
     abort_after,
     off,
 }

@@ -9,6 +9,7 @@ static PANICS: AtomicU64 = AtomicU64::new(0);
 static FAILED_SYNCS: AtomicU64 = AtomicU64::new(0);
 static COMMITS_BEFORE_FAILURE: AtomicU64 = AtomicU64::new(0);
 static STALL_MS: AtomicU64 = AtomicU64::new(0);
+static SLOW_OPEN_MS: AtomicU64 = AtomicU64::new(0);
 static COMMITS_LEFT: AtomicU64 = AtomicU64::new(0);
 /// How often all faults were turned off.
 static TURNED_OFF: AtomicU64 = AtomicU64::new(0);
@@ -24,6 +25,8 @@ pub enum Fault {
     FailAt(u64),
     /// The next commit takes that many milliseconds longer, or until faults are turned off.
     Stall(u64),
+    /// The next shard takes that many milliseconds longer to open, or until faults are turned off.
+    SlowOpen(u64),
     /// The VM ends at once, as if killed, right after that many more commits.
     AbortAfter(u64),
     /// Nothing any more.
@@ -37,6 +40,7 @@ pub fn set(fault: &Fault) {
         Fault::FsyncFails(times) => FAILED_SYNCS.store(*times, SeqCst),
         Fault::FailAt(commits) => COMMITS_BEFORE_FAILURE.store(*commits, SeqCst),
         Fault::Stall(millis) => STALL_MS.store(*millis, SeqCst),
+        Fault::SlowOpen(millis) => SLOW_OPEN_MS.store(*millis, SeqCst),
         Fault::AbortAfter(commits) => COMMITS_LEFT.store(*commits, SeqCst),
         Fault::Off => {
             TURNED_OFF.fetch_add(1, SeqCst);
@@ -45,6 +49,7 @@ pub fn set(fault: &Fault) {
                 &FAILED_SYNCS,
                 &COMMITS_BEFORE_FAILURE,
                 &STALL_MS,
+                &SLOW_OPEN_MS,
                 &COMMITS_LEFT,
             ] {
                 armed.store(0, SeqCst);
@@ -66,6 +71,11 @@ pub fn at_commit() -> Result<()> {
         return Err(Error::Io("an fsync failure that was asked for".into()));
     }
     Ok(())
+}
+
+/// Called when a shard's file is open, before the journal's threads know of it.
+pub fn at_open() {
+    stall(Duration::from_millis(SLOW_OPEN_MS.swap(0, SeqCst)));
 }
 
 fn stall(longest: Duration) {

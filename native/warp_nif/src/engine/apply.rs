@@ -40,10 +40,9 @@ pub fn run(engine: &Arc<Engine>, writer: JoinHandle<Option<Journal<LockNotes>>>)
         send(engine.owner, |env| {
             (atoms::warp_writer_down(), panic_message(&*panic)).encode(env)
         });
-        // Those that come while the writer ends.
-        drop(engine.told(Duration::ZERO, false));
+        let abandoned: Vec<Looked> = engine.abandon().into_iter().map(Looked::new).collect();
+        drop(abandoned);
         let _ = writer.join();
-        drop(engine.told(Duration::ZERO, false));
         return;
     }
     // A panic of the writer was reported when it happened.
@@ -93,7 +92,7 @@ impl Applier {
             self.engine.turned(unapplied, stuck);
             self.close_some(has_ended);
             self.recycle();
-            if has_ended && self.shards.is_empty() {
+            if has_ended && self.shards.is_empty() && self.engine.leave() {
                 return;
             }
             if has_ended || self.engine.is_closed() {

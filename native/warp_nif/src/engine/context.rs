@@ -59,6 +59,8 @@ pub struct Inbox {
     pub snapshots: Vec<(Arc<Shared>, Command)>,
     /// Look after all shards at once.
     pub hurry: bool,
+    /// Nobody looks after anything any more.
+    ended: bool,
 }
 
 /// What the threads of one context share.
@@ -165,10 +167,30 @@ impl Engine {
         answer(self.owner, &answers);
     }
 
-    /// A shard was opened.
-    pub fn attach(&self, attached: Attached) {
-        self.inbox().attached.push(attached);
+    /// A shard was opened. Error: `Closed`, when the thread that applies has ended meanwhile: its file is
+    /// closed at once.
+    pub fn attach(&self, attached: Attached) -> Result<()> {
+        let mut inbox = self.inbox();
+        if inbox.ended {
+            return Err(Error::Closed);
+        }
+        inbox.attached.push(attached);
         self.told.notify_one();
+        Ok(())
+    }
+
+    /// For the thread that applies: ends, unless another shard was opened. Whether it may end.
+    pub fn leave(&self) -> bool {
+        let mut inbox = self.inbox();
+        inbox.ended = inbox.attached.is_empty();
+        inbox.ended
+    }
+
+    /// For the thread that applies, which has crashed: the shards that nobody looks after.
+    pub fn abandon(&self) -> Vec<Attached> {
+        let mut inbox = self.inbox();
+        inbox.ended = true;
+        std::mem::take(&mut inbox.attached)
     }
 
     /// An answer is to be given once the step at its position is applied.

@@ -211,11 +211,13 @@ impl Shard {
         // NOTE: set before anyone can ask, since the threads may begin late.
         shared.stats.position.store(position, Ordering::Relaxed);
         shared.stats.file_bytes.store(bytes, Ordering::Relaxed);
+        #[cfg(feature = "fault")]
+        crate::fault::at_open();
         engine.attach(Attached {
             shared: Arc::clone(&shared),
             store,
             keeps: Box::new((claim, lock)),
-        });
+        })?;
         Ok(ResourceArc::new(Self { shared, engine }))
     }
 

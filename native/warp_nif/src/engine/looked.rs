@@ -147,10 +147,16 @@ impl Looked {
                 return Ok(());
             }
             let applied = store.apply(stretch.as_deref(), &self.snapshots);
-            if !self.snapshots.is_empty() {
-                self.shared.background.note(Task::Snapshot, &applied);
+            let failing = &self.shared.background;
+            match &applied {
+                // Both go in one transaction, and rows are what it is there for.
+                Err(_) if is_more => failing.note(Task::WriteBehind, &applied),
+                Err(_) => failing.note(Task::Snapshot, &applied),
+                Ok(_) => {
+                    failing.note(Task::WriteBehind, &applied);
+                    failing.note(Task::Snapshot, &applied);
+                }
             }
-            self.shared.background.note(Task::WriteBehind, &applied);
             self.snapshots.clear();
             let broken = match applied {
                 Ok(broken) => broken,

@@ -15,6 +15,7 @@ fn fault(kind: Term<'_>) -> Atom {
             Ok((name, times)) if name == atoms::fsync_fails() => Fault::FsyncFails(times),
             Ok((name, n)) if name == atoms::fail_at() => Fault::FailAt(n),
             Ok((name, millis)) if name == atoms::stall() => Fault::Stall(millis),
+            Ok((name, millis)) if name == atoms::slow_open() => Fault::SlowOpen(millis),
             Ok((name, n)) if name == atoms::abort_after() => Fault::AbortAfter(n),
             _ => Fault::Off,
         };
