@@ -509,9 +509,14 @@ pub fn a_shard_that_cannot_be_opened_again_is_unavailable_test() {
   let alice = warp.entity(ctx, "alice")
   let assert Ok(1) = aggregate.append(alice, account(), Credited(1))
   let assert [first, second] = shard_files(options.data_dir)
-  let #(shard, file) = case sqlite(first, "SELECT entity FROM events") {
-    ["alice"] -> #(0, first)
-    _ -> #(1, second)
+  let holds = fn(file) {
+    sqlite(file, "SELECT entity FROM events") == ["alice"]
+  }
+  // The file follows the journal.
+  testkit.wait_until(fn() { holds(first) || holds(second) })
+  let #(shard, file) = case holds(first) {
+    True -> #(0, first)
+    False -> #(1, second)
   }
   rename(file, file <> ".gone")
   list.each(shard_owners(ctx), kill)

@@ -5,7 +5,7 @@ import kuma_support.{
   Deposited, Renamed, balance, kill_entity, savings, spawn, sql, start,
   with_json, with_terms,
 }
-import testkit.{with_dir}
+import testkit.{wait_until, with_dir}
 import warp/error
 
 pub fn json_is_readable_in_the_file_test() {
@@ -13,11 +13,14 @@ pub fn json_is_readable_in_the_file_test() {
   let ctx = with_json(start(dir))
   let account = spawn(ctx)
   let assert Ok(_) = kuma.append(account, Deposited(amount: 5))
-  assert sql(dir, "SELECT seq, type, payload FROM events ORDER BY seq")
+  // The file follows the journal.
+  wait_until(fn() {
+    sql(dir, "SELECT seq, type, payload FROM events ORDER BY seq")
     == [
       "1|Kuma.Spawned|{\"balance\":0,\"id\":\"acc_001\",\"name\":\"Savings\"}",
       "2|Deposited|{\"amount\":5}",
     ]
+  })
   kuma.stop(ctx)
 }
 
@@ -26,11 +29,13 @@ pub fn terms_have_the_names_of_their_constructors_test() {
   let ctx = with_terms(start(dir))
   let account = spawn(ctx)
   let assert Ok(_) = kuma.append(account, Deposited(amount: 5))
-  assert sql(
+  wait_until(fn() {
+    sql(
       dir,
       "SELECT seq, type, json_type(payload, '$.$term') FROM events ORDER BY seq",
     )
     == ["1|Kuma.Spawned|text", "2|Deposited|text"]
+  })
   kuma.stop(ctx)
 }
 
