@@ -7,7 +7,7 @@
 -module(warp_nif).
 
 -export([own/1, priv_dir/0]).
--export([shard_of/2, rules/1, pack/4, pack_dirty/4, keep/2, release/1]).
+-export([shard_of/2, rules/1, pack/4, pack_dirty/4, keep/2, release/1, ticket/0, tie/2, is_void/1]).
 -export([json_encode/2, json_encode_dirty/3, json_decode/1, json_decode_dirty/1]).
 -export([lock/3, establish/1, unlock/1, open_journal/2, close_journal/1, journal_stats/1, open/5, close/1]).
 -export([exists/1, file_bytes/1, delete_files/2, open_files/0]).
@@ -20,7 +20,8 @@
 
 -on_load(init/0).
 
--export_type([access/0, projection/0, lock/0, journal/0, shard/0, rules/0, packed/0, packed_event/0, answer/0, stop/0, reason/0]).
+-export_type([access/0, projection/0, lock/0, journal/0, shard/0, rules/0, packed/0, ticket/0]).
+-export_type([packed_event/0, answer/0, stop/0, reason/0]).
 -export_type([kind/0, retyping/0, followed/0]).
 
 %% Who may read the files that Warp creates: the VM's user alone, or everybody whom the umask lets.
@@ -31,6 +32,7 @@
 -opaque rules() :: reference().
 -opaque projection() :: reference().
 -opaque packed() :: reference().
+-opaque ticket() :: reference().
 %% An event as a read will give it, without seq and time.
 -type packed_event() ::
     {Type :: binary(), Payload :: map(), Aggregate :: binary(), Id :: binary() | undefined,
@@ -40,7 +42,9 @@
 -type stop() ::
     {duplicates, [{Index :: non_neg_integer(), warp_core:seq()}]}
     | {id_conflict, warp_core:seq()}
-    | {reserved_id, binary()}.
+    | {reserved_id, binary()}
+    %% Another append with the same ticket was not stored.
+    | void_ticket.
 %% The writer's answer. The owner of the journal sends it, as `{warp_reply, answer()}', to the process that called
 %% `submit', `erase', `clear', `correct_time' or `pass'.
 -type answer() ::
@@ -144,6 +148,21 @@ keep(_Packed, _Indexes) -> ?MISSING.
 %% @doc Frees the memory of a packed append that nobody needs any more, before the VM collects its reference.
 -spec release(packed()) -> ok.
 release(_Packed) -> ?MISSING.
+
+%% @doc A new ticket, for appends to several entities of which a later one may only be stored if those before it are.
+%% Each is tied to the ticket, and each is submitted after the ones before it were. The writer takes what is submitted
+%% in that order. When it does not store one of them, whatever the reason, the ticket is void, and it takes none of
+%% them any more.
+-spec ticket() -> ticket().
+ticket() -> ?MISSING.
+
+%% @doc Ties a packed append to a ticket, in place of the one that it was tied to.
+-spec tie(packed(), ticket()) -> ok.
+tie(_Packed, _Ticket) -> ?MISSING.
+
+%% @doc Whether an append that is tied to the ticket was not stored.
+-spec is_void(ticket()) -> boolean().
+is_void(_Ticket) -> ?MISSING.
 
 %% @doc See {@link warp_json:encode/2}. `dirty': the term is too large for a normal scheduler.
 -spec json_encode(term(), Padded :: boolean()) -> {ok, binary()} | {error, term()} | dirty.
@@ -256,10 +275,10 @@ close(Shard) -> ?ANSWER(close(Shard, Tag)).
 close(_Shard, _Tag) -> ?MISSING.
 
 %% @doc Queues appends of an entity whose log has to end at seq Base, each with its time. When they are stored
-%% the owner of the journal hands out the receipt; without one, and in every other case, the calling process
-%% gets an `answer()'. Errors: nothing was queued.
+%% the owner of the journal hands out the receipt, or, if that is `silent', nobody is told; without a receipt, and in
+%% every other case, the calling process gets an `answer()'. Errors: nothing was queued.
 -spec submit(shard(), binary(), Base :: warp_core:seq(), [{packed(), warp_core:micros()}],
-             Receipt :: term() | none) -> ok | {error, reason()}.
+             Receipt :: none | silent | term()) -> ok | {error, reason()}.
 submit(_Shard, _Entity, _Base, _Appends, _Receipt) -> ?MISSING.
 
 %% @doc As {@link submit/5} without a receipt. The same transaction clears the entity's events at these seqs, as
@@ -348,8 +367,8 @@ correlations(_Shard, _Entity, _Infixes, _Tag) -> ?MISSING.
 stats(_Shard) -> ?MISSING.
 
 %% @doc For tests: has the engine fail in a chosen way. `undefined' in a library without such faults.
--spec fault({panic | fsync_fails | fail_at | stall | slow_open | abort_after, non_neg_integer()} | off) ->
-    ok | undefined.
+-spec fault({panic | fsync_fails | fail_at | stall | slow_open | abort_after | rows_at_once, non_neg_integer()}
+            | off) -> ok | undefined.
 fault(_Kind) -> ?MISSING.
 
 %% @doc The incarnation of an entity, the seq of its last event and the position of its last row; none when it

@@ -74,6 +74,8 @@ rustler::atoms! {
     conflict,
     id_conflict,
     reserved_id,
+    void_ticket,
+    silent,
     failed,
     wrong_base,
     erased,
@@ -137,5 +139,6 @@ rustler::atoms! {
     stall,
     slow_open,
     abort_after,
+    rows_at_once,
     off,
 }

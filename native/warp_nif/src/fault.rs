@@ -11,6 +11,7 @@ static COMMITS_BEFORE_FAILURE: AtomicU64 = AtomicU64::new(0);
 static STALL_MS: AtomicU64 = AtomicU64::new(0);
 static SLOW_OPEN_MS: AtomicU64 = AtomicU64::new(0);
 static COMMITS_LEFT: AtomicU64 = AtomicU64::new(0);
+static ROWS_AT_ONCE: AtomicU64 = AtomicU64::new(0);
 /// How often all faults were turned off.
 static TURNED_OFF: AtomicU64 = AtomicU64::new(0);
 
@@ -29,6 +30,8 @@ pub enum Fault {
     SlowOpen(u64),
     /// The VM ends at once, as if killed, right after that many more commits.
     AbortAfter(u64),
+    /// A commit takes that many rows at most.
+    RowsAtOnce(u64),
     /// Nothing any more.
     Off,
 }
@@ -42,6 +45,7 @@ pub fn set(fault: &Fault) {
         Fault::Stall(millis) => STALL_MS.store(*millis, SeqCst),
         Fault::SlowOpen(millis) => SLOW_OPEN_MS.store(*millis, SeqCst),
         Fault::AbortAfter(commits) => COMMITS_LEFT.store(*commits, SeqCst),
+        Fault::RowsAtOnce(rows) => ROWS_AT_ONCE.store(*rows, SeqCst),
         Fault::Off => {
             TURNED_OFF.fetch_add(1, SeqCst);
             for armed in [
@@ -51,6 +55,7 @@ pub fn set(fault: &Fault) {
                 &STALL_MS,
                 &SLOW_OPEN_MS,
                 &COMMITS_LEFT,
+                &ROWS_AT_ONCE,
             ] {
                 armed.store(0, SeqCst);
             }
@@ -83,6 +88,12 @@ fn stall(longest: Duration) {
     while started.elapsed() < longest && TURNED_OFF.load(SeqCst) == turned_off {
         std::thread::sleep(longest.min(Duration::from_millis(5)));
     }
+}
+
+/// How many rows a commit takes at most, if that was asked for.
+pub fn rows_at_once() -> Option<usize> {
+    let rows = usize::try_from(ROWS_AT_ONCE.load(SeqCst)).unwrap_or(usize::MAX);
+    (rows > 0).then_some(rows)
 }
 
 /// Called right after each COMMIT, before anyone hears of it.

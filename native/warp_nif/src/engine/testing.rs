@@ -173,8 +173,10 @@ pub fn append(entity: &str, base: u64, packed: Packed) -> Command {
             packed: Arc::new(packed),
             handle: None,
             recorded_at: 1_700_000_000_000_000,
+            tied: None,
         }],
         clear: None,
         receipt: None,
+        is_silent: false,
     })
 }

@@ -17,7 +17,7 @@ use crate::journal::Journal;
 use crate::shard::background::Task;
 use crate::shard::shared::Shared;
 use crate::writer::answers::send;
-use crate::writer::command::{Answer, Command};
+use crate::writer::command::{Answer, Command, Submission};
 use crate::writer::decide::Group;
 use crate::writer::queue::{Batch, size, taken_up};
 
@@ -154,7 +154,7 @@ impl Writer<'_> {
     /// What the next commit carries out.
     fn chunk(&mut self) -> Vec<(Arc<Shared>, Command)> {
         let (mut chunk, mut rows, mut bytes) = (Vec::new(), 0, 0);
-        while rows < MAX_ROWS
+        while rows < max_rows()
             && bytes < MAX_BYTES
             && let Some((shared, command)) = self.batch.commands.pop_front()
         {
@@ -195,6 +195,10 @@ impl Writer<'_> {
         for (shared, command) in chunk {
             let answer = self.decide(&mut group, &shared, &command);
             let answer = answer.unwrap_or_else(|error| Settled::Now(Answer::Failed(error)));
+            // NOTE: before any later command is decided, which may have the same ticket.
+            if let (Command::Append(submission), Settled::Now(answer)) = (&command, &answer) {
+                submission.stopped_at(taken(submission, answer));
+            }
             decided.push(Decided {
                 shared,
                 command,
@@ -332,11 +336,17 @@ impl Writer<'_> {
                         self.engine.defer(&shared, from, answer, position, hash);
                     }
                 }
-                (Settled::Now(answer), command) => {
+                (Settled::Now(answer), mut command) => {
+                    if let Command::Append(submission) = &mut command {
+                        submission.stored(taken(submission, &answer));
+                    }
                     if let (Answer::Stored { .. }, Command::Append(submission)) =
                         (&answer, &command)
                     {
                         release_stored(submission);
+                        if submission.is_silent {
+                            continue;
+                        }
                         if let Some(receipt) = &submission.receipt {
                             replies.push(Reply::Receipt(receipt.clone()));
                             continue;
@@ -390,9 +400,26 @@ fn fail(decided: &mut [Decided], error: &Error) {
     }
 }
 
+/// How many appends of a submission the writer took.
+fn taken(submission: &Submission, answer: &Answer) -> usize {
+    match answer {
+        Answer::Stored { .. } => submission.appends.len(),
+        Answer::Stopped { appends, .. } => *appends,
+        _ => 0,
+    }
+}
+
+fn max_rows() -> usize {
+    #[cfg(feature = "fault")]
+    if let Some(rows) = crate::fault::rows_at_once() {
+        return rows;
+    }
+    MAX_ROWS
+}
+
 /// What is stored is in the caller's memory no longer than until here, whoever may still have a
 /// reference to it.
-fn release_stored(submission: &crate::writer::Submission) {
+fn release_stored(submission: &Submission) {
     let appends = submission.appends.iter();
     appends
         .filter_map(|of| of.handle.as_ref())

@@ -1,4 +1,4 @@
-//! Events on their way in (`pack`) and out (`stored`).
+//! Events on their way in (`pack`, `ticket`) and out (`stored`).
 
 pub mod fields;
 pub mod ids;
@@ -9,6 +9,7 @@ pub mod row;
 pub mod rules;
 pub mod scratch;
 pub mod stored;
+pub mod ticket;
 pub mod weight;
 
 pub use ids::GivenId;
@@ -17,6 +18,7 @@ pub use packed::{Packed, PackedHandle};
 pub use refusal::PackError;
 pub use rules::Rules;
 pub use stored::{StoredEvent, derived_id, derived_seq, parse_row, same_content, to_term};
+pub use ticket::{TicketHandle, Tied};
 
 /// What the names of Warp's own entities and aggregates begin with.
 pub const RESERVED: &str = "$warp/";

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::ids::GivenId;
 use super::stored::elements;
+use super::ticket::Ticket;
 use super::weight::Weight;
 use crate::error::Result;
 use crate::sync::relock;
@@ -89,7 +90,12 @@ impl Packed {
 ///
 /// Processes that have finished with it may keep it as garbage for long. So what it holds can go
 /// before it does.
-pub struct PackedHandle(Mutex<Option<Arc<Packed>>>);
+pub struct PackedHandle(Mutex<Held>);
+
+struct Held {
+    packed: Option<Arc<Packed>>,
+    ticket: Option<Arc<Ticket>>,
+}
 
 #[rustler::resource_impl]
 impl Resource for PackedHandle {}
@@ -97,20 +103,35 @@ impl Resource for PackedHandle {}
 impl PackedHandle {
     /// Holds an append that was just packed.
     pub fn new(packed: Packed) -> Self {
-        Self(Mutex::new(Some(Arc::new(packed))))
+        Self(Mutex::new(Held {
+            packed: Some(Arc::new(packed)),
+            ticket: None,
+        }))
     }
 
     /// The append; `None` once it was released.
     pub fn get(&self) -> Option<Arc<Packed>> {
-        self.lock().clone()
+        self.lock().packed.clone()
+    }
+
+    /// The append with the ticket that it is tied to, if it is.
+    pub fn get_tied(&self) -> Option<(Arc<Packed>, Option<Arc<Ticket>>)> {
+        let held = self.lock();
+        let packed = held.packed.clone()?;
+        Some((packed, held.ticket.clone()))
+    }
+
+    /// Ties the append to a ticket, in place of the one that it was tied to.
+    pub fn tie(&self, ticket: Arc<Ticket>) {
+        self.lock().ticket = Some(ticket);
     }
 
     /// Nobody will ask for it any more.
     pub fn release(&self) {
-        self.lock().take();
+        self.lock().packed.take();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Packed>>> {
+    fn lock(&self) -> MutexGuard<'_, Held> {
         relock(&self.0)
     }
 }

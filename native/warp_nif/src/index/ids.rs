@@ -19,6 +19,8 @@ pub enum Stop {
     Conflict(u64),
     /// This id has the form of a derived one, but is not that of the event it was given to.
     Reserved(String),
+    /// Its ticket is void: another append with that ticket was not stored.
+    Void,
 }
 
 /// The log that ids are looked up in.

@@ -9,7 +9,7 @@ use crate::atoms;
 use crate::engine::Shard;
 use crate::erase::{Clearing, Retyping};
 use crate::error::Error;
-use crate::event::PackedHandle;
+use crate::event::{PackedHandle, Tied};
 use crate::writer::{Append, Command, Submission};
 
 /// From how many bytes on a packed append is released as soon as it is stored.
@@ -18,7 +18,8 @@ const LARGE: usize = 64 * 1024;
 pub const MAX_APPENDS: usize = 1000;
 
 /// Queues `[{Packed, RecordedAt}]` behind `Base`. The answer comes as a message; or, when a
-/// receipt other than `none` is given and all are stored, the journal's owner gets that instead.
+/// receipt other than `none` is given and all are stored, the journal's owner gets that instead. With
+/// the receipt `silent` nobody is told then.
 #[rustler::nif]
 fn submit<'a>(
     env: Env<'a>,
@@ -28,8 +29,10 @@ fn submit<'a>(
     appends: ListIterator<'a>,
     receipt: Term<'a>,
 ) -> Term<'a> {
-    let receipt = (atoms::none() != receipt).then_some(receipt);
-    queue_appends(env, &shard, &entity, base, appends, None, receipt)
+    let is_silent = atoms::silent() == receipt;
+    let receipt = (!is_silent && atoms::none() != receipt).then_some(receipt);
+    let told = (receipt, is_silent);
+    queue_appends(env, &shard, &entity, base, appends, None, told)
 }
 
 /// As `submit`, without a receipt. Clears the payloads of the entity's events at these seqs in the
@@ -48,7 +51,7 @@ fn submit_clearing<'a>(
         Ok(types) => {
             let types = Arc::new(types);
             let clear = (!seqs.is_empty()).then_some(Clearing { seqs, types });
-            queue_appends(env, &shard, &entity, base, appends, clear, None)
+            queue_appends(env, &shard, &entity, base, appends, clear, (None, false))
         }
         Err(error) => reply_ok(env, Err(error)),
     }
@@ -61,17 +64,18 @@ fn queue_appends<'a>(
     base: u64,
     appends: ListIterator<'a>,
     clear: Option<Clearing>,
-    receipt: Option<Term<'a>>,
+    (receipt, is_silent): (Option<Term<'a>>, bool),
 ) -> Term<'a> {
     let decoded: NifResult<Vec<Append>> = appends
         .take(MAX_APPENDS)
         .map(|append| {
             let (handle, recorded_at): (ResourceArc<PackedHandle>, i64) = append.decode()?;
-            let packed = handle.get().ok_or(rustler::Error::BadArg)?;
+            let (packed, ticket) = handle.get_tied().ok_or(rustler::Error::BadArg)?;
             Ok(Append {
                 handle: (packed.data.len() >= LARGE).then_some(handle),
                 packed,
                 recorded_at,
+                tied: ticket.map(Tied::new),
             })
         })
         .collect();
@@ -85,6 +89,7 @@ fn queue_appends<'a>(
                 appends,
                 clear,
                 receipt: None,
+                is_silent,
             };
             shard.submit(Command::Append(submission), receipt)
         });

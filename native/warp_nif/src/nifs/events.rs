@@ -1,10 +1,12 @@
 //! Events on their way in: ids, rules and packing.
 
+use std::sync::Arc;
+
 use rustler::{Atom, Binary, Encoder, Env, NifResult, ResourceArc, Term};
 
 use super::BUDGET;
 use crate::atoms;
-use crate::event::{self, Done, MAX_NAME_BYTES, PackError, PackedHandle, Rules};
+use crate::event::{self, Done, MAX_NAME_BYTES, PackError, PackedHandle, Rules, TicketHandle};
 use crate::hash::{hash64, jump};
 
 /// `{ok, Shard}` for a valid entity id, else `{error, Why}`.
@@ -100,4 +102,23 @@ fn keep(
 fn release(packed: ResourceArc<PackedHandle>) -> Atom {
     packed.release();
     atoms::ok()
+}
+
+/// A new ticket: appends that are tied to it are stored only while none of them was not stored.
+#[rustler::nif]
+fn ticket() -> ResourceArc<TicketHandle> {
+    ResourceArc::new(TicketHandle::default())
+}
+
+/// Ties a packed append to a ticket, before it is submitted.
+#[rustler::nif]
+fn tie(packed: ResourceArc<PackedHandle>, ticket: ResourceArc<TicketHandle>) -> Atom {
+    packed.tie(Arc::clone(&ticket.0));
+    atoms::ok()
+}
+
+/// Whether an append with that ticket was not stored.
+#[rustler::nif]
+fn is_void(ticket: ResourceArc<TicketHandle>) -> bool {
+    ticket.0.is_void()
 }

@@ -17,6 +17,7 @@ fn fault(kind: Term<'_>) -> Atom {
             Ok((name, millis)) if name == atoms::stall() => Fault::Stall(millis),
             Ok((name, millis)) if name == atoms::slow_open() => Fault::SlowOpen(millis),
             Ok((name, n)) if name == atoms::abort_after() => Fault::AbortAfter(n),
+            Ok((name, n)) if name == atoms::rows_at_once() => Fault::RowsAtOnce(n),
             _ => Fault::Off,
         };
         set(&fault);

@@ -5,6 +5,7 @@
 //! | `events` | `shard_of`, `rules` | normal | a hash; a handful of names |
 //! | | `pack` | normal | stops at [`BUDGET`] bytes and asks for `pack_dirty` |
 //! | | `release` | normal | frees up to 16 MiB in one piece |
+//! | | `ticket`, `tie`, `is_void` | normal | an atomic |
 //! | | `pack_dirty`, `keep` | dirty CPU | up to 16 MiB of JSON |
 //! | `json` | `json_encode`, `json_decode` | normal | stop at [`BUDGET`] bytes and ask for the dirty one |
 //! | | `json_encode_dirty`, `json_decode_dirty` | dirty CPU | as much JSON as the caller allows |

@@ -48,6 +48,7 @@ impl Encoder for Stop {
             Self::Duplicates(found) => (atoms::duplicates(), found).encode(env),
             Self::Conflict(seq) => (atoms::id_conflict(), seq).encode(env),
             Self::Reserved(id) => (atoms::reserved_id(), id).encode(env),
+            Self::Void => atoms::void_ticket().encode(env),
         }
     }
 }

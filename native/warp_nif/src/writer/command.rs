@@ -7,7 +7,7 @@ use rustler::{LocalPid, ResourceArc};
 
 use crate::erase::clearing::{Clearing, Retyping};
 use crate::error::Error;
-use crate::event::{Packed, PackedHandle};
+use crate::event::{Packed, PackedHandle, Tied};
 use crate::index::ids::Stop;
 
 /// A request to the writer. Answers go to the process that asked, if one did: `from`.
@@ -74,6 +74,28 @@ pub struct Submission {
     /// What the journal's owner gets in place of an answer for `from`, when all of them are stored: a
     /// term in the environment of the batch, see `queue`.
     pub receipt: Option<SavedTerm>,
+    /// Nobody is told when all of them are stored.
+    pub is_silent: bool,
+}
+
+impl Submission {
+    /// The appends from that one on are not taken: their tickets are void.
+    pub fn stopped_at(&self, append: usize) {
+        for append in self.appends.iter().skip(append) {
+            if let Some(tied) = &append.tied {
+                tied.ticket().make_void();
+            }
+        }
+    }
+
+    /// So many of the appends are durable.
+    pub fn stored(&mut self, appends: usize) {
+        for append in self.appends.iter_mut().take(appends) {
+            if let Some(tied) = &mut append.tied {
+                tied.stored();
+            }
+        }
+    }
 }
 
 /// One append of a submission.
@@ -84,6 +106,8 @@ pub struct Append {
     pub handle: Option<ResourceArc<PackedHandle>>,
     /// Microseconds since 1970, UTC.
     pub recorded_at: i64,
+    /// Its ticket, if it has one.
+    pub tied: Option<Tied>,
 }
 
 /// What became of a command.

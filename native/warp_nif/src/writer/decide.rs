@@ -114,6 +114,14 @@ impl Staged {
     ) -> Result<Answer> {
         for (done, append) in submission.appends.iter().enumerate() {
             let packed = &append.packed;
+            let tied = append.tied.as_ref();
+            if tied.is_some_and(|tied| tied.ticket().is_void()) {
+                return Ok(Answer::Stopped {
+                    incarnation: info.as_ref().map_or(0, |info| info.incarnation),
+                    appends: done,
+                    why: Stop::Void,
+                });
+            }
             if !packed.ids.is_empty()
                 && let Some(why) = self.check_ids(entity, info.as_ref(), packed)?
             {
