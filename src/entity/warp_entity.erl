@@ -148,6 +148,9 @@ request({checked, {Module, Argument}, Request}, From, #state{context = Context, 
             ok = warp_entity_pending:answered(State#state.pending, 1, warp_entity_core:bytes(Request)),
             {reply, Refused, awake(State)}
     end;
+%% The caller of an `early' append is answered when the append is handed to the writer, and not told when it is stored.
+request({early, Request}, From, State) ->
+    request(Request, {early, From}, State);
 %% This process calls `Module:arrived(Context, Id)' before it takes any later request. When all earlier requests are
 %% carried out, a process of its own calls `Module:prepare(Context, Id, Argument)', while nothing is appended. If
 %% the result is ok, the writer erases the log.
@@ -372,7 +375,7 @@ advance(#state{core = Core0, handle = Handle, id = Id} = State) ->
             {Receipt, Ready} = receipt(unpublish(State#state{core = Core})),
             Base = warp_entity_core:base(Core),
             %% A submission takes a limited number of appends, so more may wait behind it.
-            wanting(queued(warp_nif:submit(Handle, Id, Base, Rows, Receipt), Ready));
+            wanting(submitted(warp_nif:submit(Handle, Id, Base, Rows, Receipt), Ready));
         {erase, Erasure, Core} ->
             unpublish(prepare(Erasure, State#state{core = Core}));
         {refuse, Settled, Core} ->
@@ -431,6 +434,13 @@ catch_up(#state{receipt = Number, pending = Pending, core = Core} = State) ->
         false ->
             State
     end.
+
+%% NOTE: whoever is told here may submit something else next, and the writer takes that after this submission.
+submitted(ok, #state{core = Core} = State) ->
+    ok = lists:foreach(fun({From, Accepted}) -> gen_server:reply(From, Accepted) end, warp_entity_core:accepted(Core)),
+    State;
+submitted(Error, State) ->
+    queued(Error, State).
 
 queued(ok, State) ->
     State;

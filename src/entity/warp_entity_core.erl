@@ -5,7 +5,7 @@
 %% will have when all accepted appends are stored. Requests are judged on the state ahead.
 -module(warp_entity_core).
 
--export([new/2, reset/2, request/3, deletion/3, take/1, replies/1, stored/1, settle/2, look_up/4]).
+-export([new/2, reset/2, request/3, deletion/3, take/1, accepted/1, replies/1, stored/1, settle/2, look_up/4]).
 -export([expects/2, compact/1, read/2, is_quiet/1, is_waiting/1, is_erasing/1, bytes/1, base/1, committed/1]).
 
 -export_type([core/0, request/0, entry/0, settled/0, erasure/0]).
@@ -222,6 +222,13 @@ split([#refusal{} = Entry | Entries], Room, Taken) ->
     split(Entries, Room, [Entry | Taken]);
 split(Rest, _Room, Taken) ->
     {lists:reverse(Taken), Rest}.
+
+%% @doc Who of the callers of the entries in flight is told already that an append was handed to the writer, and which
+%% seqs it has once it is stored.
+-spec accepted(core()) -> [{gen_server:from(), {accepted, warp_core:seq(), warp_core:seq()}}].
+accepted(#core{in_flight = InFlight}) ->
+    [{From, {accepted, Last - Count + 1, Last}}
+     || #append{from = {early, From}, pack = #{count := Count}, log = #log{seq = Last}} <- InFlight].
 
 %% @doc The answers to the callers of all entries in flight, if the writer stores all of them, and how many bytes
 %% their requests have. `unknown' when there are refusals among them whose ids have to be looked up.

@@ -7,8 +7,9 @@
 
 -include_lib("kernel/include/logger.hrl").
 
-%% Who gets the answer to a request. Nobody gets the answer to a cast, which names the entity instead.
--type from() :: gen_server:from() | {cast, EntityId :: binary()}.
+%% Who gets the answer to a request. Nobody gets the answer to a cast, which names the entity instead. An `early' caller
+%% was told already when its append was handed to the writer.
+-type from() :: gen_server:from() | {early, gen_server:from()} | {cast, EntityId :: binary()}.
 %% The alias that is told that a cast was taken.
 -type taken() :: reference().
 
@@ -29,5 +30,10 @@ reply({cast, Id}, {error, Reason}) ->
                  [Id, warp_redact:reason(Reason)]);
 reply({cast, _Id}, _Stored) ->
     ok;
+reply({early, _From}, {stored, _, _}) ->
+    ok;
+%% What was handed to the writer and fails then has been answered: the alias of the caller takes one answer only.
+reply({early, From}, Refused) ->
+    gen_server:reply(From, Refused);
 reply(From, Answer) ->
     gen_server:reply(From, Answer).

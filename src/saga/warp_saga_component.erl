@@ -24,7 +24,7 @@ new(#{steps := Steps}) ->
 -spec shard_children(warp_context:membership(), non_neg_integer()) -> [supervisor:child_spec()].
 shard_children(Membership, N) ->
     %% All that the keeper knows is in the file.
-    [#{id => sagas, start => {warp_saga_keeper, start_link, [Membership, N]}, shutdown => brutal_kill}].
+    [#{id => sagas, start => {warp_saga_keeper, start_link, [Membership, N]}, shutdown => 1000}].
 
 -spec shard_opened(warp_context:context(), non_neg_integer()) -> ok.
 shard_opened(Context, N) ->

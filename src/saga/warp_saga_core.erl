@@ -4,10 +4,15 @@
 %% Entries of the log change the state only through {@link replay/2}, in a saga that runs as after a restart.
 %% What the log does not have can be found out again: a step is appended with the same event id until the
 %% runner knows whether it was applied, and nothing is compensated before that.
+%%
+%% A new saga runs ahead of the disk: its plan and its steps are queued one behind the other, and the runner
+%% waits only for the last ones to be stored, since the journal then has what was queued before. At the first
+%% thing that is not as it should be the saga settles: the runner waits until everything that it has queued is
+%% stored or has failed. From then on it waits for each step.
 -module(warp_saga_core).
 
--export([new/1, recovered/1, replay/2, retry/1, stop/2]).
--export([next/2, outcome/3, waiting/1, phase/1, plan/1, result/1, describe/1]).
+-export([new/1, ahead/1, recovered/1, replay/2, retry/1, stop/2]).
+-export([next/2, outcome/3, settled/2, is_ahead/1, waiting/1, phase/1, plan/1, result/1, describe/1]).
 
 -export_type([core/0, entry/0, action/0, outcome/0, task/0, phase/0, failure/0, result/0]).
 
@@ -17,6 +22,8 @@
     todo
     %% Its event may be in the entity's log, or come there from what was sent already.
     | unknown
+    %% Handed to the writer, and stored if nothing fails.
+    | {accepted, warp_core:seq()}
     | {applied, warp_core:seq()}
     | {refused, term()}
     | {reversed, warp_core:seq(), CompensationSeq :: warp_core:seq()}
@@ -38,6 +45,11 @@
 -type task() :: {n(), first | again}.
 -type action() ::
     {forward | reverse, [task()]}
+    %% Send these steps behind what was queued before, and wait until their entities have accepted them, or until
+    %% they are stored.
+    | {ahead, accepted | stored, [n()]}
+    %% Wait until everything that was queued is stored or has failed.
+    | settle
     %% Find out whether these steps are applied, and apply none.
     | {probe, [n()]}
     | {wait, Millis :: non_neg_integer()}
@@ -46,6 +58,7 @@
     | finished.
 -type outcome() ::
     {applied, warp_core:seq()}
+    | {accepted, warp_core:seq()}
     | {refused, term()}
     | absent
     %% Not known, or not possible now: to be tried again.
@@ -69,7 +82,9 @@
     waiting = #{} :: #{n() => term()},
     pause = 0 :: non_neg_integer(),
     %% Whether an earlier runner may have sent steps that are not recorded.
-    recovered = false :: boolean()
+    recovered = false :: boolean(),
+    %% Whether the plan, and what was accepted, may not be stored yet.
+    ahead = false :: boolean()
 }).
 -opaque core() :: #core{}.
 
@@ -82,6 +97,16 @@
 -spec new(warp_saga_plan:plan()) -> core().
 new(#{steps := Steps} = Plan) ->
     #core{plan = Plan, fates = maps:from_list([{N, todo} || #{n := N} <- Steps])}.
+
+%% @doc The same saga, with a plan that is queued and may not be stored yet.
+-spec ahead(core()) -> core().
+ahead(Core) ->
+    Core#core{ahead = true}.
+
+%% @doc Whether the plan, and what was accepted, may not be stored yet.
+-spec is_ahead(core()) -> boolean().
+is_ahead(#core{ahead = Ahead}) ->
+    Ahead.
 
 %% @doc A saga as its log has it, to go on with. An earlier runner may have done what is not recorded.
 -spec recovered(core()) -> core().
@@ -141,6 +166,16 @@ stop(_Reason, Core) ->
 
 %% @doc What to do next at this time.
 -spec next(core(), warp_core:micros()) -> {action(), core()}.
+next(#core{ahead = true, stop = none, tries = Tries, waiting = Waiting} = Core, Now)
+  when map_size(Tries) =:= 0, map_size(Waiting) =:= 0 ->
+    #core{plan = #{groups := Groups, deadline := Deadline}} = Core,
+    case groups_left(Groups, Core) of
+        [] -> commit(stored(Core));
+        _ when Now >= Deadline -> {settle, stop(timeout, Core)};
+        [Group | Later] -> {ahead(Group, Later, Core), Core}
+    end;
+next(#core{ahead = true} = Core, _Now) ->
+    {settle, Core};
 next(#core{phase = forward, stop = none} = Core, Now) ->
     #core{plan = #{groups := Groups, deadline := Deadline}} = Core,
     case first_group(Groups, fun(N) -> not is_applied(N, Core) end) of
@@ -171,6 +206,32 @@ next(#core{phase = compensating, plan = #{groups := Groups}, fates = Fates} = Co
     end;
 next(Core, _Now) ->
     {finished, Core}.
+
+groups_left(Groups, #core{fates = Fates}) ->
+    lists:dropwhile(fun(Group) -> lists:all(fun(N) -> maps:get(N, Fates) =/= todo end, Group) end, Groups).
+
+%% What a step function does elsewhere must not be done for a plan that may vanish: it is called when everything
+%% before it is stored.
+ahead(Group, Later, #core{plan = #{steps := Steps}}) ->
+    case [N || #{n := N, forward := {run, _, _}} <- Steps, lists:member(N, Group)] of
+        [] when Later =:= [] -> {ahead, stored, Group};
+        [] -> {ahead, accepted, Group};
+        _ -> settle
+    end.
+
+%% Everything that was accepted is stored.
+stored(#core{fates = Fates} = Core) ->
+    Stored = maps:map(fun(_, {accepted, Seq}) -> {applied, Seq}; (_, Fate) -> Fate end, Fates),
+    Core#core{fates = Stored, ahead = false}.
+
+%% @doc Takes in what became of everything that was queued: `stored', or `failed' when something of it was not
+%% stored. What was accepted may be anywhere then, and is sent again.
+-spec settled(stored | failed, core()) -> core().
+settled(stored, Core) ->
+    stored(Core);
+settled(failed, #core{fates = Fates} = Core) ->
+    Accepted = lists:sort([N || {N, {accepted, _}} <- maps:to_list(Fates)]),
+    lists:foldl(fun(N, Acc) -> outcome(N, {transient, interrupted}, Acc) end, Core#core{ahead = false}, Accepted).
 
 first_group([], _Wanted) ->
     [];
@@ -252,7 +313,7 @@ not_sent(_N, Core) ->
 
 sent(N, Outcome, #core{phase = forward, fates = Fates} = Core) ->
     case Outcome of
-        {applied, _} ->
+        {How, _} when How =:= applied; How =:= accepted ->
             Core#core{fates = Fates#{N := Outcome}};
         {refused, Reason} ->
             fail(N, Reason, Core#core{fates = Fates#{N := Outcome}});

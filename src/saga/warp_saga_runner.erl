@@ -3,7 +3,8 @@
 %%
 %% A runner is linked to its keeper and ends with `{finished, _}'. It ends with `{read_again, _}' when what
 %% it knows of the log may be wrong. When the saga goes on only with another start of the context, the
-%% runner sends the message `{waits, Id, Waiting}' to its keeper, so that nobody need wait for its result.
+%% runner sends the message `{waits, Id, Waiting}' to its keeper, so that nobody need wait for its result. It sends
+%% `{result, Id, Result}' when the saga is committed, and records that afterwards.
 -module(warp_saga_runner).
 
 -export([start_new/2, resume/3, retry/3, resolve/4, cancel/1]).
@@ -26,7 +27,8 @@
 %% message or an argument.
 -type planned() :: fun(() -> {warp_saga_plan:plan(), warp_nif:packed()}).
 %% What a runner ends with; `known' when the log has that saga already.
--type finish() :: {ok, warp_saga_core:result()} | {error, term()} | known.
+%% `recorded': the keeper has the result.
+-type finish() :: {ok, warp_saga_core:result()} | {error, term()} | known | recorded.
 
 -record(state, {
     home :: home(),
@@ -35,6 +37,10 @@
     %% Of the last event in the saga's log.
     seq :: warp_core:seq(),
     time :: warp_core:micros(),
+    %% What ties the plan and the steps together while the saga runs ahead of the disk.
+    ticket = none :: none | warp_nif:ticket(),
+    %% Whether the keeper has the result.
+    is_told = false :: boolean(),
     %% The step that waits, as others were told, and why.
     shown = none :: none | warp_saga_core:failure(),
     %% The last reasons to wait that the log of the system has.
@@ -46,7 +52,7 @@
 -define(LAST_PAUSE_MS, 2000).
 -define(MAX_WARNED, 20).
 
-%% @doc Stores a plan and carries it out.
+%% @doc Queues a plan and carries it out. The steps go to their entities while the plan is on its way to the disk.
 -spec start_new(home(), planned()) -> no_return().
 start_new(Home, Planned) ->
     warp_saga_crash:guard(fun() -> store(Home, Planned()) end).
@@ -55,22 +61,23 @@ store(Home, {#{id := Id, steps := Steps} = Plan, Packed}) ->
     #{context := Context, shard := N, handle := Handle} = Home,
     Time = warp_clock:stamp(maps:get(clock, Context), Id, 0),
     ok = warp_saga_table:add_new(Context, Id, N, Time),
-    %% NOTE: only once the plan is in the writer's queue. Who deletes an entity finds the saga from then on,
-    %% and what it clears comes behind the plan.
-    Queued = fun() ->
-        warp_saga_table:set_entities(Context, Id, [Entity || #{entity := Entity} <- Steps])
-    end,
-    case submit(Handle, Id, 0, Packed, Time, [], Queued) of
+    Ticket = warp_nif:ticket(),
+    ok = warp_nif:tie(Packed, Ticket),
+    case warp_nif:submit(Handle, warp_saga_plan:entity_id(Id), 0, [{Packed, Time}], silent) of
         ok ->
-            run(#state{home = Home, id = Id, time = Time, core = warp_saga_core:new(Plan),
-                       seq = 1 + 2 * length(Steps)});
-        {error, {wrong_base, _}} ->
-            finish(known, Context, Id);
+            %% NOTE: only once the plan is in the writer's queue. Who deletes an entity finds the saga from then on,
+            %% and what it clears comes behind the plan.
+            ok = warp_saga_table:set_entities(Context, Id, entities(Plan)),
+            run(#state{home = Home, id = Id, time = Time, seq = 1 + 2 * length(Steps), ticket = Ticket,
+                       core = warp_saga_core:ahead(warp_saga_core:new(Plan))});
         {error, closed} ->
             finish({error, {shard_unavailable, N}}, Context, Id);
         {error, Reason} ->
             finish({error, Reason}, Context, Id)
     end.
+
+entities(#{steps := Steps}) ->
+    [Entity || #{entity := Entity} <- Steps].
 
 %% @doc Goes on with a saga as its log has it.
 -spec resume(home(), binary(), warp_saga_log:saga()) -> no_return().
@@ -113,6 +120,12 @@ run(#state{home = #{context := Context}, core = Core0, id = Id} = State0) ->
         {{forward, Tasks}, Core} ->
             Do = fun(Task) -> warp_saga_step:run(Context, plan(State), forward, Task) end,
             run(each(Do, Tasks, State#state{core = Core}));
+        {{ahead, Until, Ns}, Core} ->
+            #state{ticket = Ticket} = State,
+            Do = fun({N, ahead}) -> warp_saga_step:ahead(Context, plan(State), Ticket, Until, N) end,
+            run(each(Do, [{N, ahead} || N <- Ns], State#state{core = Core}));
+        {settle, Core} ->
+            run(settle(State#state{core = Core}));
         {{probe, Ns}, Core} ->
             Probe = fun({N, again}) -> warp_saga_step:probe(Context, Id, forward, planned_step(N, State)) end,
             run(each(Probe, [{N, again} || N <- Ns], State#state{core = Core}));
@@ -121,10 +134,60 @@ run(#state{home = #{context := Context}, core = Core0, id = Id} = State0) ->
                 warp_saga_step:run(Context, plan(State), {reverse, applied_at(N, Core)}, Task)
             end,
             run(each(Do, Tasks, State#state{core = Core}));
+        {{record, [{committed, _} = Entry], []}, Core} ->
+            run(record([Entry], [], tell(Entry, State#state{core = Core})));
         {{record, Entries, Clear}, Core} ->
             run(record(Entries, Clear, State#state{core = Core}));
+        {finished, _Core} when State#state.is_told ->
+            finish(recorded, Context, Id);
         {finished, Core} ->
             finish({ok, warp_saga_core:result(Core)}, Context, Id)
+    end.
+
+%% Waits until everything that was queued is stored or has failed, the plan too, of which the writer says nothing
+%% when it is stored.
+settle(#state{home = #{handle := Handle}} = State) ->
+    case warp_nif:pass(Handle) of
+        ok ->
+            settled(ok, State);
+        {error, closed} ->
+            exit({read_again, closed});
+        {error, _Overloaded} ->
+            timer:sleep(?FIRST_PAUSE_MS),
+            settle(State)
+    end.
+
+settled(Plan, #state{home = #{context := Context}, id = Id, core = Core, ticket = Ticket} = State) ->
+    receive
+        {warp_reply, passed} when Plan =:= ok ->
+            How = case warp_nif:is_void(Ticket) of true -> failed; false -> stored end,
+            State#state{core = warp_saga_core:settled(How, Core), ticket = none};
+        {warp_reply, passed} ->
+            finish(Plan, Context, Id);
+        {warp_reply, {wrong_base, _}} ->
+            settled(known, State);
+        {warp_reply, {failed, Reason}} when Reason =:= closed; Reason =:= interrupted ->
+            %% The plan may be stored, and only the log can tell: it is read once the shard is open.
+            exit({read_again, Reason});
+        {warp_reply, {failed, Reason}} ->
+            settled({error, Reason}, State)
+    end.
+
+%% All steps are stored, and whatever happens now the saga will be found committed: whoever waits for that is told
+%% before it stands in the log.
+%%
+%% NOTE: a saga whose entity was deleted in between is not found so after a crash. Who deletes an entity first has
+%% the steps of sagas on it refused, and then waits for those that are being recorded. So at least one of the two
+%% sees the other.
+tell({committed, _} = Entry, #state{home = #{context := Context, keeper := Keeper}, id = Id, core = Core} = State) ->
+    ok = warp_saga_table:set_recording(Context, Id, Entry),
+    case warp_saga_table:is_any_doomed(Context, Id, entities(plan(State))) of
+        true ->
+            ok = warp_saga_table:set_phase(Context, Id, forward),
+            State;
+        false ->
+            Keeper ! {result, Id, warp_saga_core:result(warp_saga_core:replay(Entry, Core))},
+            State#state{is_told = true}
     end.
 
 plan(#state{core = Core}) ->
@@ -174,13 +237,27 @@ warn(Direction, N, Reason, #state{home = #{context := Context}, id = Id, warned 
 
 %% Waits for so long, or until the saga is cancelled. Takes every message, so that the mailbox does not grow.
 hear_cancel(Core, 0) ->
-    receive
-        Message -> hear_cancel(heard(Message, Core), 0)
-    after 0 ->
-        Core
+    case warp_saga_core:is_ahead(Core) of
+        true -> hear_cancel_alone(Core);
+        false -> hear_all(Core)
     end;
 hear_cancel(Core, Millis) ->
     hear_cancel_until(warp_deadline:from(Millis), Core).
+
+%% The writer's answer for the plan may be among the messages.
+hear_cancel_alone(Core) ->
+    receive
+        {?MODULE, cancel} = Cancel -> heard(Cancel, Core)
+    after 0 ->
+        Core
+    end.
+
+hear_all(Core) ->
+    receive
+        Message -> hear_all(heard(Message, Core))
+    after 0 ->
+        Core
+    end.
 
 hear_cancel_until(Deadline, Core) ->
     receive
@@ -222,7 +299,7 @@ record(Entries0, Clear, #state{home = Home, id = Id, seq = Seq, time = Last, cor
     Seqs = warp_saga_plan:seqs(Clear),
     %% NOTE: before the entries are stored. Who deletes in the meantime empties the WAL once too often.
     _ = [ok = warp_saga_table:set_cleared(Context, N) || Seqs =/= []],
-    case submit(Handle, Id, Seq, Packed, Time, Seqs, fun() -> ok end) of
+    case submit(Handle, Id, Seq, Packed, Time, Seqs) of
         ok ->
             Next = lists:foldl(fun warp_saga_core:replay/2, Core, Entries),
             _ = [ok = warp_saga_table:set_phase(Context, Id, compensating)
@@ -237,9 +314,9 @@ record(Entries0, Clear, #state{home = Home, id = Id, seq = Seq, time = Last, cor
             record(Entries0, Clear, Later, min(2 * Pause, ?LAST_PAUSE_MS))
     end.
 
-%% Queues a row, calls Queued, and waits for the answer. The answer comes through the owner of the shard;
-%% when the owner ends, the supervisor ends the keeper, and so this process.
-submit(Handle, Id, Base, Packed, Time, Clear, Queued) ->
+%% Queues a row and waits for the answer. The answer comes through the owner of the journal; when the owner ends,
+%% the supervisor ends the keeper, and so this process.
+submit(Handle, Id, Base, Packed, Time, Clear) ->
     Entity = warp_saga_plan:entity_id(Id),
     Rows = [{Packed, Time}],
     %% A message that looks like an answer before anything was queued is none.
@@ -251,7 +328,6 @@ submit(Handle, Id, Base, Packed, Time, Clear, Queued) ->
         end,
     case Submitted of
         ok ->
-            ok = Queued(),
             receive
                 {warp_reply, {stored, _}} -> ok;
                 {warp_reply, {failed, Reason}} -> {error, Reason};

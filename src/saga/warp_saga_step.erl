@@ -2,7 +2,7 @@
 %% says what the entity's answer means for the saga.
 -module(warp_saga_step).
 
--export([run/4, probe/4]).
+-export([run/4, ahead/5, probe/4]).
 
 -include("../base/warp_entity.hrl").
 
@@ -26,8 +26,8 @@ run(Context, #{id := Id} = Plan, Direction, {N, Time}) ->
             {reverse, _} -> {reverse, maps:get(compensate, Step)}
         end,
     case prepare(Action, Context, Plan, Direction, Side, Step) of
-        {append, Append} ->
-            Append();
+        {append, Pack} ->
+            append(Context, Plan, Side, maps:get(entity, Step), Pack);
         Prepared when Time =:= first ->
             attempt(Prepared);
         Prepared ->
@@ -37,6 +37,28 @@ run(Context, #{id := Id} = Plan, Direction, {N, Time}) ->
             end
     end.
 
+%% @doc Does a step that was never sent before, and whose event is fixed. The event is tied to the ticket, and so it
+%% is stored only if everything was that was tied to the ticket before it. Waits until the entity's process has
+%% handed the event to the writer (`accepted'), or until it is stored.
+-spec ahead(warp_context:context(), warp_saga_plan:plan(), warp_nif:ticket(), accepted | stored, non_neg_integer()) ->
+    warp_saga_core:outcome().
+ahead(Context, #{id := Id} = Plan, Ticket, Until, N) ->
+    #{entity := Entity, forward := Action} = Step = step(Plan, N),
+    case prepare(Action, Context, Plan, forward, forward, Step) of
+        {append, #{packed := Packed} = Pack} ->
+            ok = warp_nif:tie(Packed, Ticket),
+            Append = {append, Pack, any},
+            Request = case Until of accepted -> {early, Append}; stored -> Append end,
+            Answer = call(Context, Entity, {checked, {warp_saga_erase, Id}, Request}, Pack, deadline(Plan, forward)),
+            case Answer of
+                %% The event was there before, so the saga is not new, and the entity may not have asked the writer.
+                {stored_at, _} -> {transient, interrupted};
+                _ -> outcome(Answer)
+            end;
+        {error, _} = Error ->
+            outcome(Error)
+    end.
+
 attempt({decide, Decide}) -> Decide();
 attempt({error, _} = Error) -> outcome(Error).
 
@@ -44,7 +66,7 @@ attempt({error, _} = Error) -> outcome(Error).
 prepare({event, Type, Payload}, Context, Plan, _Direction, Side, #{entity := Entity} = Step) ->
     Event = event(Plan, Side, Step, #{type => Type, payload => Payload}),
     case warp_entity_pack:pack(Context, Entity, undefined, [Event]) of
-        {ok, Pack} -> {append, fun() -> append(Context, Plan, Side, Entity, Pack) end};
+        {ok, Pack} -> {append, Pack};
         {error, _} = Error -> Error
     end;
 prepare({run, Name, Args}, Context, Plan, Direction, Side, #{aggregate := Aggregate} = Step) ->
@@ -167,6 +189,9 @@ call(Context, Entity, Request, Pack, Deadline) ->
 
 outcome({stored, _First, Seq}) -> {applied, Seq};
 outcome({stored_at, [Seq]}) -> {applied, Seq};
+outcome({accepted, _First, Seq}) -> {accepted, Seq};
+%% Something before it was not stored, and so it was not either.
+outcome({error, void_ticket}) -> {transient, interrupted};
 %% NOTE: before the others. A step function may refuse with a reason that looks like one of Warp's own.
 outcome({error, {step_refused, Reason}}) ->
     {refused, Reason};

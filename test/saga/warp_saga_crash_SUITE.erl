@@ -113,8 +113,11 @@ crash(Dir, Saga, Gate, N) ->
         fund(warp_fault_vm:ctx(), <<"alice">>, 100),
         %% The shard's writer has nothing else to do from here on.
         {ok, []} = warp_saga:pending(warp_fault_vm:ctx()),
+        %% Else what is queued side by side is one write.
+        warp_fault_vm:fault({rows_at_once, 1}),
         warp_fault_vm:fault({abort_after, N}),
         {ok, _} = warp_saga:commit(Saga, warp_fault_vm:ctx()),
+        ok = warp_saga_test:recorded(warp_fault_vm:ctx(), <<"x">>),
         warp_fault_vm:fault(off)
     end).
 

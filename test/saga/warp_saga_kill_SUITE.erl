@@ -104,10 +104,13 @@ ended(Ctx, BySaga, {Id, From, To, Amount, Order} = Transfer, Answer) ->
     {Credit, Debit} = case Order of 1 -> {0, 1}; _ -> {1, 0} end,
     Wholly = lists:sort([{event(Id, "fwd", Debit), From, <<"Debited">>, Amount},
                          {event(Id, "fwd", Credit), To, <<"Credited">>, Amount}]),
+    %% A credit that was accepted may get lost with its entity's process before the debit is refused.
     Undone = case Order of
-        1 -> lists:sort([{event(Id, "fwd", 0), To, <<"Credited">>, Amount},
+        1 when How =:= compensated, map_get(status, hd(map_get(steps, Map))) =:= reversed ->
+            lists:sort([{event(Id, "fwd", 0), To, <<"Credited">>, Amount},
                          {event(Id, "comp", 0), To, <<"TakenBack">>, Amount}]);
-        _ -> []
+        _ ->
+            []
     end,
     Begun =
         case {Answer, There} of
