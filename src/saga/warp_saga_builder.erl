@@ -41,14 +41,14 @@ build({warp_saga, Id, Groups0}, Context, #{timeout := Timeout, retries := Retrie
         Plan = #{id => Id, steps => Steps, groups => Groups, deadline => deadline(Timeout),
                  retries => Retries, hash => warp_saga_hash:of_encoded(Encoded)},
         {Packed, AsRead} = pack(Plan, Context),
-        case warp_saga_hash:encode(Id, AsRead, Groups) of
-            Encoded ->
+        case AsRead =:= Steps orelse warp_saga_hash:encode(Id, AsRead, Groups) of
+            Same when Same =:= true; Same =:= Encoded ->
                 {ok, compact(Plan#{steps := AsRead}), Packed};
             Other ->
                 %% The caller gave payloads in another form than reading the row will give them.
-                Same = Plan#{steps := AsRead, hash := warp_saga_hash:of_encoded(Other)},
-                {PackedAgain, _} = pack(Same, Context),
-                {ok, compact(Same), PackedAgain}
+                Known = Plan#{steps := AsRead, hash := warp_saga_hash:of_encoded(Other)},
+                {PackedAgain, _} = pack(Known, Context),
+                {ok, compact(Known), PackedAgain}
         end
     catch
         throw:Reason -> {error, Reason}
