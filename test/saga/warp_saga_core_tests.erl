@@ -11,7 +11,7 @@ every_saga_ends_whole_or_reversed_test_() ->
 
 %% One of a group cannot be reversed, and of another, beside it, the answer got lost.
 what_is_in_doubt_is_settled_before_a_saga_is_stuck_test() ->
-    World = world([3], 0, [30, 40, 30, 40, 10, 30, 30, 15]),
+    World = world([3], 0, [99, 30, 40, 30, 40, 10, 30, 30, 15]),
     ?assertMatch(#{ended := stuck}, World),
     ?assert(is_right(World)).
 
@@ -47,6 +47,24 @@ a_compensation_that_waits_keeps_waiting_test() ->
     ?assertMatch({{record, [{compensated, [{0, 4}]}], []}, _}, warp_saga_core:next(Reversed, 0)),
     ?assertEqual(none, warp_saga_core:waiting(Reversed)).
 
+%% Only the last steps are waited for, and no function runs ahead of the plan.
+a_new_saga_runs_ahead_until_something_is_wrong_test() ->
+    Core0 = warp_saga_core:ahead(warp_saga_core:new(plan([1, 2, 1], 0))),
+    {{ahead, accepted, [0]}, Core1} = warp_saga_core:next(Core0, 0),
+    {{ahead, accepted, [1, 2]}, Core2} = warp_saga_core:next(warp_saga_core:outcome(0, {accepted, 5}, Core1), 0),
+    Core3 = warp_saga_core:outcome(2, {accepted, 7}, warp_saga_core:outcome(1, {accepted, 6}, Core2)),
+    {{ahead, stored, [3]}, Core4} = warp_saga_core:next(Core3, 0),
+    ?assertMatch({{record, [{committed, [5, 6, 7, 8]}], []}, _},
+                 warp_saga_core:next(warp_saga_core:outcome(3, {applied, 8}, Core4), 0)),
+    [?assertMatch({settle, _}, warp_saga_core:next(Core, Now))
+     || {Core, Now} <- [{warp_saga_core:outcome(3, {refused, no}, Core4), 0},
+                        {warp_saga_core:outcome(3, {transient, interrupted}, Core4), 0},
+                        {warp_saga_core:outcome(3, {waiting, lacking}, Core4), 0},
+                        {warp_saga_core:stop(cancelled, Core4), 0}, {Core4, 1000}]],
+    #{steps := [#{forward := Event} = First | Steps]} = Plan = plan([1, 1], 0),
+    Calls = Plan#{steps := [First#{forward := setelement(1, Event, run)} | Steps]},
+    ?assertMatch({settle, _}, warp_saga_core:next(warp_saga_core:ahead(warp_saga_core:new(Calls)), 0)).
+
 %% ------------------------------------------------------------------------ The property
 
 %% The dice decide what becomes of each attempt, and where the process is killed.
@@ -60,8 +78,9 @@ prop_whole_or_reversed() ->
 
 world(Sizes, Retries, Rolls) ->
     Plan = plan(Sizes, Retries),
-    Start = #{plan => Plan, log => [], events => [], dice => Rolls, begun => []},
-    run(warp_saga_core:new(Plan), Start, ?FUEL).
+    {Die, Start} = roll(#{plan => Plan, log => [], events => [], dice => Rolls, begun => [], is_void => false}),
+    New = warp_saga_core:new(Plan),
+    run(case Die < 70 of true -> warp_saga_core:ahead(New); false -> New end, Start, ?FUEL).
 
 plan(Sizes, Retries) ->
     {Groups, Count} = lists:mapfoldl(
@@ -90,6 +109,11 @@ run(Core0, World0, Fuel) ->
             record(Entries, Die, Next, World, Fuel);
         {{forward, Tasks}, Next} ->
             each(forward, Tasks, Die, Next, World, Fuel);
+        {{ahead, Until, Ns}, Next} ->
+            each({ahead, Until}, [{N, first} || N <- Ns], Die, Next, World, Fuel);
+        {settle, Next} ->
+            How = case World of #{is_void := true} -> failed; #{} -> stored end,
+            run(warp_saga_core:settled(How, Next), World, Fuel - 1);
         {{probe, Ns}, Next} ->
             each(probe, [{N, again} || N <- Ns], Die, Next, World, Fuel);
         {{reverse, Tasks}, Next} ->
@@ -137,6 +161,24 @@ attempt(probe, N, _, Roll, #{events := Events} = World) ->
         _ when Roll < 20 -> {{transient, timeout}, World};
         true -> {{applied, seq(forward, N)}, World};
         false -> {absent, World}
+    end;
+%% An entity says of what it has handed to the writer that it is accepted, whatever becomes of it. The writer takes
+%% nothing behind what was not stored.
+attempt({ahead, Until}, N, _, Roll, #{events := Events, begun := Begun, is_void := IsVoid} = World0) ->
+    ?assertNot(lists:member({forward, N}, Begun)),
+    World = World0#{begun := [{forward, N} | Begun]},
+    Stored = World#{events := Events ++ [{forward, N}]},
+    case Until of
+        _ when Roll < 10 -> {{transient, overloaded}, World};
+        _ when Roll < 20 -> {{refused, no}, World};
+        _ when Roll < 25 -> {{waiting, lacking}, World0};
+        %% Accepted, and nobody hears of it.
+        _ when Roll < 30, not IsVoid -> {{transient, interrupted}, Stored};
+        accepted when IsVoid -> {{accepted, seq(forward, N)}, World};
+        accepted when Roll < 40 -> {{accepted, seq(forward, N)}, World#{is_void := true}};
+        accepted -> {{accepted, seq(forward, N)}, Stored};
+        stored when IsVoid; Roll < 40 -> {{transient, interrupted}, World#{is_void := true}};
+        stored -> {{applied, seq(forward, N)}, Stored}
     end;
 attempt(Kind, N, Time, Roll, #{events := Events, begun := Begun} = World0) ->
     %% `first' means that it was never sent, or found absent since.
