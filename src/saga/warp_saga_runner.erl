@@ -146,10 +146,16 @@ run(#state{home = #{context := Context}, core = Core0, id = Id} = State0) ->
 
 %% Waits until everything that was queued is stored or has failed, the plan too, of which the writer says nothing
 %% when it is stored.
-settle(#state{home = #{handle := Handle}} = State) ->
+settle(#state{home = #{context := Context, handle := Handle}, id = Id, core = Core, ticket = Ticket} = State) ->
     case warp_nif:pass(Handle) of
         ok ->
-            settled(ok, State);
+            case await_passed(stored) of
+                stored ->
+                    How = case warp_nif:is_void(Ticket) of true -> failed; false -> stored end,
+                    State#state{core = warp_saga_core:settled(How, Core), ticket = none};
+                KnownOrError ->
+                    finish(KnownOrError, Context, Id)
+            end;
         {error, closed} ->
             exit({read_again, closed});
         {error, _Overloaded} ->
@@ -157,20 +163,18 @@ settle(#state{home = #{handle := Handle}} = State) ->
             settle(State)
     end.
 
-settled(Plan, #state{home = #{context := Context}, id = Id, core = Core, ticket = Ticket} = State) ->
+%% What became of the plan.
+await_passed(Plan) ->
     receive
-        {warp_reply, passed} when Plan =:= ok ->
-            How = case warp_nif:is_void(Ticket) of true -> failed; false -> stored end,
-            State#state{core = warp_saga_core:settled(How, Core), ticket = none};
         {warp_reply, passed} ->
-            finish(Plan, Context, Id);
+            Plan;
         {warp_reply, {wrong_base, _}} ->
-            settled(known, State);
+            await_passed(known);
         {warp_reply, {failed, Reason}} when Reason =:= closed; Reason =:= interrupted ->
             %% The plan may be stored, and only the log can tell: it is read once the shard is open.
             exit({read_again, Reason});
         {warp_reply, {failed, Reason}} ->
-            settled({error, Reason}, State)
+            await_passed({error, Reason})
     end.
 
 %% All steps are stored, and whatever happens now the saga will be found committed: whoever waits for that is told
