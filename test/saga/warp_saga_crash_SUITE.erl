@@ -13,6 +13,7 @@ all() -> [a_committed_saga_survives_a_crash_after_every_write,
           a_compensated_saga_survives_a_crash_after_every_write,
           a_stuck_saga_survives_a_crash_after_every_write,
           a_parallel_saga_survives_a_crash_after_every_write,
+          sagas_survive_a_crash_after_every_commit,
           a_step_that_was_refused_may_be_accepted_after_a_crash,
           a_step_that_was_accepted_is_not_refused_after_a_crash,
           a_step_function_is_not_called_again_for_what_is_applied].
@@ -54,6 +55,17 @@ a_parallel_saga_survives_a_crash_after_every_write(Config) ->
     [?assertEqual({compensated, [100, 0, 0]}, Result)
      || {_, Result} <- crash_after_each_write(Config, Back, accept, accept, 5)].
 
+%% The same, with whatever was queued side by side in one commit.
+sagas_survive_a_crash_after_every_commit(Config) ->
+    [begin
+         Saga = saga(<<"x">>, [step(<<"alice">>, <<"Debited">>, 30), step(<<"bob">>, <<"Credited">>, 20),
+                               step(<<"carl">>, Last, 10)]),
+         %% All of a saga that goes forward can be in one commit, and its result in another.
+         Crashed = crash_until_it_survives(Config, Saga, accept, 0, 1),
+         ?assert(length(Crashed) >= 2),
+         [?assertEqual(End, recovered(N, Dir, Saga, accept)) || {N, Dir} <- Crashed]
+     end || {Last, End} <- [{<<"Credited">>, {committed, [70, 20, 10]}}, {<<"Debited">>, {compensated, [100, 0, 0]}}]].
+
 %% Until it is recorded that the saga turns back, nothing was reversed: it may as well go on.
 a_step_that_was_refused_may_be_accepted_after_a_crash(Config) ->
     Results = crash_after_each_write(Config, gated(), refuse, accept, 5),
@@ -91,30 +103,29 @@ a_step_function_is_not_called_again_for_what_is_applied(Config) ->
 %% Gives {N, {How, Balances}} for a crash after each of the saga's writes, which have to be at least
 %% so many. Gate says whether the aggregate of that name accepts, before the crash and after it.
 crash_after_each_write(Config, Saga, Gate, GateAfter, Writes) ->
-    Crashed = crash_until_it_survives(Config, Saga, Gate, 1),
+    Crashed = crash_until_it_survives(Config, Saga, Gate, 1, 1),
     ?assert(length(Crashed) >= Writes),
     [{N, recovered(N, Dir, Saga, GateAfter)} || {N, Dir} <- Crashed].
 
-%% A few VMs at a time.
-crash_until_it_survives(Config, Saga, Gate, From) ->
+%% A few VMs at a time. A commit takes Rows at most, or as many as there are for 0.
+crash_until_it_survives(Config, Saga, Gate, Rows, From) ->
     Points = [{N, filename:join(?config(dir, Config),
                                 integer_to_list(erlang:unique_integer([positive])))}
               || N <- lists:seq(From, From + 3)],
-    Ends = warp_test:parallel([fun() -> crash(Dir, Saga, Gate, N) end || {N, Dir} <- Points]),
+    Ends = warp_test:parallel([fun() -> crash(Dir, Saga, Gate, Rows, N) end || {N, Dir} <- Points]),
     Crashed = [Point || {Point, crashed} <- lists:zip(Points, Ends)],
     case lists:member(survived, Ends) of
         true -> Crashed;
-        false -> Crashed ++ crash_until_it_survives(Config, Saga, Gate, From + 4)
+        false -> Crashed ++ crash_until_it_survives(Config, Saga, Gate, Rows, From + 4)
     end.
 
-crash(Dir, Saga, Gate, N) ->
+crash(Dir, Saga, Gate, Rows, N) ->
     warp_fault_vm:crash(fun() ->
         ok = warp_fault_vm:open(opts(Dir, Gate)),
         fund(warp_fault_vm:ctx(), <<"alice">>, 100),
         %% The shard's writer has nothing else to do from here on.
         {ok, []} = warp_saga:pending(warp_fault_vm:ctx()),
-        %% Else what is queued side by side is one write.
-        warp_fault_vm:fault({rows_at_once, 1}),
+        warp_fault_vm:fault({rows_at_once, Rows}),
         warp_fault_vm:fault({abort_after, N}),
         {ok, _} = warp_saga:commit(Saga, warp_fault_vm:ctx()),
         ok = warp_saga_test:recorded(warp_fault_vm:ctx(), <<"x">>),

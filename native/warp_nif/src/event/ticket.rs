@@ -65,3 +65,23 @@ impl Drop for Tied {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_is_void_once_an_append_with_it_is_gone_and_was_not_stored() {
+        let ticket = Arc::new(Ticket::default());
+        let mut first = Tied::new(Arc::clone(&ticket));
+        let second = Tied::new(Arc::clone(&ticket));
+        first.stored();
+        drop(first);
+        assert!(!second.ticket().is_void());
+        drop(second);
+        assert!(ticket.is_void());
+        // Nothing makes it good again.
+        Tied::new(Arc::clone(&ticket)).stored();
+        assert!(ticket.is_void());
+    }
+}
