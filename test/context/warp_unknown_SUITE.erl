@@ -26,7 +26,8 @@ messages() ->
      {warp_reply, {stored, 1}}, {warp_reply, {failed, closed}}, {warp_reply, erased},
      {warp_reply, {stopped, 1, 0, {id_conflict, 1}}}, {warp_reply, {wrong_base, 7}},
      {'DOWN', make_ref(), process, self(), gone}, {make_ref(), late_answer}, {'EXIT', self(), gone},
-     {warp_replies, nonsense, []}, {warp_replies, [nonsense, {1, 2, 3}], []}, {warp_replies, [], nonsense}, {warp_slow_sync, long}, {exit, anything},
+     {warp_replies, nonsense, []}, {warp_replies, [nonsense, {1, 2, 3}], []}, {warp_replies, [], nonsense},
+     {warp_slow_sync, long}, {exit, anything},
      watch, open, {nodedown, node()}].
 
 calls() ->

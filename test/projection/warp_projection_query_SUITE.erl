@@ -194,6 +194,8 @@ a_killed_program_harms_its_query_only(Config) ->
     works(Ctx),
     signal("9", programs(Config)),
     ?assertEqual({error, {target_away, interrupted}}, answer()),
+    %% The pool would give a query to an idle program that it does not know to be dead yet.
+    warp_test:wait_until(fun() -> maps:with([idle, busy], status(Ctx)) =:= #{idle => 0, busy => 0} end),
     works(Ctx).
 
 a_caller_that_dies(Config) ->
