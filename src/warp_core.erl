@@ -29,7 +29,7 @@
 -export([decide/3, decide/4, cast/3, pid/1]).
 -export([get/2, get/3, state_at/3, state_at/4, history/1, history/2, export/1, export/2, delete/1, delete/2]).
 -export([query/3, query/4, await_projection/2]).
--export([stats/1, correct_time/3]).
+-export([stats/1, verify/1, verify/2, correct_time/3]).
 
 -include("base/warp_entity.hrl").
 
@@ -37,7 +37,7 @@
 -export_type([request_id/0, request_id_collection/0, response/0, response_timeout/0]).
 -export_type([append_options/0, decide_options/0, decision/1, read_options/0, history_options/0]).
 -export_type([query_options/0, query_error/0, start_error/0, delete_error/0, error/0]).
--export_type([write_error/0, read_error/0]).
+-export_type([write_error/0, read_error/0, verify_error/0]).
 
 %% A started context.
 -type ctx() :: warp_context:ctx().
@@ -141,6 +141,16 @@
     | {application_not_started, atom(), term()}
     | interrupted
     | disk_full
+    | {io_error | corrupt | internal, binary()}.
+%% The errors of checking files.
+-type verify_error() ::
+    warp_check:wrong()
+    | context_stopped
+    | {shard_unavailable, non_neg_integer()}
+    | interrupted
+    | {data_dir_in_use, Dir :: binary()}
+    | {not_a_shard, Path :: binary()}
+    | {newer_format, Path :: binary(), Version :: integer()}
     | {io_error | corrupt | internal, binary()}.
 %% Errors of any operation on an entity.
 -type error() ::
@@ -758,6 +768,49 @@ stats(Ctx) ->
         {ok, Context} -> warp_contexts:stats(Context);
         not_found -> {error, context_stopped}
     end.
+
+%% @equiv verify(CtxOrDir, #{})
+-spec verify(ctx() | file:name_all()) -> {ok, warp_verify:report()} | {error, verify_error()}.
+verify(CtxOrDir) ->
+    verify(CtxOrDir, #{}).
+
+%% @doc Checks all files of a context against their checksums and against each other, and changes none of them: of a
+%% running context, which goes on meanwhile; or those in a folder, `DATA_DIR/CONTEXT' or a copy of it, that no VM has
+%% open. Reads every page of every shard, every row and all that finds it, every snapshot, and the journal. Takes as
+%% long as reading the files twice, and runs in the calling process. Of a running context it checks what was there when
+%% the check of each shard began. Projections are not checked: they follow from the log.
+%%
+%% `progress' (default: nothing) is a function that is called after each piece, a few milliseconds of work, with
+%% `#{shard => N, shards => Shards, part => pages | entities | rows | journal, done => Steps, total => Steps}'; `shard'
+%% is missing for the journal.
+%%
+%% The result has the numbers of `shards', `pages' (of 4096 bytes), `entities', `rows', `events', `snapshots' and
+%% `records' of the journal.
+%%
+%% Errors: `{corrupt, Message}': the message says what is damaged, up to 100 places. `{shard_unavailable, N}': the shard
+%% was not open for ten seconds. `interrupted': the journal is being opened again. `{data_dir_in_use, Dir}': a VM
+%% has the context in the folder open. `{not_a_shard, Path}', `{newer_format, Path, Version}', `{io_error, Message}',
+%% `context_stopped', `{unknown_option, Key}', `{bad_option, data_dir | progress | options, Why}'.
+-spec verify(ctx() | file:name_all(), #{progress => fun((warp_verify:progress()) -> term())}) ->
+    {ok, warp_verify:report()} | {error, verify_error()}.
+verify(CtxOrDir, Options) ->
+    case warp_check:options(Options, [{progress, fun(_) -> ok end, fun progress/1}]) of
+        {ok, #{progress := Tell}} when is_tuple(CtxOrDir) ->
+            case warp_context:find(CtxOrDir) of
+                {ok, Context} -> warp_verify:context(Context, Tell);
+                not_found -> {error, context_stopped}
+            end;
+        {ok, #{progress := Tell}} ->
+            case warp_check:one(data_dir, CtxOrDir, fun warp_context_options:data_dir/1) of
+                {ok, Dir} -> warp_verify:folder(Dir, warp_component:kinds(), Tell);
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+progress(Tell) when is_function(Tell, 1) -> {ok, Tell};
+progress(_) -> {error, {not_a_function, 1}}.
 
 %% @doc Corrects the time of an event that was recorded while the clock was wrong, for an operator. Overwrites
 %% `recorded_at' of the event, and of all events that were appended with it as a batch, with a time from 1974 on in

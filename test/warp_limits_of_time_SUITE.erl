@@ -37,6 +37,7 @@ made() ->
 %% What `warp_projection' does for `warp_core' is called through that.
 without_a_limit() ->
     [{warp_core, start, 1}, {warp_core, start_link, 1}, {warp_core, stop, 1}, {warp_core, export, 1},
+     {warp_core, verify, 1}, {warp_core, verify, 2},
      {warp_saga, commit, 2}, {warp_saga, cancel, 2}, {warp_saga, retry, 2}, {warp_saga, resolve, 3},
      {warp_saga, recover_pending, 1}, {warp_projection, query, 4}, {warp_projection, await, 2}].
 

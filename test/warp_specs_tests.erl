@@ -20,6 +20,7 @@ the_specs_have_the_reasons_of_the_catalogue_test() ->
 
 %% In which area of the catalogue the errors of a function stand.
 area({warp_core, Function, _}) when Function =:= start; Function =:= start_link -> start;
+area({warp_core, verify, _}) -> verify;
 area({warp_core, query, _}) -> query;
 area({warp_core, await_projection, _}) -> projection;
 area({warp_core, _, _}) -> entity;

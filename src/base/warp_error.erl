@@ -26,8 +26,9 @@
 }.
 %% `start': starting a context. `entity': appending to an entity, reading and deleting it. `query': SQL.
 %% `projection': the functions of `warp_projection', and waiting for a projection. `saga': the functions of
-%% `warp_saga'. `step': no error of a function, but why a step of a saga was refused or waits, in its result.
--type area() :: start | entity | query | projection | saga | step.
+%% `warp_saga'. `step': no error of a function, but why a step of a saga was refused or waits, in its result. `verify':
+%% checking files.
+-type area() :: start | entity | query | projection | saga | step | verify.
 %% What can stand as `Why' in a reason, which says what is wrong with a value.
 -type problem() :: #{why := binary(), meaning := binary()}.
 
@@ -73,11 +74,11 @@ reasons() ->
 start_reasons() ->
     [{{missing_option, 'Key'}, [start],
       <<"The option {Key} is missing.">>, <<"Add it to the options.">>},
-     {{unknown_option, 'Key'}, [start, entity, query, saga],
+     {{unknown_option, 'Key'}, [start, entity, query, saga, verify],
       <<"There is no option {Key}.">>, <<"Remove it, or correct its name.">>},
-     {{bad_option, 'Key', 'Why'}, [start, entity, query, projection, saga],
+     {{bad_option, 'Key', 'Why'}, [start, entity, query, projection, saga, verify],
       <<"The option or argument {Key} {Why}.">>, <<"Give another value.">>},
-     {{data_dir_in_use, 'Dir'}, [start],
+     {{data_dir_in_use, 'Dir'}, [start, verify],
       <<"Another context, of this VM or of another one, has the folder {Dir} open.">>,
       <<"Stop that context, or give another data_dir.">>},
      {{too_few_files, #{limit => 'Limit', needed => 'Needed'}}, [start],
@@ -87,13 +88,13 @@ start_reasons() ->
      {{shard_count_mismatch, 'Stored', 'Given'}, [start],
       <<"The context was created with {Stored} shards, and {Given} were given.">>,
       <<"Give shards => {Stored}.">>},
-     {{not_a_shard, 'Path'}, [start],
+     {{not_a_shard, 'Path'}, [start, verify],
       <<"The file {Path} is another program's. Warp did not touch it.">>,
       <<"Move the file away, or give another data_dir.">>},
      {{wrong_identity, 'Path', 'Found'}, [start],
       <<"{Path} is {Found}. Warp did not touch it.">>,
       <<"Put each file where it belongs; give each context its own rqlite.">>},
-     {{newer_format, 'Path', 'Version'}, [start],
+     {{newer_format, 'Path', 'Version'}, [start, verify],
       <<"{Path} has format {Version}, which a newer version of Warp wrote. This version did not touch it.">>,
       <<"Use the newer version of Warp.">>},
      {{not_a_projection, 'Path'}, [start],
@@ -172,23 +173,23 @@ system_reasons() ->
      {timeout, [entity, query, projection, saga],
       <<"No answer came in time. What was asked for may still be done.">>,
       <<"Ask again: an append with an event id is stored once, and a saga with the same id runs once.">>},
-     {interrupted, [start, entity, projection, saga],
+     {interrupted, [start, entity, projection, saga, verify],
       <<"The process that was asked ended before it answered. What was asked for may have been done.">>,
       <<"Ask again: an append with an event id is stored once, and a saga with the same id runs once.">>},
-     {{shard_unavailable, 'N'}, [entity, projection, saga],
+     {{shard_unavailable, 'N'}, [entity, projection, saga, verify],
       <<"Shard {N} is being opened again. Nothing was done.">>,
       <<"Try again. If it stays so, stats and the log say why the shard cannot be opened.">>},
-     {context_stopped, [entity, query, projection, saga],
+     {context_stopped, [entity, query, projection, saga, verify],
       <<"The context is not running.">>, <<"Start it.">>},
      {disk_full, [start, entity, saga],
       <<"The disk is full. Nothing was stored.">>, <<"Make room; the shard goes on by itself.">>},
-     {{io_error, 'Message'}, [start, entity, projection, saga],
+     {{io_error, 'Message'}, [start, entity, projection, saga, verify],
       <<"The operating system or SQLite refused: {Message}. Nothing was stored.">>,
       <<"See to the disk, and to the file that the message names: another program may have removed, renamed or "
         "replaced it, or it is a symbolic link, which Warp does not follow.">>},
-     {{corrupt, 'Message'}, [start, entity, projection, saga],
+     {{corrupt, 'Message'}, [start, entity, projection, saga, verify],
       <<"A file contradicts itself, and Warp reads no further: {Message}.">>, <<"Restore it from a backup.">>},
-     {{internal, 'Message'}, [start, entity, projection, saga],
+     {{internal, 'Message'}, [start, entity, projection, saga, verify],
       <<"This is a bug of Warp: {Message}. The files are not to blame.">>,
       <<"Report it with this message and the log.">>},
      {{still_to_erase, #{target => 'Target', projections => 'Tables', reason => 'Reason'}}, [entity],

@@ -11,6 +11,7 @@
 -export([json_encode/2, json_encode_dirty/3, json_decode/1, json_decode_dirty/1]).
 -export([lock/3, establish/1, unlock/1, open_journal/2, close_journal/1, journal_stats/1, open/5, close/1]).
 -export([exists/1, file_bytes/1, delete_files/2, open_files/0]).
+-export([check_shard/1, check_folder/2, check_file/2, check_next/1, check_journal/1, check_folder_journal/1]).
 -export([submit/5, submit_clearing/6, erase/2, clear/3, correct_time/4, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
 -export([open_entities/2, correlations/3]).
@@ -21,7 +22,7 @@
 -on_load(init/0).
 
 -export_type([access/0, projection/0, lock/0, journal/0, shard/0, rules/0, packed/0, ticket/0]).
--export_type([packed_event/0, answer/0, stop/0, reason/0]).
+-export_type([folder/0, check/0, damage/0, packed_event/0, answer/0, stop/0, reason/0]).
 -export_type([kind/0, retyping/0, followed/0]).
 
 %% Who may read the files that Warp creates: the VM's user alone, or everybody whom the umask lets.
@@ -33,6 +34,10 @@
 -opaque projection() :: reference().
 -opaque packed() :: reference().
 -opaque ticket() :: reference().
+-opaque folder() :: reference().
+-opaque check() :: reference().
+%% What is damaged, up to 100 places, and how many others are.
+-type damage() :: {[binary()], Others :: non_neg_integer()}.
 %% An event as a read will give it, without seq and time.
 -type packed_event() ::
     {Type :: binary(), Payload :: map(), Aggregate :: binary(), Id :: binary() | undefined,
@@ -197,6 +202,48 @@ try_lock(_Dir, _Access, _Tag) -> ?MISSING.
 open_files() -> ?ANSWER(open_files(Tag)).
 
 open_files(_Tag) -> ?MISSING.
+
+%% @doc Begins to check the file of an open shard. Errors: `closed', `{io_error, _}'.
+-spec check_shard(shard()) -> {ok, check()} | {error, reason()}.
+check_shard(Shard) -> ?ANSWER(check_shard(Shard, Tag)).
+
+check_shard(_Shard, _Tag) -> ?MISSING.
+
+%% @doc Opens the folder of a context that nobody has open, to check its files. As long as the result is kept nobody
+%% can open the context. Also how many shards the folder has. Errors: `{data_dir_in_use, Dir}', `{io_error, _}'.
+-spec check_folder(binary(), [kind()]) -> {ok, {folder(), Shards :: non_neg_integer()}} | {error, term()}.
+check_folder(Dir, Kinds) -> ?ANSWER(check_folder(Dir, Kinds, Tag)).
+
+check_folder(_Dir, _Kinds, _Tag) -> ?MISSING.
+
+%% @doc Begins to check a shard of a folder. `none': it cannot be read as a shard, which {@link check_folder_journal/1}
+%% says. Errors: `{not_a_shard, _}', `{newer_format, _, _}', `{io_error, _}'.
+-spec check_file(folder(), non_neg_integer()) -> {ok, check() | none} | {error, term()}.
+check_file(Folder, N) -> ?ANSWER(check_file(Folder, N, Tag)).
+
+check_file(_Folder, _N, _Tag) -> ?MISSING.
+
+%% @doc Checks the next piece of a shard. Gives what comes next, and how many steps of all are done; or, at the end,
+%% what was checked, and what is damaged. Errors: `closed', `{io_error, _}'.
+-spec check_next(check()) ->
+    {ok, {pages | entities | rows, Done :: non_neg_integer(), Total :: non_neg_integer()}}
+    | {ok, {done, [{atom(), non_neg_integer()}], damage()}}
+    | {error, reason()}.
+check_next(Check) -> ?ANSWER(check_next(Check, Tag)).
+
+check_next(_Check, _Tag) -> ?MISSING.
+
+%% @doc Checks the records of the journal of an open context: how many there are, and what is damaged.
+-spec check_journal(journal()) -> {ok, {Records :: non_neg_integer(), damage()}} | {error, reason()}.
+check_journal(Journal) -> ?ANSWER(check_journal(Journal, Tag)).
+
+check_journal(_Journal, _Tag) -> ?MISSING.
+
+%% @doc Likewise those of a folder. Also what is damaged there and is not in the result of the check of a shard.
+-spec check_folder_journal(folder()) -> {ok, {Records :: non_neg_integer(), damage()}} | {error, reason()}.
+check_folder_journal(Folder) -> ?ANSWER(check_folder_journal(Folder, Tag)).
+
+check_folder_journal(_Folder, _Tag) -> ?MISSING.
 
 %% @doc Records in a locked folder that all its shards exist: from now on a missing shard is an error.
 -spec establish(lock()) -> ok | {error, term()}.

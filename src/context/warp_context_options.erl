@@ -1,7 +1,7 @@
 %% @private Checks the options of `warp_core:start/1': the context's own, and the options of its components.
 -module(warp_context_options).
 
--export([start/1]).
+-export([start/1, data_dir/1]).
 
 -export_type([settings/0]).
 
@@ -40,7 +40,9 @@ context(Name) ->
         false -> {error, not_a_binary}
     end.
 
-%% A binary is a path in the encoding of the file system already. The result is one too.
+%% @doc A check: a path. A binary is one in the encoding of the file system already. The result is one too, and
+%% absolute.
+-spec data_dir(term()) -> {ok, binary()} | {error, not_a_path}.
 data_dir(Dir) when Dir =:= ""; Dir =:= <<>>; not is_list(Dir), not is_binary(Dir) ->
     {error, not_a_path};
 data_dir(Dir) ->

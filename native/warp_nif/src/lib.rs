@@ -4,7 +4,8 @@
 //! ([`json`]). A context has one writer thread, which decides ([`writer`]) what goes into its
 //! [`journal`], and one that brings it ([`apply`]) into the shards, each of which is one SQLite file
 //! ([`log`], [`index`], [`erase`]); what it has not brought there yet is in memory ([`tail`]). Both
-//! threads are in [`engine`]; [`reader`] reads beside them; [`open`] opens the files. What projections
+//! threads are in [`engine`]; [`reader`] reads beside them; [`open`] opens the files, and [`verify`]
+//! checks them. What projections
 //! made of events may stand in a file of its own ([`projection`]); what all SQLite files have in common
 //! is in [`sqlite`]. What Erlang calls is in [`nifs`]; everything else knows nothing of it.
 //!
@@ -37,6 +38,7 @@ mod sqlite;
 mod sync;
 mod tail;
 mod threads;
+mod verify;
 mod writer;
 
 rustler::init!("warp_nif", load = load);

@@ -151,7 +151,7 @@ impl Stopped {
         let followed = with_reader(&shared, |reader| {
             rows::each_after(reader.connection(), 0, |_, row, _| {
                 rows += 1;
-                live += u64::from(row.is_some());
+                live += u64::from(row?.is_some());
                 Ok(true)
             })
         });

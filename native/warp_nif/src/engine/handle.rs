@@ -13,7 +13,7 @@ use crate::engine::apply as applier;
 use crate::engine::context::{Attached, Engine, LockNotes};
 use crate::engine::write as writer;
 use crate::error::{Error, Result, panic_message};
-use crate::journal::{Journal, recover};
+use crate::journal::{Journal, Segments, recover};
 use crate::log::kinds::Kinds;
 use crate::open::durability::Durability;
 use crate::open::file::{self, Identity};
@@ -27,6 +27,7 @@ use crate::shard::shared::Shared;
 use crate::shard::stats::Report;
 use crate::sqlite::{Claim, random};
 use crate::sync::relock;
+use crate::verify::{Checker, Source};
 use crate::writer::command::Command;
 
 /// The handle of a context's journal.
@@ -112,6 +113,11 @@ impl JournalHandle {
             (atoms::file_bytes(), bytes),
         ];
         (counters, engine.background.failing())
+    }
+
+    /// The segments of the journal.
+    pub fn segments(&self) -> &Arc<Segments> {
+        &self.engine.segments
     }
 
     /// Stops the threads after what they are doing, closes all files and waits for that.
@@ -255,6 +261,11 @@ impl Shard {
         infixes: &[String],
     ) -> Result<BTreeSet<(String, u64)>> {
         correlations::correlations(&self.shared, entity, infixes)
+    }
+
+    /// A check of its file.
+    pub fn check(&self) -> Result<Checker> {
+        Checker::new(Source::open(&self.shared))
     }
 
     /// A report of the shard's counters.

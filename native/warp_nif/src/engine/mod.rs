@@ -13,6 +13,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod verify_tests;
+#[cfg(test)]
 mod wal_tests;
 pub mod write;
 

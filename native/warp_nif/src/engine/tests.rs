@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use crate::engine::testing::{self, CLOSING, KIND, Opened};
+use crate::engine::verify_tests;
 use crate::erase::clearing::Retyping;
 use crate::error::Error;
 use crate::event::{GivenId, Packed, parse_row};
@@ -285,6 +286,8 @@ impl Tested {
 
     fn check(&self, page: u64) {
         self.check_followed();
+        let opened = self.open.as_ref().expect("open");
+        assert_eq!(verify_tests::check(opened).1, Vec::<String>::new());
         for entity in (0..4).map(|n| format!("entity-{n}")) {
             let mut expected = self.model.get(&entity).cloned().unwrap_or_default();
             let seq = self.head(&entity).map_or(0, |(_, seq)| seq);

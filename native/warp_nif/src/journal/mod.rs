@@ -19,7 +19,7 @@ pub mod write;
 #[cfg(test)]
 pub use record::sum;
 pub use record::{Header, Kind, RowRef};
-pub use recovery::recover;
+pub use recovery::{read, recover};
 pub use segments::Segments;
 pub use stored::Stored;
 pub use write::{Journal, Notes};

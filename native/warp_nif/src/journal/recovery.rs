@@ -26,14 +26,22 @@ pub struct Recovered {
     pub number: u64,
 }
 
-/// Reads the segments in the folder of a context.
+/// Reads the segments in the folder of a context, and removes those that were not begun. Errors: as of
+/// `read`.
+pub fn recover(dir: &Path, access: Access, note: Option<&Note>) -> Result<Recovered> {
+    let (recovered, empty) = read(dir, access, note)?;
+    files::remove(dir, &empty)?;
+    Ok(recovered)
+}
+
+/// Reads the segments in the folder of a context. Also the numbers of those that were not begun.
 ///
 /// Errors: `Corrupt` when a record or a segment is damaged or missing that was synced; `NewerFormat`;
 /// `Io`.
-pub fn recover(dir: &Path, access: Access, note: Option<&Note>) -> Result<Recovered> {
+pub fn read(dir: &Path, access: Access, note: Option<&Note>) -> Result<(Recovered, Vec<u64>)> {
     let numbers = files::numbers(dir)?;
     let mut journal = note.map(|note| note.journal);
-    let (mut read, mut live, mut unused) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut found, mut live, mut unused) = (Vec::new(), Vec::new(), Vec::new());
     for number in &numbers {
         let path = files::path(dir, *number);
         crate::files::check_kind(&path)?;
@@ -66,7 +74,7 @@ pub fn recover(dir: &Path, access: Access, note: Option<&Note>) -> Result<Recove
                     run: label.run,
                     parts: HashMap::new(),
                 });
-                read.push(Read { label, scan });
+                found.push(Read { label, scan });
             }
         }
     }
@@ -78,13 +86,13 @@ pub fn recover(dir: &Path, access: Access, note: Option<&Note>) -> Result<Recove
             return Err(damaged(what).at(&files::path(dir, *number)));
         }
     }
-    let judged = judge(&read, note).map_err(|wrong| explain(dir, &wrong))?;
+    let judged = judge(&found, note).map_err(|wrong| explain(dir, &wrong))?;
     let mut known: HashMap<u16, i64> = HashMap::new();
     let mut know = |shard: u16, position: i64| {
         let last = known.entry(shard).or_insert(0);
         *last = (*last).max(position);
     };
-    for ((read, live), count) in read.iter().zip(&mut live).zip(&judged.counts) {
+    for ((read, live), count) in found.iter().zip(&mut live).zip(&judged.counts) {
         for (shard, position) in &read.label.positions {
             know(u16::try_from(*shard).unwrap_or(u16::MAX), *position);
         }
@@ -110,21 +118,16 @@ pub fn recover(dir: &Path, access: Access, note: Option<&Note>) -> Result<Recove
         }
     }
     let empty: Vec<u64> = unused.iter().map(|(number, _)| *number).collect();
-    files::remove(dir, &empty)?;
     let last = numbers.last().copied().unwrap_or(0);
     let number = last.max(note.map_or(0, |note| note.number));
-    Ok(Recovered {
-        segments: Arc::new(Segments::new(
-            dir.to_owned(),
-            access,
-            live,
-            known,
-            number + 1,
-        )),
+    let segments = Segments::new(dir.to_owned(), access, live, known, number + 1);
+    let recovered = Recovered {
+        segments: Arc::new(segments),
         journal,
         next: judged.next,
         number,
-    })
+    };
+    Ok((recovered, empty))
 }
 
 /// Whether something in a segment without a label checks as a record of it.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::files::{self, Prepared};
-use super::stored::{Stored, blank};
+use super::stored::{Stored, blank, is_sound};
 use crate::error::{Error, Result, panic_message};
 use crate::files::Access;
 use crate::sync::relock;
@@ -405,6 +405,41 @@ impl Segments {
             }
         }
         Ok(())
+    }
+
+    /// The numbers of those that were begun and are needed still.
+    pub fn numbers(&self) -> Vec<u64> {
+        self.state().live.iter().map(|live| live.number).collect()
+    }
+
+    /// Reads all records of a segment: how many there are; none when it was given back meanwhile. Errors:
+    /// `Corrupt` when one is not what was written; `Io`.
+    pub fn check(&self, number: u64) -> Result<u64> {
+        let find = |live: &&Live| live.number == number;
+        let (file, seed, records) = {
+            let state = self.state();
+            let Some(live) = state.live.iter().find(find) else {
+                return Ok(0);
+            };
+            let records = live.parts.iter().flat_map(|(shard, part)| {
+                let places = (part.first..).zip(&part.places);
+                places.map(|(position, place)| (*shard, position, *place))
+            });
+            let records: Vec<_> = records.collect();
+            (Arc::clone(&live.file), live.seed, records)
+        };
+        for (shard, position, place) in &records {
+            // NOTE: twice, since it may just have been made blank.
+            let sound = is_sound(&file, *place, seed, *position)
+                .and_then(|sound| Ok(sound || is_sound(&file, *place, seed, *position)?));
+            if !matches!(sound, Ok(true)) && self.state().live.iter().any(|live| find(&live)) {
+                let path = files::path(&self.dir, number);
+                sound.map_err(|error| Error::io(&path, error))?;
+                let what = format!("the record of position {position} of shard {shard} is damaged");
+                return Err(Error::corrupt(what).at(&path));
+            }
+        }
+        Ok(records.len() as u64)
     }
 
     /// Whether each shard has everything in its own file, synced, as `durable` says.

@@ -45,6 +45,20 @@ impl Stored {
     }
 }
 
+/// Whether a record is there as it was written, or blank.
+pub(super) fn is_sound(file: &File, place: u32, seed: u64, position: i64) -> std::io::Result<bool> {
+    let at = u64::from(place) * ALIGN as u64;
+    let mut header = [0; HEADER];
+    file.read_exact_at(&mut header, at)?;
+    let Some(header) = Header::decode(&header, seed).filter(|header| header.position == position)
+    else {
+        return Ok(false);
+    };
+    let mut body = vec![0; header.body as usize];
+    file.read_exact_at(&mut body, at + HEADER as u64)?;
+    Ok(header.fits(&body))
+}
+
 /// Erases what a record says, where it stands.
 pub(super) fn blank(file: &File, place: u32, seed: u64) -> std::io::Result<()> {
     let at = u64::from(place) * ALIGN as u64;

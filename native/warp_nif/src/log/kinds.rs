@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use crate::error::{Error, Result};
 
 /// A kind of entities.
+#[derive(Clone)]
 pub struct Kind {
     /// What their ids begin with.
     pub prefix: String,
@@ -17,7 +18,7 @@ pub struct Kind {
 }
 
 /// The kinds of a shard.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Kinds(Vec<Kind>);
 
 impl Kinds {

@@ -130,12 +130,12 @@ pub fn after(
     Ok(())
 }
 
-/// Calls `each` with every position behind this one, in order, its row (`None`: erased) and how many
-/// bytes of data it takes, until it has enough.
+/// Calls `each` with every position behind this one, in order, its row (`None`: erased; or what is wrong
+/// with it) and how many bytes of data it takes, until it has enough.
 pub fn each_after(
     connection: &Connection,
     position: i64,
-    mut each: impl FnMut(i64, Option<Row>, usize) -> Result<bool>,
+    mut each: impl FnMut(i64, Result<Option<Row>>, usize) -> Result<bool>,
 ) -> Result<()> {
     let mut statement = connection.prepare_cached(SELECT_ROWS)?;
     let mut rows = statement.query([position.saturating_add(1), i64::MAX])?;
@@ -144,7 +144,7 @@ pub fn each_after(
             ValueRef::Text(data) | ValueRef::Blob(data) => data.len(),
             _ => 0,
         };
-        if !each(row.get(0)?, from_sql(row)?, bytes)? {
+        if !each(row.get(0)?, from_sql(row), bytes)? {
             break;
         }
     }

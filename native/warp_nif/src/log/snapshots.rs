@@ -7,7 +7,7 @@
 use rusqlite::{Connection, OptionalExtension};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hash::hash64;
 
 const HEADER: usize = 16;
@@ -112,6 +112,32 @@ pub fn load(connection: &Connection, incarnation: i64, aggregate: &str) -> Resul
         let image = from_image(&stored, incarnation)?;
         Some(Stored { image, ..stored })
     }))
+}
+
+/// Reads all snapshots of an entity: how many there are. Error: `Corrupt` when one is not what was kept.
+pub fn check(connection: &Connection, incarnation: i64) -> Result<u64> {
+    let mut statement = connection.prepare_cached(
+        "SELECT seq, version, recorded_at, image, slot FROM snapshot_slots LEFT JOIN snapshots USING (slot)
+         WHERE incarnation = ?1",
+    )?;
+    let mut found = statement.query([incarnation])?;
+    let mut count = 0;
+    while let Some(row) = found.next()? {
+        let stored = Stored {
+            seq: row.get::<_, i64>(0)?.cast_unsigned(),
+            version: row.get::<_, i64>(1)?.cast_unsigned(),
+            recorded_at: row.get(2)?,
+            image: row.get::<_, Option<_>>(3)?.unwrap_or_default(),
+        };
+        if from_image(&stored, incarnation).is_none() {
+            let slot: i64 = row.get(4)?;
+            return Err(Error::corrupt(format!(
+                "the snapshot in slot {slot} is damaged"
+            )));
+        }
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// Zeroes and frees one slot of an entity, if there is one: how many bytes that were.

@@ -125,6 +125,23 @@ pub fn journal_of(dir: &Path) -> Option<u64> {
     })
 }
 
+/// The sums of a shard that is only read; none for one that was copied with `VACUUM INTO`.
+///
+/// Errors: `NotAShard`, `NewerFormat`; `Corrupt`, for one of an earlier format too, which has no sums; `Io`.
+pub fn sums_of(path: &Path) -> Result<Option<Arc<Sums>>> {
+    match SHARD.version_of(path)? {
+        None => Err(Error::corrupt("this shard is missing or empty").at(path)),
+        Some(version) if version < WITH_SUMS => {
+            let what = format!(
+                "this shard has format {version}, which has no checksums of its pages. Start the context \
+                 once, which brings it to format {FORMAT}"
+            );
+            Err(Error::corrupt(what).at(path))
+        }
+        Some(_) => Sums::find_unless_copy(path),
+    }
+}
+
 /// Makes the sums of a file of format 1, of what it has in its WAL too.
 fn first_sums(path: &Path, identity: &Identity) -> Result<Arc<Sums>> {
     let connection = Connection::open_with_flags(path, READ_AND_WRITE)

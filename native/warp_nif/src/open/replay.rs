@@ -66,7 +66,7 @@ pub fn open(
 }
 
 /// Up to which position all is in the file. Error: `Corrupt` when its numbers contradict each other.
-fn applied(connection: &Connection) -> Result<i64> {
+pub fn applied(connection: &Connection) -> Result<i64> {
     let applied: i64 = schema::meta(connection, "flushed")?;
     let ends_at: i64 = schema::meta(connection, "last_row")?;
     let last = rows::last_position(connection)?;

@@ -59,6 +59,7 @@ impl Reader<'_> {
         let is_seen = |row: &Row| followed.has(&row.entity) && !hidden.has(row) && !is_gone(row);
         let mut bytes = 0;
         let read = rows::each_after(self.connection(), position, |at, row, size| {
+            let row = row?;
             stretch.last = at;
             bytes += size + 64;
             stretch.rows.extend(row.filter(is_seen));

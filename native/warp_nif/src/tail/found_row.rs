@@ -16,14 +16,7 @@ pub fn found_row(row: Row, before: Option<&EntityInfo>, kinds: &Kinds) -> Result
     if (row.seq.wrapping_sub(1), row.prev) != ends_at {
         return Err(rows::broken(row.position, "out of sequence"));
     }
-    let events = parse_row(&row.data)?;
-    let count = events.len();
-    let ids = events
-        .iter()
-        .filter_map(|event| event.id.as_deref())
-        .filter(|id| derived_seq(&row.entity, id).is_none())
-        .map(|id| hash64(id.as_bytes()));
-    let ids = distinct(ids);
+    let (ids, count) = given_ids(&row)?;
     let checksum = row.borrow().checksum();
     Ok(TailRow {
         open: kinds.leaves_open(&row.entity, &row.aggregate),
@@ -42,4 +35,15 @@ pub fn found_row(row: Row, before: Option<&EntityInfo>, kinds: &Kinds) -> Result
             Vec::new(),
         )),
     })
+}
+
+/// The hashes of the ids of a row's events that the index has, each once, and how many events there are.
+pub fn given_ids(row: &Row) -> Result<(Vec<u64>, usize)> {
+    let events = parse_row(&row.data)?;
+    let ids = events
+        .iter()
+        .filter_map(|event| event.id.as_deref())
+        .filter(|id| derived_seq(&row.entity, id).is_none())
+        .map(|id| hash64(id.as_bytes()));
+    Ok((distinct(ids), events.len()))
 }

@@ -80,11 +80,16 @@ impl Sums {
     /// What was copied with SQLite's `VACUUM INTO` has no sums, and is not in WAL mode as all of Warp's files are:
     /// Warp takes it as it stands. Errors: `Corrupt` when there are no sums, or as for `find` and `build`.
     pub fn open(database: &Path) -> Result<Arc<Self>> {
+        Self::find_unless_copy(database)?.map_or_else(|| Self::build(database), Ok)
+    }
+
+    /// The sums of a shard that has to have some; none for such a copy. Errors: as for `open`.
+    pub fn find_unless_copy(database: &Path) -> Result<Option<Arc<Self>>> {
         if let Some(sums) = Self::find(database)? {
-            return Ok(sums);
+            return Ok(Some(sums));
         }
         if is_copy(database).map_err(|error| Error::io(database, error))? {
-            return Self::build(database);
+            return Ok(None);
         }
         let what = format!(
             "this file is missing, which has the checksums of the pages of {}. Put it back: from the same backup as \

@@ -1,0 +1,117 @@
+//! Where a check reads a shard: its file, in one view per piece.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::{Error, Result};
+use crate::files;
+use crate::log::connection::open_reader;
+use crate::log::kinds::Kinds;
+use crate::open::file::sums_of;
+use crate::shard::shared::Shared;
+use crate::sqlite::{Sums, UnderWay, open_with_sums};
+
+/// A shard's file.
+pub struct Source {
+    /// Its path.
+    pub path: PathBuf,
+    /// Of which entities it is kept whether they are open.
+    pub kinds: Kinds,
+    sums: Option<Arc<Sums>>,
+    shared: Option<Arc<Shared>>,
+}
+
+impl Source {
+    /// That of an open shard.
+    pub fn open(shared: &Arc<Shared>) -> Self {
+        Self {
+            path: shared.path.clone(),
+            kinds: shared.kinds.clone(),
+            sums: Some(Arc::clone(&shared.sums)),
+            shared: Some(Arc::clone(shared)),
+        }
+    }
+
+    /// That of a context that nobody has open. The file is not changed.
+    ///
+    /// Errors: `Corrupt` when it, or the file of its sums, is not what it has to be; `NotAShard`;
+    /// `NewerFormat`; `Io`.
+    pub fn closed(path: PathBuf, kinds: Kinds) -> Result<Self> {
+        let sums = sums_of(&path)?;
+        Ok(Self {
+            path,
+            kinds,
+            sums,
+            shared: None,
+        })
+    }
+
+    /// Calls `look` with a view of the file. Error: `Closed` when the shard was closed meanwhile.
+    pub fn view<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let under_way = self.shared.as_ref().map(|s| UnderWay::begin(&s.gate));
+        let _under_way = under_way.transpose()?;
+        // NOTE: a new connection each time. It has no page in memory that was read before.
+        let connection = match &self.sums {
+            Some(sums) if self.shared.is_some() => open_reader(&self.path, sums)?,
+            sums => self.open_closed(sums.as_ref())?,
+        };
+        let looked = connection
+            .execute_batch("BEGIN")
+            .map_err(Error::from)
+            .and_then(|()| look(&connection));
+        looked.map_err(|error| error.at(&self.path))
+    }
+    /// NOTE: where there is nothing in the WAL, SQLite is told that nobody changes the file. It would make a WAL and
+    /// its index else, and leave them behind.
+    fn open_closed(&self, sums: Option<&Arc<Sums>>) -> Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let wal = std::fs::metadata(files::beside(&self.path, "-wal"));
+        let (path, flags) = if wal.is_ok_and(|wal| wal.len() > 0) {
+            (self.path.clone(), flags)
+        } else {
+            (immutable(&self.path), flags | OpenFlags::SQLITE_OPEN_URI)
+        };
+        match sums {
+            Some(sums) => open_with_sums(&path, flags, sums),
+            None => Ok(Connection::open_with_flags(&path, flags)?),
+        }
+    }
+}
+
+/// The path as the URI of a file that does not change.
+fn immutable(path: &Path) -> PathBuf {
+    let mut uri = b"file:".to_vec();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'%' | b'?' | b'#' => uri.extend(format!("%{byte:02x}").bytes()),
+            byte => uri.push(*byte),
+        }
+    }
+    uri.extend(b"?immutable=1");
+    PathBuf::from(OsString::from_vec(uri))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_signs_of_an_uri_is_the_same_file() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("a%41 ?x=y#z.db");
+        let made = Connection::open(&path).expect("made");
+        made.execute_batch("CREATE TABLE t AS SELECT 7 AS n")
+            .expect("filled");
+        drop(made);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let opened = Connection::open_with_flags(immutable(&path), flags).expect("opened");
+        let n: i64 = opened
+            .query_row("SELECT n FROM t", [], |row| row.get(0))
+            .expect("read");
+        assert_eq!(n, 7);
+    }
+}
