@@ -12,6 +12,7 @@
 -export([lock/3, establish/1, unlock/1, open_journal/2, close_journal/1, journal_stats/1, open/5, close/1]).
 -export([exists/1, file_bytes/1, delete_files/2, open_files/0]).
 -export([check_shard/1, check_folder/2, check_file/2, check_next/1, check_journal/1, check_folder_journal/1]).
+-export([uncheck_folder/1]).
 -export([submit/5, submit_clearing/6, erase/2, clear/3, correct_time/4, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
 -export([open_entities/2, correlations/3]).
@@ -209,8 +210,8 @@ check_shard(Shard) -> ?ANSWER(check_shard(Shard, Tag)).
 
 check_shard(_Shard, _Tag) -> ?MISSING.
 
-%% @doc Opens the folder of a context that nobody has open, to check its files. As long as the result is kept nobody
-%% can open the context. Also how many shards the folder has. Errors: `{data_dir_in_use, Dir}', `{io_error, _}'.
+%% @doc Opens the folder of a context that nobody has open, to check its files. Nobody can open the context before
+%% {@link uncheck_folder/1}, or before the result is garbage. Also how many shards the folder has. Errors: `{data_dir_in_use, Dir}', `{io_error, _}'.
 -spec check_folder(binary(), [kind()]) -> {ok, {folder(), Shards :: non_neg_integer()}} | {error, term()}.
 check_folder(Dir, Kinds) -> ?ANSWER(check_folder(Dir, Kinds, Tag)).
 
@@ -244,6 +245,12 @@ check_journal(_Journal, _Tag) -> ?MISSING.
 check_folder_journal(Folder) -> ?ANSWER(check_folder_journal(Folder, Tag)).
 
 check_folder_journal(_Folder, _Tag) -> ?MISSING.
+
+%% @doc Ends the check of a folder.
+-spec uncheck_folder(folder()) -> ok.
+uncheck_folder(Folder) -> ?ANSWER(uncheck_folder(Folder, Tag)).
+
+uncheck_folder(_Folder, _Tag) -> ?MISSING.
 
 %% @doc Records in a locked folder that all its shards exist: from now on a missing shard is an error.
 -spec establish(lock()) -> ok | {error, term()}.

@@ -53,7 +53,11 @@ folder(Dir, Kinds, Tell) ->
     case warp_nif:check_folder(Dir, Kinds) of
         {ok, {Folder, Shards}} ->
             Check = fun(N) -> begun(warp_nif:check_file(Folder, N), N, Shards, Tell) end,
-            all(Shards, Check, fun() -> warp_nif:check_folder_journal(Folder) end, Tell);
+            try
+                all(Shards, Check, fun() -> warp_nif:check_folder_journal(Folder) end, Tell)
+            after
+                ok = warp_nif:uncheck_folder(Folder)
+            end;
         {error, _} = Error ->
             Error
     end.

@@ -199,7 +199,13 @@ what_cannot_be_checked_is_an_error(Config) ->
         self() ! tried
     end,
     ?assertMatch({ok, _}, warp_core:verify(Dir, #{progress => Start})),
-    receive tried -> ok after 0 -> error(not_tried) end.
+    receive tried -> ok after 0 -> error(not_tried) end,
+    %% And at once when the check has ended, however it did.
+    {ok, First} = warp_core:start(Opts),
+    warp_test:stop(First),
+    ?assertError(enough, warp_core:verify(Dir, #{progress => fun(_) -> error(enough) end})),
+    {ok, Second} = warp_core:start(Opts),
+    warp_test:stop(Second).
 
 %% -------------------------------------------------------------------- Helpers
 

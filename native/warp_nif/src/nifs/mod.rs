@@ -18,7 +18,7 @@
 //! | `files` | `try_lock`, `establish`, `unlock`, `exists`, `file_bytes`, `delete_files`, `open_files` | normal | hand over to a thread of ours |
 //! | `entities` | `head`, `last_row`, `page`, `check_ids`, `open_entities`, `correlations` | normal | hand over to a thread of ours |
 //! | `log` | `follow`, `run_of` | normal | hand over to a thread of ours |
-//! | `verify` | `check_shard`, `check_folder`, `check_file`, `check_next`, `check_journal`, `check_folder_journal` | normal | hand over to a thread of ours |
+//! | `verify` | `check_shard`, `check_folder`, `check_file`, `check_next`, `check_journal`, `check_folder_journal`, `uncheck_folder` | normal | hand over to a thread of ours |
 //! | `found` | `found` | normal | makes terms of at most [`BUDGET`] bytes of rows |
 //! | | `found_dirty` | dirty CPU | makes terms of all that a read has found |
 //! | `projections` | `projection_open`, `_execute`, `_read`, `_tidy`, `_trim`, `_close` | normal | hand over to a thread of ours |

@@ -135,6 +135,15 @@ fn check_folder_journal<'a>(
     })
 }
 
+/// Ends the check of a folder, which can be opened from then on: `ok`.
+#[rustler::nif]
+fn uncheck_folder<'a>(env: Env<'a>, folder: ResourceArc<FolderHandle>, tag: Term<'a>) -> Term<'a> {
+    answer(env, &FILES, tag, move |env| {
+        relock(&folder.0).unlock();
+        atoms::ok().encode(env)
+    })
+}
+
 fn with_damage(records: u64, findings: &Findings) -> (u64, (Vec<String>, u64)) {
     (records, damage(findings))
 }

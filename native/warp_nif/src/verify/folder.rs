@@ -23,8 +23,8 @@ pub struct Folder {
     segments: Option<Arc<Segments>>,
     journal: Option<u64>,
     findings: Findings,
-    /// Held as long as the check lasts, so that nobody opens the context.
-    _lock: Option<File>,
+    /// Held until the check ends, so that nobody opens the context.
+    lock: Option<File>,
 }
 
 impl Folder {
@@ -45,7 +45,7 @@ impl Folder {
             journal: recovered.as_ref().and_then(|recovered| recovered.journal),
             segments: recovered.map(|recovered| recovered.segments),
             findings,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -106,6 +106,11 @@ impl Folder {
             Some(segments) => super::journal::check(segments, findings),
             None => Ok(0),
         }
+    }
+
+    /// Lets others open the context.
+    pub fn unlock(&mut self) {
+        self.lock.take();
     }
 
     /// What is damaged, but for what the checks of the shards have found.
