@@ -150,6 +150,8 @@ damage_of_a_killed_context_is_found(Config) ->
          %% Bytes between two records, and behind the label, say nothing.
          case warp_core:verify(Context) of
              {error, {corrupt, _}} -> ok;
+             %% The label's version.
+             {error, {newer_format, _, _}} -> ?assert(At < 16, At);
              {ok, #{records := Records}} -> ok;
              %% The last commit may have been cut off by the crash, for all that anybody knows.
              {ok, #{records := Fewer}} -> ?assert(At > Written - 5000, {At, Written, Fewer, Records})
