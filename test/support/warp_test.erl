@@ -151,7 +151,7 @@ kill_entity(Entity) ->
     end.
 
 history(Entity) ->
-    {ok, Events} = warp_core:history(Entity, #{limit => 1000000}),
+    {ok, Events} = warp_core:history(Entity, #{limit => 1000000, timeout => 60000}),
     Events.
 
 seqs(Entity) ->
