@@ -67,7 +67,8 @@
 -type description() :: #{
     id := binary(),
     steps := [step_description()],
-    %% Why the saga turned back: the step that failed, or none for the deadline and a cancellation.
+    %% Why the saga turned back: the step that failed, or none for the deadline, a cancellation, and a saga whose log
+    %% was removed (`keep_sagas').
     failed => failure(),
     %% The compensation that was refused.
     blocked => failure(),

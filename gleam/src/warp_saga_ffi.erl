@@ -107,6 +107,8 @@ failure(#{step := none, reason := timeout}) ->
     deadline_passed;
 failure(#{step := none, reason := cancelled}) ->
     was_cancelled;
+failure(#{step := none, reason := Reason}) ->
+    {unknown_step_refused, warp_error_ffi:reason(Reason)};
 failure(#{step := Step, entity := Entity, reason := Reason}) ->
     {step_refused, Step, Entity, warp_error_ffi:reason(Reason)}.
 

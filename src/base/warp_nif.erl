@@ -13,9 +13,9 @@
 -export([exists/1, file_bytes/1, delete_files/2, open_files/0]).
 -export([check_shard/1, check_folder/2, check_file/2, check_next/1, check_journal/1, check_folder_journal/1]).
 -export([uncheck_folder/1]).
--export([submit/5, submit_clearing/6, erase/2, clear/3, correct_time/4, pass/1, save_snapshot/5]).
+-export([submit/5, submit_clearing/6, replace/5, erase/2, clear/3, correct_time/4, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
--export([open_entities/2, correlations/3]).
+-export([open_entities/2, closed_entities/5, correlations/3]).
 -export([last_row/2, follow/5, run_of/2]).
 -export([projection_open/3, projection_execute/2, projection_execute_batch/2]).
 -export([projection_read/4, projection_tidy/1, projection_trim/1, projection_close/1]).
@@ -211,7 +211,8 @@ check_shard(Shard) -> ?ANSWER(check_shard(Shard, Tag)).
 check_shard(_Shard, _Tag) -> ?MISSING.
 
 %% @doc Opens the folder of a context that nobody has open, to check its files. Nobody can open the context before
-%% {@link uncheck_folder/1}, or before the result is garbage. Also how many shards the folder has. Errors: `{data_dir_in_use, Dir}', `{io_error, _}'.
+%% {@link uncheck_folder/1}, or before the result is garbage. Also how many shards the folder has. Errors:
+%% `{data_dir_in_use, Dir}', `{io_error, _}'.
 -spec check_folder(binary(), [kind()]) -> {ok, {folder(), Shards :: non_neg_integer()}} | {error, term()}.
 check_folder(Dir, Kinds) -> ?ANSWER(check_folder(Dir, Kinds, Tag)).
 
@@ -341,6 +342,12 @@ submit(_Shard, _Entity, _Base, _Appends, _Receipt) -> ?MISSING.
                       [warp_core:seq()], retyping()) -> ok | {error, reason()}.
 submit_clearing(_Shard, _Entity, _Base, _Appends, _Seqs, _Types) -> ?MISSING.
 
+%% @doc Queues that the log of an entity, which has to end at seq Base, is erased and begins anew with an append, whose
+%% events have no ids: both, or neither. The calling process gets an `answer()', when that is durable. The bytes of
+%% what was erased are gone later, without any answer.
+-spec replace(shard(), binary(), Base :: warp_core:seq(), packed(), warp_core:micros()) -> ok | {error, reason()}.
+replace(_Shard, _Entity, _Base, _Packed, _RecordedAt) -> ?MISSING.
+
 %% @doc Queues the erasure of an entity's log. The answer `erased' comes when none of its bytes is left.
 -spec erase(shard(), binary()) -> ok | {error, reason()}.
 erase(_Shard, _Entity) -> ?MISSING.
@@ -403,6 +410,17 @@ check_ids(_Shard, _Entity, _Packed, _Tag) -> ?MISSING.
 open_entities(Shard, Prefix) -> ?ANSWER(open_entities(Shard, Prefix, Tag)).
 
 open_entities(_Shard, _Prefix, _Tag) -> ?MISSING.
+
+%% @doc The closed entities of a kind that the shard was opened with: those whose last row is older than a time, in the
+%% order in which they began, at most Limit, with the seqs of their last events. After is 0 for the first of them,
+%% and then what the call before gave, until that is `done'.
+-spec closed_entities(shard(), Prefix :: binary(), Before :: warp_core:micros(), After :: non_neg_integer(),
+                      Limit :: pos_integer()) ->
+    {ok, {[{binary(), warp_core:seq()}], non_neg_integer() | done}} | {error, reason()}.
+closed_entities(Shard, Prefix, Before, After, Limit) ->
+    ?ANSWER(closed_entities(Shard, Prefix, Before, After, Limit, Tag)).
+
+closed_entities(_Shard, _Prefix, _Before, _After, _Limit, _Tag) -> ?MISSING.
 
 %% @doc The correlations of an entity's events, each with the number of the event in its correlation. Takes only
 %% events whose id consists of the `correlation' in their metadata, one of the infixes, and a decimal number.

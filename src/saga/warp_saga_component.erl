@@ -13,18 +13,20 @@ options() ->
 kinds() ->
     [warp_saga_plan:kind()].
 
-%% @doc `steps' is the option, `saga_rules' is what the NIF checks the events of sagas against, and
+%% @doc `steps' and `keep_sagas' are the options, `saga_rules' is what the NIF checks the events of sagas against, and
 %% `sagas' is the table of `warp_saga_table'.
 -spec new(warp_component:settings()) -> #{atom() => term()}.
-new(#{steps := Steps}) ->
+new(#{steps := Steps, keep_sagas := Keep}) ->
     #{steps => Steps,
+      keep_sagas => Keep,
       saga_rules => warp_saga_plan:rules(),
       sagas => warp_saga_table:new()}.
 
 -spec shard_children(warp_context:membership(), non_neg_integer()) -> [supervisor:child_spec()].
 shard_children(Membership, N) ->
     %% All that the keeper knows is in the file.
-    [#{id => sagas, start => {warp_saga_keeper, start_link, [Membership, N]}, shutdown => 1000}].
+    [#{id => sagas, start => {warp_saga_keeper, start_link, [Membership, N]}, shutdown => 1000},
+     #{id => saga_sweeper, start => {warp_saga_sweeper, start_link, [Membership, N]}, shutdown => brutal_kill}].
 
 -spec shard_opened(warp_context:context(), non_neg_integer()) -> ok.
 shard_opened(Context, N) ->

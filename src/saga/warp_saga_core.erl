@@ -11,7 +11,7 @@
 %% stored or has failed. From then on it waits for each step.
 -module(warp_saga_core).
 
--export([new/1, ahead/1, recovered/1, replay/2, retry/1, stop/2]).
+-export([new/1, removed/3, ahead/1, recovered/1, replay/2, retry/1, stop/2]).
 -export([next/2, outcome/3, settled/2, is_ahead/1, waiting/1, phase/1, plan/1, result/1, describe/1]).
 
 -export_type([core/0, entry/0, action/0, outcome/0, task/0, phase/0, failure/0, result/0]).
@@ -29,7 +29,7 @@
     | {reversed, warp_core:seq(), CompensationSeq :: warp_core:seq()}
     %% Applied, and its compensation was refused with this reason.
     | {blocked, warp_core:seq(), term()}.
-%% The step that failed, or none for the deadline and a cancellation; and why.
+%% The step that failed, or none for the deadline, a cancellation, and a saga whose log was removed; and why.
 -type failure() :: {n() | none, term()}.
 -type phase() :: forward | compensating | stuck | committed | compensated | resolved.
 %% What the log has behind the plan.
@@ -97,6 +97,13 @@
 -spec new(warp_saga_plan:plan()) -> core().
 new(#{steps := Steps} = Plan) ->
     #core{plan = Plan, fates = maps:from_list([{N, todo} || #{n := N} <- Steps])}.
+
+%% @doc A saga that has ended and whose log was removed: how it ended, and why, without the steps.
+-spec removed(warp_saga_plan:plan(), committed | compensated | resolved,
+              #{failed => term(), blocked => term(), note := none | binary()}) -> core().
+removed(Plan, Phase, #{note := Note} = Why) ->
+    Failure = fun(Key) -> case Why of #{Key := Reason} -> {none, Reason}; #{} -> none end end,
+    (new(Plan))#core{phase = Phase, failed = Failure(failed), blocked = Failure(blocked), note = Note}.
 
 %% @doc The same saga, with a plan that is queued and may not be stored yet.
 -spec ahead(core()) -> core().

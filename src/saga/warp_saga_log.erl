@@ -2,7 +2,7 @@
 %% the plan ({@link warp_saga_plan}); entries stand behind it.
 -module(warp_saga_log).
 
--export([pack/3, read/2, read_shard/2]).
+-export([pack/3, pack_removed/3, read/2, read_shard/2]).
 
 -export_type([saga/0]).
 
@@ -29,6 +29,24 @@ pack(#{saga_rules := Rules}, Id, Entries0) ->
     Aggregate = warp_saga_plan:aggregate(lists:any(fun is_closing/1, Entries)),
     Events = [#{type => Type, payload => Payload} || {Type, Payload} <- lists:map(fun event/1, Entries)],
     {Entries, pack_in_time(Rules, warp_saga_plan:entity_id(Id), Aggregate, Events)}.
+
+%% @doc Packs the one row that is left of the log of a saga that has ended: how it did, why, and the hash of its steps.
+%%
+%% NOTE: one event. Who deletes an entity may clear payloads of steps in a log that is just being removed, and these
+%% begin with the second event.
+-spec pack_removed(warp_context:context(), binary(), warp_saga_core:core()) -> warp_nif:packed().
+pack_removed(#{saga_rules := Rules}, Id, Core) ->
+    #{hash := Hash} = warp_saga_core:plan(Core),
+    Payload = (ended(warp_saga_core:result(Core)))#{<<"hash">> => Hash},
+    Event = #{type => <<"Removed">>, payload => Payload},
+    #{packed := Packed} = pack_in_time(Rules, warp_saga_plan:entity_id(Id), warp_saga_plan:aggregate(true), [Event]),
+    Packed.
+
+ended({How, Result}) ->
+    End = case How of stuck -> <<"resolved">>; _ -> atom_to_binary(How) end,
+    Why = [{atom_to_binary(Key), reason(Reason)} || {Key, #{reason := Reason}} <- maps:to_list(Result)],
+    Note = [{<<"note">>, Note} || #{note := Note} <- [Result]],
+    maps:from_list([{<<"end">>, End} | Why ++ Note]).
 
 %% The engine packs a large row only once rows that were packed before hold less memory.
 pack_in_time(Rules, Entity, Aggregate, Events) ->
@@ -148,6 +166,17 @@ read_shard(Handle, Id) ->
         {error, _} = Error -> Error
     end.
 
+replayed(Id, [#{type := <<"Removed">>, payload := #{<<"hash">> := Hash, <<"end">> := End} = Payload}]) ->
+    Phase = case End of
+        <<"committed">> -> committed;
+        <<"compensated">> -> compensated;
+        <<"resolved">> -> resolved
+    end,
+    Why = maps:from_list([{Key, read_reason(maps:get(Name, Payload))}
+                          || {Key, Name} <- [{failed, <<"failed">>}, {blocked, <<"blocked">>}],
+                             is_map_key(Name, Payload)]),
+    Note = maps:get(<<"note">>, Payload, none),
+    warp_saga_core:removed(warp_saga_plan:removed(Id, Hash), Phase, Why#{note => Note});
 replayed(Id, Events) ->
     {Plan, Rest} = warp_saga_plan:from_events(Id, Events),
     lists:foldl(fun(Event, Core) -> warp_saga_core:replay(entry(Event), Core) end,

@@ -4,13 +4,20 @@
 -export([start/0, commit/1, wait/1]).
 
 -define(MAX_NAME_BYTES, 512).
+%% How long the log of a saga that has ended is kept: 30 days, and a thousand years at most.
+-define(KEEP_MS, (30 * 24 * 3600 * 1000)).
+-define(MAX_KEEP_MS, (1000 * 365 * 24 * 3600 * 1000)).
 -define(RETRIES, 10).
 -define(MAX_RETRIES, 1000000).
 
 %% @doc What a context can be started with.
 -spec start() -> [warp_check:option()].
 start() ->
-    [{steps, #{}, fun steps/1}].
+    [{steps, #{}, fun steps/1},
+     {keep_sagas, ?KEEP_MS, fun keep/1}].
+
+keep(infinity) -> {ok, infinity};
+keep(Millis) -> warp_check:integer(Millis, 0, ?MAX_KEEP_MS).
 
 %% @doc The options of a saga.
 -spec commit(term()) ->

@@ -8,7 +8,7 @@
 
 -export([rules/0, aggregate/1, kind/0, infixes/0, cleared_types/0]).
 -export([check_id/1, entity_id/1, id/1, event_id/3, seqs/1]).
--export([pack/2, from_events/2]).
+-export([pack/2, from_events/2, removed/2]).
 
 -export_type([plan/0, step/0, action/0, hash/0]).
 
@@ -149,6 +149,11 @@ step_header(#{entity := Entity, aggregate := Name, schema_vsn := Vsn, forward :=
 
 action_header({event, Type, _}) -> Type;
 action_header({run, Name, _}) -> #{<<"run">> => Name}.
+
+%% @doc What is left of the plan of a saga whose log was removed.
+-spec removed(binary(), hash()) -> plan().
+removed(Id, Hash) ->
+    #{id => Id, steps => [], groups => [], deadline => infinity, retries => 0, hash => Hash}.
 
 %% @doc The plan, from the first events of the saga's log, and the events behind it.
 -spec from_events(binary(), [warp_core:event()]) -> {plan(), [warp_core:event()]}.

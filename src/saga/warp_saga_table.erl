@@ -40,11 +40,11 @@
 }.
 %% Sagas that came to their end since the context was started, that became stuck (again, after a retry
 %% too), or that were found unfinished.
--type counted() :: committed | compensated | became_stuck | resolved | recovered.
+-type counted() :: committed | compensated | became_stuck | resolved | recovered | removed.
 
--define(COUNTED, [committed, compensated, became_stuck, resolved, recovered]).
+-define(COUNTED, [committed, compensated, became_stuck, resolved, recovered, removed]).
 %% Behind those: how often an entity of a saga under way was deleted.
--define(DOOMED, 6).
+-define(DOOMED, (length(?COUNTED) + 1)).
 
 -define(RUNNER, 3).
 -define(ENTITIES, 4).
@@ -260,4 +260,5 @@ index(committed) -> 1;
 index(compensated) -> 2;
 index(became_stuck) -> 3;
 index(resolved) -> 4;
-index(recovered) -> 5.
+index(recovered) -> 5;
+index(removed) -> 6.

@@ -466,7 +466,7 @@ sagas_are_counted_and_listed(Config) ->
     {ok, [#{id := <<"w">>, state := running, started_at := At}]} = warp_saga:pending(Ctx),
     ?assert(At >= Before),
     ?assertEqual(#{running => 1, stuck => 1, committed => 1, compensated => 1, became_stuck => 1,
-                   resolved => 0, recovered => 0, waiting => 0}, maps:get(sagas, warp_core:stats(Ctx))),
+                   resolved => 0, removed => 0, recovered => 0, waiting => 0}, maps:get(sagas, warp_core:stats(Ctx))),
     {ok, #{state := running, steps := [#{status := not_run}]}} = warp_saga:status(Ctx, <<"w">>),
     {ok, #{state := compensated, started_at := Started, updated_at := Updated}} =
         warp_saga:status(Ctx, <<"r">>),

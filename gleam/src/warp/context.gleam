@@ -49,6 +49,9 @@ pub type WarpOptions {
     projections: Projections,
     /// The step functions of sagas. The default is none.
     steps: List(StepFunction),
+    /// How long Warp keeps the log of a saga after its end. The default is 30
+    /// days. Its id stays used and its outcome known for ever.
+    keep_sagas: KeepSagas,
     /// How many events an entity stores between two snapshots, from 1 on. The
     /// default is 1000.
     snapshot_every: Int,
@@ -117,6 +120,15 @@ pub type Projections {
   Rqlite(RqliteOptions)
 }
 
+/// How long Warp keeps the log of a saga after its end.
+///
+pub type KeepSagas {
+  /// For so many milliseconds, from 0 on.
+  KeepFor(milliseconds: Int)
+  /// For good.
+  KeepForever
+}
+
 /// When an entity that nobody uses leaves memory.
 ///
 pub type IdleTimeout {
@@ -141,6 +153,7 @@ pub fn defaults() -> WarpOptions {
     cluster: SingleNode,
     projections: NoProjections,
     steps: [],
+    keep_sagas: KeepFor(30 * 86_400_000),
     snapshot_every: 1000,
     idle_timeout: After(60_000),
     max_pending: 10_000,

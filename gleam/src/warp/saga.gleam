@@ -136,6 +136,9 @@ pub type Failure {
   /// The step with this number, counted from 0, was refused. See
   /// `aggregate.refusal` for the type of its reason.
   StepRefused(step: Int, entity: String, reason: Error(Dynamic))
+  /// A step was refused. The log of the saga was removed since, see
+  /// `keep_sagas` of `WarpOptions`, and which step it was is not known any more.
+  UnknownStepRefused(reason: Error(Dynamic))
   /// The deadline of the saga passed.
   DeadlinePassed
   /// The saga was cancelled.

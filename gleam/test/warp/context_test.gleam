@@ -8,8 +8,8 @@ import testkit
 import warp
 import warp/aggregate
 import warp/context.{
-  ActorMode, After, Clustered, Embedded, EmbeddedWith, Full, Never, Normal,
-  ReadThrough, Rqlite, SingleNode, Umask, WarpOptions, defaults,
+  ActorMode, After, Clustered, Embedded, EmbeddedWith, Full, KeepFor,
+  KeepForever, Never, Normal, ReadThrough, Rqlite, SingleNode, Umask, WarpOptions, defaults,
 }
 import warp/internal/settings
 import warp/projection as p
@@ -23,7 +23,8 @@ fn engine(options: context.WarpOptions) -> Dict(Dynamic, Dynamic) {
   |> dict.delete(term("aggregates"))
 }
 
-const rest = "shards => 16, snapshot_every => 1000, idle_timeout => 60000, max_pending => 10000, "
+const rest = "shards => 16, keep_sagas => 2592000000, snapshot_every => 1000,
+  idle_timeout => 60000, max_pending => 10000, "
 
 pub fn the_defaults_are_those_of_the_engine_test() {
   assert engine(defaults())
@@ -36,6 +37,7 @@ pub fn the_defaults_are_those_of_the_engine_test() {
   assert defaults().durability == Full
   assert defaults().cluster == SingleNode
   assert defaults().idle_timeout == After(60_000)
+  assert defaults().keep_sagas == KeepFor(2_592_000_000)
 }
 
 pub fn every_option_reaches_the_engine_test() {
@@ -50,6 +52,7 @@ pub fn every_option_reaches_the_engine_test() {
       file_access: Umask,
       cluster: Clustered(seed_nodes: ["warp@10.0.0.1"]),
       projections: Embedded,
+      keep_sagas: KeepForever,
       snapshot_every: 7,
       idle_timeout: Never,
       max_pending: 8,
@@ -59,7 +62,8 @@ pub fn every_option_reaches_the_engine_test() {
       "#{context => <<\"banking\">>, data_dir => <<\"/data\">>, shards => 4,
         mode => read_through, durability => normal,
         file_access => umask, cluster => {clustered, [<<\"warp@10.0.0.1\">>]},
-        projections => {embedded, #{tables => #{}}}, snapshot_every => 7,
+        projections => {embedded, #{tables => #{}}}, keep_sagas => infinity,
+        snapshot_every => 7,
         idle_timeout => infinity, max_pending => 8}",
     )
 }

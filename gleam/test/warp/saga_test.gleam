@@ -6,13 +6,14 @@ import gleam/list
 import gleam/option.{None, Some}
 import warp
 import warp/aggregate
-import warp/context.{WarpOptions}
+import warp/context.{KeepFor, WarpOptions}
 import warp/error
 import warp/event
 import warp/json
 import warp/saga.{
   type Saga, Append, Applied, Committed, Compensated, NotRun, Pending, Recovered,
   Reversed, Run, Step, StepEvent, StepNotTaken, StepRefused, StepResult, Stuck,
+  UnknownStepRefused,
 }
 import warp_testing.{
   type Overdraft, Credited, Debited, Overdraft, account, coerce, with_accounts,
@@ -455,6 +456,40 @@ pub fn a_saga_that_takes_too_long_is_compensated_test() {
     )
   assert list.map(steps, fn(step) { step.status }) == [NotRun, NotRun]
   assert balance(ctx, "alice") == 1000
+}
+
+pub fn the_outcome_of_a_removed_saga_is_known_test() {
+  use options <- with_options([aggregate.definition(account())])
+  use ctx <- with_context(WarpOptions(..options, keep_sagas: KeepFor(0)))
+  give(ctx, "alice", 100)
+  let assert Ok(Committed(..)) = transfer("good", "7") |> saga.commit(ctx)
+  let assert Ok(Compensated(failed: StepRefused(reason:, ..), ..)) =
+    transfer("bad", "500") |> saga.commit(ctx)
+  let assert Ok(Compensated(failed: saga.DeadlinePassed, ..)) =
+    transfer("late", "1")
+    |> saga.commit_with(ctx, saga.options() |> saga.deadline(0))
+  await_removed(ctx, "good")
+  await_removed(ctx, "bad")
+  await_removed(ctx, "late")
+
+  assert transfer("good", "7") |> saga.commit(ctx)
+    == Ok(Committed(id: "good", steps: []))
+  assert transfer("bad", "500") |> saga.commit(ctx)
+    == Ok(Compensated(id: "bad", steps: [], failed: UnknownStepRefused(reason:)))
+  assert transfer("late", "1") |> saga.commit(ctx)
+    == Ok(Compensated(id: "late", steps: [], failed: saga.DeadlinePassed))
+  assert balance(ctx, "alice") == 93
+}
+
+fn await_removed(ctx: warp.Context, id: String) -> Nil {
+  let assert Ok(status) = saga.status(ctx, id)
+  case status.steps {
+    [] -> Nil
+    _ -> {
+      process.sleep(50)
+      await_removed(ctx, id)
+    }
+  }
 }
 
 // Mistakes.

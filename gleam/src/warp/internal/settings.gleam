@@ -23,8 +23,9 @@ type Setting {
   Cluster(Cluster)
   Projections(Projections)
   Steps(Dict(String, saga.Function))
+  KeepSagas(Time)
   SnapshotEvery(Int)
-  IdleTimeout(IdleTimeout)
+  IdleTimeout(Time)
   MaxPending(Int)
 }
 
@@ -43,7 +44,8 @@ type Projections {
   Rqlite(projection.Config)
 }
 
-type IdleTimeout
+/// Milliseconds, or infinity.
+type Time
 
 /// The options in the engine's terms. An empty name is left out, so that the
 /// engine reports it as missing.
@@ -61,6 +63,10 @@ pub fn from_options(options: WarpOptions) -> Settings {
     Cluster(case options.cluster {
       context.SingleNode -> SingleNode
       context.Clustered(seed_nodes:) -> Clustered(seed_nodes)
+    }),
+    KeepSagas(case options.keep_sagas {
+      context.KeepFor(milliseconds:) -> finite(milliseconds)
+      context.KeepForever -> infinity()
     }),
     SnapshotEvery(options.snapshot_every),
     IdleTimeout(case options.idle_timeout {
@@ -122,7 +128,7 @@ fn with_projections(
 fn from_list(settings: List(Setting)) -> Settings
 
 @external(erlang, "warp_ffi", "identity")
-fn finite(milliseconds: Int) -> IdleTimeout
+fn finite(milliseconds: Int) -> Time
 
 @external(erlang, "warp_ffi", "infinity")
-fn infinity() -> IdleTimeout
+fn infinity() -> Time

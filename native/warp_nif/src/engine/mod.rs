@@ -7,6 +7,8 @@ mod damage_tests;
 #[cfg(test)]
 mod file_damage_tests;
 pub mod handle;
+#[cfg(test)]
+mod kind_tests;
 pub mod looked;
 #[cfg(test)]
 mod testing;

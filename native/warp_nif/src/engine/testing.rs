@@ -106,6 +106,12 @@ impl Opened {
         let journal = &mut self.journal;
         let answer = match &command {
             Command::Append(submission) => staged.append(journal, submission)?,
+            Command::Replace {
+                entity,
+                base,
+                append,
+                ..
+            } => staged.replace(journal, entity, *base, &append.packed, append.recorded_at)?,
             Command::Erase { entity, .. } => {
                 staged.erase(journal, entity)?;
                 Answer::Erased
@@ -163,20 +169,34 @@ impl Opened {
     }
 }
 
+fn one(packed: Packed) -> Append {
+    Append {
+        packed: Arc::new(packed),
+        handle: None,
+        recorded_at: 1_700_000_000_000_000,
+        tied: None,
+    }
+}
+
 /// The command that appends one row behind `base`.
 pub fn append(entity: &str, base: u64, packed: Packed) -> Command {
     Command::Append(Submission {
         entity: entity.into(),
         from: None,
         base,
-        appends: vec![Append {
-            packed: Arc::new(packed),
-            handle: None,
-            recorded_at: 1_700_000_000_000_000,
-            tied: None,
-        }],
+        appends: vec![one(packed)],
         clear: None,
         receipt: None,
         is_silent: false,
     })
+}
+
+/// The command that begins the log of an entity anew that ends at `base`.
+pub fn replace(entity: &str, base: u64, packed: Packed) -> Command {
+    Command::Replace {
+        entity: entity.into(),
+        base,
+        append: one(packed),
+        from: None,
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use crate::engine::testing::{self, CLOSING, KIND, Opened};
+use crate::engine::testing::{self, KIND, Opened};
 use crate::engine::verify_tests;
 use crate::erase::clearing::Retyping;
 use crate::error::Error;
@@ -13,13 +13,12 @@ use crate::hash::hash64;
 use crate::index::ids::Stop;
 use crate::log::snapshots::SnapshotRow;
 use crate::reader::follow::Followed;
-use crate::reader::open_entities::open_entities;
 use crate::reader::view::{Direction, Reader, with_reader};
 use crate::writer::command::{Answer, Command};
 
 /// What a step of a test does to one of a few entities.
 #[derive(Debug, Clone)]
-enum Step {
+pub(super) enum Step {
     Append {
         entity: u8,
         events: u8,
@@ -30,6 +29,11 @@ enum Step {
     },
     Erase {
         entity: u8,
+    },
+    /// Given that its log ends where it does, or so many events later.
+    Replace {
+        entity: u8,
+        off: u8,
     },
     Snapshot {
         entity: u8,
@@ -47,6 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (entity.clone(), 1u8..5).prop_map(|(entity, events)| Step::Append { entity, events }),
         3 => (entity.clone(), 0u8..6).prop_map(|(entity, id)| Step::AppendWithId { entity, id }),
         1 => entity.clone().prop_map(|entity| Step::Erase { entity }),
+        1 => (entity.clone(), 0u8..2).prop_map(|(entity, off)| Step::Replace { entity, off }),
         1 => (entity, 0u16..2000).prop_map(|(entity, bytes)| Step::Snapshot { entity, bytes }),
         1 => Just(Step::Flush),
         2 => Just(Step::Piece),
@@ -55,20 +60,20 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// A store and what should be in it: the data of each event, in order.
-struct Tested {
+pub(super) struct Tested {
     dir: tempfile::TempDir,
-    open: Option<Opened>,
-    model: BTreeMap<String, Vec<String>>,
+    pub(super) open: Option<Opened>,
+    pub(super) model: BTreeMap<String, Vec<String>>,
     written: u64,
 }
 
-fn packed(events: &[String], ids: Vec<(usize, GivenId)>) -> Packed {
+pub(super) fn packed(events: &[String], ids: Vec<(usize, GivenId)>) -> Packed {
     let data = format!("[{}]", events.join(","));
     Packed::new("A".into(), data, events.len(), ids)
 }
 
 impl Tested {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().expect("temp dir");
         let open = testing::open(&dir.path().join("s.db")).expect("opens");
         Self {
@@ -87,16 +92,30 @@ impl Tested {
         self.open.as_mut().expect("open")
     }
 
-    fn shared(&self) -> &crate::shard::shared::Shared {
+    pub(super) fn shared(&self) -> &crate::shard::shared::Shared {
         &self.open.as_ref().expect("open").shared
     }
 
-    fn append(&mut self, entity: &str, packed: Packed) -> Option<Answer> {
+    pub(super) fn append(&mut self, entity: &str, packed: Packed) -> Option<Answer> {
         let base = self.model.get(entity).map_or(0, Vec::len) as u64;
         self.commit(testing::append(entity, base, packed))
     }
 
-    fn run(&mut self, step: &Step) {
+    pub(super) fn replace(&mut self, entity: &str, off: u8, row: Packed, event: String) {
+        let seq = self.model.get(entity).map_or(0, Vec::len) as u64;
+        let answer = self.commit(testing::replace(entity, seq + u64::from(off), row));
+        if off > 0 {
+            assert!(
+                matches!(answer, Some(Answer::WrongBase(at)) if at == seq),
+                "{answer:?}"
+            );
+        } else {
+            assert!(matches!(answer, Some(Answer::Stored { .. })), "{answer:?}");
+            self.model.insert(entity.into(), vec![event]);
+        }
+    }
+
+    pub(super) fn run(&mut self, step: &Step) {
         let name = |entity: u8| format!("entity-{entity}");
         match step {
             Step::Append { entity, events } => {
@@ -141,6 +160,12 @@ impl Tested {
                 });
                 assert!(matches!(answer, Some(Answer::Erased)), "{answer:?}");
                 self.model.remove(&name(*entity));
+            }
+            Step::Replace { entity, off } => {
+                self.written += 1;
+                let event = format!("{{\"type\":\"T\",\"payload\":{{\"n\":{}}}}}", self.written);
+                let row = packed(std::slice::from_ref(&event), Vec::new());
+                self.replace(&name(*entity), *off, row, event);
             }
             Step::Snapshot { entity, bytes } => {
                 let incarnation = self
@@ -398,62 +423,6 @@ fn a_changed_byte_is_never_taken_for_data() {
         matches!(read, Err(Error::Corrupt(_))),
         "read as if nothing was"
     );
-}
-
-fn kind_row(aggregate: &str, event: &str) -> Packed {
-    let mut packed = packed(&[event.into()], Vec::new());
-    packed.aggregate = aggregate.into();
-    packed
-}
-
-#[derive(Debug, Clone)]
-enum KindStep {
-    Row { entity: u8, closes: bool },
-    Flush,
-    Reopen,
-}
-
-fn kind_step() -> impl Strategy<Value = KindStep> {
-    prop_oneof![
-        6 => (0u8..8, any::<bool>()).prop_map(|(entity, closes)| KindStep::Row { entity, closes }),
-        1 => Just(KindStep::Flush),
-        1 => Just(KindStep::Reopen),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
-    #[test]
-    fn the_open_entities_are_those_that_were_not_closed(
-        steps in prop::collection::vec(kind_step(), 1..120),
-    ) {
-        let mut tested = Tested::new();
-        let mut open = std::collections::BTreeMap::new();
-        for step in &steps {
-            match step {
-                KindStep::Row { entity, closes } => {
-                    let name = format!("{KIND}{entity}");
-                    // What is closed gets no more rows.
-                    if open.get(&name) == Some(&false) {
-                        continue;
-                    }
-                    let aggregate = if *closes { CLOSING } else { "A" };
-                    let event = "{\"type\":\"T\",\"payload\":{}}";
-                    tested.append(&name, kind_row(aggregate, event));
-                    tested.model.entry(name.clone()).or_default().push(event.into());
-                    open.insert(name, !closes);
-                }
-                KindStep::Flush => tested.run(&Step::Flush),
-                KindStep::Reopen => tested.run(&Step::Reopen),
-            }
-            let found = open_entities(tested.shared(), KIND).expect("reads");
-            prop_assert_eq!(found.broken.len(), 0);
-            let found: std::collections::BTreeSet<_> = found.ids.into_iter().collect();
-            let expected = open.iter().filter(|(_, open)| **open).map(|(name, _)| name.clone());
-            prop_assert_eq!(found, expected.collect());
-        }
-    }
 }
 
 #[test]

@@ -110,6 +110,8 @@ fn whatever_does_not_fit_the_log_is_found() {
         "UPDATE log SET entity = zeroblob(1), aggregate = zeroblob(1), data = zeroblob(length(data)),
                         checksum = 1 << 62 WHERE position = 31",
         "DELETE FROM open_sagas",
+        "DELETE FROM closed_sagas",
+        "INSERT INTO closed_sagas SELECT incarnation FROM open_sagas",
         "INSERT INTO open_sagas SELECT incarnation FROM entities WHERE seq = 4",
         "UPDATE snapshots SET image = zeroblob(length(image))",
         "DELETE FROM snapshots",

@@ -250,6 +250,16 @@ impl Writer<'_> {
                 let answer = staged.append(journal, submission)?;
                 Ok(Settled::Now(answer))
             }
+            Command::Replace {
+                entity,
+                base,
+                append,
+                ..
+            } => {
+                let (packed, at) = (&append.packed, append.recorded_at);
+                let answer = staged.replace(journal, entity, *base, packed, at)?;
+                Ok(Settled::Now(answer))
+            }
             Command::Erase { entity, .. } => {
                 if staged.erase(journal, entity)? {
                     shared.stats.erased_entities.fetch_add(1, Relaxed);
@@ -430,6 +440,7 @@ fn asker(command: &Command) -> Option<LocalPid> {
     match command {
         Command::Append(submission) => submission.from,
         Command::Erase { from, .. }
+        | Command::Replace { from, .. }
         | Command::Clear { from, .. }
         | Command::CorrectTime { from, .. }
         | Command::Pass { from } => *from,

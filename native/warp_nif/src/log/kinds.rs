@@ -4,7 +4,7 @@
 //! closes the kind. The shard keeps a list of those that are open, so that after a crash their owner
 //! finds them without reading the whole log.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::error::{Error, Result};
 
@@ -33,6 +33,11 @@ impl Kinds {
             }
         }
         Ok(Self(kinds))
+    }
+
+    /// Each of them.
+    pub fn all(&self) -> &[Kind] {
+        &self.0
     }
 
     /// Whether a row leaves its entity open; `None` when the entity is of no kind.
@@ -67,33 +72,59 @@ pub enum Change {
 
 /// Changes of entities, by incarnation.
 #[derive(Default)]
-pub struct Changes(HashMap<i64, Change>);
+pub struct Changes {
+    open: HashMap<i64, Change>,
+    /// Those that were closed by a row behind their first.
+    closed: BTreeSet<i64>,
+}
 
 impl Changes {
     /// Notes a row of an entity that is of a kind.
     pub fn apply(&mut self, incarnation: i64, is_first: bool, open: bool) {
-        match (open, self.0.get(&incarnation)) {
+        if !open && !is_first {
+            self.closed.insert(incarnation);
+        }
+        match (open, self.open.get(&incarnation)) {
             (true, None) if is_first => {
-                self.0.insert(incarnation, Change::Begun);
+                self.open.insert(incarnation, Change::Begun);
             }
             (true, None) => {
-                self.0.insert(incarnation, Change::Open);
+                self.open.insert(incarnation, Change::Open);
             }
             (true, Some(_)) => {}
             // The table has no row of this entity, so there is nothing to delete.
             (false, Some(Change::Begun)) => {
-                self.0.remove(&incarnation);
+                self.open.remove(&incarnation);
             }
             (false, None) if is_first => {}
             (false, _) => {
-                self.0.insert(incarnation, Change::Closed);
+                self.open.insert(incarnation, Change::Closed);
             }
         }
     }
 
-    /// A copy in the order of incarnations.
+    /// Notes that an entity was erased.
+    pub fn erase(&mut self, incarnation: i64) {
+        self.closed.remove(&incarnation);
+        match self.open.get(&incarnation) {
+            Some(Change::Begun) => drop(self.open.remove(&incarnation)),
+            Some(Change::Open) => drop(self.open.insert(incarnation, Change::Closed)),
+            Some(Change::Closed) | None => {}
+        }
+    }
+
+    /// Those that were closed, and have more than the row that closed them.
+    pub fn closed(&self) -> &BTreeSet<i64> {
+        &self.closed
+    }
+
+    /// A copy in the order of incarnations, of those that are open or were.
     pub fn sorted(&self) -> Vec<(i64, Change)> {
-        let mut changes: Vec<_> = self.0.iter().map(|(at, change)| (*at, *change)).collect();
+        let mut changes: Vec<_> = self
+            .open
+            .iter()
+            .map(|(at, change)| (*at, *change))
+            .collect();
         changes.sort_unstable_by_key(|(at, _)| *at);
         changes
     }
@@ -142,5 +173,15 @@ mod tests {
         let open: Vec<_> = changes.sorted().into_iter().map(|(at, _)| at).collect();
         assert_eq!(open, [2, 8, 9]);
         assert!(matches!(changes.sorted()[1], (8, Change::Closed)));
+        assert_eq!(changes.closed().iter().collect::<Vec<_>>(), [&1, &8]);
+        for incarnation in [1, 2, 8, 9] {
+            changes.erase(incarnation);
+        }
+        assert!(changes.closed().is_empty());
+        let left = changes.sorted();
+        assert!(matches!(
+            left[..],
+            [(8, Change::Closed), (9, Change::Closed)]
+        ));
     }
 }

@@ -60,6 +60,7 @@ CREATE TABLE snapshot_slots (
 ) WITHOUT ROWID;
 
 CREATE TABLE open_sagas (incarnation INTEGER PRIMARY KEY);
+CREATE TABLE closed_sagas (incarnation INTEGER PRIMARY KEY);
 CREATE TABLE erasing (
   incarnation INTEGER PRIMARY KEY,
   hash INTEGER NOT NULL,
@@ -86,6 +87,7 @@ WHERE typeof(log.entity) = 'text';
 /// What files of earlier versions of Warp lack.
 pub const ADDED: &str = r"
 CREATE TABLE IF NOT EXISTS open_sagas (incarnation INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS closed_sagas (incarnation INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS erasing (
   incarnation INTEGER PRIMARY KEY,
   hash INTEGER NOT NULL,

@@ -106,6 +106,35 @@ fn erase<'a>(env: Env<'a>, shard: ResourceArc<Shard>, entity: Binary<'a>) -> Ter
     reply_ok(env, queued)
 }
 
+/// Queues that everything of an entity whose log ends at seq `Base` is erased, and its log begun anew with the row
+/// `Packed`, whose events have no ids: both, or neither. The answer comes as a message, when that is durable.
+#[rustler::nif]
+fn replace<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    entity: Binary<'a>,
+    base: u64,
+    packed: ResourceArc<PackedHandle>,
+    recorded_at: i64,
+) -> NifResult<Term<'a>> {
+    let append = Append {
+        packed: packed.get().ok_or(rustler::Error::BadArg)?,
+        handle: None,
+        recorded_at,
+        tied: None,
+    };
+    let queued = text(&entity).and_then(|entity| {
+        let replace = Command::Replace {
+            entity,
+            base,
+            append,
+            from: Some(env.pid()),
+        };
+        shard.submit(replace, None)
+    });
+    Ok(reply_ok(env, queued))
+}
+
 /// Queues the clearing of payloads, `[{Entity, [Seq]}]`. Of the types that stand first in
 /// `[{Type, Cleared}]` each becomes the other one, of the same size; all else of an event stays. The
 /// answer comes as a message, once the bytes of the payloads are gone, and those of all that was

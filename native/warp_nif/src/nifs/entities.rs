@@ -103,6 +103,27 @@ fn open_entities<'a>(
     })
 }
 
+/// `{ok, {[{Entity, LastSeq}], Next | done}}`: the closed entities of the kind with that prefix whose last row is
+/// older than `before`, behind `after`, at most `limit`. `Next` is what the next call takes as `after`.
+#[rustler::nif]
+fn closed_entities<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    prefix: String,
+    before: i64,
+    after: i64,
+    limit: usize,
+    tag: Term<'a>,
+) -> Term<'a> {
+    reading(env, shard, tag, move |env, shard| {
+        let closed = shard.read(|reader| reader.closed_entities(&prefix, before, after, limit))?;
+        let next = closed
+            .next
+            .map_or_else(|| atoms::done().encode(env), |next| next.encode(env));
+        Ok((closed.found, next).encode(env))
+    })
+}
+
 /// `{ok, [{Correlation, Number}]}`, each once: of the entity's events whose id is the correlation in
 /// their metadata, one of the infixes, and a number.
 #[rustler::nif]

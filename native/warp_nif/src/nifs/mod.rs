@@ -9,14 +9,14 @@
 //! | | `pack_dirty`, `keep` | dirty CPU | up to 16 MiB of JSON |
 //! | `json` | `json_encode`, `json_decode` | normal | stop at [`BUDGET`] bytes and ask for the dirty one |
 //! | | `json_encode_dirty`, `json_decode_dirty` | dirty CPU | as much JSON as the caller allows |
-//! | `commands` | `submit`, `submit_clearing`, `erase`, `clear`, `correct_time`, `pass` | normal | only queue; at most [`commands::MAX_APPENDS`] rows at once |
+//! | `commands` | `submit`, `submit_clearing`, `replace`, `erase`, `clear`, `correct_time`, `pass` | normal | only queue; at most [`commands::MAX_APPENDS`] rows at once |
 //! | `snapshots` | `save_snapshot` | normal | only queues; what takes long to copy is copied by a thread of ours |
 //! | | `snapshot` | normal | hands over to a thread of ours |
 //! | `shards` | `open_journal`, `close_journal`, `open`, `close` | normal | hand over to a thread of ours |
 //! | | `own_journal`, `own_shard` | normal | sets a monitor |
 //! | | `journal_stats`, `stats` | normal | reads counters |
 //! | `files` | `try_lock`, `establish`, `unlock`, `exists`, `file_bytes`, `delete_files`, `open_files` | normal | hand over to a thread of ours |
-//! | `entities` | `head`, `last_row`, `page`, `check_ids`, `open_entities`, `correlations` | normal | hand over to a thread of ours |
+//! | `entities` | `head`, `last_row`, `page`, `check_ids`, `open_entities`, `closed_entities`, `correlations` | normal | hand over to a thread of ours |
 //! | `log` | `follow`, `run_of` | normal | hand over to a thread of ours |
 //! | `verify` | `check_shard`, `check_folder`, `check_file`, `check_next`, `check_journal`, `check_folder_journal`, `uncheck_folder` | normal | hand over to a thread of ours |
 //! | `found` | `found` | normal | makes terms of at most [`BUDGET`] bytes of rows |

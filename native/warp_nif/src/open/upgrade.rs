@@ -6,6 +6,7 @@ use crate::apply::index::Index;
 use crate::erase::erasing;
 use crate::error::{Error, Result};
 use crate::index::entities::{self, EntityInfo};
+use crate::index::open_table;
 use crate::log::kinds::{Changes, Kinds};
 use crate::log::rows;
 use crate::log::schema;
@@ -54,6 +55,9 @@ fn upgrade_all(connection: &Connection, kinds: &Kinds, journal: u64) -> Result<(
         Ok(())
     })?;
     index.write(connection, &changes)?;
+    for kind in kinds.all() {
+        open_table::list_closed(connection, &kind.closing)?;
+    }
     schema::set_meta(connection, "flushed", position)?;
     schema::join(connection, journal, position)?;
     connection.pragma_update(None, "user_version", schema::FORMAT)?;

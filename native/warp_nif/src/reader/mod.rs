@@ -1,5 +1,6 @@
 //! Reading a shard, beside the writer: memory first, then a view of the file.
 
+pub mod closed_entities;
 pub mod correlations;
 pub mod follow;
 pub mod open_entities;

@@ -151,7 +151,12 @@ impl Stretch {
                 }
                 self.bytes += row.packed.data.len();
             }
-            Step::Erase { entity, .. } => self.erased.push((Arc::clone(entity), position)),
+            Step::Erase { entity, info } => {
+                self.erased.push((Arc::clone(entity), position));
+                if let Some(info) = info {
+                    self.changes.erase(info.incarnation);
+                }
+            }
             Step::Clear { .. } | Step::Retime { .. } => {}
         }
         self.steps.push(step);

@@ -163,16 +163,18 @@ impl Walk {
         }
         let is_last =
             counted("SELECT count(*) FROM entities WHERE incarnation = ?1 AND head = ?2")?;
-        let mut listed =
-            connection.prepare_cached("SELECT 1 FROM open_sagas WHERE incarnation = ?1")?;
+        let is_listed = |table: &str| {
+            connection
+                .prepare_cached(&format!("SELECT 1 FROM {table} WHERE incarnation = ?1"))?
+                .exists([incarnation])
+        };
         if let Some(is_open) = self.is_open
             && is_last > 0
-            && listed.exists([incarnation])? != is_open
+            && (is_listed("open_sagas")? != is_open
+                || is_listed("closed_sagas")? != (!is_open && rows > 1))
         {
-            return Err(broken(
-                head,
-                "the table of open entities says something else",
-            ));
+            let what = "the tables of open and closed entities say something else";
+            return Err(broken(head, what));
         }
         snapshots::check(connection, incarnation)
     }

@@ -14,6 +14,17 @@ use crate::index::ids::Stop;
 pub enum Command {
     /// Append rows to one entity.
     Append(Submission),
+    /// Erase everything of an entity, and begin its log anew with one row: both, or neither.
+    Replace {
+        /// The entity's id.
+        entity: String,
+        /// The seq that its log has to end at.
+        base: u64,
+        /// The row. Its events have no ids.
+        append: Append,
+        /// Who is told that it is durable.
+        from: Option<LocalPid>,
+    },
     /// Erase everything of an entity.
     Erase {
         /// The entity's id.

@@ -210,6 +210,30 @@ impl Staged {
         Ok(true)
     }
 
+    /// Erases an entity whose log ends at `base`, and begins its log anew with a row, whose events have no ids.
+    pub fn replace<N: Notes>(
+        &mut self,
+        journal: &mut Journal<N>,
+        entity: &str,
+        base: u64,
+        packed: &Arc<Packed>,
+        recorded_at: i64,
+    ) -> Result<Answer> {
+        let (entity, before) = self.entity(entity)?;
+        let seq = before.map_or(0, |info| info.seq);
+        if seq != base {
+            return Ok(Answer::WrongBase(seq));
+        }
+        if !packed.ids.is_empty() {
+            return Err(Error::internal("a log that begins anew with ids"));
+        }
+        self.erase(journal, &entity)?;
+        let info = self.row(journal, &entity, None, packed, recorded_at);
+        Ok(Answer::Stored {
+            incarnation: info.incarnation,
+        })
+    }
+
     /// Clears payloads of an entity's events, if it has any.
     pub fn clear<N: Notes>(
         &mut self,
