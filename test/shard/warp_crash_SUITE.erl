@@ -63,13 +63,16 @@ run_and_kill(Round, Opts) ->
             timer:sleep(200 + rand:uniform(1000))
     end,
     "" = os:cmd("kill -9 " ++ integer_to_list(Pid)),
-    ?assertEqual({137, <<>>}, wait_for_exit(Port)).
+    {Status, Said} = wait_for_exit(Port, <<>>),
+    ?assertEqual(137, Status),
+    %% A disk that is busy with others may keep a shard from one of its tasks for a while, which it says.
+    ?assertEqual([], [Line || Line <- binary:split(Said, <<"\n">>, [global, trim_all]), Line =/= <<"ready">>,
+                              re:run(Line, "(WARNING|NOTICE) REPORT|can(not)? do its task") =:= nomatch]).
 
-wait_for_exit(Port) ->
+wait_for_exit(Port, Said) ->
     receive
-        {Port, {data, <<"ready\n">>}} -> wait_for_exit(Port);
-        {Port, {data, Text}} -> {said, Text};
-        {Port, {exit_status, Status}} -> {Status, <<>>}
+        {Port, {data, Text}} -> wait_for_exit(Port, <<Said/binary, Text/binary>>);
+        {Port, {exit_status, Status}} -> {Status, Said}
     after 10000 -> ct:fail(still_alive)
     end.
 
