@@ -111,8 +111,8 @@ whoever_is_killed_while_a_saga_is_on_its_way_to_the_disk(Config) ->
              spawn_link(fun() -> Self ! {Id, warp_saga:commit(forward(Id, Names), ctx())} end),
              %% The plan is being written, and all steps are behind it, or in the same commit.
              warp_test:wait_until(fun() ->
-                 #{busy_ms := Busy, queue_depth := Depth} = maps:get(journal, warp_core:stats(ctx())),
-                 Busy > 0 andalso (Rows =:= 0 orelse Depth >= 3)
+                 #{journal := #{busy_ms := Busy}, queue_depth := Depth} = warp_core:stats(ctx()),
+                 Busy > 0 andalso (Rows =:= 0 orelse Depth >= 3) orelse {Id, Busy, Depth}
              end),
              timer:sleep(20),
              kill(Who, Id, A, B),
