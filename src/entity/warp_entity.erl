@@ -469,8 +469,9 @@ answer_one({answer, From, Request, Result}, #state{pending = Pending} = State) -
     %% The caller frees the memory of its events when it gets the answer, but may have stopped waiting.
     _ = [warp_entity_pack:release(element(2, Request)) || is_tuple(Request), is_map(element(2, Request))],
     State;
-answer_one({look_up, From, {append, #{packed := Packed}, _} = Request, Refused}, State) ->
+answer_one({look_up, From, Request, Refused}, State) ->
     #state{handle = Handle, id = Id, core = Core0} = State,
+    #{packed := Packed} = element(2, Request),
     {Settled, Core} =
         case warp_nif:check_ids(Handle, Id, Packed) of
             {ok, Stop} -> warp_entity_core:look_up(Stop, {From, Request}, Refused, Core0);

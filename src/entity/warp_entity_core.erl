@@ -32,7 +32,9 @@
     from :: warp_entity_reply:from(),
     request :: request(),
     messages :: [message()],
-    result :: result()
+    result :: result(),
+    %% What a decision was refused with, if its events have ids: these may be in the log already.
+    decided = none :: none | {warp_entity_pack:packed(), [message()]}
 }).
 -record(deletion, {from :: warp_entity_reply:from(), erasure :: erasure()}).
 
@@ -105,7 +107,10 @@ request(Request, From, Core) ->
                              messages = Messages, log = Ahead},
             queue(Append, Core#core{ahead = Ahead});
         {Result, Messages} ->
-            queue(#refusal{from = From, request = Request, messages = Messages, result = Result},
+            queue(#refusal{from = From, request = Request, messages = Messages, result = Result}, Core);
+        {Result, Messages, Pack} ->
+            queue(#refusal{from = From, request = Request, messages = [], result = Result,
+                           decided = {Pack, Messages}},
                   Core)
     end.
 
@@ -158,10 +163,16 @@ accept_decision([], Messages, _Name, _Core) ->
     {{stored_at, []}, Messages};
 accept_decision(Events, Messages, Name, #core{context = Context, id = Id} = Core) ->
     case warp_entity_pack:pack(Context, Id, Name, Events) of
-        {ok, Pack} ->
-            Accepted = accept(Pack, all_new, Core),
-            _ = [warp_entity_pack:release(Pack) || {error, _} <- [Accepted]],
-            with_messages(Accepted, Messages);
+        {ok, #{has_ids := HasIds} = Pack} ->
+            case accept(Pack, all_new, Core) of
+                {error, _} = Refused when HasIds ->
+                    {Refused, Messages, Pack};
+                {error, _} = Refused ->
+                    ok = warp_entity_pack:release(Pack),
+                    {Refused, []};
+                Accepted ->
+                    {Accepted, Messages}
+            end;
         {error, _} = Error ->
             {Error, []}
     end.
@@ -293,7 +304,7 @@ settle({stopped, _, Done, Why}, #core{in_flight = InFlight, queue = Queue} = Cor
     {Settled ++ Own, again(Behind ++ lists:reverse(Queue), Core2)};
 settle({failed, Reason}, #core{in_flight = InFlight, queue = Queue} = Core) ->
     Entries = InFlight ++ lists:reverse(Queue),
-    _ = [warp_entity_pack:release(Pack) || #append{pack = Pack} <- Entries],
+    ok = lists:foreach(fun release/1, Entries),
     Failed = [{answer, from(Entry), of_entry(Entry), {error, Reason}} || Entry <- Entries],
     {Failed, Core#core{ahead = Core#core.committed, in_flight = [], queue = []}}.
 
@@ -306,6 +317,8 @@ settle_entry(#append{from = From, request = Request, log = Log} = Entry, Core) -
             _ -> {stored_at, fill(Template, First)}
         end,
     {{answer, From, Request, sending(Messages, Result)}, Core#core{committed = Log}};
+settle_entry(#refusal{from = From, request = Request, result = Result, decided = {Pack, Messages}}, Core) ->
+    {{look_up, From, {rest, Pack, all_new, bytes(Request), Messages}, Result}, Core};
 settle_entry(#refusal{from = From, request = Request, result = Result} = Refusal, Core) ->
     case {Result, Request} of
         {{error, _}, {append, #{has_ids := true}, _}} -> {{look_up, From, Request, Result}, Core};
@@ -329,8 +342,8 @@ stop({duplicates, Found}, #append{from = From, request = Request} = Append, Core
 stop(Reason, #append{from = From, request = Request}, Core) ->
     {[{answer, From, Request, {error, Reason}}], Core}.
 
-%% @doc The answer to a refused append, given which of its ids are in the log already. An append that was carried out
-%% earlier gets the answer of that time, even if it would be refused now. If only a part of it was carried out, the
+%% @doc The answer to a refused append or decision, given which of its ids are in the log already. One that was carried
+%% out earlier gets the answer of that time, even if it would be refused now. If only a part of it was carried out, the
 %% rest is judged alone.
 -spec look_up(none | warp_nif:stop(), {warp_entity_reply:from(), request()}, result(), core()) ->
     {[settled()], core()}.
@@ -340,6 +353,8 @@ look_up({duplicates, Found}, {From, {append, #{count := Count}, _} = Request},
     {[{answer, From, Request, Refused}], Core};
 look_up({duplicates, Found}, {From, {append, Pack, _} = Request}, _Refused, Core) ->
     without(Found, From, Request, Pack, all_new, [], Core);
+look_up({duplicates, Found}, {From, {rest, Pack, Template, _, Messages} = Request}, _Refused, Core) ->
+    without(Found, From, Request, Pack, Template, Messages, Core);
 look_up({id_conflict, _} = Conflict, {From, Request}, _Refused, Core) ->
     {[{answer, From, Request, {error, Conflict}}], Core};
 look_up(_Nothing, {From, Request}, Refused, Core) ->
@@ -397,11 +412,18 @@ again(Entries, Core) ->
         fun
             (#deletion{from = From, erasure = Erasure}, Acc) -> deletion(Erasure, From, Acc);
             (#append{from = From, request = Request}, Acc) -> request(Request, From, Acc);
-            (#refusal{from = From, request = Request}, Acc) -> request(Request, From, Acc)
+            (#refusal{from = From, request = Request} = Refusal, Acc) ->
+                ok = release(Refusal),
+                request(Request, From, Acc)
         end,
         Core,
         Entries
     ).
+
+%% Frees the memory of events that nobody needs any more.
+release(#append{pack = Pack}) -> warp_entity_pack:release(Pack);
+release(#refusal{decided = {Pack, _}}) -> warp_entity_pack:release(Pack);
+release(_Entry) -> ok.
 
 from(#append{from = From}) -> From;
 from(#refusal{from = From}) -> From;

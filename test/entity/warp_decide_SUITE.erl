@@ -11,6 +11,7 @@
          without_events_messages_wait_for_what_was_before/1,
          what_is_refused_sends_nothing/1,
          a_repeated_decision_sends_its_messages_again/1,
+         a_repeated_decision_that_would_be_refused_now_was_carried_out/1,
          messages_that_are_none_are_refused/1,
          decide_waits_as_long_as_it_is_told/1,
          casts_are_carried_out_in_order/1,
@@ -37,6 +38,7 @@ groups() ->
        without_events_messages_wait_for_what_was_before,
        what_is_refused_sends_nothing,
        a_repeated_decision_sends_its_messages_again,
+       a_repeated_decision_that_would_be_refused_now_was_carried_out,
        messages_that_are_none_are_refused,
        decide_waits_as_long_as_it_is_told,
        casts_are_carried_out_in_order,
@@ -121,6 +123,25 @@ a_repeated_decision_sends_its_messages_again(Config) ->
     ?assertEqual({ok, [1, 2]}, Decide([One, Two])),
     ?assertEqual([done, done, done], flushed()),
     warp_test:assert_whole(Alice, 2).
+
+a_repeated_decision_that_would_be_refused_now_was_carried_out(Config) ->
+    Alice = alice(warp_test:start(Config)),
+    Me = self(),
+    [One, Two] = [(Event)#{id => Id} || {Event, Id} <- [{credited(5), <<"one">>}, {debited(4), <<"two">>}]],
+    Decide = fun(Events) ->
+        warp_core:decide(Alice, <<"Account">>, fun(_) -> {ok, Events, [{Me, done}]} end)
+    end,
+    ?assertEqual({ok, [1]}, Decide([One])),
+    ?assertEqual({ok, [2]}, Decide([Two])),
+    ?assertEqual({ok, [2]}, Decide([Two])),
+    ?assertEqual([done, done, done], flushed()),
+    %% What is there already is no reason, and counts only once.
+    ?assertEqual({ok, [1, 2, 3]}, Decide([One, Two, debited(1)])),
+    ?assertEqual({error, {rejected, {overdraft, 0, 3}}}, Decide([One, Two, debited(3)])),
+    ?assertEqual({error, {rejected, {overdraft, 0, 3}}}, Decide([(debited(3))#{id => <<"three">>}])),
+    ?assertEqual({error, {id_conflict, 1}}, Decide([(debited(9))#{id => <<"one">>}])),
+    ?assertEqual([done], flushed()),
+    warp_test:assert_whole(Alice, 3).
 
 messages_that_are_none_are_refused(Config) ->
     Alice = alice(warp_test:start(Config)),
