@@ -4,7 +4,9 @@
 //! never lies across two sectors of a disk. The header has a checksum of its own, and one of the
 //! body: so the body can be blanked, when what it says is erased, and the record still stands.
 
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::row::RowRef;
 
 /// What records, headers and bodies begin at a multiple of.
 pub const ALIGN: usize = 64;
@@ -182,19 +184,12 @@ impl Header {
 
     /// The row of a body.
     pub fn row<'a>(&self, body: &'a [u8]) -> Option<RowRef<'a>> {
-        let (seq, rest) = body.split_first_chunk()?;
-        let (count, rest) = rest.split_first_chunk()?;
-        let (entity, rest) = rest.split_at_checked(usize::from(self.entity))?;
-        let (aggregate, data) = rest.split_at_checked(usize::from(self.aggregate))?;
+        let row = RowRef::of(body, usize::from(self.entity), usize::from(self.aggregate))?;
         Some(RowRef {
             position: self.position,
-            entity: std::str::from_utf8(entity).ok()?,
-            aggregate: std::str::from_utf8(aggregate).ok()?,
-            seq: u64::from_le_bytes(*seq),
-            count: u64::from_le_bytes(*count),
             recorded_at: self.recorded_at,
             prev: self.prev,
-            data: std::str::from_utf8(data).ok()?,
+            ..row
         })
     }
 }
@@ -206,62 +201,6 @@ fn check(header: &[u8], seed: u64) -> u64 {
 /// The checksum of a body that is no row.
 pub fn sum(position: i64, body: &[u8]) -> u64 {
     xxh3_64_with_seed(body, position.cast_unsigned())
-}
-
-/// The bytes of a row's body behind its header, for a buffer that records are gathered in.
-pub fn put_row(out: &mut Vec<u8>, row: &RowRef<'_>) {
-    out.extend_from_slice(&row.seq.to_le_bytes());
-    out.extend_from_slice(&row.count.to_le_bytes());
-    out.extend_from_slice(row.entity.as_bytes());
-    out.extend_from_slice(row.aggregate.as_bytes());
-    out.extend_from_slice(row.data.as_bytes());
-}
-
-/// A row of a shard's log, borrowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RowRef<'a> {
-    /// Where in the log.
-    pub position: i64,
-    /// Its entity.
-    pub entity: &'a str,
-    /// The aggregate of events that name none.
-    pub aggregate: &'a str,
-    /// The seq of its first event.
-    pub seq: u64,
-    /// How many events.
-    pub count: u64,
-    /// Microseconds since 1970, UTC.
-    pub recorded_at: i64,
-    /// The position of the entity's previous row; 0 for its first.
-    pub prev: i64,
-    /// A JSON array of `count` events.
-    pub data: &'a str,
-}
-
-impl RowRef<'_> {
-    /// XXH3-64 over all of the row, so that a changed byte is never taken for data.
-    pub fn checksum(&self) -> i64 {
-        let mut fixed = [0; 56];
-        let numbers = [
-            self.position.cast_unsigned(),
-            self.prev.cast_unsigned(),
-            self.recorded_at.cast_unsigned(),
-            self.seq,
-            self.count,
-            self.entity.len() as u64,
-            self.aggregate.len() as u64,
-        ];
-        for (place, number) in fixed.chunks_exact_mut(8).zip(numbers) {
-            place.copy_from_slice(&number.to_le_bytes());
-        }
-        let mut hash = Xxh3Default::new();
-        hash.update(&fixed);
-        for text in [self.entity, self.aggregate, self.data] {
-            hash.update(text.as_bytes());
-        }
-        // Bit 62 set and 63 not: always eight bytes in the file, so that erasing keeps the row's size.
-        (hash.digest().cast_signed() & i64::MAX) | (1 << 62)
-    }
 }
 
 #[cfg(test)]
@@ -295,7 +234,7 @@ mod tests {
             let row = RowRef { position, entity: &entity, aggregate: &aggregate, seq, count,
                                recorded_at, prev, data: &data };
             let mut body = Vec::new();
-            put_row(&mut body, &row);
+            row.put(&mut body);
             let header = Header {
                 kind: Kind::Row, shard, body: body.len() as u32, lsn, index, is_last,
                 entity: entity.len() as u16, aggregate: aggregate.len() as u16,

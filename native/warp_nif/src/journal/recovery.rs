@@ -7,10 +7,12 @@ use std::sync::Arc;
 use super::files;
 use super::judge::{Read, Wrong, judge};
 use super::label::{Label, Reading};
+use super::live::Live;
 use super::note::Note;
 use super::record::{ALIGN, HEADER, Header};
 use super::scan::scan;
-use super::segments::{Live, Part, Segments};
+use super::segment::Segment;
+use super::segments::Segments;
 use crate::error::{Error, Result};
 use crate::files::Access;
 
@@ -66,14 +68,8 @@ pub fn read(dir: &Path, access: Access, note: Option<&Note>) -> Result<(Recovere
                 }
                 journal = Some(label.journal);
                 let scan = scan(&bytes, start, label.first, label.seed());
-                live.push(Live {
-                    number: *number,
-                    file: Arc::new(files::open(&path)?),
-                    size: label.size,
-                    seed: label.seed(),
-                    run: label.run,
-                    parts: HashMap::new(),
-                });
+                let file = files::open(&path)?;
+                live.push(Live::new(Segment::new(&label, path, file)));
                 found.push(Read { label, scan });
             }
         }
@@ -100,20 +96,16 @@ pub fn read(dir: &Path, access: Access, note: Option<&Note>) -> Result<(Recovere
             let Header {
                 shard, position, ..
             } = record.header;
-            let part = live.parts.entry(shard).or_insert(Part {
-                first: position,
-                places: Vec::new(),
-            });
+            let part = live.part_from(shard, position);
             if position != part.last() + 1 {
                 let what = format!(
                     "the record of position {position} of shard {shard} is not behind {}",
                     part.last()
                 );
-                return Err(damaged(&what).at(&files::path(dir, live.number)));
+                return Err(damaged(&what).at(&live.segment.path));
             }
             let place = u32::try_from(record.at / ALIGN);
-            part.places
-                .push(place.map_err(|_| damaged("a segment is too long"))?);
+            part.push(place.map_err(|_| damaged("a segment is too long"))?);
             know(shard, position);
         }
     }

@@ -1,19 +1,18 @@
-//! Writing a journal: one buffer of records, one write and one sync per commit.
+//! Writing a journal: one write and one sync per commit.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::files;
+use super::active::Active;
+use super::gathered::Gathered;
 use super::label::Label;
 use super::note::Note;
-use super::record::{ALIGN, HEADER, Header, Kind, RowRef, put_row, sum};
+use super::record::Kind;
 use super::recovery::Recovered;
-use super::segments::{Live, Segments};
+use super::row::RowRef;
+use super::segments::Segments;
 use crate::error::{Error, Result};
-use crate::files::Watch;
 
 /// Where notes are written.
 pub trait Notes {
@@ -34,29 +33,15 @@ pub struct Journal<N> {
     run: i64,
     /// Whether each commit is synced.
     is_synced: bool,
+    gathered: Gathered,
     active: Option<Active>,
-    /// Where the next record stands.
-    next: u64,
     /// The last record that was synced, and the last segment that was begun.
     synced: u64,
     number: u64,
-    buffer: Vec<u8>,
-    /// The records in the buffer, whose headers are written when it is known which segment they go to.
-    pending: Vec<(Header, usize)>,
     /// A commit failed, and no segment was begun since.
     has_failed: bool,
     /// When the files were last looked at.
     looked: Instant,
-}
-
-/// The segment that is written.
-struct Active {
-    file: Arc<File>,
-    path: PathBuf,
-    watch: Watch,
-    size: u64,
-    seed: u64,
-    at: u64,
 }
 
 /// What a commit wrote.
@@ -75,6 +60,7 @@ impl<N: Notes> Journal<N> {
         (id, run): (u64, i64),
         is_synced: bool,
     ) -> Result<Self> {
+        let gathered = Gathered::new(recovered.next);
         let journal = Self {
             dir,
             segments: Arc::clone(&recovered.segments),
@@ -83,11 +69,9 @@ impl<N: Notes> Journal<N> {
             run,
             is_synced,
             active: None,
-            next: recovered.next,
-            synced: recovered.next.saturating_sub(1),
+            synced: gathered.last(),
+            gathered,
             number: recovered.number,
-            buffer: Vec::new(),
-            pending: Vec::new(),
             has_failed: false,
             looked: Instant::now(),
         };
@@ -103,86 +87,24 @@ impl<N: Notes> Journal<N> {
         &self.segments
     }
 
-    fn first_pending(&self) -> u64 {
-        self.next - self.pending.len() as u64
-    }
-
     /// Puts a row of a shard into the commit that is being gathered: its checksum.
     pub fn put_row(&mut self, shard: u16, row: &RowRef<'_>) -> i64 {
-        let checksum = row.checksum();
-        let at = self.open_record();
-        put_row(&mut self.buffer, row);
-        let header = Header {
-            kind: Kind::Row,
-            shard,
-            body: 0,
-            lsn: 0,
-            index: 0,
-            is_last: false,
-            entity: u16::try_from(row.entity.len()).unwrap_or(u16::MAX),
-            aggregate: u16::try_from(row.aggregate.len()).unwrap_or(u16::MAX),
-            position: row.position,
-            prev: row.prev,
-            recorded_at: row.recorded_at,
-            sum: checksum.cast_unsigned(),
-        };
-        self.close_record(header, at);
-        checksum
+        self.gathered.put_row(shard, row)
     }
 
     /// Likewise a record that is no row. The first `entity` bytes of the body are the entity's id.
     pub fn put(&mut self, kind: Kind, shard: u16, position: i64, entity: u16, body: &[u8]) {
-        let at = self.open_record();
-        self.buffer.extend_from_slice(body);
-        let header = Header {
-            kind,
-            shard,
-            body: 0,
-            lsn: 0,
-            index: 0,
-            is_last: false,
-            entity,
-            aggregate: 0,
-            position,
-            prev: 0,
-            recorded_at: 0,
-            sum: sum(position, body),
-        };
-        self.close_record(header, at);
-    }
-
-    fn open_record(&mut self) -> usize {
-        let at = self.buffer.len();
-        self.buffer.resize(at + HEADER, 0);
-        at
-    }
-
-    fn close_record(&mut self, header: Header, at: usize) {
-        let body = self.buffer.len() - at - HEADER;
-        self.buffer
-            .resize(self.buffer.len().next_multiple_of(ALIGN), 0);
-        let header = Header {
-            body: u32::try_from(body).unwrap_or(u32::MAX),
-            lsn: self.next,
-            index: u32::try_from(self.pending.len()).unwrap_or(u32::MAX),
-            ..header
-        };
-        self.pending.push((header, at));
-        self.next += 1;
+        self.gathered.put(kind, shard, position, entity, body);
     }
 
     /// How many records wait for the commit.
     pub fn pending(&self) -> usize {
-        self.pending.len()
+        self.gathered.records()
     }
 
     /// Gives up all records but the first so many that were gathered.
     pub fn rewind(&mut self, records: usize) {
-        if let Some((header, at)) = self.pending.get(records) {
-            self.next = header.lsn;
-            self.buffer.truncate(*at);
-            self.pending.truncate(records);
-        }
+        self.gathered.rewind(records);
     }
 
     /// Gives up what was gathered.
@@ -198,49 +120,29 @@ impl<N: Notes> Journal<N> {
         let started = Instant::now();
         let result = self.write(look_again);
         if result.is_ok() {
-            self.synced = self.next - 1;
-            let begins = self.active.as_ref().map_or(0, |active| active.at);
-            let places = self.pending.iter().map(|(header, at)| {
-                let place = (begins + *at as u64) / ALIGN as u64;
-                (header.shard, header.position, place as u32)
-            });
-            self.segments.add(places);
+            self.synced = self.gathered.last();
             if let Some(active) = &mut self.active {
-                active.at += self.buffer.len() as u64;
-                if active.at > active.size / 2 {
+                let begins = active.pass(self.gathered.bytes());
+                self.segments.add(self.gathered.places(begins));
+                if active.is_half_full() {
                     self.segments.prepare();
                 }
             }
-            self.pending.clear();
-            self.buffer.clear();
+            self.gathered.clear();
         } else {
             self.discard();
         }
-        if self.buffer.capacity() > MAX_BUFFER {
-            self.buffer.shrink_to(MAX_BUFFER);
-        }
+        self.gathered.shrink();
         result.map(|()| Written {
             took: started.elapsed(),
         })
     }
 
     fn write(&mut self, look_again: Duration) -> Result<()> {
-        let bytes = self.buffer.len() as u64;
-        let fits = |active: &Active| active.at + bytes <= active.size;
-        if !self.active.as_ref().is_some_and(fits) {
+        let bytes = self.gathered.bytes();
+        let has_room = |active: &Active| active.has_room(bytes);
+        if !self.active.as_ref().is_some_and(has_room) {
             self.begin(bytes)?;
-        }
-        let Some(active) = &self.active else {
-            return Err(Error::internal("a journal without a segment"));
-        };
-        if let Some((last, _)) = self.pending.last_mut() {
-            last.is_last = true;
-        }
-        for (header, at) in &self.pending {
-            let place = self.buffer.get_mut(*at..*at + HEADER);
-            if let Some(place) = place {
-                place.copy_from_slice(&header.encode(active.seed));
-            }
         }
         if self.looked.elapsed() >= look_again {
             self.look()?;
@@ -248,11 +150,7 @@ impl<N: Notes> Journal<N> {
         let Some(active) = &self.active else {
             return Err(Error::internal("a journal without a segment"));
         };
-        let written = active
-            .file
-            .write_all_at(&self.buffer, active.at)
-            .and_then(|()| self.sync(&active.file))
-            .map_err(|error| Error::io(&active.path, error));
+        let written = active.write(self.gathered.encode(active.seed()), self.is_synced);
         #[cfg(feature = "fault")]
         let written = written.and_then(|()| crate::fault::at_commit());
         if written.is_err() {
@@ -260,12 +158,11 @@ impl<N: Notes> Journal<N> {
             return written;
         }
         // The commit is written, but perhaps to a file that nobody will find.
-        if active.watch.check().is_err() {
+        if active.look().is_err() {
             self.fail();
             return Err(Error::Interrupted);
         }
-        let synced = self.next - 1;
-        let noted = self.note(synced, false, false);
+        let noted = self.note(self.gathered.last(), false, false);
         if noted.is_err() {
             self.fail();
         }
@@ -277,18 +174,9 @@ impl<N: Notes> Journal<N> {
     /// in its place, which outlive at least the VM.
     fn fail(&mut self) {
         if let Some(active) = self.active.take() {
-            self.buffer.fill(0);
-            let _ = active.file.write_all_at(&self.buffer, active.at);
+            let _ = active.write(self.gathered.zeros(), false);
         }
         self.has_failed = true;
-    }
-
-    fn sync(&self, file: &File) -> std::io::Result<()> {
-        if self.is_synced {
-            file.sync_data()
-        } else {
-            Ok(())
-        }
     }
 
     fn note(&self, synced: u64, is_closed: bool, sync: bool) -> Result<()> {
@@ -312,36 +200,14 @@ impl<N: Notes> Journal<N> {
             number: prepared.number,
             journal: self.id,
             run: self.run,
-            first: self.first_pending(),
+            first: self.gathered.first(),
             positions,
         };
-        let path = files::path(&self.dir, prepared.number);
-        let mut watch = Watch::default();
-        watch.add(path.clone())?;
-        prepared
-            .file
-            .write_all_at(&label.encode(), 0)
-            .and_then(|()| prepared.file.sync_data())
-            .map_err(|error| Error::io(&path, error))?;
-        self.number = prepared.number;
+        let (active, live) = Active::begin(&self.dir, prepared, &label)?;
+        self.number = label.number;
         self.note(self.synced, false, true)?;
-        let file = Arc::new(prepared.file);
-        self.segments.begin(Live {
-            number: prepared.number,
-            file: Arc::clone(&file),
-            size: prepared.size,
-            seed: label.seed(),
-            run: self.run,
-            parts: std::collections::HashMap::new(),
-        });
-        self.active = Some(Active {
-            file,
-            path,
-            watch,
-            size: prepared.size,
-            seed: label.seed(),
-            at: label_bytes,
-        });
+        self.segments.begin(live);
+        self.active = Some(active);
         self.has_failed = false;
         Ok(())
     }
@@ -364,10 +230,7 @@ impl<N: Notes> Journal<N> {
         self.looked = Instant::now();
         self.notes.check()?;
         match &self.active {
-            Some(active) => {
-                let found = active.watch.check();
-                found.map(drop).map_err(|lost| Error::Io(lost.into()))
-            }
+            Some(active) => active.look().map_err(|lost| Error::Io(lost.into())),
             None => Ok(()),
         }
     }
@@ -378,6 +241,3 @@ impl<N: Notes> Journal<N> {
         self.segments.remove_all()
     }
 }
-
-/// The buffer is kept up to this size.
-const MAX_BUFFER: usize = 16 * 1024 * 1024;

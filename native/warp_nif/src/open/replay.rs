@@ -41,11 +41,11 @@ pub fn open(
     store.background.note(Task::Compaction, &compacted);
     let records = segments.behind(shard, applied)?;
     let mut records = records.into_iter().peekable();
-    while let Some(of) = records.peek().map(|record| record.run) {
+    while let Some(of) = records.peek().map(|record| record.run()) {
         let mut tail = Tail::new(store.applied(), of);
         while tail.steps() < STEPS
             && tail.bytes() < BYTES
-            && let Some(record) = records.next_if(|record| record.run == of)
+            && let Some(record) = records.next_if(|record| record.run() == of)
         {
             let step = step(store.connection(), &tail, kinds, &record)?;
             tail.publish([step]);
