@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::files::Watch;
 use crate::index::chain;
 use crate::index::entities::{self, EntityInfo, Mark};
+use crate::log::overwrite;
 use crate::log::rows;
 use crate::log::runs;
 use crate::log::schema;
@@ -232,7 +233,7 @@ impl Store {
                 if let Some((info, marks)) = self.entity(entity, index)?
                     && let Some(row) = chain::row_of(&self.connection, entity, &info, &marks, *seq)?
                 {
-                    rows::overwrite_time(&self.connection, &row, *recorded_at)?;
+                    overwrite::time(&self.connection, &row, *recorded_at)?;
                 }
                 Ok(())
             }

@@ -11,8 +11,9 @@ use crate::event::{GivenId, Packed};
 use crate::hash::hash64;
 use crate::index::ids::Stop;
 use crate::log::rows;
+use crate::reader::Direction;
 use crate::reader::open_entities::open_entities;
-use crate::reader::view::{Direction, with_reader};
+use crate::reader::view::with_reader;
 use crate::sqlite::{BUSY, Sums, empty_wal};
 use crate::writer::command::{Answer, Command};
 

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::engine::testing::{self, open};
 use crate::error::Error;
 use crate::event::Packed;
-use crate::reader::view::{Direction, with_reader};
+use crate::reader::Direction;
+use crate::reader::view::with_reader;
 
 const ENTITIES: [&str; 3] = ["alice", "bob", "carol"];
 

@@ -12,8 +12,9 @@ use crate::event::{GivenId, Packed, parse_row};
 use crate::hash::hash64;
 use crate::index::ids::Stop;
 use crate::log::snapshots::SnapshotRow;
+use crate::reader::Direction;
 use crate::reader::follow::Followed;
-use crate::reader::view::{Direction, Reader, with_reader};
+use crate::reader::view::{Reader, with_reader};
 use crate::writer::command::{Answer, Command};
 
 /// What a step of a test does to one of a few entities.

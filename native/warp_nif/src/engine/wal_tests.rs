@@ -8,7 +8,8 @@ use crate::engine::testing::{self, Opened, open};
 use crate::error::{Error, Result};
 use crate::event::Packed;
 use crate::files::beside;
-use crate::reader::view::{Direction, with_reader};
+use crate::reader::Direction;
+use crate::reader::view::with_reader;
 use crate::writer::command::Answer;
 
 const MEGABYTE: usize = 1 << 20;

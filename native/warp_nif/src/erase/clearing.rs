@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::event::parse_row;
 use crate::index::chain;
 use crate::index::entities::{EntityInfo, Mark};
-use crate::log::rows::{self, Row};
+use crate::log::Row;
+use crate::log::overwrite;
 
 /// What the types of cleared events become, by which they are told from others. A type that is not
 /// among them stays.
@@ -73,7 +74,7 @@ pub fn clear(
         let mut of_row = left.split_off(&row.seq);
         of_row.insert(seq);
         let data = cleared(&row, &of_row, types)?;
-        rows::overwrite(connection, &row, &data)?;
+        overwrite::data(connection, &row, &data)?;
         overwritten.push(row.position);
     }
     Ok(overwritten)
@@ -118,7 +119,7 @@ fn cleared(row: &Row, seqs: &BTreeSet<u64>, types: &Retyping) -> Result<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::rows::testing::row;
+    use crate::log::row::testing::row;
 
     #[test]
     fn clearing_keeps_the_size_and_all_else() {

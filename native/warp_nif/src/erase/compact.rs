@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::error::Result;
-use crate::log::rows;
+use crate::log::overwrite;
 use crate::log::schema;
 
 /// Less is not worth rewriting a file for.
@@ -35,7 +35,7 @@ pub fn compact_if_worth(connection: &Connection) -> Result<()> {
 fn rewrite(connection: &Connection) -> Result<()> {
     // A file in place of memory: what is rewritten can be larger than memory.
     connection.execute_batch("PRAGMA temp_store = FILE")?;
-    rows::delete_erased(connection)?;
+    overwrite::delete_erased(connection)?;
     // The less stands in the WAL, the less room VACUUM needs.
     crate::sqlite::empty_wal(connection, crate::sqlite::BUSY)?;
     connection.execute_batch("VACUUM; PRAGMA temp_store = MEMORY")?;

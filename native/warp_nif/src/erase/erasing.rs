@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::hash::hash64;
 use crate::index::entities::EntityInfo;
 use crate::index::open_table;
+use crate::log::overwrite;
 use crate::log::rows::{self, Row};
 use crate::log::schema;
 use crate::log::snapshots;
@@ -226,7 +227,7 @@ impl Remainder {
         let mut erased = 0;
         while self.position != 0 {
             let row = self.row(connection)?;
-            rows::erase(connection, self.position)?;
+            overwrite::erase(connection, self.position)?;
             positions.push(self.position);
             let bytes = row.data.len() + row.entity.len();
             budget.spend(1, bytes);

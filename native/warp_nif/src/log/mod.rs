@@ -1,12 +1,14 @@
-//! The log of a shard, as its SQLite file has it: the tables, rows by position, runs, and snapshots.
+//! The log of a shard, as its SQLite file has it: the tables, rows, runs, and snapshots.
 
 pub mod connection;
 pub mod kinds;
+pub mod overwrite;
+pub mod row;
 pub mod rows;
 pub mod runs;
 pub mod schema;
 pub mod snapshots;
 
 pub use kinds::{Kind, Kinds};
-pub use rows::Row;
+pub use row::Row;
 pub use snapshots::SnapshotRow;

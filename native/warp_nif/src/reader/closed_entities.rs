@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use crate::index::{entities, open_table};
 use crate::log::rows;
-use crate::reader::view::{PIECE_ROWS, Reader};
+use crate::reader::page::PIECE_ROWS;
+use crate::reader::view::Reader;
 
 /// Some of the closed entities of a kind.
 #[derive(Debug, Default, PartialEq, Eq)]

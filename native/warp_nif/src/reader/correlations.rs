@@ -12,8 +12,9 @@ use serde::Deserialize;
 use crate::error::Result;
 use crate::event::parse_row;
 use crate::index::chain;
-use crate::log::rows::Row;
-use crate::reader::view::{PAGE_BYTES, PIECE_ROWS, Reader, with_reader};
+use crate::log::Row;
+use crate::reader::page::{PAGE_BYTES, PIECE_ROWS};
+use crate::reader::view::{Reader, with_reader};
 use crate::shard::shared::Shared;
 
 /// How many ids one piece reads from the index.
@@ -167,7 +168,7 @@ impl Left {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::rows::testing::row;
+    use crate::log::row::testing::row;
 
     #[test]
     fn events_are_numbered_by_id_and_correlation() {

@@ -3,9 +3,11 @@
 pub mod closed_entities;
 pub mod correlations;
 pub mod follow;
+pub mod given_ids;
 pub mod open_entities;
+pub mod page;
 pub mod runs;
 pub mod view;
 
 pub use follow::{Followed, Seen};
-pub use view::{Direction, Page};
+pub use page::{Direction, Page};

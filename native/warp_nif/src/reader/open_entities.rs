@@ -6,7 +6,8 @@
 use crate::error::{Error, Result};
 use crate::index::open_table;
 use crate::log::rows::Log;
-use crate::reader::view::{PAGE_BYTES, PIECE_ROWS, with_reader};
+use crate::reader::page::{PAGE_BYTES, PIECE_ROWS};
+use crate::reader::view::with_reader;
 use crate::shard::shared::Shared;
 
 /// The entities of a kind that are not closed.

@@ -7,14 +7,14 @@ use crate::event::{Packed, derived_seq, parse_row};
 use crate::hash::{distinct, hash64};
 use crate::index::entities::EntityInfo;
 use crate::log::kinds::Kinds;
-use crate::log::rows::{self, Row};
+use crate::log::row::{Row, broken};
 use crate::tail::stretch::TailRow;
 
 /// A row with what the index is told of it. Error: `Corrupt` when it does not follow on `before`.
 pub fn found_row(row: Row, before: Option<&EntityInfo>, kinds: &Kinds) -> Result<TailRow> {
     let ends_at = before.map_or((0, 0), |info| (info.seq, info.head));
     if (row.seq.wrapping_sub(1), row.prev) != ends_at {
-        return Err(rows::broken(row.position, "out of sequence"));
+        return Err(broken(row.position, "out of sequence"));
     }
     let (ids, count) = given_ids(&row)?;
     let checksum = row.borrow().checksum();

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::stretch::{Step, Stretch, TailRow};
 use crate::index::entities::{EntityInfo, Mark};
+use crate::log::Row;
 use crate::log::kinds::Change;
-use crate::log::rows::Row;
 
 /// How many entities are remembered that are in the file as they are here, to spare the writer looking
 /// them up.

@@ -7,8 +7,8 @@ use crate::erase::clearing::Retyping;
 use crate::event::Packed;
 use crate::index::entities::EntityInfo;
 use crate::journal::RowRef;
+use crate::log::Row;
 use crate::log::kinds::Changes;
-use crate::log::rows::Row;
 
 /// A row that is in memory.
 pub struct TailRow {
