@@ -1,30 +1,22 @@
-//! A shard's file, as the thread that applies has it: bringing it up to the journal, and what is done
-//! between.
+//! A shard's file, as the thread that applies has it: up to where it has the journal, what of that
+//! outlives a loss of power, and what is still to be erased.
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::apply::index::Index;
-use crate::apply::wal::Wal;
-use crate::erase::clearing;
-use crate::erase::erasing::{self, Remainder};
+use super::pieces::Pieces;
+use super::steps::{self, Done};
+use super::wal::Wal;
+use super::watch::ShardWatch;
 use crate::error::{Error, Result};
-use crate::files::Watch;
-use crate::index::chain;
-use crate::index::entities::{self, EntityInfo, Mark};
-use crate::log::overwrite;
-use crate::log::rows;
 use crate::log::runs;
-use crate::log::schema;
-use crate::log::snapshots;
 use crate::shard::background::{Background, Task};
 use crate::shard::shared::Shared;
-use crate::sqlite;
-use crate::tail::stretch::{Step, Stretch};
+use crate::sqlite::{self, in_transaction};
+use crate::tail::stretch::Stretch;
 use crate::writer::command::Command;
 
 /// The connection that writes a shard's file, and what is known of it.
@@ -39,12 +31,10 @@ pub struct Store {
     /// How work that no caller waits for goes.
     pub background: Arc<Background>,
     /// The files, looked at before each transaction.
-    pub watch: Watch,
-    /// Why they are not what is open here any more, once that was found.
-    lost: Option<String>,
+    pub watch: ShardWatch,
     wal: Wal,
-    /// What is still to be erased, the next first.
-    erasing: VecDeque<Remainder>,
+    /// What is still to be erased.
+    erasing: Pieces,
     /// Positions whose records in the journal say what was erased here.
     blank: Vec<i64>,
 }
@@ -53,15 +43,14 @@ impl Store {
     /// Of an open file that has everything up to `applied`.
     pub fn new(mut connection: Connection, applied: i64) -> Result<Self> {
         Ok(Self {
-            erasing: erasing::left(&connection)?.into(),
+            erasing: Pieces::of(&connection)?,
             run: runs::last(&connection)?,
             wal: Wal::watch(&mut connection)?,
             connection,
             applied,
             durable: 0,
             background: Arc::default(),
-            watch: Watch::default(),
-            lost: None,
+            watch: ShardWatch::default(),
             blank: Vec::new(),
         })
     }
@@ -89,31 +78,20 @@ impl Store {
         kept: &[Command],
     ) -> Result<Vec<(i64, Error)>> {
         self.look()?;
-        self.connection
-            .prepare_cached("BEGIN IMMEDIATE")?
-            .execute([])?;
-        let done = self.apply_all(stretch, kept);
-        let done = done.and_then(|applied| {
-            #[cfg(feature = "fault")]
-            if applied.erased || applied.cleared {
-                crate::fault::at_commit()?;
-            }
-            self.connection.prepare_cached("COMMIT")?.execute([])?;
-            Ok(applied)
-        });
-        let Applied {
+        let Done {
             broken,
             blank,
             begun,
             erased,
             cleared,
-        } = match done {
-            Ok(applied) => applied,
-            Err(error) => {
-                self.roll_back()?;
-                return Err(error);
+        } = in_transaction(&self.connection, || {
+            let done = steps::carry_out(&self.connection, self.run, stretch, kept)?;
+            #[cfg(feature = "fault")]
+            if done.erased || done.cleared {
+                crate::fault::at_commit()?;
             }
-        };
+            Ok::<_, Error>(done)
+        })?;
         #[cfg(feature = "fault")]
         if erased || cleared {
             crate::fault::after_commit();
@@ -123,138 +101,9 @@ impl Store {
             self.run = stretch.run;
         }
         self.wal.overwrote(erased, cleared);
-        self.erasing.extend(begun);
+        self.erasing.add(begun);
         self.blank.extend(blank);
         Ok(broken)
-    }
-
-    fn apply_all(&self, stretch: Option<&Stretch>, kept: &[Command]) -> Result<Applied> {
-        let mut applied = Applied::default();
-        let mut index = Index::default();
-        if let Some(stretch) = stretch {
-            let mut budget = erasing::Budget::first();
-            let mut insert = rows::insert_statement(&self.connection)?;
-            for (step, position) in stretch.steps.iter().zip(stretch.first..) {
-                if let Step::Row(row) = step {
-                    rows::insert(&mut insert, &row.borrow(), row.checksum)?;
-                    index.row(row);
-                    continue;
-                }
-                self.connection.execute_batch("SAVEPOINT step")?;
-                match self.apply_step(step, &mut index, &mut budget, &mut applied) {
-                    Ok(()) => self.connection.execute_batch("RELEASE step")?,
-                    // One entity's broken rows must not keep the others' events from the file.
-                    Err(error @ (Error::Corrupt(_) | Error::Internal(_))) => {
-                        self.connection
-                            .execute_batch("ROLLBACK TO step; RELEASE step")?;
-                        if let Step::Erase {
-                            entity,
-                            info: Some(info),
-                        } = step
-                        {
-                            let left = erasing::put_off(&self.connection, entity, info)?;
-                            applied.begun.push(left);
-                        }
-                        applied.broken.push((position, error));
-                    }
-                    Err(error) => return Err(error),
-                }
-                applied.blank.push(position);
-            }
-            if stretch.run != self.run {
-                runs::begin(&self.connection, stretch.first, stretch.run)?;
-            }
-        }
-        for snapshot in kept {
-            if let Command::Snapshot {
-                entity,
-                incarnation,
-                snapshot,
-            } = snapshot
-            {
-                let info = self.entity(entity, &index);
-                // An entity whose rows are broken needs no snapshot.
-                let info = info.unwrap_or(None).map(|(info, _)| info);
-                if info.is_some_and(|i| i.incarnation == *incarnation && i.seq >= snapshot.seq) {
-                    snapshots::save(&self.connection, *incarnation, snapshot)?;
-                }
-            }
-        }
-        if let Some(stretch) = stretch {
-            index.write(&self.connection, stretch.changes())?;
-            schema::set_meta(&self.connection, "flushed", stretch.last())?;
-            let is_row = |step: &Step| matches!(step, Step::Row(_));
-            if let Some(index) = stretch.steps.iter().rposition(is_row) {
-                let last = stretch.first + index as i64;
-                schema::set_meta(&self.connection, "last_row", last)?;
-            }
-        }
-        Ok(applied)
-    }
-
-    fn apply_step(
-        &self,
-        step: &Step,
-        index: &mut Index,
-        budget: &mut erasing::Budget,
-        applied: &mut Applied,
-    ) -> Result<()> {
-        match step {
-            Step::Row(_) => Ok(()),
-            Step::Erase { entity, info } => {
-                let Some(info) = info else {
-                    return Ok(());
-                };
-                index.forget(info.incarnation);
-                applied.erased = true;
-                let blank = &mut applied.blank;
-                let left = erasing::begin(&self.connection, entity, info, budget, blank)?;
-                applied.begun.extend(left);
-                Ok(())
-            }
-            Step::Clear {
-                entity,
-                seqs,
-                types,
-            } => {
-                applied.cleared = true;
-                if let Some((info, marks)) = self.entity(entity, index)? {
-                    let cleared =
-                        clearing::clear(&self.connection, entity, &info, &marks, seqs, types)?;
-                    applied.blank.extend(cleared);
-                }
-                Ok(())
-            }
-            Step::Retime {
-                entity,
-                seq,
-                recorded_at,
-            } => {
-                if let Some((info, marks)) = self.entity(entity, index)?
-                    && let Some(row) = chain::row_of(&self.connection, entity, &info, &marks, *seq)?
-                {
-                    overwrite::time(&self.connection, &row, *recorded_at)?;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Where an entity's log ends in the transaction under way.
-    fn entity(&self, entity: &str, index: &Index) -> Result<Option<(EntityInfo, Vec<Mark>)>> {
-        if let Some(found) = index.entity(entity) {
-            return Ok(Some(found));
-        }
-        let found = entities::find(&self.connection, entity)?;
-        Ok(found.map(|(info, _)| (info, Vec::new())))
-    }
-
-    fn roll_back(&self) -> Result<()> {
-        // SQLite has rolled back by itself after some errors.
-        if !self.connection.is_autocommit() {
-            self.connection.prepare_cached("ROLLBACK")?.execute([])?;
-        }
-        Ok(())
     }
 
     /// Keeps the WAL small and, when someone waits for that or nothing is left to be erased, free
@@ -263,7 +112,7 @@ impl Store {
         let empty = if someone_waits {
             self.wal.holds_any()
         } else {
-            self.wal.holds_erased() && self.erasing.is_empty()
+            self.wal.holds_erased() && self.erasing.are_done()
         };
         let tended = self.wal.tend(&self.connection, &shared.gate, empty);
         if matches!(tended, Ok(true)) {
@@ -321,107 +170,41 @@ impl Store {
     /// Looks whether the files are still in their place: the bytes of the file and its WAL. Once
     /// they were not, always the same error: what is open here is of no use any more.
     pub fn look(&mut self) -> Result<u64> {
-        if let Some(lost) = &self.lost {
-            return Err(Error::Io(lost.as_str().into()));
-        }
-        self.watch.check().map_err(|lost| {
-            self.lost = Some(lost.clone());
-            Error::Io(lost.into())
-        })
+        self.watch.look()
     }
 
     /// Whether `look` has found that the files are not in their place any more.
     pub fn is_lost(&self) -> bool {
-        self.lost.is_some()
+        self.watch.is_lost()
     }
 
     /// Closes files of which some are not in their place any more. What was applied is moved into the
     /// database's file first. What became of it, in a sentence.
     pub fn rescue(self, path: &Path) -> String {
-        let lost = self.lost.clone().unwrap_or_default();
-        let moved = sqlite::checkpoint(&self.connection, "TRUNCATE");
-        sqlite::spare_foreign_wal(&self.connection, &self.watch, path);
-        let became = match moved {
-            Ok(true) if self.watch.is_ours_or_gone(path) => {
-                "All that was committed is in the database's file or in the journal".into()
-            }
-            Ok(true) => {
-                "All that was committed is in the file that was here before, or in the journal"
-                    .into()
-            }
-            Ok(false) => {
-                "What was committed last could not be moved into the database's file: another \
-                      program is reading it. It is in the journal"
-                    .into()
-            }
-            Err(error) => format!(
-                "What was committed last could not be moved into the database's file: {error}. It \
-                 is in the journal"
-            ),
-        };
-        format!("{lost}. {became}")
+        self.watch.rescue(&self.connection, path)
     }
 
     /// Of whom `erase_piece` erases next: the hash of the entity's id.
     pub fn erases_next(&self) -> Option<i64> {
-        self.erasing.front().map(|left| left.hash)
+        self.erasing.next()
     }
 
     /// Whether something is left of an entity whose id has this hash.
     pub fn is_erasing(&self, hash: i64) -> bool {
-        self.erasing.iter().any(|left| left.hash == hash)
+        self.erasing.are_of(hash)
     }
 
     /// Erases one piece of what is left to be erased. On an error nothing of it was kept, and the
     /// next entity's turn comes first.
     pub fn erase_piece(&mut self) -> Result<()> {
-        let Some(left) = self.erasing.pop_front() else {
+        if self.erasing.are_done() {
             return Ok(());
-        };
-        let erased = self.commit_piece(&left);
-        self.background.note(Task::Erase, &erased);
-        match erased {
-            Ok(None) => {}
-            Ok(Some(rest)) => self.erasing.push_front(rest),
-            Err(error) => {
-                self.erasing.push_back(left);
-                return Err(error);
-            }
         }
+        let looked = self.look();
+        let erased = looked.and_then(|_| self.erasing.erase_next(&self.connection));
+        self.background.note(Task::Erase, &erased);
+        self.blank.extend(erased?);
         self.wal.overwrote(true, false);
         Ok(())
     }
-
-    fn commit_piece(&mut self, left: &Remainder) -> Result<Option<Remainder>> {
-        self.look()?;
-        self.connection
-            .prepare_cached("BEGIN IMMEDIATE")?
-            .execute([])?;
-        let mut blank = Vec::new();
-        let rest = erasing::go_on(&self.connection, left, &mut blank);
-        let rest = rest.and_then(|rest| {
-            #[cfg(feature = "fault")]
-            crate::fault::at_commit()?;
-            self.connection.prepare_cached("COMMIT")?.execute([])?;
-            Ok(rest)
-        });
-        if rest.is_err() {
-            self.roll_back()?;
-            return rest;
-        }
-        #[cfg(feature = "fault")]
-        crate::fault::after_commit();
-        self.blank.extend(blank);
-        rest
-    }
-}
-
-/// What applying a stretch has done.
-#[derive(Default)]
-struct Applied {
-    broken: Vec<(i64, Error)>,
-    blank: Vec<i64>,
-    begun: Vec<Remainder>,
-    erased: bool,
-    cleared: bool,
 }

@@ -7,6 +7,7 @@ pub mod gate;
 pub mod header;
 pub mod random;
 pub mod sums;
+pub mod transaction;
 pub mod wal;
 
 pub use claim::Claim;
@@ -14,4 +15,5 @@ pub use gate::{Gate, PATIENCE, UnderWay};
 pub use header::Format;
 pub use random::random;
 pub use sums::{Sums, open_with_sums};
+pub use transaction::in_transaction;
 pub use wal::{BUSY, checkpoint, checkpoint_all, empty_wal, spare_foreign_wal};
