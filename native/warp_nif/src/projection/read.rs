@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustler::{Encoder, Env, Term};
 
-use super::database::{Shared, list, message};
-use super::values::{self, Bind};
+use super::database::Shared;
+use super::statements::message;
+use super::values::{self, Bind, list};
 use crate::atoms;
 use crate::error::Error;
 use crate::sqlite::UnderWay;

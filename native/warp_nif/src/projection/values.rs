@@ -6,6 +6,13 @@ use rustler::{Atom, Binary, Encoder, Env, ListIterator, NewBinary, Term, TermTyp
 
 use crate::atoms;
 
+/// The list of a term, if it is a proper one: going through any other would be a panic.
+pub fn list<'a>(term: Term<'a>) -> Result<ListIterator<'a>, Bind> {
+    let not_a_list = |_| Bind::Bad("not a proper list".into());
+    term.list_length().map_err(not_a_list)?;
+    term.decode().map_err(not_a_list)
+}
+
 /// Binds as many values as the statement has parameters. The error says what is wrong with them.
 pub fn bind_all(statement: &mut Statement<'_>, values: ListIterator<'_>) -> Result<(), Bind> {
     let wanted = statement.parameter_count();
