@@ -1,127 +1,9 @@
-//! What can go wrong on the disk side, and how Erlang sees it.
-
-use std::error::Error as StdError;
-use std::fmt::{self, Display, Formatter};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+//! Who has to do something about an error of SQLite's or of rusqlite's.
 
 use rusqlite::ErrorCode;
-use rustler::{Encoder, Env, Term};
 
-use crate::{atoms, damage};
-
-/// An error of a shard or of a projection's file. Each becomes one Erlang term, given beside the
-/// variant.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Error {
-    /// `disk_full`: no room to write; nothing of the transaction was kept.
-    DiskFull,
-    /// `{io_error, Message}`: the operating system or SQLite refused.
-    Io(Reason),
-    /// `{corrupt, Message}`: the file's content contradicts itself. Its operator restores a backup.
-    Corrupt(Reason),
-    /// `{internal, Message}`: Warp did something that it must not do, and found out. No file and no
-    /// disk is to blame, and nobody but Warp's developers can do anything about it.
-    Internal(Reason),
-    /// `{not_a_shard, Path}`: a file that Warp did not make.
-    NotAShard(PathBuf),
-    /// `{not_a_projection, Path}`: likewise, where a projection's file should be.
-    NotAProjection(PathBuf),
-    /// `{newer_format, Path, Version}`: written by a newer Warp.
-    NewerFormat(PathBuf, i64),
-    /// `{shard_count_mismatch, Stored, Given}`.
-    ShardCount(i64, i64),
-    /// `{wrong_identity, Path, Found}`: a shard of another context, or another shard of this one.
-    WrongIdentity(PathBuf, String),
-    /// `{data_dir_in_use, Dir}`: another context holds the lock.
-    InUse(PathBuf),
-    /// `claimed`: an earlier writer of the same file in this VM has not finished yet.
-    Claimed,
-    /// `overloaded`: the queue is at its limit.
-    Overloaded,
-    /// `closed`: the shard's writer is gone.
-    Closed,
-    /// `interrupted`: the writer went down meanwhile; it may or may not be stored.
-    Interrupted,
-    /// `changed`: the entity was deleted between two pages of one read.
-    Changed,
-    /// What a read looked for went from memory into the file after its view of the file had begun. It
-    /// begins again; `internal` when that came too often.
-    Stale,
-}
-
-/// The result of an operation on a shard.
-pub type Result<T> = std::result::Result<T, Error>;
-
-/// Why something failed, in words, and the error of SQLite or of the operating system that it comes
-/// from, if it comes from one.
-#[derive(Debug, Clone)]
-pub struct Reason {
-    text: String,
-    source: Option<Arc<dyn StdError + Send + Sync>>,
-}
-
-impl Reason {
-    /// The same reason, of the file at `path`.
-    fn at(self, path: &Path) -> Self {
-        Self {
-            text: format!("{}: {}", path.display(), self.text),
-            ..self
-        }
-    }
-
-    fn of(error: impl StdError + Send + Sync + 'static) -> Self {
-        Self {
-            text: error.to_string(),
-            source: Some(Arc::new(error)),
-        }
-    }
-
-    /// The words.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-}
-
-impl<T: Into<String>> From<T> for Reason {
-    fn from(text: T) -> Self {
-        Self {
-            text: text.into(),
-            source: None,
-        }
-    }
-}
-
-impl Error {
-    /// An I/O error on `path`, with the path in its message.
-    pub fn io(path: &Path, error: std::io::Error) -> Self {
-        if error.kind() == std::io::ErrorKind::StorageFull {
-            return Self::DiskFull;
-        }
-        Self::Io(Reason::of(error).at(path))
-    }
-
-    /// A corrupt row or page, described.
-    pub fn corrupt(what: impl Into<String>) -> Self {
-        Self::Corrupt(what.into().into())
-    }
-
-    /// A fault of Warp's own, described.
-    pub fn internal(what: impl Into<String>) -> Self {
-        Self::Internal(what.into().into())
-    }
-
-    /// The same error, with the path in its message where the variant has none.
-    pub fn at(self, path: &Path) -> Self {
-        match self {
-            Self::Io(reason) => Self::Io(reason.at(path)),
-            Self::Corrupt(reason) => Self::Corrupt(reason.at(path)),
-            Self::Internal(reason) => Self::Internal(reason.at(path)),
-            other => other,
-        }
-    }
-}
+use super::{Error, Reason};
+use crate::damage;
 
 /// Who has to do something about an error of SQLite's or of rusqlite's.
 enum Blame {
@@ -133,7 +15,7 @@ enum Blame {
 
 impl From<rusqlite::Error> for Error {
     /// NOTE: for statements of the engine's own. Those of users' projections are judged first: see
-    /// `projection::database` and `projection::read`.
+    /// `projection::statements` and `projection::read`.
     fn from(error: rusqlite::Error) -> Self {
         let blame = blame(&error);
         let words = match &error {
@@ -141,10 +23,11 @@ impl From<rusqlite::Error> for Error {
             rusqlite::Error::SqlInputError { error, .. } => damage::words_of(*error),
             _ => None,
         };
-        let mut reason = Reason::of(error);
-        if let Some(words) = words {
-            reason.text = words;
-        }
+        let reason = Reason::of(error);
+        let reason = match words {
+            Some(words) => reason.reworded(words),
+            None => reason,
+        };
         match blame {
             Blame::DiskFull => Self::DiskFull,
             Blame::Io => Self::Io(reason),
@@ -241,92 +124,11 @@ fn names_the_schema(message: &str) -> bool {
     .any(|words| message.contains(words))
 }
 
-/// What a panic said.
-pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "unknown panic".into())
-}
-
-impl Display for Reason {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl Display for Error {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DiskFull => write!(f, "the disk is full"),
-            Self::Io(reason) | Self::Corrupt(reason) => write!(f, "{reason}"),
-            Self::Internal(reason) => write!(
-                f,
-                "a bug in Warp, not a fault of the file or the disk; please report it: {reason}"
-            ),
-            Self::NotAShard(path) => write!(f, "{}: not a shard", path.display()),
-            Self::NotAProjection(path) => write!(f, "{}: not a projection", path.display()),
-            Self::NewerFormat(path, version) => {
-                write!(f, "{}: of the newer format {version}", path.display())
-            }
-            Self::ShardCount(stored, given) => write!(f, "{stored} shards, and not {given}"),
-            Self::WrongIdentity(path, found) => write!(f, "{}: it is {found}", path.display()),
-            Self::InUse(dir) => write!(f, "{}: another context has it open", dir.display()),
-            Self::Claimed => write!(f, "an earlier writer has not finished yet"),
-            Self::Overloaded => write!(f, "the queue is full"),
-            Self::Closed => write!(f, "the file is closed"),
-            Self::Interrupted => write!(f, "the writer went down"),
-            Self::Changed => write!(f, "the entity was deleted meanwhile"),
-            Self::Stale => write!(f, "a read that began again and again"),
-        }
-    }
-}
-
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match self {
-            Self::Io(reason) | Self::Corrupt(reason) | Self::Internal(reason) => {
-                let source = reason.source.as_deref()?;
-                Some(source)
-            }
-            _ => None,
-        }
-    }
-}
-
-impl Encoder for Error {
-    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        match self {
-            Self::DiskFull => atoms::disk_full().encode(env),
-            Self::Io(reason) => (atoms::io_error(), reason.text()).encode(env),
-            Self::Corrupt(reason) => (atoms::corrupt(), reason.text()).encode(env),
-            Self::Internal(_) => (atoms::internal(), self.to_string()).encode(env),
-            Self::NotAShard(path) => (atoms::not_a_shard(), text(path)).encode(env),
-            Self::NotAProjection(path) => (atoms::not_a_projection(), text(path)).encode(env),
-            Self::NewerFormat(path, version) => {
-                (atoms::newer_format(), text(path), version).encode(env)
-            }
-            Self::ShardCount(stored, given) => {
-                (atoms::shard_count_mismatch(), stored, given).encode(env)
-            }
-            Self::WrongIdentity(path, found) => {
-                (atoms::wrong_identity(), text(path), found).encode(env)
-            }
-            Self::InUse(dir) => (atoms::data_dir_in_use(), text(dir)).encode(env),
-            Self::Claimed => atoms::claimed().encode(env),
-            Self::Overloaded => atoms::overloaded().encode(env),
-            Self::Closed => atoms::closed().encode(env),
-            Self::Interrupted => atoms::interrupted().encode(env),
-            Self::Changed => atoms::changed().encode(env),
-            Self::Stale => (atoms::internal(), self.to_string()).encode(env),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::error::Error as StdError;
+    use std::path::Path;
+
     use super::*;
     use rusqlite::Error as E;
     use rusqlite::types::{FromSqlError, Type};
