@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use rustler::BigInt;
 
-use super::decode::{Build, parse};
+use super::build::Build;
+use super::decode::parse;
 
 /// A JSON value. Integers and floats differ: 1 is not 1.0, and every digit counts.
 #[derive(PartialEq)]

@@ -1,107 +1,14 @@
-//! JSON text to Erlang terms, or to nothing at all when it only has to be valid.
+//! Parsing JSON text into what a [`Build`] makes of it.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
-use rustler::{BigInt, Encoder, Env, NewBinary, Term};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::build::Build;
+use super::float_texts::FloatTexts;
 use super::{JsonError, MAX_DEPTH, MAX_DIGITS};
-use crate::atoms;
-
-/// What a parsed value is built into.
-pub trait Build<'de>: Copy {
-    /// One built value.
-    type Value;
-    /// An object's key.
-    type Key;
-    /// `null`.
-    fn null(self) -> Self::Value;
-    /// `true` or `false`.
-    fn boolean(self, value: bool) -> Self::Value;
-    /// A negative integer that fits.
-    fn signed(self, value: i64) -> Self::Value;
-    /// Any other integer that fits.
-    fn unsigned(self, value: u64) -> Self::Value;
-    /// An integer of more than 64 bits.
-    fn big(self, value: BigInt) -> Self::Value;
-    /// A float that is finite.
-    fn float(self, value: f64) -> Self::Value;
-    /// A string, with its escapes resolved.
-    fn string(self, value: &str) -> Self::Value;
-    /// The key of a member of an object.
-    fn key(self, value: Cow<'de, str>) -> Self::Key;
-    /// An array.
-    fn array(self, items: Vec<Self::Value>) -> Self::Value;
-    /// `None` when a key stands twice.
-    fn object(self, keys: Vec<Self::Key>, values: Vec<Self::Value>) -> Option<Self::Value>;
-}
-
-/// Builds Erlang terms in an environment.
-#[derive(Clone, Copy)]
-pub struct Terms<'a>(pub Env<'a>);
-
-impl<'a, 'de> Build<'de> for Terms<'a> {
-    type Value = Term<'a>;
-    type Key = Term<'a>;
-
-    fn null(self) -> Term<'a> {
-        atoms::null().encode(self.0)
-    }
-    fn boolean(self, value: bool) -> Term<'a> {
-        value.encode(self.0)
-    }
-    fn signed(self, value: i64) -> Term<'a> {
-        value.encode(self.0)
-    }
-    fn unsigned(self, value: u64) -> Term<'a> {
-        value.encode(self.0)
-    }
-    fn big(self, value: BigInt) -> Term<'a> {
-        value.encode(self.0)
-    }
-    fn float(self, value: f64) -> Term<'a> {
-        value.encode(self.0)
-    }
-    fn string(self, value: &str) -> Term<'a> {
-        NewBinary::from_slice(self.0, value.as_bytes()).into()
-    }
-    fn key(self, value: Cow<'de, str>) -> Term<'a> {
-        self.string(&value)
-    }
-    fn array(self, items: Vec<Term<'a>>) -> Term<'a> {
-        items.encode(self.0)
-    }
-    fn object(self, keys: Vec<Term<'a>>, values: Vec<Term<'a>>) -> Option<Term<'a>> {
-        Term::map_from_term_arrays(self.0, &keys, &values).ok()
-    }
-}
-
-/// Builds nothing: parsing only checks the text.
-#[derive(Clone, Copy)]
-pub struct Validate;
-
-impl<'de> Build<'de> for Validate {
-    type Value = ();
-    type Key = Cow<'de, str>;
-
-    fn null(self) {}
-    fn boolean(self, _: bool) {}
-    fn signed(self, _: i64) {}
-    fn unsigned(self, _: u64) {}
-    fn big(self, _: BigInt) {}
-    fn float(self, _: f64) {}
-    fn string(self, _: &str) {}
-    fn key(self, value: Cow<'de, str>) -> Cow<'de, str> {
-        value
-    }
-    fn array(self, _: Vec<()>) {}
-    fn object(self, mut keys: Vec<Cow<'de, str>>, _: Vec<()>) -> Option<()> {
-        keys.sort_unstable();
-        keys.is_sorted_by(|a, b| a < b).then_some(())
-    }
-}
 
 const TWICE: &str = "a key stands twice in an object";
 
@@ -127,7 +34,7 @@ fn parse_any<'de, B: Build<'de>>(text: &'de str, build: B) -> Result<B::Value, J
         // the text of each.
         Ok(_) if notes.huge.get() => {
             let notes = Notes {
-                floats: Some(RefCell::new(Floats(text))),
+                floats: Some(RefCell::new(FloatTexts(text))),
                 ..Notes::default()
             };
             run(text, build, &notes)
@@ -164,48 +71,7 @@ struct Notes<'t> {
     too_deep: Cell<bool>,
     huge: Cell<bool>,
     /// In the second parse: the text of what serde_json gives as floats.
-    floats: Option<RefCell<Floats<'t>>>,
-}
-
-/// The numbers of a valid JSON text that serde_json gives as floats, in their order: those with a
-/// fraction or an exponent, those past 64 bits, and -0.
-struct Floats<'t>(&'t str);
-
-impl<'t> Iterator for Floats<'t> {
-    type Item = &'t str;
-
-    fn next(&mut self) -> Option<&'t str> {
-        loop {
-            let start = self
-                .0
-                .find(['"', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])?;
-            let (_, rest) = self.0.split_at_checked(start)?;
-            if let Some(string) = rest.strip_prefix('"') {
-                self.0 = behind_string(string)?;
-                continue;
-            }
-            let is_part = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
-            let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
-            let (number, behind) = rest.split_at_checked(end)?;
-            self.0 = behind;
-            let fits = number.parse::<u64>().is_ok() || number.parse::<i64>().is_ok();
-            if number == "-0" || !fits {
-                return Some(number);
-            }
-        }
-    }
-}
-
-fn behind_string(mut text: &str) -> Option<&str> {
-    loop {
-        let at = text.find(['"', '\\'])?;
-        let is_end = text.as_bytes().get(at) == Some(&b'"');
-        // What is escaped may be a quote.
-        text = text.get(at + if is_end { 1 } else { 2 }..)?;
-        if is_end {
-            return Some(text);
-        }
-    }
+    floats: Option<RefCell<FloatTexts<'t>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -325,6 +191,7 @@ impl<'de, B: Build<'de>> Visitor<'de> for KeySeed<B> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::build::Validate;
     use super::*;
     use proptest::prelude::*;
 
@@ -381,21 +248,6 @@ mod tests {
         assert_eq!(check(&format!("{{{}}}", many.join(","))), Ok(()));
         let twice = check(r#"{"\u0061b":1,"ab":2}"#);
         assert!(matches!(twice, Err(JsonError::Invalid(_))));
-    }
-
-    #[test]
-    fn the_texts_of_floats_come_in_their_order() {
-        let text = r#"{"-1.5":[1,-0,2.5,"\\\"9.5",{"a\\":-36893488147419103232}],"x":18446744073709551615,
-                       "y":-9223372036854775808,"z":[1E2,18446744073709551616]}"#;
-        let found: Vec<_> = Floats(text).collect();
-        let expected = [
-            "-0",
-            "2.5",
-            "-36893488147419103232",
-            "1E2",
-            "18446744073709551616",
-        ];
-        assert_eq!(found, expected);
     }
 
     proptest! {

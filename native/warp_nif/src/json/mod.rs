@@ -3,9 +3,11 @@
 //! Objects are maps with binary keys, strings binaries, `null` the atom `null`. Integers keep
 //! every digit and floats their exact value, in both directions.
 
+pub mod build;
 pub mod compare;
 pub mod decode;
 pub mod encode;
+pub mod float_texts;
 pub mod floats;
 pub mod notes;
 pub mod parts;
@@ -13,8 +15,9 @@ pub mod repeats;
 pub mod text;
 pub mod word;
 
+pub use build::{Terms, Validate};
 pub use compare::same;
-pub use decode::{Terms, Validate, parse};
+pub use decode::parse;
 pub use encode::encode;
 pub use floats::Floats;
 pub use notes::Notes;
