@@ -1,9 +1,11 @@
 //! The sums of a database: a checksum of each of its pages, in a file beside it. They say whether what is read
 //! is what was last written, in that place of that file, before any answer depends on it.
 
+pub mod behind;
 pub mod checks;
 pub mod file;
 pub mod frames;
+pub mod functions;
 pub mod header;
 pub mod opening;
 pub mod steps;
