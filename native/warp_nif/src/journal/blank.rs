@@ -2,36 +2,28 @@
 
 use std::sync::Arc;
 
-use super::files;
 use super::live::Part;
 use super::segments::Segments;
 use crate::error::Result;
 
 impl Segments {
-    /// Erases what the records of a shard at these positions say, in all segments, durably. What
-    /// else erased entities have left here is gone before: given back segments are overwritten.
+    /// Erases what the records of a shard at these positions say, in all segments, durably, and all of
+    /// those that were given back.
     ///
     /// NOTE: only positions that the shard has in its own file, synced: recovery cannot read these
     /// records any more.
     pub fn blank(&self, shard: u16, positions: &[i64]) -> Result<()> {
         let mut found = Vec::new();
-        let old = {
-            let needed = self.needed();
-            for live in &needed.live {
-                if let Some(part) = live.part(shard) {
-                    let places = positions.iter().filter_map(|at| part.place(*at));
-                    found.push((Arc::clone(&live.segment), places.collect::<Vec<_>>()));
-                }
+        for live in &self.needed().live {
+            if let Some(part) = live.part(shard) {
+                let places = positions.iter().filter_map(|at| part.place(*at));
+                found.push((Arc::clone(&live.segment), places.collect::<Vec<_>>()));
             }
-            self.spare.let_go()
-        };
+        }
         for (segment, places) in found.iter().filter(|(_, places)| !places.is_empty()) {
             segment.blank(places)?;
         }
-        files::remove(&self.dir, old.as_slice())?;
-        // A segment that is overwritten now has been given back before, with what stood in it.
-        self.spare.wait();
-        Ok(())
+        self.spare.overwrite_all()
     }
 
     /// The last position of a shard that a segment of an earlier run has.

@@ -1,6 +1,7 @@
 //! The files of a journal's segments: their names, and making them.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -101,11 +102,16 @@ fn fill(path: &Path, size: u64) -> Result<File> {
     Ok(file)
 }
 
-/// Removes the segments with these numbers, durably.
+/// Removes the segments with these numbers, durably, as far as they are there.
 pub fn remove(dir: &Path, numbers: &[u64]) -> Result<()> {
     for number in numbers {
         let path = path(dir, *number);
-        fs::remove_file(&path).map_err(|error| Error::io(&path, error))?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Error::io(&path, error));
+            }
+            _ => {}
+        }
     }
     if numbers.is_empty() {
         return Ok(());

@@ -60,24 +60,37 @@ impl Segment {
     }
 
     /// Erases what the records at these places say, durably.
+    ///
+    /// NOTE: their headers say so before their bodies go. A loss of power that left a header whose body is gone would
+    /// make the record look damaged, or the last commit look as if it had never been whole.
     pub fn blank(&self, places: &[u32]) -> Result<()> {
-        places
-            .iter()
-            .try_for_each(|place| self.blank_one(*place))
-            .and_then(|()| self.file.sync_data())
-            .map_err(|error| Error::io(&self.path, error))
+        let blank = || {
+            let bodies = self.mark_blank(places)?;
+            self.file.sync_data()?;
+            for (at, size) in bodies {
+                self.file.write_all_at(&vec![0; size], at)?;
+            }
+            self.file.sync_data()
+        };
+        blank().map_err(|error: io::Error| Error::io(&self.path, error))
     }
 
-    fn blank_one(&self, place: u32) -> io::Result<()> {
-        let Some(header) = self.header(place)? else {
-            return Err(io::Error::other("a record of the journal is damaged"));
-        };
-        if header.kind == Kind::Blank {
-            return Ok(());
+    /// Says of records that they are blank: where their bodies begin, and how many bytes they have. Those that say so
+    /// already are among them, since an earlier call may have ended there.
+    fn mark_blank(&self, places: &[u32]) -> io::Result<Vec<(u64, usize)>> {
+        let mut bodies = Vec::with_capacity(places.len());
+        for place in places {
+            let Some(header) = self.header(*place)? else {
+                return Err(io::Error::other("a record of the journal is damaged"));
+            };
+            let at = byte(*place);
+            if header.kind != Kind::Blank {
+                self.file
+                    .write_all_at(&header.blank().encode(self.seed), at)?;
+            }
+            bodies.push((at + HEADER as u64, header.size() - HEADER));
         }
-        let mut bytes = header.blank().encode(self.seed).to_vec();
-        bytes.resize(header.size(), 0);
-        self.file.write_all_at(&bytes, byte(place))
+        Ok(bodies)
     }
 
     fn header(&self, place: u32) -> io::Result<Option<Header>> {

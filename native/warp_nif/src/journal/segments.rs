@@ -117,20 +117,19 @@ impl Segments {
     /// Gives back the segments that no shard needs any more: up to `durable` each shard has all in
     /// its own file, synced. How many were given back.
     pub fn recycle(&self, durable: impl Fn(u16) -> i64) -> Result<usize> {
-        let (given_back, removed) = {
+        let numbers: Vec<u64> = {
             let live = &mut self.needed().live;
             let Some(active) = live.pop() else {
                 return Ok(0);
             };
             let is_done = |live: &mut Live| live.needed_by(&durable).next().is_none();
             let done = live.extract_if(.., is_done);
-            let mut numbers: Vec<u64> = done.map(|live| live.segment.number).collect();
+            let numbers = done.map(|live| live.segment.number).collect();
             live.push(active);
-            let given_back = numbers.len();
-            self.spare.keep_one(&mut numbers);
-            (given_back, numbers)
+            numbers
         };
-        files::remove(&self.dir, &removed)?;
+        let given_back = numbers.len();
+        self.spare.give_back(numbers)?;
         Ok(given_back)
     }
 

@@ -29,6 +29,8 @@ struct State {
     size: u64,
     /// The number of one that was given back, and can become the next.
     old: Option<u64>,
+    /// The numbers of others that nobody needs, whose files may still be there.
+    waste: Vec<u64>,
 }
 
 /// What becomes the next segment.
@@ -50,6 +52,7 @@ impl Spare {
                 number,
                 size: SMALLEST,
                 old: None,
+                waste: Vec::new(),
             }),
             prepared: Condvar::new(),
         }
@@ -69,27 +72,43 @@ impl Spare {
         state
     }
 
-    /// Takes one of the segments that were given back, to be made the next one, if it has none.
-    pub fn keep_one(&self, given_back: &mut Vec<u64>) {
-        let state = &mut *self.state();
-        if state.old.is_none() {
-            state.old = given_back.pop();
+    /// Removes the segments that no shard needs any more, but for one that becomes the next.
+    ///
+    /// What could not be removed is tried again with the next call.
+    pub fn give_back(&self, mut numbers: Vec<u64>) -> Result<()> {
+        {
+            let state = &mut *self.state();
+            if state.old.is_none() {
+                state.old = numbers.pop();
+            }
+            state.waste.append(&mut numbers);
         }
+        self.remove_waste()
     }
 
-    /// Lets the one go that was kept. It is still there.
-    pub fn let_go(&self) -> Option<u64> {
-        self.state().old.take()
+    /// Removes all that were given back, or overwrites them: nothing is left of what stood in them.
+    pub fn overwrite_all(&self) -> Result<()> {
+        {
+            let state = &mut *self.settled();
+            state.waste.extend(state.old.take());
+        }
+        self.remove_waste()
     }
 
-    /// Waits until nothing is being prepared: what stood in a segment that was given back is overwritten.
-    pub fn wait(&self) {
-        drop(self.settled());
+    fn remove_waste(&self) -> Result<()> {
+        let waste = std::mem::take(&mut self.state().waste);
+        let removed = files::remove(&self.dir, &waste);
+        if removed.is_err() {
+            self.state().waste.extend(waste);
+        }
+        removed
     }
 
-    /// Forgets what was prepared, and waits for what is being prepared first.
+    /// Forgets what was prepared or given back, and waits for what is being prepared first.
     pub fn clear(&self) {
-        self.settled().next = Next::None;
+        let state = &mut *self.settled();
+        (state.next, state.old) = (Next::None, None);
+        state.waste.clear();
     }
 
     /// Has a segment prepared by another thread, unless one is prepared already.
@@ -103,29 +122,33 @@ impl Spare {
         }
         let spare = Arc::clone(self);
         let job = move || {
-            // NOTE: also after a panic, since a commit may wait for it.
-            let made = catch_unwind(AssertUnwindSafe(|| spare.make(0)))
-                .unwrap_or_else(|panic| Err(Error::internal(panic_message(&*panic))));
-            spare.made(made);
+            // Whoever needs one tries again, and meets the error.
+            let made = spare.make(0).map_or(Next::Failed, Next::Ready);
+            spare.settle(made);
         };
         // NOTE: in a thread of its own. Those of the pool may all wait for a writer that waits for this.
         let started = std::thread::Builder::new()
             .name("warp-prepare".into())
             .spawn(job);
-        if let Err(error) = started {
-            let what = format!("a thread cannot be started: {error}");
-            self.made(Err(Error::Io(what.into())));
+        if started.is_err() {
+            self.settle(Next::Failed);
         }
     }
 
-    fn made(&self, made: Result<Prepared>) {
-        // Whoever needs one tries again, and meets the error.
-        self.state().next = made.map_or(Next::Failed, Next::Ready);
+    fn settle(&self, next: Next) {
+        self.state().next = next;
         self.prepared.notify_all();
     }
 
-    /// Makes a segment of the usual size, or of that many bytes if these are more.
+    /// Makes a segment of the usual size, or of that many bytes if these are more. Whoever calls says afterwards that
+    /// nothing is being prepared any more.
     fn make(&self, bytes: u64) -> Result<Prepared> {
+        // NOTE: also after a panic something is said, since a commit may wait for it.
+        catch_unwind(AssertUnwindSafe(|| self.make_uncaught(bytes)))
+            .unwrap_or_else(|panic| Err(Error::internal(panic_message(&*panic))))
+    }
+
+    fn make_uncaught(&self, bytes: u64) -> Result<Prepared> {
         let made = self.make_of(bytes, SMALLEST);
         if bytes > 0 && matches!(made, Err(Error::DiskFull)) {
             return self.make_of(bytes, UNIT);
@@ -142,23 +165,84 @@ impl Spare {
             state.number += 1;
             (number, size, state.old.take())
         };
-        let prepared = files::prepare(&self.dir, self.access, number, size, old)?;
+        let prepared = files::prepare(&self.dir, self.access, number, size, old);
         let state = &mut *self.state();
-        state.size = (state.size * 2).min(LARGEST);
-        Ok(prepared)
+        if prepared.is_ok() {
+            state.size = (state.size * 2).min(LARGEST);
+        } else if let Some(old) = old {
+            // What it was made of is there under the one number or the other.
+            state.waste.extend([old, number]);
+        }
+        prepared
     }
 
     /// A segment to be begun that has room for so many bytes. Waits for the one that is being
     /// prepared, and makes one if there is none.
     pub fn take(&self, bytes: u64) -> Result<Prepared> {
-        let next = std::mem::replace(&mut self.settled().next, Next::None);
-        match next {
+        let next = std::mem::replace(&mut self.settled().next, Next::Preparing);
+        let taken = match next {
             Next::Ready(prepared) if prepared.size >= bytes => Ok(prepared),
             Next::Ready(small) => {
-                files::remove(&self.dir, &[small.number])?;
+                self.state().waste.push(small.number);
+                // A disk that is full may need its room. That it cannot be removed is said by the next call.
+                let _ = self.remove_waste();
                 self.make(bytes)
             }
             Next::None | Next::Preparing | Next::Failed => self.make(bytes),
+        };
+        self.settle(Next::None);
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn spare() -> (tempfile::TempDir, Spare) {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let spare = Spare::new(dir.path().into(), Access::Owner, 10);
+        (dir, spare)
+    }
+
+    #[test]
+    fn one_that_was_given_back_becomes_the_next() {
+        let (dir, spare) = spare();
+        for number in [4, 5] {
+            fs::write(files::path(dir.path(), number), "erased").expect("written");
         }
+        spare.give_back(vec![4, 5]).expect("removed");
+        assert_eq!(files::numbers(dir.path()).expect("listed"), [5]);
+        assert_eq!(spare.take(1).expect("made").number, 10);
+        assert_eq!(files::numbers(dir.path()).expect("listed"), [10]);
+    }
+
+    #[test]
+    fn what_cannot_be_removed_now_is_not_forgotten() {
+        let (dir, spare) = spare();
+        let (four, five) = (files::path(dir.path(), 4), files::path(dir.path(), 5));
+        // A folder can neither be removed as a file, nor become a segment.
+        fs::create_dir(&four).expect("created");
+        fs::create_dir(&five).expect("created");
+        assert!(spare.give_back(vec![4, 5]).is_err());
+        assert!(spare.take(1).is_err());
+        assert!(spare.overwrite_all().is_err());
+        for path in [four, five] {
+            fs::remove_dir(&path).expect("removed");
+            fs::write(&path, "erased").expect("written");
+        }
+        spare.overwrite_all().expect("removed");
+        assert_eq!(files::numbers(dir.path()).expect("listed"), [0; 0]);
+    }
+
+    #[test]
+    fn one_that_is_too_small_is_removed() {
+        let (dir, spare) = spare();
+        let spare = Arc::new(spare);
+        spare.prepare();
+        assert_eq!(spare.take(2 * SMALLEST).expect("made").number, 11);
+        assert_eq!(files::numbers(dir.path()).expect("listed"), [11]);
     }
 }
