@@ -53,9 +53,13 @@ impl From<rusqlite::Error> for Stop {
             Some(
                 ErrorCode::DatabaseBusy
                 | ErrorCode::DatabaseLocked
+                | ErrorCode::FileLockingProtocolFailed
+                | ErrorCode::DiskFull
                 | ErrorCode::SystemIoFailure
                 | ErrorCode::DatabaseCorrupt
-                | ErrorCode::CannotOpen,
+                | ErrorCode::NotADatabase
+                | ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied,
             ) => Self::Away(error.into()),
             _ => Self::Sql(message(&error)),
         }
