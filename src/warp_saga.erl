@@ -224,11 +224,8 @@ read(Context, Id, Deadline) ->
 -spec status(warp_core:ctx(), binary()) -> {ok, description()} | {error, not_found | error()}.
 status(Ctx, Id) ->
     with_saga(Ctx, Id, fun(Context) ->
-        %% NOTE: the table first. The saga leaves it when its log says how it ended.
-        Recording = warp_saga_table:recording(Context, Id),
         case read(Context, Id, warp_deadline:from(?READ_MS)) of
-            {ok, #{core := Read, started_at := Started, updated_at := Updated}} ->
-                Core = ended(Recording, Read),
+            {ok, #{core := Core, started_at := Started, updated_at := Updated}} ->
                 State = state(warp_saga_core:phase(Core), Context, Id),
                 {ok, maps:merge((warp_saga_core:describe(Core))#{started_at => Started,
                                                                  updated_at => Updated}, State)};
@@ -236,14 +233,6 @@ status(Ctx, Id) ->
                 Error
         end
     end).
-
-ended({ok, Entry}, Read) ->
-    case warp_saga_core:phase(Read) of
-        forward -> warp_saga_core:replay(Entry, Read);
-        _ -> Read
-    end;
-ended(none, Read) ->
-    Read.
 
 state(Phase, Context, Id) when Phase =:= forward; Phase =:= compensating ->
     case warp_saga_table:waiting(Context, Id) of

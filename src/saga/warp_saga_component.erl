@@ -25,7 +25,7 @@ new(#{steps := Steps, keep_sagas := Keep}) ->
 -spec shard_children(warp_context:membership(), non_neg_integer()) -> [supervisor:child_spec()].
 shard_children(Membership, N) ->
     %% All that the keeper knows is in the file.
-    [#{id => sagas, start => {warp_saga_keeper, start_link, [Membership, N]}, shutdown => 1000},
+    [#{id => sagas, start => {warp_saga_keeper, start_link, [Membership, N]}, shutdown => brutal_kill},
      #{id => saga_sweeper, start => {warp_saga_sweeper, start_link, [Membership, N]}, shutdown => brutal_kill}].
 
 -spec shard_opened(warp_context:context(), non_neg_integer()) -> ok.

@@ -5,8 +5,8 @@
 %% What the log does not have can be found out again: a step is appended with the same event id until the
 %% runner knows whether it was applied, and nothing is compensated before that.
 %%
-%% A new saga runs ahead of the disk: its plan and its steps are queued one behind the other, and the runner
-%% waits only for the last ones to be stored, since the journal then has what was queued before. At the first
+%% A new saga runs ahead of the disk: its plan, its steps and its result are queued one behind the other, and the
+%% runner waits only for the result to be stored, since the journal then has what was queued before. At the first
 %% thing that is not as it should be the saga settles: the runner waits until everything that it has queued is
 %% stored or has failed. From then on it waits for each step.
 -module(warp_saga_core).
@@ -45,9 +45,10 @@
 -type task() :: {n(), first | again}.
 -type action() ::
     {forward | reverse, [task()]}
-    %% Send these steps behind what was queued before, and wait until their entities have accepted them, or until
-    %% they are stored.
-    | {ahead, accepted | stored, [n()]}
+    %% Send these steps behind what was queued before, and wait until their entities have accepted them.
+    | {ahead, [n()]}
+    %% Queue this entry behind the steps, and wait until it is stored, and so everything before it.
+    | {close, entry()}
     %% Wait until everything that was queued is stored or has failed.
     | settle
     %% Find out whether these steps are applied, and apply none.
@@ -126,7 +127,7 @@ recovered(Core) ->
 -spec replay(entry(), core()) -> core().
 replay({committed, Seqs}, #core{plan = #{steps := Steps}} = Core) ->
     Fates = maps:from_list([{N, {applied, Seq}} || {#{n := N}, Seq} <- lists:zip(Steps, Seqs)]),
-    Core#core{phase = committed, fates = Fates};
+    Core#core{phase = committed, fates = Fates, ahead = false};
 replay({compensating, Failure, Known}, #core{plan = #{steps := Steps}} = Core) ->
     Fates = maps:from_list([{N, fate(Fate)} || {#{n := N}, Fate} <- lists:zip(Steps, Known)]),
     Core#core{phase = compensating, fates = Fates, failed = Failure, stop = none,
@@ -177,9 +178,9 @@ next(#core{ahead = true, stop = none, tries = Tries, waiting = Waiting} = Core, 
   when map_size(Tries) =:= 0, map_size(Waiting) =:= 0 ->
     #core{plan = #{groups := Groups, deadline := Deadline}} = Core,
     case groups_left(Groups, Core) of
-        [] -> commit(stored(Core));
+        [] -> {{close, committed(Core)}, Core};
         _ when Now >= Deadline -> {settle, stop(timeout, Core)};
-        [Group | Later] -> {ahead(Group, Later, Core), Core}
+        [Group | _] -> {ahead(Group, Core), Core}
     end;
 next(#core{ahead = true} = Core, _Now) ->
     {settle, Core};
@@ -219,23 +220,18 @@ groups_left(Groups, #core{fates = Fates}) ->
 
 %% What a step function does elsewhere must not be done for a plan that may vanish: it is called when everything
 %% before it is stored.
-ahead(Group, Later, #core{plan = #{steps := Steps}}) ->
+ahead(Group, #core{plan = #{steps := Steps}}) ->
     case [N || #{n := N, forward := {run, _, _}} <- Steps, lists:member(N, Group)] of
-        [] when Later =:= [] -> {ahead, stored, Group};
-        [] -> {ahead, accepted, Group};
+        [] -> {ahead, Group};
         _ -> settle
     end.
-
-%% Everything that was accepted is stored.
-stored(#core{fates = Fates} = Core) ->
-    Stored = maps:map(fun(_, {accepted, Seq}) -> {applied, Seq}; (_, Fate) -> Fate end, Fates),
-    Core#core{fates = Stored, ahead = false}.
 
 %% @doc Takes in what became of everything that was queued: `stored', or `failed' when something of it was not
 %% stored. What was accepted may be anywhere then, and is sent again.
 -spec settled(stored | failed, core()) -> core().
-settled(stored, Core) ->
-    stored(Core);
+settled(stored, #core{fates = Fates} = Core) ->
+    Stored = maps:map(fun(_, {accepted, Seq}) -> {applied, Seq}; (_, Fate) -> Fate end, Fates),
+    Core#core{fates = Stored, ahead = false};
 settled(failed, #core{fates = Fates} = Core) ->
     Accepted = lists:sort([N || {N, {accepted, _}} <- maps:to_list(Fates)]),
     lists:foldl(fun(N, Acc) -> outcome(N, {transient, interrupted}, Acc) end, Core#core{ahead = false}, Accepted).
@@ -277,9 +273,12 @@ unless_paused(_Action, _Now, #core{pause = Pause} = Core) ->
 at_most(Pause, infinity, _Now) -> Pause;
 at_most(Pause, Deadline, Now) -> min(Pause, max(0, (Deadline - Now) div 1000) + 1).
 
-commit(#core{plan = #{steps := Steps}, fates = Fates} = Core) ->
-    Seqs = [begin #{N := {applied, Seq}} = Fates, Seq end || #{n := N} <- Steps],
-    {{record, [{committed, Seqs}], []}, Core}.
+commit(Core) ->
+    {{record, [committed(Core)], []}, Core}.
+
+committed(#core{plan = #{steps := Steps}, fates = Fates}) ->
+    {committed, [begin #{N := {How, Seq}} = Fates, true = How =:= applied orelse How =:= accepted, Seq end
+                 || #{n := N} <- Steps]}.
 
 %% All outcomes are known.
 turn_back(#core{plan = #{steps := Steps}, fates = Fates, stop = Failure} = Core) ->

@@ -7,9 +7,6 @@
 
 -export([check/3, clear/2]).
 
-%% How long the results of sagas that have ended may take to be recorded, and how often that is looked at.
--define(PATIENCE_MS, 5000).
--define(LOOK_AGAIN, {5, infinity}).
 %% How many sagas one command clears.
 -define(CHUNK, 500).
 
@@ -25,14 +22,6 @@ check(Context, Entity, Id) ->
 %% files. Called when all that sagas asked of the entity is carried out, or refused.
 -spec clear(warp_context:context(), Entity :: binary()) -> ok | {error, term()}.
 clear(Context, Entity) ->
-    %% NOTE: a saga that ended is found to have done so from the events of its steps, until its log says it.
-    Recording = fun() -> warp_saga_table:recording_with(Context, Entity) end,
-    case warp_retry:while(fun(Shards) -> Shards =/= [] end, ?LOOK_AGAIN, warp_deadline:from(?PATIENCE_MS), Recording) of
-        [] -> clear_all(Context, Entity);
-        [N | _] -> {error, {shard_unavailable, N}}
-    end.
-
-clear_all(Context, Entity) ->
     case applied(Context, Entity) of
         {ok, Applied} ->
             Listed = [{Id, N} || {Id, Entities} <- warp_saga_table:with_entity(Context, Entity),

@@ -8,7 +8,7 @@
 -behaviour(gen_server).
 
 -export([start_link/2, ask/4, shard_opened/2]).
--export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -include_lib("kernel/include/logger.hrl").
 
@@ -30,9 +30,7 @@
     %% The last runner; it may have ended, and the next one not be started yet.
     runner :: pid() | stuck,
     hash :: warp_saga_plan:hash(),
-    callers = warp_saga_callers:new() :: warp_saga_callers:callers(),
-    %% What it came to, while its runner still records that.
-    result = none :: none | {ok, warp_saga_core:result()}
+    callers = warp_saga_callers:new() :: warp_saga_callers:callers()
 }).
 -record(state, {
     context :: warp_context:context(),
@@ -52,8 +50,6 @@
 -define(RETRY_MS, 500).
 %% Room for all that a small saga needs, so that nothing has to be collected.
 -define(HEAP_WORDS, 2500).
-%% How long the results of sagas may take to be recorded when the keeper is shut down.
--define(LAST_RECORDS_MS, 500).
 
 -spec start_link(warp_context:membership(), non_neg_integer()) -> gen_server:start_ret().
 start_link(Membership, N) ->
@@ -185,9 +181,8 @@ request(_Request, _Caller, #state{handle = none, n = N} = State) ->
 request({commit, Id, Hash, Planned}, Caller, State) when is_function(Planned, 0) ->
     #state{sagas = Sagas, runners = Runners} = State,
     case Sagas of
-        #{Id := #saga{hash = Stored, runner = Runner, result = Result}} ->
+        #{Id := #saga{hash = Stored, runner = Runner}} ->
             case warp_saga_hash:is_same(Stored, Hash, fun() -> element(1, Planned()) end) of
-                true when Result =/= none -> {reply, Result, State};
                 true when Runner =:= stuck -> {reply, known, State};
                 true -> join(Id, Caller, State);
                 false -> {reply, {error, {saga_conflict, Id}}, State}
@@ -200,8 +195,6 @@ request({commit, Id, Hash, Planned}, Caller, State) when is_function(Planned, 0)
     end;
 request({Kind, Id}, Caller, #state{sagas = Sagas} = State) when Kind =:= join; Kind =:= cancel ->
     case Sagas of
-        #{Id := #saga{result = Result}} when Result =/= none ->
-            {reply, Result, State};
         #{Id := #saga{runner = Runner}} when is_pid(Runner) ->
             _ = [warp_saga_runner:cancel(Runner) || Kind =:= cancel],
             join(Id, Caller, State);
@@ -241,8 +234,6 @@ decide_stuck(Id, Caller, Function, Args, #state{sagas = Sagas, handle = Handle} 
                 {error, _} = Error ->
                     {reply, Error, State}
             end;
-        #{Id := #saga{result = {ok, {How, _}}}} ->
-            {reply, {error, {not_stuck, How}}, State};
         #{Id := #saga{}} ->
             {reply, {error, {not_stuck, running}}, State};
         #{} ->
@@ -273,16 +264,6 @@ handle_info({waits, Id, #{direction := _} = Waiting}, #state{sagas = Sagas} = St
         #{} ->
             {noreply, State}
     end;
-handle_info({result, Id, {How, _} = Result}, #state{sagas = Sagas, context = Context} = State) ->
-    case Sagas of
-        #{Id := #saga{callers = Callers, result = none} = Saga} ->
-            ok = warp_saga_table:count(How, Context),
-            ok = warp_saga_callers:answer({ok, Result}, Callers),
-            Told = Saga#saga{callers = warp_saga_callers:new(), result = {ok, Result}},
-            {noreply, State#state{sagas = Sagas#{Id := Told}}};
-        #{} ->
-            {noreply, State}
-    end;
 handle_info({restart, Id} = Message, #state{sagas = Sagas, runners = Runners} = State) ->
     case Sagas of
         #{Id := #saga{runner = Runner} = Saga} when is_pid(Runner), not is_map_key(Runner, Runners) ->
@@ -300,33 +281,14 @@ stray(Message, State) ->
     ok = warp_stray:note(?MODULE, message, Message),
     {noreply, State}.
 
-%% Results that callers have are found again by the next start of the context, but at the price of a search.
--spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{sagas = Sagas, runners = Runners}) ->
-    Recording = [Runner || {Runner, Id} <- maps:to_list(Runners), #{Id := #saga{result = {ok, _}}} <- [Sagas]],
-    await_ends(Recording, warp_deadline:from(?LAST_RECORDS_MS)).
-
-await_ends([], _Deadline) ->
-    ok;
-await_ends([Runner | Runners], Deadline) ->
-    receive
-        {'EXIT', Runner, _} -> await_ends(Runners, Deadline)
-    after warp_deadline:left(Deadline) ->
-        ok
-    end.
-
 %% A runner has ended.
 ended(Id, {finished, {ok, {stuck, Map}} = Finish}, State) when not is_map_key(note, Map) ->
     #state{sagas = #{Id := #saga{callers = Callers, hash = Hash}}, context = Context} = State,
     ok = warp_saga_table:count(became_stuck, Context),
     ok = warp_saga_callers:answer(Finish, Callers),
     set_stuck(Id, Hash, State);
-ended(Id, {finished, recorded}, #state{sagas = Sagas} = State) ->
-    State#state{sagas = maps:remove(Id, Sagas)};
-ended(Id, {finished, Finish}, #state{context = Context, sagas = Sagas} = State) ->
-    #{Id := #saga{result = Recorded}} = Sagas,
+ended(Id, {finished, Finish}, #state{context = Context} = State) ->
     case Finish of
-        _ when Recorded =/= none -> ok;
         {ok, {stuck, _}} -> warp_saga_table:count(resolved, Context);
         {ok, {How, _}} -> warp_saga_table:count(How, Context);
         _ -> ok

@@ -3,8 +3,7 @@
 %%
 %% A runner is linked to its keeper and ends with `{finished, _}'. It ends with `{read_again, _}' when what
 %% it knows of the log may be wrong. When the saga goes on only with another start of the context, the
-%% runner sends the message `{waits, Id, Waiting}' to its keeper, so that nobody need wait for its result. It sends
-%% `{result, Id, Result}' when the saga is committed, and records that afterwards.
+%% runner sends the message `{waits, Id, Waiting}' to its keeper, so that nobody need wait for its result.
 -module(warp_saga_runner).
 
 -export([start_new/2, resume/3, retry/3, resolve/4, cancel/1]).
@@ -27,8 +26,7 @@
 %% message or an argument.
 -type planned() :: fun(() -> {warp_saga_plan:plan(), warp_nif:packed()}).
 %% What a runner ends with; `known' when the log has that saga already.
-%% `recorded': the keeper has the result.
--type finish() :: {ok, warp_saga_core:result()} | {error, term()} | known | recorded.
+-type finish() :: {ok, warp_saga_core:result()} | {error, term()} | known.
 
 -record(state, {
     home :: home(),
@@ -37,10 +35,8 @@
     %% Of the last event in the saga's log.
     seq :: warp_core:seq(),
     time :: warp_core:micros(),
-    %% What ties the plan and the steps together while the saga runs ahead of the disk.
+    %% What ties the plan, the steps and the result together while the saga runs ahead of the disk.
     ticket = none :: none | warp_nif:ticket(),
-    %% Whether the keeper has the result.
-    is_told = false :: boolean(),
     %% The step that waits, as others were told, and why.
     shown = none :: none | warp_saga_core:failure(),
     %% The last reasons to wait that the log of the system has.
@@ -120,12 +116,14 @@ run(#state{home = #{context := Context}, core = Core0, id = Id} = State0) ->
         {{forward, Tasks}, Core} ->
             Do = fun(Task) -> warp_saga_step:run(Context, plan(State), forward, Task) end,
             run(each(Do, Tasks, State#state{core = Core}));
-        {{ahead, Until, Ns}, Core} ->
+        {{ahead, Ns}, Core} ->
             #state{ticket = Ticket} = State,
-            Do = fun({N, ahead}) -> warp_saga_step:ahead(Context, plan(State), Ticket, Until, N) end,
+            Do = fun({N, ahead}) -> warp_saga_step:ahead(Context, plan(State), Ticket, N) end,
             run(each(Do, [{N, ahead} || N <- Ns], State#state{core = Core}));
+        {{close, Entry}, Core} ->
+            run(close(Entry, State#state{core = Core}));
         {settle, Core} ->
-            run(settle(State#state{core = Core}));
+            run(settle([], 0, State#state{core = Core}));
         {{probe, Ns}, Core} ->
             Probe = fun({N, again}) -> warp_saga_step:probe(Context, Id, forward, planned_step(N, State)) end,
             run(each(Probe, [{N, again} || N <- Ns], State#state{core = Core}));
@@ -134,64 +132,55 @@ run(#state{home = #{context := Context}, core = Core0, id = Id} = State0) ->
                 warp_saga_step:run(Context, plan(State), {reverse, applied_at(N, Core)}, Task)
             end,
             run(each(Do, Tasks, State#state{core = Core}));
-        {{record, [{committed, _} = Entry], []}, Core} ->
-            run(record([Entry], [], tell(Entry, State#state{core = Core})));
         {{record, Entries, Clear}, Core} ->
             run(record(Entries, Clear, State#state{core = Core}));
-        {finished, _Core} when State#state.is_told ->
-            finish(recorded, Context, Id);
         {finished, Core} ->
             finish({ok, warp_saga_core:result(Core)}, Context, Id)
     end.
 
-%% Waits until everything that was queued is stored or has failed, the plan too, of which the writer says nothing
-%% when it is stored.
-settle(#state{home = #{context := Context, handle := Handle}, id = Id, core = Core, ticket = Ticket} = State) ->
+%% Queues how the saga ends behind its steps. When that is stored, everything before it is.
+close(Entry, #state{home = #{handle := Handle}, id = Id, seq = Seq, ticket = Ticket, core = Core} = State) ->
+    {[_], #{packed := Packed}, Time} = pack([Entry], State),
+    ok = warp_nif:tie(Packed, Ticket),
+    %% What was queued so far is not answered when it is stored.
+    ok = drop_answers(stored),
+    case warp_nif:submit(Handle, warp_saga_plan:entity_id(Id), Seq, [{Packed, Time}], none) of
+        ok ->
+            receive
+                {warp_reply, {stored, _}} -> State#state{core = warp_saga_core:replay(Entry, Core)};
+                {warp_reply, Answer} -> settle([Answer], 1, State)
+            end;
+        {error, _} ->
+            settle([], 0, State)
+    end.
+
+%% Waits until everything that was queued is stored or has failed. The plan too, of which the writer says nothing
+%% when it is stored: there is one answer more than were to come when it is not.
+settle(Answers, ToCome, #state{home = #{context := Context, handle := Handle}, id = Id} = State) ->
     case warp_nif:pass(Handle) of
         ok ->
-            case await_passed(stored) of
-                stored ->
-                    How = case warp_nif:is_void(Ticket) of true -> failed; false -> stored end,
-                    State#state{core = warp_saga_core:settled(How, Core), ticket = none};
-                KnownOrError ->
-                    finish(KnownOrError, Context, Id)
+            case Answers ++ until_passed() of
+                %% The plan may be stored, and only the log can tell: it is read once the shard is open.
+                [{failed, Reason} | _] when Reason =:= closed; Reason =:= interrupted -> exit({read_again, Reason});
+                All when length(All) =:= ToCome -> settled(State);
+                [{wrong_base, _} | _] -> finish(known, Context, Id);
+                [{failed, Reason} | _] -> finish({error, Reason}, Context, Id)
             end;
         {error, closed} ->
             exit({read_again, closed});
         {error, _Overloaded} ->
             timer:sleep(?FIRST_PAUSE_MS),
-            settle(State)
+            settle(Answers, ToCome, State)
     end.
 
-%% What became of the plan.
-await_passed(Plan) ->
+settled(#state{core = Core, ticket = Ticket} = State) ->
+    How = case warp_nif:is_void(Ticket) of true -> failed; false -> stored end,
+    State#state{core = warp_saga_core:settled(How, Core), ticket = none}.
+
+until_passed() ->
     receive
-        {warp_reply, passed} ->
-            Plan;
-        {warp_reply, {wrong_base, _}} ->
-            await_passed(known);
-        {warp_reply, {failed, Reason}} when Reason =:= closed; Reason =:= interrupted ->
-            %% The plan may be stored, and only the log can tell: it is read once the shard is open.
-            exit({read_again, Reason});
-        {warp_reply, {failed, Reason}} ->
-            await_passed({error, Reason})
-    end.
-
-%% All steps are stored, and whatever happens now the saga will be found committed: whoever waits for that is told
-%% before it stands in the log.
-%%
-%% NOTE: a saga whose entity was deleted in between is not found so after a crash. Who deletes an entity first has
-%% the steps of sagas on it refused, and then waits for those that are being recorded. So at least one of the two
-%% sees the other.
-tell({committed, _} = Entry, #state{home = #{context := Context, keeper := Keeper}, id = Id, core = Core} = State) ->
-    ok = warp_saga_table:set_recording(Context, Id, Entry),
-    case warp_saga_table:is_any_doomed(Context, Id, entities(plan(State))) of
-        true ->
-            ok = warp_saga_table:set_phase(Context, Id, forward),
-            State;
-        false ->
-            Keeper ! {result, Id, warp_saga_core:result(warp_saga_core:replay(Entry, Core))},
-            State#state{is_told = true}
+        {warp_reply, passed} -> [];
+        {warp_reply, Answer} -> [Answer | until_passed()]
     end.
 
 plan(#state{core = Core}) ->
@@ -296,10 +285,9 @@ spawn_task(Fun) ->
 record(Entries, Clear, State) ->
     record(Entries, Clear, State, ?FIRST_PAUSE_MS).
 
-record(Entries0, Clear, #state{home = Home, id = Id, seq = Seq, time = Last, core = Core} = State, Pause) ->
+record(Entries0, Clear, #state{home = Home, id = Id, seq = Seq, core = Core} = State, Pause) ->
     #{context := Context, shard := N, handle := Handle} = Home,
-    {Entries, #{packed := Packed, count := Count}} = warp_saga_log:pack(Context, Id, Entries0),
-    Time = warp_clock:stamp(maps:get(clock, Context), Id, Last),
+    {Entries, #{packed := Packed, count := Count}, Time} = pack(Entries0, State),
     Seqs = warp_saga_plan:seqs(Clear),
     %% NOTE: before the entries are stored. Who deletes in the meantime empties the WAL once too often.
     _ = [ok = warp_saga_table:set_cleared(Context, N) || Seqs =/= []],
@@ -318,13 +306,17 @@ record(Entries0, Clear, #state{home = Home, id = Id, seq = Seq, time = Last, cor
             record(Entries0, Clear, Later, min(2 * Pause, ?LAST_PAUSE_MS))
     end.
 
+pack(Entries0, #state{home = #{context := #{clock := Clock} = Context}, id = Id, time = Last}) ->
+    {Entries, Packed} = warp_saga_log:pack(Context, Id, Entries0),
+    {Entries, Packed, warp_clock:stamp(Clock, Id, Last)}.
+
 %% Queues a row and waits for the answer. The answer comes through the owner of the journal; when the owner ends,
 %% the supervisor ends the keeper, and so this process.
 submit(Handle, Id, Base, Packed, Time, Clear) ->
     Entity = warp_saga_plan:entity_id(Id),
     Rows = [{Packed, Time}],
     %% A message that looks like an answer before anything was queued is none.
-    ok = drop_answers(),
+    ok = drop_answers(any),
     Submitted =
         case Clear of
             [] -> warp_nif:submit(Handle, Entity, Base, Rows, none);
@@ -341,11 +333,11 @@ submit(Handle, Id, Base, Packed, Time, Clear) ->
             Error
     end.
 
-drop_answers() ->
+drop_answers(Of) ->
     receive
-        {warp_reply, _} = Stray ->
+        {warp_reply, Answer} = Stray when Of =:= any; element(1, Answer) =:= Of ->
             ok = warp_stray:note(?MODULE, message, Stray),
-            drop_answers()
+            drop_answers(Of)
     after 0 ->
         ok
     end.

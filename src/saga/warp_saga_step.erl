@@ -2,7 +2,7 @@
 %% says what the entity's answer means for the saga.
 -module(warp_saga_step).
 
--export([run/4, ahead/5, probe/4]).
+-export([run/4, ahead/4, probe/4]).
 
 -include("../base/warp_entity.hrl").
 
@@ -39,17 +39,16 @@ run(Context, #{id := Id} = Plan, Direction, {N, Time}) ->
 
 %% @doc Does a step that was never sent before, and whose event is fixed. The event is tied to the ticket, and so it
 %% is stored only if everything was that was tied to the ticket before it. Waits until the entity's process has
-%% handed the event to the writer (`accepted'), or until it is stored.
--spec ahead(warp_context:context(), warp_saga_plan:plan(), warp_nif:ticket(), accepted | stored, non_neg_integer()) ->
+%% handed the event to the writer.
+-spec ahead(warp_context:context(), warp_saga_plan:plan(), warp_nif:ticket(), non_neg_integer()) ->
     warp_saga_core:outcome().
-ahead(Context, #{id := Id} = Plan, Ticket, Until, N) ->
+ahead(Context, #{id := Id} = Plan, Ticket, N) ->
     #{entity := Entity, forward := Action} = Step = step(Plan, N),
     case prepare(Action, Context, Plan, forward, forward, Step) of
         {append, #{packed := Packed} = Pack} ->
             ok = warp_nif:tie(Packed, Ticket),
-            Append = {append, Pack, any},
-            Request = case Until of accepted -> {early, Append}; stored -> Append end,
-            Answer = call(Context, Entity, {checked, {warp_saga_erase, Id}, Request}, Pack, deadline(Plan, forward)),
+            Request = {checked, {warp_saga_erase, Id}, {early, {append, Pack, any}}},
+            Answer = call(Context, Entity, Request, Pack, deadline(Plan, forward)),
             case Answer of
                 %% The event was there before, so the saga is not new, and the entity may not have asked the writer.
                 {stored_at, _} -> {transient, interrupted};

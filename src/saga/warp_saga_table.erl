@@ -12,9 +12,8 @@
 
 -export([new/0]).
 -export([add_new/4, add_found/4, set_entities/3, set_runner/3, set_phase/3, set_stuck/2, remove/2]).
--export([set_recording/3, recording/2, recording_with/2]).
 -export([ids/2, runners/2, with_entity/2, under_way/1, stuck/1, waiting/2]).
--export([doom/2, is_doomed/3, is_any_doomed/3]).
+-export([doom/2, is_doomed/3]).
 -export([set_loaded/2, unset_loaded/2, is_loaded/2]).
 -export([set_cleared/2, unset_cleared/2, cleared/1]).
 -export([count/2, counts/1]).
@@ -22,8 +21,7 @@
 -export_type([sagas/0, phase/0, waiting/0, found/0, counted/0]).
 
 -opaque sagas() :: {ets:table(), counters:counters_ref()}.
-%% `recording': it has come to this end, which may not stand in its log yet.
--type phase() :: warp_saga_core:phase() | {waiting, waiting()} | {recording, warp_saga_core:entry()}.
+-type phase() :: warp_saga_core:phase() | {waiting, waiting()}.
 %% The step that can be neither done nor reversed before the context is started with what it lacks now.
 -type waiting() :: #{
     step := non_neg_integer(),
@@ -76,36 +74,14 @@ add_found(#{sagas := {Table, _}}, Id, Shard, #{entities := Entities, phase := Ph
 set_entities(Context, Id, Entities) ->
     update(Context, Id, [{?ENTITIES, Entities}]).
 
-%% @doc Says that the calling process carries out a listed saga from now on. One that has ended stays so.
+%% @doc Says that the calling process carries out a listed saga from now on.
 -spec set_runner(warp_context:context(), binary(), phase()) -> ok.
 set_runner(Context, Id, Phase) ->
-    case recording(Context, Id) of
-        {ok, _} -> update(Context, Id, [{?RUNNER, self()}]);
-        none -> update(Context, Id, [{?RUNNER, self()}, {?PHASE, Phase}])
-    end.
+    update(Context, Id, [{?RUNNER, self()}, {?PHASE, Phase}]).
 
 -spec set_phase(warp_context:context(), binary(), phase()) -> ok.
 set_phase(Context, Id, Phase) ->
     update(Context, Id, [{?PHASE, Phase}]).
-
-%% @doc Says how a saga has ended. It is not under way any more, and is listed until that stands in its log.
--spec set_recording(warp_context:context(), binary(), warp_saga_core:entry()) -> ok.
-set_recording(Context, Id, Entry) ->
-    set_phase(Context, Id, {recording, Entry}).
-
-%% @doc How a saga has ended, if that may not stand in its log yet.
--spec recording(warp_context:context(), binary()) -> {ok, warp_saga_core:entry()} | none.
-recording(Context, Id) ->
-    case phase(Context, Id) of
-        {recording, Entry} -> {ok, Entry};
-        _ -> none
-    end.
-
-%% @doc The shards of the sagas that have a step on that entity and have ended, if that may not stand in their logs yet.
--spec recording_with(warp_context:context(), Entity :: binary()) -> [non_neg_integer()].
-recording_with(#{sagas := {Table, _}}, Entity) ->
-    Match = [{{{saga, '_'}, '$1', '_', '$2', {recording, '_'}, '_'}, [], [{{'$1', '$2'}}]}],
-    [Shard || {Shard, Entities} <- ets:select(Table, Match), lists:member(Entity, Entities)].
 
 %% @doc Says that an operator has to decide about a saga: no process carries it out any more.
 -spec set_stuck(warp_context:context(), binary()) -> ok.
@@ -157,9 +133,7 @@ with_entity(#{sagas := {Table, _}}, Entity) ->
 %% @doc The sagas that have neither ended nor are stuck.
 -spec under_way(warp_context:context()) -> [{Id :: binary(), phase(), StartedAt :: warp_core:micros()}].
 under_way(Context) ->
-    Row = {{saga, '$1'}, '_', '$2', '_', '$3', '$4'},
-    [Saga || {_, Phase, _} = Saga <- select(Context, {Row, [{'=/=', '$2', stuck}], [{{'$1', '$3', '$4'}}]}),
-             not is_tuple(Phase) orelse element(1, Phase) =/= recording].
+    select(Context, {{{saga, '$1'}, '_', '$2', '_', '$3', '$4'}, [{'=/=', '$2', stuck}], [{{'$1', '$3', '$4'}}]}).
 
 %% @doc The ids of the sagas that are stuck.
 -spec stuck(warp_context:context()) -> [binary()].
@@ -175,15 +149,10 @@ select(#{sagas := {Table, _}}, Match) ->
 
 %% @doc What a saga waits for, if it does.
 -spec waiting(warp_context:context(), binary()) -> {ok, waiting()} | none.
-waiting(Context, Id) ->
-    case phase(Context, Id) of
+waiting(#{sagas := {Table, _}}, Id) ->
+    try ets:lookup_element(Table, {saga, Id}, ?PHASE) of
         {waiting, Waiting} -> {ok, Waiting};
         _ -> none
-    end.
-
-phase(#{sagas := {Table, _}}, Id) ->
-    try
-        ets:lookup_element(Table, {saga, Id}, ?PHASE)
     catch
         error:badarg -> none
     end.
@@ -203,11 +172,6 @@ doom(#{sagas := {Table, Counts}} = Context, Entity) ->
 -spec is_doomed(warp_context:context(), Id :: binary(), Entity :: binary()) -> boolean().
 is_doomed(#{sagas := {Table, _} = Sagas}, Id, Entity) ->
     is_any_doomed(Sagas) andalso ets:member(Table, {doomed, Id, Entity}).
-
-%% @doc Whether the steps of a saga on any of these entities are refused.
--spec is_any_doomed(warp_context:context(), Id :: binary(), [Entity :: binary()]) -> boolean().
-is_any_doomed(#{sagas := Sagas} = Context, Id, Entities) ->
-    is_any_doomed(Sagas) andalso lists:any(fun(Entity) -> is_doomed(Context, Id, Entity) end, Entities).
 
 is_any_doomed({_Table, Counts}) ->
     counters:get(Counts, ?DOOMED) > 0.

@@ -7,8 +7,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -import(warp_fault_vm, [ctx/0, fault/1, entity/1]).
--import(warp_saga_test, [saga/2, step/3, step/4, action/2, balances/2, fund/3, ids/2, types/2, transfer/4, recorded/2,
-                         context/1]).
+-import(warp_saga_test, [saga/2, step/3, step/4, action/2, balances/2, fund/3, ids/2, types/2, transfer/4, context/1]).
 
 suite() -> [{timetrap, {minutes, 5}}].
 all() -> [each_sync_may_fail_once,
@@ -17,8 +16,9 @@ all() -> [each_sync_may_fail_once,
           a_saga_of_an_id_that_was_used_stores_no_step,
           whoever_is_killed_while_a_saga_is_on_its_way_to_the_disk,
           a_function_is_not_called_before_the_plan_is_stored,
-          an_answer_does_not_wait_for_its_record,
-          a_deletion_waits_for_the_record_of_a_saga_that_has_ended].
+          an_answer_waits_for_its_record,
+          a_deletion_comes_before_the_record,
+          a_message_is_not_taken_for_the_answer_to_the_result].
 init_per_testcase(_, Config) -> warp_test:init_case(Config).
 end_per_testcase(_, Config) -> warp_test:end_case(Config).
 
@@ -82,11 +82,9 @@ a_saga_of_an_id_that_was_used_stores_no_step(Config) ->
     fund(Ctx, <<"alice">>, 100),
     Saga = transfer(<<"x">>, <<"alice">>, <<"bob">>, 60),
     {ok, {committed, _}} = Result = warp_saga:commit(Saga, Ctx),
-    ok = recorded(Ctx, <<"x">>),
     %% The last step of this one would be refused now, and so its entity finds the event without the writer.
     Back = saga(<<"y">>, [step(<<"bob">>, <<"Credited">>, 25), step(<<"alice">>, <<"Debited">>, 25)]),
     {ok, {committed, _}} = BackResult = warp_saga:commit(Back, Ctx),
-    ok = recorded(Ctx, <<"y">>),
     Other = saga(<<"x">>, [step(<<"carl">>, <<"Credited">>, 10), step(<<"dora">>, <<"Credited">>, 10),
                            step(<<"carl">>, <<"Credited">>, 10)]),
     [begin
@@ -120,7 +118,6 @@ whoever_is_killed_while_a_saga_is_on_its_way_to_the_disk(Config) ->
              ?assertMatch({ok, {committed, _}}, receive {Id, Result} -> Result end),
              ?assertEqual([70, 20, 10], balances(ctx(), Names)),
              ?assertEqual([<<Id/binary, "/fwd/1">>], ids(ctx(), B)),
-             ok = recorded(ctx(), Id),
              ?assertMatch({ok, #{state := committed}}, warp_saga:status(ctx(), Id))
          end || Who <- [first, second, runner, keeper, journal, shard], Rows <- [1, 0]],
         ?assertEqual({ok, []}, warp_saga:pending(ctx())),
@@ -164,60 +161,83 @@ a_function_is_not_called_before_the_plan_is_stored(Config) ->
         ok
     end).
 
-an_answer_does_not_wait_for_its_record(Config) ->
+%% The commit that would store it fails once.
+an_answer_waits_for_its_record(Config) ->
     Vm = start(Config, #{}),
-    warp_fault_vm:run(Vm, fun() ->
+    {Id, Names, Result} = warp_fault_vm:run(Vm, fun() ->
         {Id, Names} = accounts(1, 1),
-        Result = commit_unrecorded(Id, Names),
-        %% Whoever asks gets what the caller got.
-        ?assertEqual({ok, []}, warp_saga:pending(ctx())),
-        ?assertMatch(#{sagas := #{running := 0, committed := 1}}, warp_core:stats(ctx())),
-        {ok, {committed, #{steps := Steps}}} = Result,
-        ?assertMatch({ok, #{state := committed, steps := Steps}}, warp_saga:status(ctx(), Id)),
-        ?assertEqual(Result, warp_saga:commit(forward(Id, Names), ctx())),
-        ?assertEqual(Result, warp_saga:cancel(ctx(), Id)),
-        Other = saga(Id, [step(<<"a">>, <<"Credited">>, 1)]),
-        ?assertEqual({error, {saga_conflict, Id}}, warp_saga:commit(Other, ctx())),
-        ?assertEqual({error, {not_stuck, committed}}, warp_saga:retry(ctx(), Id)),
-        %% Another keeper finds it out.
-        exit(registered(saga_keeper, Id), kill),
-        timer:sleep(300),
-        fault(off),
-        ?assertEqual(Result, warp_saga:commit(forward(Id, Names), ctx())),
-        ok = recorded(ctx(), Id),
-        {Id2, Names2} = accounts(2, 1),
-        persistent_term:put(other, {Id2, Names2, commit_unrecorded(Id2, Names2)})
+        fault({rows_at_once, 1}),
+        fault({fail_at, 5}),
+        {Id, Names, warp_saga:commit(forward(Id, Names), ctx())}
     end),
-    {Id, Names, Result} = warp_fault_vm:run(Vm, fun() -> persistent_term:get(other) end),
     warp_fault_vm:kill(Vm),
     in_vm(Config, fun() ->
+        {ok, Counts} = warp_saga:recover_pending(ctx()),
+        ?assertEqual([0], lists:usort(maps:values(Counts))),
+        ?assertMatch({ok, {committed, _}}, Result),
         ?assertEqual(Result, warp_saga:commit(forward(Id, Names), ctx())),
         ?assertEqual([70, 20, 10], balances(ctx(), Names)),
         ok
     end).
 
-%% The deletion takes away the events that tell how the saga has ended.
-a_deletion_waits_for_the_record_of_a_saga_that_has_ended(Config) ->
+%% The deletion takes away an event that would tell that the saga has ended. Nobody was told that it has.
+a_deletion_comes_before_the_record(Config) ->
     Vm = start(Config, #{}),
-    warp_fault_vm:run(Vm, fun() ->
-        {Id, [A | _] = Names} = accounts(1, 1),
-        {ok, {committed, _}} = commit_unrecorded(Id, Names),
-        %% Its record is tried again only after a while.
-        timer:sleep(1500),
-        fault(off),
+    Id = warp_fault_vm:run(Vm, fun() ->
+        {Id, [A, _, C] = Names} = accounts(1, 1),
+        Last = pid(C),
+        ok = sys:suspend(Last),
+        spawn(fun() -> warp_saga:commit(forward(Id, Names), ctx()) end),
+        warp_test:wait_until(fun() -> [length(ids(ctx(), Name)) || Name <- Names] =:= [2, 1, 0] end),
+        ok = hold(warp_saga_test:runner(ctx(), Id)),
+        ok = sys:resume(Last),
+        warp_test:wait_until(fun() -> length(ids(ctx(), C)) =:= 1 end),
         ok = warp_core:delete(entity(A)),
-        persistent_term:put(id, Id)
+        Id
     end),
-    Id = warp_fault_vm:run(Vm, fun() -> persistent_term:get(id) end),
     warp_fault_vm:kill(Vm),
     in_vm(Config, fun() ->
         {ok, _} = warp_saga:recover_pending(ctx()),
-        ?assertMatch({ok, #{state := committed}}, warp_saga:status(ctx(), Id)),
-        ?assertEqual({ok, []}, warp_core:export(entity(<<Id/binary, "-alice">>))),
+        {ok, #{state := compensated, failed := Failed}} = warp_saga:status(ctx(), Id),
+        ?assertMatch(#{step := 0, reason := entity_deleted}, Failed),
+        Names = [<<Id/binary, $-, Name/binary>> || Name <- ?NAMES],
+        ?assertEqual([0, 0, 0], balances(ctx(), Names)),
+        ?assertEqual([0, 2, 2], [length(ids(ctx(), Name)) || Name <- Names]),
+        ok
+    end).
+
+%% All steps are on their way, and the plan is not answered when it is stored.
+a_message_is_not_taken_for_the_answer_to_the_result(Config) ->
+    in_vm(Config, fun() ->
+        {Id, [_, _, C] = Names} = accounts(1, 1),
+        Self = self(),
+        Last = pid(C),
+        ok = sys:suspend(Last),
+        spawn_link(fun() -> Self ! {Id, warp_saga:commit(forward(Id, Names), ctx())} end),
+        warp_test:wait_until(fun() -> [length(ids(ctx(), Name)) || Name <- Names] =:= [2, 1, 0] end),
+        warp_saga_test:runner(ctx(), Id) ! {warp_reply, {stored, 1}},
+        fault({stall, 10000}),
+        ok = sys:resume(Last),
+        ?assertEqual(none, receive {Id, _} -> told after 300 -> none end),
+        fault(off),
+        ?assertMatch({ok, {committed, _}}, receive {Id, Result} -> Result end),
+        ?assertEqual([70, 20, 10], balances(ctx(), Names)),
         ok
     end).
 
 %% ---------------------------------------------------------------------------- Helpers
+
+%% Suspends a process for good. It would go on when the one that suspended it ends.
+hold(Pid) ->
+    Self = self(),
+    _ = spawn(fun() -> Self ! {held, erlang:suspend_process(Pid)}, timer:sleep(infinity) end),
+    receive {held, true} -> ok end.
+
+%% The process of an entity.
+pid(Name) ->
+    {ok, _} = warp_core:get(entity(Name), <<"Account">>),
+    {ok, Pid} = warp_entity_registry:lookup(entity(Name)),
+    Pid.
 
 start(Config, Opts) ->
     Vm = warp_fault_vm:start(#{nif => fault}),
@@ -255,18 +275,7 @@ commit_with(Rows, Faults, Saga, Opts) ->
     lists:foreach(fun warp_fault_vm:fault/1, Faults),
     Result = warp_saga:commit(Saga, ctx(), Opts),
     {ok, []} = warp_saga:pending(ctx()),
-    ok = recorded(ctx(), element(2, Saga)),
     fault(off),
-    Result.
-
-%% Commits a saga whose result cannot be recorded until faults are turned off.
-commit_unrecorded(Id, Names) ->
-    fault({rows_at_once, 1}),
-    fault({fail_at, 5}),
-    {ok, {committed, _}} = Result = warp_saga:commit(forward(Id, Names), ctx()),
-    fault({fsync_fails, 1000000}),
-    timer:sleep(100),
-    ?assertMatch({ok, {committed, _}}, warp_saga_table:recording(context(ctx()), Id)),
     Result.
 
 %% What a caller was told is so, and the saga can be committed once more.

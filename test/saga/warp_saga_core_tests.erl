@@ -47,15 +47,19 @@ a_compensation_that_waits_keeps_waiting_test() ->
     ?assertMatch({{record, [{compensated, [{0, 4}]}], []}, _}, warp_saga_core:next(Reversed, 0)),
     ?assertEqual(none, warp_saga_core:waiting(Reversed)).
 
-%% Only the last steps are waited for, and no function runs ahead of the plan.
+%% Only the result is waited for, and no function runs ahead of the plan.
 a_new_saga_runs_ahead_until_something_is_wrong_test() ->
     Core0 = warp_saga_core:ahead(warp_saga_core:new(plan([1, 2, 1], 0))),
-    {{ahead, accepted, [0]}, Core1} = warp_saga_core:next(Core0, 0),
-    {{ahead, accepted, [1, 2]}, Core2} = warp_saga_core:next(warp_saga_core:outcome(0, {accepted, 5}, Core1), 0),
+    {{ahead, [0]}, Core1} = warp_saga_core:next(Core0, 0),
+    {{ahead, [1, 2]}, Core2} = warp_saga_core:next(warp_saga_core:outcome(0, {accepted, 5}, Core1), 0),
     Core3 = warp_saga_core:outcome(2, {accepted, 7}, warp_saga_core:outcome(1, {accepted, 6}, Core2)),
-    {{ahead, stored, [3]}, Core4} = warp_saga_core:next(Core3, 0),
-    ?assertMatch({{record, [{committed, [5, 6, 7, 8]}], []}, _},
-                 warp_saga_core:next(warp_saga_core:outcome(3, {applied, 8}, Core4), 0)),
+    {{ahead, [3]}, Core4} = warp_saga_core:next(Core3, 0),
+    {{close, {committed, [5, 6, 7, 8]} = Entry}, Core5} =
+        warp_saga_core:next(warp_saga_core:outcome(3, {accepted, 8}, Core4), 0),
+    ?assertMatch({finished, _}, warp_saga_core:next(warp_saga_core:replay(Entry, Core5), 0)),
+    ?assertMatch({{record, [Entry], []}, _}, warp_saga_core:next(warp_saga_core:settled(stored, Core5), 0)),
+    ?assertMatch({{wait, _}, _}, warp_saga_core:next(warp_saga_core:settled(failed, Core5), 0)),
+    ?assertMatch({settle, _}, warp_saga_core:next(warp_saga_core:stop(cancelled, Core5), 0)),
     [?assertMatch({settle, _}, warp_saga_core:next(Core, Now))
      || {Core, Now} <- [{warp_saga_core:outcome(3, {refused, no}, Core4), 0},
                         {warp_saga_core:outcome(3, {transient, interrupted}, Core4), 0},
@@ -109,8 +113,12 @@ run(Core0, World0, Fuel) ->
             record(Entries, Die, Next, World, Fuel);
         {{forward, Tasks}, Next} ->
             each(forward, Tasks, Die, Next, World, Fuel);
-        {{ahead, Until, Ns}, Next} ->
-            each({ahead, Until}, [{N, first} || N <- Ns], Die, Next, World, Fuel);
+        {{ahead, Ns}, Next} ->
+            each(ahead, [{N, first} || N <- Ns], Die, Next, World, Fuel);
+        {{close, _}, Next} when Die < 40, Die >= 20; map_get(is_void, World) ->
+            run(warp_saga_core:settled(failed, Next), World, Fuel - 1);
+        {{close, Entry}, Next} ->
+            record([Entry], Die, Next, World, Fuel);
         {settle, Next} ->
             How = case World of #{is_void := true} -> failed; #{} -> stored end,
             run(warp_saga_core:settled(How, Next), World, Fuel - 1);
@@ -164,21 +172,18 @@ attempt(probe, N, _, Roll, #{events := Events} = World) ->
     end;
 %% An entity says of what it has handed to the writer that it is accepted, whatever becomes of it. The writer takes
 %% nothing behind what was not stored.
-attempt({ahead, Until}, N, _, Roll, #{events := Events, begun := Begun, is_void := IsVoid} = World0) ->
+attempt(ahead, N, _, Roll, #{events := Events, begun := Begun, is_void := IsVoid} = World0) ->
     ?assertNot(lists:member({forward, N}, Begun)),
     World = World0#{begun := [{forward, N} | Begun]},
     Stored = World#{events := Events ++ [{forward, N}]},
-    case Until of
-        _ when Roll < 10 -> {{transient, overloaded}, World};
-        _ when Roll < 20 -> {{refused, no}, World};
-        _ when Roll < 25 -> {{waiting, lacking}, World0};
+    if
+        Roll < 10 -> {{transient, overloaded}, World};
+        Roll < 20 -> {{refused, no}, World};
+        Roll < 25 -> {{waiting, lacking}, World0};
         %% Accepted, and nobody hears of it.
-        _ when Roll < 30, not IsVoid -> {{transient, interrupted}, Stored};
-        accepted when IsVoid -> {{accepted, seq(forward, N)}, World};
-        accepted when Roll < 40 -> {{accepted, seq(forward, N)}, World#{is_void := true}};
-        accepted -> {{accepted, seq(forward, N)}, Stored};
-        stored when IsVoid; Roll < 40 -> {{transient, interrupted}, World#{is_void := true}};
-        stored -> {{applied, seq(forward, N)}, Stored}
+        Roll < 30, not IsVoid -> {{transient, interrupted}, Stored};
+        Roll < 40; IsVoid -> {{accepted, seq(forward, N)}, World#{is_void := true}};
+        true -> {{accepted, seq(forward, N)}, Stored}
     end;
 attempt(Kind, N, Time, Roll, #{events := Events, begun := Begun} = World0) ->
     %% `first' means that it was never sent, or found absent since.

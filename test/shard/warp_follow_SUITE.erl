@@ -75,7 +75,7 @@ saga(Ctx) ->
     1 = warp_saga_test:fund(Ctx, <<"alice">>, 10),
     Saga = warp_saga_test:transfer(<<"x">>, <<"alice">>, <<"bob">>, 3),
     {ok, {committed, _}} = warp_saga:commit(Saga, Ctx),
-    warp_saga_test:recorded(Ctx, <<"x">>).
+    ok.
 
 rows(Handle, Followed, Aggregates) ->
     {ok, {Rows, Last, done}} = warp_nif:follow(Handle, 0, 1000000, Followed, Aggregates),

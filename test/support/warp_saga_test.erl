@@ -4,7 +4,7 @@
 -export([saga/2, transfer/4, step/3, step/4, action/2]).
 -export([gated/1, waits_for_gate/1, at_gate/0, callers/1]).
 -export([context/1, runner/2]).
--export([balance/2, balances/2, fund/3, ids/2, saga_log/2, types/2, recorded/2]).
+-export([balance/2, balances/2, fund/3, ids/2, saga_log/2, types/2]).
 
 %% A context with a step function that says when it is called, and waits to be let go on.
 gated(Config) ->
@@ -25,7 +25,7 @@ at_gate() ->
 %% How many callers the keepers have listed.
 callers(Ctx) ->
     lists:sum([length(List) || {saga_keeper, Keeper} <- warp_test:processes(Ctx),
-                               {saga, _, _, {callers, List, _}, none} <- maps:values(sagas(sys:get_state(Keeper)))]).
+                               {saga, _, _, {callers, List, _}} <- maps:values(sagas(sys:get_state(Keeper)))]).
 
 sagas({state, _Context, _N, _Handle, _Failure, Sagas, _Runners}) ->
     Sagas.
@@ -81,9 +81,8 @@ ids(Ctx, Name) ->
     {ok, Events} = warp_core:export(warp_core:entity(Ctx, Name)),
     [Id || #{id := Id} <- Events].
 
-%% The events in the log of a saga, which callers cannot read. A result may come there after its callers have it.
+%% The events in the log of a saga, which callers cannot read.
 saga_log(Ctx, Id) ->
-    ok = recorded(Ctx, Id),
     Entity = <<"$warp/saga/", Id/binary>>,
     {warp_context, _, Shards} = Ctx,
     {ok, N} = warp_nif:shard_of(Entity, Shards),
@@ -91,10 +90,6 @@ saga_log(Ctx, Id) ->
     {ok, Handle} = warp_context:shard(Context, N),
     {ok, Events} = warp_entity_replay:export(Handle, Entity),
     Events.
-
-%% Waits until a result that callers have stands in the saga's log.
-recorded(Ctx, Id) ->
-    warp_test:wait_until(fun() -> warp_saga_table:recording(context(Ctx), Id) =:= none end).
 
 types(Ctx, Id) ->
     [Type || #{type := Type} <- saga_log(Ctx, Id)].
