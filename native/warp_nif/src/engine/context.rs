@@ -260,8 +260,9 @@ impl Engine {
     }
 
     /// For the writer: waits until a shard has room for more, as long as the thread that applies gets
-    /// on. Error: why it does not. What all shards together have gathered can be another one's fault.
-    pub fn await_room(&self, shared: &Shared) -> Result<()> {
+    /// on, and calls `let_go` before it does. Error: why it does not. What all shards together have gathered can
+    /// be another one's fault.
+    pub fn await_room(&self, shared: &Shared, let_go: impl Fn()) -> Result<()> {
         loop {
             let is_full = shared.tail().is_full();
             let are_full = self.unapplied.load(Ordering::Relaxed) > MAX_UNAPPLIED
@@ -284,6 +285,7 @@ impl Engine {
             if self.is_closed() {
                 return Err(Error::Closed);
             }
+            let_go();
             self.hurry();
             let held = relock(&self.applying);
             drop(self.applied.wait_timeout(held, WAIT));

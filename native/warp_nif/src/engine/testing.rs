@@ -129,11 +129,20 @@ impl Opened {
             }
             _ => return Ok(None),
         };
+        staged.end_view();
         if journal.pending() > 0 {
             journal.commit(Duration::ZERO)?;
         }
         self.shared.tail_mut().publish(staged.steps);
         Ok(Some(answer))
+    }
+
+    /// Decides about one append, in a commit that goes on.
+    pub fn decide(&mut self, staged: &mut Staged, append: &Command) -> Result<Answer> {
+        match append {
+            Command::Append(submission) => staged.append(&mut self.journal, submission),
+            _ => Err(Error::internal("no append")),
+        }
     }
 
     /// Brings everything into the file. The first error of a single step.

@@ -1,6 +1,7 @@
 //! The store against a model: random appends, erasures, write-behinds and reopenings.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -16,6 +17,7 @@ use crate::reader::Direction;
 use crate::reader::follow::Followed;
 use crate::reader::view::{Reader, with_reader};
 use crate::writer::command::{Answer, Command};
+use crate::writer::decide::Staged;
 
 /// What a step of a test does to one of a few entities.
 #[derive(Debug, Clone)]
@@ -462,6 +464,38 @@ fn a_run_begins_with_the_first_row_of_a_writer() {
         .query_row("SELECT count(*) FROM runs", [], |row| row.get(0))
         .expect("counts");
     assert_eq!(runs, 2);
+}
+
+/// The looks of one commit share a view of the file, which may be older than what memory has let go.
+#[test]
+fn what_goes_into_the_file_while_a_commit_is_decided_is_found() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut open = testing::open(&dir.path().join("s.db")).expect("opens");
+    let append = |entity: &str, base, id: &str| {
+        let event = format!(r#"{{"type":"T","payload":{{}},"id":"{id}"}}"#);
+        let ids = vec![(0, GivenId::Hash(hash64(id.as_bytes())))];
+        testing::append(entity, base, packed(&[event], ids))
+    };
+    for (entity, id) in [("first", "a"), ("second", "b")] {
+        let stored = open.commit(append(entity, 0, id));
+        assert!(matches!(stored, Ok(Some(Answer::Stored { .. }))));
+    }
+    let mut staged = Staged::new(Arc::clone(&open.shared));
+    let other = open.decide(&mut staged, &append("other", 0, "c"));
+    assert!(matches!(other, Ok(Answer::Stored { .. })));
+    open.apply().expect("applies");
+    drop(open.shared.tail_mut().forget_applied());
+    let again = open.decide(&mut staged, &append("first", 1, "a"));
+    let is_found = |found: &[(usize, u64)]| found == [(0, 1)];
+    assert!(matches!(
+        again,
+        Ok(Answer::Stopped { why: Stop::Duplicates(found), .. }) if is_found(&found)
+    ));
+    let new = open.decide(&mut staged, &append("second", 1, "d"));
+    assert!(matches!(new, Ok(Answer::Stored { .. })));
+    // A view that stays open would keep the WAL.
+    staged.end_view();
+    open.store.settle(crate::sqlite::BUSY).expect("settles");
 }
 
 #[test]

@@ -205,6 +205,7 @@ impl Writer<'_> {
                 answer,
             });
         }
+        group.end_views();
         let (mut lost, mut shards) = (None, Vec::new());
         if self.journal.pending() > 0 {
             match self.journal.commit(LOOK_AGAIN) {
@@ -239,7 +240,8 @@ impl Writer<'_> {
             Command::Pass { .. } => return Ok(Settled::Now(Answer::Passed)),
             _ if shared.is_closed() => return Err(Error::Closed),
             Command::Snapshot { .. } => return Ok(Settled::Never),
-            _ => self.engine.await_room(shared)?,
+            // NOTE: a view that stays open keeps the applier from giving segments back.
+            _ => self.engine.await_room(shared, || group.end_views())?,
         }
         let Some(staged) = group.of(shared) else {
             return Err(Error::internal("a shard that is not staged"));

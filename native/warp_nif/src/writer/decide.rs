@@ -1,6 +1,7 @@
 //! Deciding what becomes of the commands of one commit: reads memory and files, and puts records into
 //! the journal's buffer. Nothing that others see changes before the commit.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct Staged {
     /// `None` for an entity erased in this commit.
     entities: HashMap<Arc<str>, Option<EntityInfo>>,
     ids: HashMap<(i64, u64), Vec<i64>>,
+    /// Up to which position the view of the file has all, if one is open.
+    viewed: Cell<i64>,
     /// Rows, events and bytes.
     pub written: (u64, u64, u64),
 }
@@ -42,15 +45,41 @@ struct View<'a> {
     staged: &'a Staged,
 }
 
+impl View<'_> {
+    /// The file, in a view that has all up to this position, which memory may have let go. The looks of one
+    /// commit share views: to begin and end one costs more than most looks.
+    fn up_to(&self, applied: i64) -> Result<&Connection> {
+        let is_open = !self.connection.is_autocommit();
+        if is_open && self.staged.viewed.get() >= applied {
+            return Ok(self.connection);
+        }
+        if is_open {
+            end(self.connection)?;
+        }
+        self.connection.prepare_cached("BEGIN")?.execute([])?;
+        self.staged.viewed.set(applied);
+        Ok(self.connection)
+    }
+}
+
+fn end(connection: &Connection) -> Result<()> {
+    connection.prepare_cached("ROLLBACK")?.execute([])?;
+    Ok(())
+}
+
 impl Log for View<'_> {
     fn at(&self, position: i64) -> Result<Option<Row>> {
         let index = usize::try_from(position - self.staged.first).ok();
         if let Some(Step::Row(row)) = index.and_then(|index| self.staged.steps.get(index)) {
             return Ok(Some(row.to_row()));
         }
-        match self.staged.shared.tail().row(position) {
+        let (row, applied) = {
+            let tail = self.staged.shared.tail();
+            (tail.row(position), tail.applied())
+        };
+        match row {
             Some(row) => Ok(Some(row)),
-            None => rows::at(self.connection, position),
+            None => rows::at(self.up_to(applied)?, position),
         }
     }
 
@@ -69,6 +98,7 @@ impl Staged {
             first,
             entities: HashMap::new(),
             ids: HashMap::new(),
+            viewed: Cell::new(0),
             written: (0, 0, 0),
         }
     }
@@ -303,14 +333,15 @@ impl Staged {
         if let Some((name, info)) = self.entities.get_key_value(entity) {
             return Ok((Arc::clone(name), info.clone()));
         }
-        {
+        let applied = {
             let tail = self.shared.tail();
             if let (Some(name), Some(active)) = (tail.name(entity), tail.entity(entity)) {
                 return Ok((Arc::clone(name), active.info.clone()));
             }
-        }
+            tail.applied()
+        };
         let name: Arc<str> = entity.into();
-        let found = self.look(|view| entities::find(view.connection, entity))?;
+        let found = self.look(|view| entities::find(view.up_to(applied)?, entity))?;
         let found = found.map(|(info, _)| info);
         if let Some(info) = &found {
             let mut tail = self.shared.tail_mut();
@@ -332,6 +363,17 @@ impl Staged {
         })?;
         *kept = Some(connection);
         Ok(found)
+    }
+
+    /// Lets the view of the file go, so that the WAL can be moved into the file and begin anew.
+    pub fn end_view(&self) {
+        let mut kept = relock(&self.shared.lookup);
+        if let Some(connection) = &*kept
+            && !connection.is_autocommit()
+            && end(connection).is_err()
+        {
+            *kept = None;
+        }
     }
 
     fn marks(&self, entity: &str) -> Vec<Mark> {
@@ -360,13 +402,13 @@ impl Staged {
                 entity,
                 info,
                 marks: &marks,
-                positions: |hash| self.positions_of_id(view.connection, info.incarnation, hash),
+                positions: |hash| self.positions_of_id(view, info.incarnation, hash),
             }
             .check(packed)
         })
     }
 
-    fn positions_of_id(&self, file: &Connection, incarnation: i64, hash: u64) -> Result<Vec<i64>> {
+    fn positions_of_id(&self, view: &View<'_>, incarnation: i64, hash: u64) -> Result<Vec<i64>> {
         let mut found = self
             .ids
             .get(&(incarnation, hash))
@@ -379,6 +421,7 @@ impl Staged {
         };
         // An entity younger than what was applied has no ids in the file.
         if incarnation != 0 && incarnation <= applied {
+            let file = view.up_to(applied)?;
             found.extend(entities::positions_of_id(file, incarnation, hash)?);
             found.sort_unstable();
             found.dedup();
@@ -396,6 +439,13 @@ pub struct Group {
 }
 
 impl Group {
+    /// Lets all views of files go.
+    pub fn end_views(&self) {
+        for staged in &self.staged {
+            staged.end_view();
+        }
+    }
+
     /// What is staged of a shard.
     pub fn of(&mut self, shared: &Arc<Shared>) -> Option<&mut Staged> {
         let index = match self.index.entry(shared.number) {
