@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustler::Encoder;
 
-use super::looked::{APPLY_EVERY, IDLE, Looked};
+use super::looked::{IDLE, Looked};
+use super::turn::APPLY_EVERY;
 use crate::atoms;
 use crate::engine::context::{Attached, Deferred, Engine, LockNotes};
 use crate::error::{Error, panic_message};

@@ -1,28 +1,22 @@
-//! What is done of one shard by the thread that applies.
+//! A shard as the thread that applies has it, and seeing its erasures through: in the file, its WAL and the journal, for
+//! those who wait for that.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use rustler::{Encoder, LocalPid};
+use rustler::LocalPid;
 
 use crate::apply::store::Store;
-use crate::atoms;
 use crate::engine::context::{Attached, Deferred, Engine};
 use crate::error::{Error, Result};
 use crate::shard::background::Task;
 use crate::shard::shared::Shared;
-use crate::writer::answers::send;
 use crate::writer::command::{Answer, Command};
 
-/// How long rows wait at most before they are brought into the file, unless that fails.
-pub const APPLY_EVERY: Duration = Duration::from_millis(80);
-/// After how many bytes of events they do not wait.
-const APPLY_BYTES: usize = 4 * 1024 * 1024;
 /// How often files are looked at, and what failed is tried again.
 pub const IDLE: Duration = Duration::from_secs(1);
 /// How long an erasure waits for other programs that read the file. Nobody else does.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// How many positions may wait to be blanked before that is done though nobody waits.
 const MAX_BLANK: usize = 10_000;
 
@@ -34,22 +28,22 @@ pub struct Looked {
     pub shared: Arc<Shared>,
     /// Snapshots to be kept.
     pub snapshots: Vec<Command>,
-    deferred: Vec<Waiting>,
-    applied_at: Instant,
-    looked: Instant,
+    pub(super) deferred: Vec<Waiting>,
+    pub(super) applied_at: Instant,
+    pub(super) looked: Instant,
     /// When to go on with what failed.
-    again: Option<Instant>,
+    pub(super) again: Option<Instant>,
     erase_again: Option<Instant>,
 }
 
 /// Who waits for an erasure, and how far it is.
-struct Waiting {
-    from: LocalPid,
-    answer: Answer,
-    position: i64,
-    hash: Option<i64>,
+pub(super) struct Waiting {
+    pub from: LocalPid,
+    pub answer: Answer,
+    pub position: i64,
+    pub hash: Option<i64>,
     /// Since when all is overwritten, and only the WAL and the journal hold bytes of it.
-    overwritten: Option<Instant>,
+    pub overwritten: Option<Instant>,
 }
 
 impl Drop for Looked {
@@ -91,99 +85,9 @@ impl Looked {
         });
     }
 
-    /// Does what is to be done of a shard. After how long to look at it again.
-    pub fn turn(&mut self, engine: &Engine, hurry: bool) -> Duration {
-        let now = Instant::now();
-        if self.looked.elapsed() >= IDLE {
-            self.looked = now;
-            self.look_at_files();
-            // Nobody's view of the file is older than that.
-            let old = self.shared.tail_mut().forget_applied();
-            drop(old);
-        }
-        match &self.attached {
-            None => return IDLE,
-            Some(attached) if attached.store.is_lost() => {
-                if !self.shared.is_closed() {
-                    self.shared.close();
-                    engine.queue.detach(&self.shared);
-                }
-                return IDLE;
-            }
-            Some(_) => {}
-        }
-        let (steps, bytes) = {
-            let tail = self.shared.tail();
-            (tail.steps(), tail.bytes())
-        };
-        let is_late = hurry || bytes >= APPLY_BYTES || self.applied_at.elapsed() >= APPLY_EVERY;
-        let has_to = is_late && (steps > 0 || !self.snapshots.is_empty());
-        if has_to && self.again.is_none_or(|again| again <= now) {
-            self.applied_at = now;
-            self.again = self.apply(engine).err().map(|_| now + IDLE);
-            self.look_at_files();
-        }
-        self.go_on_erasing(engine)
-    }
-
-    fn look_at_files(&mut self) {
-        // The store keeps the error that it finds, and the file is closed over it.
-        if let Some(Attached { store, .. }) = &mut self.attached
-            && let Ok(bytes) = store.look()
-        {
-            self.shared.stats.file_bytes.store(bytes, Relaxed);
-        }
-    }
-
-    /// Brings everything into the file.
-    fn apply(&mut self, engine: &Engine) -> Result<()> {
-        loop {
-            let Some(Attached { store, .. }) = &mut self.attached else {
-                return Ok(());
-            };
-            let stretch = self.shared.tail_mut().begin_apply();
-            let is_more = stretch.is_some();
-            if !is_more && self.snapshots.is_empty() {
-                return Ok(());
-            }
-            let applied = store.apply(stretch.as_deref(), &self.snapshots);
-            let failing = &self.shared.background;
-            match &applied {
-                // Both go in one transaction, and rows are what it is there for.
-                Err(_) if is_more => failing.note(Task::WriteBehind, &applied),
-                Err(_) => failing.note(Task::Snapshot, &applied),
-                Ok(_) => {
-                    failing.note(Task::WriteBehind, &applied);
-                    failing.note(Task::Snapshot, &applied);
-                }
-            }
-            self.snapshots.clear();
-            let broken = match applied {
-                Ok(broken) => broken,
-                Err(error) => {
-                    self.fail(engine, &error, |waiting| waiting.overwritten.is_none());
-                    return Err(error);
-                }
-            };
-            if is_more {
-                let old = self.shared.tail_mut().applied_all();
-                drop(old);
-            }
-            for (position, error) in broken {
-                self.shared
-                    .background
-                    .note::<()>(Task::Erase, &Err(error.clone()));
-                self.fail(engine, &error, |waiting| waiting.position == position);
-            }
-            if !is_more || self.shared.tail().steps() == 0 {
-                return Ok(());
-            }
-        }
-    }
-
     /// Between two transactions: erases a piece of what is to be erased, tends the WAL, and answers
     /// whose bytes are gone. How long to sleep when nothing else is to be done.
-    fn go_on_erasing(&mut self, engine: &Engine) -> Duration {
+    pub(super) fn go_on_erasing(&mut self, engine: &Engine) -> Duration {
         let now = Instant::now();
         let Some(Attached { store, .. }) = &mut self.attached else {
             return IDLE;
@@ -284,7 +188,7 @@ impl Looked {
     }
 
     /// Answers those whose bytes are all gone.
-    fn settle(&mut self, engine: &Engine, which: impl Fn(&Waiting) -> bool) {
+    pub(super) fn settle(&mut self, engine: &Engine, which: impl Fn(&Waiting) -> bool) {
         let is_done = |waiting: &mut Waiting| waiting.overwritten.is_some() && which(waiting);
         let done: Vec<Waiting> = self.deferred.extract_if(.., is_done).collect();
         if done.is_empty() {
@@ -296,57 +200,15 @@ impl Looked {
         engine.answer(done.into_iter().map(|w| (w.from, w.answer)).collect());
     }
 
-    fn fail(&mut self, engine: &Engine, error: &Error, which: impl Fn(&Waiting) -> bool) {
+    /// Tells some of those who wait that it failed.
+    pub(super) fn fail(
+        &mut self,
+        engine: &Engine,
+        error: &Error,
+        which: impl Fn(&Waiting) -> bool,
+    ) {
         let failed = self.deferred.extract_if(.., |waiting| which(waiting));
         let answers = failed.map(|waiting| (waiting.from, Answer::Failed(error.clone())));
         engine.answer(answers.collect());
-    }
-
-    /// Brings the rest into the file and closes it. Up to which position it is durable.
-    pub fn finish(&mut self, engine: &Engine) -> i64 {
-        self.shared.close();
-        let lost = self.attached.as_mut().is_some_and(|attached| {
-            let _ = attached.store.look();
-            attached.store.is_lost()
-        });
-        if !lost {
-            // What fails stays in the journal.
-            let _ = self.apply(engine);
-        }
-        let mut durable = 0;
-        if let Some(Attached {
-            mut store, keeps, ..
-        }) = self.attached.take()
-        {
-            if lost {
-                // NOTE: a connection that is opened beside them would share what they know of the old WAL.
-                while !self.shared.end_readers() {}
-                durable = store.durable();
-                let what = store.rescue(&self.shared.path);
-                if let Some(owner) = self.shared.owner {
-                    send(owner, |env| (atoms::warp_files_lost(), what).encode(env));
-                }
-            } else {
-                let gone = store.settle(PATIENCE).and_then(|()| {
-                    let positions = store.blank().clone();
-                    engine.segments.blank(self.shared.number, &positions)
-                });
-                if gone.is_ok() {
-                    for waiting in &mut self.deferred {
-                        let is_left = waiting.hash.is_some_and(|hash| store.is_erasing(hash));
-                        if store.applied() >= waiting.position && !is_left {
-                            waiting.overwritten = Some(Instant::now());
-                        }
-                    }
-                    self.settle(engine, |_| true);
-                }
-                self.shared.end_readers();
-                durable = store.durable();
-                drop(store);
-            }
-            drop(keeps);
-        }
-        self.fail(engine, &Error::Closed, |_| true);
-        durable
     }
 }

@@ -10,10 +10,12 @@ pub mod handle;
 #[cfg(test)]
 mod kind_tests;
 pub mod looked;
+mod reply;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod turn;
 #[cfg(test)]
 mod verify_tests;
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::open::file::{self, Identity};
 use crate::open::replay;
 use crate::shard::shared::Shared;
 use crate::writer::command::{Answer, Append, Command, Submission};
-use crate::writer::decide::Staged;
+use crate::writer::staged::Staged;
 
 /// The identity of every shard of a test.
 pub fn identity() -> Identity {

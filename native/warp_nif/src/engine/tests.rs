@@ -17,7 +17,7 @@ use crate::reader::Direction;
 use crate::reader::follow::Followed;
 use crate::reader::view::{Reader, with_reader};
 use crate::writer::command::{Answer, Command};
-use crate::writer::decide::Staged;
+use crate::writer::staged::Staged;
 
 /// What a step of a test does to one of a few entities.
 #[derive(Debug, Clone)]

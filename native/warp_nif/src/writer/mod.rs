@@ -4,7 +4,9 @@
 pub mod answers;
 pub mod command;
 pub mod decide;
+pub mod group;
 pub mod queue;
+pub mod staged;
 pub mod steps;
 
 pub use command::{Append, Command, Submission};
