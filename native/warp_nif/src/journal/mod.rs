@@ -19,6 +19,8 @@ pub mod live;
 pub mod note;
 pub mod record;
 pub mod recovery;
+#[cfg(test)]
+mod recovery_tests;
 pub mod row;
 pub mod scan;
 pub mod segment;

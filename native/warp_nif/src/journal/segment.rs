@@ -77,7 +77,7 @@ impl Segment {
 
     /// Says of records that they are blank: where their bodies begin, and how many bytes they have. Those that say so
     /// already are among them, since an earlier call may have ended there.
-    fn mark_blank(&self, places: &[u32]) -> io::Result<Vec<(u64, usize)>> {
+    pub(super) fn mark_blank(&self, places: &[u32]) -> io::Result<Vec<(u64, usize)>> {
         let mut bodies = Vec::with_capacity(places.len());
         for place in places {
             let Some(header) = self.header(*place)? else {

@@ -1,0 +1,86 @@
+//! What recovery makes of files in which a loss of power came between two writes.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::files;
+use super::record::Kind;
+use super::recovery::{Recovered, recover};
+use super::write::{Journal, Notes};
+use crate::error::Result;
+use crate::files::Access;
+
+/// Keeps no note.
+struct NoNotes;
+
+impl Notes for NoNotes {
+    fn write(&self, _note: &[u8], _sync: bool) -> Result<()> {
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+const JOURNAL: u64 = 7;
+
+fn recovered(dir: &Path) -> Result<Recovered> {
+    recover(dir, Access::Owner, None)
+}
+
+/// A run that writes one commit with a record of each of so many shards, at this position: the number
+/// of its segment.
+fn run(dir: &Path, shards: u16, position: i64) -> u64 {
+    let recovered = recovered(dir).expect("recovered");
+    let numbers = (JOURNAL, position);
+    let journal = Journal::new(dir.to_owned(), &recovered, NoNotes, numbers, false);
+    let mut journal = journal.expect("opened");
+    for shard in 0..shards {
+        journal.put(Kind::Erase, shard, position, 0, &[b'x'; 700]);
+    }
+    journal.commit(std::time::Duration::ZERO).expect("written");
+    *journal.segments().numbers().last().expect("begun")
+}
+
+/// Overwrites a part of a segment with zeros.
+fn zero(path: &Path, part: std::ops::Range<usize>) {
+    let mut bytes = fs::read(path).expect("read");
+    bytes[part].fill(0);
+    fs::write(path, bytes).expect("written");
+}
+
+#[test]
+fn a_blanking_that_was_cut_short_is_no_damage_and_is_taken_up_again() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let number = run(dir.path(), 3, 1);
+    let path = files::path(dir.path(), number);
+    let (segment, places) = {
+        let found = recovered(dir.path()).expect("recovered");
+        let needed = found.segments.needed();
+        let live = needed.live.first().expect("one");
+        let place = |shard| live.part(shard).and_then(|part| part.place(1));
+        let places: Vec<u32> = (0..3).filter_map(place).collect();
+        (Arc::clone(&live.segment), places)
+    };
+    let bodies = segment.mark_blank(&places).expect("marked");
+    let (at, size) = bodies[2];
+    let (at, half) = (at as usize, size / 2);
+    zero(&path, at..at + half);
+    let found = recovered(dir.path()).expect("recovered");
+    assert_eq!(
+        (found.next, found.segments.check(number).expect("sound")),
+        (4, 3)
+    );
+    let holds = || fs::read(&path).expect("read").contains(&b'x');
+    assert!(holds());
+    let segment = {
+        let found = recovered(dir.path()).expect("recovered");
+        let needed = found.segments.needed();
+        Arc::clone(&needed.live.first().expect("one").segment)
+    };
+    segment.blank(&places).expect("blank");
+    assert!(!holds());
+    assert_eq!(recovered(dir.path()).expect("recovered").next, 4);
+}
