@@ -10,6 +10,8 @@ use crate::files::{self, Access};
 
 /// What the names of segments begin with.
 const PREFIX: &str = "journal-";
+/// What the name of one ends with that was given back, and is overwritten.
+const OLD: &str = ".old";
 /// How much is written at once while a segment is prepared.
 const PIECE: usize = 1024 * 1024;
 
@@ -20,15 +22,27 @@ pub fn path(dir: &Path, number: u64) -> PathBuf {
 
 /// The numbers of all segments in the folder, in order.
 pub fn numbers(dir: &Path) -> Result<Vec<u64>> {
+    let digits = names(dir)?;
+    let mut found: Vec<u64> = digits.iter().filter_map(|n| n.parse().ok()).collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// What stands behind the prefix in the names of files that are a journal's.
+fn names(dir: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(|error| Error::io(dir, error))? {
         let entry = entry.map_err(|error| Error::io(dir, error))?;
         let name = entry.file_name();
-        let digits = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
-        found.extend(digits.and_then(|digits| digits.parse::<u64>().ok()));
+        let rest = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        found.extend(rest.map(str::to_owned));
     }
-    found.sort_unstable();
     Ok(found)
+}
+
+/// The one with that number once it was given back, and is overwritten.
+fn old_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{PREFIX}{number:010}{OLD}"))
 }
 
 /// A segment that is all zeros, and can be begun without any more room on the disk.
@@ -52,26 +66,46 @@ pub fn prepare(
 ) -> Result<Prepared> {
     let new = path(dir, number);
     files::check_kind(&new)?;
-    if let Some(old) = old {
-        let old = path(dir, old);
-        let file = open(&old)?;
-        // NOTE: the label goes first, so that no crash leaves one under another number.
-        let label = vec![0; 64 * 1024];
-        file.write_all_at(&label, 0)
-            .and_then(|()| file.sync_data())
-            .map_err(|error| Error::io(&old, error))?;
-        fs::rename(&old, &new).map_err(|error| Error::io(&new, error))?;
-    } else {
-        files::create(&new, access)?;
-    }
-    let made = fill(&new, size);
+    let filled = match old {
+        Some(old) => {
+            let aside = old_path(dir, old);
+            let from = path(dir, old);
+            fs::rename(&from, &aside).map_err(|error| Error::io(&from, error))?;
+            // NOTE: it has no number any more before its bytes change. What a loss of power leaves of
+            // it would look like a segment that is damaged.
+            files::sync_dir(dir).map(|()| aside)
+        }
+        None => files::create(&new, access).map(|_| new.clone()),
+    };
+    let made = filled.and_then(|filled| {
+        let file = fill(&filled, size)?;
+        if filled != new {
+            fs::rename(&filled, &new).map_err(|error| Error::io(&new, error))?;
+        }
+        files::sync_dir(dir)?;
+        Ok(file)
+    });
     if made.is_err() {
         // What cannot be filled takes room that others need.
         let _ = fs::remove_file(&new);
+        let _ = old.map(|old| fs::remove_file(old_path(dir, old)));
     }
-    let file = made?;
-    files::sync_dir(dir)?;
-    Ok(Prepared { number, file, size })
+    Ok(Prepared {
+        number,
+        file: made?,
+        size,
+    })
+}
+
+/// Removes what is left of segments that were being overwritten.
+pub fn remove_old(dir: &Path) -> Result<()> {
+    let names = names(dir)?;
+    let old = names.iter().filter_map(|name| name.strip_suffix(OLD));
+    let old: Vec<PathBuf> = old
+        .filter_map(|digits| digits.parse().ok())
+        .map(|number| old_path(dir, number))
+        .collect();
+    remove_all(dir, &old)
 }
 
 /// Opens a segment.
@@ -102,18 +136,23 @@ fn fill(path: &Path, size: u64) -> Result<File> {
     Ok(file)
 }
 
-/// Removes the segments with these numbers, durably, as far as they are there.
+/// Removes the segments with these numbers, durably, as far as they are there: those too that were being overwritten.
 pub fn remove(dir: &Path, numbers: &[u64]) -> Result<()> {
-    for number in numbers {
-        let path = path(dir, *number);
-        match fs::remove_file(&path) {
+    let names = |number: &u64| [path(dir, *number), old_path(dir, *number)];
+    let paths: Vec<PathBuf> = numbers.iter().flat_map(names).collect();
+    remove_all(dir, &paths)
+}
+
+fn remove_all(dir: &Path, paths: &[PathBuf]) -> Result<()> {
+    for path in paths {
+        match fs::remove_file(path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(Error::io(&path, error));
+                return Err(Error::io(path, error));
             }
             _ => {}
         }
     }
-    if numbers.is_empty() {
+    if paths.is_empty() {
         return Ok(());
     }
     files::sync_dir(dir)

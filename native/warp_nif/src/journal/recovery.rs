@@ -33,6 +33,7 @@ pub struct Recovered {
 pub fn recover(dir: &Path, access: Access, note: Option<&Note>) -> Result<Recovered> {
     let (recovered, empty) = read(dir, access, note)?;
     files::remove(dir, &empty)?;
+    files::remove_old(dir)?;
     Ok(recovered)
 }
 

@@ -52,6 +52,20 @@ fn zero(path: &Path, part: std::ops::Range<usize>) {
 }
 
 #[test]
+fn what_is_left_of_a_segment_that_was_overwritten_is_removed() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let first = run(dir.path(), 1, 1);
+    let second = run(dir.path(), 1, 2);
+    let path = files::path(dir.path(), first);
+    let old = path.with_extension("old");
+    fs::rename(&path, &old).expect("renamed");
+    zero(&old, 0..4096);
+    let found = recovered(dir.path()).expect("recovered");
+    assert_eq!(found.segments.numbers(), [second]);
+    assert!(!old.exists());
+}
+
+#[test]
 fn a_blanking_that_was_cut_short_is_no_damage_and_is_taken_up_again() {
     let dir = tempfile::tempdir().expect("temp dir");
     let number = run(dir.path(), 3, 1);
