@@ -31,8 +31,8 @@ pub struct Recovered {
 /// Reads the segments in the folder of a context, and removes those that were not begun. Errors: as of
 /// `read`.
 pub fn recover(dir: &Path, access: Access, note: Option<&Note>) -> Result<Recovered> {
-    let (recovered, empty) = read(dir, access, note)?;
-    files::remove(dir, &empty)?;
+    let (recovered, unused) = read(dir, access, note)?;
+    files::remove(dir, &unused)?;
     files::remove_old(dir)?;
     Ok(recovered)
 }
@@ -50,11 +50,10 @@ pub fn read(dir: &Path, access: Access, note: Option<&Note>) -> Result<(Recovere
         crate::files::check_kind(&path)?;
         let bytes = std::fs::read(&path).map_err(|error| Error::io(&path, error))?;
         match Label::decode(&bytes) {
-            Reading::Empty => unused.push((*number, bytes)),
+            Reading::Empty => unused.push((*number, bytes, false)),
             Reading::Newer(version) => return Err(Error::NewerFormat(path, i64::from(version))),
-            Reading::Damaged => {
-                return Err(damaged("the label of the segment is damaged").at(&path));
-            }
+            // A loss of power may have come while it was written.
+            Reading::Damaged => unused.push((*number, bytes, true)),
             Reading::Label(label, _) if label.number != *number => {
                 let what = format!("this is segment {} under another's name", label.number);
                 return Err(damaged(&what).at(&path));
@@ -75,13 +74,19 @@ pub fn read(dir: &Path, access: Access, note: Option<&Note>) -> Result<(Recovere
             }
         }
     }
-    for (number, bytes) in &unused {
-        if let Some(id) = journal
-            && has_records(bytes, id, *number)
-        {
-            let what = "the label of the segment is missing, and there are records behind it";
-            return Err(damaged(what).at(&files::path(dir, *number)));
-        }
+    for (number, bytes, is_damaged) in &unused {
+        let has_records = journal.map(|id| has_records(bytes, id, *number));
+        let what = match (has_records, is_damaged) {
+            (Some(true), true) => {
+                "the label of the segment is damaged, and there are records behind it"
+            }
+            (Some(true), false) => {
+                "the label of the segment is missing, and there are records behind it"
+            }
+            (None, true) => "the label of the segment is damaged",
+            (Some(false), _) | (None, false) => continue,
+        };
+        return Err(damaged(what).at(&files::path(dir, *number)));
     }
     let judged = judge(&found, note).map_err(|wrong| explain(dir, &wrong))?;
     let mut known: HashMap<u16, i64> = HashMap::new();
@@ -110,7 +115,7 @@ pub fn read(dir: &Path, access: Access, note: Option<&Note>) -> Result<(Recovere
             know(shard, position);
         }
     }
-    let empty: Vec<u64> = unused.iter().map(|(number, _)| *number).collect();
+    let unused: Vec<u64> = unused.iter().map(|(number, ..)| *number).collect();
     let last = numbers.last().copied().unwrap_or(0);
     let number = last.max(note.map_or(0, |note| note.number));
     let segments = Segments::new(dir.to_owned(), access, live, known, number + 1);
@@ -120,7 +125,7 @@ pub fn read(dir: &Path, access: Access, note: Option<&Note>) -> Result<(Recovere
         next: judged.next,
         number,
     };
-    Ok((recovered, empty))
+    Ok((recovered, unused))
 }
 
 /// Whether something in a segment without a label checks as a record of it.

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::files;
+use super::note::Note;
 use super::record::Kind;
 use super::recovery::{Recovered, recover};
 use super::write::{Journal, Notes};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::Access;
 
 /// Keeps no note.
@@ -49,6 +50,33 @@ fn zero(path: &Path, part: std::ops::Range<usize>) {
     let mut bytes = fs::read(path).expect("read");
     bytes[part].fill(0);
     fs::write(path, bytes).expect("written");
+}
+
+#[test]
+fn a_label_that_was_cut_short_is_no_segment() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let first = run(dir.path(), 64, 1);
+    let second = run(dir.path(), 64, 2);
+    let path = files::path(dir.path(), second);
+    // The first sector of the label, and then all behind it.
+    zero(&path, 0..512);
+    let found = recovered(dir.path());
+    assert!(matches!(found, Err(Error::Corrupt(_))), "records are lost");
+    zero(&path, 4096..64 * 1024 * 4);
+    assert!(fs::read(&path).expect("read").iter().any(|byte| *byte != 0));
+    let found = recovered(dir.path()).expect("recovered");
+    assert_eq!((found.segments.numbers(), found.next), (vec![first], 65));
+    assert!(!path.exists());
+    // With the note that it was begun it is missing.
+    let second = run(dir.path(), 64, 2);
+    zero(&files::path(dir.path(), second), 0..64 * 1024 * 4);
+    let note = Note {
+        journal: JOURNAL,
+        is_closed: false,
+        number: second,
+        synced: 64,
+    };
+    assert!(recover(dir.path(), Access::Owner, Some(&note)).is_err());
 }
 
 #[test]
