@@ -53,7 +53,11 @@ pub fn open(
         files::check_kind(&files::beside(path, suffix))?;
     }
     if may_create.is_some() {
-        finish_creation(path)?;
+        // NOTE: with the sums, if there are any: rolling back writes pages.
+        sqlite::finish_creation(path, || match Sums::find(path) {
+            Ok(Some(sums)) => open_with_sums(path, READ_AND_WRITE, &sums),
+            _ => Ok(Connection::open_with_flags(path, READ_AND_WRITE)?),
+        })?;
     }
     let version = SHARD.version_of(path)?;
     let fresh = version.is_none();
@@ -155,21 +159,6 @@ fn first_sums(path: &Path, identity: &Identity) -> Result<Arc<Sums>> {
     empty().map_err(|error: Error| error.at(path))?;
     drop(connection);
     Sums::build(path)
-}
-
-/// Has SQLite roll back a creation that was cut short: until then the header means nothing.
-fn finish_creation(path: &Path) -> Result<()> {
-    if files::beside(path, "-journal").exists() {
-        // NOTE: with the sums, if there are any: rolling back writes pages.
-        let connection = match Sums::find(path) {
-            Ok(Some(sums)) => open_with_sums(path, READ_AND_WRITE, &sums)?,
-            _ => Connection::open_with_flags(path, READ_AND_WRITE)?,
-        };
-        let _: i64 = connection
-            .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))
-            .map_err(|error| Error::from(error).at(path))?;
-    }
-    Ok(())
 }
 
 fn create(connection: &Connection, path: &Path, identity: &Identity) -> Result<()> {

@@ -52,11 +52,12 @@ pub fn open(path: &Path, durable: bool, access: Access) -> Result<Opened> {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         files::check_kind(&files::beside(path, suffix))?;
     }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    sqlite::finish_creation(path, || Ok(Connection::open_with_flags(path, flags)?))?;
     let fresh = PROJECTION.is_missing(path)?;
     if fresh {
         files::create(path, access)?;
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
     if fresh {

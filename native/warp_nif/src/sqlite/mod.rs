@@ -3,6 +3,7 @@
 //! write-ahead log, and checksums of the pages.
 
 pub mod claim;
+pub mod creation;
 pub mod gate;
 pub mod header;
 pub mod random;
@@ -11,6 +12,7 @@ pub mod transaction;
 pub mod wal;
 
 pub use claim::Claim;
+pub use creation::finish_creation;
 pub use gate::{Gate, PATIENCE, UnderWay};
 pub use header::Format;
 pub use random::random;
