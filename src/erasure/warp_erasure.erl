@@ -162,9 +162,12 @@ left(Context, List) ->
 note_again(Context, List, Noted) ->
     Known = maps:from_list([{Id, noted} || {#{entity := Id}, _} <- Noted]),
     Steps = warp_erasure_steps:names(Context),
+    Held = [Hold || {Id, _} = Hold <- warp_erasure_holds:all(Context), not is_map_key(Id, Known)],
+    %% These were never noted, so they have not begun.
+    _ = [ok = warp_erasure_holds:release(Context, Id) || {Id, unknown} <- Held],
     Again = [#{entity => Id, shard => element(2, {ok, _} = warp_context:shard_of(Context, Id)),
                incarnation => Incarnation}
-             || {Id, Incarnation} <- warp_erasure_holds:all(Context), not is_map_key(Id, Known)],
+             || {Id, Incarnation} <- Held, Incarnation =/= unknown],
     case [Error || Entry <- Again, {error, _} = Error <- [warp_erasure_list:add(List, Entry, Steps)]] of
         [] -> {ok, [{Entry, Steps} || Entry <- Again] ++ Noted};
         [Error | _] -> Error

@@ -4,13 +4,18 @@
 
 -export([new/0, hold/3, release/2, all/1, count/1, is_held/3]).
 
+-export_type([life/0]).
+
+%% The incarnation of what is being deleted, 0 for an entity without events; `unknown' until the deletion is noted.
+-type life() :: non_neg_integer() | unknown.
+
 %% @doc The table, which the calling process owns: {Entity, Incarnation, Since}.
 -spec new() -> ets:table().
 new() ->
     ets:new(warp_holds, [public, set, {read_concurrency, true}]).
 
 %% @doc Says that this life of the entity is being deleted.
--spec hold(warp_context:context(), Entity :: binary(), Incarnation :: non_neg_integer()) -> ok.
+-spec hold(warp_context:context(), Entity :: binary(), life()) -> ok.
 hold(#{holds := Holds}, Entity, Incarnation) ->
     true = ets:insert(Holds, {Entity, Incarnation, os:system_time(microsecond)}),
     ok.
@@ -22,7 +27,7 @@ release(#{holds := Holds}, Entity) ->
     ok.
 
 %% @doc All holds.
--spec all(warp_context:context()) -> [{Entity :: binary(), Incarnation :: non_neg_integer()}].
+-spec all(warp_context:context()) -> [{Entity :: binary(), life()}].
 all(#{holds := Holds}) ->
     [{Entity, Incarnation} || {Entity, Incarnation, _Since} <- ets:tab2list(Holds)].
 

@@ -61,23 +61,33 @@ new(Context, List, #warp_entity{id = Id, shard = N}, Tell) ->
 begun(Context, List, Id, N) ->
     case warp_component:await_loaded(Context) of
         ok ->
-            case incarnation(Context, N, Id) of
-                {ok, Incarnation} -> note(Context, List, deletion(Id, N, Incarnation));
+            %% NOTE: held before the log is looked at. A life that begins meanwhile is not shown before the deletion is
+            %% done: should a crash keep that life, its rows would be erased with what is noted here.
+            ok = warp_erasure_holds:hold(Context, Id, unknown),
+            noted(note(Context, List, Id, N), Context, Id);
+        {error, _} = Error ->
+            Error
+    end.
+
+note(Context, List, Id, N) ->
+    case incarnation(Context, N, Id) of
+        {ok, Incarnation} ->
+            Deletion = deletion(Id, N, Incarnation),
+            Steps = names(Context),
+            case warp_erasure_list:add(List, Deletion, Steps) of
+                ok -> {ok, Deletion, Steps};
                 {error, _} = Error -> Error
             end;
         {error, _} = Error ->
             Error
     end.
 
-note(Context, List, #{entity := Id, incarnation := Incarnation} = Deletion) ->
-    Steps = names(Context),
-    case warp_erasure_list:add(List, Deletion, Steps) of
-        ok ->
-            ok = warp_erasure_holds:hold(Context, Id, Incarnation),
-            {ok, Deletion, Steps};
-        {error, _} = Error ->
-            Error
-    end.
+noted({ok, #{incarnation := Incarnation}, _Steps} = Noted, Context, Id) ->
+    ok = warp_erasure_holds:hold(Context, Id, Incarnation),
+    Noted;
+noted({error, _} = Error, Context, Id) ->
+    ok = warp_erasure_holds:release(Context, Id),
+    Error.
 
 deletion(Id, N, Incarnation) ->
     #{entity => Id, shard => N, incarnation => Incarnation}.

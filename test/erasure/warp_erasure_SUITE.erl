@@ -6,7 +6,8 @@
 -include_lib("warp_core/src/base/warp_entity.hrl").
 
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
--export([a_crash_after_each_step/1, an_error_leaves_the_entity_alone/1, a_step_that_nobody_knows_stays/1,
+-export([a_crash_after_each_step/1, a_life_that_begins_meanwhile_keeps_its_rows/1,
+         an_error_leaves_the_entity_alone/1, a_step_that_nobody_knows_stays/1,
          the_list_is_made_for_the_first_deletion/1, the_time_of_whoever_asks_is_kept/1]).
 
 -define(SECRET, <<"victims-secret">>).
@@ -15,6 +16,7 @@ suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [a_crash_after_each_step,
+     a_life_that_begins_meanwhile_keeps_its_rows,
      an_error_leaves_the_entity_alone,
      a_step_that_nobody_knows_stays,
      the_list_is_made_for_the_first_deletion,
@@ -69,6 +71,31 @@ crash_after(N, Dir, Files, Seen) ->
             gone(Dir),
             crash_after(N + 1, Dir, Files, [Left | Seen])
     end.
+
+%% An entity without events is deleted. It gets its first event after that was found, and before it is noted; and
+%% then the VM ends. So the event is there, and has to be in the tables.
+a_life_that_begins_meanwhile_keeps_its_rows(Config) ->
+    Dir = filename:join(?config(dir, Config), "data"),
+    {ok, First} = warp_test:try_start(opts(Dir)),
+    warp_test:stop(First),
+    crashed = warp_fault_vm:crash(fun() ->
+        {ok, Ctx} = warp_core:start(opts(Dir)),
+        Shell = warp_shell:writes(filename:join([Dir, "erasing", "erasures.db"])),
+        _ = spawn(fun() -> warp_core:delete(victim(Ctx)) end),
+        timer:sleep(300),
+        {ok, 1} = warp_core:append(victim(Ctx), seen(<<"here">>)),
+        %% It may be projected by then.
+        timer:sleep(500),
+        warp_fault_vm:fault({abort_after, 1}),
+        warp_shell:release(Shell),
+        receive after infinity -> ok end
+    end),
+    ?assertEqual([<<"sagas">>, <<"log">>, <<"embedded">>], left(Dir)),
+    {ok, Ctx} = warp_test:try_start(opts(Dir)),
+    warp_test:wait_until(fun() -> noted(Dir) =:= 0 end),
+    ?assertMatch({ok, [_]}, warp_core:export(victim(Ctx))),
+    ?assertEqual(ok, warp_core:await_projection(victim(Ctx), 30000)),
+    ?assertEqual([[<<"here">>]], rows(Ctx, "SELECT text FROM seen WHERE id = 'victim'")).
 
 %% Nobody asks for the deletion again.
 gone(Dir) ->
