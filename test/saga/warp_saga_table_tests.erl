@@ -25,6 +25,13 @@ what_is_refused_goes_with_its_saga_test() ->
     ok = warp_saga_table:remove(Context, <<"x">>),
     ?assertEqual([false, true], [warp_saga_table:is_doomed(Context, Id, <<"a">>) || Id <- [<<"x">>, <<"y">>]]).
 
+what_is_refused_is_in_no_count_test() ->
+    Context = context(),
+    ok = warp_saga_table:add_found(Context, <<"x">>, 0, found(forward)),
+    Before = warp_saga_table:counts(Context),
+    ok = warp_saga_table:doom(Context, <<"a">>),
+    ?assertEqual(Before, warp_saga_table:counts(Context)).
+
 a_stuck_saga_is_not_under_way_test() ->
     Context = context(),
     ok = warp_saga_table:add_found(Context, <<"x">>, 0, found(stuck)),
