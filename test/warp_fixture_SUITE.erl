@@ -2,25 +2,28 @@
 -module(warp_fixture_SUITE).
 
 -export([all/0, suite/0, groups/0, init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
--export([every_fixture_is_expected/1, it_holds_what_it_was_made_for/1, it_opens/1, it_is_written_to/1,
-         what_was_unfinished_goes_on/1, tables_are_rebuilt_alike/1, another_user_opens_it/1]).
+-export([every_fixture_is_expected/1, it_holds_what_it_was_made_for/1, it_opens/1, its_format_is_that_of_today/1,
+         its_folder_is_checked/1, it_is_written_to/1, what_was_unfinished_goes_on/1, logs_of_sagas_are_removed/1,
+         tables_are_rebuilt_alike/1, another_user_opens_it/1]).
 
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
 suite() -> [{timetrap, {minutes, 3}}].
 
-all() -> [every_fixture_is_expected, {group, v1}].
+all() -> [every_fixture_is_expected, {group, v1}, {group, v2}].
 
 groups() ->
-    [{v1, [], [{group, closed}, {group, killed}, {group, half_deleted}]},
-     {closed, [], [it_holds_what_it_was_made_for, it_opens, it_is_written_to, what_was_unfinished_goes_on,
-                   another_user_opens_it]},
-     {killed, [], [it_holds_what_it_was_made_for, it_opens, it_is_written_to, tables_are_rebuilt_alike,
-                   another_user_opens_it]},
-     {half_deleted, [], [it_holds_what_it_was_made_for, it_opens, it_is_written_to, another_user_opens_it]}].
+    Names = [{group, closed}, {group, killed}, {group, half_deleted}],
+    Cases = [it_holds_what_it_was_made_for, it_opens, its_format_is_that_of_today, its_folder_is_checked,
+             it_is_written_to, another_user_opens_it],
+    [{v1, [], Names},
+     {v2, [], Names},
+     {closed, [], [what_was_unfinished_goes_on, logs_of_sagas_are_removed | Cases]},
+     {killed, [], [tables_are_rebuilt_alike | Cases]},
+     {half_deleted, [], Cases}].
 
-init_per_group(v1, Config) -> [{format, "v1"} | Config];
+init_per_group(Format, Config) when Format =:= v1; Format =:= v2 -> [{format, atom_to_list(Format)} | Config];
 init_per_group(Name, Config) -> [{name, atom_to_list(Name)} | Config].
 
 end_per_group(_, _) -> ok.
@@ -62,32 +65,54 @@ every_fixture_is_expected(_Config) ->
 
 %% The files are in the state that the opening is to be tested with, and any sqlite3 shell reads the events.
 it_holds_what_it_was_made_for(Config) ->
-    Name = ?config(name, Config),
-    assert_made_for(Name, fun(File) -> filename:join([?config(dir, Config), Name, File]) end),
+    {_, Name} = Fixture = fixture(Config),
+    assert_made_for(Fixture, fun(File) -> filename:join([?config(dir, Config), Name, File]) end),
     ?assertEqual(maps:get(view, ?config(expected, Config)), warp_fixture:view(?config(dir, Config))).
 
-assert_made_for("closed", File) ->
+assert_made_for({Format, "closed"}, File) ->
     ?assertEqual([], filelib:wildcard(File("*-wal"))),
     Shards = [File("shard-000" ++ N ++ ".db") || N <- ["0", "1", "2"]],
     Counts = fun(Sql) -> lists:sum([binary_to_integer(N) || Shard <- Shards, N <- warp_test:sqlite(Shard, Sql)]) end,
     ?assert(Counts("SELECT count(*) FROM snapshot_slots WHERE incarnation > 0") >= 2),
-    ?assertEqual(2, Counts("SELECT count(*) FROM open_sagas")),
+    ?assertEqual(length(sagas_under_way(Format)), Counts("SELECT count(*) FROM open_sagas")),
     ?assertEqual(1, Counts("SELECT count(*) FROM marks")),
     ?assert(Counts("SELECT count(*) FROM runs") > 3),
     ?assert(Counts("SELECT count(*) FROM ids") > 70),
-    ?assertEqual(3, Counts("SELECT count(*) FROM log WHERE typeof(entity) = 'blob'"));
-assert_made_for("killed", File) ->
+    %% Of deleted entities, and of the logs of sagas.
+    Erased = case Format of "v1" -> 3; _ -> 3 + 4 end,
+    ?assertEqual(Erased, Counts("SELECT count(*) FROM log WHERE typeof(entity) = 'blob'")),
+    [begin
+         ?assertEqual([], filelib:wildcard(File("journal-*"))),
+         ?assertEqual(4, Counts("SELECT count(*) FROM closed_sagas")),
+         ?assertEqual(2, Counts("SELECT count(*) FROM log WHERE entity LIKE '$warp/saga/removed%'"))
+     end || Format =/= "v1"];
+assert_made_for({"v1", "killed"}, File) ->
     ?assertEqual([4152, 28872, 8272, 8272], [filelib:file_size(Wal) || Wal <- filelib:wildcard(File("*-wal"))]),
+    assert_half_projected(File);
+assert_made_for({_, "killed"}, File) ->
+    %% The journal alone has what came last.
+    [Segment] = filelib:wildcard(File("journal-*")),
+    {ok, Bytes} = file:read_file(Segment),
+    ?assertMatch({_, _}, binary:match(Bytes, <<"right before the kill">>)),
+    [?assertEqual([<<"0">>], warp_test:sqlite(Shard, "SELECT count(*) FROM log WHERE entity = 'late'"))
+     || Shard <- filelib:wildcard(File("shard-*.db"))],
+    ?assert(filelib:file_size(File("projections.db-wal")) > 0),
+    assert_half_projected(File);
+assert_made_for({_, "half_deleted"}, File) ->
+    ?assertEqual([<<"1">>], warp_test:sqlite(File("shard-0000.db"), "SELECT count(*) FROM erasing")),
+    ?assertEqual([<<"100">>],
+                 warp_test:sqlite(File("shard-0000.db"), "SELECT count(*) FROM events WHERE entity = 'victim'")).
+
+assert_half_projected(File) ->
     ?assertEqual([<<"order-2">>], warp_test:sqlite(File("erasures.db"), "SELECT entity FROM notes")),
     ?assertEqual([<<"order-2">>],
                  warp_test:sqlite(File("projections.db"), "SELECT id FROM orders WHERE id = 'order-2'")),
     ?assertEqual([], warp_test:sqlite(File("projections.db"), "SELECT id FROM orders WHERE id = 'order-9'")),
     ?assertEqual([<<"order-5|2">>],
-                 warp_test:sqlite(File("projections.db"), "SELECT entity, seq FROM _warp_skipped"));
-assert_made_for("half_deleted", File) ->
-    ?assertEqual([<<"1">>], warp_test:sqlite(File("shard-0000.db"), "SELECT count(*) FROM erasing")),
-    ?assertEqual([<<"100">>],
-                 warp_test:sqlite(File("shard-0000.db"), "SELECT count(*) FROM events WHERE entity = 'victim'")).
+                 warp_test:sqlite(File("projections.db"), "SELECT entity, seq FROM _warp_skipped")).
+
+sagas_under_way("v1") -> [<<"stuck">>, <<"waits">>];
+sagas_under_way(_) -> [<<"back">> | sagas_under_way("v1")].
 
 %% ------------------------------------------------------------------------------------------ Opening them
 
@@ -99,10 +124,41 @@ it_opens(Config) ->
     end || Mode <- [actor, read_through, actor]],
     assert_kept(Config, []).
 
+%% Opening upgrades what is of an earlier format, and does not change what is of today's.
+its_format_is_that_of_today(Config) ->
+    {Format, Name} = fixture(Config),
+    Raw = filename:join(?config(dir, Config), "raw"),
+    warp_fixture:copy(warp_fixture:dir(Format), Raw, Name),
+    warp_test:stop(open(Config, #{})),
+    Before = formats(filename:join(Raw, Name)),
+    After = formats(filename:join(?config(dir, Config), Name)),
+    Shards = fun(Formats) -> [Version || {"shard-" ++ _, [Version | _]} <- Formats] end,
+    ?assertEqual([list_to_binary(tl(Format))], lists:usort(Shards(Before))),
+    ?assertEqual([<<"2">>], lists:usort(Shards(After))),
+    _ = [?assertEqual(Before, After) || Format =:= "v2"].
+
+%% Of each file its version, and the tables.
+formats(Dir) ->
+    Sql = "PRAGMA user_version; SELECT sql FROM sqlite_schema ORDER BY name",
+    [{File, warp_test:sqlite(filename:join(Dir, File), Sql)} || File <- lists:sort(filelib:wildcard("*.db", Dir))].
+
+%% Without that it was opened, and after that. Format 1 had no checksums of pages.
+its_folder_is_checked(Config) ->
+    {Format, Name} = fixture(Config),
+    Folder = filename:join(?config(dir, Config), Name),
+    case Format of
+        "v1" -> ?assertMatch({error, {corrupt, _}}, warp_core:verify(Folder));
+        _ -> ?assertMatch({ok, _}, warp_core:verify(Folder))
+    end,
+    Ctx = open(Config, #{}),
+    ?assertMatch({ok, _}, warp_core:verify(Ctx)),
+    warp_test:stop(Ctx),
+    ?assertMatch({ok, _}, warp_core:verify(Folder)).
+
 %% Each entity takes an event, and its ids are known; those that are deleted are gone, and one is new.
 it_is_written_to(Config) ->
     Ctx = open(Config, #{}),
-    Last = [{Id, last(Ctx, Id)} || Id <- warp_fixture:entities(?config(name, Config))],
+    Last = [{Id, last(Ctx, Id)} || Id <- warp_fixture:entities(fixture(Config))],
     [?assertEqual({ok, Seq + 1}, warp_core:append(warp_core:entity(Ctx, Id), noted(<<"new-1">>))) || {Id, Seq} <- Last],
     [?assertEqual({ok, Seq}, warp_core:append(warp_core:entity(Ctx, Id), Event))
      || {Id, _} <- Last, #{id := Given, seq := Seq} = Event <- exported(Ctx, Id),
@@ -131,12 +187,43 @@ what_was_unfinished_goes_on(Config) ->
     ?assertMatch({ok, {compensated, _}}, warp_saga:retry(Ctx, <<"stuck">>)),
     ?assertEqual({ok, []}, warp_saga:pending(Ctx)).
 
+%% Those that have ended: nothing but how is left of them, and their ids stay used.
+logs_of_sagas_are_removed(Config) ->
+    Ctx = open(Config, #{keep_sagas => 0}),
+    Ended = #{<<"done">> => committed, <<"turned">> => compensated, <<"resolved">> => resolved,
+              <<"cleared">> => committed},
+    warp_test:wait_until(fun() ->
+        #{sagas := #{removed := Removed}} = warp_core:stats(Ctx),
+        Removed =:= map_size(Ended) orelse Removed
+    end),
+    Check = fun(Of) ->
+        [?assertMatch({Id, {ok, #{state := State, steps := []}}}, {Id, warp_saga:status(Of, Id)})
+         || {Id, State} <- maps:to_list(Ended)],
+        [?assertMatch({Id, {ok, #{steps := [_ | _]}}}, {Id, warp_saga:status(Of, Id)})
+         || Id <- sagas_under_way(?config(format, Config))],
+        ?assertEqual({ok, {committed, #{id => <<"done">>, steps => []}}}, warp_saga:commit(done(20), Of)),
+        ?assertEqual({error, {saga_conflict, <<"done">>}}, warp_saga:commit(done(21), Of)),
+        ?assertMatch({ok, _}, warp_core:verify(Of))
+    end,
+    Check(Ctx),
+    warp_test:stop(Ctx),
+    Again = open(Config, #{keep_sagas => 0}),
+    Check(Again),
+    ?assertMatch(#{sagas := #{removed := 0}}, warp_core:stats(Again)).
+
+%% What the maker committed under that id, if that is the amount.
+done(Amount) ->
+    Credit = maps:remove(aggregate, credit(Amount)),
+    Debit = Credit#{type := <<"Debited">>},
+    warp_saga_test:saga(<<"done">>, [warp_saga_test:step(<<"alice">>, <<"Account">>, Debit, Credit),
+                                     warp_saga_test:step(<<"bob">>, <<"Account">>, Credit, Debit)]).
+
 tables_are_rebuilt_alike(Config) ->
     Ctx = open(Config, #{}),
     ok = warp_projection:rebuild(Ctx),
     ok = warp_projection:await_rebuild(Ctx, 60000),
     #{opened := #{tables := Expected}} = ?config(expected, Config),
-    #{tables := Rebuilt} = warp_fixture:describe(?config(name, Config), Ctx, 0),
+    #{tables := Rebuilt} = warp_fixture:describe(fixture(Config), Ctx, 0),
     ?assertEqual(maps:remove(set_aside, Expected), maps:remove(set_aside, Rebuilt)),
     %% It has been set aside again, at another time.
     ?assertEqual([{<<"order-4">>, 2}], [{Id, Seq} || #{entity := Id, seq := Seq} <- maps:get(set_aside, Rebuilt)]).
@@ -165,11 +252,13 @@ as_nobody() -> ["--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME
 %% ----------------------------------------------------------------------------------------------- Looking
 
 open(Config, Changes) ->
-    warp_fixture:open(?config(name, Config), ?config(dir, Config), Changes).
+    warp_fixture:open(fixture(Config), ?config(dir, Config), Changes).
+
+fixture(Config) -> {?config(format, Config), ?config(name, Config)}.
 
 assert_described(Config, Ctx) ->
     #{opened := Expected, made_at := MadeAt} = ?config(expected, Config),
-    assert_same([], Expected, warp_fixture:describe(?config(name, Config), Ctx, MadeAt)).
+    assert_same([], Expected, warp_fixture:describe(fixture(Config), Ctx, MadeAt)).
 
 %% Names the part that differs; all of it would be too much to read.
 assert_same(Path, Expected, Found) when is_map(Expected), is_map(Found) ->

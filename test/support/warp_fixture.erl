@@ -1,10 +1,12 @@
 %% The contexts of test/fixtures: with what they are opened, and what is seen of them. What a fixture was
 %% made with may not change, since it must open for ever; so nothing here is shared with other tests.
+%%
+%% A fixture is {Format, Name}: {"v2", "closed"}.
 -module(warp_fixture).
 
 -export([dir/1, copy/3, opts/3, passing/0, open/3, entities/1, describe/3, view/1]).
 
-%% The folder of a format's fixtures: Format is "v1".
+%% The folder of a format's fixtures.
 dir(Format) ->
     filename:join([warp_fault_vm:root(), "test", "fixtures", Format]).
 
@@ -18,7 +20,7 @@ copy(From, To, Name) ->
 
 %% Who is <<"maker">> or <<"reader">>: states say who folded how many events, so that a state shows whether
 %% it began with a snapshot that the maker had made.
-opts(Name, Dir, Who) ->
+opts({_, Name}, Dir, Who) ->
     maps:merge(#{context => list_to_binary(Name), data_dir => Dir, aggregates => aggregates(Who)}, opts(Name)).
 
 %% Without the step function that its unfinished saga needs.
@@ -26,9 +28,10 @@ opts("closed") -> #{shards => 3};
 opts("killed") -> #{shards => 2, projections => embedded, steps => passing()};
 opts("half_deleted") -> #{shards => 1}.
 
-%% The step function that the maker's one waits in for ever.
+%% The step functions that the maker's ones wait in for ever.
 passing() ->
-    #{<<"wait">> => fun(_State, _Args) -> {ok, #{type => <<"Noted">>, payload => #{}}} end}.
+    #{<<"wait">> => fun(_State, _Args) -> {ok, #{type => <<"Noted">>, payload => #{}}} end,
+      <<"back">> => fun(_State, _Args) -> {ok, #{type => <<"Debited">>, payload => #{amount => 1}}} end}.
 
 aggregates(Who) ->
     [#{name => <<"Account">>, version => 2, initial_state => #{balance => 0, folded_by => #{}},
@@ -68,29 +71,35 @@ order(_, _, #{type := <<"Unreadable">>}) ->
     [no_command].
 
 %% Those that are looked at, whether they have events or not.
-entities("closed") ->
+entities({_, "closed"}) ->
     [<<"alice">>, <<"bob">>, <<"carl">>, <<"dora">>, <<"many">>, <<"large">>, <<"gone">>, <<"reborn">>,
      <<"za\x{c5}\x{bc}\x{c3}\x{b3}\x{c5}\x{82}\x{c4}\x{87}">>, <<"gate">>, <<"never">>];
-entities("killed") ->
+entities({"v1", "killed"}) ->
     [<<"alice">>, <<"bob">>, <<"gate">>, <<"late">>
      | [<<"order-", (integer_to_binary(N))/binary>> || N <- lists:seq(1, 9)]];
-entities("half_deleted") ->
+entities({_, "killed"}) ->
+    [<<"carl">> | entities({"v1", "killed"})];
+entities({_, "half_deleted"}) ->
     [<<"victim">>, <<"other">>].
 
-sagas("closed") -> [<<"done">>, <<"turned">>, <<"stuck">>, <<"resolved">>, <<"cleared">>, <<"waits">>, <<"never">>];
-sagas("killed") -> [<<"waits">>];
-sagas("half_deleted") -> [].
+sagas({"v1", "closed"}) ->
+    [<<"done">>, <<"turned">>, <<"stuck">>, <<"resolved">>, <<"cleared">>, <<"waits">>, <<"never">>];
+sagas({"v1", "killed"}) -> [<<"waits">>];
+sagas({_, "closed"}) -> [<<"back">>, <<"removed">>, <<"removed and turned">> | sagas({"v1", "closed"})];
+sagas({_, "killed"}) -> [<<"back">>, <<"done">>, <<"turned">>, <<"stuck">>, <<"removed">> | sagas({"v1", "killed"})];
+sagas({_, "half_deleted"}) -> [].
 
-%% Opens it, and waits until what the maker left unfinished is finished.
-open(Name, Dir, Changes) ->
-    Ctx = warp_test:start(maps:merge(opts(Name, Dir, <<"reader">>), Changes)),
+%% Opens it, and waits until what the maker left unfinished is finished. All sagas are older by now than those that a
+%% context usually keeps.
+open({_, Name} = Fixture, Dir, Changes) ->
+    Ctx = warp_test:start(maps:merge((opts(Fixture, Dir, <<"reader">>))#{keep_sagas => infinity}, Changes)),
     {ok, _} = warp_saga:recover_pending(Ctx),
     case Name of
         "killed" ->
             [case warp_core:await_projection(warp_core:entity(Ctx, Id), 60000) of
                  ok -> ok;
                  {error, {set_aside, _}} -> ok
-             end || Id <- entities(Name)],
+             end || Id <- entities(Fixture)],
             Notes = filename:join([Dir, Name, "erasures.db"]),
             warp_test:wait_until(fun() ->
                 warp_test:sqlite(Notes, "SELECT count(*) FROM notes") =:= [<<"0">>]
@@ -102,10 +111,10 @@ open(Name, Dir, Changes) ->
 
 %% All that the API tells of a context, but for the times of what was added later than MadeAt, as a saga
 %% that goes on adds events.
-describe(Name, Ctx, MadeAt) ->
+describe({_, Name} = Fixture, Ctx, MadeAt) ->
     untimed(MadeAt, #{
-        entities => maps:from_list([{Id, entity(warp_core:entity(Ctx, Id))} || Id <- entities(Name)]),
-        sagas => maps:from_list([{Id, saga(warp_saga:status(Ctx, Id))} || Id <- sagas(Name)]),
+        entities => maps:from_list([{Id, entity(warp_core:entity(Ctx, Id))} || Id <- entities(Fixture)]),
+        sagas => maps:from_list([{Id, saga(warp_saga:status(Ctx, Id))} || Id <- sagas(Fixture)]),
         pending => ids(warp_saga:pending(Ctx)),
         stuck => ids(warp_saga:stuck(Ctx)),
         tables => tables(Name, Ctx)}).

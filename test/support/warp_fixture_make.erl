@@ -1,5 +1,7 @@
-%% Made test/fixtures/v1, and may serve as the pattern for the fixtures of the next format; those that are
-%% there are never made again. It runs in a VM that has the tests on its code path, after `make nif-fault':
+%% Made test/fixtures/v2, and may serve as the pattern for the fixtures of the next format; those that are
+%% there are never made again. An earlier state of this module made v1, with a Warp that wrote that format: the
+%% Warp of today upgrades it and cannot write it. It runs in a VM that has the tests on its code path, after
+%% `make nif-fault':
 %%
 %%   erl -noinput -pa "$PWD"/_build/test/lib/warp_core/{ebin,test} -s warp_fixture_make main -extra FOLDER
 -module(warp_fixture_make).
@@ -7,6 +9,8 @@
 -export([main/0]).
 %% Inside the VM
 -export([wait/2]).
+
+-define(FORMAT, "v2").
 
 main() ->
     [Into] = init:get_plain_arguments(),
@@ -26,8 +30,8 @@ expect(Into, Name, Seen) ->
     warp_fixture:copy(Into, filename:join(Seen, "raw"), Name),
     View = warp_fixture:view(filename:join([Seen, "raw", Name])),
     warp_fixture:copy(Into, Seen, Name),
-    Ctx = warp_fixture:open(Name, Seen, #{}),
-    Opened = warp_fixture:describe(Name, Ctx, MadeAt),
+    Ctx = warp_fixture:open({?FORMAT, Name}, Seen, #{}),
+    Opened = warp_fixture:describe({?FORMAT, Name}, Ctx, MadeAt),
     warp_test:stop(Ctx),
     Text = io_lib:format("%% coding: utf-8~n~tp.~n", [#{made_at => MadeAt, view => View, opened => Opened}]),
     ok = file:write_file(filename:join(Into, Name ++ ".term"), unicode:characters_to_binary(Text)).
@@ -35,15 +39,32 @@ expect(Into, Name, Seen) ->
 %% ------------------------------------------------------------------------- Stopped as it should be
 
 closed(Vm, Name, Dir, Copy) ->
-    Opts = (warp_fixture:opts(Name, Dir, <<"maker">>))#{snapshot_every => 5},
+    Opts = opts(Name, Dir),
+    removed_sagas(Vm, Opts, [saga(<<"removed">>, [transfer(<<"gate">>, 1)]),
+                             saga(<<"removed and turned">>, [transfer(<<"never">>, -9)])]),
     ok = warp_fault_vm:run(Vm, fun() -> ok = warp_fault_vm:open(Opts), logs(), warp_fault_vm:close() end),
     ok = warp_fault_vm:run(Vm, fun() ->
-        ok = warp_fault_vm:open(Opts#{steps => #{<<"wait">> => fun ?MODULE:wait/2}}),
+        ok = warp_fault_vm:open(Opts#{steps => waiting()}),
         sagas(),
         warp_fault_vm:close()
     end),
     warp_fault_vm:stop(Vm),
     Copy().
+
+opts(Name, Dir) ->
+    (warp_fixture:opts({?FORMAT, Name}, Dir, <<"maker">>))#{snapshot_every => 5, keep_sagas => infinity}.
+
+%% Commits sagas, and has their logs removed.
+removed_sagas(Vm, Opts, Sagas) ->
+    ok = warp_fault_vm:run(Vm, fun() ->
+        ok = warp_fault_vm:open(Opts#{keep_sagas => 0}),
+        [{ok, _} = warp_saga:commit(Saga, warp_fault_vm:ctx()) || Saga <- Sagas],
+        ok = warp_test:wait_until(fun() ->
+            #{sagas := #{removed := Removed}} = warp_core:stats(warp_fault_vm:ctx()),
+            Removed =:= length(Sagas)
+        end),
+        warp_fault_vm:close()
+    end).
 
 logs() ->
     Alice = entity(<<"alice">>),
@@ -76,35 +97,48 @@ sagas() ->
     {ok, {compensated, _}} = commit(Ctx, <<"turned">>, [transfer(<<"bob">>, 5), transfer(<<"carl">>, -1)]),
     {ok, {committed, _}} = commit(Ctx, <<"cleared">>, [transfer(<<"bob">>, 1), transfer(<<"dora">>, 9)]),
     ok = warp_core:delete(entity(<<"dora">>)),
-    %% What was credited is gone before it can be taken back.
-    Sticky = fun(Entity) -> step(Entity, credited(1), debited(1000)) end,
-    [{ok, {stuck, _}} = commit(Ctx, Id, [Sticky(<<"carl">>), transfer(<<"never">>, -1)])
+    [{ok, {stuck, _}} = commit(Ctx, Id, [sticky(<<"carl">>), transfer(<<"never">>, -9)])
      || Id <- [<<"stuck">>, <<"resolved">>]],
     {ok, {stuck, _}} = warp_saga:resolve(Ctx, <<"resolved">>, <<"paid by hand">>),
-    begun(Ctx, [transfer(<<"alice">>, -1), waits(), transfer(<<"carl">>, 1)]),
+    begun(Ctx, <<"back">>, [goes_back(<<"bob">>), transfer(<<"never">>, -9)]),
+    begun(Ctx, <<"waits">>, [transfer(<<"alice">>, -1), waits(), transfer(<<"carl">>, 1)]),
     append(entity(<<"alice">>), counted()).
 
 %% ------------------------------------------- A VM killed while sagas, projections, a deletion are under way
 
 killed(Vm, Name, Dir, Copy) ->
-    Opts = (warp_fixture:opts(Name, Dir, <<"maker">>))#{snapshot_every => 5},
+    Opts = opts(Name, Dir),
+    removed_sagas(Vm, Opts, [saga(<<"removed">>, [transfer(<<"carl">>, 5)])]),
     ok = warp_fault_vm:run(Vm, fun() -> ok = warp_fault_vm:open(Opts), orders(), warp_fault_vm:close() end),
-    Db = filename:join([Dir, Name, "projections.db"]),
+    Hold = fun(File) -> warp_shell:writes(filename:join([Dir, Name, File])) end,
     warp_fault_vm:run(Vm, fun() ->
-        ok = warp_fault_vm:open(Opts#{steps => #{<<"wait">> => fun ?MODULE:wait/2}}),
+        ok = warp_fault_vm:open(Opts#{steps => waiting()}),
         {ok, {1, 3}} = warp_core:append_batch(order(8), [placed(<<"carl">>, 80) || _ <- [1, 2, 3]]),
-        ok = warp_core:await_projection(order(8), 60000),
-        _ = warp_shell:writes(Db),
-        append(order(9), placed(<<"ann">>, 90)),
-        begun(warp_fault_vm:ctx(), [transfer(<<"alice">>, -30), waits(), transfer(<<"bob">>, 30)]),
-        {error, {still_to_erase, _}} = warp_core:delete(order(2)),
-        {ok, []} = warp_core:export(order(2)),
-        append(order(9), placed(<<"ann">>, 91)),
-        append(entity(<<"late">>), (noted(<<"right before the kill">>))#{id => <<"late-1">>})
+        ok = warp_core:await_projection(order(8), 60000)
     end),
-    %% Nothing is written now, and when they end, the VM is killed, so that no WAL is moved into its file.
+    Tables = Hold("projections.db"),
+    warp_fault_vm:run(Vm, fun() ->
+        append(order(9), placed(<<"ann">>, 90)),
+        {error, {still_to_erase, _}} = warp_core:delete(order(2)),
+        {ok, []} = warp_core:export(order(2))
+    end),
+    %% What comes now stays in the journal.
+    Shards = [Hold(File) || File <- ["shard-0000.db", "shard-0001.db"]],
+    warp_fault_vm:run(Vm, fun under_way/0),
+    %% Nothing is written now.
     Copy(),
-    warp_fault_vm:kill(Vm).
+    warp_fault_vm:kill(Vm),
+    [warp_shell:release(Shell) || Shell <- [Tables | Shards]].
+
+under_way() ->
+    append(order(9), placed(<<"ann">>, 91)),
+    Ctx = warp_fault_vm:ctx(),
+    {ok, {committed, _}} = commit(Ctx, <<"done">>, [transfer(<<"alice">>, -10), transfer(<<"bob">>, 10)]),
+    {ok, {compensated, _}} = commit(Ctx, <<"turned">>, [transfer(<<"bob">>, 5), transfer(<<"never">>, -9)]),
+    {ok, {stuck, _}} = commit(Ctx, <<"stuck">>, [sticky(<<"carl">>), transfer(<<"never">>, -9)]),
+    begun(Ctx, <<"back">>, [goes_back(<<"carl">>), transfer(<<"never">>, -9)]),
+    begun(Ctx, <<"waits">>, [transfer(<<"alice">>, -30), waits(), transfer(<<"bob">>, 30)]),
+    append(entity(<<"late">>), (noted(<<"right before the kill">>))#{id => <<"late-1">>}).
 
 orders() ->
     append(entity(<<"alice">>), credited(100)),
@@ -121,7 +155,7 @@ orders() ->
 %% ------------------------------------------------- A VM killed between two transactions of one deletion
 
 half_deleted(Vm, Name, Dir, Copy) ->
-    Opts = warp_fixture:opts(Name, Dir, <<"maker">>),
+    Opts = warp_fixture:opts({?FORMAT, Name}, Dir, <<"maker">>),
     ok = warp_fault_vm:run(Vm, fun() ->
         ok = warp_fault_vm:open(Opts#{durability => normal}),
         append(entity(<<"other">>), credited(1)),
@@ -133,12 +167,10 @@ half_deleted(Vm, Name, Dir, Copy) ->
     warp_fault_vm:stop(Vm),
     crashed = warp_fault_vm:crash(fun() ->
         ok = warp_fault_vm:open(Opts),
-        warp_fault_vm:fault({abort_after, 2}),
+        %% Three commits of the list of deletions, one of the journal, and one that erases the first rows.
+        warp_fault_vm:fault({abort_after, 5}),
         ok = warp_core:delete(entity(<<"victim">>))
     end),
-    %% It is smaller without a WAL.
-    File = filename:join([Dir, Name, "shard-0000.db"]),
-    [<<"0|", _/binary>>] = warp_test:sqlite(File, "PRAGMA wal_checkpoint(TRUNCATE)"),
     Copy().
 
 %% ---------------------------------------------------------------------------------------------- Events
@@ -162,19 +194,29 @@ transfer(Entity, Amount) -> step(Entity, debited(-Amount), credited(-Amount)).
 step(Entity, #{aggregate := Aggregate} = Forward, Compensate) ->
     warp_saga_test:step(Entity, Aggregate, maps:remove(aggregate, Forward), maps:remove(aggregate, Compensate)).
 
+%% What was credited is gone before it can be taken back.
+sticky(Entity) -> step(Entity, credited(1), debited(1000)).
+
 waits() ->
     warp_saga_test:step(<<"gate">>, <<"Note">>, #{run => <<"wait">>, args => #{for => <<"ever">>}},
                         #{type => <<"Noted">>, payload => #{}}).
+
+goes_back(Entity) ->
+    warp_saga_test:step(Entity, <<"Account">>, maps:remove(aggregate, credited(1)), #{run => <<"back">>}).
+
+waiting() -> #{<<"wait">> => fun ?MODULE:wait/2, <<"back">> => fun ?MODULE:wait/2}.
 
 wait(_State, _Args) ->
     at_gate ! here,
     receive after infinity -> ok end.
 
-commit(Ctx, Id, Steps) -> warp_saga:commit(warp_saga_test:saga(Id, Steps), Ctx).
+saga(Id, Steps) -> warp_saga_test:saga(Id, Steps).
+
+commit(Ctx, Id, Steps) -> warp_saga:commit(saga(Id, Steps), Ctx).
 
 %% It is at the step that waits.
-begun(Ctx, Steps) ->
+begun(Ctx, Id, Steps) ->
     true = register(at_gate, self()),
-    {error, timeout} = warp_saga:commit(warp_saga_test:saga(<<"waits">>, Steps), Ctx, #{wait => 0}),
+    {error, timeout} = warp_saga:commit(saga(Id, Steps), Ctx, #{wait => 0}),
     receive here -> ok end,
     true = unregister(at_gate).

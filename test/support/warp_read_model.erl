@@ -48,7 +48,7 @@ append(Ctx, Id, N) ->
 event(N, I) ->
     Text = lists:nth(1 + N rem 6, [<<"plain">>, <<"it's; DROP TABLE parcels; --">>, <<"x'00ff'">>, <<"a", 0, "b">>,
                                    <<"\x{f0}\x{9f}\x{93}\x{a6}">>, <<>>]),
-    #{type => <<"Moved">>, payload => #{weight => N * 3 + I, text => Text}}.
+    #{aggregate => <<"Parcel">>, type => <<"Moved">>, payload => #{weight => N * 3 + I, text => Text}}.
 
 %% Waits until the read model shows the whole log, and compares each row.
 assert_equal(Ctx, Timeout) ->
