@@ -1,135 +1,159 @@
 %% A loss of power at any moment: from each state that the disk may be in, the context opens, and everything that
-%% was acknowledged is there.
+%% was acknowledged is there; also when power is lost once more while it recovers.
 -module(warp_power_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
--export([what_was_acknowledged_outlives_a_loss_of_power/1, a_recorder_that_forgets_syncs_is_noticed/1]).
--export([work/3]).
+-export([what_was_acknowledged_outlives_a_loss_of_power/1, it_outlives_a_second_one_during_recovery/1,
+         a_recorder_that_forgets_syncs_is_noticed/1]).
 
--define(CALLERS, 8).
--define(ROUNDS, 25).
+%% What is done and looked at, each by so many callers.
+-define(PARTS, [{warp_power_logs, 8}, {warp_power_sagas, 8}, {warp_power_tables, 3}]).
 %% How many states are looked at side by side.
 -define(AT_ONCE, 4).
--define(STATES, case os:getenv("WARP_LONG") of false -> 500; _ -> 20000 end).
+-define(STATES, long(500, 20000)).
+%% How many states are recovered to be lost again, and how many states are looked at of each.
+-define(RECOVERED, long(6, 200)).
+-define(LOST_AGAIN, 15).
 
-suite() -> [{timetrap, {hours, 2}}].
+suite() -> [{timetrap, {hours, 4}}].
 
-all() -> [what_was_acknowledged_outlives_a_loss_of_power, a_recorder_that_forgets_syncs_is_noticed].
+all() ->
+    [what_was_acknowledged_outlives_a_loss_of_power, it_outlives_a_second_one_during_recovery,
+     a_recorder_that_forgets_syncs_is_noticed].
 
 init_per_testcase(_Case, Config) -> warp_test:init_case(Config).
 end_per_testcase(_Case, Config) -> warp_test:end_case(Config).
 
 what_was_acknowledged_outlives_a_loss_of_power(Config) ->
-    {Dir, Records} = recorded(Config),
-    Lost = check_all(Dir, Records, ?STATES),
+    {First, Dir, Records} = worked(Config),
     ct:log("~b records, ~b states", [length(Records), ?STATES]),
-    ?assertEqual([], Lost).
+    ?assertEqual([], check_all(First, Dir, Records, ?STATES, ?config(priv_dir, Config))).
 
-%% Without syncs nothing is sure: the check has to find that.
+it_outlives_a_second_one_during_recovery(Config) ->
+    {First, Dir, Records} = worked(Config),
+    Self = self(),
+    ok = warp_power:states(First, Records, said(Dir), ?RECOVERED, fun(N, State) -> Self ! {lost, N, State} end),
+    ?assertEqual([], lists:append([again(Config, N, Dir, State) || N <- lists:seq(1, ?RECOVERED),
+                                                                   State <- [receive {lost, N, S} -> S end]])).
+
+again(Config, N, Dir, State) ->
+    To = dir(Config, "recovered-" ++ integer_to_list(N)),
+    Moved = warp_power:moved(State, {Dir, To}),
+    {[], Records} = recorded(Config, Moved, To, fun() -> check(N, To, []) end),
+    [{N, Wrong} || Wrong <- check_all(Moved, To, Records, ?LOST_AGAIN, ?config(priv_dir, Config))].
+
+%% Without syncs nothing is sure: the check has to find that, in logs and of sagas.
 a_recorder_that_forgets_syncs_is_noticed(Config) ->
-    {Dir, Records} = recorded(Config),
-    ?assertNotEqual([], check_all(Dir, [Record || {Op, _, _, _} = Record <- Records, Op =/= $S], 40)).
+    {First, Dir, Records} = worked(Config),
+    Lost = check_all(First, Dir, [Record || {Op, _, _, _} = Record <- Records, Op =/= $S], 40, none),
+    ?assertMatch([_ | _], [Why || {_, Why} <- Lost, element(1, Why) =:= lost]),
+    ?assertMatch([_ | _], [Why || {_, Why} <- Lost, element(1, Why) =:= saga_lost]).
 
-recorded(Config) ->
-    Dir = filename:join(?config(dir, Config), "recorded"),
+long(Short, Long) ->
+    case os:getenv("WARP_LONG") of
+        false -> Short;
+        _ -> Long
+    end.
+
+%% ------------------------------------------------------------------------------------------------- What is recorded
+
+worked(Config) ->
+    Dir = dir(Config, "recorded"),
+    {Removed, Records} = recorded(Config, warp_power:nothing(), Dir, fun() -> work(Dir) end),
+    ?assert(Removed > 0),
+    {warp_power:nothing(), Dir, Records}.
+
+%% What the fun does to a folder that looks like the state, in a VM of its own: its result, and the records.
+recorded(Config, State, Dir, Fun) ->
+    Log = <<Dir/binary, ".log">>,
     ok = filelib:ensure_path(Dir),
-    Log = filename:join(?config(dir, Config), "log"),
-    Vm = warp_fault_vm:start(#{env => [{"LD_PRELOAD", warp_power:recorder(?config(dir, Config))},
-                                       {"WARP_RECORD", Log}, {"WARP_RECORD_DIR", Dir}]}),
-    ok = warp_fault_vm:run(Vm, fun() -> run(Dir) end),
+    ok = warp_power:write(State),
+    Recorder = warp_power:recorder(?config(dir, Config)),
+    Vm = warp_fault_vm:start(#{env => [{"LD_PRELOAD", Recorder}, {"WARP_RECORD", binary_to_list(Log)},
+                                       {"WARP_RECORD_DIR", binary_to_list(Dir)}]}),
+    Result = warp_fault_vm:run(Vm, Fun),
     warp_fault_vm:stop(Vm),
-    {unicode:characters_to_binary(Dir), warp_power:records(Log)}.
+    {Result, warp_power:records(Log)}.
+
+dir(Config, Name) -> unicode:characters_to_binary(filename:join(?config(dir, Config), Name)).
+
+said(Dir) -> <<Dir/binary, "/said">>.
 
 opts(Dir) ->
-    #{context => <<"power">>, data_dir => Dir, shards => 2, snapshot_every => 10, aggregates => [counter()]}.
+    #{context => <<"power">>, data_dir => Dir, shards => 2, snapshot_every => 10, projections => embedded,
+      aggregates => lists:append([Part:aggregates() || {Part, _} <- ?PARTS])}.
 
-%% The Nth event of an entity holds N.
-counter() ->
-    #{name => <<"Counter">>, initial_state => 0, apply => fun(_, #{payload := #{<<"n">> := N}}) -> N end}.
+%% How many logs of sagas were removed meanwhile.
+work(Dir) ->
+    {ok, Ctx} = warp_core:start((opts(Dir))#{keep_sagas => 0}),
+    Say = fun(Words) -> say(Dir, Words) end,
+    ok = warp_power_sagas:fund(Ctx, Say),
+    _ = warp_test:parallel(8, fun(N) -> warp_power_logs:fill(Ctx, Say, integer_to_binary(N)) end),
+    _ = warp_test:parallel([fun() -> Part:work(Ctx, Say, integer_to_binary(N)) end
+                            || {Part, Count} <- ?PARTS, N <- lists:seq(1, Count)]),
+    #{sagas := #{removed := Removed}} = warp_core:stats(Ctx),
+    ok = warp_core:stop(Ctx),
+    Removed.
 
-event(N) -> #{type => <<"Counted">>, payload => #{n => N, filler => binary:copy(<<"x">>, rand:uniform(900))}}.
+%% One write for each line.
+say(Dir, Words) ->
+    {ok, Said} = file:open(said(Dir), [append, raw, binary]),
+    ok = file:write(Said, iolist_to_binary([lists:join($\s, Words), $\n])),
+    file:close(Said).
 
-run(Dir) ->
-    {ok, Ctx} = warp_core:start(opts(Dir)),
-    Callers = [spawn_monitor(?MODULE, work, [Ctx, Dir, N]) || N <- lists:seq(1, ?CALLERS)],
-    [receive {'DOWN', Ref, process, Pid, Why} -> normal = Why end || {Pid, Ref} <- Callers],
-    warp_core:stop(Ctx).
+%% ----------------------------------------------------------------------------------------------------- Checking it
 
-%% Singles and batches of one entity, whose time is corrected now and then, and another one that is deleted.
-work(Ctx, Dir, Caller) ->
-    {ok, Said} = file:open(filename:join(Dir, "said"), [append, raw, binary]),
-    work(lists:seq(1, ?ROUNDS), 0, Ctx, Said, integer_to_binary(Caller)).
-
-work([], _N, _Ctx, _Said, _Name) ->
-    ok;
-work([Round | Rounds], N, Ctx, Said, Name) ->
-    Entity = warp_core:entity(Ctx, <<"kept-", Name/binary>>),
-    {ok, Seq} = warp_core:append(Entity, event(N + 1)),
-    ok = say(Said, [<<"kept ">>, Name, $\s, integer_to_binary(Seq)]),
-    {ok, {_, Last}} = warp_core:append_batch(Entity, [event(N + 1 + I) || I <- lists:seq(1, 4)]),
-    ok = say(Said, [<<"kept ">>, Name, $\s, integer_to_binary(Last)]),
-    _ = [ok = warp_core:correct_time(Entity, Last, erlang:system_time(microsecond)) || Round rem 3 =:= 0],
-    Gone = <<"gone-", Name/binary, $-, (integer_to_binary(Round div 5))/binary>>,
-    {ok, _} = warp_core:append(warp_core:entity(Ctx, Gone), event(1)),
-    _ = [begin
-             ok = warp_core:delete(warp_core:entity(Ctx, Gone)),
-             ok = say(Said, [<<"gone ">>, Gone])
-         end || Round rem 5 =:= 4],
-    work(Rounds, Last, Ctx, Said, Name).
-
-say(Said, Line) -> file:write(Said, [Line, $\n]).
-
-%% --------------------------------------------------------------------- Checking
-
-check_all(Dir, Records, Count) ->
+%% No two runs meet the same states: one that is wrong is kept in that folder.
+check_all(First, Dir, Records, Count, Keep) ->
     Lost = ets:new(lost, [public, bag]),
-    Said = <<Dir/binary, "/said">>,
-    ok = warp_power:states(Records, Said, Count, fun(N, State) ->
+    ok = warp_power:states(First, Records, said(Dir), Count, fun(N, State) ->
         _ = [wait_for_one() || N > ?AT_ONCE],
-        spawn_monitor(fun() -> [ets:insert(Lost, {N, Why}) || Why <- look(N, Dir, State)] end)
+        spawn_monitor(fun() -> [ets:insert(Lost, {N, Why}) || Why <- look(N, Dir, State, Keep)] end)
     end),
-    _ = [wait_for_one() || _ <- lists:seq(1, ?AT_ONCE)],
+    _ = [wait_for_one() || _ <- lists:seq(1, min(?AT_ONCE, Count))],
     ets:tab2list(Lost).
 
 wait_for_one() ->
     receive {'DOWN', _, process, _, Why} -> ?assertEqual(normal, Why) end.
 
-look(N, Dir, State) ->
-    To = filename:join(filename:dirname(Dir), "state-" ++ integer_to_list(N)),
+look(N, Dir, State, Keep) ->
+    To = <<Dir/binary, "-", (integer_to_binary(N))/binary>>,
     ok = filelib:ensure_path(To),
-    ok = warp_power:write(State, {Dir, To}),
-    Wrong = check(To, warp_power:said(State, " ")),
+    ok = warp_power:write(warp_power:moved(State, {Dir, To})),
+    Wrong =
+        try
+            check(N, To, warp_power:said(State))
+        catch
+            Class:Reason:Stack -> [{crashed, Class, Reason, Stack}]
+        end,
     ok = file:del_dir_r(To),
+    _ = [warp_power:write(warp_power:moved(State, {Dir, filename:join(list_to_binary(Keep), filename:basename(To))}))
+         || Wrong =/= [], Keep =/= none],
     Wrong.
 
-check(Dir, Said) ->
-    case warp_core:start(opts(Dir)) of
+%% The logs of sagas that have ended are removed meanwhile, or stay as they are. It opens a second time too: what is
+%% wrong after the first one may only show then.
+check(N, Dir, Said) ->
+    Keep = lists:nth(1 + N rem 2, [0, infinity]),
+    case warp_core:start((opts(Dir))#{keep_sagas => Keep}) of
         {ok, Ctx} ->
-            Kept = lists:foldl(fun([<<"kept">>, Name, Seq], Acc) -> Acc#{Name => binary_to_integer(Seq)};
-                                  (_, Acc) -> Acc
-                               end, #{}, Said),
-            Wrong = [Why || {Name, Seq} <- maps:to_list(Kept), Why <- kept(Ctx, Name, Seq)]
-                ++ [{not_gone, Name} || [<<"gone">>, Name] <- Said,
-                                        warp_core:export(warp_core:entity(Ctx, Name)) =/= {ok, []}],
+            Wrong = lists:append([Part:wrong(Ctx, Said) || {Part, _} <- ?PARTS]),
+            Verified = warp_core:verify(Ctx),
             ok = warp_core:stop(Ctx),
-            Wrong;
+            Wrong ++ [{not_verified, Why} || {error, Why} <- [Verified]] ++ check_again(Dir);
         {error, Reason} ->
             [{not_opened, Reason}]
     end.
 
-%% More may be there than was acknowledged: whole rounds of it.
-kept(Ctx, Name, Seq) ->
-    Entity = warp_core:entity(Ctx, <<"kept-", Name/binary>>),
-    case warp_core:export(Entity) of
-        {ok, Events} ->
-            Ns = [N || #{payload := #{<<"n">> := N}} <- Events],
-            Last = length(Ns),
-            [{lost, Name, Seq, Last} || Last < Seq] ++ [{other_events, Name, Ns} || Ns =/= lists:seq(1, Last)]
-                ++ [{half_a_batch, Name, Last} || Last rem 5 > 1]
-                ++ [{wrong_state, Name} || warp_core:get(Entity, <<"Counter">>) =/= {ok, Last}];
+check_again(Dir) ->
+    case warp_core:start(opts(Dir)) of
+        {ok, Ctx} ->
+            Verified = warp_core:verify(Ctx),
+            ok = warp_core:stop(Ctx),
+            [{not_verified_again, Why} || {error, Why} <- [Verified]];
         {error, Reason} ->
-            [{unreadable, Name, Reason}]
+            [{not_opened_again, Reason}]
     end.

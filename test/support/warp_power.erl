@@ -4,9 +4,9 @@
 %% was made or removed is so only once its folder was synced, or by chance.
 -module(warp_power).
 
--export([recorder/1, records/1, states/4, write/2, said/2]).
+-export([recorder/1, records/1, nothing/0, states/5, moved/2, write/1, said/1]).
 
--export_type([state/0]).
+-export_type([state/0, say/0]).
 
 -define(SECTOR, 512).
 
@@ -25,7 +25,9 @@
 -type change() :: {write, Offset :: non_neg_integer(), binary()} | {truncate, Size :: non_neg_integer()}.
 -type record() :: {char(), Path :: binary(), Offset :: non_neg_integer(), Data :: binary()}.
 %% Files by path, and what was said to callers by then.
--type state() :: {#{binary() => iodata()}, Said :: [binary()]}.
+-type state() :: {#{binary() => binary()}, Said :: [binary()]}.
+%% Notes what callers were told, as words.
+-type say() :: fun(([binary()]) -> ok).
 
 %% The library, built into that folder.
 recorder(Dir) ->
@@ -44,13 +46,33 @@ parse(<<Op, Length:16/native, Offset:64/native, Size:32/native, Path:Length/bina
 parse(<<>>) ->
     [].
 
-%% Calls Fun with each of so many states at random points, numbered from 1. What callers were told is what was
-%% written to the file Said.
--spec states([record()], Said :: binary(), pos_integer(), fun((pos_integer(), state()) -> term())) -> ok.
-states(Records, Said, Count, Fun) ->
+%% Calls Fun with each of so many states at random points behind that first one, numbered from 1. What callers were
+%% told is what was written to the file Said.
+-spec states(state(), [record()], Said :: binary(), pos_integer(), fun((pos_integer(), state()) -> term())) -> ok.
+states(First, Records, Said, Count, Fun) ->
+    run(Records, 1, lists:sort(points(Records, Count)), 1, Said, Fun, disk(First)).
+
+%% Anywhere, right before a sync, where most is pending, and about where files are made, removed and renamed.
+points(Records, Count) ->
     All = length(Records),
-    Points = lists:sort([rand:uniform(All) || _ <- lists:seq(1, Count)]),
-    run(Records, 1, Points, 1, Said, Fun, #disk{}).
+    Numbered = lists:zip(lists:seq(1, All), Records),
+    Of = fun(Ops) -> list_to_tuple([N || {N, {Op, _, _, _}} <- Numbered, lists:member(Op, Ops)]) end,
+    {Syncs, Names} = {Of([$S, $D]), Of([$C, $U, $R])},
+    [case N rem 3 of
+         1 when Syncs =/= {} -> any(Syncs);
+         2 when Names =/= {} -> max(1, min(All, any(Names) + rand:uniform(11) - 6));
+         _ -> rand:uniform(All)
+     end || N <- lists:seq(1, Count)].
+
+any(Tuple) -> element(rand:uniform(tuple_size(Tuple)), Tuple).
+
+%% All that is there is there for sure.
+disk({Contents, Said}) ->
+    maps:fold(fun(Path, Bytes, #disk{sure = Sure, files = Files, next = Id} = Disk) ->
+        Names = Sure#{Path => Id},
+        File = {change({write, 0, Bytes}, {0, #{}}), []},
+        Disk#disk{sure = Names, now = Names, files = Files#{Id => File}, next = Id + 1}
+    end, #disk{said = lists:reverse(Said)}, Contents).
 
 run(_Records, _At, [], _N, _Said, _Fun, _Disk) ->
     ok;
@@ -158,18 +180,30 @@ bytes({Size, Sectors}) ->
     All = [maps:get(N, Sectors, <<0:(?SECTOR * 8)>>) || N <- lists:seq(0, (Size + ?SECTOR - 1) div ?SECTOR - 1)],
     binary:part(iolist_to_binary(All), 0, Size).
 
-%% Writes a state to a folder: the files that were below From.
-write({Contents, _Said}, {From, To}) ->
+%% No file, and nobody was told anything.
+-spec nothing() -> state().
+nothing() -> {#{}, []}.
+
+%% The same state in another folder.
+-spec moved(state(), {From :: binary(), To :: binary()}) -> state().
+moved({Contents, Said}, {From, To}) ->
+    Size = byte_size(From),
+    {maps:from_list([{<<To/binary, Relative/binary>>, Bytes}
+                     || {<<Folder:Size/binary, Relative/binary>>, Bytes} <- maps:to_list(Contents), Folder =:= From]),
+     Said}.
+
+%% Writes the files of a state.
+-spec write(state()) -> ok.
+write({Contents, _Said}) ->
     maps:foreach(
-        fun(Path, Bytes) ->
-            Relative = string:prefix(Path, [From, "/"]),
-            File = filename:join(To, Relative),
+        fun(File, Bytes) ->
             ok = filelib:ensure_dir(File),
             ok = file:write_file(File, Bytes),
             ok = file:change_mode(File, 8#600)
         end,
         Contents).
 
-%% What callers were told, line by line.
-said({_Contents, Said}, Separator) ->
-    [string:lexemes(Line, Separator) || Line <- string:lexemes(iolist_to_binary(Said), "\n")].
+%% What callers were told: the words of each line.
+-spec said(state()) -> [[binary()]].
+said({_Contents, Said}) ->
+    [string:lexemes(Line, " ") || Line <- string:lexemes(iolist_to_binary(Said), "\n")].
