@@ -77,8 +77,15 @@ in_parallel(Funs) ->
 append(Entity, Event) ->
     {ok, _} = warp_core:append(Entity, Event, #{timeout => infinity}).
 
+%% Batches can come faster than the disk takes them. Whoever is told so tries again.
 append_batch(Entity, Events) ->
-    {ok, _} = warp_core:append_batch(Entity, Events, #{timeout => infinity}).
+    case warp_core:append_batch(Entity, Events, #{timeout => infinity}) of
+        {ok, _} ->
+            ok;
+        {error, overloaded} ->
+            timer:sleep(1),
+            append_batch(Entity, Events)
+    end.
 
 entity(Kind, N) ->
     warp_core:entity(persistent_term:get(?MODULE), iolist_to_binary([Kind, $-, integer_to_list(N)])).
