@@ -229,12 +229,13 @@ mod tests {
         assert!(spare.give_back(vec![4, 5]).is_err());
         assert!(spare.take(1).is_err());
         assert!(spare.overwrite_all().is_err());
-        for path in [four, five] {
+        let entries = || fs::read_dir(dir.path()).expect("listed").flatten();
+        for path in entries().map(|entry| entry.path()) {
             fs::remove_dir(&path).expect("removed");
             fs::write(&path, "erased").expect("written");
         }
         spare.overwrite_all().expect("removed");
-        assert_eq!(files::numbers(dir.path()).expect("listed"), [0; 0]);
+        assert_eq!(entries().count(), 0);
     }
 
     #[test]
