@@ -234,7 +234,7 @@ a_file_of_an_earlier_version_opens_once_there_is_room_to_upgrade_it(Config) ->
     Disk = ?config(disk, Config),
     in_vm(Config, fun() ->
         ok = warp_fixture:copy(warp_fixture:dir("v1"), Disk, "closed"),
-        Opts = warp_fixture:opts("closed", unicode:characters_to_binary(Disk), <<"reader">>),
+        Opts = warp_fixture:opts({"v1", "closed"}, unicode:characters_to_binary(Disk), <<"reader">>),
         [Shard | _] = warp_test:shard_files(Disk),
         nearly_fill(Disk, 40_000),
         {ok, Before} = file:read_file(Shard),
