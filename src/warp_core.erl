@@ -674,7 +674,8 @@ export(Entity, Options) ->
         {ok, #{timeout := infinity}} ->
             %% The caller reads by itself, so that no other process has to copy the events to it.
             in_context(Entity, fun(Context, Id) ->
-                with_shard(Context, Entity, fun(Handle) -> warp_entity_replay:export(Handle, Id) end)
+                #warp_entity{shard = N} = Entity,
+                warp_context:with_shard(Context, N, fun(Handle) -> warp_entity_replay:export(Handle, Id) end)
             end);
         {ok, #{timeout := Timeout}} ->
             in_context(Entity, fun(Context, _Id) ->
@@ -879,19 +880,8 @@ in_context(_NotAHandle, _Fun) ->
 not_an_id({bad_entity_id, _} = Why) -> Why;
 not_an_id(_) -> {bad_entity_id, not_a_handle}.
 
-with_shard(Context, #warp_entity{shard = N}, Fun) ->
-    case warp_context:shard(Context, N) of
-        {ok, Handle} ->
-            case Fun(Handle) of
-                {error, closed} -> {error, {shard_unavailable, N}};
-                Result -> Result
-            end;
-        {error, _} = Error ->
-            Error
-    end.
-
 %% For reads that take long, or that call the user's functions, which may never return.
-aside_with_shard(Context, #warp_entity{id = Id} = Entity, Deadline, Fun) ->
-    with_shard(Context, Entity, fun(Handle) ->
+aside_with_shard(Context, #warp_entity{id = Id, shard = N}, Deadline, Fun) ->
+    warp_context:with_shard(Context, N, fun(Handle) ->
         warp_entity_call:aside(fun() -> Fun(Handle, Id) end, Deadline)
     end).

@@ -7,7 +7,7 @@
 -module(warp_context).
 
 -export([find/1, put/1, erase/1, all/0]).
--export([locate/2, shard_of/2, shard/2]).
+-export([locate/2, shard_of/2, shard/2, with_shard/3]).
 -export([register/3, registered/2, unregister/2, unregister/3, new_table/0]).
 -export([membership/1, within/1, mine/1]).
 
@@ -88,6 +88,21 @@ shard(Context, N) ->
     case registered(Context, {shard, N}) of
         {ok, _Handle} = Found -> Found;
         none -> {error, {shard_unavailable, N}}
+    end.
+
+%% @doc What the fun makes of the handle of shard N; `{shard_unavailable, N}' while the shard is not open, or when the
+%% fun finds it `closed'.
+-spec with_shard(context(), non_neg_integer(), fun((warp_nif:shard()) -> Result)) ->
+    Result | {error, {shard_unavailable, non_neg_integer()}}.
+with_shard(Context, N, Fun) ->
+    case shard(Context, N) of
+        {ok, Handle} ->
+            case Fun(Handle) of
+                {error, closed} -> {error, {shard_unavailable, N}};
+                Result -> Result
+            end;
+        {error, _} = Error ->
+            Error
     end.
 
 %% @doc Registers a process or handle of the context under a key, such as `{owner, N}' for the process that owns

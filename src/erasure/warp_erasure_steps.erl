@@ -127,16 +127,10 @@ incarnation(Context, #warp_entity{id = Id, shard = N}) ->
     incarnation(Context, N, Id).
 
 incarnation(Context, N, Id) ->
-    case warp_context:shard(Context, N) of
-        {ok, Handle} ->
-            case warp_nif:last_row(Handle, Id) of
-                {ok, none} -> {ok, 0};
-                {ok, {Incarnation, _, _}} -> {ok, Incarnation};
-                {error, closed} -> {error, {shard_unavailable, N}};
-                {error, _} = Error -> Error
-            end;
-        {error, _} = Error ->
-            Error
+    case warp_context:with_shard(Context, N, fun(Handle) -> warp_nif:last_row(Handle, Id) end) of
+        {ok, none} -> {ok, 0};
+        {ok, {Incarnation, _, _}} -> {ok, Incarnation};
+        {error, _} = Error -> Error
     end.
 
 log(#{ref := Ref} = Context, List, #{entity := Id, shard := N} = Deletion, Steps, Tell) ->

@@ -140,14 +140,9 @@ read_pairs(Pairs) ->
 -spec read(warp_context:context(), binary()) ->
     {ok, saga()} | {error, not_found | {shard_unavailable, non_neg_integer()} | warp_nif:reason()}.
 read(Context, Id) ->
-    case warp_context:locate(Context, warp_saga_plan:entity_id(Id)) of
-        {ok, {N, Handle}} ->
-            case read_shard(Handle, Id) of
-                {error, closed} -> {error, {shard_unavailable, N}};
-                Result -> Result
-            end;
-        {error, _} = Error ->
-            Error
+    case warp_context:shard_of(Context, warp_saga_plan:entity_id(Id)) of
+        {ok, N} -> warp_context:with_shard(Context, N, fun(Handle) -> read_shard(Handle, Id) end);
+        {error, _} = Error -> Error
     end.
 
 %% @doc The same, for those who hold the handle of the saga's shard.

@@ -34,15 +34,7 @@ context(#{shards := Shards} = Context, Tell) ->
     all(Shards, Check, Journal, Tell).
 
 shard(#{shards := Shards} = Context, N, Tell) ->
-    case warp_context:shard(Context, N) of
-        {ok, Handle} ->
-            case begun(warp_nif:check_shard(Handle), N, Shards, Tell) of
-                {error, closed} -> {error, {shard_unavailable, N}};
-                Result -> Result
-            end;
-        {error, _} = Error ->
-            Error
-    end.
+    warp_context:with_shard(Context, N, fun(Handle) -> begun(warp_nif:check_shard(Handle), N, Shards, Tell) end).
 
 is_closed({error, {shard_unavailable, _}}) -> true;
 is_closed(_Result) -> false.
