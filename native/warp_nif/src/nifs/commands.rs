@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustler::{Binary, Env, ListIterator, NifResult, ResourceArc, Term};
+use rustler::{Binary, Env, ListIterator, LocalPid, NifResult, ResourceArc, Term};
 
 use super::terms::{reply_ok, text};
 use crate::atoms;
@@ -99,10 +99,21 @@ fn queue_appends<'a>(
 /// Queues the erasure of an entity. The answer comes as a message.
 #[rustler::nif]
 fn erase<'a>(env: Env<'a>, shard: ResourceArc<Shard>, entity: Binary<'a>) -> Term<'a> {
-    let queued = text(&entity).and_then(|entity| {
-        let from = Some(env.pid());
-        shard.submit(Command::Erase { entity, from }, None)
-    });
+    ask(env, &shard, &entity, |entity, from| Command::Erase {
+        entity,
+        from,
+    })
+}
+
+/// Queues a command about one entity, whose answer the calling process gets.
+fn ask<'a>(
+    env: Env<'a>,
+    shard: &Shard,
+    entity: &Binary<'a>,
+    command: impl FnOnce(String, Option<LocalPid>) -> Command,
+) -> Term<'a> {
+    let from = Some(env.pid());
+    let queued = text(entity).and_then(|entity| shard.submit(command(entity, from), None));
     reply_ok(env, queued)
 }
 
@@ -123,16 +134,12 @@ fn replace<'a>(
         recorded_at,
         tied: None,
     };
-    let queued = text(&entity).and_then(|entity| {
-        let replace = Command::Replace {
-            entity,
-            base,
-            append,
-            from: Some(env.pid()),
-        };
-        shard.submit(replace, None)
-    });
-    Ok(reply_ok(env, queued))
+    Ok(ask(env, &shard, &entity, |entity, from| Command::Replace {
+        entity,
+        base,
+        append,
+        from,
+    }))
 }
 
 /// Queues the clearing of payloads, `[{Entity, [Seq]}]`. Of the types that stand first in
@@ -169,16 +176,12 @@ fn correct_time<'a>(
     seq: u64,
     recorded_at: i64,
 ) -> Term<'a> {
-    let queued = text(&entity).and_then(|entity| {
-        let correct = Command::CorrectTime {
-            entity,
-            seq,
-            recorded_at,
-            from: Some(env.pid()),
-        };
-        shard.submit(correct, None)
-    });
-    reply_ok(env, queued)
+    ask(env, &shard, &entity, |entity, from| Command::CorrectTime {
+        entity,
+        seq,
+        recorded_at,
+        from,
+    })
 }
 
 /// Asks for `passed` as a message, once everything queued before is committed or has failed.
