@@ -2,6 +2,7 @@
 //! still where they were, and how many of them can be open.
 
 pub mod access;
+pub mod identity;
 pub mod limit;
 pub mod watch;
 

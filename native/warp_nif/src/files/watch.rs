@@ -3,12 +3,11 @@
 //! A file that another program removed, or put another one in place of, can still be written to,
 //! and all of it goes when it is closed. Neither SQLite nor the operating system says so.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::beside;
+use super::identity::{Found, Identity, find};
 use crate::error::{Error, Result};
 
 /// Files with their identity, as of when they were opened. Looking at one costs a microsecond.
@@ -19,7 +18,7 @@ pub struct Watch {
 
 struct Watched {
     path: PathBuf,
-    identity: (u64, u64),
+    identity: Identity,
     /// Whether events stand in it: then its bytes count as those of the database.
     holds_events: bool,
 }
@@ -38,9 +37,9 @@ impl Watch {
     }
 
     fn add_file(&mut self, path: PathBuf, holds_events: bool) -> Result<()> {
-        let found = fs::metadata(&path).map_err(|error| Error::io(&path, error))?;
+        let Found { identity, .. } = find(&path).map_err(|error| Error::io(&path, error))?;
         self.files.push(Watched {
-            identity: (found.dev(), found.ino()),
+            identity,
             path,
             holds_events,
         });
@@ -57,9 +56,9 @@ impl Watch {
     ) -> std::result::Result<u64, String> {
         let mut bytes = 0;
         for file in files {
-            let what = match fs::metadata(&file.path) {
-                Ok(found) if (found.dev(), found.ino()) == file.identity => {
-                    bytes += if file.holds_events { found.len() } else { 0 };
+            let what = match find(&file.path) {
+                Ok(found) if found.identity == file.identity => {
+                    bytes += if file.holds_events { found.bytes } else { 0 };
                     continue;
                 }
                 Ok(_) => "another program has put another file in its place".to_owned(),
@@ -80,11 +79,11 @@ impl Watch {
 
     /// Whether a file with that name is one of ours, or none is there.
     pub fn is_ours_or_gone(&self, path: &Path) -> bool {
-        match fs::metadata(path) {
+        match find(path) {
             Ok(found) => self
                 .files
                 .iter()
-                .any(|file| file.path == path && file.identity == (found.dev(), found.ino())),
+                .any(|file| file.path == path && file.identity == found.identity),
             Err(error) => is_gone(&error),
         }
     }
@@ -99,6 +98,8 @@ fn is_gone(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
