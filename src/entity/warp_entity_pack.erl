@@ -18,7 +18,7 @@
 -define(MANY, 100).
 -define(MAX_EVENTS, 10000).
 %% Releasing fewer bytes is not worth a call.
--define(LARGE, 64 * 1024).
+-define(LARGE, 4 * 1024).
 
 %% @doc Checks and packs the events of one append. Events that name no aggregate belong to Default, or, if that is
 %% `undefined', to the context's only aggregate. Errors: `{batch_too_large, Count, Max}', `{bad_event, Nth, Field,

@@ -12,6 +12,7 @@ suite() -> [{timetrap, {minutes, 5}}].
 all() ->
     [what_is_too_large_is_refused_without_a_copy,
      large_batches_of_many_callers_hold_little_memory,
+     what_is_stored_is_let_go_though_its_caller_still_refers_to_it,
      a_saga_waits_for_memory].
 
 init_per_testcase(_, Config) ->
@@ -105,6 +106,26 @@ large_batches_of_many_callers_hold_little_memory(Config) ->
         ct:pal("64 batches of 15 MB: grown by ~b MiB, ~b stored at once", [Grown, Stored]),
         ?assert(Stored > 0),
         ?assert(Grown < 512)
+    end).
+
+%% A process may keep a reference to what it has appended as garbage for long.
+what_is_stored_is_let_go_though_its_caller_still_refers_to_it(Config) ->
+    in_vm(Config, fun() ->
+        {ok, Context} = warp_context:find(warp_fault_vm:ctx()),
+        {ok, Handle} = warp_context:shard(Context, 0),
+        [begin
+             Payload = #{t => binary:copy(<<"x">>, Bytes)},
+             Event = #{aggregate => <<"Log">>, type => <<"T">>, payload => Payload},
+             {ok, #{packed := Packed}} = warp_entity_pack:pack(Context, Id, undefined, [Event]),
+             [begin
+                  case warp_nif:submit(Handle, Id, 0, [{Packed, 1 bsl 50}], none) of
+                      ok -> receive {warp_reply, Answer} -> element(1, Answer) end;
+                      {error, _} = Error -> Error
+                  end
+              end || _ <- [first, again]]
+         end || {Id, Bytes} <- [{<<"small">>, 1000}, {<<"larger">>, 4096}]]
+    end, fun(Answers) ->
+        ?assertEqual([[stored, wrong_base], [stored, {error, interrupted}]], Answers)
     end).
 
 %% What is held too much is no reason for a saga to turn back.

@@ -78,9 +78,11 @@ impl Applier {
             is_idle = true;
             let (mut unapplied, mut stuck) = (0, None);
             for looked in &mut self.shards {
+                let before = looked.shared.tail().bytes();
                 let left = looked.turn(&self.engine, hurry);
                 pause = pause.min(left);
                 let tail = looked.shared.tail();
+                self.engine.has_applied(before.saturating_sub(tail.bytes()));
                 is_idle &= tail.steps() == 0 && looked.snapshots.is_empty();
                 unapplied += tail.bytes();
                 drop(tail);

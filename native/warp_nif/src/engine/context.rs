@@ -20,7 +20,7 @@ use crate::writer::command::{Answer, Command};
 use crate::writer::queue::{Batch, Queue};
 
 /// How many bytes of events of all shards may wait to be applied.
-const MAX_UNAPPLIED: usize = 256 * 1024 * 1024;
+const MAX_UNAPPLIED: usize = 96 * 1024 * 1024;
 /// How many segments may wait for shards.
 const MAX_SEGMENTS: usize = 16;
 /// How long the writer waits at once for the thread that applies.
@@ -223,8 +223,9 @@ impl Engine {
         self.told.notify_one();
     }
 
-    /// Something was added to the tails.
-    pub fn has_to_apply(&self) {
+    /// So many bytes of events were added to the tails.
+    pub fn has_to_apply(&self, bytes: usize) {
+        self.unapplied.fetch_add(bytes, Ordering::Relaxed);
         self.added.store(true, Ordering::SeqCst);
         if self.sleeps.load(Ordering::SeqCst) && self.sleeps.swap(false, Ordering::SeqCst) {
             self.told.notify_one();
@@ -248,8 +249,16 @@ impl Engine {
         std::mem::take(&mut inbox)
     }
 
+    /// So many bytes of events are in a shard's file now, and the turn goes on.
+    pub fn has_applied(&self, bytes: usize) {
+        let fewer = |unapplied: usize| Some(unapplied.saturating_sub(bytes));
+        let _ = self
+            .unapplied
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+    }
+
     /// The thread that applies has done what it could: so many bytes are left; and why a shard cannot be
-    /// brought up to the journal, if one cannot.
+    /// brought up to the journal, if one cannot. What is added meanwhile is counted from the next turn on.
     pub fn turned(&self, unapplied: usize, stuck: Option<Error>) {
         self.unapplied.store(unapplied, Ordering::Relaxed);
         *relock(&self.stuck) = stuck;

@@ -274,7 +274,7 @@ impl Writer<'_> {
 
     /// The commit is durable: everybody may see it. The shards that have more now.
     fn publish(&self, group: Group, sync: Duration, started: Instant) -> Vec<u16> {
-        let mut shards = Vec::with_capacity(group.staged.len());
+        let (mut shards, mut bytes) = (Vec::with_capacity(group.staged.len()), 0);
         #[cfg(feature = "fault")]
         crate::fault::after_commit();
         for staged in group.staged {
@@ -288,12 +288,14 @@ impl Writer<'_> {
             stats.appends.fetch_add(staged.written.0, Relaxed);
             stats.events.fetch_add(staged.written.1, Relaxed);
             stats.bytes.fetch_add(staged.written.2, Relaxed);
+            bytes += staged.written.2;
             staged.shared.tail_mut().publish(staged.steps);
             stats.position.store(position, Relaxed);
             stats.sync.add(sync);
             stats.commit.add(started.elapsed());
         }
-        self.engine.has_to_apply();
+        self.engine
+            .has_to_apply(usize::try_from(bytes).unwrap_or(usize::MAX));
         if sync >= SLOW_SYNC {
             let millis = u64::try_from(sync.as_millis()).unwrap_or(u64::MAX);
             send(self.engine.owner, |env| {

@@ -8,12 +8,12 @@ use super::terms::{reply_ok, text};
 use crate::atoms;
 use crate::engine::Shard;
 use crate::erase::{Clearing, Retyping};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::event::{PackedHandle, Tied};
 use crate::writer::{Append, Command, Submission};
 
 /// From how many bytes on a packed append is released as soon as it is stored.
-const LARGE: usize = 64 * 1024;
+const LARGE: usize = 4 * 1024;
 /// How many appends one submission may have.
 pub const MAX_APPENDS: usize = 1000;
 
@@ -66,11 +66,14 @@ fn queue_appends<'a>(
     clear: Option<Clearing>,
     (receipt, is_silent): (Option<Term<'a>>, bool),
 ) -> Term<'a> {
-    let decoded: NifResult<Vec<Append>> = appends
+    let decoded: Result<Vec<Append>> = appends
         .take(MAX_APPENDS)
         .map(|append| {
-            let (handle, recorded_at): (ResourceArc<PackedHandle>, i64) = append.decode()?;
-            let (packed, ticket) = handle.get_tied().ok_or(rustler::Error::BadArg)?;
+            let (handle, recorded_at): (ResourceArc<PackedHandle>, i64) = append
+                .decode()
+                .map_err(|_| Error::internal("appends are not {Packed, RecordedAt}"))?;
+            // One that was released was stored by an earlier submission, or given up.
+            let (packed, ticket) = handle.get_tied().ok_or(Error::Interrupted)?;
             Ok(Append {
                 handle: (packed.data.len() >= LARGE).then_some(handle),
                 packed,
@@ -79,20 +82,18 @@ fn queue_appends<'a>(
             })
         })
         .collect();
-    let queued = decoded
-        .map_err(|_| Error::internal("appends are not {Packed, RecordedAt}"))
-        .and_then(|appends| {
-            let submission = Submission {
-                entity: text(entity)?,
-                from: Some(env.pid()),
-                base,
-                appends,
-                clear,
-                receipt: None,
-                is_silent,
-            };
-            shard.submit(Command::Append(submission), receipt)
-        });
+    let queued = decoded.and_then(|appends| {
+        let submission = Submission {
+            entity: text(entity)?,
+            from: Some(env.pid()),
+            base,
+            appends,
+            clear,
+            receipt: None,
+            is_silent,
+        };
+        shard.submit(Command::Append(submission), receipt)
+    });
     reply_ok(env, queued)
 }
 
