@@ -20,6 +20,7 @@ cases() ->
      text_that_is_not_json_is_refused,
      json_that_is_not_an_object_is_refused,
      terms_that_json_can_not_say_are_refused,
+     what_json_can_not_say_is_named_with_the_place_where_it_stands,
      metadata_is_checked_like_the_payload,
      nesting_is_taken_to_128_levels_and_no_deeper,
      a_payload_of_a_mebibyte_is_taken_and_no_larger,
@@ -90,6 +91,19 @@ terms_that_json_can_not_say_are_refused(Config) ->
                       {Term, append_payload(Alice, #{a => Term})}) || Term <- Nothing],
         [?assertMatch({error, {bad_event, 1, payload, _}}, append_payload(Alice, NotAMap))
          || NotAMap <- [[], [1], 1, 1.5, null, text, {a, b}, self()]]
+    end).
+
+what_json_can_not_say_is_named_with_the_place_where_it_stands(Config) ->
+    Date = #{'__struct__' => 'Elixir.Date', year => 2026, month => 11, day => 27},
+    Cases = [{#{order => #{<<"items">> => [1, #{price => {12, 50}}]}}, <<"tuple at order.items[1].price">>},
+             {#{<<"the date">> => [Date]}, <<"struct 'Elixir.Date' at [\"the date\"][0]">>},
+             {Date, <<"struct 'Elixir.Date'">>},
+             {#{a => #{[b] => 1}}, <<"object key list at a">>},
+             {#{a => [[1 | 2]]}, <<"improper list list at a[0]">>},
+             {#{<<"1">> => <<255>>}, <<"binary that is not UTF-8 at 1">>}],
+    with_untouched_log(Config, fun(Alice) ->
+        [?assertEqual({error, {bad_event, 1, payload, {not_json, What}}}, append_payload(Alice, Payload))
+         || {Payload, What} <- Cases]
     end).
 
 metadata_is_checked_like_the_payload(Config) ->

@@ -43,6 +43,7 @@ rustler::atoms! {
     invalid_json,
     not_an_object,
     not_json,
+    struct_key = "__struct__",
     dirty,
 
     // Errors of a shard.

@@ -114,26 +114,31 @@ impl<'a> Writer<'_, 'a> {
             if binaries || atoms {
                 self.out.put(b",")?;
             }
-            if self.key(key)? {
+            if self.key(key, value)? {
                 atoms = true;
             } else {
                 binaries = true;
             }
             self.out.put(b":")?;
-            self.value(value, depth)?;
+            self.value(value, depth)
+                .map_err(|error| error.inside(|| step(key)))?;
         }
         self.found.canonical &= !atoms;
         self.found.mixed |= atoms && binaries;
         self.out.put(b"}")
     }
 
-    /// Whether it is an atom.
-    fn key(&mut self, key: Term<'a>) -> Result<bool, JsonError> {
+    /// Whether it is an atom. Of a struct of Elixir, whose fields would say nothing of what it is, the value is its
+    /// name.
+    fn key(&mut self, key: Term<'a>, value: Term<'a>) -> Result<bool, JsonError> {
         if let Some(text) = self.notes.repeats.find(key) {
             self.again(text)?;
             return Ok(text.is_atom);
         }
         match key.get_type() {
+            TermType::Atom if atoms::struct_key() == key => {
+                Err(JsonError::not_json(format!("struct {}", short(value))))
+            }
             TermType::Atom => self.name(key).map(|()| true),
             TermType::Binary => {
                 let from = self.out.out.len();
@@ -143,7 +148,7 @@ impl<'a> Writer<'_, 'a> {
                     .note(key, from..self.out.out.len(), false);
                 Ok(false)
             }
-            _ => Err(JsonError::NotJson(format!("object key {}", short(key)))),
+            _ => Err(JsonError::not_json(format!("object key {}", short(key)))),
         }
     }
 
@@ -173,15 +178,21 @@ impl<'a> Writer<'_, 'a> {
         }
         self.out.put(b"[")?;
         let mut rest = term;
+        let mut index = 0_usize;
         while let Ok((item, tail)) = rest.list_get_cell() {
-            self.value(item, depth)?;
+            self.value(item, depth)
+                .map_err(|error| error.inside(|| format!("[{index}]")))?;
+            index += 1;
             if !tail.is_empty_list() {
                 self.out.put(b",")?;
             }
             rest = tail;
         }
         if !rest.is_empty_list() {
-            return Err(JsonError::NotJson(format!("improper list {}", short(term))));
+            return Err(JsonError::not_json(format!(
+                "improper list {}",
+                short(term)
+            )));
         }
         self.out.put(b"]")
     }
@@ -198,7 +209,7 @@ impl<'a> Writer<'_, 'a> {
         });
         if term >= high || term <= low {
             let what = format!("integer of more than {MAX_DIGITS} digits");
-            return Err(JsonError::NotJson(what));
+            return Err(JsonError::not_json(what));
         }
         let big: BigInt = term.decode().map_err(|_| not_json(term))?;
         self.out.put(big.to_string().as_bytes())
@@ -233,7 +244,7 @@ impl<'a> Writer<'_, 'a> {
     fn binary(&mut self, term: Term<'a>) -> Result<(), JsonError> {
         let binary: Binary<'_> = term
             .decode()
-            .map_err(|_| JsonError::NotJson("bitstring that is not a binary".into()))?;
+            .map_err(|_| JsonError::not_json("bitstring that is not a binary"))?;
         let bytes = binary.as_slice();
         self.notes.parts.note(term, bytes);
         self.out.check(bytes.len() + 2)?;
@@ -241,7 +252,7 @@ impl<'a> Writer<'_, 'a> {
             return Ok(());
         }
         let text = std::str::from_utf8(bytes)
-            .map_err(|_| JsonError::NotJson("binary that is not UTF-8".into()))?;
+            .map_err(|_| JsonError::not_json("binary that is not UTF-8"))?;
         self.leaf(text)
     }
 
@@ -250,7 +261,7 @@ impl<'a> Writer<'_, 'a> {
             if error.is_io() {
                 JsonError::OverBudget(self.out.budget.saturating_add(1))
             } else {
-                JsonError::NotJson(error.to_string())
+                JsonError::not_json(error.to_string())
             }
         })
     }
@@ -269,7 +280,25 @@ fn name(term: Term<'_>) -> Result<String, JsonError> {
 }
 
 fn not_json(term: Term<'_>) -> JsonError {
-    JsonError::NotJson(short(term))
+    JsonError::not_json(short(term))
+}
+
+/// A key as a step on the way to its value: `.name`, or `["any text"]`.
+fn step(key: Term<'_>) -> String {
+    let binary = key.decode::<Binary<'_>>();
+    let text = match &binary {
+        Ok(binary) => std::str::from_utf8(binary.as_slice())
+            .ok()
+            .map(str::to_owned),
+        Err(_) => name(key).ok(),
+    };
+    let text: String = text.unwrap_or_default().chars().take(40).collect();
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    if !text.is_empty() && text.chars().all(is_word) {
+        format!(".{text}")
+    } else {
+        format!("[{text:?}]")
+    }
 }
 
 /// The term as Erlang prints it, cut so that an error stays readable.

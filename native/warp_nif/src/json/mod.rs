@@ -45,10 +45,25 @@ pub enum JsonError {
     TooLarge(usize, usize),
     /// `not_an_object`.
     NotAnObject,
-    /// `{not_json, Description}`: a term that JSON has no form for.
-    NotJson(String),
+    /// `{not_json, Description}`: a term that JSON has no form for, and where it stands.
+    NotJson(String, String),
     /// The text would have at least so many bytes, more than may be written.
     OverBudget(usize),
+}
+
+impl JsonError {
+    /// A term that JSON has no form for.
+    pub fn not_json(what: impl Into<String>) -> Self {
+        Self::NotJson(what.into(), String::new())
+    }
+
+    /// The same error in a value that stands in another one, at the step `.key` or `[index]`.
+    pub fn inside(self, step: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::NotJson(what, path) => Self::NotJson(what, step() + &path),
+            other => other,
+        }
+    }
 }
 
 impl Encoder for JsonError {
@@ -58,7 +73,11 @@ impl Encoder for JsonError {
             Self::TooDeep => (atoms::too_deep(), MAX_DEPTH).encode(env),
             Self::TooLarge(bytes, max) => (atoms::too_large(), bytes, max).encode(env),
             Self::NotAnObject => atoms::not_an_object().encode(env),
-            Self::NotJson(what) => (atoms::not_json(), what).encode(env),
+            Self::NotJson(what, path) => {
+                let at = if path.is_empty() { "" } else { " at " };
+                let path = path.strip_prefix('.').unwrap_or(path);
+                (atoms::not_json(), format!("{what}{at}{path}")).encode(env)
+            }
             Self::OverBudget(_) => atoms::dirty().encode(env),
         }
     }
