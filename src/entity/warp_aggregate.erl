@@ -180,8 +180,8 @@ apply_to(_Aggregate, State, _Event) ->
 %% called any more, and otherwise Tag with the crash.
 -spec failed(apply | validate | migrate | project, atom(), {atom(), term(), list()}, aggregate()) ->
     {atom(), term()}.
-failed(Function, Tag, {Class, Reason, Stack} = Crash, #{name := Name} = Aggregate) ->
+failed(Function, Tag, {Class, Reason, Stack}, #{name := Name} = Aggregate) ->
     case Class =:= error andalso warp_function:stale(Reason, Stack, maps:get(Function, Aggregate)) of
         {true, Gone} -> {stale_function, Gone#{aggregate => Name, function => Function}};
-        false -> {Tag, Crash}
+        false -> {Tag, warp_function:crash(Class, Reason, Stack)}
     end.

@@ -136,7 +136,7 @@ judge({decide, Name, Fun}, #core{ahead = #log{states = States}} = Core) ->
             try Fun(State) of
                 Decision -> decided(Decision, Name, Core)
             catch
-                Class:Reason:Stack -> {{error, {decide_failed, {Class, Reason, Stack}}}, []}
+                Class:Reason:Stack -> {{error, {decide_failed, warp_function:crash(Class, Reason, Stack)}}, []}
             end;
         #{Name := {error, _} = Error} ->
             {Error, []};

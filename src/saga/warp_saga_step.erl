@@ -198,7 +198,7 @@ outcome({error, Reason}) ->
     case {is_transient(Reason), is_lacking(Reason)} of
         {true, _} -> {transient, Reason};
         {_, true} -> {waiting, Reason};
-        _ -> {refused, without_arguments(Reason)}
+        _ -> {refused, Reason}
     end;
 outcome(Other) -> {refused, Other}.
 
@@ -209,17 +209,6 @@ is_lacking({step_arity, _, _, _}) -> true;
 is_lacking({step_not_exported, _, _}) -> true;
 is_lacking({stale_function, _}) -> true;
 is_lacking(_) -> false.
-
-%% The saga's log keeps the reason. The arguments in a stack, such as an entity's state, are left out.
-without_arguments({Kind, {Class, Reason, Stack}}) when is_list(Stack) ->
-    {Kind, {Class, Reason, [frame(Frame) || Frame <- Stack]}};
-without_arguments(Reason) ->
-    Reason.
-
-frame({Module, Function, Arguments, Location}) when is_list(Arguments) ->
-    {Module, Function, length(Arguments), Location};
-frame(Frame) ->
-    Frame.
 
 is_transient(overloaded) -> true;
 is_transient(timeout) -> true;

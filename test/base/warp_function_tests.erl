@@ -33,3 +33,15 @@ load() ->
 unload() ->
     true = code:delete(?USED),
     code:purge(?USED).
+
+a_crash_has_the_frames_of_the_user_without_arguments_test() ->
+    At = fun(Module, Line) -> {Module, apply, [state, #{payload => secret}], [{file, "a.erl"}, {line, Line}]} end,
+    Bare = fun(Module, Line) -> {Module, apply, 2, [{file, "a.erl"}, {line, Line}]} end,
+    Warps = At(warp_aggregate, 3),
+    ?assertEqual({error, badarg, [Bare(bank, 1), Bare(money, 2)]},
+                 warp_function:crash(error, badarg, [At(bank, 1), At(money, 2), Warps, At(gen_server, 4)])),
+    ?assertEqual({throw, gone, [Bare(warp_weather, 1)]},
+                 warp_function:crash(throw, gone, [At(warp_weather, 1), Warps])),
+    ?assertEqual({exit, stop, []}, warp_function:crash(exit, stop, [])),
+    ?assertEqual({error, undef, [{fun_of_theirs, 1, []}]},
+                 warp_function:crash(error, undef, [{fun_of_theirs, [secret], []}, Warps])).
