@@ -121,7 +121,8 @@
     %% How long to wait, in milliseconds. Default: 5000.
     timeout => timeout()
 }.
--type crash() :: {error | exit | throw, term(), list()}.
+%% Where: the user's own frames of the stack, `{Module, Function, Arity, Location}', the innermost first.
+-type crash() :: {error | exit | throw, Reason :: term(), Where :: list()}.
 %% The errors of starting a context.
 -type start_error() ::
     warp_check:error()
@@ -129,6 +130,8 @@
     | {data_dir_in_use, Dir :: binary()}
     %% `needed' is the limit of open files that would be enough.
     | {too_few_files, #{limit := non_neg_integer(), needed := pos_integer()}}
+    %% The native library is missing, or is one of another system: the words of the VM's loader.
+    | {nif_not_loaded, Message :: binary()}
     | {shard_count_mismatch, Stored :: pos_integer(), Given :: pos_integer()}
     | {not_a_shard | not_a_projection | was_projected, Path :: binary()}
     | {wrong_identity, Path :: binary(), Found :: binary()}
@@ -145,6 +148,7 @@
 %% The errors of checking files.
 -type verify_error() ::
     warp_check:wrong()
+    | {nif_not_loaded, Message :: binary()}
     | context_stopped
     | {shard_unavailable, non_neg_integer()}
     | interrupted
@@ -269,8 +273,14 @@
 %% unchanged.
 -spec start(map()) -> {ok, ctx()} | {error, start_error()}.
 start(Options) ->
-    case warp_context_options:start(Options) of
+    case settings(Options) of
         {ok, Settings} -> warp_contexts:start(Settings);
+        {error, _} = Error -> Error
+    end.
+
+settings(Options) ->
+    case warp_nif:loaded() of
+        ok -> warp_context_options:start(Options);
         {error, _} = Error -> Error
     end.
 
@@ -282,7 +292,7 @@ start(Options) ->
 %% had started.
 -spec start_link(map()) -> {ok, pid(), ctx()} | {error, start_error()}.
 start_link(Options) ->
-    case warp_context_options:start(Options) of
+    case settings(Options) of
         {ok, Settings} -> warp_context_child:start_link(Settings);
         {error, _} = Error -> Error
     end.
@@ -791,7 +801,7 @@ verify(CtxOrDir) ->
 %% Errors: `{corrupt, Message}': the message says what is damaged, up to 100 places. `{shard_unavailable, N}': the shard
 %% was not open for ten seconds. `interrupted': the journal is being opened again. `{data_dir_in_use, Dir}': a VM
 %% has the context in the folder open. `{not_a_shard, Path}', `{newer_format, Path, Version}', `{io_error, Message}',
-%% `context_stopped', `{unknown_option, Key}', `{bad_option, data_dir | progress | options, Why}'.
+%% `{nif_not_loaded, Message}', `context_stopped', `{unknown_option, Key}', `{bad_option, data_dir | progress | options, Why}'.
 -spec verify(ctx() | file:name_all(), #{progress => fun((warp_verify:progress()) -> term())}) ->
     {ok, warp_verify:report()} | {error, verify_error()}.
 verify(CtxOrDir, Options) ->
@@ -802,9 +812,10 @@ verify(CtxOrDir, Options) ->
                 not_found -> {error, context_stopped}
             end;
         {ok, #{progress := Tell}} ->
-            case warp_check:one(data_dir, CtxOrDir, fun warp_context_options:data_dir/1) of
-                {ok, Dir} -> warp_verify:folder(Dir, warp_component:kinds(), Tell);
-                {error, _} = Error -> Error
+            case {warp_nif:loaded(), warp_check:one(data_dir, CtxOrDir, fun warp_context_options:data_dir/1)} of
+                {ok, {ok, Dir}} -> warp_verify:folder(Dir, warp_component:kinds(), Tell);
+                {{error, _} = Error, _} -> Error;
+                {ok, {error, _} = Error} -> Error
             end;
         {error, _} = Error ->
             Error

@@ -56,6 +56,7 @@ reason({bad_option, aggregates, {Name, Field, Why}}) -> {bad_aggregate, text(Nam
 reason({bad_option, Option, Why}) -> {bad_option, text(Option), problem(Why)};
 reason({data_dir_in_use, Dir}) -> {data_dir_in_use, Dir};
 reason({too_few_files, #{limit := Limit, needed := Needed}}) -> {too_few_files, Limit, Needed};
+reason({nif_not_loaded, Message}) -> {nif_not_loaded, Message};
 reason({shard_count_mismatch, Stored, Given}) -> {shard_count_mismatch, Stored, Given};
 reason({not_a_shard, Path}) -> {not_a_shard, Path};
 reason({wrong_identity, Path, Found}) -> {wrong_identity, Path, Found};
@@ -148,6 +149,7 @@ because({too_large, Max}) -> format("there are more than ~b bytes", [Max]);
 because({too_large, Size, Unit}) -> format("it has more than ~b ~ts", [Size, Unit]);
 because({not_a_function, Arity, Other}) -> format("it is not a function of ~b or ~b arguments", [Arity, Other]);
 because(only_letters_digits_underscore) -> <<"it has other characters than letters, digits and _">>;
+because(no_cluster_yet) -> <<"clusters are not there yet, and a context runs on one node: give SingleNode">>;
 because(neither_type_nor_run) -> <<"it has neither a type nor a step function to run">>;
 because(not_seq_or_time) -> <<"it is neither a seq from 0 on nor a time">>;
 because(not_any_no_stream_or_a_seq) -> <<"it is not a seq from 0 on">>;

@@ -82,9 +82,13 @@ start_reasons() ->
       <<"Another context, of this VM or of another one, has the folder {Dir} open.">>,
       <<"Stop that context, or give another data_dir.">>},
      {{too_few_files, #{limit => 'Limit', needed => 'Needed'}}, [start],
-      <<"The process may have {Limit} files open, and this context needs a limit of {Needed}: 4 files for each "
-        "shard and 128 for readers, beside those that are open now.">>,
+      <<"The process may have {Limit} files open, and this context needs a limit of {Needed}: 7 files for each "
+        "shard, 20 for the journal and 128 for readers, beside those that are open now.">>,
       <<"Raise the limit (ulimit -n, or LimitNOFILE), or give a new context fewer shards.">>},
+     {{nif_not_loaded, 'Message'}, [start, verify],
+      <<"Warp's native library was not loaded: {Message}.">>,
+      <<"Build it with make nif in Warp's folder, which needs Rust and Erlang, and start the VM again. In a Mix project "
+        "mix deps.compile warp_core --force builds it as well.">>},
      {{shard_count_mismatch, 'Stored', 'Given'}, [start],
       <<"The context was created with {Stored} shards, and {Given} were given.">>,
       <<"Give shards => {Stored}.">>},
@@ -298,6 +302,7 @@ whys() ->
      {{not_an_integer_from, 'Min'}, <<"is not an integer from {Min} on">>},
      {{not_an_integer_between, 'Min', 'Max'}, <<"is not an integer from {Min} to {Max}">>},
      {{not_one_of, 'Values'}, <<"is not one of {Values}">>},
+     {no_cluster_yet, <<"is not there yet: a context runs on one node, which is single_node">>},
      {only_letters_digits_underscore_dot_dash,
       <<"may have only letters, digits, _, . and -, and may not begin with . or -">>},
      {only_letters_digits_underscore, <<"may have only letters, digits and _, and may not begin with a digit">>},

@@ -6,7 +6,7 @@
 %% with that tag.
 -module(warp_nif).
 
--export([own/1, priv_dir/0]).
+-export([loaded/0, own/1, priv_dir/0]).
 -export([shard_of/2, rules/1, pack/4, pack_dirty/4, keep/2, release/1, ticket/0, tie/2, is_void/1]).
 -export([json_encode/2, json_encode_dirty/3, json_decode/1, json_decode_dirty/1]).
 -export([lock/3, establish/1, unlock/1, open_journal/2, close_journal/1, journal_stats/1, open/5, close/1]).
@@ -96,13 +96,29 @@
     end).
 
 %% The environment variable names a library at another path, without extension: for packagers and tests.
+%%
+%% NOTE: a module whose library is missing is loaded all the same, so that {@link loaded/0} can say why. A module that
+%% takes the place of one that has its library is not: its contexts go on with the old one.
 init() ->
     Path =
         case os:getenv("WARP_NIF") of
             false -> filename:join(priv_dir(), "warp_nif");
             Given -> Given
         end,
-    erlang:load_nif(Path, 0).
+    case {erlang:load_nif(Path, 0), persistent_term:get(?MODULE, none)} of
+        {ok, _} ->
+            persistent_term:put(?MODULE, ok);
+        {{error, _} = Error, ok} ->
+            Error;
+        {{error, {_, Text}}, _} ->
+            Message = unicode:characters_to_binary(Text),
+            persistent_term:put(?MODULE, {error, {nif_not_loaded, Message}})
+    end.
+
+%% @doc Whether the library is loaded. The error has the loader's own words, such as that there is no such file.
+-spec loaded() -> ok | {error, {nif_not_loaded, Message :: binary()}}.
+loaded() ->
+    persistent_term:get(?MODULE).
 
 %% @doc The folder that holds the library and the program that runs queries.
 -spec priv_dir() -> file:filename().

@@ -120,6 +120,9 @@ pub type Error(reason) {
   /// The process may not open as many files as the context needs. Raise its
   /// limit (`ulimit -n`) to `needed`, or start the context with fewer shards.
   TooFewFiles(limit: Int, needed: Int)
+  /// Warp's native library is missing, or was built for another system. Build
+  /// it with `make nif` in Warp's folder. `message` has the words of the VM.
+  NifNotLoaded(message: String)
   /// The context was created with another number of shards.
   ShardCountMismatch(stored: Int, given: Int)
   /// The file at this path is not a shard.
@@ -430,6 +433,11 @@ pub fn to_string(error: Error(reason)) -> String {
       <> " files open, and the context needs "
       <> int.to_string(needed)
       <> ". Raise the limit, for example with ulimit -n, or use fewer shards."
+    NifNotLoaded(message) ->
+      "Warp's native library was not loaded: "
+      <> message
+      <> ". Build it with make nif in Warp's folder, which needs Rust and "
+      <> "Erlang, and start the VM again."
     ShardCountMismatch(stored, given) ->
       "The context was created with "
       <> int.to_string(stored)

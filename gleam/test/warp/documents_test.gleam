@@ -69,7 +69,12 @@ pub fn a_cluster_is_a_value_that_the_engine_refuses_so_far_test() {
         cluster: Clustered(seed_nodes: ["warp@10.0.0.1"]),
       ),
     )
-    == Error(error.BadOption("cluster", error.NotOneOf(["single_node"])))
+    == Error(error.BadOption(
+      "cluster",
+      error.Because(
+        "clusters are not there yet, and a context runs on one node: give SingleNode",
+      ),
+    ))
 }
 
 // The read model's aggregate.

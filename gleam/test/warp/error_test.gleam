@@ -60,7 +60,7 @@ pub fn what_is_wrong_with_an_event_is_said_test() {
   refused(
     event.new("Credited", json.object([#("pid", coerce(process.self()))])),
     "payload",
-    error.NotJson(string.inspect(process.self()) |> inspected_pid),
+    error.NotJson({ string.inspect(process.self()) |> inspected_pid } <> " at pid"),
   )
   refused(
     good() |> event.with_metadata(json.null()),
@@ -218,7 +218,12 @@ pub fn what_is_wrong_with_an_option_is_said_test() {
   )
   refused(
     WarpOptions(..options, cluster: Clustered(seed_nodes: ["warp@10.0.0.1"])),
-    error.BadOption("cluster", error.NotOneOf(["single_node"])),
+    error.BadOption(
+      "cluster",
+      error.Because(
+        "clusters are not there yet, and a context runs on one node: give SingleNode",
+      ),
+    ),
   )
   // Values that only other languages can pass.
   refused(
@@ -296,6 +301,11 @@ pub fn a_folder_that_is_open_is_refused_test() {
 pub fn too_few_files_test() {
   assert reason_of(term("{too_few_files, #{limit => 256, needed => 900}}"))
     == error.TooFewFiles(limit: 256, needed: 900)
+}
+
+pub fn nif_not_loaded_test() {
+  assert reason_of(term("{nif_not_loaded, <<\"No such file\">>}"))
+    == error.NifNotLoaded(message: "No such file")
 }
 
 fn closed(options: WarpOptions) -> #(String, String) {
@@ -690,6 +700,12 @@ pub fn every_error_says_what_to_do_test() {
     error.TooFewFiles(limit: 256, needed: 900),
     "The VM may have 256 files open, and the context needs 900. Raise the "
       <> "limit, for example with ulimit -n, or use fewer shards.",
+  )
+  says(
+    error.NifNotLoaded(message: "No such file"),
+    "Warp's native library was not loaded: No such file. Build it with make "
+      <> "nif in Warp's folder, which needs Rust and Erlang, and start the VM "
+      <> "again.",
   )
   says(
     error.ShardCountMismatch(stored: 16, given: 8),
