@@ -13,12 +13,8 @@ options() ->
 %% tables of {@link warp_entity_registry} and {@link warp_entity_states}.
 -spec new(warp_component:settings()) -> #{atom() => term()}.
 new(#{aggregates := Aggregates} = Settings) ->
-    Rules = [
-        {Name, warp_aggregate:version(Aggregate), warp_aggregate:judges(Aggregate)}
-     || {Name, Aggregate} <- maps:to_list(Aggregates)
-    ],
     Own = maps:with([aggregates, mode, snapshot_every, idle_timeout, max_pending], Settings),
-    Own#{rules => warp_nif:rules(Rules),
+    Own#{rules => warp_entity_pack:rules(Aggregates),
          registry => warp_entity_registry:new(),
          states => warp_entity_states:new()}.
 

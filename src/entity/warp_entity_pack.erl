@@ -1,7 +1,7 @@
 %% @private Checks and packs the events of an append for the log, in the caller's process.
 -module(warp_entity_pack).
 
--export([pack/4, pack_with/4, keep/3, release/1, is_large/1]).
+-export([rules/1, pack/4, pack_with/4, keep/3, release/1, is_large/1]).
 
 -export_type([packed/0]).
 
@@ -19,6 +19,12 @@
 -define(MAX_EVENTS, 10000).
 %% Releasing fewer bytes is not worth a call.
 -define(LARGE, 4 * 1024).
+
+%% @doc The rules that the events of these aggregates are packed by.
+-spec rules(#{binary() => warp_aggregate:aggregate()}) -> warp_nif:rules().
+rules(Aggregates) ->
+    warp_nif:rules([{Name, warp_aggregate:version(Aggregate), warp_aggregate:judges(Aggregate)}
+                    || {Name, Aggregate} <- maps:to_list(Aggregates)]).
 
 %% @doc Checks and packs the events of one append. Events that name no aggregate belong to Default, or, if that is
 %% `undefined', to the context's only aggregate. Errors: `{batch_too_large, Count, Max}', `{bad_event, Nth, Field,
