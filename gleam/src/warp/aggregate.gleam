@@ -170,6 +170,9 @@ pub fn validate(
 /// Sets the function that returns the commands that write to the tables of
 /// projections, from the entity's id, the state after the event, and the event.
 ///
+/// It must do nothing else: a rebuild calls it for every event of the log
+/// again, and a mail that it sends would be sent again.
+///
 pub fn project(
   aggregate: Aggregate(state, event, reason),
   project: fn(String, state, event) -> List(Command),
