@@ -76,23 +76,27 @@ impl Applier {
             self.take(inbox.attached, inbox.deferred, inbox.snapshots);
             pause = IDLE;
             is_idle = true;
-            let (mut unapplied, mut stuck) = (0, None);
+            let (mut unapplied, mut held, mut stuck) = (0, 0, None);
             for looked in &mut self.shards {
                 let before = looked.shared.tail().bytes();
                 let left = looked.turn(&self.engine, hurry);
                 pause = pause.min(left);
                 let tail = looked.shared.tail();
-                self.engine.has_applied(before.saturating_sub(tail.bytes()));
+                let left_over = tail.bytes();
+                self.engine.has_applied(before.saturating_sub(left_over));
                 is_idle &= tail.steps() == 0 && looked.snapshots.is_empty();
-                unapplied += tail.bytes();
+                unapplied += left_over;
                 drop(tail);
-                stuck = stuck.or_else(|| looked.shared.background.first_error());
+                if let Some(error) = looked.shared.background.first_error() {
+                    held += left_over;
+                    stuck = stuck.or(Some(error));
+                }
                 if let Some(attached) = &looked.attached {
                     self.durable
                         .insert(looked.shared.number, attached.store.durable());
                 }
             }
-            self.engine.turned(unapplied, stuck);
+            self.engine.turned((unapplied, held), stuck);
             self.close_some(has_ended);
             self.recycle();
             if has_ended && self.shards.is_empty() && self.engine.leave() {

@@ -1,13 +1,14 @@
 //! What the threads of one context share: the queue, the journal's segments, and what the thread that
 //! applies has to look after.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustler::LocalPid;
 
 use crate::apply::store::Store;
+use crate::engine::room::{Left, Room};
 use crate::error::{Error, Result};
 use crate::journal::{Notes, Segments};
 use crate::open::lock::DirLock;
@@ -19,8 +20,6 @@ use crate::writer::answers::answer;
 use crate::writer::command::{Answer, Command};
 use crate::writer::queue::{Batch, Queue};
 
-/// How many bytes of events of all shards may wait to be applied.
-const MAX_UNAPPLIED: usize = 96 * 1024 * 1024;
 /// How many segments may wait for shards.
 const MAX_SEGMENTS: usize = 16;
 /// How long the writer waits at once for the thread that applies.
@@ -86,8 +85,8 @@ pub struct Engine {
     /// Told when something was applied.
     applied: Condvar,
     applying: Mutex<()>,
-    /// Bytes that are not applied, of all shards.
-    unapplied: AtomicUsize,
+    /// How much may wait to be applied.
+    room: Room,
     /// Why a shard cannot be brought up to the journal at present, if one cannot.
     stuck: Mutex<Option<Error>>,
     /// The thread that applies sleeps until it is told.
@@ -120,7 +119,7 @@ impl Engine {
             told: Condvar::new(),
             applied: Condvar::new(),
             applying: Mutex::new(()),
-            unapplied: AtomicUsize::new(0),
+            room: Room::default(),
             stuck: Mutex::new(None),
             sleeps: AtomicBool::new(false),
             added: AtomicBool::new(false),
@@ -225,7 +224,7 @@ impl Engine {
 
     /// So many bytes of events were added to the tails.
     pub fn has_to_apply(&self, bytes: usize) {
-        self.unapplied.fetch_add(bytes, Ordering::Relaxed);
+        self.room.add(bytes);
         self.added.store(true, Ordering::SeqCst);
         if self.sleeps.load(Ordering::SeqCst) && self.sleeps.swap(false, Ordering::SeqCst) {
             self.told.notify_one();
@@ -251,16 +250,13 @@ impl Engine {
 
     /// So many bytes of events are in a shard's file now, and the turn goes on.
     pub fn has_applied(&self, bytes: usize) {
-        let fewer = |unapplied: usize| Some(unapplied.saturating_sub(bytes));
-        let _ = self
-            .unapplied
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+        self.room.applied(bytes);
     }
 
-    /// The thread that applies has done what it could: so many bytes are left; and why a shard cannot be
-    /// brought up to the journal, if one cannot. What is added meanwhile is counted from the next turn on.
-    pub fn turned(&self, unapplied: usize, stuck: Option<Error>) {
-        self.unapplied.store(unapplied, Ordering::Relaxed);
+    /// The thread that applies has done what it could: so many bytes are left, and so many of them in shards
+    /// that cannot be brought up to the journal; and why one cannot.
+    pub fn turned(&self, (unapplied, held): (usize, usize), stuck: Option<Error>) {
+        self.room.counted(unapplied, held);
         *relock(&self.stuck) = stuck;
         let held = relock(&self.applying);
         self.turns.fetch_add(1, Ordering::Relaxed);
@@ -274,9 +270,9 @@ impl Engine {
     pub fn await_room(&self, shared: &Shared, let_go: impl Fn()) -> Result<()> {
         loop {
             let is_full = shared.tail().is_full();
-            let are_full = self.unapplied.load(Ordering::Relaxed) > MAX_UNAPPLIED
-                || self.segments.waiting() > MAX_SEGMENTS;
-            if !is_full && !are_full {
+            let left = self.room.left();
+            let are_full = left == Left::None || self.segments.waiting() > MAX_SEGMENTS;
+            if !is_full && !are_full && left == Left::Some {
                 return Ok(());
             }
             let own = shared.background.first_error();

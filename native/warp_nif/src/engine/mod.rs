@@ -11,6 +11,7 @@ pub mod handle;
 mod kind_tests;
 pub mod looked;
 mod reply;
+mod room;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
