@@ -801,7 +801,8 @@ verify(CtxOrDir) ->
 %% Errors: `{corrupt, Message}': the message says what is damaged, up to 100 places. `{shard_unavailable, N}': the shard
 %% was not open for ten seconds. `interrupted': the journal is being opened again. `{data_dir_in_use, Dir}': a VM
 %% has the context in the folder open. `{not_a_shard, Path}', `{newer_format, Path, Version}', `{io_error, Message}',
-%% `{nif_not_loaded, Message}', `context_stopped', `{unknown_option, Key}', `{bad_option, data_dir | progress | options, Why}'.
+%% `{nif_not_loaded, Message}', `context_stopped', `{unknown_option, Key}', `{bad_option, data_dir | progress | options,
+%% Why}'.
 -spec verify(ctx() | file:name_all(), #{progress => fun((warp_verify:progress()) -> term())}) ->
     {ok, warp_verify:report()} | {error, verify_error()}.
 verify(CtxOrDir, Options) ->

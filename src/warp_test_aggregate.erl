@@ -17,7 +17,7 @@
 
 -export_type([entity/0]).
 
--record(entity, {name :: binary(), core :: warp_entity_core:core(), context :: warp_context:context()}).
+-record(entity, {name :: binary(), core :: warp_entity_core:core(), context :: warp_entity_core:context()}).
 %% An entity that has some events and is nowhere stored.
 -opaque entity() :: #entity{}.
 
@@ -85,7 +85,7 @@ decide(#entity{name = Name} = Entity, Fun) when is_function(Fun, 1) ->
     end.
 
 judged(Request, #entity{core = Core0} = Entity) ->
-    case warp_entity_core:take(warp_entity_core:request(Request, {self(), test}, Core0)) of
+    case warp_entity_core:take(warp_entity_core:request(Request, {cast, ?ID}, Core0)) of
         {append, _Rows, Core1} ->
             {_Answers, Core} = warp_entity_core:settle({stored, 1}, Core1),
             {ok, Entity#entity{core = Core}};

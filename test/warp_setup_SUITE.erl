@@ -10,7 +10,8 @@
 
 all() ->
     [the_library_needs_rust_c_and_erlang, a_target_names_what_it_lacks_and_nothing_else,
-     without_rust_it_says_how_to_get_it, what_was_found_is_looked_for_again_when_it_is_gone, an_unknown_target_is_refused].
+     without_rust_it_says_how_to_get_it, what_was_found_is_looked_for_again_when_it_is_gone,
+     an_unknown_target_is_refused].
 
 init_per_testcase(_, Config) -> warp_test:init_case(Config).
 end_per_testcase(_, Config) -> warp_test:end_case(Config).

@@ -87,8 +87,8 @@ start_reasons() ->
       <<"Raise the limit (ulimit -n, or LimitNOFILE), or give a new context fewer shards.">>},
      {{nif_not_loaded, 'Message'}, [start, verify],
       <<"Warp's native library was not loaded: {Message}.">>,
-      <<"Build it with make nif in Warp's folder, which needs Rust and Erlang, and start the VM again. In a Mix project "
-        "mix deps.compile warp_core --force builds it as well.">>},
+      <<"Build it with make nif in Warp's folder, which needs Rust and Erlang, and start the VM again. In a Mix "
+        "project mix deps.compile warp_core --force builds it as well.">>},
      {{shard_count_mismatch, 'Stored', 'Given'}, [start],
       <<"The context was created with {Stored} shards, and {Given} were given.">>,
       <<"Give shards => {Stored}.">>},

@@ -8,7 +8,11 @@
 -export([new/2, reset/2, request/3, deletion/3, take/1, accepted/1, replies/1, stored/1, settle/2, look_up/4]).
 -export([expects/2, compact/1, read/2, is_quiet/1, is_waiting/1, is_erasing/1, bytes/1, base/1, committed/1]).
 
--export_type([core/0, request/0, entry/0, settled/0, erasure/0]).
+-export_type([core/0, context/0, request/0, entry/0, settled/0, erasure/0]).
+
+%% What requests are judged by. A running context has it, and more.
+-type context() :: #{aggregates := #{binary() => warp_aggregate:aggregate()}, rules := warp_nif:rules(),
+                     clock := warp_clock:clock(), atom() => term()}.
 
 %% A state of the log: the seq and time of its last event, and the states of the aggregates after that event.
 -record(log, {
@@ -39,7 +43,7 @@
 -record(deletion, {from :: warp_entity_reply:from(), erasure :: erasure()}).
 
 -record(core, {
-    context :: warp_context:context(),
+    context :: context(),
     id :: binary(),
     committed :: #log{},
     ahead :: #log{},
@@ -84,7 +88,7 @@
 -define(COMPACT_BUDGET, 1000000).
 
 %% @doc The core of an entity without events.
--spec new(warp_context:context(), binary()) -> core().
+-spec new(context(), binary()) -> core().
 new(#{aggregates := Aggregates} = Context, Id) ->
     Empty = #log{seq = 0, time = 0, states = warp_aggregate:initial(Aggregates)},
     #core{context = Context, id = Id, committed = Empty, ahead = Empty}.

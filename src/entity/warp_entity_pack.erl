@@ -29,7 +29,7 @@ rules(Aggregates) ->
 %% @doc Checks and packs the events of one append. Events that name no aggregate belong to Default, or, if that is
 %% `undefined', to the context's only aggregate. Errors: `{batch_too_large, Count, Max}', `{bad_event, Nth, Field,
 %% Why}' and the other reasons of a refused event in `warp_core:write_error()'.
--spec pack(warp_context:context(), binary(), binary() | undefined, [map()]) ->
+-spec pack(#{rules := warp_nif:rules(), atom() => term()}, binary(), binary() | undefined, [map()]) ->
     {ok, packed()} | {error, term()}.
 pack(#{rules := Rules}, Id, Default, Events) ->
     pack_with(Rules, Id, Default, Events).
