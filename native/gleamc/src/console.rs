@@ -27,6 +27,16 @@ impl Console {
         });
     }
 
+    /// Prints what the user may want to know about the error before it.
+    pub fn hint(&self, text: &str) {
+        print(|buffer| {
+            buffer.set_color(ColorSpec::new().set_bold(true).set_fg(Some(Color::Cyan)))?;
+            write!(buffer, "hint:")?;
+            buffer.reset()?;
+            writeln!(buffer, " {text}")
+        });
+    }
+
     fn step(&self, what: &str, of: &str) {
         print(|buffer| {
             buffer.set_color(

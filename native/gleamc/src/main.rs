@@ -3,7 +3,7 @@
 //!
 //! `main` reads the command line; `project` builds and runs; `packages` finds dependencies;
 //! `files` is the world as the compiler's core sees it, `beam` its Erlang compiler, and
-//! `downgrade` what OTP 25 and 26 need; `console` prints.
+//! `downgrade` what OTP 25 and 26 need; `standins` says what stand-ins may lack; `console` prints.
 
 mod beam;
 mod console;
@@ -11,6 +11,7 @@ mod downgrade;
 mod files;
 mod packages;
 mod project;
+mod standins;
 
 use camino::Utf8PathBuf;
 use console::Console;
@@ -107,7 +108,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
 /// On the thread with the large stack: does what was asked for, and prints what went wrong.
 fn perform(arguments: &Arguments) -> ExitCode {
     match build_and_run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             Console.error(&error);
             ExitCode::FAILURE
@@ -116,16 +117,26 @@ fn perform(arguments: &Arguments) -> ExitCode {
 }
 
 /// Builds, and runs the program unless only a build was asked for.
-fn build_and_run(arguments: &Arguments) -> Result<(), Error> {
+fn build_and_run(arguments: &Arguments) -> Result<ExitCode, Error> {
     let packages = arguments.folder.join("build/packages");
-    let standins = arguments.standins.as_ref().unwrap_or(&packages);
-    let project = Project::open(&arguments.folder, standins)?;
-    let built = project.build(arguments.warnings_as_errors)?;
+    let folder = arguments.standins.as_ref().unwrap_or(&packages);
+    let project = Project::open(&arguments.folder, folder)?;
+    let built = match project.build(arguments.warnings_as_errors) {
+        Err(error) => {
+            Console.error(&error);
+            if let Some(hint) = standins::hint(&error, &project.standins()) {
+                Console.hint(&hint);
+            }
+            return Ok(ExitCode::FAILURE);
+        }
+        Ok(built) => built,
+    };
     let module = match arguments.verb.as_str() {
         "run" => project.name().to_owned(),
         "test" => format!("{}_test", project.name()),
-        _ => return Ok(()),
+        _ => return Ok(ExitCode::SUCCESS),
     };
     let module = arguments.module.as_ref().unwrap_or(&module);
-    project.run(&built, module, &arguments.rest)
+    project.run(&built, module, &arguments.rest)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -24,6 +24,8 @@ pub struct Project {
     paths: ProjectPaths,
     config: PackageConfig,
     packages: Vec<ManifestPackage>,
+    /// The folder that stand-ins are in.
+    standins: Utf8PathBuf,
     files: Files,
 }
 
@@ -42,6 +44,7 @@ impl Project {
             paths,
             config,
             packages,
+            standins,
             files,
         })
     }
@@ -49,6 +52,16 @@ impl Project {
     /// The project's name.
     pub fn name(&self) -> &str {
         &self.config.name
+    }
+
+    /// The names of the packages that are stand-ins.
+    pub fn standins(&self) -> Vec<&str> {
+        let is_standin = |package: &&ManifestPackage| match &package.source {
+            ManifestPackageSource::Local { path } => path.starts_with(&self.standins),
+            _ => false,
+        };
+        let standins = self.packages.iter().filter(is_standin);
+        standins.map(|package| package.name.as_str()).collect()
     }
 
     /// Compiles what changed, to BEAM files below `build/dev/erlang`.

@@ -119,6 +119,49 @@ fn a_dependency_without_a_stand_in_is_named() {
 }
 
 #[test]
+fn what_a_stand_in_may_lack_is_said() {
+    for wrong in [
+        "import base/bool\npub fn main() { bool.and }\n",
+        "import base\npub fn main() { base.two() }\n",
+    ] {
+        let workshop = Workshop::new();
+        workshop.package("app", "[dependencies]\nbase = \">= 1.0.0 and < 2.0.0\"\n");
+        workshop.write(
+            "standins/base/gleam.toml",
+            "name = \"base\"\nversion = \"1.2.3\"\n",
+        );
+        workshop.write("standins/base/src/base.gleam", "pub fn one() { 1 }\n");
+        workshop.write("app/src/app.gleam", wrong);
+        let says = workshop.build_fails();
+        assert_says(
+            &says,
+            &[
+                "hint: ",
+                "stand-ins for base.",
+                "base = { path = \"../base\" }",
+            ],
+        );
+    }
+}
+
+#[test]
+fn other_errors_have_no_hint_about_stand_ins() {
+    let workshop = Workshop::new();
+    workshop.package("app", "[dependencies]\nbase = \">= 1.0.0 and < 2.0.0\"\n");
+    workshop.write(
+        "standins/base/gleam.toml",
+        "name = \"base\"\nversion = \"1.2.3\"\n",
+    );
+    workshop.write("standins/base/src/base.gleam", "pub fn one() { 1 }\n");
+    workshop.write(
+        "app/src/app.gleam",
+        "import base\npub fn main() { base.one() + 1.0 }\n",
+    );
+    let says = workshop.build_fails();
+    assert!(!says.contains("hint: "), "{says}");
+}
+
+#[test]
 fn a_stand_in_of_another_version_is_refused() {
     let workshop = Workshop::new();
     workshop.package("app", "[dependencies]\nbase = \">= 2.0.0 and < 3.0.0\"\n");
