@@ -10,7 +10,7 @@ use rustler::LocalPid;
 use crate::apply::store::Store;
 use crate::engine::room::{Left, Room};
 use crate::error::{Error, Result};
-use crate::journal::{Notes, Segments};
+use crate::journal::Segments;
 use crate::open::lock::DirLock;
 use crate::shard::background::Background;
 use crate::shard::shared::Shared;
@@ -295,18 +295,5 @@ impl Engine {
             let held = relock(&self.applying);
             drop(self.applied.wait_timeout(held, WAIT));
         }
-    }
-}
-
-/// Writes the journal's notes into the file that is locked.
-pub struct LockNotes(pub Arc<DirLock>);
-
-impl Notes for LockNotes {
-    fn write(&self, note: &[u8], sync: bool) -> Result<()> {
-        self.0.write_note(note, sync)
-    }
-
-    fn check(&self) -> Result<()> {
-        self.0.check()
     }
 }

@@ -10,7 +10,8 @@ use rustler::{Env, LocalPid, Monitor, Resource, ResourceArc, Term};
 
 use crate::atoms;
 use crate::engine::apply as applier;
-use crate::engine::context::{Attached, Engine, LockNotes};
+use crate::engine::context::{Attached, Engine};
+use crate::engine::notes::LockNotes;
 use crate::engine::write as writer;
 use crate::error::{Error, Result, panic_message};
 use crate::journal::{Journal, Segments, recover};

@@ -1,6 +1,7 @@
 //! The engine of a context: its two threads, what they share, and the handles that Erlang holds.
 
 pub mod apply;
+mod chunk;
 pub mod context;
 #[cfg(test)]
 mod damage_tests;
@@ -10,6 +11,7 @@ pub mod handle;
 #[cfg(test)]
 mod kind_tests;
 pub mod looked;
+mod notes;
 mod reply;
 mod room;
 #[cfg(test)]

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use rustler::{Encoder, LocalPid};
 
 use crate::atoms;
-use crate::engine::context::{Engine, LockNotes};
+use crate::engine::chunk;
+use crate::engine::context::Engine;
+use crate::engine::notes::LockNotes;
 use crate::engine::reply::{Decided, Settled, asker, fail, reply, taken};
 use crate::error::{Error, Result, panic_message};
 use crate::journal::Journal;
@@ -18,12 +20,8 @@ use crate::shard::shared::Shared;
 use crate::writer::answers::send;
 use crate::writer::command::{Answer, Command};
 use crate::writer::group::Group;
-use crate::writer::queue::{Batch, size, taken_up};
+use crate::writer::queue::{Batch, taken_up};
 
-/// How many rows one commit takes at most.
-const MAX_ROWS: usize = 4096;
-/// How many bytes one commit takes at most, but for a single larger command.
-const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// How often an idle writer looks after its files.
 const IDLE: Duration = Duration::from_secs(1);
 /// How long a commit waits at most for more callers.
@@ -120,7 +118,7 @@ impl Writer<'_> {
             }
             let started = Instant::now();
             self.engine.stats.busy();
-            let chunk = self.chunk();
+            let chunk = chunk::take(&mut self.batch);
             let answered = chunk.len();
             let is_all = self.batch.commands.is_empty();
             let lost = self.carry_out(chunk, is_all);
@@ -132,25 +130,6 @@ impl Writer<'_> {
             idle_since = Instant::now();
         }
         None
-    }
-
-    /// What the next commit carries out.
-    fn chunk(&mut self) -> Vec<(Arc<Shared>, Command)> {
-        let (mut chunk, mut rows, mut bytes) = (Vec::new(), 0, 0);
-        while rows < max_rows()
-            && bytes < MAX_BYTES
-            && let Some((shared, command)) = self.batch.commands.pop_front()
-        {
-            taken_up(&shared, &command);
-            bytes += size(&command);
-            rows += match &command {
-                Command::Append(submission) => submission.appends.len(),
-                Command::Clear { events, .. } => events.len().max(1),
-                _ => 1,
-            };
-            chunk.push((shared, command));
-        }
-        chunk
     }
 
     /// Lets a fair share of the callers come back before the next commit.
@@ -304,12 +283,4 @@ impl Writer<'_> {
         }
         shards
     }
-}
-
-fn max_rows() -> usize {
-    #[cfg(feature = "fault")]
-    if let Some(rows) = crate::fault::rows_at_once() {
-        return rows;
-    }
-    MAX_ROWS
 }
