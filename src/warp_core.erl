@@ -26,7 +26,7 @@
 -export([receive_response/2, receive_response/3, wait_response/2, wait_response/3]).
 -export([check_response/2, check_response/3]).
 -export([reqids_new/0, reqids_add/3, reqids_size/1, reqids_to_list/1]).
--export([decide/3, decide/4, cast/3, pid/1]).
+-export([decide/3, decide/4, cast/3, pid/1, shard_of/1]).
 -export([get/2, get/3, state_at/3, state_at/4, history/1, history/2, export/1, export/2, delete/1, delete/2]).
 -export([query/3, query/4, await_projection/2]).
 -export([stats/1, verify/1, verify/2, correct_time/3]).
@@ -565,6 +565,12 @@ cast(Entity, Aggregate, Fun) when is_function(Fun, 1) ->
     end);
 cast(_Entity, _Aggregate, _Fun) ->
     {error, {bad_option, decide, {not_a_function, 1}}}.
+
+%% @doc The number of the shard that the entity lives in, from 0. Its events are in the file `shard-NNNN.db' of the
+%% context's folder, with the number in four digits. Waits for nothing.
+-spec shard_of(entity()) -> {ok, non_neg_integer()} | {error, {bad_entity_id, term()} | context_stopped}.
+shard_of(Entity) ->
+    in_context(Entity, fun(Context, Id) -> warp_context:shard_of(Context, Id) end).
 
 %% @doc The entity's process, for `monitor', `sys' and the like. Warp starts it if there is none, and waits up to five
 %% seconds for that. An entity that left memory and came back has another process. Use the handle to address the

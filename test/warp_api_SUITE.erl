@@ -1,6 +1,7 @@
 %% Appending, deciding and reading: one entity's log as its callers see it.
 -module(warp_api_SUITE).
 -compile([export_all, nowarn_export_all]).
+-include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
 suite() -> [{timetrap, {seconds, 60}}].
@@ -22,6 +23,7 @@ cases() ->
      get_is_the_fold_of_all_events_resident_and_cold,
      one_entity_holds_several_aggregates,
      entities_do_not_mix,
+     an_entity_is_in_the_file_of_its_shard,
      a_pure_log_keeps_its_initial_state,
      expected_any_and_the_right_seq_are_taken,
      a_wrong_expected_seq_is_refused_with_the_actual_one,
@@ -134,6 +136,26 @@ entities_do_not_mix(Config) ->
          DerivedId = <<Id/binary, "#1">>,
          ?assertMatch([#{seq := 1, id := DerivedId}], warp_test:history(Entity))
      end || {Entity, Id} <- Named].
+
+an_entity_is_in_the_file_of_its_shard(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 4}),
+    Ids = [<<"entity ", (integer_to_binary(N))/binary>> || N <- lists:seq(1, 20)],
+    Shards = [begin
+                  Entity = warp_core:entity(Ctx, Id),
+                  {ok, 1} = warp_core:append(Entity, warp_test:noted(<<"x">>)),
+                  {ok, N} = warp_core:shard_of(Entity),
+                  {Id, N}
+              end || Id <- Ids],
+    ok = warp_core:stop(Ctx),
+    ?assertEqual([0, 1, 2, 3], lists:usort([N || {_, N} <- Shards])),
+    [begin
+         File = filename:join([?config(dir, Config), "test", io_lib:format("shard-~4..0b.db", [N])]),
+         Query = ["SELECT count(*) FROM events WHERE entity = '", Id, "'"],
+         Command = unicode:characters_to_list(["sqlite3 -readonly ", File, " \"", Query, "\""]),
+         ?assertEqual("1\n", os:cmd(Command))
+     end || {Id, N} <- Shards],
+    ?assertEqual({error, context_stopped}, warp_core:shard_of(warp_core:entity(Ctx, <<"a">>))),
+    ?assertEqual({error, {bad_entity_id, not_a_handle}}, warp_core:shard_of(alice)).
 
 a_pure_log_keeps_its_initial_state(Config) ->
     Alice = warp_core:entity(warp_test:start(Config), <<"alice">>),

@@ -124,6 +124,14 @@ pub fn stop(context: Context) -> Nil {
 @external(erlang, "warp_core", "entity")
 pub fn entity(context: Context, id: String) -> Entity
 
+/// The number of the shard that the entity lives in, from 0. Its events are in
+/// the file `shard-NNNN.db` of the context's folder, with the number in four
+/// digits. Waits for nothing. Errors: `error.BadEntityId` and
+/// `error.ContextStopped`.
+///
+@external(erlang, "warp_ffi", "shard_of")
+pub fn shard_of(entity: Entity) -> Result(Int, Error(reason))
+
 /// Appends an event, and returns its seq when it is durable. Waits for at most
 /// 5000 milliseconds.
 ///

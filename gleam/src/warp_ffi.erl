@@ -5,7 +5,7 @@
 -module(warp_ffi).
 
 -export([start/1, start_link/1, named/1, stop/1]).
--export([append/2, append/3, append_batch/3, decide/4, cast/3, pid/1]).
+-export([append/2, append/3, append_batch/3, decide/4, cast/3, pid/1, shard_of/1]).
 -export([get/2, get/3, state_at/4, history/2, export/2, delete/1, correct_time/3]).
 -export([decision/2, failure/1, verdict/1, message/3, encode/3, raise_undecodable/2]).
 -export([identity/1, null/0, infinity/0, monotonic_milliseconds/0]).
@@ -57,6 +57,10 @@ decide(Entity, Aggregate, Fun, Options) ->
     {ok, nil} | {error, warp_error_ffi:error()}.
 cast(Entity, Aggregate, Fun) ->
     nil(warp_core:cast(Entity, Aggregate, Fun)).
+
+-spec shard_of(warp_core:entity()) -> {ok, non_neg_integer()} | {error, warp_error_ffi:error()}.
+shard_of(Entity) ->
+    result(warp_core:shard_of(Entity)).
 
 -spec pid(warp_core:entity()) -> {ok, pid()} | {error, warp_error_ffi:error()}.
 pid(Entity) ->
