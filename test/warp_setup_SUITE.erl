@@ -26,7 +26,10 @@ a_target_names_what_it_lacks_and_nothing_else(Config) ->
     ?assertEqual([<<"dialyzer">>], lacks(Config, "check", ["rebar3" | Has])),
     ?assertEqual([<<"pip">>, <<"sqlite3">>], lacks(Config, "demo", ["rebar3", "unzip", "python3" | Has])),
     ?assertEqual([<<"elixir">>, <<"pip">>, <<"unzip">>],
-                 lacks(Config, "test", ["rebar3", "dialyzer", "sqlite3", "python3" | Has])).
+                 lacks(Config, "test", ["rebar3", "dialyzer", "sqlite3", "python3" | Has])),
+    %% Once, however many of the target's parts need it.
+    ?assertEqual([<<"cc">>, <<"erlc">>],
+                 lacks(Config, "check", ["cargo", "rustc", "erl", "rebar3", "dialyzer"])).
 
 without_rust_it_says_how_to_get_it(Config) ->
     {1, Said} = setup(Config, "nif", ["cc", "erl"]),
@@ -78,5 +81,3 @@ said(Port, Said) ->
         {Port, {data, More}} -> said(Port, <<Said/binary, More/binary>>);
         {Port, {exit_status, Status}} -> {Status, Said}
     end.
-
-
