@@ -107,36 +107,33 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
 
 /// On the thread with the large stack: does what was asked for, and prints what went wrong.
 fn perform(arguments: &Arguments) -> ExitCode {
-    match build_and_run(arguments) {
-        Ok(code) => code,
-        Err(error) => {
-            Console.error(&error);
-            ExitCode::FAILURE
-        }
+    let packages = arguments.folder.join("build/packages");
+    let folder = arguments.standins.as_ref().unwrap_or(&packages);
+    let (error, hint) = match Project::open(&arguments.folder, folder) {
+        Err(error) => (error, None),
+        Ok(project) => match build_and_run(&project, arguments) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(error) => {
+                let hint = standins::hint(&error, &project.standins());
+                (error, hint)
+            }
+        },
+    };
+    Console.error(&error);
+    if let Some(hint) = hint {
+        Console.hint(&hint);
     }
+    ExitCode::FAILURE
 }
 
 /// Builds, and runs the program unless only a build was asked for.
-fn build_and_run(arguments: &Arguments) -> Result<ExitCode, Error> {
-    let packages = arguments.folder.join("build/packages");
-    let folder = arguments.standins.as_ref().unwrap_or(&packages);
-    let project = Project::open(&arguments.folder, folder)?;
-    let built = match project.build(arguments.warnings_as_errors) {
-        Err(error) => {
-            Console.error(&error);
-            if let Some(hint) = standins::hint(&error, &project.standins()) {
-                Console.hint(&hint);
-            }
-            return Ok(ExitCode::FAILURE);
-        }
-        Ok(built) => built,
-    };
+fn build_and_run(project: &Project, arguments: &Arguments) -> Result<(), Error> {
+    let built = project.build(arguments.warnings_as_errors)?;
     let module = match arguments.verb.as_str() {
         "run" => project.name().to_owned(),
         "test" => format!("{}_test", project.name()),
-        _ => return Ok(ExitCode::SUCCESS),
+        _ => return Ok(()),
     };
     let module = arguments.module.as_ref().unwrap_or(&module);
-    project.run(&built, module, &arguments.rest)?;
-    Ok(ExitCode::SUCCESS)
+    project.run(&built, module, &arguments.rest)
 }

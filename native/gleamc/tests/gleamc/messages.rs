@@ -126,10 +126,7 @@ fn what_a_stand_in_may_lack_is_said() {
     ] {
         let workshop = Workshop::new();
         workshop.package("app", "[dependencies]\nbase = \">= 1.0.0 and < 2.0.0\"\n");
-        workshop.write(
-            "standins/base/gleam.toml",
-            "name = \"base\"\nversion = \"1.2.3\"\n",
-        );
+        workshop.stand_in("1.2.3");
         workshop.write("standins/base/src/base.gleam", "pub fn one() { 1 }\n");
         workshop.write("app/src/app.gleam", wrong);
         let says = workshop.build_fails();
@@ -148,10 +145,7 @@ fn what_a_stand_in_may_lack_is_said() {
 fn other_errors_have_no_hint_about_stand_ins() {
     let workshop = Workshop::new();
     workshop.package("app", "[dependencies]\nbase = \">= 1.0.0 and < 2.0.0\"\n");
-    workshop.write(
-        "standins/base/gleam.toml",
-        "name = \"base\"\nversion = \"1.2.3\"\n",
-    );
+    workshop.stand_in("1.2.3");
     workshop.write("standins/base/src/base.gleam", "pub fn one() { 1 }\n");
     workshop.write(
         "app/src/app.gleam",
@@ -165,11 +159,7 @@ fn other_errors_have_no_hint_about_stand_ins() {
 fn a_stand_in_of_another_version_is_refused() {
     let workshop = Workshop::new();
     workshop.package("app", "[dependencies]\nbase = \">= 2.0.0 and < 3.0.0\"\n");
-    workshop.package("standins/base", "");
-    workshop.write(
-        "standins/base/gleam.toml",
-        "name = \"base\"\nversion = \"1.9.0\"\n",
-    );
+    workshop.stand_in("1.9.0");
     assert_says(
         &workshop.build_fails(),
         &[
@@ -187,10 +177,7 @@ fn a_version_counts_for_a_package_by_path_too() {
         "[dependencies]\nbase = \">= 2.0.0\"\none = { path = \"../one\" }\n",
     );
     workshop.package("one", "[dependencies]\nbase = { path = \"../base\" }\n");
-    workshop.write(
-        "standins/base/gleam.toml",
-        "name = \"base\"\nversion = \"2.0.0\"\n",
-    );
+    workshop.stand_in("2.0.0");
     workshop.package("base", "");
     assert_says(
         &workshop.build_fails(),

@@ -37,6 +37,12 @@ impl Workshop {
         self.write(&format!("{name}/gleam.toml"), &toml);
     }
 
+    /// A stand-in for the package `base`.
+    pub fn stand_in(&self, version: &str) {
+        let toml = format!("name = \"base\"\nversion = \"{version}\"\n");
+        self.write("standins/base/gleam.toml", &toml);
+    }
+
     pub fn path(&self, path: &str) -> PathBuf {
         self.folder.join(path)
     }
