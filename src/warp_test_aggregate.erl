@@ -30,8 +30,8 @@
 -spec given(warp_core:aggregate(), [warp_core:new_event()]) -> entity().
 given(Definition, Events) ->
     ok = ok(warp_nif:loaded()),
-    [{aggregates, required, Check}] = [Option || {aggregates, _, _} = Option <- warp_entity_options:start()],
-    {ok, Aggregates} = ok(warp_check:one(aggregates, [Definition], Check)),
+    Options = warp_check:options(#{aggregates => [Definition]}, warp_entity_options:start()),
+    {ok, #{aggregates := Aggregates}} = ok(Options),
     [{Name, Aggregate}] = maps:to_list(Aggregates),
     Past = entity(Name, #{Name => maps:remove(validate, Aggregate)}),
     {ok, #entity{core = Core}} =

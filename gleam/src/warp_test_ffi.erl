@@ -21,15 +21,9 @@ decide(Entity, Fun) ->
 
 -spec with_context(map(), fun((warp_core:ctx()) -> Result)) -> {ok, Result} | {error, warp_error_ffi:error()}.
 with_context(Settings, Fun) ->
-    case warp_test_context:start(options(Settings)) of
-        {ok, Ctx} ->
-            try
-                {ok, Fun(Ctx)}
-            after
-                warp_test_context:stop(Ctx)
-            end;
-        {error, Reason} ->
-            {error, warp_error_ffi:reason(Reason)}
+    case warp_test_context:run(options(Settings), fun(Ctx) -> {ok, Fun(Ctx)} end) of
+        {ok, _} = Ok -> Ok;
+        {error, Reason} -> {error, warp_error_ffi:reason(Reason)}
     end.
 
 options(Settings) ->

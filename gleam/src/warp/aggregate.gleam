@@ -351,16 +351,26 @@ pub fn decide_with(
   options: call.Options,
 ) -> Result(List(Int), Error(reason)) {
   engine.decide(entity, aggregate.name, options, fn(state) {
-    case decide(state) {
-      Ok(events) ->
-        case list.try_map(events, encode(aggregate, _)) {
-          Ok(events) -> engine.decision(events, [])
-          Error(error) -> engine.failure(error)
-        }
-      Error(reason) -> engine.failure(error.Refused(reason))
-    }
+    decision(aggregate, decide(state))
   })
   |> engine.own_reason
+}
+
+/// The engine's form of what a function has decided.
+///
+@internal
+pub fn decision(
+  aggregate: Aggregate(state, event, reason),
+  decided: Result(List(event), reason),
+) -> engine.Decision {
+  case decided {
+    Ok(events) ->
+      case list.try_map(events, encode(aggregate, _)) {
+        Ok(events) -> engine.decision(events, [])
+        Error(error) -> engine.failure(error)
+      }
+    Error(reason) -> engine.failure(error.Refused(reason))
+  }
 }
 
 /// The state, after every event that was acknowledged. The state of an entity

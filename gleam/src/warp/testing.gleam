@@ -14,7 +14,7 @@ import gleam/result
 import warp
 import warp/aggregate.{type Aggregate, type Engine}
 import warp/context.{type WarpOptions}
-import warp/error.{type Error, Refused}
+import warp/error.{type Error}
 import warp/event.{type Event}
 import warp/internal/engine.{type Decision}
 import warp/internal/settings.{type Settings}
@@ -80,14 +80,7 @@ pub fn decide(
 ) -> Result(#(List(event), Given(state, event, reason)), Error(reason)) {
   use entity <- result.try(
     engine_decide(given.entity, fn(state) {
-      case decide(state) {
-        Ok(events) ->
-          case list.try_map(events, aggregate.encode(given.aggregate, _)) {
-            Ok(events) -> engine.decision(events, [])
-            Error(error) -> engine.failure(error)
-          }
-        Error(reason) -> engine.failure(Refused(reason))
-      }
+      aggregate.decision(given.aggregate, decide(state))
     })
     |> engine.own_reason,
   )

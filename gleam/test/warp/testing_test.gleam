@@ -38,6 +38,7 @@ pub fn a_context_for_a_test_leaves_nothing_test() {
   let options = WarpOptions(..defaults(), aggregates:)
   assert testing.with_context(options, fn(ctx) {
       let alice = warp.entity(ctx, "alice")
+      assert warp.shard_of(alice) == Ok(0)
       let assert Ok(1) = aggregate.append(alice, account(), Credited(5))
       aggregate.get(alice, account())
     })

@@ -84,7 +84,7 @@ impl Applier {
                 pause = pause.min(left);
                 let tail = looked.shared.tail();
                 let left_over = tail.bytes();
-                self.engine.has_applied(before.saturating_sub(left_over));
+                self.engine.room.applied(before.saturating_sub(left_over));
                 is_idle &= tail.steps() == 0 && looked.snapshots.is_empty();
                 unapplied += left_over;
                 drop(tail);

@@ -86,7 +86,7 @@ pub struct Engine {
     applied: Condvar,
     applying: Mutex<()>,
     /// How much may wait to be applied.
-    room: Room,
+    pub room: Room,
     /// Why a shard cannot be brought up to the journal at present, if one cannot.
     stuck: Mutex<Option<Error>>,
     /// The thread that applies sleeps until it is told.
@@ -246,11 +246,6 @@ impl Engine {
         }
         self.added.store(false, Ordering::SeqCst);
         std::mem::take(&mut inbox)
-    }
-
-    /// So many bytes of events are in a shard's file now, and the turn goes on.
-    pub fn has_applied(&self, bytes: usize) {
-        self.room.applied(bytes);
     }
 
     /// The thread that applies has done what it could: so many bytes are left, and so many of them in shards
