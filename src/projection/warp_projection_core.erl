@@ -226,13 +226,15 @@ took(#{to := From, then := Then}, #core{position = From} = Core) ->
         more -> schedule(Core)
     end;
 took(#{to := To, then := Then, aside := Notes, seen := NewlySeen} = Part, Core) ->
-    #core{position = From, aside = Before, seen = Seen, left_out = LeftOut, shown = Shown} = Core,
-    Aside = maps:merge(Before, maps:map(fun(_, {Seq, _, _, _}) -> Seq end, Notes)),
+    #core{position = From, aside = Before, seen = Seen, told = {Told, LeftOut}, shown = Shown} = Core,
+    Noted = maps:map(fun(_, {Seq, _, _, _}) -> Seq end, Notes),
     #{events := Events, projected := Projected, work := Work, rows := Rows, oldest := Oldest, run := Run} = Part,
     Batch = #batch{from = From, to = To, events = Events, projected = Projected, work = Work, run = Run,
                    aside = Notes, rows = Rows, oldest = Oldest},
-    Next = Core#core{ready = Batch, position = To, asleep = false, aside = Aside,
-                     seen = maps:merge(Seen, NewlySeen), told = {Aside, LeftOut}},
+    %% NOTE: the worker knows what it was told and what it noted. An entity that was erased meanwhile is not set
+    %% aside any more, and the worker does not know it.
+    Next = Core#core{ready = Batch, position = To, asleep = false, aside = maps:merge(Before, Noted),
+                     seen = maps:merge(Seen, NewlySeen), told = {maps:merge(Told, Noted), LeftOut}},
     schedule(publish(case {Then, Shown} of
                          %% It is at the end of the log again and again.
                          {done, {live, _}} -> Next;

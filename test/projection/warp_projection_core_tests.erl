@@ -118,6 +118,20 @@ erased_is_forgotten_test() ->
     {_, Other2} = warp_projection_core:did(Number, {part, part(20, more)}, Other1),
     ?assertMatch({write, _, _, _}, lists:keyfind(write, 1, element(1, warp_projection_core:work(?NOW, Other2)))).
 
+%% An entity that was set aside is erased while other entities are read: the worker is told so with its next job.
+erased_is_not_aside_any_more_test() ->
+    {_, Core1} = joined(handle(), (joining(10))#{aside := #{<<"b">> => 3, <<"c">> => 4}}),
+    {Effects, Core2} = warp_projection_core:work(?NOW, Core1),
+    {ask, Number, {read, #{told := {#{<<"b">> := 3}, _}}}} = lists:keyfind(ask, 1, Effects),
+    {_, Core3} = warp_projection_core:flush(<<"b">>, Core2),
+    {_, Core4} = warp_projection_core:did(Number, {part, part(20, more)}, Core3),
+    {Writing, Core5} = warp_projection_core:work(?NOW, Core4),
+    {write, Tag, _, _} = lists:keyfind(write, 1, Writing),
+    {_, Core6} = warp_projection_core:written(Tag, Core5),
+    {Again, _} = warp_projection_core:work(?NOW, Core6),
+    {ask, _, {read, #{told := Told, forget := Forget}}} = lists:keyfind(ask, 1, Again),
+    ?assertEqual({{#{<<"c">> => 4}, #{}}, [<<"b">>]}, {Told, Forget}).
+
 %% At the end of the log it is read once more after the process was seen to sleep.
 sleeps_at_the_end_test() ->
     {Number, Core0} = reading(handle()),
