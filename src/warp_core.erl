@@ -28,6 +28,7 @@
 -export([reqids_new/0, reqids_add/3, reqids_size/1, reqids_to_list/1]).
 -export([decide/3, decide/4, cast/3, pid/1, shard_of/1]).
 -export([get/2, get/3, state_at/3, state_at/4, history/1, history/2, export/1, export/2, delete/1, delete/2]).
+-export([entities/1, entities/2, events/1, events/2]).
 -export([query/3, query/4, await_projection/2]).
 -export([stats/1, verify/1, verify/2, correct_time/3]).
 
@@ -36,6 +37,7 @@
 -export_type([ctx/0, entity/0, seq/0, micros/0, event/0, new_event/0, json/0, aggregate/0]).
 -export_type([request_id/0, request_id_collection/0, response/0, response_timeout/0]).
 -export_type([append_options/0, decide_options/0, decision/1, read_options/0, history_options/0]).
+-export_type([list_options/0, place/0, events_options/0, positions/0, placed_event/0, list_error/0]).
 -export_type([query_options/0, query_error/0, start_error/0, delete_error/0, error/0]).
 -export_type([write_error/0, read_error/0, verify_error/0]).
 
@@ -78,7 +80,8 @@
 %% `initial_state' is the state before the first event, and `apply' gives the state after each event. Without `apply'
 %% the aggregate is a pure log. `validate' may refuse an event before it is stored. `migrate' brings an event of an
 %% older schema version up to date: Warp calls it with every event and its version, before `validate' and `apply' see
-%% the event. `project' gives the commands of an event, see {@link warp_projection}. Raise `version' (default: 1) when
+%% the event. `project' gives the commands of an event, see {@link warp_projection}. `aliases' are names that the
+%% aggregate had earlier: Warp reads events that were stored under them as its own. Raise `version' (default: 1) when
 %% `apply' folds differently: Warp ignores snapshots of other versions.
 %%
 %% Give functions as `fun M:F/A', or as `fun F/A' of an exported function: these keep working when their module is
@@ -121,6 +124,57 @@
     %% How long to wait, in milliseconds. Default: 5000.
     timeout => timeout()
 }.
+-type list_options() :: #{
+    %% Only entities whose ids begin with it. Default: all.
+    prefix => binary(),
+    %% Only entities that have events of this aggregate, under its name or one of its aliases. Default: of any.
+    aggregate => binary(),
+    %% Where the page before ended: its `next'. Default: the first page.
+    'after' => place(),
+    %% How many entities at most, up to 10000. Default: 1000.
+    limit => pos_integer(),
+    %% How long to wait, in milliseconds. Default: 5000.
+    timeout => timeout()
+}.
+%% Where a page of a list of entities ended.
+-type place() :: warp_entity_list:place().
+-type events_options() :: #{
+    %% The number of a shard. Default: all, one after the other.
+    shard => all | non_neg_integer(),
+    %% Where the page before ended: its `next'. Default: from the beginning.
+    'after' => positions(),
+    %% How many events, up to 10000. Default: 1000.
+    limit => pos_integer(),
+    %% How long to wait, in milliseconds. Default: 5000.
+    timeout => timeout()
+}.
+%% By number of the shard: up to which position its log was read.
+-type positions() :: warp_entity_list:positions().
+%% An event with its entity's id, its shard, and its position: where the append that it came with stands in the shard's
+%% log. Events of one append share a position.
+-type placed_event() :: #{
+    entity := binary(),
+    shard := non_neg_integer(),
+    position := pos_integer(),
+    type := binary(),
+    payload := #{binary() => json()},
+    aggregate := binary(),
+    id := binary(),
+    schema_vsn := pos_integer(),
+    metadata := #{binary() => json()},
+    seq := seq(),
+    recorded_at := micros()
+}.
+-type list_error() ::
+    context_stopped
+    | {shard_unavailable, non_neg_integer()}
+    | timeout
+    | interrupted
+    | {migrate_failed, crash()}
+    | {bad_return, migrate, term()}
+    | {stale_function, #{aggregate := binary(), function := migrate, module := module(), 'fun' := binary()}}
+    | {io_error | corrupt | internal, binary()}
+    | warp_check:wrong().
 %% Where: the user's own frames of the stack, `{Module, Function, Arity, Location}', the innermost first.
 -type crash() :: {error | exit | throw, Reason :: term(), Where :: list()}.
 %% The errors of starting a context.
@@ -238,6 +292,8 @@
 
 %% How long functions without a timeout wait.
 -define(TIMEOUT_MS, 5000).
+%% How much longer a call may take whose page ends at its timeout.
+-define(ROOM_MS, 100).
 
 %% @doc Starts a context, and the application `warp_core' if it is not running.
 %%
@@ -699,6 +755,76 @@ export(Entity, Options) ->
             end);
         {error, _} = Error ->
             Error
+    end.
+
+%% @equiv entities(Ctx, #{})
+-spec entities(ctx()) ->
+    {ok, #{entities := [#{id := binary(), seq := seq()}], next := place() | done}} | {error, list_error()}.
+entities(Ctx) ->
+    entities(Ctx, #{}).
+
+%% @doc A page of the entities that have events, each with its id and the seq of its last event. Their order means
+%% nothing. `next' of a page is `after' of the next one, and `done' after the last one. A page may have fewer entities
+%% than `limit', or none, before the last: where only few are wanted of very many, it ends after `timeout'.
+%%
+%% An entity that has events while all pages are read is listed once. One that is deleted, or gets its first event,
+%% meanwhile may be listed or not. Warp reads the index for this, and of each entity that may be wanted its id; with
+%% `aggregate' only entities that have such events.
+%%
+%% Options are in `t:list_options()', errors in `t:list_error()'; `{bad_option, 'after', not_a_place}' where `after' is
+%% no `next' of a page.
+-spec entities(ctx(), list_options()) ->
+    {ok, #{entities := [#{id := binary(), seq := seq()}], next := place() | done}} | {error, list_error()}.
+entities(Ctx, Options) ->
+    case warp_entity_options:entities(Options) of
+        {ok, #{timeout := Timeout} = Wanted} ->
+            in(Ctx, fun(Context) ->
+                Deadline = warp_deadline:from(Timeout),
+                List = fun() -> warp_entity_list:entities(Context, Wanted, Deadline) end,
+                warp_entity_call:aside(List, with_room(Deadline))
+            end);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @equiv events(Ctx, #{})
+-spec events(ctx()) ->
+    {ok, #{events := [placed_event()], next := positions(), more := boolean()}} | {error, list_error()}.
+events(Ctx) ->
+    events(Ctx, #{}).
+
+%% @doc Events of all entities, of one shard or of all shards one after the other, in the order in which each shard
+%% stored them, migrated to the current schema. `next' of a page is `after' of the next one. `more' is false when the
+%% log ends there; later `next' gives what was stored since.
+%%
+%% A page ends where an append ends: it has at least `limit' events unless `more' is false or `timeout' has passed, and
+%% at most as many more as its last append has. Events of deleted entities are not there. For work that has to be done
+%% once for each event, remember `next' together with what was done.
+%%
+%% Options are in `t:events_options()', errors in `t:list_error()'; `{bad_option, 'after', not_positions}' where `after'
+%% is no `next' of a page.
+-spec events(ctx(), events_options()) ->
+    {ok, #{events := [placed_event()], next := positions(), more := boolean()}} | {error, list_error()}.
+events(Ctx, Options) ->
+    in(Ctx, fun(#{shards := Shards} = Context) ->
+        case warp_entity_options:events(Options, Shards) of
+            {ok, #{timeout := Timeout} = Wanted} ->
+                Deadline = warp_deadline:from(Timeout),
+                Read = fun() -> warp_entity_list:events(Context, Wanted, Deadline) end,
+                warp_entity_call:aside(Read, with_room(Deadline));
+            {error, _} = Error ->
+                Error
+        end
+    end).
+
+%% At its deadline a read gives what it has by then. One that does not is given up soon after.
+with_room(infinity) -> infinity;
+with_room(Deadline) -> Deadline + ?ROOM_MS.
+
+in(Ctx, Fun) ->
+    case warp_context:find(Ctx) of
+        {ok, Context} -> Fun(Context);
+        not_found -> {error, context_stopped}
     end.
 
 %% @equiv delete(Entity, #{})

@@ -11,7 +11,7 @@
 
 suite() -> [{timetrap, {minutes, 3}}].
 
-all() -> [every_fixture_is_expected, {group, v1}, {group, v2}].
+all() -> [every_fixture_is_expected, {group, v1}, {group, v2}, {group, v3}].
 
 groups() ->
     Names = [{group, closed}, {group, killed}, {group, half_deleted}],
@@ -19,11 +19,12 @@ groups() ->
              it_is_written_to, another_user_opens_it],
     [{v1, [], Names},
      {v2, [], Names},
+     {v3, [], Names},
      {closed, [], [what_was_unfinished_goes_on, logs_of_sagas_are_removed | Cases]},
      {killed, [], [tables_are_rebuilt_alike | Cases]},
      {half_deleted, [], Cases}].
 
-init_per_group(Format, Config) when Format =:= v1; Format =:= v2 -> [{format, atom_to_list(Format)} | Config];
+init_per_group(Format, Config) when Format =:= v1; Format =:= v2; Format =:= v3 -> [{format, atom_to_list(Format)} | Config];
 init_per_group(Name, Config) -> [{name, atom_to_list(Name)} | Config].
 
 end_per_group(_, _) -> ok.
@@ -134,8 +135,8 @@ its_format_is_that_of_today(Config) ->
     After = formats(filename:join(?config(dir, Config), Name)),
     Shards = fun(Formats) -> [Version || {"shard-" ++ _, [Version | _]} <- Formats] end,
     ?assertEqual([list_to_binary(tl(Format))], lists:usort(Shards(Before))),
-    ?assertEqual([<<"2">>], lists:usort(Shards(After))),
-    _ = [?assertEqual(Before, After) || Format =:= "v2"].
+    ?assertEqual([<<"3">>], lists:usort(Shards(After))),
+    _ = [?assertEqual(Before, After) || Format =:= "v3"].
 
 %% Of each file its version, and the tables.
 formats(Dir) ->

@@ -7,7 +7,7 @@
 -module(warp_nif).
 
 -export([loaded/0, own/1, priv_dir/0]).
--export([shard_of/2, rules/1, pack/4, pack_dirty/4, keep/2, release/1, ticket/0, tie/2, is_void/1]).
+-export([shard_of/2, rules/2, pack/4, pack_dirty/4, keep/2, release/1, ticket/0, tie/2, is_void/1]).
 -export([json_encode/2, json_encode_dirty/3, json_decode/1, json_decode_dirty/1]).
 -export([lock/3, establish/1, unlock/1, open_journal/2, close_journal/1, journal_stats/1, open/5, close/1]).
 -export([exists/1, file_bytes/1, delete_files/2, open_files/0]).
@@ -15,7 +15,7 @@
 -export([uncheck_folder/1]).
 -export([submit/5, submit_clearing/6, replace/5, erase/2, clear/3, correct_time/4, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
--export([open_entities/2, closed_entities/5, correlations/3]).
+-export([open_entities/2, closed_entities/5, entities/5, other_aggregates/2, correlations/3]).
 -export([last_row/2, follow/5, run_of/2]).
 -export([projection_open/3, projection_execute/2, projection_execute_batch/2]).
 -export([projection_read/4, projection_tidy/1, projection_trim/1, projection_close/1]).
@@ -24,7 +24,7 @@
 
 -export_type([access/0, projection/0, lock/0, journal/0, shard/0, rules/0, packed/0, ticket/0]).
 -export_type([folder/0, check/0, damage/0, packed_event/0, answer/0, stop/0, reason/0]).
--export_type([kind/0, retyping/0, followed/0]).
+-export_type([kind/0, retyping/0, followed/0, place/0]).
 
 %% Who may read the files that Warp creates: the VM's user alone, or everybody whom the umask lets.
 -type access() :: owner | umask.
@@ -75,6 +75,9 @@
 %% Whose rows a follower sees: the rows of all entities except Warp's own, of the entities whose ids have a
 %% prefix, or of all entities.
 -type followed() :: users | {kind, Prefix :: binary()} | all.
+
+%% Where an entity stands in the list of its shard.
+-type place() :: {Hash :: integer(), Incarnation :: integer()}.
 
 -define(MISSING, erlang:nif_error(nif_not_loaded)).
 
@@ -143,9 +146,10 @@ own(Reference) -> binary_to_term(term_to_binary(Reference)).
 shard_of(_Id, _Shards) -> ?MISSING.
 
 %% @doc The rules that {@link pack/4} checks events by: the aggregates, each with its version and whether new
-%% events of it are judged before they are stored.
--spec rules([{binary(), Version :: pos_integer(), Judges :: boolean()}]) -> rules().
-rules(_Aggregates) -> ?MISSING.
+%% events of it are judged before they are stored; and earlier names of them, each with the name of now.
+-spec rules([{binary(), Version :: pos_integer(), Judges :: boolean()}], [{Earlier :: binary(), Now :: binary()}]) ->
+    rules().
+rules(_Aggregates, _Earlier) -> ?MISSING.
 
 %% @doc Checks events and packs them as one append. Gives them back as terms too if an aggregate judges them, and
 %% with them those of their binaries that may be parts of larger ones, or `many' if these are more than 10,000.
@@ -437,6 +441,26 @@ closed_entities(Shard, Prefix, Before, After, Limit) ->
     ?ANSWER(closed_entities(Shard, Prefix, Before, After, Limit, Tag)).
 
 closed_entities(_Shard, _Prefix, _Before, _After, _Limit, _Tag) -> ?MISSING.
+
+%% @doc The users' entities of a shard that stand behind a place in the list of all, at most Limit, with the seqs of their
+%% last events: those whose ids begin with a prefix, and that have events of one of the aggregates (`undefined': of any). What is
+%% given for the next call's After is `done' when all were looked at. A call looks at about a thousand entities.
+-spec entities(shard(), After :: first | place(), Prefix :: binary(), Aggregates :: [binary()] | undefined,
+               Limit :: pos_integer()) ->
+    {ok, {[{binary(), warp_core:seq()}], place() | done}} | {error, reason()}.
+entities(Shard, After, Prefix, Aggregates, Limit) ->
+    Place = case After of first -> {-1 bsl 63, -1 bsl 63}; _ -> After end,
+    ?ANSWER(entities(Shard, Place, Prefix, Aggregates, Limit, Tag)).
+
+entities(_Shard, _Place, _Prefix, _Aggregates, _Limit, _Tag) -> ?MISSING.
+
+%% @doc The aggregates that a shard's file has events of, without those given and Warp's own, each with how many entities
+%% have such events.
+-spec other_aggregates(shard(), Known :: [binary()]) ->
+    {ok, [{Aggregate :: binary(), Entities :: pos_integer()}]} | {error, reason()}.
+other_aggregates(Shard, Known) -> ?ANSWER(other_aggregates(Shard, Known, Tag)).
+
+other_aggregates(_Shard, _Known, _Tag) -> ?MISSING.
 
 %% @doc The correlations of an entity's events, each with the number of the event in its correlation. Takes only
 %% events whose id consists of the `correlation' in their metadata, one of the infixes, and a decimal number.

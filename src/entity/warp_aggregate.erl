@@ -3,14 +3,16 @@
 -module(warp_aggregate).
 
 -export([version/1, folds/1, judges/1, initial/1, live/6, replay/4, follow/3, migrate/2, failed/4]).
+-export([aliases/1, current/2]).
 
--export_type([aggregate/0, states/0, reason/0]).
+-export_type([aggregate/0, states/0, aliases/0, reason/0]).
 
 -type aggregate() :: #{
     name := binary(),
     initial_state := term(),
     apply => fun((State :: term(), warp_core:event()) -> State :: term()),
     version => pos_integer(),
+    aliases => [binary()],
     validate => fun((State :: term(), warp_core:event()) -> ok | {error, term()}),
     migrate => fun((warp_core:event(), pos_integer()) -> warp_core:event()),
     project => fun((binary(), term(), warp_core:event()) -> [term()])
@@ -18,6 +20,8 @@
 -type aggregates() :: #{binary() => aggregate()}.
 %% By aggregate: its state, or the reason why folding its events failed.
 -type states() :: #{binary() => {ok, term()} | {error, reason()}}.
+%% The names that aggregates had earlier, each with the name of now.
+-type aliases() :: #{binary() => binary()}.
 -type reason() ::
     {rejected, term()}
     | {validate_failed | apply_failed | migrate_failed, {error | exit | throw, term(), list()}}
@@ -40,6 +44,21 @@ folds(#{}) -> false.
 -spec judges(aggregate()) -> boolean().
 judges(#{validate := _}) -> true;
 judges(Aggregate) -> folds(Aggregate).
+
+%% @doc The earlier names of aggregates.
+-spec aliases(aggregates()) -> aliases().
+aliases(Aggregates) ->
+    maps:from_list([{Old, Name} || {Name, #{aliases := Olds}} <- maps:to_list(Aggregates), Old <- Olds]).
+
+%% @doc The events with the name of now where they were stored under an earlier one.
+-spec current([warp_core:event()], aliases()) -> [warp_core:event()].
+current(Events, Aliases) when map_size(Aliases) =:= 0 ->
+    Events;
+current(Events, Aliases) ->
+    [case Aliases of
+         #{Stored := Name} -> Event#{aggregate := Name};
+         #{} -> Event
+     end || #{aggregate := Stored} = Event <- Events].
 
 %% @doc The states before the first event.
 -spec initial(aggregates()) -> states().

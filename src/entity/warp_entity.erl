@@ -97,7 +97,8 @@ start(load, #state{context = Context, n = N} = State) ->
 
 load(#state{context = Context, id = Id, handle = Handle, core = Core} = State) ->
     case warp_entity_replay:load(Context, Handle, Id) of
-        {ok, #{incarnation := Incarnation, snapshot_seq := SnapshotSeq} = Loaded} ->
+        {ok, #{incarnation := Incarnation, snapshot_seq := SnapshotSeq, states := States} = Loaded} ->
+            ok = warp_entity_names:warn_of_failures(Context, States),
             Next = State#state{core = warp_entity_core:reset(Loaded, Core),
                                incarnation = Incarnation, snapshot_seq = SnapshotSeq},
             ok = stay_briefly_if_stale(Next),

@@ -1,7 +1,7 @@
 %% @private Checks the options that concern entities, of `warp_core:start/1' and of each call.
 -module(warp_entity_options).
 
--export([start/0, append/1, decide/1, read/1, export/1, delete/1, correction/2, history/1]).
+-export([start/0, append/1, decide/1, read/1, export/1, delete/1, correction/2, history/1, entities/1, events/2]).
 
 -define(MAX_PENDING, 1000000).
 -define(MAX_NAME_BYTES, 512).
@@ -9,6 +9,8 @@
 -define(READ_TIMEOUT_MS, 5000).
 -define(DELETE_TIMEOUT_MS, 10000).
 -define(HISTORY_LIMIT, 1000).
+%% How many entities or events one page may be asked for.
+-define(MAX_LIMIT, 10000).
 
 %% @doc The options of `warp_core:start/1' that concern entities.
 -spec start() -> [warp_check:option()].
@@ -76,6 +78,36 @@ history(Given) ->
         {timeout, ?READ_TIMEOUT_MS, fun warp_check:timeout/1}
     ]).
 
+%% @doc The options of a list of entities: `prefix' (empty), `aggregate' (`undefined': any), `after' (the first),
+%% `limit' (1000), `timeout' (5000 ms).
+-spec entities(term()) -> {ok, map()} | {error, warp_check:wrong()}.
+entities(Given) ->
+    warp_check:options(Given, [
+        {prefix, <<>>, fun(Prefix) -> text(Prefix, 0) end},
+        {aggregate, undefined, fun(Name) -> text(Name, 1) end},
+        {'after', {0, first}, fun warp_entity_list:place/1},
+        {limit, ?HISTORY_LIMIT, fun(N) -> warp_check:integer(N, 1, ?MAX_LIMIT) end},
+        {timeout, ?READ_TIMEOUT_MS, fun warp_check:timeout/1}
+    ]).
+
+%% @doc The options of a read of events: `shard' (`all'), `after' (none: from the beginning), `limit' (1000), `timeout'
+%% (5000 ms).
+-spec events(term(), Shards :: pos_integer()) -> {ok, map()} | {error, warp_check:wrong()}.
+events(Given, Shards) ->
+    warp_check:options(Given, [
+        {shard, all, fun(all) -> {ok, all}; (N) -> warp_check:integer(N, 0, Shards - 1) end},
+        {'after', #{}, fun warp_entity_list:positions/1},
+        {limit, ?HISTORY_LIMIT, fun(N) -> warp_check:integer(N, 1, ?MAX_LIMIT) end},
+        {timeout, ?READ_TIMEOUT_MS, fun warp_check:timeout/1}
+    ]).
+
+text(<<>>, 0) -> {ok, <<>>};
+text(Text, _Least) ->
+    case warp_text:check(Text, ?MAX_NAME_BYTES) of
+        ok -> {ok, Text};
+        {error, _} = Error -> Error
+    end.
+
 expected(any) -> {ok, any};
 expected(no_stream) -> {ok, no_stream};
 expected(Seq) when is_integer(Seq), Seq >= 0 -> {ok, Seq};
@@ -88,7 +120,7 @@ seq(N) -> warp_check:integer(N, 1, infinity).
 aggregates([]) ->
     {error, empty};
 aggregates(List) when is_list(List) ->
-    try lists:foldl(fun add_aggregate/2, #{}, List) of
+    try by_name(List) of
         ByName -> {ok, ByName}
     catch
         throw:Why -> {error, Why};
@@ -96,6 +128,11 @@ aggregates(List) when is_list(List) ->
     end;
 aggregates(_) ->
     {error, not_a_list}.
+
+by_name(List) ->
+    ByName = lists:foldl(fun add_aggregate/2, #{}, List),
+    ok = check_aliases(maps:values(ByName), maps:map(fun(_, _) -> [] end, ByName)),
+    ByName.
 
 add_aggregate(#{name := Name} = Aggregate, ByName) when is_binary(Name) ->
     ok = name(Name),
@@ -110,6 +147,17 @@ add_aggregate(#{}, _ByName) ->
     throw({name, missing});
 add_aggregate(_, _ByName) ->
     throw(not_a_map).
+
+%% Each name stands for one aggregate.
+check_aliases(Aggregates, Names) ->
+    _ = lists:foldl(
+        fun({Name, Alias}, Taken) ->
+            _ = [throw({Name, aliases, {duplicate_name, Alias}}) || is_map_key(Alias, Taken)],
+            Taken#{Alias => []}
+        end,
+        Names,
+        [{Name, Alias} || #{name := Name, aliases := Aliases} <- Aggregates, Alias <- Aliases]),
+    ok.
 
 name(<<"$warp", _/binary>> = Name) ->
     throw({Name, name, reserved});
@@ -130,6 +178,16 @@ field(name, _) -> [];
 field(initial_state, _) -> [];
 field(version, V) when is_integer(V), V > 0, V < 1 bsl 32 -> [];
 field(version, _) -> [not_a_positive_integer];
+field(aliases, Names) when length(Names) >= 0 ->
+    lists:sublist([Why || Name <- Names, Why <- earlier_name(Name)], 1);
+field(aliases, _) -> [not_a_list];
 field(Key, F) when Key =:= apply; Key =:= validate; Key =:= migrate -> [{not_a_function, 2} || not is_function(F, 2)];
 field(project, F) -> [{not_a_function, 3} || not is_function(F, 3)];
 field(_, _) -> [unknown_field].
+
+earlier_name(<<"$warp", _/binary>>) -> [reserved];
+earlier_name(Name) ->
+    case warp_text:check(Name, ?MAX_NAME_BYTES) of
+        ok -> [];
+        {error, Why} -> [Why]
+    end.

@@ -24,7 +24,8 @@
 -spec rules(#{binary() => warp_aggregate:aggregate()}) -> warp_nif:rules().
 rules(Aggregates) ->
     warp_nif:rules([{Name, warp_aggregate:version(Aggregate), warp_aggregate:judges(Aggregate)}
-                    || {Name, Aggregate} <- maps:to_list(Aggregates)]).
+                    || {Name, Aggregate} <- maps:to_list(Aggregates)],
+                   maps:to_list(warp_aggregate:aliases(Aggregates))).
 
 %% @doc Checks and packs the events of one append. Events that name no aggregate belong to Default, or, if that is
 %% `undefined', to the context's only aggregate. Errors: `{batch_too_large, Count, Max}', `{bad_event, Nth, Field,

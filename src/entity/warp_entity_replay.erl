@@ -1,7 +1,7 @@
 %% @private Reads an entity's log from the file: as events, or folded into states.
 -module(warp_entity_replay).
 
--export([load/3, state_at/5, history/4, export/2]).
+-export([load/3, state_at/5, history/4, export/2, migrate/2]).
 
 -export_type([loaded/0]).
 
@@ -27,21 +27,21 @@
 %% @doc The states of all aggregates of an entity: folds the events behind the latest snapshots.
 -spec load(warp_context:context(), warp_nif:shard(), binary()) ->
     {ok, loaded()} | {error, warp_nif:reason()}.
-load(#{aggregates := Aggregates}, Handle, Id) ->
-    fold(Aggregates, Handle, Id, {seq, infinity}).
+load(#{aggregates := Aggregates, aliases := Aliases}, Handle, Id) ->
+    fold({Aggregates, Aliases}, Handle, Id, {seq, infinity}).
 
 %% @doc The state of one aggregate as it was at a seq, or at a time: after the last event that was recorded by then.
 %% Errors are those of `warp_core:state_at/4' that concern the log and the aggregate's functions.
 -spec state_at(warp_context:context(), warp_nif:shard(), binary(), binary(),
                {seq, warp_core:seq() | infinity} | {time, warp_core:micros()}) ->
     {ok, term()} | {error, term()}.
-state_at(#{aggregates := Aggregates}, Handle, Id, Name, At) ->
-    case fold(maps:with([Name], Aggregates), Handle, Id, At) of
+state_at(#{aggregates := Aggregates, aliases := Aliases}, Handle, Id, Name, At) ->
+    case fold({maps:with([Name], Aggregates), Aliases}, Handle, Id, At) of
         {ok, #{states := #{Name := Result}}} -> Result;
         {error, _} = Error -> Error
     end.
 
-fold(Aggregates, Handle, Id, At) ->
+fold({Aggregates, Aliases} = Names, Handle, Id, At) ->
     Initial = warp_aggregate:initial(Aggregates),
     Folding = maps:filter(fun(_, Aggregate) -> warp_aggregate:folds(Aggregate) end, Aggregates),
     case warp_nif:head(Handle, Id) of
@@ -53,7 +53,8 @@ fold(Aggregates, Handle, Id, At) ->
             %% NOTE: others may append while this process reads. The result is the state at Seq.
             Found =
                 case last(At, Handle, Id, Head) of
-                    {ok, Last} -> fold_to(Last, Aggregates, Folding, Handle, Id, Incarnation, Initial);
+                    {ok, Last} ->
+                        fold_to(Last, {Aggregates, Aliases, Folding}, Handle, Id, Incarnation, Initial);
                     {error, _} = NotFound -> NotFound
                 end,
             case Found of
@@ -61,7 +62,7 @@ fold(Aggregates, Handle, Id, At) ->
                     {ok, loaded(Incarnation, Seq, Time, Folded, Oldest)};
                 {error, changed} ->
                     %% NOTE: the entity was deleted meanwhile, and may have begun a new life. This reads it again.
-                    fold(Aggregates, Handle, Id, At);
+                    fold(Names, Handle, Id, At);
                 {error, _} = Error ->
                     Error
             end;
@@ -90,7 +91,7 @@ recorded_by(Time, Handle, Id, Incarnation, From) ->
             Error
     end.
 
-fold_to(Last, Aggregates, Folding, Handle, Id, Incarnation, Initial) ->
+fold_to(Last, {Aggregates, Aliases, Folding}, Handle, Id, Incarnation, Initial) ->
     Snapshots = snapshots(Folding, Handle, Incarnation, Last),
     From = maps:map(fun(_, {At, _}) -> At end, Snapshots),
     States = maps:fold(
@@ -100,7 +101,7 @@ fold_to(Last, Aggregates, Folding, Handle, Id, Incarnation, Initial) ->
     Step = fun(Events, Acc0) ->
         Wanted = lists:takewhile(fun(#{seq := Seq}) -> Seq =< Last end, Events),
         #{seq := Seq} = lists:last(Events),
-        {Folded, Due} = replay(Wanted, Aggregates, From, Keep, Acc0),
+        {Folded, Due} = replay(warp_aggregate:current(Wanted, Aliases), Aggregates, From, Keep, Acc0),
         Acc = {warp_compact:term(Folded, ?PAGE_COMPACT_BUDGET), Due},
         {case Seq < Last of true -> go_on; false -> enough end, Acc}
     end,
@@ -189,7 +190,7 @@ pages(Handle, Id, Incarnation, From, Step, Acc0) ->
     {ok, [warp_core:event()]} | {error, term()}.
 history(Context, Handle, Id, #{from := From, limit := Limit, direction := Direction} = Range) ->
     case collect(Handle, Id, 0, From, Limit, Direction, []) of
-        {ok, Events} -> migrate(Events, Context, []);
+        {ok, Events} -> migrate(Events, Context);
         {error, changed} -> history(Context, Handle, Id, Range);
         {error, _} = Error -> Error
     end.
@@ -216,6 +217,11 @@ collect(Handle, Id, Incarnation, From, Limit, Direction, Pages) ->
 
 left(infinity, _Count) -> infinity;
 left(Limit, Count) -> Limit - Count.
+
+%% @doc Events as the current aggregates have them. Errors are those of `migrate'.
+-spec migrate([warp_core:event()], warp_context:context()) -> {ok, [warp_core:event()]} | {error, term()}.
+migrate(Events, #{aliases := Aliases} = Context) ->
+    migrate(warp_aggregate:current(Events, Aliases), Context, []).
 
 migrate([], _Context, Migrated) ->
     {ok, lists:reverse(Migrated)};

@@ -46,9 +46,10 @@ new(#{aggregates := All} = Context, At, Kept) ->
     Folding = [Name || {Name, A} <- maps:to_list(Projecting), warp_aggregate:folds(A)],
     #fold{context = Context, at = At, aggregates = Projecting, folding = Folding, kept = Kept}.
 
-%% @doc The aggregates whose events are projected.
+%% @doc The aggregates whose events are projected, by all of their names.
 -spec names(fold()) -> [binary()].
-names(#fold{aggregates = Aggregates}) -> maps:keys(Aggregates).
+names(#fold{aggregates = Aggregates}) ->
+    maps:keys(Aggregates) ++ maps:keys(warp_aggregate:aliases(Aggregates)).
 
 %% @doc Drops all states of an entity that was erased.
 -spec forget(binary(), fold()) -> fold().
@@ -91,7 +92,9 @@ fetch(Rows, #fold{young = Young, old = Old, kept = Kept} = Fold) ->
 events(_Handle, _Row, [], _Blamed, Fold) ->
     %% States of the entity, if there are any, are older now; the seq tells that when the next event comes.
     {[], Fold};
-events(Handle, {Entity, First, Last}, [#{seq := Seq} | _] = Events, {Refused, _} = Blamed, Fold) ->
+events(Handle, {Entity, First, Last}, [#{seq := Seq} | _] = Stored, {Refused, _} = Blamed, Fold) ->
+    #fold{context = #{aliases := Aliases}} = Fold,
+    Events = warp_aggregate:current(Stored, Aliases),
     States =
         case Refused of
             #{{Entity, Seq} := {ended, load, Why}} ->

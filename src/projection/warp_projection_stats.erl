@@ -48,7 +48,8 @@ shard(Context, N, Generation) ->
 oldest(Time, _Context, _N, _Position) when is_integer(Time) ->
     Time;
 oldest(none, #{aggregates := Aggregates} = Context, N, Position) ->
-    Names = [Name || {Name, #{project := _}} <- maps:to_list(Aggregates)],
+    Projecting = maps:filter(fun(_, Aggregate) -> is_map_key(project, Aggregate) end, Aggregates),
+    Names = maps:keys(Projecting) ++ maps:keys(warp_aggregate:aliases(Projecting)),
     case warp_context:shard(Context, N) of
         {ok, Handle} ->
             case warp_nif:follow(Handle, Position, ?LOOK_BYTES, users, Names) of

@@ -51,7 +51,7 @@
 %% @doc What the NIF checks the events of sagas against.
 -spec rules() -> warp_nif:rules().
 rules() ->
-    warp_nif:rules([{Name, 1, true} || Name <- [?AGGREGATE, ?CLOSING]]).
+    warp_nif:rules([{Name, 1, true} || Name <- [?AGGREGATE, ?CLOSING]], []).
 
 %% @doc The aggregate of a row in a saga's log, which says whether the row closes the saga. The engine keeps a
 %% list of the sagas without such a row.

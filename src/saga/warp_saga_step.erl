@@ -19,7 +19,7 @@
 -spec run(warp_context:context(), warp_saga_plan:plan(), forward | {reverse, warp_core:seq()},
           warp_saga_core:task()) -> warp_saga_core:outcome().
 run(Context, #{id := Id} = Plan, Direction, {N, Time}) ->
-    Step = step(Plan, N),
+    Step = step(Context, Plan, N),
     {Side, Action} =
         case Direction of
             forward -> {forward, maps:get(forward, Step)};
@@ -43,7 +43,7 @@ run(Context, #{id := Id} = Plan, Direction, {N, Time}) ->
 -spec ahead(warp_context:context(), warp_saga_plan:plan(), warp_nif:ticket(), non_neg_integer()) ->
     warp_saga_core:outcome().
 ahead(Context, #{id := Id} = Plan, Ticket, N) ->
-    #{entity := Entity, forward := Action} = Step = step(Plan, N),
+    #{entity := Entity, forward := Action} = Step = step(Context, Plan, N),
     case prepare(Action, Context, Plan, forward, forward, Step) of
         {append, #{packed := Packed} = Pack} ->
             ok = warp_nif:tie(Packed, Ticket),
@@ -96,8 +96,10 @@ probe(#{saga_rules := Rules} = Context, Id, Side, #{n := N, entity := Entity}) -
         Outcome -> Outcome
     end.
 
-step(#{steps := Steps}, N) ->
-    lists:nth(N + 1, Steps).
+%% The step, with the name that its aggregate has now.
+step(#{aliases := Aliases}, #{steps := Steps}, N) ->
+    #{aggregate := Planned} = Step = lists:nth(N + 1, Steps),
+    Step#{aggregate := maps:get(Planned, Aliases, Planned)}.
 
 append(Context, #{id := Id} = Plan, Side, Entity, Pack) ->
     Request = {checked, {warp_saga_erase, Id}, {append, Pack, any}},

@@ -148,7 +148,7 @@ no_argument_of_a_public_function_hurts(Config) ->
 borders(Config) ->
     Ctx = warp_test:start(Config),
     {ok, #{rules := Folding}} = warp_context:find(Ctx),
-    Pure = warp_nif:rules([{<<"Log">>, 1, false}]),
+    Pure = warp_nif:rules([{<<"Log">>, 1, false}], []),
     Event = fun(Payload) -> #{type => <<"T">>, payload => Payload, aggregate => <<"Log">>} end,
     Pack = fun(Payload) ->
         case warp_entity_pack:pack_with(Folding, <<"e">>, undefined, [(Event(Payload))#{aggregate => <<"Seen">>}]) of

@@ -16,7 +16,7 @@ context() ->
             (_, _) -> ok
         end
     },
-    #{aggregates => #{?ACCOUNT => Account}, rules => warp_nif:rules([{?ACCOUNT, 1, true}]),
+    #{aggregates => #{?ACCOUNT => Account}, rules => warp_nif:rules([{?ACCOUNT, 1, true}], []),
       clock => warp_clock:new()}.
 
 new() ->

@@ -3,8 +3,8 @@
 
 -include_lib("eunit/include/eunit.hrl").
 
-judging() -> warp_nif:rules([{<<"Seen">>, 1, true}, {<<"Other">>, 1, true}]).
-pure() -> warp_nif:rules([{<<"Log">>, 1, false}]).
+judging() -> warp_nif:rules([{<<"Seen">>, 1, true}, {<<"Other">>, 1, true}], []).
+pure() -> warp_nif:rules([{<<"Log">>, 1, false}], []).
 
 %% The events as terms, of which nothing is compact yet, and the binaries that may be parts.
 packed(Events) ->

@@ -22,6 +22,7 @@ end_per_testcase(_, Config) -> warp_test:end_case(Config).
 cases() ->
     [forward_it_waits_for_the_aggregate,
      forward_it_waits_for_an_aggregate_that_was_renamed,
+     forward_it_goes_on_with_an_aggregate_that_has_an_alias,
      forward_it_waits_for_the_step_function,
      what_was_applied_needs_no_aggregate_to_be_found,
      a_compensation_waits_for_the_aggregate,
@@ -54,6 +55,16 @@ forward_it_waits_for_an_aggregate_that_was_renamed(Config) ->
     Other = warp_test:restart(Ctx, #{aggregates => [Renamed, warp_test:log()], steps => passing()}),
     {ok, [#{waiting := #{step := 2, reason := ?LACKING}}]} = waits(Other),
     goes_on(Other, committed, [700, 300]).
+
+%% The first step may have been applied with the earlier name.
+forward_it_goes_on_with_an_aggregate_that_has_an_alias(Config) ->
+    Ctx = at_the_gate(Config, transfer()),
+    Renamed = (warp_test:account())#{name => <<"Konto">>, aliases => [<<"Account">>]},
+    Other = warp_test:restart(Ctx, #{aggregates => [Renamed, warp_test:log()], steps => passing()}),
+    {ok, _} = warp_saga:recover_pending(Other),
+    ?assertMatch({ok, #{state := committed}}, warp_saga:status(Other, <<"x">>)),
+    ?assertEqual([{ok, 700}, {ok, 300}],
+                 [warp_core:get(warp_core:entity(Other, Id), <<"Konto">>) || Id <- [<<"alice">>, <<"bob">>]]).
 
 forward_it_waits_for_the_step_function(Config) ->
     Ctx = at_the_gate(Config, transfer()),

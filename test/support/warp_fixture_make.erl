@@ -1,6 +1,6 @@
-%% Made test/fixtures/v2, and may serve as the pattern for the fixtures of the next format; those that are
-%% there are never made again. An earlier state of this module made v1, with a Warp that wrote that format: the
-%% Warp of today upgrades it and cannot write it. It runs in a VM that has the tests on its code path, after
+%% Made test/fixtures/v3, and may serve as the pattern for the fixtures of the next format; those that are
+%% there are never made again. Earlier states of this module made v1 and v2, with a Warp that wrote that format: the
+%% Warp of today upgrades them and cannot write them. It runs in a VM that has the tests on its code path, after
 %% `make nif-fault':
 %%
 %%   erl -noinput -pa "$PWD"/_build/test/lib/warp_core/{ebin,test} -s warp_fixture_make main -extra FOLDER
@@ -10,7 +10,7 @@
 %% Inside the VM
 -export([wait/2]).
 
--define(FORMAT, "v2").
+-define(FORMAT, "v3").
 
 main() ->
     [Into] = init:get_plain_arguments(),

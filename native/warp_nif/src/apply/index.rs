@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use crate::error::Result;
 use crate::hash::hash64;
+use crate::index::aggregates::{Names, Set};
 use crate::index::entities::{self, EntityInfo, Mark};
 use crate::index::open_table;
 use crate::log::kinds::Changes;
@@ -16,20 +17,31 @@ use crate::tail::stretch::TailRow;
 /// Changes of the index that are not in the file yet.
 #[derive(Default)]
 pub struct Index {
-    /// By hash of the id and incarnation.
-    entities: BTreeMap<(i64, i64), (Arc<str>, EntityInfo)>,
+    /// By hash of the id and incarnation: with the aggregates of the rows that were noted.
+    entities: BTreeMap<(i64, i64), (Arc<str>, EntityInfo, Set)>,
+    /// The names of aggregates, once they were needed.
+    names: Option<Names>,
     marks: Vec<(i64, u64, i64)>,
     ids: Vec<(i64, i64, i64)>,
 }
 
 impl Index {
-    /// Notes a row.
-    pub fn row(&mut self, row: &TailRow) {
+    /// Notes a row. Gives a name that has none its number, in the transaction under way.
+    pub fn row(&mut self, connection: &Connection, row: &TailRow) -> Result<()> {
         let incarnation = row.info.incarnation;
         let hash = hash64(row.entity.as_bytes()).cast_signed();
-        let entity = Arc::clone(&row.entity);
-        self.entities
-            .insert((hash, incarnation), (entity, row.info.clone()));
+        let names = match &mut self.names {
+            Some(names) => names,
+            None => self.names.insert(Names::read(connection)?),
+        };
+        let set = names.of(connection, &row.packed)?;
+        let key = (hash, incarnation);
+        let (_, info, aggregates) = self
+            .entities
+            .entry(key)
+            .or_insert_with(|| (Arc::clone(&row.entity), row.info.clone(), set));
+        *info = row.info.clone();
+        *aggregates |= set;
         if row.info.is_marked() {
             self.marks.push((incarnation, row.seq, row.info.head));
         }
@@ -38,6 +50,7 @@ impl Index {
             .iter()
             .map(|id| (incarnation, id.cast_signed(), row.info.head));
         self.ids.extend(each);
+        Ok(())
     }
 
     /// Where an entity's log ends, with marks that are not in the file; none says nothing about the file.
@@ -45,7 +58,7 @@ impl Index {
         let hash = hash64(entity.as_bytes()).cast_signed();
         let range = (hash, i64::MIN)..=(hash, i64::MAX);
         let mut found = self.entities.range(range).map(|(_, found)| found);
-        let (_, info) = found.rfind(|(name, _)| name.as_ref() == entity)?;
+        let (_, info, _) = found.rfind(|(name, _, _)| name.as_ref() == entity)?;
         let own = self
             .marks
             .iter()
@@ -62,8 +75,8 @@ impl Index {
 
     /// Writes it all, in the transaction under way.
     pub fn write(mut self, connection: &Connection, changes: &Changes) -> Result<()> {
-        for ((hash, _), (_, info)) in &self.entities {
-            entities::upsert(connection, hash.cast_unsigned(), info)?;
+        for ((hash, _), (_, info, aggregates)) in &self.entities {
+            entities::upsert(connection, *hash, info, *aggregates)?;
         }
         self.marks.sort_unstable();
         let mut insert = connection

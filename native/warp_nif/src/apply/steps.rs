@@ -80,7 +80,7 @@ impl Transaction<'_> {
         for (step, position) in stretch.steps.iter().zip(stretch.first..) {
             if let Step::Row(row) = step {
                 rows::insert(&mut insert, &row.borrow(), row.checksum)?;
-                self.index.row(row);
+                self.index.row(self.connection, row)?;
                 continue;
             }
             self.connection.execute_batch("SAVEPOINT step")?;

@@ -6,6 +6,8 @@ pub mod context;
 #[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
+mod entities_tests;
+#[cfg(test)]
 mod file_damage_tests;
 pub mod handle;
 #[cfg(test)]

@@ -13,9 +13,9 @@ use crate::event::{GivenId, Packed, parse_row};
 use crate::hash::hash64;
 use crate::index::ids::Stop;
 use crate::log::snapshots::SnapshotRow;
-use crate::reader::Direction;
 use crate::reader::follow::Followed;
 use crate::reader::view::{Reader, with_reader};
+use crate::reader::{Direction, Wanted};
 use crate::writer::command::{Answer, Command};
 use crate::writer::staged::Staged;
 
@@ -312,8 +312,34 @@ impl Tested {
         }
     }
 
+    fn check_listed(&self, page: usize) {
+        for aggregate in [None, Some("A"), Some("B")] {
+            let aggregates = aggregate.map(|name| vec![name.to_owned()]);
+            let wanted = Wanted {
+                prefix: "",
+                aggregates: aggregates.as_deref(),
+            };
+            let (mut listed, mut next) = (BTreeMap::new(), Some((i64::MIN, i64::MIN)));
+            while let Some(after) = next {
+                let found = with_reader(self.shared(), |reader| {
+                    reader.entities(after, &wanted, page)
+                })
+                .expect("lists");
+                for (entity, seq) in found.found {
+                    assert_eq!(listed.insert(entity, seq), None, "listed twice");
+                }
+                next = found.next;
+            }
+            let has = |log: &Vec<String>| !log.is_empty() && aggregate != Some("B");
+            let logs = self.model.iter().filter(|(_, log)| has(log));
+            let expected = logs.map(|(entity, log)| (entity.clone(), log.len() as u64));
+            assert_eq!(listed, expected.collect());
+        }
+    }
+
     fn check(&self, page: u64) {
         self.check_followed();
+        self.check_listed(usize::try_from(page).expect("small"));
         let opened = self.open.as_ref().expect("open");
         assert_eq!(verify_tests::check(opened).1, Vec::<String>::new());
         for entity in (0..4).map(|n| format!("entity-{n}")) {

@@ -17,7 +17,9 @@ pub use pack::{Done, pack};
 pub use packed::{Packed, PackedHandle};
 pub use refusal::PackError;
 pub use rules::Rules;
-pub use stored::{StoredEvent, derived_id, derived_seq, parse_row, same_content, to_term};
+pub use stored::{
+    StoredEvent, derived_id, derived_seq, other_aggregates, parse_row, same_content, to_term,
+};
 pub use ticket::{TicketHandle, Tied};
 
 /// What the names of Warp's own entities and aggregates begin with.

@@ -51,6 +51,7 @@ pub fn pack<'a>(
         last: None,
         n: 0,
         of_row: None,
+        others: Vec::new(),
         row: Row::new(env, rules.judges, budget),
         ids: Ids::default(),
         terms: Vec::new(),
@@ -78,6 +79,8 @@ struct Packer<'a, 'r> {
     n: usize,
     /// The aggregate of the first event.
     of_row: Option<&'r Aggregate>,
+    /// Those of other events, each once.
+    others: Vec<Arc<str>>,
     row: Row<'a>,
     ids: Ids<'a>,
     terms: Vec<Term<'a>>,
@@ -136,7 +139,9 @@ impl<'a, 'r> Packer<'a, 'r> {
         let (Some(aggregate), Some(data)) = (self.of_row, data) else {
             return Err(PackError::Empty);
         };
-        let packed = Packed::new(Arc::clone(&aggregate.name), data, self.n, self.ids.given);
+        let packed = Packed::new(Arc::clone(&aggregate.name), data, self.n, self.ids.given)
+            .with_others(self.others)
+            .with_earlier(self.rules.earlier.clone());
         Ok(if self.any_judges {
             Done {
                 packed: packed.with_terms(),
@@ -171,6 +176,9 @@ impl<'a, 'r> Packer<'a, 'r> {
         if self.of_row.get_or_insert(aggregate).name != aggregate.name {
             self.row.put(",\"aggregate\":");
             self.row.put_name(&aggregate.name);
+            if !self.others.contains(&aggregate.name) {
+                self.others.push(Arc::clone(&aggregate.name));
+            }
         }
         let schema_vsn = self.schema_vsn(given.schema_vsn, aggregate.version)?;
         if schema_vsn != 1 {

@@ -6,7 +6,8 @@ use rustler::Resource;
 use serde_json::value::RawValue;
 
 use super::ids::GivenId;
-use super::stored::elements;
+use super::rules::Earlier;
+use super::stored::{elements, other_aggregates, parse_row};
 use super::ticket::Ticket;
 use super::weight::Weight;
 use crate::error::Result;
@@ -25,6 +26,10 @@ pub struct Packed {
     pub data: String,
     /// Index of the event and its id, for each id given.
     pub ids: Vec<(usize, GivenId)>,
+    /// The aggregates of events that have another one than the row, each once.
+    pub others: Vec<Arc<str>>,
+    /// The earlier names of the context's aggregates, if there are such.
+    pub earlier: Option<Arc<Earlier>>,
     count: usize,
     weight: Weight,
 }
@@ -42,9 +47,23 @@ impl Packed {
             aggregate,
             data,
             ids,
+            others: Vec::new(),
+            earlier: None,
             count,
             weight: Weight::of(bytes),
         }
+    }
+
+    /// The same with the aggregates of events that have another one than the row.
+    pub fn with_others(mut self, others: Vec<Arc<str>>) -> Self {
+        self.others = others;
+        self
+    }
+
+    /// The same, of a context whose aggregates had these names earlier.
+    pub fn with_earlier(mut self, earlier: Option<Arc<Earlier>>) -> Self {
+        self.earlier = earlier;
+        self
     }
 
     /// Counts, with it, what the terms of its events take on the way to whoever judges them: about
@@ -77,12 +96,13 @@ impl Packed {
             texts.push(element.get());
         }
         let data = format!("[{}]", texts.join(","));
-        Ok(Self::new(
-            Arc::clone(&self.aggregate),
-            data,
-            texts.len(),
-            ids,
-        ))
+        let others = if self.others.is_empty() {
+            Vec::new()
+        } else {
+            other_aggregates(&parse_row(&data)?)
+        };
+        let kept = Self::new(Arc::clone(&self.aggregate), data, texts.len(), ids);
+        Ok(kept.with_others(others).with_earlier(self.earlier.clone()))
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Rules {
     default: Option<Aggregate>,
     /// Whether one of them judges events.
     pub judges: bool,
+    /// The names that aggregates had earlier, if any had.
+    pub earlier: Option<Arc<Earlier>>,
     /// Whether its events are Warp's own. Small ones are packed however much memory is held: they
     /// finish what was begun.
     pub is_own: bool,
@@ -20,6 +22,17 @@ pub struct Rules {
 
 #[rustler::resource_impl]
 impl Resource for Rules {}
+
+/// The names that aggregates had earlier, each with the name of now.
+#[derive(Debug)]
+pub struct Earlier(HashMap<String, String>);
+
+impl Earlier {
+    /// The name that an aggregate has now.
+    pub fn current<'a>(&'a self, name: &'a str) -> &'a str {
+        self.0.get(name).map_or(name, String::as_str)
+    }
+}
 
 /// An aggregate of the context.
 #[derive(Clone)]
@@ -33,8 +46,8 @@ pub struct Aggregate {
 }
 
 impl Rules {
-    /// Of aggregates with their versions, and whether they judge.
-    pub fn new(aggregates: Vec<(String, u64, bool)>) -> Self {
+    /// Of aggregates with their versions, and whether they judge; and of earlier names, each with the name of now.
+    pub fn new(aggregates: Vec<(String, u64, bool)>, earlier: Vec<(String, String)>) -> Self {
         let all: Vec<Aggregate> = aggregates
             .into_iter()
             .map(|(name, version, judges)| Aggregate {
@@ -49,6 +62,10 @@ impl Rules {
                 _ => None,
             },
             judges: all.iter().any(|aggregate| aggregate.judges),
+            earlier: match earlier.is_empty() {
+                true => None,
+                false => Some(Arc::new(Earlier(earlier.into_iter().collect()))),
+            },
             is_own: all
                 .iter()
                 .all(|aggregate| aggregate.name.starts_with(RESERVED)),

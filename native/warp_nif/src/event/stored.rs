@@ -1,11 +1,13 @@
 //! Events as they stand in a row of the log, and as Erlang gets them.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use rustler::{Encoder, Env, NewBinary, Term};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::rules::Earlier;
 use crate::atoms;
 use crate::error::{Error, Result};
 use crate::json::{self, Terms};
@@ -45,6 +47,17 @@ pub fn elements<'a, T: Deserialize<'a>>(data: &'a str) -> Result<Vec<T>> {
     Vec::deserialize(&mut json).map_err(|error| Error::corrupt(format!("row data: {error}")))
 }
 
+/// The aggregates of events that have another one than their row, each once.
+pub fn other_aggregates(events: &[StoredEvent<'_>]) -> Vec<Arc<str>> {
+    let mut found: Vec<Arc<str>> = Vec::new();
+    for name in events.iter().filter_map(|event| event.aggregate.as_deref()) {
+        if !found.iter().any(|known| known.as_ref() == name) {
+            found.push(name.into());
+        }
+    }
+    found
+}
+
 /// The id of an event whose caller gave none.
 pub fn derived_id(entity: &str, seq: u64) -> String {
     format!("{entity}#{seq}")
@@ -59,9 +72,16 @@ pub fn derived_seq(entity: &str, id: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
-/// Whether two events say the same: aggregate, type and payload, as values.
-pub fn same_content(a: &StoredEvent<'_>, a_row: &str, b: &StoredEvent<'_>, b_row: &str) -> bool {
-    a.aggregate.as_deref().unwrap_or(a_row) == b.aggregate.as_deref().unwrap_or(b_row)
+/// Whether two events say the same: aggregate, by the name that it has now, type and payload, as values.
+pub fn same_content(
+    (a, a_row): (&StoredEvent<'_>, &str),
+    (b, b_row): (&StoredEvent<'_>, &str),
+    earlier: Option<&Earlier>,
+) -> bool {
+    let a_name = a.aggregate.as_deref().unwrap_or(a_row);
+    let b_name = b.aggregate.as_deref().unwrap_or(b_row);
+    let is_renamed = || earlier.is_some_and(|names| names.current(a_name) == names.current(b_name));
+    (a_name == b_name || is_renamed())
         && a.kind == b.kind
         && json::same(a.payload.get(), b.payload.get())
 }
@@ -131,7 +151,7 @@ mod tests {
                       {"type":"A","payload":{"x":2,"y":[2]}},
                       {"type":"A","payload":{"x":1,"y":[2]},"aggregate":"Other"}]"#;
         let events = parse_row(row).expect("valid row");
-        let same = |b: usize| same_content(&events[0], "Row", &events[b], "Row");
+        let same = |b: usize| same_content((&events[0], "Row"), (&events[b], "Row"), None);
         assert_eq!(
             (same(0), same(1), same(2), same(3)),
             (true, true, false, false)

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::error::Result;
 use crate::hash::hash64;
+use crate::index::aggregates::Set;
 use crate::log::rows::{self, Row};
 
 /// Every how many rows of an entity one is marked, so that a read can start near it.
@@ -100,21 +101,79 @@ pub fn find(connection: &Connection, entity: &str) -> Result<Option<(EntityInfo,
     Ok(None)
 }
 
-/// Writes what is known of an entity.
-pub fn upsert(connection: &Connection, hash: u64, info: &EntityInfo) -> rusqlite::Result<()> {
+/// Writes what is known of an entity, and adds to its aggregates.
+pub fn upsert(
+    connection: &Connection,
+    hash: i64,
+    info: &EntityInfo,
+    aggregates: Set,
+) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO entities (hash, incarnation, seq, head, rows) VALUES (?1, ?2, ?3, ?4, ?5)
+            "INSERT INTO entities (hash, incarnation, seq, head, rows, aggregates)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (hash, incarnation) DO UPDATE
-             SET seq = excluded.seq, head = excluded.head, rows = excluded.rows",
+             SET seq = excluded.seq, head = excluded.head, rows = excluded.rows,
+                 aggregates = aggregates | excluded.aggregates",
         )?
         .execute((
-            hash.cast_signed(),
+            hash,
             info.incarnation,
             info.seq.cast_signed(),
             info.head,
             info.rows.cast_signed(),
+            aggregates,
         ))
+        .map(drop)
+}
+
+/// Which entity of the index a row of the log belongs to, by hash and incarnation, with its aggregates. `None` when it
+/// is not in the index.
+pub fn row_of(connection: &Connection, row: &Row) -> Result<Option<(i64, i64, Set)>> {
+    let hash = hash64(row.entity.as_bytes()).cast_signed();
+    let mut statement = connection.prepare_cached(
+        "SELECT incarnation, head, aggregates FROM entities
+         WHERE hash = ?1 AND incarnation <= ?2 AND head >= ?2",
+    )?;
+    let mut found = statement.query((hash, row.position))?;
+    while let Some(each) = found.next()? {
+        // Another entity can have the same hash.
+        let head: i64 = each.get(1)?;
+        let name = name_at(connection, head)?;
+        if name.as_ref() == Some(&row.entity) {
+            return Ok(Some((hash, each.get(0)?, each.get(2)?)));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the index has an entity of this hash and incarnation.
+pub fn has(connection: &Connection, (hash, incarnation): (i64, i64)) -> Result<bool> {
+    let mut statement =
+        connection.prepare_cached("SELECT 1 FROM entities WHERE hash = ?1 AND incarnation = ?2")?;
+    Ok(statement.exists((hash, incarnation))?)
+}
+
+/// Whose row stands at a position; `None` for an erased one, and where there is none.
+pub fn name_at(connection: &Connection, position: i64) -> Result<Option<String>> {
+    let name = connection
+        .prepare_cached("SELECT entity FROM log WHERE position = ?1 AND typeof(entity) = 'text'")?
+        .query_row([position], |row| row.get(0))
+        .optional()?;
+    Ok(name)
+}
+
+/// Adds to the aggregates of an entity.
+pub fn add_aggregates(
+    connection: &Connection,
+    (hash, incarnation): (i64, i64),
+    set: Set,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE entities SET aggregates = aggregates | ?3 WHERE hash = ?1 AND incarnation = ?2",
+        )?
+        .execute((hash, incarnation, set))
         .map(drop)
 }
 

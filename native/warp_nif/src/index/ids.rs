@@ -56,7 +56,7 @@ impl<L: Log, F: Fn(u64) -> Result<Vec<i64>>> Lookup<'_, L, F> {
         // A batch that is appended again has all its ids in one row: each row is read once.
         for (position, indexes) in candidates {
             let row = chain::link(self.log, self.entity, position)?;
-            self.look_into(&row, &indexes, &given, &packed.aggregate, &mut found)?;
+            self.look_into(&row, &indexes, &given, packed, &mut found)?;
         }
         if let Some((seq, _)) = found.values().find(|(_, same)| !same) {
             return Ok(Some(Stop::Conflict(*seq)));
@@ -107,7 +107,7 @@ impl<L: Log, F: Fn(u64) -> Result<Vec<i64>>> Lookup<'_, L, F> {
         row: &Row,
         indexes: &[usize],
         given: &[StoredEvent<'_>],
-        aggregate: &str,
+        packed: &Packed,
         found: &mut BTreeMap<usize, Found>,
     ) -> Result<()> {
         let stored = parse_row(&row.data)?;
@@ -127,7 +127,11 @@ impl<L: Log, F: Fn(u64) -> Result<Vec<i64>>> Lookup<'_, L, F> {
                 .ok_or_else(|| Error::internal("an id of no event"))?;
             let id = event.id.as_deref().unwrap_or_default();
             if let Some((seq, stored)) = by_id.get(id) {
-                let same = same_content(event, aggregate, stored, &row.aggregate);
+                let same = same_content(
+                    (event, &packed.aggregate),
+                    (stored, &row.aggregate),
+                    packed.earlier.as_deref(),
+                );
                 found.insert(*index, (*seq, same));
             }
         }

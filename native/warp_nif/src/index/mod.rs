@@ -1,5 +1,6 @@
-//! What finds an entity's rows: where its log ends, the chain of its rows, marks, and ids.
+//! What finds an entity's rows: where its log ends, the chain of its rows, marks, ids, and its aggregates.
 
+pub mod aggregates;
 pub mod chain;
 pub mod entities;
 pub mod ids;

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 /// `application_id` of every shard: the bytes "WARP".
 pub const APPLICATION_ID: u32 = 0x5741_5250;
 /// `user_version` of every shard: the version of the format in `docs/file-format.md`.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// The tables.
 pub const SCHEMA: &str = r"
@@ -33,8 +33,10 @@ CREATE TABLE entities (
   seq INTEGER NOT NULL,
   head INTEGER NOT NULL,
   rows INTEGER NOT NULL,
+  aggregates INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (hash, incarnation)
 ) WITHOUT ROWID;
+CREATE TABLE aggregates (number INTEGER PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE marks (
   incarnation INTEGER NOT NULL,
   seq INTEGER NOT NULL,
@@ -94,6 +96,12 @@ CREATE TABLE IF NOT EXISTS erasing (
   position INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS runs (first_position INTEGER PRIMARY KEY, run INTEGER NOT NULL);
+";
+
+/// What files of format 2 lack: the index does not say yet of which aggregates an entity has events.
+pub const ADDED_AGGREGATES: &str = r"
+CREATE TABLE aggregates (number INTEGER PRIMARY KEY, name TEXT NOT NULL);
+ALTER TABLE entities ADD COLUMN aggregates INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Notes, in the transaction under way, to which journal a file belongs, whose log ends at this row.

@@ -1,5 +1,6 @@
 //! Reading one entity, or finding entities, beside the writer.
 
+use rustler::types::ErlOption;
 use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
 
 use super::found::{Found, Rows};
@@ -8,7 +9,7 @@ use crate::atoms;
 use crate::engine::Shard;
 use crate::error::Error;
 use crate::event::PackedHandle;
-use crate::reader::Direction;
+use crate::reader::{Direction, Wanted};
 
 /// `{ok, {Incarnation, Seq, RecordedAt}}` of the last event; `{ok, none}` without events.
 #[rustler::nif]
@@ -121,6 +122,48 @@ fn closed_entities<'a>(
             .next
             .map_or_else(|| atoms::done().encode(env), |next| next.encode(env));
         Ok((closed.found, next).encode(env))
+    })
+}
+
+/// `{ok, {[{Entity, LastSeq}], Next | done}}`: the entities whose ids begin with the prefix and that have events of one
+/// of the aggregates (`undefined`: of any), behind the place `after`, at most `limit`. `Next` is what the next call takes as
+/// `after`; the first one takes the least place.
+#[rustler::nif]
+fn entities<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    after: (i64, i64),
+    prefix: String,
+    aggregates: ErlOption<Vec<String>>,
+    limit: usize,
+    tag: Term<'a>,
+) -> Term<'a> {
+    let aggregates: Option<Vec<String>> = aggregates.into();
+    reading(env, shard, tag, move |env, shard| {
+        let wanted = Wanted {
+            prefix: &prefix,
+            aggregates: aggregates.as_deref(),
+        };
+        let listed = shard.read(|reader| reader.entities(after, &wanted, limit))?;
+        let next = listed
+            .next
+            .map_or_else(|| atoms::done().encode(env), |next| next.encode(env));
+        Ok((listed.found, next).encode(env))
+    })
+}
+
+/// `{ok, [{Aggregate, Entities}]}`: the aggregates that the file has events of, without those given, each with how many
+/// entities have such events.
+#[rustler::nif]
+fn other_aggregates<'a>(
+    env: Env<'a>,
+    shard: ResourceArc<Shard>,
+    known: Vec<String>,
+    tag: Term<'a>,
+) -> Term<'a> {
+    reading(env, shard, tag, move |env, shard| {
+        let others = shard.read(|reader| reader.other_aggregates(&known))?;
+        Ok(others.encode(env))
     })
 }
 

@@ -28,10 +28,13 @@ fn shard_of<'a>(env: Env<'a>, id: Term<'a>, shards: u32) -> Term<'a> {
     }
 }
 
-/// What `pack` checks events against: `[{Name, Version, Judges}]`.
+/// What `pack` checks events against: `[{Name, Version, Judges}]`, and `[{EarlierName, Name}]`.
 #[rustler::nif]
-fn rules(aggregates: Vec<(String, u64, bool)>) -> ResourceArc<Rules> {
-    ResourceArc::new(Rules::new(aggregates))
+fn rules(
+    aggregates: Vec<(String, u64, bool)>,
+    earlier: Vec<(String, String)>,
+) -> ResourceArc<Rules> {
+    ResourceArc::new(Rules::new(aggregates, earlier))
 }
 
 /// `{ok, Packed, Count, Bytes, HasIds, Events | none, Parts}`, `{error, Reason}` or `dirty`.

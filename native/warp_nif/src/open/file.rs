@@ -15,7 +15,7 @@ use crate::sqlite::{self, BUSY, Sums, empty_wal, open_with_sums};
 
 /// How long opening a file waits for another program's lock on it.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// From which format on a shard has sums of its pages.
+/// From which format on a shard has sums of its pages, and belongs to a journal.
 const WITH_SUMS: u32 = 2;
 const READ_AND_WRITE: OpenFlags =
     OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
@@ -42,7 +42,7 @@ pub struct Identity {
 /// Opens the shard at `path` for its writer, creating it where there is none.
 ///
 /// Errors, with the file left as it was: `NotAShard`, `NewerFormat`, `ShardCount`,
-/// `WrongIdentity`, `Corrupt`, `Io`, `DiskFull`. A file of format 1 is upgraded, and gets its sums.
+/// `WrongIdentity`, `Corrupt`, `Io`, `DiskFull`. A file of an earlier format is upgraded.
 pub fn open(
     path: &Path,
     identity: &Identity,
@@ -96,7 +96,8 @@ pub fn open(
         )
         .map_err(|error| Error::from(error).at(path))?;
     if version < FORMAT {
-        upgrade::upgrade(&connection, kinds, identity.journal).map_err(|error| error.at(path))?;
+        upgrade::upgrade(&connection, version, kinds, identity.journal)
+            .map_err(|error| error.at(path))?;
     }
     // What reaches the disk when does not matter before the WAL is moved: the journal has it all.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -113,7 +114,7 @@ pub fn journal_of(dir: &Path) -> Option<u64> {
         .map(|entry| entry.path());
     let mut shards: Vec<_> = paths
         .filter(|path| path.extension().is_some_and(|end| end == "db"))
-        .filter(|path| matches!(SHARD.version_of(path), Ok(Some(FORMAT))))
+        .filter(|path| matches!(SHARD.version_of(path), Ok(Some(WITH_SUMS..))))
         .collect();
     shards.sort();
     // NOTE: read only, so that nothing is written past the sums.
@@ -188,7 +189,7 @@ fn check_identity(connection: &Connection, path: &Path, expected: &Identity) -> 
     let found = (|| -> Result<Identity> {
         let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         Ok(Identity {
-            journal: if version < FORMAT {
+            journal: if version < WITH_SUMS {
                 // It is given one when it is upgraded.
                 expected.journal
             } else {

@@ -1,10 +1,14 @@
-//! Files of format 1, which had no journal: brought to format 2 in place, in one transaction.
+//! Files of earlier formats: brought to the present one in place, in one transaction.
+//!
+//! Format 1 had no journal. The index of format 2 does not say of which aggregates an entity has events.
 
 use rusqlite::Connection;
 
 use crate::apply::index::Index;
 use crate::erase::erasing;
 use crate::error::{Error, Result};
+use crate::event::{Packed, other_aggregates, parse_row};
+use crate::index::aggregates::Names;
 use crate::index::entities::{self, EntityInfo};
 use crate::index::open_table;
 use crate::log::kinds::{Changes, Kinds};
@@ -12,12 +16,11 @@ use crate::log::rows;
 use crate::log::schema;
 use crate::tail::found_row::found_row;
 
-/// Brings the file to format 2, as a shard of the journal with this number: its index is brought up to
-/// its log, and it says from then on what it is. Before the commit it is a whole file of format 1, and
-/// after it one of format 2.
-pub fn upgrade(connection: &Connection, kinds: &Kinds, journal: u64) -> Result<()> {
+/// Brings a file of an earlier format to the present one, as a shard of the journal with this number. Before the commit
+/// it is a whole file of its format, and after it one of the present format.
+pub fn upgrade(connection: &Connection, version: u32, kinds: &Kinds, journal: u64) -> Result<()> {
     connection.execute_batch("PRAGMA synchronous = FULL; BEGIN IMMEDIATE")?;
-    let done = upgrade_all(connection, kinds, journal)
+    let done = upgrade_all(connection, version, kinds, journal)
         .and_then(|()| connection.execute_batch("COMMIT").map_err(Error::from));
     if done.is_err() && !connection.is_autocommit() {
         connection.execute_batch("ROLLBACK")?;
@@ -25,7 +28,39 @@ pub fn upgrade(connection: &Connection, kinds: &Kinds, journal: u64) -> Result<(
     done
 }
 
-fn upgrade_all(connection: &Connection, kinds: &Kinds, journal: u64) -> Result<()> {
+fn upgrade_all(connection: &Connection, version: u32, kinds: &Kinds, journal: u64) -> Result<()> {
+    connection.execute_batch(schema::ADDED_AGGREGATES)?;
+    name_aggregates(connection)?;
+    if version < 2 {
+        join_journal(connection, kinds, journal)?;
+    }
+    connection.pragma_update(None, "user_version", schema::FORMAT)?;
+    Ok(())
+}
+
+/// Of the rows that are in the index.
+fn name_aggregates(connection: &Connection) -> Result<()> {
+    let mut names = Names::read(connection)?;
+    rows::each_after(connection, 0, |_, row, _| {
+        // A damaged row must not keep the others from being opened. Whoever reads its entity is told.
+        let Ok(Some(row)) = row else {
+            return Ok(true);
+        };
+        // One that is not found is not in the index yet, or is being erased.
+        if let Some((hash, incarnation, before)) = entities::row_of(connection, &row)? {
+            let others = other_aggregates(&parse_row(&row.data)?);
+            let packed = Packed::new(row.aggregate.into(), String::new(), 0, Vec::new());
+            let set = names.of(connection, &packed.with_others(others))?;
+            if before & set != set {
+                entities::add_aggregates(connection, (hash, incarnation), set)?;
+            }
+        }
+        Ok(true)
+    })
+}
+
+/// Format 1 had no journal: the index is brought up to its log, and it says from then on to which journal it belongs.
+fn join_journal(connection: &Connection, kinds: &Kinds, journal: u64) -> Result<()> {
     connection.execute_batch(schema::ADDED)?;
     let flushed = schema::meta(connection, "flushed")?;
     let position = rows::last_position(connection)?;
@@ -51,8 +86,7 @@ fn upgrade_all(connection: &Connection, kinds: &Kinds, journal: u64) -> Result<(
         if let Some(open) = row.open {
             changes.apply(row.info.incarnation, row.seq == 1, open);
         }
-        index.row(&row);
-        Ok(())
+        index.row(connection, &row)
     })?;
     index.write(connection, &changes)?;
     for kind in kinds.all() {
@@ -60,6 +94,5 @@ fn upgrade_all(connection: &Connection, kinds: &Kinds, journal: u64) -> Result<(
     }
     schema::set_meta(connection, "flushed", position)?;
     schema::join(connection, journal, position)?;
-    connection.pragma_update(None, "user_version", schema::FORMAT)?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 pub mod closed_entities;
 pub mod correlations;
+pub mod entities;
 pub mod follow;
 pub mod given_ids;
 pub mod open_entities;
@@ -9,5 +10,6 @@ pub mod page;
 pub mod runs;
 pub mod view;
 
+pub use entities::Wanted;
 pub use follow::{Followed, Seen};
 pub use page::{Direction, Page};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::event::{Packed, derived_seq, parse_row};
+use crate::event::{Packed, derived_seq, other_aggregates, parse_row};
 use crate::hash::{distinct, hash64};
 use crate::index::entities::EntityInfo;
 use crate::log::kinds::Kinds;
@@ -16,7 +16,7 @@ pub fn found_row(row: Row, before: Option<&EntityInfo>, kinds: &Kinds) -> Result
     if (row.seq.wrapping_sub(1), row.prev) != ends_at {
         return Err(broken(row.position, "out of sequence"));
     }
-    let (ids, count) = given_ids(&row)?;
+    let events = Events::of(&row)?;
     let checksum = row.borrow().checksum();
     Ok(TailRow {
         open: kinds.leaves_open(&row.entity, &row.aggregate),
@@ -27,23 +27,37 @@ pub fn found_row(row: Row, before: Option<&EntityInfo>, kinds: &Kinds) -> Result
         recorded_at: row.recorded_at,
         prev: row.prev,
         checksum,
-        ids,
-        packed: Arc::new(Packed::new(
-            row.aggregate.into(),
-            row.data,
-            count,
-            Vec::new(),
-        )),
+        ids: events.ids,
+        packed: Arc::new(
+            Packed::new(row.aggregate.into(), row.data, events.count, Vec::new())
+                .with_others(events.others),
+        ),
     })
 }
 
-/// The hashes of the ids of a row's events that the index has, each once, and how many events there are.
-pub fn given_ids(row: &Row) -> Result<(Vec<u64>, usize)> {
-    let events = parse_row(&row.data)?;
-    let ids = events
-        .iter()
-        .filter_map(|event| event.id.as_deref())
-        .filter(|id| derived_seq(&row.entity, id).is_none())
-        .map(|id| hash64(id.as_bytes()));
-    Ok((distinct(ids), events.len()))
+/// What the index is told of a row's events.
+pub struct Events {
+    /// How many there are.
+    pub count: usize,
+    /// The hashes of their ids that the index has, each once.
+    pub ids: Vec<u64>,
+    /// The aggregates of those that have another one than the row, each once.
+    pub others: Vec<Arc<str>>,
+}
+
+impl Events {
+    /// Those of a row. Error: `Corrupt` when they are not what Warp writes.
+    pub fn of(row: &Row) -> Result<Self> {
+        let events = parse_row(&row.data)?;
+        let ids = events
+            .iter()
+            .filter_map(|event| event.id.as_deref())
+            .filter(|id| derived_seq(&row.entity, id).is_none())
+            .map(|id| hash64(id.as_bytes()));
+        Ok(Self {
+            ids: distinct(ids),
+            count: events.len(),
+            others: other_aggregates(&events),
+        })
+    }
 }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::stretch::{Step, Stretch, TailRow};
+use crate::event::Packed;
 use crate::index::entities::{EntityInfo, Mark};
 use crate::log::Row;
 use crate::log::kinds::Change;
@@ -28,6 +29,28 @@ pub struct Active {
     pub marks: Vec<Mark>,
     /// The position of the last step about it.
     changed: i64,
+}
+
+/// An entity with steps that are not in the file yet.
+#[derive(Default)]
+pub struct Young {
+    /// Where its log ends; none when it was erased.
+    pub info: Option<EntityInfo>,
+    /// The rows of its present life among these steps.
+    rows: Vec<Arc<Packed>>,
+}
+
+impl Young {
+    /// Whether one of these rows has an event of one of the aggregates; any, without such.
+    pub fn has(&self, aggregates: Option<&[String]>) -> bool {
+        aggregates.is_none_or(|wanted| {
+            let has = |row: &Arc<Packed>| {
+                let mut names = std::iter::once(&row.aggregate).chain(&row.others);
+                names.any(|name| wanted.iter().any(|wanted| wanted == name.as_ref()))
+            };
+            self.rows.iter().any(has)
+        })
+    }
 }
 
 /// What is in memory of a shard.
@@ -132,6 +155,26 @@ impl Tail {
     pub fn changes(&self) -> Vec<Vec<(i64, Change)>> {
         let each = self.stretches();
         each.map(|stretch| stretch.changes().sorted()).collect()
+    }
+
+    /// The entities with steps that are not in the file yet.
+    pub fn young(&self) -> HashMap<Arc<str>, Young> {
+        let mut young: HashMap<Arc<str>, Young> = HashMap::new();
+        let unapplied = self.applying.iter().map(Arc::as_ref).chain([&self.current]);
+        for step in unapplied.flat_map(|stretch| &stretch.steps) {
+            match step {
+                Step::Row(row) => {
+                    let of_row = young.entry(Arc::clone(&row.entity)).or_default();
+                    of_row.info = Some(row.info.clone());
+                    of_row.rows.push(Arc::clone(&row.packed));
+                }
+                Step::Erase { entity, .. } => {
+                    young.insert(Arc::clone(entity), Young::default());
+                }
+                Step::Clear { .. } | Step::Retime { .. } => {}
+            }
+        }
+        young
     }
 
     /// Entities that were erased, and the positions at which.

@@ -5,11 +5,12 @@ use rusqlite::Connection;
 use super::seen::Seen;
 use crate::error::Result;
 use crate::hash::hash64;
-use crate::index::entities::{EntityInfo, MARK_EVERY};
+use crate::index::aggregates::{self, Names, Set, bit};
+use crate::index::entities::{self, EntityInfo, MARK_EVERY};
 use crate::log::kinds::Kinds;
 use crate::log::rows::{self, Row, broken};
 use crate::log::snapshots;
-use crate::tail::found_row::given_ids;
+use crate::tail::found_row::Events;
 
 /// A walk along the rows of an entity, which may be so many that it takes several views.
 pub struct Walk {
@@ -25,6 +26,9 @@ pub struct Walk {
     /// The last seq that it has to have.
     last_seq: u64,
     ids: i64,
+    /// The names that the file has numbers for, if it has such.
+    names: Option<Names>,
+    aggregates: Set,
 }
 
 /// What is known of the entity that comes next in the index behind one, by hash and incarnation.
@@ -68,6 +72,12 @@ impl Walk {
             number: info.rows,
             last_seq: info.seq,
             ids: 0,
+            names: if aggregates::are_there(connection)? {
+                Some(Names::read(connection)?)
+            } else {
+                None
+            },
+            aggregates: 0,
             info,
         })
     }
@@ -107,9 +117,21 @@ impl Walk {
         if row.prev == 0 && at != self.info.incarnation {
             return Err(broken(at, "the index has another first row of its entity"));
         }
-        let (ids, count) = given_ids(row)?;
+        let Events { count, ids, others } = Events::of(row)?;
         if count as u64 != row.count {
             return Err(broken(at, "it has another number of events than it says"));
+        }
+        if let Some(names) = &self.names {
+            for name in others
+                .iter()
+                .map(AsRef::as_ref)
+                .chain([row.aggregate.as_str()])
+            {
+                let number = names.number(name);
+                let number =
+                    number.ok_or_else(|| broken(at, "its aggregate is not in the index"))?;
+                self.aggregates |= bit(number);
+            }
         }
         let mut in_index = connection.prepare_cached(
             "SELECT 1 FROM ids WHERE incarnation = ?1 AND hash = ?2 AND position = ?3",
@@ -161,28 +183,39 @@ impl Walk {
                 "the index has other ids of its entity than the log",
             ));
         }
-        let is_last =
-            counted("SELECT count(*) FROM entities WHERE incarnation = ?1 AND head = ?2")?;
+        let is_last = connection
+            .prepare_cached(
+                "SELECT 1 FROM entities WHERE hash = ?1 AND incarnation = ?2 AND head = ?3",
+            )?
+            .exists((self.hash, incarnation, head))?;
         let is_listed = |table: &str| {
             connection
                 .prepare_cached(&format!("SELECT 1 FROM {table} WHERE incarnation = ?1"))?
                 .exists([incarnation])
         };
         if let Some(is_open) = self.is_open
-            && is_last > 0
+            && is_last
             && (is_listed("open_sagas")? != is_open
                 || is_listed("closed_sagas")? != (!is_open && rows > 1))
         {
             let what = "the tables of open and closed entities say something else";
             return Err(broken(head, what));
         }
+        if self.names.is_some() && is_last {
+            let mut says = connection.prepare_cached(
+                "SELECT aggregates FROM entities WHERE hash = ?1 AND incarnation = ?2",
+            )?;
+            let set: Set = says.query_row((self.hash, incarnation), |row| row.get(0))?;
+            if set != self.aggregates {
+                let what = "the index has other aggregates of its entity than the log";
+                return Err(broken(head, what));
+            }
+        }
         snapshots::check(connection, incarnation)
     }
 
     /// Whether the entity has not been erased meanwhile.
     fn is_there(&self, connection: &Connection) -> Result<bool> {
-        let mut statement = connection
-            .prepare_cached("SELECT 1 FROM entities WHERE hash = ?1 AND incarnation = ?2")?;
-        Ok(statement.exists((self.hash, self.info.incarnation))?)
+        entities::has(connection, (self.hash, self.info.incarnation))
     }
 }
