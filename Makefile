@@ -1,13 +1,13 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build nif nif-fault nif-weak gleam test test-long check bench bench-peers
+.PHONY: help setup build nif nif-fault nif-weak gleam test test-long test-otp27 test-otp28 check bench bench-peers
 .PHONY: demo demo-rqlite demo-transfer clean
 
-# Arguments that bench and demo hand on: make demo ARGS="--csv orders.csv --id customer"
+# Arguments that bench, demo and test-otp27 hand on: make demo ARGS="--csv orders.csv --id customer"
 ARGS ?=
 
 help: ## Say what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install what the other targets need, or say what to install
 	@scripts/setup
@@ -39,6 +39,12 @@ test: setup build nif-fault nif-weak ## Run all tests and print their totals
 
 test-long: setup build nif-fault nif-weak ## Run the same tests with many more rounds
 	@WARP_LONG=1 scripts/run-tests
+
+test-otp27: build nif-fault nif-weak ## Run tests with OTP 27, in a Debian 13 of their own: make test-otp27 ARGS="core"
+	@scripts/test-otp 27 $(ARGS)
+
+test-otp28: build nif-fault nif-weak ## The same with the runtime system of OTP 28, which pip fetches
+	@scripts/test-otp 28 $(ARGS)
 
 check: ## Check formatting, lints, calls and types
 	@scripts/setup check

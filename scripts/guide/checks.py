@@ -58,8 +58,8 @@ def left_out(block, root):
         return
     done = subprocess.run(["bash", "-n"], input=block.text(), capture_output=True, text=True)
     wrong = [done.stderr] if done.returncode else []
-    targets = set(re.findall(r"^([a-z-]+):.*## ", (root / "Makefile").read_text(), re.MULTILINE))
-    wrong += [f"make has no target {target}" for target in re.findall(r"^make (?:-C \S+ )?([a-z][a-z-]*)", block.text(), re.MULTILINE)
+    targets = set(re.findall(r"^([a-z0-9-]+):.*## ", (root / "Makefile").read_text(), re.MULTILINE))
+    wrong += [f"make has no target {target}" for target in re.findall(r"^make (?:-C \S+ )?([a-z][a-z0-9-]*)", block.text(), re.MULTILINE)
               if target not in targets]
     wrong += [f"there is no {path}" for path in
               re.findall(r"(?:^|\s)((?:scripts|examples|demo|bench|gleam|test)/[\w./-]+)", block.text())

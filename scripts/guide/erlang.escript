@@ -68,7 +68,13 @@ expressions([Tokens | Rest], Bindings) ->
 value(Line, Text) ->
     io:format("~n=== value ~ts~n~ts~n===~n", [Line, Text]).
 
-%% As the shell prints a value: in lines of 80 columns, strings as strings.
-pretty(Value) -> io_lib:format("~tp", [Value]).
+%% As the shell prints a value: in lines of 80 columns, strings as strings. Keys of maps are sorted, which the shell
+%% does up to OTP 25 only.
+pretty(Value) ->
+    Format = case list_to_integer(erlang:system_info(otp_release)) of
+        Release when Release >= 26 -> "~tkp";
+        _ -> "~tp"
+    end,
+    io_lib:format(Format, [Value]).
 
 show(Term) -> io_lib:format("~tp", [Term]).

@@ -422,6 +422,8 @@ an_unavailable_shard_is_named_at_once(Config) ->
     Answers = [warp_core:receive_response(R, 5000) || R <- Requests],
     ?assertEqual([], lists:usort([Why || {error, Why} <- Answers]) -- [interrupted, {shard_unavailable, 0}]),
     ?assertNot(lists:member(timeout, Answers)),
+    %% The next ones may meet the restart too.
+    ok = warp_test:wait_until(fun() -> element(1, warp_core:append(Alice, noted(<<"next">>))) =:= ok end),
     {ok, Last} = warp_core:append(Alice, noted(<<"last">>)),
     warp_test:assert_whole(Alice, Last),
     assert_nothing_left().

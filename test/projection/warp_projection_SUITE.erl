@@ -626,7 +626,7 @@ stats_show_the_lag(Config) ->
     ?assert(Seconds > 0.2),
     ok = sys:resume(Pid),
     await(A),
-    ?assertMatch({ok, #{behind_positions := 0, behind_seconds := 0.0}}, warp_projection:status(Ctx)).
+    ?assertMatch({ok, #{behind_positions := 0, behind_seconds := +0.0}}, warp_projection:status(Ctx)).
 
 reserved_entities_are_not_seen(Config) ->
     Ctx = shop(Config),

@@ -128,7 +128,7 @@ nobody_waits(Config) ->
     contains(reason(Ctx, <<"first">>), <<"timeout: project had not returned after 10 seconds">>),
     ?assertEqual([[<<"behind">>, 2], [<<"first">>, 1]], rows(Ctx, "SELECT id, n FROM t ORDER BY id")),
     warp_test:wait_until(fun() -> state(Ctx) =:= live end),
-    ?assertMatch(#{behind_seconds := 0.0, behind_positions := 0, why := none}, shard(Ctx)).
+    ?assertMatch(#{behind_seconds := +0.0, behind_positions := 0, why := none}, shard(Ctx)).
 
 a_rebuild_can_be_cancelled(Config) ->
     Ctx = start(Config),

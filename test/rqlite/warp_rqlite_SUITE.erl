@@ -56,7 +56,9 @@ open(Urls, Options) ->
 
 run(Target, Statements) -> ?assertEqual(ok, warp_rqlite:execute(Target, Statements)).
 
-query(Target, Sql, Params) -> warp_rqlite:query(Target, Sql, Params, ?OPTIONS).
+query(Target, Sql, Params) -> query(Target, Sql, Params, #{}).
+
+query(Target, Sql, Params, Changed) -> warp_rqlite:query(Target, Sql, Params, maps:merge(?OPTIONS, Changed)).
 
 rows(Target, Sql, Params) ->
     case query(Target, Sql, Params) of
@@ -216,7 +218,7 @@ bad_queries(Config) ->
 limits_of_a_query(Config) ->
     Target = ?config(target, Config),
     Numbers = <<"WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT ?) SELECT x FROM c">>,
-    Limited = fun(N, Max) -> warp_rqlite:query(Target, Numbers, [N], ?OPTIONS#{max_rows => Max}) end,
+    Limited = fun(N, Max) -> query(Target, Numbers, [N], #{max_rows => Max}) end,
     ?assertMatch({ok, #{rows := [[1], [2], [3]]}}, Limited(3, 3)),
     ?assertEqual({error, {too_many_rows, 3}}, Limited(4, 3)),
     {ok, #{rows := Rows}} = Limited(50000, infinity),
@@ -225,7 +227,7 @@ limits_of_a_query(Config) ->
     ?assertEqual({error, {result_too_large, 64 * 1024 * 1024}}, query(Target, Wide, [])),
     Began = erlang:monotonic_time(millisecond),
     Endless = <<"WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c">>,
-    ?assertEqual({error, timeout}, warp_rqlite:query(Target, Endless, [], ?OPTIONS#{timeout => 300})),
+    ?assertEqual({error, timeout}, query(Target, Endless, [], #{timeout => 300})),
     ?assert(erlang:monotonic_time(millisecond) - Began < 20000),
     %% The server has given it up too.
     ?assertEqual([[1]], rows(Target, <<"SELECT 1">>, [])).
@@ -234,7 +236,7 @@ every_level(Config) ->
     Target = create(Config, <<"a">>),
     run(Target, [{<<"INSERT INTO t VALUES (?1)">>, [[1]]}]),
     [?assertMatch({Level, {ok, #{rows := [[1]]}}},
-                  {Level, warp_rqlite:query(Target, <<"SELECT a FROM t">>, [], ?OPTIONS#{level => Level})})
+                  {Level, query(Target, <<"SELECT a FROM t">>, [], #{level => Level})})
      || Level <- [default, none, weak, linearizable, strong, auto]].
 
 %% The server carried a request out, but its answer was lost. When it is sent again, the guard refuses it.
@@ -247,7 +249,7 @@ a_lost_answer_is_away(Config) ->
     ?assertMatch({error, {away, {_, no_answer, _}}}, warp_rqlite:execute(Target, Step)),
     %% Reads are asked again until their time is over.
     ?assertMatch({error, Why} when Why =:= timeout; element(1, Why) =:= away,
-                 warp_rqlite:query(Target, <<"SELECT * FROM t">>, [], ?OPTIONS#{timeout => 500})),
+                 query(Target, <<"SELECT * FROM t">>, [], #{timeout => 500})),
     warp_rqlite_proxy:mode(Proxy, pass),
     ?assertEqual([[1, 1]], rows(Target, <<"SELECT * FROM t">>, [])),
     ?assertMatch({error, {refused, 1, <<"NOT NULL", _/binary>>}}, warp_rqlite:execute(Target, Step)),
@@ -260,7 +262,7 @@ a_silent_node_is_away(Config) ->
     Began = erlang:monotonic_time(millisecond),
     ?assertMatch({error, {away, {_, no_answer, timeout}}},
                  warp_rqlite:execute(Target, [{<<"CREATE TABLE u (a)">>, [[]]}])),
-    ?assertEqual({error, timeout}, warp_rqlite:query(Target, <<"SELECT 1">>, [], ?OPTIONS#{timeout => 500})),
+    ?assertEqual({error, timeout}, query(Target, <<"SELECT 1">>, [], #{timeout => 500})),
     ?assert(erlang:monotonic_time(millisecond) - Began < 30000),
     %% A late answer does not reach the caller.
     warp_rqlite_proxy:mode(Proxy, pass),
@@ -302,12 +304,12 @@ a_killed_node_comes_back(Config) ->
          run(Target, [{<<"INSERT INTO t VALUES (?1)">>, [[N]]}]),
          warp_rqlite_server:kill(Node),
          ?assertMatch({error, {away, _}}, warp_rqlite:execute(Target, [{<<"INSERT INTO t VALUES (?1)">>, [[-1]]}])),
-         ?assertMatch({error, {away, _}}, warp_rqlite:query(Target, <<"SELECT 1">>, [], ?OPTIONS#{timeout => 300})),
+         ?assertMatch({error, {away, _}}, query(Target, <<"SELECT 1">>, [], #{timeout => 300})),
          warp_rqlite_server:restart(Node)
      end || N <- [1, 2]],
     %% A node that is just back may answer at other levels before it has read all of its own log.
     ?assertMatch({ok, #{rows := [[1], [2]]}},
-                 warp_rqlite:query(Target, <<"SELECT a FROM t ORDER BY a">>, [], ?OPTIONS#{level => strong})),
+                 query(Target, <<"SELECT a FROM t ORDER BY a">>, [], #{level => strong})),
     warp_rqlite:close(Target),
     warp_rqlite_server:kill(Node).
 
@@ -332,7 +334,7 @@ a_node_that_reads_its_log(Config) ->
     warp_rqlite_server:kill(Node).
 
 until_answered(Target) ->
-    case warp_rqlite:query(Target, <<"SELECT a FROM t">>, [], ?OPTIONS#{level => strong}) of
+    case query(Target, <<"SELECT a FROM t">>, [], #{level => strong}) of
         {error, {away, _}} -> until_answered(Target);
         {error, timeout} -> until_answered(Target);
         Answer -> Answer
@@ -344,7 +346,7 @@ nobody_there(_Config) ->
     ?assertEqual({error, {away, {list_to_binary(Dead), econnrefused}}},
                  warp_rqlite:execute(Target, [{<<"CREATE TABLE t (a)">>, [[]]}])),
     ?assertEqual({error, {away, {list_to_binary(Dead), econnrefused}}},
-                 warp_rqlite:query(Target, <<"SELECT 1">>, [], ?OPTIONS#{timeout => 300})),
+                 query(Target, <<"SELECT 1">>, [], #{timeout => 300})),
     warp_rqlite:close(Target),
     Nowhere = open(["http://no.such.host.invalid:4001"]),
     ?assertMatch({error, {away, {_, nxdomain}}}, warp_rqlite:execute(Nowhere, [{<<"CREATE TABLE t (a)">>, [[]]}])),
@@ -361,7 +363,7 @@ something_else_there(Config) ->
     ?assertMatch({error, {away, {_, {http_status, _, _}}}},
                  warp_rqlite:execute(Target, [{<<"CREATE TABLE t (a)">>, [[]]}])),
     ?assertMatch({error, {away, {_, {http_status, _, _}}}},
-                 warp_rqlite:query(Target, <<"SELECT 1">>, [], ?OPTIONS)),
+                 query(Target, <<"SELECT 1">>, [])),
     warp_rqlite:close(Target),
     inets:stop(httpd, Web).
 
@@ -377,7 +379,7 @@ large_transactions(Config) ->
     ?assertEqual([[0]], rows(Target, <<"SELECT count(*) FROM t WHERE v = 'x'">>, [])).
 
 rows_of(Target, Sql) ->
-    {ok, #{rows := Rows}} = warp_rqlite:query(Target, Sql, [], ?OPTIONS#{max_rows => infinity}),
+    {ok, #{rows := Rows}} = query(Target, Sql, [], #{max_rows => infinity}),
     Rows.
 
 no_reason_shows_a_password(Config) ->

@@ -124,12 +124,12 @@ plans(Last) ->
     [{2, {emit, specs(Last)}}, {1, {emit, []}}, {1, refuse}, {1, crash}].
 
 history_opts(Last) ->
-    bind({maybe(from, proper_types:integer(1, Last + 2)),
-          maybe(limit, proper_types:integer(1, 6)),
-          maybe(direction, proper_types:elements([forward, backward]))},
+    bind({optional(from, proper_types:integer(1, Last + 2)),
+          optional(limit, proper_types:integer(1, 6)),
+          optional(direction, proper_types:elements([forward, backward]))},
          fun(Opts) -> maps:from_list(lists:append(tuple_to_list(Opts))) end).
 
-maybe(Key, Value) -> proper_types:oneof([[], [{Key, Value}]]).
+optional(Key, Value) -> proper_types:oneof([[], [{Key, Value}]]).
 
 bind(Type, Fun) -> proper_types:bind(Type, Fun, false).
 
