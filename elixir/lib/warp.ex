@@ -121,7 +121,7 @@ defmodule Warp do
     with {:ok, definition} <- Aggregate.definition(aggregate), do: definitions(rest, [definition | done])
   end
 
-  defp definitions(rest, done), do: {:ok, Enum.reverse(done, rest)}
+  defp definitions(rest, done), do: {:ok, :lists.reverse(done, rest)}
 
   defp with_steps(%{steps: %{} = steps} = options), do: %{options | steps: Warp.Saga.functions(steps)}
   defp with_steps(options), do: options

@@ -77,7 +77,7 @@ defmodule Warp.Event do
   end
 
   # What is no proper list stays so, and warp_core says it.
-  defp encode_all(rest, _find, _n, done), do: {:ok, Enum.reverse(done, rest)}
+  defp encode_all(rest, _find, _n, done), do: {:ok, :lists.reverse(done, rest)}
 
   @doc false
   def encode(%module{} = event, find), do: encode(module, event, %{}, find)

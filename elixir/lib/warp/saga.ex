@@ -78,10 +78,11 @@ defmodule Warp.Saga do
 
   defp encode_groups([], _n, done), do: {:ok, Enum.reverse(done)}
 
-  defp encode_groups([steps | rest], n, done) when is_list(steps) do
+  defp encode_groups([steps | rest], n, done) when length(steps) > 0 do
     with {:ok, steps} <- encode_steps(steps, n, []), do: encode_groups(rest, n + length(steps), [steps | done])
   end
 
+  # warp_saga says what is wrong with it.
   defp encode_groups([other | rest], n, done), do: encode_groups(rest, n, [other | done])
 
   defp encode_steps([], _n, done), do: {:ok, Enum.reverse(done)}
