@@ -49,6 +49,9 @@ defmodule Warp.Type do
 
   alias Warp.Fields
 
+  # Warp does not depend on the library: whoever has such a value has the module.
+  @compile {:no_warn_undefined, Decimal}
+
   @typedoc "What JSON has. Objects are maps with strings as keys."
   @type json :: nil | boolean | number | String.t() | [json] | %{optional(String.t()) => json}
   @type t ::
@@ -120,7 +123,7 @@ defmodule Warp.Type do
   def encode(type, %type{calendar: Calendar.ISO} = value) when type in @calendar, do: {:ok, type.to_iso8601(value)}
 
   def encode(Decimal, %{__struct__: Decimal, coef: digits} = value) when is_integer(digits),
-    do: {:ok, decimal().to_string(value, :scientific)}
+    do: {:ok, Decimal.to_string(value, :scientific)}
 
   def encode(type, value) when type in [:string, :integer, :float, :number, :boolean, DateTime, Decimal | @calendar],
     do: not_a(type, value)
@@ -178,7 +181,10 @@ defmodule Warp.Type do
   end
 
   def decode(Decimal, json) when is_binary(json) do
-    {:ok, decimal().new(json)}
+    case Decimal.new(json) do
+      %{coef: digits} = value when is_integer(digits) -> {:ok, value}
+      _not_a_number -> not_a(Decimal, json)
+    end
   rescue
     _ -> not_a(Decimal, json)
   end
@@ -197,7 +203,4 @@ defmodule Warp.Type do
     with {:ok, values} <- Fields.collect(Enum.map(keys, &{"[#{inspect(&1)}]", map[&1]}), fun),
          do: {:ok, Map.new(Enum.zip(keys, values))}
   end
-
-  # Warp does not depend on the library: whoever has such a value has the module.
-  defp decimal, do: Decimal
 end

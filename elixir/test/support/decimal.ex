@@ -22,9 +22,14 @@ defmodule Decimal do
     length = byte_size(digits)
 
     cond do
-      exp == 0 -> sign <> digits
-      exp < 0 and -exp < length -> sign <> String.slice(digits, 0, length + exp) <> "." <> String.slice(digits, exp..-1)
-      true -> sign <> digits <> "E" <> Integer.to_string(exp)
+      exp == 0 ->
+        sign <> digits
+
+      exp < 0 and -exp < length ->
+        sign <> String.slice(digits, 0, length + exp) <> "." <> String.slice(digits, exp..-1//1)
+
+      true ->
+        sign <> digits <> "E" <> Integer.to_string(exp)
     end
   end
 end
