@@ -1,1 +1,4 @@
-[inputs: ["mix.exs", ".formatter.exs", "{lib,test}/**/*.{ex,exs}"], line_length: 120]
+[
+  inputs: ["mix.exs", ".formatter.exs", "{lib,test}/**/*.{ex,exs}", "../{examples,templates}/**/*.{ex,exs}"],
+  line_length: 120
+]
