@@ -30,8 +30,14 @@ defmodule Warp.Aggregate do
       the state's struct or an event changes: Warp then throws older snapshots away, and calls `migrate` with older
       events.
 
-  All callbacks are optional. Without `apply` the aggregate is a pure log: its state is always the initial one. `use`
-  leaves `Kernel.apply/2` out of the module, so that `apply/2` means the callback.
+  All callbacks are optional. Without `apply` the aggregate is a pure log: its state is always the initial one. `apply`,
+  `validate` and `project` may take one more argument: the whole event, `t:Warp.Event.t/0`, which has its `seq`,
+  `recorded_at`, `id` and `metadata`.
+
+      def project(id, account, %Account.Deposited{}, %{recorded_at: time}),
+        do: [Warp.Projection.upsert(:accounts, id, balance: account.balance, at: time)]
+
+  `use` leaves `Kernel.apply/2` and `Kernel.apply/3` out of the module, so that `apply` means the callback.
 
   Warp calls the callbacks of the newest code, also after the module was reloaded.
   """
@@ -59,14 +65,21 @@ defmodule Warp.Aggregate do
   """
   @callback project(entity_id :: String.t(), state :: term, event) :: [Warp.Projection.command()]
 
-  @optional_callbacks apply: 2, validate: 2, migrate: 2, project: 3
+  @doc "`c:apply/2` with the whole event."
+  @callback apply(state :: term, event, Event.t()) :: state :: term
+  @doc "`c:validate/2` with the whole event."
+  @callback validate(state :: term, event, Event.t()) :: :ok | {:error, reason :: term}
+  @doc "`c:project/3` with the whole event."
+  @callback project(entity_id :: String.t(), state :: term, event, Event.t()) :: [Warp.Projection.command()]
+
+  @optional_callbacks apply: 2, apply: 3, validate: 2, validate: 3, migrate: 2, project: 3, project: 4
 
   defmacro __using__(options) do
     Options.check!(options, [:name, :events, :initial_state, :version], __CALLER__)
     options[:name] || Options.fail!(__CALLER__, "give the name under which it is stored: `name: \"Account\"`")
 
     quote do
-      import Kernel, except: [apply: 2]
+      import Kernel, except: [apply: 2, apply: 3]
       @behaviour Warp.Aggregate
       @before_compile Warp.Aggregate
       # Evaluated at the end of the module, where its struct is known.
@@ -86,11 +99,20 @@ defmodule Warp.Aggregate do
       initial_state: Keyword.get(options, :initial_state, quote(do: %__MODULE__{}))
     ]
 
+    callbacks =
+      for {name, arity} <- [apply: 2, validate: 2, project: 3],
+          whole <- whole_event(env, name, arity),
+          do: {name, arity, whole}
+
     # Functions of the module, exported, go on when the module is reloaded.
     functions =
-      for {callback, arity, name} <- [apply: 2, validate: 2, project: 3] |> Enum.map(&wrapper/1),
-          Module.defines?(env.module, {callback, arity}, :def),
-          do: {callback, quote(do: &(__MODULE__.unquote(name) / unquote(arity)))}
+      for {name, arity, _} <- callbacks, do: {name, quote(do: &(__MODULE__.unquote(wrapper(name)) / unquote(arity)))}
+
+    # Warp decodes a new event only if a function looks at it before it is stored.
+    functions =
+      if options[:events] && !functions[:apply] && !functions[:validate],
+        do: [validate: quote(do: &Warp.Aggregate.accept/2)] ++ functions,
+        else: functions
 
     quote do
       @doc false
@@ -104,31 +126,38 @@ defmodule Warp.Aggregate do
       @doc false
       def __warp_migrate__(event, vsn), do: Warp.Aggregate.current(__MODULE__, event, vsn, unquote(fields[:version]))
 
-      unquote(wrappers(functions))
+      unquote_splicing(for {name, arity, whole} <- callbacks, do: wrapped(name, arity, whole))
     end
   end
 
-  defp wrapper({callback, arity}), do: {callback, arity, :"__warp_#{callback}__"}
-
-  # They end in calls of the callbacks, which so are the first in the stack of a crash.
-  defp wrappers(functions) do
-    for {callback, _} <- functions do
-      case callback do
-        :project ->
-          quote do
-            @doc false
-            def __warp_project__(id, state, event), do: project(id, state, Warp.Aggregate.seen(event))
-          end
-
-        _ ->
-          quote do
-            @doc false
-            def unquote(:"__warp_#{callback}__")(state, event),
-              do: unquote(callback)(state, Warp.Aggregate.seen(event))
-          end
-      end
+  # Whether a callback takes the whole event too: in a list, which is empty if there is no such callback.
+  defp whole_event(env, name, arity) do
+    case Enum.filter([arity, arity + 1], &Module.defines?(env.module, {name, &1}, :def)) do
+      [] -> []
+      [^arity] -> [false]
+      [_] -> [true]
+      _ -> Options.fail!(env, "define #{name}/#{arity} or #{name}/#{arity + 1}, and not both")
     end
   end
+
+  defp wrapper(name), do: :"__warp_#{name}__"
+
+  # It ends in a call of the callback, which so is the first in the stack of a crash.
+  defp wrapped(name, arity, whole) do
+    before = Macro.generate_arguments(arity - 1, __MODULE__)
+    event = Macro.var(:event, __MODULE__)
+    rest = [quote(do: Warp.Aggregate.seen(unquote(event)))] ++ if(whole, do: [event], else: [])
+
+    quote do
+      @doc false
+      def unquote(wrapper(name))(unquote_splicing(before ++ [event])),
+        do: unquote(name)(unquote_splicing(before ++ rest))
+    end
+  end
+
+  @doc false
+  # A validate that refuses nothing.
+  def accept(_state, _event), do: :ok
 
   @doc false
   # The event as callbacks get it.

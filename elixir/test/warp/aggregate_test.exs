@@ -108,6 +108,7 @@ defmodule Warp.AggregateTest do
       one = Warp.entity(ctx, "one")
       assert {:ok, 1} = Warp.append(one, %Called{name: "x"})
       assert Warp.get(one, PureLog) == {:ok, :nothing}
+      assert {:error, {:migrate_failed, _}} = Warp.append(one, %Renamed{name: "x"})
       assert {:ok, [%{payload: %Called{name: "x"}}]} = Warp.history(one)
     end)
   end
@@ -137,6 +138,36 @@ defmodule Warp.AggregateTest do
     use Warp.Aggregate, name: "NoEvent", initial_state: 0, events: [Date]
   end
 
+  defmodule Whole do
+    use Warp.Aggregate, name: "Whole", events: [Called], initial_state: []
+
+    @impl true
+    def validate(seen, %Called{name: name}, %{seq: seq, metadata: metadata}) when length(seen) < seq,
+      do: if(metadata["by"] == name, do: :ok, else: {:error, :somebody_else})
+
+    @impl true
+    def apply(seen, %Called{name: name}, %{seq: seq, payload: %Called{}}), do: [{seq, name} | seen]
+
+    @impl true
+    def project(id, seen, %Called{name: name}, %{recorded_at: time}),
+      do: [
+        Warp.Projection.upsert(:calls, id, name: name, count: length(seen), at: DateTime.from_unix!(time, :microsecond))
+      ]
+  end
+
+  test "callbacks may take the whole event" do
+    Warp.Test.run([aggregates: [Whole], projections: :embedded], fn ctx ->
+      one = Warp.entity(ctx, "one")
+      assert {:error, {:rejected, :somebody_else}} = Warp.append(one, %Called{name: "ann"})
+      assert {:ok, 1} = Warp.append(one, %{payload: %Called{name: "ann"}, metadata: %{by: "ann"}})
+      assert Warp.get!(one, Whole) == [{1, "ann"}]
+      :ok = Warp.await_projection(one, 5000)
+      {:ok, [%{recorded_at: time}]} = Warp.history(one)
+      at = time |> DateTime.from_unix!(:microsecond) |> DateTime.to_iso8601()
+      assert {:ok, %{rows: [["ann", 1, ^at]]}} = Warp.query(ctx, "SELECT name, count, at FROM calls")
+    end)
+  end
+
   test "start says what is wrong with an aggregate" do
     for {aggregates, why, text} <- [
           {[Date], {Date, :not_an_aggregate}, "use Warp.Aggregate"},
@@ -158,7 +189,9 @@ defmodule Warp.AggregateTest do
     for {title, options, body, says} <- [
           {"without a name", [initial_state: 0], "", "give the name"},
           {"without an initial state", [name: "A"], "", "give its `initial_state`"},
-          {"with an unknown option", [name: "A", state: 0], "", "there is no option :state"}
+          {"with an unknown option", [name: "A", state: 0], "", "there is no option :state"},
+          {"with a callback twice", [name: "A", initial_state: 0], "def apply(a, _), do: a\n def apply(a, _, _), do: a",
+           "define apply/2 or apply/3, and not both"}
         ] do
       test title do
         code = """
