@@ -1,8 +1,9 @@
 defmodule Warp.MixProject do
   use Mix.Project
 
-  # Mix builds warp_core with rebar3, and looks for it in a folder of its own only.
-  System.get_env("MIX_REBAR3") || System.put_env("MIX_REBAR3", System.find_executable("rebar3") || "rebar3")
+  # Mix builds warp_core with rebar3, and looks for it in a folder of its own only, unless it is told of another.
+  rebar3 = System.find_executable("rebar3")
+  if rebar3 && System.get_env("MIX_REBAR3") == nil, do: System.put_env("MIX_REBAR3", rebar3)
 
   def project do
     [

@@ -89,7 +89,7 @@ defmodule Warp do
   @doc "The specification of a context as a child of a supervisor, with the options of `start_link/1`."
   @spec child_spec(keyword) :: Supervisor.child_spec()
   def child_spec(options) do
-    name = if is_list(options), do: Keyword.get(options, :context)
+    name = if is_list(options) or is_map(options), do: options[:context]
     # A context that stops writes the rest of its files, which can take long on a slow disk.
     %{id: {Warp, name}, start: {Warp, :start_link, [options]}, type: :worker, shutdown: :infinity}
   end

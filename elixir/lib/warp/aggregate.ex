@@ -2,6 +2,16 @@ defmodule Warp.Aggregate do
   @moduledoc """
   An aggregate says how events change a state, and which events it refuses.
 
+      defmodule Account.Deposited do
+        use Warp.Event, type: "Deposited", fields: [amount: :integer]
+        defstruct [:amount]
+      end
+
+      defmodule Account.Withdrawn do
+        use Warp.Event, type: "Withdrawn", fields: [amount: :integer]
+        defstruct [:amount]
+      end
+
       defmodule Account do
         use Warp.Aggregate, name: "Account", events: [Account.Deposited, Account.Withdrawn]
 

@@ -53,69 +53,72 @@ defmodule Warp.Fields do
   @doc "The struct as an object, or what is wrong with it."
   def encode(module, %module{} = struct) do
     {fields, _ignore} = module.__warp_fields__()
-
-    encoded =
-      collect(Enum.map(fields, fn {name, _, type} -> {".#{name}", {type, Map.fetch!(struct, name)}} end), &value/1)
-
-    with {:ok, values} <- encoded, do: {:ok, Map.new(Enum.zip(Enum.map(fields, &elem(&1, 1)), values))}
+    encode_fields(fields, struct, [])
   end
 
   def encode(module, other), do: {:error, "is no #{inspect(module)}: #{inspect(other)}"}
 
-  defp value({type, value}), do: Type.encode(type, value)
+  defp encode_fields([], _struct, done), do: {:ok, :maps.from_list(done)}
+
+  defp encode_fields([{name, key, type} | fields], struct, done) do
+    case Type.encode(type, Map.fetch!(struct, name)) do
+      {:ok, json} -> encode_fields(fields, struct, [{key, json} | done])
+      {:error, why} -> {:error, at(name, why)}
+    end
+  end
 
   @doc "The struct that an object was made of, or why there is none."
   def decode(module, json) when is_map(json) do
     {fields, ignore} = module.__warp_fields__()
-    {present, missing} = Enum.split_with(fields, fn {_, key, _} -> is_map_key(json, key) end)
 
-    decoded =
-      collect(Enum.map(present, fn {name, key, type} -> {".#{name}", {type, Map.fetch!(json, key)}} end), fn {type,
-                                                                                                              json} ->
-        Type.decode(type, json)
-      end)
-
-    with {:ok, values} <- decoded,
-         :ok <- none_unknown(json, fields, ignore),
-         do: build(module, Enum.zip(Enum.map(present, &elem(&1, 0)), values), missing)
+    with {:ok, values, missing} <- decode_fields(fields, json, [], []),
+         :ok <- none_unknown(json, length(values), fields, ignore),
+         do: build(module, :maps.from_list(values), missing)
   end
 
   def decode(module, other), do: {:error, "is no object of #{inspect(module)}: #{inspect(other)}"}
 
-  defp none_unknown(json, fields, ignore) do
+  defp decode_fields([], _json, values, missing), do: {:ok, values, missing}
+
+  defp decode_fields([{name, key, type} | fields], json, values, missing) do
+    case json do
+      %{^key => value} ->
+        case Type.decode(type, value) do
+          {:ok, decoded} -> decode_fields(fields, json, [{name, decoded} | values], missing)
+          {:error, why} -> {:error, at(name, why)}
+        end
+
+      %{} ->
+        decode_fields(fields, json, values, [key | missing])
+    end
+  end
+
+  defp none_unknown(json, known, _fields, _ignore) when map_size(json) == known, do: :ok
+
+  defp none_unknown(json, _known, fields, ignore) do
     case Map.keys(json) -- (Enum.map(fields, &elem(&1, 1)) ++ ignore) do
       [] -> :ok
       [key | _] -> {:error, ".#{key} is stored, and no field: name it in `fields` or `ignore`, or migrate the event"}
     end
   end
 
-  defp build(module, values, []), do: {:ok, struct(module, values)}
+  defp build(module, values, []), do: {:ok, Map.merge(module.__struct__(), values)}
 
   # The struct knows which fields it cannot be without.
   defp build(module, values, missing) do
     {:ok, struct!(module, values)}
   rescue
     ArgumentError ->
-      names = Enum.map_join(missing, ", ", &elem(&1, 1))
+      names = missing |> Enum.reverse() |> Enum.join(", ")
       {:error, "lacks #{names}, and the struct has @enforce_keys: give a default, or migrate the event"}
   end
 
-  @doc "What `fun` gives for the value of each `{where, value}`, or the first error, with where it is."
-  def collect(pairs, fun) do
-    Enum.reduce_while(pairs, {:ok, []}, fn {where, value}, {:ok, done} ->
-      case fun.(value) do
-        {:ok, result} -> {:cont, {:ok, [result | done]}}
-        {:error, why} -> {:halt, {:error, where <> joined(why)}}
-      end
-    end)
-    |> case do
-      {:ok, done} -> {:ok, Enum.reverse(done)}
-      {:error, _} = error -> error
-    end
-  end
+  @doc "What is wrong with a part of a value, with where the part is: the name of a field, or an index or a key."
+  def at(name, why) when is_atom(name), do: joined(".#{name}", why)
+  def at(index, why), do: joined("[#{inspect(index)}]", why)
 
   # A path goes on, and a sentence begins.
-  defp joined("." <> _ = path), do: path
-  defp joined("[" <> _ = path), do: path
-  defp joined(sentence), do: " " <> sentence
+  defp joined(where, "." <> _ = path), do: where <> path
+  defp joined(where, "[" <> _ = path), do: where <> path
+  defp joined(where, sentence), do: where <> " " <> sentence
 end

@@ -2,6 +2,11 @@ defmodule Warp.Projection do
   @moduledoc """
   Tables that follow from events, to be queried with `Warp.query/4`. `docs/projections.md` says more.
 
+      defmodule Order.Sold do
+        use Warp.Event, type: "Sold", fields: [customer: :string, price: :integer]
+        defstruct [:customer, :price]
+      end
+
       defmodule Order do
         use Warp.Aggregate, name: "Order", events: [Order.Sold], initial_state: 0
 

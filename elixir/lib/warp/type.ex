@@ -195,12 +195,25 @@ defmodule Warp.Type do
   def decode({kind, _} = type, json) when kind in [:list, :map], do: not_a(type, json)
   def decode(module, json), do: module.decode(json)
 
-  defp each(values, fun), do: Fields.collect(Enum.with_index(values, fn value, at -> {"[#{at}]", value} end), fun)
+  defp each(values, fun), do: each(values, fun, 0, [])
+
+  defp each([], _fun, _at, done), do: {:ok, Enum.reverse(done)}
+
+  defp each([value | rest], fun, at, done) do
+    case fun.(value) do
+      {:ok, result} -> each(rest, fun, at + 1, [result | done])
+      {:error, why} -> {:error, Fields.at(at, why)}
+    end
+  end
+
+  defp each(rest, _fun, _at, _done), do: {:error, "is a list that ends in #{inspect(rest)}"}
 
   defp pairs(map, fun) do
-    keys = Map.keys(map)
-
-    with {:ok, values} <- Fields.collect(Enum.map(keys, &{"[#{inspect(&1)}]", map[&1]}), fun),
-         do: {:ok, Map.new(Enum.zip(keys, values))}
+    Enum.reduce_while(map, {:ok, %{}}, fn {key, value}, {:ok, done} ->
+      case fun.(value) do
+        {:ok, result} -> {:cont, {:ok, Map.put(done, key, result)}}
+        {:error, why} -> {:halt, {:error, Fields.at(key, why)}}
+      end
+    end)
   end
 end

@@ -36,6 +36,36 @@ defmodule Warp.ApiTest do
     end
   end
 
+  # Warp.Test has a module of tests, which cannot be added to those that run. The one of elixir/README.md runs.
+  test "modules in the documentation of modules compile" do
+    {:ok, modules} = :application.get_key(:warp, :modules)
+
+    compiled =
+      for module <- modules -- [Warp.Test],
+          {:docs_v1, _, :elixir, _, %{"en" => doc}, _, _} <- [Code.fetch_docs(module)],
+          code = module_definitions(doc),
+          code != "" do
+        # Inside another module they are other modules than those of the tests.
+        Code.compile_string("defmodule Warp.ApiTest.In#{String.replace(inspect(module), ".", "")} do\n#{code}\nend")
+        module
+      end
+
+    assert Enum.sort(compiled) == [Warp, Warp.Aggregate, Warp.Event, Warp.Projection, Warp.Type]
+  end
+
+  defp module_definitions(doc) do
+    doc
+    |> String.split("\n")
+    |> Enum.chunk_by(&(&1 == "" or String.starts_with?(&1, "    ")))
+    |> Enum.map(&Enum.join(&1, "\n"))
+    |> Enum.filter(&(&1 =~ ~r/^\s*    defmodule /))
+    |> Enum.join("\n")
+  end
+
+  test "it has the version of the engine" do
+    assert Application.spec(:warp, :vsn) == Application.spec(:warp_core, :vsn)
+  end
+
   test "a supervisor restarts a context that is killed" do
     dir = Path.join(System.tmp_dir!(), "warp-api-#{System.unique_integer([:positive])}")
     on_exit(fn -> File.rm_rf!(dir) end)
