@@ -8,11 +8,30 @@ defmodule Warp.Fields do
   defmacro __using__(options) do
     quote do
       @warp_fields Warp.Fields.check!(unquote(options), __ENV__)
-      @after_compile Warp.Fields
+      @before_compile Warp.Fields
 
       @doc false
       def __warp_fields__, do: @warp_fields
     end
+  end
+
+  defmacro __before_compile__(%{module: module} = env) do
+    {fields, _ignore} = Module.get_attribute(module, :warp_fields)
+    Module.defines?(module, {:__struct__, 0}) || fail!(env, "define its struct: `defstruct [:amount]`")
+    known = struct_fields(module, env)
+
+    for {name, _key, _type} <- fields,
+        name not in known,
+        do: fail!(env, "the struct has no field #{name}, which `fields` names")
+
+    nil
+  end
+
+  # Since Elixir 1.18 it is another function. A call by name is none that is deprecated.
+  defp struct_fields(module, env) do
+    if function_exported?(Macro, :struct_info!, 2),
+      do: Enum.map(apply(Macro, :struct_info!, [module, env]), & &1.field),
+      else: Map.keys(apply(Macro, :struct!, [module, env]))
   end
 
   @doc false
@@ -38,17 +57,6 @@ defmodule Warp.Fields do
   end
 
   defp field!(other, env), do: fail!(env, "#{inspect(other)} in `fields` is neither a name nor `name: type`")
-
-  @doc false
-  def __after_compile__(env, _bytecode) do
-    module = env.module
-    function_exported?(module, :__struct__, 0) || fail!(env, "define its struct: `defstruct [:amount]`")
-    {fields, _ignore} = module.__warp_fields__()
-
-    for {name, _key, _type} <- fields,
-        not Map.has_key?(module.__struct__(), name),
-        do: fail!(env, "the struct has no field #{name}, which `fields` names")
-  end
 
   @doc "The struct as an object, or what is wrong with it."
   def encode(module, %module{} = struct) do
