@@ -240,7 +240,12 @@ defmodule Warp do
   """
   @spec decide(entity, aggregate, (state :: term -> decision), keyword) :: {:ok, [seq]} | {:error, reason}
   def decide(entity, aggregate, fun, options \\ []) do
-    :warp_core.decide(entity, Aggregate.name(aggregate), deciding(fun), Options.to_map(options))
+    :warp_core.decide(
+      entity,
+      Aggregate.name(aggregate),
+      deciding(fun, &aggregate_of(entity, &1)),
+      Options.to_map(options)
+    )
   end
 
   @doc """
@@ -248,32 +253,29 @@ defmodule Warp do
   Let the function give a message to learn that its events are durable.
   """
   @spec cast(entity, aggregate, (state :: term -> decision)) :: :ok | {:error, reason}
-  def cast(entity, aggregate, fun), do: :warp_core.cast(entity, Aggregate.name(aggregate), deciding(fun))
+  def cast(entity, aggregate, fun),
+    do: :warp_core.cast(entity, Aggregate.name(aggregate), deciding(fun, &aggregate_of(entity, &1)))
 
   @doc false
-  # The function with its events as warp_core takes them. They belong to the aggregate of the decision.
-  def deciding(fun) when is_function(fun, 1) do
+  # The function with its events as warp_core takes them: those of no other aggregate belong to the one of the decision.
+  def deciding(fun, find) when is_function(fun, 1) do
     fn state ->
       case fun.(state) do
-        {:ok, events} -> decided(events, fn events -> {:ok, events} end)
-        {:ok, events, messages} -> decided(events, fn events -> {:ok, events, messages} end)
+        {:ok, events} -> Event.encode_all(events, find)
+        {:ok, events, messages} -> with {:ok, events} <- Event.encode_all(events, find), do: {:ok, events, messages}
         other -> other
       end
     end
   end
 
-  def deciding(other), do: other
+  def deciding(other, _find), do: other
 
-  defp decided(events, give) do
-    with {:ok, events} <- Event.encode_all(events, fn _module -> nil end), do: give.(events)
-  end
+  # Events as warp_core takes them.
+  defp encode(entity, events), do: Event.encode_all(events, &aggregate_of(entity, &1))
 
-  @doc false
-  # Events as warp_core takes them, for an entity or a context.
-  def encode(handle, events), do: Event.encode_all(events, &aggregate_of(handle, &1))
-
-  defp aggregate_of(handle, module) when is_tuple(handle) and tuple_size(handle) > 1 do
-    case :warp_context.find(elem(handle, 1)) do
+  # The second element of an entity's handle is the reference of its context.
+  defp aggregate_of(entity, module) when is_tuple(entity) and tuple_size(entity) > 1 do
+    case :warp_context.find(elem(entity, 1)) do
       {:ok, context} -> Aggregate.name_of_event(context, module)
       :not_found -> nil
     end

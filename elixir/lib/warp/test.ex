@@ -75,14 +75,13 @@ defmodule Warp.Test do
   def decide(entity, fun) do
     made = make_ref()
 
-    noting =
-      Warp.deciding(fn state ->
-        decision = fun.(state)
-        Process.put(made, decision)
-        decision
-      end)
+    noting = fn state ->
+      decision = fun.(state)
+      Process.put(made, decision)
+      decision
+    end
 
-    case {:warp_test_aggregate.decide(entity, noting), Process.delete(made)} do
+    case {:warp_test_aggregate.decide(entity, Warp.deciding(noting, &none/1)), Process.delete(made)} do
       {{:ok, _, next}, {:ok, events}} -> {:ok, {events, []}, next}
       {{:ok, _, next}, {:ok, events, messages}} -> {:ok, {events, messages}, next}
       {{:error, _} = error, _} -> error
@@ -93,7 +92,10 @@ defmodule Warp.Test do
   @spec state(entity) :: term
   defdelegate state(entity), to: :warp_test_aggregate
 
-  defp encode(events), do: Event.encode_all(events, fn _module -> nil end)
+  defp encode(events), do: Event.encode_all(events, &none/1)
+
+  # There is one aggregate, to which all events belong.
+  defp none(_module), do: nil
 
   @doc """
   Starts a context in an empty folder of its own, with one shard and durability `:normal`, so that it waits for no disk.

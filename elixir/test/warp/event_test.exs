@@ -90,8 +90,12 @@ defmodule Warp.EventTest do
     assert {:ok, 2} = Warp.append(ctx.order, %{type: "Noted", payload: %{a: nil}, aggregate: Notes})
     assert {:ok, 3} = Warp.append(ctx.order, %{type: "Paid", payload: %{by: "bob", amount: 7}, aggregate: "Order"})
     assert {:error, {:bad_event, 1, :aggregate, :required}} = Warp.append(ctx.order, %Account.Deposited{amount: 1})
-    assert Warp.get!(ctx.order, Order) == [%Paid{by: "bob", amount: 7}, %Paid{by: "ann"}]
-    assert Warp.get!(ctx.order, Notes) == {"Noted", %{"a" => nil}, %{}}
+
+    assert {:ok, [4, 5]} =
+             Warp.decide(ctx.order, Notes, fn _ -> {:ok, [%Paid{by: "eve"}, %{type: "Seen", payload: %{}}]} end)
+
+    assert [%Paid{by: "eve"}, %Paid{by: "bob", amount: 7}, %Paid{by: "ann"}] = Warp.get!(ctx.order, Order)
+    assert {"Seen", %{}, %{}} = Warp.get!(ctx.order, Notes)
   end
 
   test "null is nil in payloads, metadata, states and rows", ctx do
