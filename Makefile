@@ -68,4 +68,4 @@ demo-transfer: build ## Watch transfers commit, be reversed, get stuck, and surv
 	@scripts/run-erlang demo warp_demo_transfer
 
 clean: ## Remove everything that was built, the demo's data too
-	@rm -rf _build target priv/*.so priv/warp_query gleam/build gleam/*/build gleam/standins/*/build examples/*/build
+	@rm -rf _build elixir/_build target priv/*.so priv/warp_query gleam/build gleam/*/build gleam/standins/*/build examples/*/build

@@ -65,7 +65,9 @@ class Shells:
         with_warp = {**os.environ, "ERL_LIBS": str(root / "_build/default/lib"), "ERL_AFLAGS": paths,
                      "LC_ALL": "C.UTF-8"}
         # Projects that a document makes need nothing of a registry, and it may be out of reach.
-        self.environments = {"erlang": with_warp, "elixir": with_warp, "sh": {**os.environ, "REBAR_OFFLINE": "1"}}
+        self.environments = {"erlang": with_warp,
+                             "elixir": {**with_warp, "ERL_LIBS": str(root / "elixir/_build/dev/lib")},
+                             "sh": {**os.environ, "REBAR_OFFLINE": "1"}}
         self.commands = {"erlang": ["escript", here / "erlang.escript"], "elixir": ["elixir", here / "elixir.exs"],
                          "sh": ["bash", "-euo", "pipefail"]}
 

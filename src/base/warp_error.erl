@@ -316,6 +316,8 @@ whys() ->
      {{duplicate_name, 'Name'}, <<"has the name {Name} twice">>},
      {not_a_handle, <<"is no handle that warp_core:entity/2 made for this context">>},
      {not_a_saga, <<"is no saga that warp_saga:new/1 made">>},
+     {not_an_aggregate, <<"is no module with use Warp.Aggregate in it">>},
+     {not_an_event, <<"is no module with use Warp.Event in it">>},
      {neither_type_nor_run, <<"has neither a type nor a step function to run">>},
      {{unknown_aggregate, 'Name'}, <<"names the aggregate {Name}, which the context was started without">>},
      {{unknown_step, 'Name'}, <<"names the step function {Name}, which the context was started without">>},

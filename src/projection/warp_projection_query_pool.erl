@@ -113,7 +113,7 @@ handle_info({'EXIT', Port, Reason}, State) when is_port(Port) ->
 handle_info({timeout, _Timer, {deadline, Ref}}, State) ->
     {noreply, next(deadline(Ref, State))};
 handle_info({timeout, _Timer, {close, Port}}, #state{ending = Ending} = State) ->
-    _ = is_map_key(Port, Ending) andalso catch port_close(Port),
+    _ = [close(Port) || is_map_key(Port, Ending)],
     {noreply, next(State#state{ending = maps:remove(Port, Ending)})};
 handle_info({'DOWN', Monitor, process, _, Result}, #state{wal = Monitor} = State) ->
     {noreply, next(emptied(Result, State))};
@@ -136,8 +136,15 @@ await_end(Port, Until) ->
         {Port, {exit_status, _}} -> ok;
         {'EXIT', Port, _} -> ok
     after warp_deadline:left(Until) ->
-        _ = catch port_close(Port),
-        ok
+        close(Port)
+    end.
+
+%% The program may have ended by itself, and its port with it: here, and where a port is told to end.
+close(Port) ->
+    try port_close(Port) of
+        true -> ok
+    catch
+        error:badarg -> ok
     end.
 
 %% Queries and their parameters are in no report.
@@ -276,8 +283,11 @@ tell_to_end(Port, State) ->
     ends(Port, State).
 
 tell_to_end(Port) ->
-    _ = catch port_command(Port, <<>>, [nosuspend]),
-    ok.
+    try port_command(Port, <<>>, [nosuspend]) of
+        _IsSent -> ok
+    catch
+        error:_ -> ok
+    end.
 
 ends(Port, #state{ending = Ending} = State) ->
     State#state{ending = Ending#{Port => timer(now_ms() + ?END_MS, {close, Port})}}.

@@ -4,7 +4,7 @@ defmodule NewProject.Application do
 
   @impl true
   def start(_type, _arguments) do
-    options = %{context: "new_project", data_dir: "data", aggregates: [NewProject.Account.aggregate()]}
-    Supervisor.start_link([{:warp_core, options}], strategy: :one_for_one)
+    children = [{Warp, context: "new_project", data_dir: "data", aggregates: [NewProject.Account]}]
+    Supervisor.start_link(children, strategy: :one_for_one)
   end
 end

@@ -1,0 +1,3 @@
+# Tests kill processes, which their supervisors report.
+:logger.set_primary_config(:level, :critical)
+ExUnit.start()
