@@ -44,8 +44,17 @@ impl<F: FileSystemReader> Standins<'_, F> {
     pub fn hints(&self, error: &Error) -> Vec<String> {
         let mut by_package: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut unknown = BTreeSet::new();
-        for Missing { module, name } in missing(error) {
-            let what = name.map_or(module.to_owned(), |name| format!("{module}.{name}"));
+        let all = missing(error);
+        // A module that was not found is also missing where it is used, under its last part.
+        let is_use = |name: &str| {
+            let end = format!("/{name}");
+            all.iter().any(|other| other.module.ends_with(&end))
+        };
+        for Missing { module, name } in &all {
+            if name.is_none() && is_use(module) {
+                continue;
+            }
+            let what = name.map_or((*module).to_owned(), |name| format!("{module}.{name}"));
             match self.package_of(module) {
                 // What a module of the project's own lacks, the compiler has said.
                 None if name.is_some() => {}

@@ -156,7 +156,8 @@ fn a_missing_module_is_said_to_be_in_its_package() {
     workshop.stand_in("1.2.3");
     workshop.write(
         "app/src/app.gleam",
-        "import base\nimport gleam/regexp\nimport gleam/uri\nimport wisp\n",
+        "import base\nimport gleam/regexp\nimport gleam/uri\nimport wisp\n\
+         pub fn main() { #(regexp.check, wisp.ok) }\n",
     );
     let says = workshop.build_fails();
     assert_says(
