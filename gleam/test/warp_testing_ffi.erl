@@ -3,6 +3,15 @@
 
 -export([passivate/1, write_file/2, read_file/1, rename/2, remove/1, overwrite/3, with_small_disk/1]).
 -export([with_rqlite/1, shutdown/1, children/1, fill/1, is_waiting/1, messages/0, term/1, shard_owners/1]).
+-export([panic_of/1]).
+
+%% The message with which a function panics.
+panic_of(Run) ->
+    try Run() of
+        _ -> <<"it did not panic">>
+    catch
+        error:#{gleam_error := panic, message := Message} -> Message
+    end.
 
 passivate(Entity) ->
     {ok, Pid} = warp_core:pid(Entity),

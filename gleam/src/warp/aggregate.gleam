@@ -5,7 +5,7 @@
 //// ```gleam
 //// pub fn account() -> Aggregate(Int, AccountEvent, Overdraft) {
 ////   aggregate.new("Account", initial: 0, apply:)
-////   |> aggregate.codec(encode:, decode:)
+////   |> aggregate.with_codec(events())
 ////   |> aggregate.validate(no_overdraft)
 //// }
 //// ```
@@ -28,6 +28,7 @@ import gleam/option.{type Option, None, Some}
 import gleam/result
 import warp/append
 import warp/call
+import warp/codec
 import warp/error.{type Error}
 import warp/event.{type Event}
 import warp/handle.{type Entity}
@@ -74,7 +75,7 @@ pub opaque type Aggregate(state, event, reason) {
     name: String,
     initial: state,
     apply: fn(state, event) -> state,
-    codec: Codec(event),
+    codec: Functions(event),
     validate: Option(fn(state, event) -> Result(Nil, reason)),
     project: Option(fn(String, state, event) -> List(Command)),
     migrate: Option(fn(Event, Int) -> Event),
@@ -82,8 +83,8 @@ pub opaque type Aggregate(state, event, reason) {
   )
 }
 
-type Codec(event) {
-  Codec(
+type Functions(event) {
+  Functions(
     encode: fn(event) -> #(String, Json),
     decode: fn(Event) -> Result(event, List(DecodeError)),
   )
@@ -95,12 +96,21 @@ type Codec(event) {
 /// Warp calls `apply` whenever it appends or reads events, so `apply` has to be
 /// pure. Snapshots store states: see `version`.
 ///
-/// Without a `codec`, Warp stores events in Erlang's term format, inside a JSON
-/// object: `{"term":"g2gC..."}`. You write no code for it, but only programs on
-/// the BEAM can read these events, and a change of the event type can make
-/// stored events unreadable. The type of such an event is the name of its
-/// constructor. An event that holds a pid, a subject or a function cannot be
-/// stored: its append returns `error.EncodeFailed`.
+/// Without a codec, Warp stores events in Erlang's term format, inside a JSON
+/// object: `{"term":"g2gC..."}`. You write no code for it, and it costs you this:
+///
+/// - The stored events have the constructors of today. Once you rename one, or
+///   add, remove or reorder its fields, an entity with an event of the old form
+///   cannot be read: each call returns `error.ApplyFailed` or
+///   `error.UndecodableEvent`, until `migrate` or the old type is there again.
+/// - Only programs on the BEAM can read the events: not `sqlite3`, and no other
+///   language.
+/// - An event that holds a pid, a subject or a function cannot be stored: its
+///   append returns `error.EncodeFailed`.
+///
+/// So it is for trying things out. Give events that you mean to keep a codec from
+/// the first one on: see `with_codec`. The type of an event in the term format is
+/// the name of its constructor.
 ///
 pub fn new(
   name: String,
@@ -111,7 +121,7 @@ pub fn new(
     name:,
     initial:,
     apply:,
-    codec: Codec(encode: term_encode, decode: term_decode),
+    codec: Functions(encode: term_encode, decode: term_decode),
     validate: None,
     project: None,
     migrate: None,
@@ -119,7 +129,30 @@ pub fn new(
   )
 }
 
-/// Stores events as JSON, with an event type that names what happened.
+/// Stores events as JSON, in the form that a codec describes: see `warp/codec`.
+///
+/// ```gleam
+/// aggregate.new("Account", initial: 0, apply:)
+/// |> aggregate.with_codec(
+///   codec.new()
+///   |> codec.event1("Credited", Credited, codec.int("amount"))
+///   |> codec.event1("Debited", Debited, codec.int("amount")),
+/// )
+/// ```
+///
+pub fn with_codec(
+  aggregate: Aggregate(state, event, reason),
+  events: codec.Codec(event),
+) -> Aggregate(state, event, reason) {
+  codec(
+    aggregate,
+    encode: codec.encode(events, _),
+    decode: codec.decode(events, _),
+  )
+}
+
+/// Stores events as JSON, with functions of your own, where `with_codec` is not
+/// enough.
 ///
 /// `encode` returns the event's type and its payload, a JSON object. `decode`
 /// returns the decoder for the payloads of events with a type.
@@ -153,7 +186,7 @@ pub fn codec(
   let decode = fn(event) {
     decode.run(event.payload(event), decoder(event.type_(event)))
   }
-  Aggregate(..aggregate, codec: Codec(encode:, decode:))
+  Aggregate(..aggregate, codec: Functions(encode:, decode:))
 }
 
 /// Sets a function that Warp calls with the current state and an event before

@@ -10,6 +10,10 @@
 //// These functions do not write text: Warp writes the text when it packs the
 //// event for the log. To read JSON use `event.decode`, or any decoder of
 //// `gleam/dynamic/decode` on `event.payload`.
+////
+//// Encoders for the package `gleam_json`, which does write text, serve as they
+//// are: see `codec.json` for the events of an aggregate, and `event.from_json`
+//// for a single one.
 
 import gleam/dynamic.{type Dynamic}
 import gleam/list

@@ -109,18 +109,18 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
 fn perform(arguments: &Arguments) -> ExitCode {
     let packages = arguments.folder.join("build/packages");
     let folder = arguments.standins.as_ref().unwrap_or(&packages);
-    let (error, hint) = match Project::open(&arguments.folder, folder) {
-        Err(error) => (error, None),
+    let (error, hints) = match Project::open(&arguments.folder, folder) {
+        Err(error) => (error, Vec::new()),
         Ok(project) => match build_and_run(&project, arguments) {
             Ok(()) => return ExitCode::SUCCESS,
             Err(error) => {
-                let hint = standins::hint(&error, &project.standins());
-                (error, hint)
+                let hints = project.standins().hints(&error);
+                (error, hints)
             }
         },
     };
     Console.error(&error);
-    if let Some(hint) = hint {
+    for hint in hints {
         Console.hint(&hint);
     }
     ExitCode::FAILURE

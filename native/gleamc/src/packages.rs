@@ -1,5 +1,6 @@
 //! Finds the packages that a project depends on: by path, or by name among the stand-ins.
 
+use crate::standins;
 use camino::{Utf8Path, Utf8PathBuf};
 use ecow::EcoString;
 use gleam_core::{
@@ -89,7 +90,7 @@ fn requirements(config: &PackageConfig, folder: &Utf8Path, with_dev: bool) -> Ve
 
 fn locate(
     wanted: &Wanted,
-    standins: &Utf8Path,
+    folder: &Utf8Path,
     files: &impl FileSystemReader,
 ) -> Result<Utf8PathBuf, Error> {
     let (by, name) = (&wanted.by, &wanted.name);
@@ -101,10 +102,11 @@ fn locate(
         }
         Requirement::Hex { .. } => {
             let advice = format!(
-                "{by} requires {name}, and gleamc, which downloads nothing, has no stand-in for it \
-                 in {standins}. Build with gleam, or do without that package."
+                "{by} requires {name}. gleamc, which compiles here in place of gleam, downloads \
+                 nothing, and has no stand-in for it in {folder}. {}",
+                standins::instead(name)
             );
-            (standins.join(name.as_str()), advice)
+            (folder.join(name.as_str()), advice)
         }
         Requirement::Git { .. } => {
             return Err(unresolved(format!(

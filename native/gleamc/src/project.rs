@@ -4,6 +4,7 @@ use crate::{
     console::{Console, failed_command},
     files::Files,
     packages,
+    standins::Standins,
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use gleam_core::{
@@ -54,14 +55,22 @@ impl Project {
         &self.config.name
     }
 
-    /// The names of the packages that are stand-ins.
-    pub fn standins(&self) -> Vec<&str> {
+    /// The folder of stand-ins, and which of its packages are some.
+    pub fn standins(&self) -> Standins<'_, Files> {
         let is_standin = |package: &&ManifestPackage| match &package.source {
             ManifestPackageSource::Local { path } => path.starts_with(&self.standins),
             _ => false,
         };
-        let standins = self.packages.iter().filter(is_standin);
-        standins.map(|package| package.name.as_str()).collect()
+        let (standins, others): (Vec<_>, Vec<_>) = self.packages.iter().partition(is_standin);
+        Standins {
+            folder: &self.standins,
+            in_use: standins
+                .iter()
+                .map(|package| package.name.as_str())
+                .collect(),
+            by_path: others.iter().map(|package| package.name.as_str()).collect(),
+            files: &self.files,
+        }
     }
 
     /// Compiles what changed, to BEAM files below `build/dev/erlang`.

@@ -1,12 +1,10 @@
-%% The functions of the stand-in of gleam_stdlib that are written in Erlang.
+%% Printing, dicts and dynamic data of the stand-in of gleam_stdlib.
 -module(gleam_stdlib_standin).
 
--export([identity/1, println/1, println_error/1]).
--export([parse_int/1, float_to_string/1]).
--export([contains/2, starts_with/2, replace/3, split/2, join/2, inspect/1]).
--export([map_get/2, map_put/3, map_remove/2, map_fold/3]).
--export([classify/1, decode_string/1, decode_int/1, decode_float/1, decode_bool/1, list_items/1,
-         map_of/1, is_null/1, index/2]).
+-export([identity/1, print/1, print_error/1]).
+-export([map_get/2, map_has/2, map_put/3, map_remove/2, map_fold/3]).
+-export([classify/1, decode_string/1, decode_bits/1, decode_int/1, decode_float/1, decode_bool/1,
+         list_items/1, map_of/1, is_null/1, index/2]).
 
 -type result(Value, Error) :: {ok, Value} | {error, Error}.
 
@@ -14,147 +12,15 @@
 identity(Term) ->
     Term.
 
--spec println(binary()) -> nil.
-println(Text) ->
-    io:put_chars([Text, $\n]),
+-spec print(binary()) -> nil.
+print(Text) ->
+    io:put_chars(Text),
     nil.
 
--spec println_error(binary()) -> nil.
-println_error(Text) ->
-    io:put_chars(standard_error, [Text, $\n]),
+-spec print_error(binary()) -> nil.
+print_error(Text) ->
+    io:put_chars(standard_error, Text),
     nil.
-
-%% Numbers
-
--spec parse_int(binary()) -> result(integer(), nil).
-parse_int(Text) ->
-    try {ok, binary_to_integer(Text)} catch error:badarg -> {error, nil} end.
-
--spec float_to_string(float()) -> binary().
-float_to_string(Float) ->
-    iolist_to_binary(io_lib_format:fwrite_g(Float)).
-
-%% Strings
-
--spec contains(binary(), binary()) -> boolean().
-contains(Text, Part) ->
-    string:find(Text, Part) =/= nomatch.
-
--spec starts_with(binary(), binary()) -> boolean().
-starts_with(Text, Prefix) ->
-    binary:longest_common_prefix([Text, Prefix]) =:= byte_size(Prefix).
-
--spec replace(binary(), binary(), binary()) -> binary().
-replace(Text, Pattern, With) ->
-    unicode:characters_to_binary(string:replace(Text, Pattern, With, all)).
-
--spec split(binary(), binary()) -> [binary()].
-split(Text, <<>>) -> graphemes(Text);
-split(Text, On) -> string:split(Text, On, all).
-
--spec join([binary()], binary()) -> binary().
-join(Texts, Between) ->
-    iolist_to_binary(lists:join(Between, Texts)).
-
--spec graphemes(binary()) -> [binary()].
-graphemes(Text) ->
-    [unicode:characters_to_binary([Cluster]) || Cluster <- string:to_graphemes(Text)].
-
--spec bit_array_to_string(bitstring()) -> result(binary(), nil).
-bit_array_to_string(Bits) when is_binary(Bits) ->
-    case unicode:characters_to_list(Bits) of
-        Text when is_list(Text) -> {ok, Bits};
-        _ -> {error, nil}
-    end;
-bit_array_to_string(_) ->
-    {error, nil}.
-
-%% A term as Gleam code that makes it.
--spec inspect(term()) -> binary().
-inspect(Term) ->
-    unicode:characters_to_binary(code(Term)).
-
-code(true) -> "True";
-code(false) -> "False";
-code(nil) -> "Nil";
-code(Atom) when is_atom(Atom) ->
-    case constructor(Atom) of
-        {ok, Name} -> Name;
-        error -> ["atom.create(\"", atom_to_binary(Atom), "\")"]
-    end;
-code(Integer) when is_integer(Integer) -> integer_to_list(Integer);
-code(Float) when is_float(Float) -> io_lib_format:fwrite_g(Float);
-code(Binary) when is_binary(Binary) ->
-    case unicode:characters_to_list(Binary) of
-        Text when is_list(Text) -> [$", lists:map(fun escape/1, Text), $"];
-        _ -> bits_code(Binary)
-    end;
-code(Bits) when is_bitstring(Bits) -> bits_code(Bits);
-code([]) -> "[]";
-code(List) when is_list(List) -> list_code(List);
-code(Tuple) when is_tuple(Tuple) -> tuple_code(tuple_to_list(Tuple));
-code(Map) when is_map(Map) ->
-    Pairs = [["#(", code(Key), ", ", code(Value), ")"] || {Key, Value} <- maps:to_list(Map)],
-    ["dict.from_list([", commas(Pairs), "])"];
-code(Fun) when is_function(Fun) ->
-    {arity, Arity} = erlang:fun_info(Fun, arity),
-    ["//fn(", commas([[Letter] || Letter <- lists:seq($a, $a + Arity - 1)]), ") { ... }"];
-code(Other) ->
-    ["//erl(", io_lib:format("~p", [Other]), ")"].
-
-tuple_code([Tag | Fields] = All) ->
-    case is_atom(Tag) andalso not lists:member(Tag, [true, false, nil]) andalso constructor(Tag) of
-        {ok, Name} -> [Name, "(", commas(lists:map(fun code/1, Fields)), ")"];
-        _ -> ["#(", commas(lists:map(fun code/1, All)), ")"]
-    end;
-tuple_code([]) ->
-    "#()".
-
-list_code(List) ->
-    Printable = fun(Char) -> is_integer(Char) andalso Char >= 32 andalso Char =< 126 end,
-    case improper_tail(List) of
-        [] ->
-            case lists:all(Printable, List) of
-                true -> ["charlist.from_string(\"", List, "\")"];
-                false -> ["[", commas(lists:map(fun code/1, List)), "]"]
-            end;
-        Tail ->
-            ["//erl([", commas(lists:map(fun code/1, list_items_of(List))), " | ", code(Tail), "])"]
-    end.
-
-bits_code(Bits) ->
-    ["<<", commas([integer_to_list(Byte) || <<Byte>> <= Bits] ++ rest_code(Bits)), ">>"].
-
-rest_code(Bits) ->
-    Skip = bit_size(Bits) - bit_size(Bits) rem 8,
-    case Bits of
-        <<_:Skip/bits>> ->
-            [];
-        <<_:Skip/bits, Rest/bits>> ->
-            Size = bit_size(Rest),
-            <<Value:Size>> = Rest,
-            [io_lib:format("~b:size(~b)", [Value, Size])]
-    end.
-
-%% my_variant is MyVariant.
-constructor(Atom) ->
-    Name = atom_to_list(Atom),
-    case re:run(Name, "^[a-z][a-z0-9]*(_[a-z0-9]+)*$", [dollar_endonly]) of
-        {match, _} -> {ok, [[string:to_upper(First) | Rest] || [First | Rest] <- string:lexemes(Name, "_")]};
-        nomatch -> error
-    end.
-
-escape($") -> "\\\"";
-escape($\\) -> "\\\\";
-escape($\r) -> "\\r";
-escape($\n) -> "\\n";
-escape($\t) -> "\\t";
-escape($\f) -> "\\f";
-escape(Char) when Char < 32; Char > 126, Char < 160 -> io_lib:format("\\u{~4.16.0B}", [Char]);
-escape(Char) -> Char.
-
-commas(Parts) ->
-    lists:join(", ", Parts).
 
 %% Dicts
 
@@ -164,6 +30,9 @@ map_get(Map, Key) ->
         #{Key := Value} -> {ok, Value};
         _ -> {error, nil}
     end.
+
+-spec map_has(map(), term()) -> boolean().
+map_has(Map, Key) -> is_map_key(Key, Map).
 
 -spec map_put(map(), term(), term()) -> map().
 map_put(Map, Key, Value) -> Map#{Key => Value}.
@@ -195,12 +64,16 @@ classify(Term) when is_function(Term) -> <<"Function">>.
 
 -spec decode_string(term()) -> result(binary(), binary()).
 decode_string(Term) when is_bitstring(Term) ->
-    case bit_array_to_string(Term) of
+    case gleam_bit_array_standin:to_string(Term) of
         {ok, Text} -> {ok, Text};
         {error, nil} -> {error, <<>>}
     end;
 decode_string(_) ->
     {error, <<>>}.
+
+-spec decode_bits(term()) -> result(bitstring(), bitstring()).
+decode_bits(Bits) when is_bitstring(Bits) -> {ok, Bits};
+decode_bits(_) -> {error, <<>>}.
 
 -spec decode_int(term()) -> result(integer(), integer()).
 decode_int(Integer) when is_integer(Integer) -> {ok, Integer};
@@ -221,9 +94,6 @@ list_items(_) -> {error, nil}.
 
 list_items_of([Item | Rest]) -> [Item | list_items_of(Rest)];
 list_items_of(_) -> [].
-
-improper_tail([_ | Rest]) -> improper_tail(Rest);
-improper_tail(Tail) -> Tail.
 
 -spec map_of(term()) -> result(map(), nil).
 map_of(Map) when is_map(Map) -> {ok, Map};

@@ -113,16 +113,24 @@ fn a_dependency_without_a_stand_in_is_named() {
             "app requires gleam_stdlib",
             "no stand-in for it in",
             "standins",
-            "Build with gleam",
+            "Compile with gleam",
+            "gleam_stdlib = { path = \"../gleam_stdlib\" }",
         ],
     );
 }
 
 #[test]
 fn what_a_stand_in_may_lack_is_said() {
-    for wrong in [
-        "import base/bool\npub fn main() { bool.and }\n",
-        "import base\npub fn main() { base.two() }\n",
+    for (wrong, lacks) in [
+        (
+            "import base/bool\npub fn main() { bool.and }\n",
+            "`base/bool`",
+        ),
+        ("import base\npub fn main() { base.two() }\n", "`base.two`"),
+        (
+            "import base\npub fn main() -> base.Two { Nil }\n",
+            "`base.Two`",
+        ),
     ] {
         let workshop = Workshop::new();
         workshop.package("app", "[dependencies]\nbase = \">= 1.0.0 and < 2.0.0\"\n");
@@ -134,11 +142,50 @@ fn what_a_stand_in_may_lack_is_said() {
             &says,
             &[
                 "hint: ",
-                "stand-ins for base.",
+                "a stand-in for the package base.",
+                &format!("this one has no {lacks}."),
                 "base = { path = \"../base\" }",
             ],
         );
     }
+}
+
+#[test]
+fn a_missing_module_is_said_to_be_in_its_package() {
+    let workshop = Workshop::new();
+    workshop.stand_in("1.2.3");
+    workshop.write(
+        "app/src/app.gleam",
+        "import base\nimport gleam/regexp\nimport gleam/uri\nimport wisp\n\
+         pub fn main() { #(regexp.check, wisp.ok) }\n",
+    );
+    let says = workshop.build_fails();
+    assert_says(
+        &says,
+        &[
+            "`base` is in the package base. Add it to gleam.toml, under [dependencies]: \
+             base = \">= 1.0.0 and < 2.0.0\"",
+            "`gleam/regexp` is in the package gleam_regexp.",
+            "gleam_regexp = { path = \"../gleam_regexp\" }",
+            "`gleam/uri` is in the package gleam_stdlib.",
+            "If a package has `wisp`, gleam.toml has to name that package under [dependencies].",
+        ],
+    );
+}
+
+#[test]
+fn what_a_package_by_path_lacks_has_no_hint() {
+    let workshop = Workshop::new();
+    workshop.package("app", "[dependencies]\nbase = { path = \"../base\" }\n");
+    workshop.package("base", "");
+    workshop.stand_in("1.2.3");
+    workshop.write("base/src/base.gleam", "pub fn one() { 1 }\n");
+    workshop.write(
+        "app/src/app.gleam",
+        "import base\npub fn main() { base.two() }\n",
+    );
+    let says = workshop.build_fails();
+    assert!(!says.contains("hint: "), "{says}");
 }
 
 #[test]

@@ -1,9 +1,8 @@
 //// An account is an entity: its events say what was paid in and out, and its
 //// state is the balance that follows.
 
-import gleam/dynamic/decode.{type Decoder}
 import warp/aggregate.{type Aggregate}
-import warp/json.{type Json}
+import warp/codec.{type Codec}
 
 pub type Event {
   Deposited(amount: Int)
@@ -16,7 +15,7 @@ pub type Refusal {
 
 pub fn aggregate() -> Aggregate(Int, Event, Refusal) {
   aggregate.new("Account", initial: 0, apply:)
-  |> aggregate.codec(encode:, decode:)
+  |> aggregate.with_codec(events())
   |> aggregate.validate(validate)
 }
 
@@ -36,20 +35,10 @@ fn validate(balance: Int, event: Event) -> Result(Nil, Refusal) {
   }
 }
 
-/// The event as it stands in the file: its type, and its payload in JSON.
-fn encode(event: Event) -> #(String, Json) {
-  let amount = json.object([#("amount", json.int(event.amount))])
-  case event {
-    Deposited(..) -> #("Deposited", amount)
-    Withdrawn(..) -> #("Withdrawn", amount)
-  }
-}
-
-fn decode(type_: String) -> Decoder(Event) {
-  use amount <- decode.field("amount", decode.int)
-  case type_ {
-    "Deposited" -> decode.success(Deposited(amount:))
-    "Withdrawn" -> decode.success(Withdrawn(amount:))
-    _ -> decode.failure(Deposited(0), "Account.Event")
-  }
+/// How the events stand in the file: a type, and the names of the fields in
+/// JSON. A new constructor needs a line here.
+fn events() -> Codec(Event) {
+  codec.new()
+  |> codec.event1("Deposited", Deposited, codec.int("amount"))
+  |> codec.event1("Withdrawn", Withdrawn, codec.int("amount"))
 }

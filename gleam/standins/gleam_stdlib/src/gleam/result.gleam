@@ -1,5 +1,18 @@
 //// Results of operations that can fail.
 
+import gleam/list
+
+pub fn is_ok(result: Result(a, e)) -> Bool {
+  case result {
+    Ok(_) -> True
+    Error(_) -> False
+  }
+}
+
+pub fn is_error(result: Result(a, e)) -> Bool {
+  !is_ok(result)
+}
+
 pub fn map(over result: Result(a, e), with fun: fn(a) -> b) -> Result(b, e) {
   case result {
     Ok(value) -> Ok(fun(value))
@@ -44,6 +57,24 @@ pub fn unwrap(result: Result(a, e), or default: a) -> a {
   }
 }
 
+pub fn lazy_unwrap(result: Result(a, e), or default: fn() -> a) -> a {
+  case result {
+    Ok(value) -> value
+    Error(_) -> default()
+  }
+}
+
+pub fn unwrap_error(result: Result(a, e), or default: e) -> e {
+  case result {
+    Ok(_) -> default
+    Error(error) -> error
+  }
+}
+
+pub fn flatten(result: Result(Result(a, e), e)) -> Result(a, e) {
+  try(result, fn(inner) { inner })
+}
+
 pub fn or(first: Result(a, e), second: Result(a, e)) -> Result(a, e) {
   try_recover(first, fn(_) { second })
 }
@@ -54,4 +85,29 @@ pub fn replace(result: Result(a, e), value: b) -> Result(b, e) {
 
 pub fn replace_error(result: Result(a, e), error: f) -> Result(a, f) {
   map_error(result, fn(_) { error })
+}
+
+pub fn lazy_or(
+  first: Result(a, e),
+  second: fn() -> Result(a, e),
+) -> Result(a, e) {
+  try_recover(first, fn(_) { second() })
+}
+
+pub fn all(results: List(Result(a, e))) -> Result(List(a), e) {
+  list.try_map(results, fn(result) { result })
+}
+
+/// Both lists in reverse order.
+pub fn partition(results: List(Result(a, e))) -> #(List(a), List(e)) {
+  list.fold(results, #([], []), fn(parts, result) {
+    case result {
+      Ok(value) -> #([value, ..parts.0], parts.1)
+      Error(error) -> #(parts.0, [error, ..parts.1])
+    }
+  })
+}
+
+pub fn values(results: List(Result(a, e))) -> List(a) {
+  list.filter_map(results, fn(result) { result })
 }

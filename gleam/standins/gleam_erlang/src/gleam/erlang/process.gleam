@@ -31,6 +31,9 @@ pub fn is_alive(a: Pid) -> Bool
 @external(erlang, "gleam_erlang_standin", "sleep")
 pub fn sleep(a: Int) -> Nil
 
+@external(erlang, "gleam_erlang_standin", "sleep_forever")
+pub fn sleep_forever() -> Nil
+
 // Names
 
 @external(erlang, "gleam_erlang_standin", "new_name")
@@ -56,6 +59,13 @@ fn reference_tag(reference: Reference) -> Dynamic
 
 pub fn named_subject(name: Name(message)) -> Subject(message) {
   NamedSubject(name)
+}
+
+pub fn subject_name(subject: Subject(message)) -> Result(Name(message), Nil) {
+  case subject {
+    NamedSubject(name:) -> Ok(name)
+    Subject(..) -> Error(Nil)
+  }
 }
 
 pub fn subject_owner(subject: Subject(message)) -> Result(Pid, Nil) {
@@ -109,6 +119,14 @@ pub fn call(
 ) -> reply {
   use selector <- request(subject, make_request)
   selector_receive(selector, timeout)
+}
+
+pub fn call_forever(
+  subject: Subject(message),
+  make_request: fn(Subject(reply)) -> message,
+) -> reply {
+  use selector <- request(subject, make_request)
+  Ok(selector_receive_forever(selector))
 }
 
 /// The callee is monitored while its reply is waited for.
@@ -169,6 +187,34 @@ pub fn select_map(
   }
 }
 
+pub fn deselect(
+  selector: Selector(payload),
+  for subject: Subject(message),
+) -> Selector(payload) {
+  case subject {
+    Subject(tag:, ..) -> remove_handler(selector, #(tag, 2))
+    NamedSubject(name:) -> remove_handler(selector, #(name, 2))
+  }
+}
+
+/// Every message that nothing else selects.
+pub fn select_other(
+  selector: Selector(payload),
+  mapping handler: fn(Dynamic) -> payload,
+) -> Selector(payload) {
+  add_handler(selector, atom.create("anything"), handler)
+}
+
+@external(erlang, "gleam_erlang_standin", "map_selector")
+pub fn map_selector(a: Selector(a), b: fn(a) -> b) -> Selector(b)
+
+/// Where both select the same, the second counts.
+@external(erlang, "gleam_erlang_standin", "merge_selector")
+pub fn merge_selector(a: Selector(a), b: Selector(a)) -> Selector(a)
+
+@external(erlang, "gleam_erlang_standin", "flush_messages")
+pub fn flush_messages() -> Nil
+
 pub fn select_record(
   selector: Selector(payload),
   tag tag: tag,
@@ -185,7 +231,69 @@ fn add_handler(
   handler: fn(message) -> payload,
 ) -> Selector(payload)
 
+@external(erlang, "gleam_erlang_standin", "remove_handler")
+fn remove_handler(selector: Selector(payload), key: key) -> Selector(payload)
+
+// Timers
+
+pub type Timer
+
+pub type Cancelled {
+  TimerNotFound
+  Cancelled(time_remaining: Int)
+}
+
+pub fn send_after(subject: Subject(msg), delay: Int, message: msg) -> Timer {
+  case subject {
+    Subject(owner:, tag:) -> send_term_after(delay, owner, #(tag, message))
+    NamedSubject(name:) -> send_term_after(delay, name, #(name, message))
+  }
+}
+
+@external(erlang, "erlang", "send_after")
+fn send_term_after(delay: Int, to: receiver, message: term) -> Timer
+
+@external(erlang, "gleam_erlang_standin", "cancel_timer")
+pub fn cancel_timer(timer: Timer) -> Cancelled
+
 // Exits and monitors
+
+pub type ExitMessage {
+  ExitMessage(pid: Pid, reason: ExitReason)
+}
+
+pub fn select_trapped_exits(
+  selector: Selector(a),
+  handler: fn(ExitMessage) -> a,
+) -> Selector(a) {
+  select_record(selector, atom.create("EXIT"), 2, fn(message) {
+    handler(to_exit(message))
+  })
+}
+
+@external(erlang, "gleam_erlang_standin", "to_exit")
+fn to_exit(message: Dynamic) -> ExitMessage
+
+@external(erlang, "gleam_erlang_standin", "link")
+pub fn link(pid pid: Pid) -> Bool
+
+pub fn send_exit(to pid: Pid) -> Nil {
+  exit(pid, Normal)
+}
+
+pub fn send_abnormal_exit(pid: Pid, reason: anything) -> Nil {
+  exit(pid, reason)
+}
+
+@external(erlang, "gleam_erlang_standin", "exit")
+fn exit(pid: Pid, reason: reason) -> Nil
+
+pub fn deselect_specific_monitor(
+  selector: Selector(payload),
+  monitor: Monitor,
+) -> Selector(payload) {
+  remove_handler(selector, monitor)
+}
 
 pub type ExitReason {
   Normal

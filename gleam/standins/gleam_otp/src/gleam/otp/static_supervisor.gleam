@@ -41,6 +41,15 @@ pub fn new(strategy strategy: Strategy) -> Builder {
   )
 }
 
+/// So many restarts of children in so many seconds; one more ends the supervisor.
+pub fn restart_tolerance(
+  builder: Builder,
+  intensity intensity: Int,
+  period period: Int,
+) -> Builder {
+  Builder(..builder, intensity:, period:)
+}
+
 pub fn auto_shutdown(builder: Builder, value: AutoShutdown) -> Builder {
   Builder(..builder, auto_shutdown: value)
 }
@@ -59,6 +68,10 @@ pub fn start(
     Ok(pid) -> Ok(actor.Started(pid:, data: Supervisor(pid)))
     Error(error) -> Error(error)
   }
+}
+
+pub fn supervised(builder: Builder) -> ChildSpecification(Supervisor) {
+  supervision.supervisor(fn() { start(builder) })
 }
 
 @external(erlang, "gleam_otp_standin", "start_link")

@@ -33,6 +33,24 @@ pub fn worker(
   )
 }
 
+pub fn supervisor(
+  run start: fn() -> Result(actor.Started(data), actor.StartError),
+) -> ChildSpecification(data) {
+  ChildSpecification(
+    start:,
+    restart: Permanent,
+    significant: False,
+    child_type: Supervisor,
+  )
+}
+
+pub fn significant(
+  child: ChildSpecification(data),
+  significant: Bool,
+) -> ChildSpecification(data) {
+  ChildSpecification(..child, significant:)
+}
+
 pub fn timeout(
   child: ChildSpecification(data),
   ms ms: Int,

@@ -30,8 +30,8 @@ pub fn success(data: t) -> Decoder(t) {
   Decoder(fn(_) { #(data, []) })
 }
 
-pub fn failure(placeholder: a, expected: String) -> Decoder(a) {
-  Decoder(fn(data) { #(placeholder, decode_error(expected, data)) })
+pub fn failure(placeholder: a, expected name: String) -> Decoder(a) {
+  Decoder(fn(data) { #(placeholder, decode_error(name, data)) })
 }
 
 pub fn decode_error(
@@ -63,6 +63,8 @@ pub const float: Decoder(Float) = Decoder(decode_float)
 
 pub const bool: Decoder(Bool) = Decoder(decode_bool)
 
+pub const bit_array: Decoder(BitArray) = Decoder(decode_bit_array)
+
 fn decode_dynamic(data: Dynamic) -> #(Dynamic, List(DecodeError)) {
   #(data, [])
 }
@@ -83,6 +85,10 @@ fn decode_bool(data: Dynamic) -> #(Bool, List(DecodeError)) {
   new_primitive_decoder("Bool", bool_or_placeholder).function(data)
 }
 
+fn decode_bit_array(data: Dynamic) -> #(BitArray, List(DecodeError)) {
+  new_primitive_decoder("BitArray", bits_or_placeholder).function(data)
+}
+
 @external(erlang, "gleam_stdlib_standin", "decode_string")
 fn string_or_placeholder(data: Dynamic) -> Result(String, String)
 
@@ -94,6 +100,9 @@ fn float_or_placeholder(data: Dynamic) -> Result(Float, Float)
 
 @external(erlang, "gleam_stdlib_standin", "decode_bool")
 fn bool_or_placeholder(data: Dynamic) -> Result(Bool, Bool)
+
+@external(erlang, "gleam_stdlib_standin", "decode_bits")
+fn bits_or_placeholder(data: Dynamic) -> Result(BitArray, BitArray)
 
 pub fn list(of inner: Decoder(a)) -> Decoder(List(a)) {
   Decoder(fn(data) {
@@ -308,6 +317,31 @@ pub fn map(decoder: Decoder(a), transformer: fn(a) -> b) -> Decoder(b) {
     let #(value, errors) = decoder.function(data)
     #(transformer(value), errors)
   })
+}
+
+pub fn map_errors(
+  decoder: Decoder(a),
+  transformer: fn(List(DecodeError)) -> List(DecodeError),
+) -> Decoder(a) {
+  Decoder(fn(data) {
+    let #(value, errors) = decoder.function(data)
+    #(value, transformer(errors))
+  })
+}
+
+/// One error in place of all that the decoder gives.
+pub fn collapse_errors(decoder: Decoder(a), name: String) -> Decoder(a) {
+  Decoder(fn(data) {
+    case decoder.function(data) {
+      #(value, []) -> #(value, [])
+      #(value, _) -> #(value, decode_error(name, data))
+    }
+  })
+}
+
+/// A decoder that is made when it is needed, so that it may hold itself.
+pub fn recursive(inner: fn() -> Decoder(a)) -> Decoder(a) {
+  Decoder(fn(data) { inner().function(data) })
 }
 
 pub fn then(decoder: Decoder(a), next: fn(a) -> Decoder(b)) -> Decoder(b) {

@@ -1,0 +1,5 @@
+//// Functions of functions.
+
+pub fn identity(x: a) -> a {
+  x
+}
