@@ -24,7 +24,8 @@ groups() ->
      {killed, [], [tables_are_rebuilt_alike | Cases]},
      {half_deleted, [], Cases}].
 
-init_per_group(Format, Config) when Format =:= v1; Format =:= v2; Format =:= v3 -> [{format, atom_to_list(Format)} | Config];
+init_per_group(Format, Config) when Format =:= v1; Format =:= v2; Format =:= v3 ->
+    [{format, atom_to_list(Format)} | Config];
 init_per_group(Name, Config) -> [{name, atom_to_list(Name)} | Config].
 
 end_per_group(_, _) -> ok.

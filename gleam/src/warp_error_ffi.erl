@@ -132,6 +132,8 @@ problem({not_an_integer_between, Min, Max}) -> {not_an_integer_between, Min, Max
 problem({not_one_of, Values}) -> {not_one_of, [text(Value) || Value <- Values]};
 problem(only_letters_digits_underscore_dot_dash) -> not_a_name;
 problem(not_a_path) -> not_a_path;
+problem(not_a_place) -> {because, <<"is not what `next` of a page of entities was">>};
+problem(not_positions) -> {because, <<"is not what `next` of a page of events was">>};
 problem(reserved) -> reserved;
 problem(not_a_handle) -> not_a_handle;
 problem(not_a_saga) -> not_a_saga;

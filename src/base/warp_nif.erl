@@ -442,9 +442,10 @@ closed_entities(Shard, Prefix, Before, After, Limit) ->
 
 closed_entities(_Shard, _Prefix, _Before, _After, _Limit, _Tag) -> ?MISSING.
 
-%% @doc The users' entities of a shard that stand behind a place in the list of all, at most Limit, with the seqs of their
-%% last events: those whose ids begin with a prefix, and that have events of one of the aggregates (`undefined': of any). What is
-%% given for the next call's After is `done' when all were looked at. A call looks at about a thousand entities.
+%% @doc The users' entities of a shard that stand behind a place in the list of all, at most Limit, with the seqs of
+%% their last events: those whose ids begin with a prefix, and that have events of one of the aggregates (`undefined':
+%% of any). What is given for the next call's After is `done' when all were looked at. A call looks at about a thousand
+%% entities.
 -spec entities(shard(), After :: first | place(), Prefix :: binary(), Aggregates :: [binary()] | undefined,
                Limit :: pos_integer()) ->
     {ok, {[{binary(), warp_core:seq()}], place() | done}} | {error, reason()}.
@@ -454,8 +455,8 @@ entities(Shard, After, Prefix, Aggregates, Limit) ->
 
 entities(_Shard, _Place, _Prefix, _Aggregates, _Limit, _Tag) -> ?MISSING.
 
-%% @doc The aggregates that a shard's file has events of, without those given and Warp's own, each with how many entities
-%% have such events.
+%% @doc The aggregates that a shard's file has events of, without those given and Warp's own, each with how many
+%% entities have such events.
 -spec other_aggregates(shard(), Known :: [binary()]) ->
     {ok, [{Aggregate :: binary(), Entities :: pos_integer()}]} | {error, reason()}.
 other_aggregates(Shard, Known) -> ?ANSWER(other_aggregates(Shard, Known, Tag)).

@@ -9,8 +9,8 @@
 options() ->
     warp_entity_options:start().
 
-%% @doc The options that concern entities; `aliases', the earlier names of aggregates; `rules', which the NIF checks events by; and `registry' and `states', the
-%% tables of {@link warp_entity_registry} and {@link warp_entity_states}.
+%% @doc The options that concern entities; `aliases', the earlier names of aggregates; `rules', which the NIF checks
+%% events by; and `registry' and `states', the tables of {@link warp_entity_registry} and {@link warp_entity_states}.
 -spec new(warp_component:settings()) -> #{atom() => term()}.
 new(#{aggregates := Aggregates} = Settings) ->
     Own = maps:with([aggregates, mode, snapshot_every, idle_timeout, max_pending], Settings),

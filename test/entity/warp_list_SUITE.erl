@@ -121,7 +121,8 @@ new_events_come_behind_the_last_position(Config) ->
     Again = warp_test:restart(Ctx),
     ?assertMatch({ok, #{events := [], more := false}}, warp_core:events(Again, #{'after' => Next})),
     {ok, 1} = warp_core:append(warp_core:entity(Again, <<"new">>), incremented()),
-    ?assertMatch({ok, #{events := [#{entity := <<"new">>}], more := false}}, warp_core:events(Again, #{'after' => Next})).
+    ?assertMatch({ok, #{events := [#{entity := <<"new">>}], more := false}},
+                 warp_core:events(Again, #{'after' => Next})).
 
 events_are_migrated(Config) ->
     Migrate = fun(Event, 1) -> Event#{type := <<"Migrated">>}; (_, 2) -> error(no) end,

@@ -80,6 +80,7 @@ pub opaque type Aggregate(state, event, reason) {
     project: Option(fn(String, state, event) -> List(Command)),
     migrate: Option(fn(Event, Int) -> Event),
     version: Int,
+    aliases: List(String),
   )
 }
 
@@ -126,6 +127,7 @@ pub fn new(
     project: None,
     migrate: None,
     version: 1,
+    aliases: [],
   )
 }
 
@@ -236,6 +238,16 @@ pub fn version(
   Aggregate(..aggregate, version:)
 }
 
+/// A name that the aggregate had earlier: events that were stored under it are read
+/// as its own. It must not be the name or an alias of another aggregate.
+///
+pub fn alias(
+  aggregate: Aggregate(state, event, reason),
+  earlier: String,
+) -> Aggregate(state, event, reason) {
+  Aggregate(..aggregate, aliases: [earlier, ..aggregate.aliases])
+}
+
 /// The name of the aggregate.
 ///
 pub fn name(aggregate: Aggregate(state, event, reason)) -> String {
@@ -257,6 +269,7 @@ pub fn definition(
     InitialState(aggregate.initial),
     Apply(fn(state, event) { apply(state, read(codec.decode, event)) }),
     Version(aggregate.version),
+    Aliases(aggregate.aliases),
   ]
   |> with_validate(aggregate)
   |> with_project(aggregate)
@@ -506,6 +519,7 @@ type Setting(state) {
   Project(fn(String, state, Event) -> List(Command))
   Migrate(fn(Event, Int) -> Event)
   Version(Int)
+  Aliases(List(String))
 }
 
 type Verdict

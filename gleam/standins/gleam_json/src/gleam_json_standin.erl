@@ -103,7 +103,8 @@ escaped(<<$u, Hex:4/binary, Rest/bits>>, Text) ->
 escaped(<<$u, _/bits>>, _Text) ->
     unexpected(<<>>);
 escaped(<<Char, Rest/bits>>, Text) ->
-    case lists:keyfind(Char, 1, [{$", $"}, {$\\, $\\}, {$/, $/}, {$b, $\b}, {$f, $\f}, {$n, $\n}, {$r, $\r}, {$t, $\t}]) of
+    case lists:keyfind(Char, 1, [{$", $"}, {$\\, $\\}, {$/, $/}, {$b, $\b}, {$f, $\f}, {$n, $\n}, {$r, $\r},
+                                 {$t, $\t}]) of
         {Char, Meant} -> text(Rest, <<Text/binary, Meant>>);
         false -> unexpected(<<Char>>)
     end;
