@@ -395,7 +395,7 @@ defmodule Warp do
 
       iex> {:ok, bank} = Warp.context("bank")
       iex> Warp.get!(Warp.entity(bank, "alice"), "Cart")
-      ** (Warp.Error) The context was started without the aggregate Cart. Give that aggregate to start.
+      ** (Warp.Error) The context was started without the aggregate Cart. Give it to start, or name it in the aliases of the aggregate that it is now.
   """
   @spec get!(entity, aggregate, keyword) :: state :: term
   def get!(entity, aggregate, options \\ []), do: entity |> get(aggregate, options) |> ok!()
@@ -440,17 +440,71 @@ defmodule Warp do
     * `:timeout` (5000) - milliseconds.
   """
   @spec history(entity, keyword) :: {:ok, [Event.t()]} | {:error, reason}
-  def history(entity, options \\ []), do: entity |> :warp_core.history(Options.to_map(options)) |> events()
+  def history(entity, options \\ []), do: entity |> :warp_core.history(Options.to_map(options)) |> with_nil()
 
   @doc """
   All events of an entity as they were stored, with maps as payloads. They can be appended as they are to an empty
   entity of the same id elsewhere. Option: `:timeout` (`:infinity`), milliseconds.
   """
   @spec export(entity, keyword) :: {:ok, [Event.t()]} | {:error, reason}
-  def export(entity, options \\ []), do: entity |> :warp_core.export(Options.to_map(options)) |> events()
+  def export(entity, options \\ []), do: entity |> :warp_core.export(Options.to_map(options)) |> with_nil()
 
-  defp events({:ok, events}), do: {:ok, Enum.map(events, &Event.nulls_to_nil/1)}
-  defp events({:error, _} = error), do: error
+  @doc """
+  A page of the entities that have events, in no order that means anything: each with its `id`, and the `seq` of its
+  last event.
+
+      iex> {:ok, bank} = Warp.context("bank")
+      iex> Warp.append(Warp.entity(bank, "list/ann"), %Account.Deposited{amount: 50})
+      iex> {:ok, page} = Warp.entities(bank, prefix: "list/", aggregate: Account)
+      iex> {page.entities, page.next}
+      {[%{id: "list/ann", seq: 1}], :done}
+
+  `next` of a page is `:after` of the next one, and `:done` after the last one. A page may have fewer entities than
+  `:limit`, or none, before the last.
+
+  Options:
+
+    * `:prefix` - only entities whose ids begin with it.
+    * `:aggregate` - only entities that have events of this aggregate.
+    * `:after` - `next` of the page before.
+    * `:limit` (1000) - how many entities at most.
+    * `:timeout` (5000) - milliseconds, after which the page ends with what was found.
+  """
+  @spec entities(context, keyword) ::
+          {:ok, %{entities: [%{id: String.t(), seq: non_neg_integer}], next: term}} | {:error, reason}
+  def entities(context, options \\ []) do
+    case Options.to_map(options) do
+      %{aggregate: aggregate} = map -> :warp_core.entities(context, %{map | aggregate: Aggregate.name(aggregate)})
+      other -> :warp_core.entities(context, other)
+    end
+  end
+
+  @doc """
+  A page of the events of all entities, in the current schema, shard by shard in the order in which each shard stored
+  them. Each has its `entity`, `shard` and `position` too, and a struct as payload.
+
+      {:ok, page} = Warp.events(bank, limit: 500)
+      Enum.each(page.events, &IO.inspect({&1.entity, &1.payload}))
+      {:ok, later} = Warp.events(bank, after: page.next)
+
+  `next` of a page goes on behind it, later too, when more is stored. `more` says whether there is more by now. A page
+  ends where an append ends, so it may have as many more events than `:limit` as that append.
+
+  Options:
+
+    * `:shard` (`:all`) - the number of a shard.
+    * `:after` - `next` of the page before.
+    * `:limit` (1000) - how many events.
+    * `:timeout` (5000) - milliseconds, after which the page ends with what was read.
+  """
+  @spec events(context, keyword) :: {:ok, %{events: [Event.t()], next: term, more: boolean}} | {:error, reason}
+  def events(context, options \\ []) do
+    with {:ok, %{events: events} = page} <- :warp_core.events(context, Options.to_map(options)),
+         do: {:ok, %{page | events: Enum.map(events, &Event.nulls_to_nil/1)}}
+  end
+
+  defp with_nil({:ok, events}), do: {:ok, Enum.map(events, &Event.nulls_to_nil/1)}
+  defp with_nil({:error, _} = error), do: error
 
   @doc """
   Deletes an entity: from memory, the log, snapshots, tables, and from the bytes of the files. Option: `:timeout`

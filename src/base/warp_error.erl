@@ -131,7 +131,7 @@ event_reasons() ->
       <<"Event {N} (counted from 1) cannot be stored: {Field} {Why}.">>, <<"Correct it, and append again.">>},
      {{unknown_aggregate, 'Name'}, [entity, step],
       <<"The context was started without the aggregate {Name}.">>,
-      <<"Give that aggregate to start, or its name as one of the aliases of the aggregate that it was renamed to.">>},
+      <<"Give it to start, or name it in the aliases of the aggregate that it is now.">>},
      {{rejected, 'Refusal'}, [entity],
       <<"The aggregate's validate refused the event: {Refusal}.">>, <<"Decide what that means to you.">>},
      {{wrong_expected_seq, 'Actual'}, [entity],

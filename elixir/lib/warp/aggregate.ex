@@ -33,6 +33,7 @@ defmodule Warp.Aggregate do
   Options:
 
     * `:name` - required: the name under which its events are stored. It stays when the module gets another name.
+    * `:aliases` - names that it had earlier: events that are stored under them are read as its own.
     * `:events` - the modules of its events, see `Warp.Event`. Events of other types cannot be appended then. Without
       this option callbacks get events as maps with `type`, `payload` and so on, see `t:Warp.Event.t/0`.
     * `:initial_state` - the state before the first event. Default: the struct of the module.
@@ -85,7 +86,7 @@ defmodule Warp.Aggregate do
   @optional_callbacks apply: 2, apply: 3, validate: 2, validate: 3, migrate: 2, project: 3, project: 4
 
   defmacro __using__(options) do
-    Options.check!(options, [:name, :events, :initial_state, :version], __CALLER__)
+    Options.check!(options, [:name, :aliases, :events, :initial_state, :version], __CALLER__)
     options[:name] || Options.fail!(__CALLER__, "give the name under which it is stored: `name: \"Account\"`")
 
     quote do
@@ -106,6 +107,7 @@ defmodule Warp.Aggregate do
     fields = [
       name: options[:name],
       version: Keyword.get(options, :version, 1),
+      aliases: Keyword.get(options, :aliases, []),
       initial_state: Keyword.get(options, :initial_state, quote(do: %__MODULE__{}))
     ]
 

@@ -45,7 +45,9 @@ defmodule Warp.AggregateTest do
   test "a definition has the callbacks that there are, as functions that outlast a reload" do
     assert {:ok, definition} = Warp.Aggregate.definition(Account)
     assert %{name: "Account", version: 1, initial_state: %Account{balance: 0}} = definition
-    assert Enum.sort(Map.keys(definition)) == [:apply, :initial_state, :migrate, :name, :validate, :version]
+
+    assert Enum.sort(Map.keys(definition)) ==
+             [:aliases, :apply, :initial_state, :migrate, :name, :validate, :version]
 
     for key <- [:apply, :migrate, :validate],
         do: assert(Function.info(definition[key], :type) == {:type, :external})

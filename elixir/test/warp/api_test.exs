@@ -17,6 +17,19 @@ defmodule Warp.ApiTest do
     end
   end
 
+  test "a page of events has structs, and goes on", %{bank: bank, alice: alice} do
+    {:ok, 1} = Warp.append(alice, %{payload: %Deposited{amount: 5}, metadata: %{by: nil}})
+    {:ok, page} = Warp.events(bank)
+    assert [%{entity: "alice", seq: 1, payload: %Deposited{amount: 5}, metadata: %{"by" => nil}}] = page.events
+    refute page.more
+    {:ok, 2} = Warp.append(alice, %Deposited{amount: 6})
+    assert {:ok, %{events: [%{seq: 2, payload: %Deposited{amount: 6}}]}} = Warp.events(bank, after: page.next)
+    assert {:ok, %{entities: [%{id: "alice", seq: 2}], next: :done}} = Warp.entities(bank, aggregate: Account)
+    assert {:ok, %{entities: [], next: :done}} = Warp.entities(bank, prefix: "bob")
+    assert {:error, {:bad_option, :limit, _}} = Warp.entities(bank, limit: 0)
+    assert {:error, {:bad_option, :options, :not_a_map}} = Warp.entities(bank, [:limit])
+  end
+
   test "every function and module has documentation that h shows" do
     {:ok, modules} = :application.get_key(:warp, :modules)
 
