@@ -394,8 +394,8 @@ defmodule Warp do
   The state of an aggregate, or raises `Warp.Error`. Option as of `get/3`.
 
       iex> {:ok, bank} = Warp.context("bank")
-      iex> Warp.get!(Warp.entity(bank, "alice"), "Cart")
-      ** (Warp.Error) The context was started without the aggregate Cart. Give it to start, or name it in the aliases of the aggregate that it is now.
+      iex> Warp.get!(Warp.entity(bank, "nobody"), Account)
+      %Account{balance: 0}
   """
   @spec get!(entity, aggregate, keyword) :: state :: term
   def get!(entity, aggregate, options \\ []), do: entity |> get(aggregate, options) |> ok!()
