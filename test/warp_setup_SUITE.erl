@@ -65,15 +65,16 @@ setup(Config, Target, Has) ->
     ok = file:change_mode(Script, 8#755),
     _ = [ok = file:make_symlink(os:find_executable(Name), filename:join(Bin, Name)) || Name <- ?OF_THE_SCRIPT],
     _ = [ok = case Name of
-                  "erl" -> file:make_symlink(os:find_executable(Name), filename:join(Bin, Name));
-                  _ -> stub(filename:join(Bin, Name))
+                  %% By a link, not every erl finds what it belongs to.
+                  "erl" -> script(filename:join(Bin, Name), ["exec '", os:find_executable(Name), "' \"$@\""]);
+                  _ -> script(filename:join(Bin, Name), "exit 1")
               end || Name <- Has],
     Port = open_port({spawn_executable, os:find_executable("env")},
                      [{args, ["PATH=" ++ Bin, Script, Target]}, {cd, Dir}, binary, exit_status, stderr_to_stdout]),
     said(Port, <<>>).
 
-stub(Path) ->
-    ok = file:write_file(Path, "#!/bin/sh\nexit 1\n"),
+script(Path, Command) ->
+    ok = file:write_file(Path, ["#!/bin/sh\n", Command, "\n"]),
     file:change_mode(Path, 8#755).
 
 said(Port, Said) ->

@@ -57,8 +57,9 @@ a_writer_that_panics_answers_its_callers_and_comes_back(Config) ->
         Answers = append_from_callers(Hit, 20),
         ?assertEqual([], [A || A <- Answers, not is_ok_or_broken_off(A)]),
         ?assertMatch([_ | _], [A || A = {_, {error, _}} <- Answers]),
-        ?assertEqual({ok, 2}, warp_core:append(Other, noted(<<"after">>))),
-        assert_heals(Hit),
+        %% All shards have one writer, so the other shard's entity may meet its restart.
+        [assert_heals(Entity) || Entity <- [Other, Hit]],
+        assert_log(Other, []),
         assert_log(Hit, Answers),
         warp_fault_vm:reopen(),
         assert_log(entity_on(0), Answers)
