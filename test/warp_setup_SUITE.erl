@@ -23,13 +23,13 @@ a_target_names_what_it_lacks_and_nothing_else(Config) ->
     Has = ["cargo", "rustc", "cc", "erl", "erlc"],
     ?assertEqual([<<"rebar3">>], lacks(Config, "build", Has)),
     ?assertEqual([], lacks(Config, "gleam", Has)),
-    ?assertEqual([<<"dialyzer">>], lacks(Config, "check", ["rebar3" | Has])),
+    ?assertEqual([<<"dialyzer">>, <<"elixir">>], lacks(Config, "check", ["rebar3" | Has])),
     ?assertEqual([<<"pip">>, <<"sqlite3">>], lacks(Config, "demo", ["rebar3", "unzip", "python3" | Has])),
     ?assertEqual([<<"elixir">>, <<"pip">>, <<"unzip">>],
                  lacks(Config, "test", ["rebar3", "dialyzer", "sqlite3", "python3" | Has])),
     %% Once, however many of the target's parts need it.
     ?assertEqual([<<"cc">>, <<"erlc">>],
-                 lacks(Config, "check", ["cargo", "rustc", "erl", "rebar3", "dialyzer"])).
+                 lacks(Config, "check", ["cargo", "rustc", "erl", "rebar3", "dialyzer", "elixir"])).
 
 without_rust_it_says_how_to_get_it(Config) ->
     {1, Said} = setup(Config, "nif", ["cc", "erl"]),

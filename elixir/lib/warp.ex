@@ -202,7 +202,13 @@ defmodule Warp do
     with {:ok, [event]} <- encode(entity, [event]), do: :warp_core.append(entity, event, Options.to_map(options))
   end
 
-  @doc "Appends as `append/3` does, and gives the seq or raises `Warp.Error`."
+  @doc """
+  Appends as `append/3` does, and gives the seq or raises `Warp.Error`.
+
+      iex> {:ok, bank} = Warp.context("bank")
+      iex> Warp.append!(Warp.entity(bank, "alice"), %Account.Deposited{amount: 5}, expected: 7)
+      ** (Warp.Error) The log ends at seq 0, not where it was expected to. Read again, and decide again.
+  """
   @spec append!(entity, Event.new(), keyword) :: seq
   def append!(entity, event, options \\ []), do: entity |> append(event, options) |> ok!()
 
@@ -394,7 +400,7 @@ defmodule Warp do
   The state of an aggregate, or raises `Warp.Error`. Option as of `get/3`.
 
       iex> {:ok, bank} = Warp.context("bank")
-      iex> Warp.get!(Warp.entity(bank, "nobody"), Account)
+      iex> Warp.get!(Warp.entity(bank, "alice"), Account)
       %Account{balance: 0}
   """
   @spec get!(entity, aggregate, keyword) :: state :: term
