@@ -89,7 +89,7 @@ def build(root, package, all_programs, modules):
     (package / "gleam.toml").write_text("\n".join([
         'name = "guide"', 'version = "0.0.0"', 'target = "erlang"', "", "[dependencies]", *ours,
         'gleam_stdlib = ">= 0.60.0 and < 2.0.0"', 'gleam_erlang = ">= 1.0.0 and < 2.0.0"',
-        'gleam_otp = ">= 1.0.0 and < 2.0.0"', ""]))
+        'gleam_otp = ">= 1.0.0 and < 2.0.0"', 'gleam_json = ">= 3.0.0 and < 4.0.0"', ""]))
     for path, block in modules.items():
         file = package / "src" / f"{path}.gleam"
         file.parent.mkdir(parents=True, exist_ok=True)

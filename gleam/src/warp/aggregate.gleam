@@ -103,7 +103,8 @@ type Functions(event) {
 /// - The stored events have the constructors of today. Once you rename one, or
 ///   add, remove or reorder its fields, an entity with an event of the old form
 ///   cannot be read: each call returns `error.ApplyFailed` or
-///   `error.UndecodableEvent`, until `migrate` or the old type is there again.
+///   `error.UndecodableEvent`, until the old type is there again. Where fields
+///   only changed places, the event is read wrongly, without an error.
 /// - Only programs on the BEAM can read the events: not `sqlite3`, and no other
 ///   language.
 /// - An event that holds a pid, a subject or a function cannot be stored: its

@@ -1,5 +1,5 @@
 import gleeunit
-import new_project/account.{Deposited, Missing, Withdrawn}
+import new_project/account.{Credited, Debited, InsufficientFunds, account}
 import warp/error.{Refused}
 import warp/testing
 
@@ -8,8 +8,9 @@ pub fn main() -> Nil {
 }
 
 pub fn an_account_may_not_be_overdrawn_test() {
-  let account = testing.given(account.aggregate(), [Deposited(5)])
-  assert testing.append(account, Withdrawn(9)) == Error(Refused(Missing(4)))
-  let assert Ok(account) = testing.append(account, Withdrawn(2))
-  assert testing.state(account) == 3
+  let alice = testing.given(account(), [Credited(5)])
+  assert testing.append(alice, Debited(9))
+    == Error(Refused(InsufficientFunds(missing: 4)))
+  let assert Ok(alice) = testing.append(alice, Debited(2))
+  assert testing.state(alice) == 3
 }

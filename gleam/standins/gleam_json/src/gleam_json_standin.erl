@@ -103,9 +103,9 @@ escaped(<<$u, Hex:4/binary, Rest/bits>>, Text) ->
 escaped(<<$u, _/bits>>, _Text) ->
     unexpected(<<>>);
 escaped(<<Char, Rest/bits>>, Text) ->
-    case lists:keyfind(Char, 1, [{$", $"}, {$\\, $\\}, {$/, $/}, {$b, $\b}, {$f, $\f}, {$n, $\n}, {$r, $\r},
-                                 {$t, $\t}]) of
+    case lists:keyfind(Char, 1, [{$b, $\b}, {$f, $\f}, {$n, $\n}, {$r, $\r}, {$t, $\t}]) of
         {Char, Meant} -> text(Rest, <<Text/binary, Meant>>);
+        false when Char =:= $"; Char =:= $\\; Char =:= $/ -> text(Rest, <<Text/binary, Char>>);
         false -> unexpected(<<Char>>)
     end;
 escaped(<<>>, _Text) ->

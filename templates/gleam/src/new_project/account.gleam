@@ -4,41 +4,42 @@
 import warp/aggregate.{type Aggregate}
 import warp/codec.{type Codec}
 
-pub type Event {
-  Deposited(amount: Int)
-  Withdrawn(amount: Int)
+pub type AccountEvent {
+  Credited(amount: Int)
+  Debited(amount: Int)
 }
 
 pub type Refusal {
-  Missing(amount: Int)
+  InsufficientFunds(missing: Int)
 }
 
-pub fn aggregate() -> Aggregate(Int, Event, Refusal) {
+pub fn account() -> Aggregate(Int, AccountEvent, Refusal) {
   aggregate.new("Account", initial: 0, apply:)
   |> aggregate.with_codec(events())
   |> aggregate.validate(validate)
 }
 
 /// The balance after an event.
-fn apply(balance: Int, event: Event) -> Int {
+fn apply(balance: Int, event: AccountEvent) -> Int {
   case event {
-    Deposited(amount:) -> balance + amount
-    Withdrawn(amount:) -> balance - amount
+    Credited(amount:) -> balance + amount
+    Debited(amount:) -> balance - amount
   }
 }
 
 /// Whether an event may be stored.
-fn validate(balance: Int, event: Event) -> Result(Nil, Refusal) {
+fn validate(balance: Int, event: AccountEvent) -> Result(Nil, Refusal) {
   case event {
-    Withdrawn(amount:) if amount > balance -> Error(Missing(amount - balance))
+    Debited(amount:) if amount > balance ->
+      Error(InsufficientFunds(missing: amount - balance))
     _ -> Ok(Nil)
   }
 }
 
 /// How the events stand in the file: a type, and the names of the fields in
 /// JSON. A new constructor needs a line here.
-fn events() -> Codec(Event) {
+fn events() -> Codec(AccountEvent) {
   codec.new()
-  |> codec.event1("Deposited", Deposited, codec.int("amount"))
-  |> codec.event1("Withdrawn", Withdrawn, codec.int("amount"))
+  |> codec.event1("Credited", Credited, codec.int("amount"))
+  |> codec.event1("Debited", Debited, codec.int("amount"))
 }
