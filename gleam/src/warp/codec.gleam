@@ -288,7 +288,8 @@ fn add(
       panic as {
         "The codec of "
         <> type_
-        <> " needs the constructor of the event itself, such as Credited, and no function around it."
+        <> " needs the constructor of the event itself, such as Credited,"
+        <> " and no function around it."
       }
   }
   case list.contains(codec.types, type_) {

@@ -18,7 +18,10 @@ pub fn append(to first: BytesTree, suffix second: BitArray) -> BytesTree {
   append_tree(first, from_bit_array(second))
 }
 
-pub fn prepend_tree(to second: BytesTree, prefix first: BytesTree) -> BytesTree {
+pub fn prepend_tree(
+  to second: BytesTree,
+  prefix first: BytesTree,
+) -> BytesTree {
   append_tree(first, second)
 }
 

@@ -65,14 +65,20 @@ pub fn filter(
 @external(erlang, "maps", "with")
 fn erlang_with(keys: List(k), dict: Dict(k, v)) -> Dict(k, v)
 
-pub fn take(from dict: Dict(k, v), keeping desired_keys: List(k)) -> Dict(k, v) {
+pub fn take(
+  from dict: Dict(k, v),
+  keeping desired_keys: List(k),
+) -> Dict(k, v) {
   erlang_with(desired_keys, dict)
 }
 
 @external(erlang, "maps", "without")
 fn erlang_without(keys: List(k), dict: Dict(k, v)) -> Dict(k, v)
 
-pub fn drop(from dict: Dict(k, v), drop disallowed_keys: List(k)) -> Dict(k, v) {
+pub fn drop(
+  from dict: Dict(k, v),
+  drop disallowed_keys: List(k),
+) -> Dict(k, v) {
   erlang_without(disallowed_keys, dict)
 }
 

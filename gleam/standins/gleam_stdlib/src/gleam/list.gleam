@@ -269,7 +269,11 @@ pub fn split(list list: List(a), at index: Int) -> #(List(a), List(a)) {
   split_from(list, index, [])
 }
 
-fn split_from(list: List(a), index: Int, taken: List(a)) -> #(List(a), List(a)) {
+fn split_from(
+  list: List(a),
+  index: Int,
+  taken: List(a),
+) -> #(List(a), List(a)) {
   case list {
     [item, ..rest] if index > 0 -> split_from(rest, index - 1, [item, ..taken])
     _ -> #(reverse(taken), list)
@@ -425,7 +429,10 @@ pub fn key_filter(
   })
 }
 
-pub fn key_pop(list: List(#(k, v)), key: k) -> Result(#(v, List(#(k, v))), Nil) {
+pub fn key_pop(
+  list: List(#(k, v)),
+  key: k,
+) -> Result(#(v, List(#(k, v))), Nil) {
   case split_while(list, fn(pair) { pair.0 != key }) {
     #(before, [#(_, value), ..after]) -> Ok(#(value, append(before, after)))
     #(_, []) -> Error(Nil)

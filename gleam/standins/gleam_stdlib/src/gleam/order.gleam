@@ -38,7 +38,10 @@ pub fn break_tie(in order: Order, with other: Order) -> Order {
   lazy_break_tie(order, fn() { other })
 }
 
-pub fn lazy_break_tie(in order: Order, with comparison: fn() -> Order) -> Order {
+pub fn lazy_break_tie(
+  in order: Order,
+  with comparison: fn() -> Order,
+) -> Order {
   case order {
     Eq -> comparison()
     _ -> order

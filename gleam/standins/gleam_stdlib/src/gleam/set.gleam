@@ -58,11 +58,17 @@ pub fn map(set: Set(member), with fun: fn(member) -> mapped) -> Set(mapped) {
   from_list(list.map(to_list(set), fun))
 }
 
-pub fn drop(from set: Set(member), drop disallowed: List(member)) -> Set(member) {
+pub fn drop(
+  from set: Set(member),
+  drop disallowed: List(member),
+) -> Set(member) {
   Set(dict.drop(set.dict, disallowed))
 }
 
-pub fn take(from set: Set(member), keeping desired: List(member)) -> Set(member) {
+pub fn take(
+  from set: Set(member),
+  keeping desired: List(member),
+) -> Set(member) {
   Set(dict.take(set.dict, desired))
 }
 

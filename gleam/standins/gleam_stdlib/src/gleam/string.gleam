@@ -40,7 +40,11 @@ pub fn compare(a: String, b: String) -> Order {
 fn less_than(a: String, b: String) -> Bool
 
 /// A negative index counts from the end.
-pub fn slice(from string: String, at_index idx: Int, length len: Int) -> String {
+pub fn slice(
+  from string: String,
+  at_index idx: Int,
+  length len: Int,
+) -> String {
   let start = case idx < 0 {
     True -> length(string) + idx
     False -> idx

@@ -23,7 +23,10 @@ pub fn prepend_tree(
   append_tree(prefix, tree)
 }
 
-pub fn append_tree(to tree: StringTree, suffix suffix: StringTree) -> StringTree {
+pub fn append_tree(
+  to tree: StringTree,
+  suffix suffix: StringTree,
+) -> StringTree {
   concat([tree, suffix])
 }
 

@@ -41,7 +41,9 @@ fn decode_form(text: String) -> Result(String, Nil) {
 }
 
 pub fn query_to_string(query: List(#(String, String))) -> String {
-  list.map(query, fn(pair) { encode_form(pair.0) <> "=" <> encode_form(pair.1) })
+  list.map(query, fn(pair) {
+    encode_form(pair.0) <> "=" <> encode_form(pair.1)
+  })
   |> string.join("&")
 }
 
