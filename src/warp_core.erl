@@ -15,8 +15,9 @@
 %% '''
 %%
 %% Any process can call all functions. Every error is `{error, Reason}', with the reasons in the types below, whatever
-%% the arguments are. The only exception is a term in place of a context's handle that is no such handle: a function
-%% may fail with `function_clause' then. {@link warp_error:format_error/1} says what each reason means and what to do.
+%% the arguments are. The only exception is a term in place of a context's handle that is no such handle, such as the
+%% context's name: that raises `{not_a_context, Term}'. {@link warp_error:format_error/1} says what each reason means and
+%% what to do.
 -module(warp_core).
 
 -export([start/1, start_link/1, child_spec/1, context/1, stop/1, entity/2]).
@@ -380,13 +381,15 @@ stop(Ctx) ->
 %% that: it begins with its first event. An operation on a handle with an invalid id gives
 %% `{error, {bad_entity_id, Why}}'. Ids that begin with `$warp/' are Warp's own: `reserved'.
 -spec entity(ctx(), binary()) -> entity().
-entity({warp_context, Ref, _Shards}, <<"$warp/", _/binary>> = Id) ->
+entity({warp_context, Ref, _Shards}, <<"$warp/", _/binary>> = Id) when is_reference(Ref) ->
     #warp_entity{ref = Ref, id = Id, shard = {bad_entity_id, reserved}};
-entity({warp_context, Ref, Shards}, Id) ->
+entity({warp_context, Ref, Shards}, Id) when is_reference(Ref), is_integer(Shards) ->
     case warp_nif:shard_of(Id, Shards) of
         {ok, N} -> #warp_entity{ref = Ref, id = warp_compact:binary(Id), shard = N};
         {error, Why} -> #warp_entity{ref = Ref, id = Id, shard = {bad_entity_id, Why}}
-    end.
+    end;
+entity(Term, _Id) ->
+    error({not_a_context, Term}).
 
 %% @equiv append(Entity, Event, #{})
 -spec append(entity(), new_event()) -> {ok, seq()} | {error, write_error()}.
@@ -822,7 +825,7 @@ with_room(infinity) -> infinity;
 with_room(Deadline) -> Deadline + ?ROOM_MS.
 
 in(Ctx, Fun) ->
-    case warp_context:find(Ctx) of
+    case warp_context:of_handle(Ctx) of
         {ok, Context} -> Fun(Context);
         not_found -> {error, context_stopped}
     end.
@@ -907,7 +910,7 @@ await_projection(Entity, Timeout) ->
 %% `unavailable => true', and under `error' why the last attempt to open it failed, if there was one.
 -spec stats(ctx()) -> map() | {error, context_stopped}.
 stats(Ctx) ->
-    case warp_context:find(Ctx) of
+    case warp_context:of_handle(Ctx) of
         {ok, Context} -> warp_contexts:stats(Context);
         not_found -> {error, context_stopped}
     end.
@@ -940,7 +943,7 @@ verify(CtxOrDir) ->
 verify(CtxOrDir, Options) ->
     case warp_check:options(Options, [{progress, fun(_) -> ok end, fun progress/1}]) of
         {ok, #{progress := Tell}} when is_tuple(CtxOrDir) ->
-            case warp_context:find(CtxOrDir) of
+            case warp_context:of_handle(CtxOrDir) of
                 {ok, Context} -> warp_verify:context(Context, Tell);
                 not_found -> {error, context_stopped}
             end;

@@ -378,7 +378,7 @@ is_restarting({error, {target_away, _}}) -> true;
 is_restarting(_Result) -> false.
 
 with(Ctx, Fun) ->
-    case warp_context:find(Ctx) of
+    case warp_context:of_handle(Ctx) of
         {ok, #{projections := none}} -> {error, no_projections};
         {ok, Context} -> Fun(Context);
         not_found -> {error, context_stopped}

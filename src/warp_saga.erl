@@ -372,7 +372,7 @@ finished([Id | Ids], Ctx, Context, Deadline, Counts) ->
     end.
 
 with_context(Ctx, Fun) ->
-    case warp_context:find(Ctx) of
+    case warp_context:of_handle(Ctx) of
         {ok, Context} -> Fun(Context);
         not_found -> {error, context_stopped}
     end.

@@ -56,7 +56,7 @@ start(Options) ->
 %% that {@link warp_core:start/1} started.
 -spec stop(warp_core:ctx()) -> ok.
 stop(Ctx) ->
-    case warp_context:find(Ctx) of
+    case warp_context:of_handle(Ctx) of
         {ok, #{dir := ContextDir}} ->
             Dir = filename:dirname(ContextDir),
             case filename:basename(Dir) of

@@ -36,7 +36,7 @@ cases() ->
      every_process_reads_what_was_acknowledged,
      calls_leave_no_messages_behind,
      a_restart_keeps_everything,
-     a_stopped_context_answers_context_stopped].
+     a_stopped_context_answers_context_stopped, what_is_no_context_is_named].
 
 appends_are_numbered_from_one_without_a_gap(Config) ->
     Alice = warp_core:entity(warp_test:start(Config), <<"alice">>),
@@ -301,3 +301,22 @@ a_stopped_context_answers_context_stopped(Config) ->
     ?assertEqual(Stopped, warp_core:export(Alice)),
     ?assertEqual(Stopped, warp_core:delete(Alice)),
     ?assertEqual(Stopped, warp_core:append(warp_core:entity(Ctx, <<"bob">>), warp_test:credited(1))).
+
+%% Such as the name of the context, or arguments in another order.
+what_is_no_context_is_named(Config) ->
+    Ctx = warp_test:start(Config),
+    Saga = warp_saga:new(<<"s">>),
+    [?assertError({not_a_context, Term}, Call(Term))
+     || Term <- ["test", <<"test">>, test, Saga, {warp_context, none, 1}, {warp_context, make_ref()}],
+        Call <- [fun(T) -> warp_core:stop(T) end,
+                 fun(T) -> warp_core:stats(T) end,
+                 fun(T) -> warp_core:entities(T) end,
+                 fun(T) -> warp_core:events(T) end,
+                 fun(T) -> warp_core:entity(T, <<"a">>) end,
+                 fun(T) -> warp_core:query(T, "SELECT 1", []) end,
+                 fun(T) -> warp_projection:rebuild(T) end,
+                 fun(T) -> warp_projection:status(T) end,
+                 fun(T) -> warp_saga:commit(Saga, T) end,
+                 fun(T) -> warp_saga:status(T, <<"s">>) end,
+                 fun(T) -> warp_saga:pending(T) end]],
+    ?assertMatch({error, {bad_saga_id, not_a_saga}}, warp_saga:commit(Ctx, Ctx)).

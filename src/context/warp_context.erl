@@ -6,7 +6,7 @@
 %% the modules of its room read.
 -module(warp_context).
 
--export([find/1, put/1, erase/1, all/0]).
+-export([find/1, of_handle/1, put/1, erase/1, all/0]).
 -export([locate/2, shard_of/2, shard/2, with_shard/3]).
 -export([register/3, registered/2, unregister/2, unregister/3, new_table/0]).
 -export([membership/1, within/1, mine/1]).
@@ -31,6 +31,14 @@
 }.
 %% A context, and the supervisors above one of its processes.
 -type membership() :: {reference(), Running :: ets:table(), Above :: [pid()]}.
+
+%% @doc The context of a handle that a user gives; `not_found' after it was stopped. Raises `{not_a_context, Term}' for
+%% what is no handle: a mistake of the program, such as the context's name in its place.
+%% An entity has the reference alone.
+-spec of_handle(ctx() | reference()) -> {ok, context()} | not_found.
+of_handle({warp_context, Ref, Shards}) when is_reference(Ref), is_integer(Shards) -> find(Ref);
+of_handle(Ref) when is_reference(Ref) -> find(Ref);
+of_handle(Term) -> error({not_a_context, Term}).
 
 %% @doc The context with that reference or handle; `not_found' after it was stopped.
 -spec find(reference() | ctx()) -> {ok, context()} | not_found.

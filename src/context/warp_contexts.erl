@@ -47,8 +47,10 @@ started(Ref, Lock) ->
 %% @doc Stops a context, and waits until all its processes have ended and everything acknowledged is on disk. Does
 %% nothing for a context that was stopped before.
 -spec stop(warp_context:ctx()) -> ok.
-stop({warp_context, Ref, _}) ->
-    stop_ref(Ref).
+stop({warp_context, Ref, _}) when is_reference(Ref) ->
+    stop_ref(Ref);
+stop(Term) ->
+    error({not_a_context, Term}).
 
 stop_ref(Ref) ->
     ok = warp_core_sup:stop_context(Ref),

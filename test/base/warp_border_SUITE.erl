@@ -312,7 +312,7 @@ is_fine(_, {answered, {error, Reason}}, _) -> is_in_the_catalogue(Reason);
 is_fine(entity, {answered, #warp_entity{}}, _) -> true;
 is_fine(stats, {answered, #{}}, _) -> true;
 %% Only what is no handle at all is not told from a programming error.
-is_fine(_, {raised, error, function_clause, _}, IsNoHandle) -> IsNoHandle;
+is_fine(_, {raised, error, {not_a_context, _}, _}, IsNoHandle) -> IsNoHandle;
 is_fine(_, _, _) -> false.
 
 is_in_the_catalogue(Reason) ->
