@@ -550,6 +550,7 @@ files_of_a_version_without_sagas_open(Config) ->
     %% As format 1 was before there were sagas.
     [begin
          [] = warp_test:sqlite(File, "DROP TABLE open_sagas; DELETE FROM meta WHERE name IN ('journal', 'last_row');"
+                                     "DROP TABLE aggregates; ALTER TABLE entities DROP COLUMN aggregates;"
                                      "PRAGMA user_version = 1"),
          ok = file:delete(filename:rootname(File) ++ ".sums")
      end || File <- warp_test:shard_files(?config(dir, Config))],
