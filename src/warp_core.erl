@@ -16,8 +16,8 @@
 %%
 %% Any process can call all functions. Every error is `{error, Reason}', with the reasons in the types below, whatever
 %% the arguments are. The only exception is a term in place of a context's handle that is no such handle, such as the
-%% context's name: that raises `{not_a_context, Term}'. {@link warp_error:format_error/1} says what each reason means and
-%% what to do.
+%% context's name: that raises `{not_a_context, Term}'. {@link warp_error:format_error/1} says what each reason means
+%% and what to do.
 -module(warp_core).
 
 -export([start/1, start_link/1, child_spec/1, context/1, stop/1, entity/2]).
