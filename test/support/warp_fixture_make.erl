@@ -1,5 +1,5 @@
 %% Made test/fixtures/v3, and may serve as the pattern for the fixtures of the next format; those that are
-%% there are never made again. Earlier states of this module made v1 and v2, with a Warp that wrote that format: the
+%% there are never made again. Earlier states of this module made v1 and v2, with a Warp that wrote these: the
 %% Warp of today upgrades them and cannot write them. It runs in a VM that has the tests on its code path, after
 %% `make nif-fault':
 %%
