@@ -34,7 +34,7 @@ impl Index {
             Some(names) => names,
             None => self.names.insert(Names::read(connection)?),
         };
-        let set = names.of(connection, &row.packed)?;
+        let set = names.set_of(connection, row.packed.aggregates())?;
         let key = (hash, incarnation);
         let (_, info, aggregates) = self
             .entities

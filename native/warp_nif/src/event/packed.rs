@@ -66,6 +66,11 @@ impl Packed {
         self
     }
 
+    /// The aggregates of its events, each once.
+    pub fn aggregates(&self) -> impl Iterator<Item = &Arc<str>> {
+        std::iter::once(&self.aggregate).chain(&self.others)
+    }
+
     /// Counts, with it, what the terms of its events take on the way to whoever judges them: about
     /// so much for each value. Of small ones that is little.
     pub fn with_terms(mut self) -> Self {

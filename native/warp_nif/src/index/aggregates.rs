@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use crate::error::Result;
-use crate::event::Packed;
 
 /// The bit that aggregates from this number on share in the set of an entity.
 const LAST: i64 = 62;
@@ -18,6 +17,20 @@ pub type Set = i64;
 pub struct Names(Vec<Arc<str>>);
 
 impl Names {
+    /// Those of a file that may be of format 2, which has none.
+    pub fn find(connection: &Connection) -> Result<Option<Self>> {
+        let has_table = connection
+            .prepare_cached(
+                "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'aggregates'",
+            )?
+            .exists([])?;
+        if has_table {
+            Self::read(connection).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
     /// Those of a file.
     pub fn read(connection: &Connection) -> Result<Self> {
         let mut statement =
@@ -34,10 +47,14 @@ impl Names {
         i64::try_from(index).ok()
     }
 
-    /// The aggregates of an append. One that has no number is given the next one, in the transaction under way.
-    pub fn of(&mut self, connection: &Connection, packed: &Packed) -> Result<Set> {
+    /// The set of these aggregates. One that has no number is given the next one, in the transaction under way.
+    pub fn set_of<'a>(
+        &mut self,
+        connection: &Connection,
+        aggregates: impl Iterator<Item = &'a Arc<str>>,
+    ) -> Result<Set> {
         let mut set = 0;
-        for name in std::iter::once(&packed.aggregate).chain(&packed.others) {
+        for name in aggregates {
             set |= bit(match self.number(name) {
                 Some(number) => number,
                 None => self.add(connection, name)?,
@@ -81,13 +98,4 @@ pub fn bit(number: i64) -> Set {
 /// Whether several aggregates share the bit of this number.
 pub fn is_shared(number: i64) -> bool {
     number >= LAST
-}
-
-/// Whether the file has the table: those that were made before there was one get it when they are opened.
-pub fn are_there(connection: &Connection) -> Result<bool> {
-    let found = connection
-        .prepare_cached("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'aggregates'")?
-        .query_row([], |_| Ok(()))
-        .optional()?;
-    Ok(found.is_some())
 }

@@ -147,13 +147,6 @@ pub fn row_of(connection: &Connection, row: &Row) -> Result<Option<(i64, i64, Se
     Ok(None)
 }
 
-/// Whether the index has an entity of this hash and incarnation.
-pub fn has(connection: &Connection, (hash, incarnation): (i64, i64)) -> Result<bool> {
-    let mut statement =
-        connection.prepare_cached("SELECT 1 FROM entities WHERE hash = ?1 AND incarnation = ?2")?;
-    Ok(statement.exists((hash, incarnation))?)
-}
-
 /// Whose row stands at a position; `None` for an erased one, and where there is none.
 pub fn name_at(connection: &Connection, position: i64) -> Result<Option<String>> {
     let name = connection

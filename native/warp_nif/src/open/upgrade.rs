@@ -2,12 +2,14 @@
 //!
 //! Format 1 had no journal. The index of format 2 does not say of which aggregates an entity has events.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 
 use crate::apply::index::Index;
 use crate::erase::erasing;
 use crate::error::{Error, Result};
-use crate::event::{Packed, other_aggregates, parse_row};
+use crate::event::{other_aggregates, parse_row};
 use crate::index::aggregates::Names;
 use crate::index::entities::{self, EntityInfo};
 use crate::index::open_table;
@@ -49,8 +51,8 @@ fn name_aggregates(connection: &Connection) -> Result<()> {
         // One that is not found is not in the index yet, or is being erased.
         if let Some((hash, incarnation, before)) = entities::row_of(connection, &row)? {
             let others = other_aggregates(&parse_row(&row.data)?);
-            let packed = Packed::new(row.aggregate.into(), String::new(), 0, Vec::new());
-            let set = names.of(connection, &packed.with_others(others))?;
+            let of_row: Arc<str> = row.aggregate.into();
+            let set = names.set_of(connection, std::iter::once(&of_row).chain(&others))?;
             if before & set != set {
                 entities::add_aggregates(connection, (hash, incarnation), set)?;
             }

@@ -1,16 +1,17 @@
 //! Listing a shard's entities.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::RESERVED;
 use crate::hash::hash64;
 use crate::index::aggregates::{self, Names, Set};
-use crate::index::entities;
-use crate::log::rows::{self, Log};
+use crate::index::{chain, entities};
+use crate::log::rows;
 use crate::reader::page::PIECE_ROWS;
-use crate::reader::view::Reader;
+use crate::reader::view::{Reader, applied};
 use crate::tail::found_row::Events;
 use crate::tail::memory::Young;
 
@@ -133,15 +134,16 @@ impl Reader<'_> {
         after: Place,
         wanted: &Wanted<'_>,
     ) -> Result<BTreeMap<Place, (String, u64)>> {
+        let applied = applied(self.connection())?;
         let mut found = BTreeMap::new();
         for (name, young) in young {
             let Some(info) = &young.info else {
                 continue;
             };
             let place = (hash_of(name), info.incarnation);
-            if place > after
+            if info.incarnation > applied
+                && place > after
                 && is_wanted(name, wanted)
-                && !entities::has(self.connection(), place)?
                 && young.has(wanted.aggregates)
             {
                 found.insert(place, (name.to_string(), info.seq));
@@ -177,31 +179,26 @@ impl Reader<'_> {
             None => true,
             Some(_) if newer.is_some_and(|young| young.has(wanted.aggregates)) => true,
             Some(sought) if set & sought.own != 0 => true,
-            Some(sought) if set & sought.any != 0 => self.has_rows_of(head, wanted.aggregates)?,
+            Some(sought) if set & sought.any != 0 => {
+                self.has_rows_of(&name, head, wanted.aggregates)?
+            }
             Some(_) => false,
         };
         Ok(has.then_some((name, seq)))
     }
 
     /// Whether one of an entity's rows up to this one has an event of one of the aggregates.
-    fn has_rows_of(&self, head: i64, aggregates: Option<&[String]>) -> Result<bool> {
+    fn has_rows_of(&self, name: &str, head: i64, aggregates: Option<&[String]>) -> Result<bool> {
         let is_one = |name: &str| aggregates.is_some_and(|all| all.iter().any(|one| one == name));
-        let mut position = head;
-        while position != 0 {
-            let Some(row) = self.at(position)? else {
-                return Err(Error::Changed);
-            };
-            let others = Events::of(&row)?.others;
-            let mut names = others
-                .iter()
-                .map(AsRef::as_ref)
-                .chain([row.aggregate.as_str()]);
-            if names.any(is_one) {
-                return Ok(true);
+        let mut has = Ok(false);
+        chain::walk_back(self, name, chain::link(self, name, head)?, |row| {
+            has = Events::of(&row).map(|events| events.aggregates(&row).any(is_one));
+            match has {
+                Ok(false) => ControlFlow::Continue(()),
+                Ok(true) | Err(_) => ControlFlow::Break(()),
             }
-            position = row.prev;
-        }
-        Ok(false)
+        })?;
+        has
     }
 }
 

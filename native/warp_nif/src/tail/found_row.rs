@@ -46,6 +46,12 @@ pub struct Events {
 }
 
 impl Events {
+    /// The aggregates of all of them, that of their row first.
+    pub fn aggregates<'a>(&'a self, row: &'a Row) -> impl Iterator<Item = &'a str> {
+        let others = self.others.iter().map(AsRef::as_ref);
+        std::iter::once(row.aggregate.as_str()).chain(others)
+    }
+
     /// Those of a row. Error: `Corrupt` when they are not what Warp writes.
     pub fn of(row: &Row) -> Result<Self> {
         let events = parse_row(&row.data)?;

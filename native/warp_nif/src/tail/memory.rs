@@ -44,11 +44,8 @@ impl Young {
     /// Whether one of these rows has an event of one of the aggregates; any, without such.
     pub fn has(&self, aggregates: Option<&[String]>) -> bool {
         aggregates.is_none_or(|wanted| {
-            let has = |row: &Arc<Packed>| {
-                let mut names = std::iter::once(&row.aggregate).chain(&row.others);
-                names.any(|name| wanted.iter().any(|wanted| wanted == name.as_ref()))
-            };
-            self.rows.iter().any(has)
+            let mut names = self.rows.iter().flat_map(|row| row.aggregates());
+            names.any(|name| wanted.iter().any(|wanted| wanted == name.as_ref()))
         })
     }
 }

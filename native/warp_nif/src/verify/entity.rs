@@ -5,8 +5,8 @@ use rusqlite::Connection;
 use super::seen::Seen;
 use crate::error::Result;
 use crate::hash::hash64;
-use crate::index::aggregates::{self, Names, Set, bit};
-use crate::index::entities::{self, EntityInfo, MARK_EVERY};
+use crate::index::aggregates::{Names, Set, bit};
+use crate::index::entities::{EntityInfo, MARK_EVERY};
 use crate::log::kinds::Kinds;
 use crate::log::rows::{self, Row, broken};
 use crate::log::snapshots;
@@ -26,8 +26,7 @@ pub struct Walk {
     /// The last seq that it has to have.
     last_seq: u64,
     ids: i64,
-    /// The names that the file has numbers for, if it has such.
-    names: Option<Names>,
+    /// The aggregates of the rows that were taken.
     aggregates: Set,
 }
 
@@ -72,22 +71,22 @@ impl Walk {
             number: info.rows,
             last_seq: info.seq,
             ids: 0,
-            names: if aggregates::are_there(connection)? {
-                Some(Names::read(connection)?)
-            } else {
-                None
-            },
             aggregates: 0,
             info,
         })
     }
 
-    /// Takes one row: how many bytes it has. `None` at the end.
-    pub fn step(&mut self, connection: &Connection, seen: &mut Seen) -> Result<Option<usize>> {
+    /// Takes one row: how many bytes it has. `None` at the end. `names` are those of the file, if it has such.
+    pub fn step(
+        &mut self,
+        connection: &Connection,
+        names: Option<&Names>,
+        seen: &mut Seen,
+    ) -> Result<Option<usize>> {
         let Some(row) = self.next.take() else {
             return Ok(None);
         };
-        self.check(connection, &row)?;
+        self.check(connection, names, &row)?;
         seen.add(row.position);
         if row.prev != 0 {
             self.number -= 1;
@@ -100,7 +99,7 @@ impl Walk {
         Ok(Some(row.data.len()))
     }
 
-    fn check(&mut self, connection: &Connection, row: &Row) -> Result<()> {
+    fn check(&mut self, connection: &Connection, names: Option<&Names>, row: &Row) -> Result<()> {
         let at = row.position;
         if row.entity != self.entity {
             return Err(broken(at, "not of its entity"));
@@ -117,16 +116,12 @@ impl Walk {
         if row.prev == 0 && at != self.info.incarnation {
             return Err(broken(at, "the index has another first row of its entity"));
         }
-        let Events { count, ids, others } = Events::of(row)?;
-        if count as u64 != row.count {
+        let events = Events::of(row)?;
+        if events.count as u64 != row.count {
             return Err(broken(at, "it has another number of events than it says"));
         }
-        if let Some(names) = &self.names {
-            for name in others
-                .iter()
-                .map(AsRef::as_ref)
-                .chain([row.aggregate.as_str()])
-            {
+        if let Some(names) = names {
+            for name in events.aggregates(row) {
                 let number = names.number(name);
                 let number =
                     number.ok_or_else(|| broken(at, "its aggregate is not in the index"))?;
@@ -136,12 +131,12 @@ impl Walk {
         let mut in_index = connection.prepare_cached(
             "SELECT 1 FROM ids WHERE incarnation = ?1 AND hash = ?2 AND position = ?3",
         )?;
-        for id in &ids {
+        for id in &events.ids {
             if !in_index.exists((self.info.incarnation, id.cast_signed(), at))? {
                 return Err(broken(at, "an id of its events is not in the index"));
             }
         }
-        self.ids += ids.len() as i64;
+        self.ids += events.ids.len() as i64;
         if self.number.is_multiple_of(MARK_EVERY) {
             let mut in_index = connection.prepare_cached(
                 "SELECT 1 FROM marks WHERE incarnation = ?1 AND seq = ?2 AND position = ?3",
@@ -155,7 +150,7 @@ impl Walk {
 
     /// Looks at what is left when all rows were taken: that the index has nothing else of the entity, and
     /// its snapshots, of which it gives the number.
-    pub fn end(&self, connection: &Connection) -> Result<u64> {
+    pub fn end(&self, connection: &Connection, names: Option<&Names>) -> Result<u64> {
         if !self.is_there(connection)? {
             return Ok(0);
         }
@@ -201,7 +196,7 @@ impl Walk {
             let what = "the tables of open and closed entities say something else";
             return Err(broken(head, what));
         }
-        if self.names.is_some() && is_last {
+        if names.is_some() && is_last {
             let mut says = connection.prepare_cached(
                 "SELECT aggregates FROM entities WHERE hash = ?1 AND incarnation = ?2",
             )?;
@@ -216,6 +211,8 @@ impl Walk {
 
     /// Whether the entity has not been erased meanwhile.
     fn is_there(&self, connection: &Connection) -> Result<bool> {
-        entities::has(connection, (self.hash, self.info.incarnation))
+        let mut statement = connection
+            .prepare_cached("SELECT 1 FROM entities WHERE hash = ?1 AND incarnation = ?2")?;
+        Ok(statement.exists((self.hash, self.info.incarnation))?)
     }
 }

@@ -11,6 +11,7 @@ use super::source::Source;
 use crate::erase::erasing::Hidden;
 use crate::error::{Error, Result};
 use crate::hash::hash64;
+use crate::index::aggregates::Names;
 use crate::log::rows;
 use crate::open::replay;
 
@@ -171,6 +172,7 @@ impl State {
     }
 
     fn entities(&mut self, connection: &Connection, source: &Source) -> Result<()> {
+        let names = Names::find(connection)?;
         let (mut rows, mut bytes) = (0, 0);
         while rows < PIECE_ROWS && bytes < PIECE_BYTES {
             rows += 1;
@@ -188,7 +190,7 @@ impl State {
                 }
                 continue;
             };
-            let step = walk.step(connection, &mut self.seen);
+            let step = walk.step(connection, names.as_ref(), &mut self.seen);
             match self.note(step, source)? {
                 Some(Some(size)) => {
                     bytes += size;
@@ -196,7 +198,7 @@ impl State {
                     self.walk = Some(walk);
                 }
                 Some(None) => {
-                    let ended = walk.end(connection);
+                    let ended = walk.end(connection, names.as_ref());
                     self.report.snapshots += self.note(ended, source)?.unwrap_or(0);
                 }
                 None => drop(self.broken.insert(walk.hash)),
