@@ -57,10 +57,18 @@ what_is_sound_is_counted(Config) ->
 a_context_in_use_is_sound(Config) ->
     Ctx = warp_test:start(Config, #{shards => 2, snapshot_every => 20}),
     Writers = [spawn_link(fun() -> write(Ctx, N, 0) end) || N <- lists:seq(1, 8)],
-    [?assertMatch({ok, _}, warp_core:verify(Ctx)) || _ <- lists:seq(1, 40)],
+    verify_with_events(Ctx, 40),
     [begin unlink(Writer), exit(Writer, kill) end || Writer <- Writers],
+    {ok, _} = warp_core:append(warp_core:entity(Ctx, <<"last">>), event()),
+    ok = warp_test:await_applied(Ctx),
     {ok, #{events := Events}} = warp_core:verify(Ctx),
     ?assert(Events > 0).
+
+%% So many times that the files had something: the first checks end before a row is in them.
+verify_with_events(_Ctx, 0) -> ok;
+verify_with_events(Ctx, Left) ->
+    {ok, #{events := Events}} = warp_core:verify(Ctx),
+    verify_with_events(Ctx, case Events > 0 of true -> Left - 1; false -> Left end).
 
 a_shard_that_is_closed_meanwhile_is_checked_again(Config) ->
     Ctx = warp_test:start(Config, #{shards => 1}),
@@ -74,18 +82,24 @@ a_shard_that_is_closed_meanwhile_is_checked_again(Config) ->
     ?assertMatch({ok, #{rows := 210, entities := 10}}, warp_core:verify(Ctx, #{progress => Progress})),
     ?assertEqual(1, counters:get(Once, 1)).
 
+%% What a file is stands in its first bytes, and is told before anything else is looked at.
+is_found(At, {error, {not_a_shard, _}}) -> At < 16 orelse At div 4 =:= 68 div 4;
+is_found(At, {error, {newer_format, _, _}}) -> At div 4 =:= 60 div 4;
+is_found(_At, Found) -> element(1, element(2, Found)) =:= corrupt.
+
 %% Of a shard every page is covered whole, and of its sums all that say something.
 every_changed_byte_of_a_stopped_context_is_found(Config) ->
     {Dir, Intact} = stopped(Config),
     {ok, Report} = warp_core:verify(Dir),
+    SizeOf = fun(Name) -> filelib:file_size(filename:join(Dir, Name)) end,
+    Names = ["shard-0000.db", "shard-0001.db"],
     [begin
-         File = filename:join(Dir, Name),
-         Size = filelib:file_size(File),
-         At = rand:uniform(Size) - 1,
-         flip(File, At),
-         ?assertMatch({_, _, {error, {corrupt, _}}}, {Name, At, warp_core:verify(Dir)}),
+         flip(filename:join(Dir, Name), At),
+         Found = warp_core:verify(Dir),
+         ?assert(is_found(At, Found), {Name, At, Found}),
          restore(Dir, Intact)
-     end || _ <- rounds(60), Name <- ["shard-0000.db", "shard-0001.db"]],
+     end || {Name, At} <- [{"shard-0000.db", At} || At <- lists:seq(0, 99)]
+                          ++ [{Name, rand:uniform(SizeOf(Name)) - 1} || _ <- rounds(60), Name <- Names]],
     [begin
          Sums = filename:join(Dir, "shard-0000.sums"),
          Pages = filelib:file_size(filename:join(Dir, "shard-0000.db")) div 4096,
