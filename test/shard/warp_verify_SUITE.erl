@@ -108,6 +108,12 @@ every_changed_byte_of_a_stopped_context_is_found(Config) ->
          restore(Dir, Intact),
          true = At < 4096 + 8 * Pages
      end || N <- rounds(30), At <- [N - 1, 4096 + 8 * (N rem 10)]],
+    %% The end of the last page may be zeros, which SQLite reads where a file is too short.
+    [begin
+         truncate(filename:join(Dir, Name), SizeOf(Name) - Cut),
+         ?assertMatch({_, _, {error, {corrupt, _}}}, {Name, Cut, warp_core:verify(Dir)}),
+         restore(Dir, Intact)
+     end || Name <- Names, Cut <- [1, 100, 4096]],
     [begin
          Size = filelib:file_size(filename:join(Dir, Name)),
          truncate(filename:join(Dir, Name), rand:uniform(Size) - 1),

@@ -86,6 +86,7 @@ impl Checker {
             Ok((replay::applied(connection)?, pages))
         });
         let (end, pages) = findings.note(looked)?.unwrap_or_default();
+        findings.note(source.check_length(pages))?;
         let report = Report {
             total: u64::from(pages) + 2 * end.unsigned_abs(),
             ..Report::default()

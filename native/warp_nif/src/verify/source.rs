@@ -13,6 +13,7 @@ use crate::log::connection::open_reader;
 use crate::log::kinds::Kinds;
 use crate::open::file::sums_of;
 use crate::shard::shared::Shared;
+use crate::sqlite::sums::table::PAGE;
 use crate::sqlite::{Sums, UnderWay, open_with_sums};
 
 /// A shard's file.
@@ -65,12 +66,34 @@ impl Source {
             .and_then(|()| look(&connection));
         looked.map_err(|error| error.at(&self.path))
     }
+
+    /// Whether a file that nobody has open has all of so many pages. SQLite reads zeros where it is too short, and they
+    /// can be what stood there. Where the WAL has something, it may have the pages that the file lacks.
+    ///
+    /// Error: `Corrupt`.
+    pub fn check_length(&self, pages: u32) -> Result<()> {
+        if self.shared.is_some() || self.has_wal() {
+            return Ok(());
+        }
+        let found = std::fs::metadata(&self.path).map_err(|error| Error::io(&self.path, error))?;
+        let (bytes, all) = (found.len(), u64::from(pages) * PAGE as u64);
+        if bytes < all {
+            let what = format!("the file has {bytes} bytes of {all}: its end was cut off");
+            return Err(Error::corrupt(what).at(&self.path));
+        }
+        Ok(())
+    }
+
+    fn has_wal(&self) -> bool {
+        let wal = std::fs::metadata(files::beside(&self.path, "-wal"));
+        wal.is_ok_and(|wal| wal.len() > 0)
+    }
+
     /// NOTE: where there is nothing in the WAL, SQLite is told that nobody changes the file. It would make a WAL and
     /// its index else, and leave them behind.
     fn open_closed(&self, sums: Option<&Arc<Sums>>) -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let wal = std::fs::metadata(files::beside(&self.path, "-wal"));
-        let (path, flags) = if wal.is_ok_and(|wal| wal.len() > 0) {
+        let (path, flags) = if self.has_wal() {
             (self.path.clone(), flags)
         } else {
             (immutable(&self.path), flags | OpenFlags::SQLITE_OPEN_URI)
