@@ -40,8 +40,11 @@ pub fn judge(read: &[Read], note: Option<&Note>) -> Result<Judged, Wrong> {
     let mut next = 1;
     for (index, Read { label, scan }) in read.iter().enumerate() {
         let later = read.get(index + 1).map(|later| &later.label);
-        // What stands here from the later segment's first place on was never acknowledged.
-        let limit = later.map(|later| later.first);
+        // What stands here from the later segment's first place on was never acknowledged; nor was what
+        // stands behind the last record of a journal that was closed.
+        let closed = note.filter(|note| note.is_behind(label.number));
+        let ended = closed.map(|note| note.synced.saturating_add(1));
+        let limit = later.map(|later| later.first).or(ended);
         let before = |count: usize| label.first.saturating_add(count as u64);
         let counted = match limit {
             Some(limit) => {
@@ -146,6 +149,15 @@ mod tests {
         // Also when it is broken, and a record that counts is not.
         let read = [segment(1, 1, 10, &[9]), segment(2, 9, 2, &[])];
         assert_eq!(counts(&read, None), Ok((vec![8, 2], 11)));
+    }
+
+    #[test]
+    fn what_failed_before_a_journal_was_closed_does_not_count() {
+        let left = [segment(3, 1, 10, &[])];
+        assert_eq!(counts(&left, Some(&note(3, 8, true))), Ok((vec![8], 9)));
+        // It was begun since.
+        let begun = [segment(4, 9, 2, &[])];
+        assert_eq!(counts(&begun, Some(&note(3, 8, true))), Ok((vec![2], 11)));
     }
 
     #[test]

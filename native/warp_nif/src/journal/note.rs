@@ -25,6 +25,11 @@ pub struct Note {
 }
 
 impl Note {
+    /// Whether the journal was closed with the segment of this number, so that the shards have all of it.
+    pub fn is_behind(&self, number: u64) -> bool {
+        self.is_closed && number <= self.number
+    }
+
     /// The note as a line of text.
     pub fn encode(&self) -> [u8; BYTES] {
         let state = if self.is_closed { "closed" } else { "open  " };

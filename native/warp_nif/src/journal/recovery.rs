@@ -90,13 +90,20 @@ pub fn read(dir: &Path, access: Access, note: Option<&Note>) -> Result<(Recovere
     }
     let judged = judge(&found, note).map_err(|wrong| explain(dir, &wrong))?;
     let mut known: HashMap<u16, i64> = HashMap::new();
-    let mut know = |shard: u16, position: i64| {
+    // NOTE: a loss of power while a journal was closed leaves some of its segments, whichever they are. The
+    // shards have all of it, so they may be ahead of what is left.
+    let mut know = |is_left: bool, shard: u16, position: i64| {
+        if is_left {
+            return;
+        }
         let last = known.entry(shard).or_insert(0);
         *last = (*last).max(position);
     };
     for ((read, live), count) in found.iter().zip(&mut live).zip(&judged.counts) {
+        let is_left = note.is_some_and(|note| note.is_behind(read.label.number));
         for (shard, position) in &read.label.positions {
-            know(u16::try_from(*shard).unwrap_or(u16::MAX), *position);
+            let shard = u16::try_from(*shard).unwrap_or(u16::MAX);
+            know(is_left, shard, *position);
         }
         for record in read.scan.found.iter().take(*count) {
             let Header {
@@ -112,7 +119,7 @@ pub fn read(dir: &Path, access: Access, note: Option<&Note>) -> Result<(Recovere
             }
             let place = u32::try_from(record.at / ALIGN);
             part.push(place.map_err(|_| damaged("a segment is too long"))?);
-            know(shard, position);
+            know(is_left, shard, position);
         }
     }
     let unused: Vec<u64> = unused.iter().map(|(number, ..)| *number).collect();

@@ -79,6 +79,39 @@ fn a_label_that_was_cut_short_is_no_segment() {
     assert!(recover(dir.path(), Access::Owner, Some(&note)).is_err());
 }
 
+/// Three runs with a record each, and what recovery makes of these of their segments when the journal was closed.
+fn left(dir: &Path, kept: [bool; 3]) -> Recovered {
+    let numbers = [1, 2, 3].map(|position| run(dir, 1, position));
+    for (number, _) in numbers.iter().zip(kept).filter(|(_, kept)| !kept) {
+        fs::remove_file(files::path(dir, *number)).expect("removed");
+    }
+    let note = Note {
+        journal: JOURNAL,
+        is_closed: true,
+        number: numbers[2],
+        synced: 3,
+    };
+    recover(dir, Access::Owner, Some(&note)).expect("recovered")
+}
+
+#[test]
+fn a_shard_may_be_ahead_of_what_is_left_of_a_journal_that_was_closed() {
+    let places = |found: &Recovered, behind| {
+        let found = found.segments.behind(0, behind);
+        found.map(|found| found.len())
+    };
+    for kept in 0..8_u8 {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let found = left(dir.path(), [1, 2, 4].map(|bit| kept & bit != 0));
+        assert_eq!((found.next, places(&found, 3).expect("ahead")), (4, 0));
+    }
+    // One that is behind it is told so, or gets what it lacks.
+    let dir = tempfile::tempdir().expect("temp dir");
+    let found = left(dir.path(), [true, false, true]);
+    assert!(matches!(places(&found, 0), Err(Error::Corrupt(_))));
+    assert_eq!(places(&found, 2).expect("found"), 1);
+}
+
 #[test]
 fn what_is_left_of_a_segment_that_was_overwritten_is_removed() {
     let dir = tempfile::tempdir().expect("temp dir");
