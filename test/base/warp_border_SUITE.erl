@@ -5,7 +5,7 @@
 -include_lib("stdlib/include/assert.hrl").
 -include_lib("warp_core/src/base/warp_entity.hrl").
 
-suite() -> [{timetrap, {minutes, 30}}].
+suite() -> [{timetrap, {hours, 3}}].
 
 all() ->
     [a_term_and_its_text_are_taken_or_refused_alike,

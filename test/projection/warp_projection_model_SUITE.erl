@@ -8,7 +8,7 @@
 
 -include_lib("common_test/include/ct.hrl").
 
-suite() -> [{timetrap, {minutes, 30}}].
+suite() -> [{timetrap, {hours, 3}}].
 all() -> [{group, embedded}, {group, rqlite}].
 groups() -> warp_projection_test:groups([three_ways_are_equal]).
 init_per_group(Group, Config) -> warp_projection_test:init_group(Group, Config).
