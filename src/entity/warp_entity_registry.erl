@@ -2,7 +2,7 @@
 %% is none. No central process is involved.
 -module(warp_entity_registry).
 
--export([new/0, lookup/1, ensure/3, register/4, unregister/3, unregister_all/2, size/1]).
+-export([new/0, lookup/1, ensure/3, register/4, unregister/3, end_all/2, size/1]).
 
 -include("../base/warp_entity.hrl").
 
@@ -116,11 +116,20 @@ unregister(#{registry := Registry}, Id, Pending) ->
          || {_, Pid, P, _} = Row <- rows(Registry, Id), Pid =:= self(), P =:= Pending],
     ok.
 
-%% @doc Removes all processes of shard N from the registry.
--spec unregister_all(warp_context:context(), non_neg_integer()) -> ok.
-unregister_all(#{registry := Registry}, N) ->
-    true = ets:match_delete(Registry, {'_', '_', '_', N}),
-    ok.
+%% @doc Kills all processes of shard N, waits until they have ended, and removes them from the registry.
+%%
+%% NOTE: no entity has two processes that live. The first one could publish its state after the second one has looked
+%% for what is left of it, and readers would get that state for as long as the second one publishes none.
+-spec end_all(warp_context:context(), non_neg_integer()) -> ok.
+end_all(#{registry := Registry}, N) ->
+    Rows = ets:match_object(Registry, {'_', '_', '_', N}),
+    Ending = [{Row, erlang:monitor(process, Pid)} || {_, Pid, _, _} = Row <- Rows, exit(Pid, kill)],
+    lists:foreach(
+        fun({Row, Monitor}) ->
+            receive {'DOWN', Monitor, process, _, _} -> ok end,
+            true = ets:delete_object(Registry, Row)
+        end,
+        Ending).
 
 %% @doc How many entities are in memory. 0 while the keeper of the table is being restarted.
 -spec size(warp_context:context()) -> non_neg_integer().

@@ -12,15 +12,18 @@ start_link(Membership, N) ->
 
 -spec init({warp_context:membership(), non_neg_integer()}) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
-init({Membership, N}) ->
-    Context = warp_context:mine(Membership),
-    %% NOTE: entities of a previous supervisor that was killed could not unregister, and their last appends may still
-    %% be in the queue.
+init({Given, N}) ->
+    Context = warp_context:mine(Given),
+    %% NOTE: entities of a previous supervisor that was killed could not unregister. They may live for a moment still,
+    %% since their supervisor tells thousands of them one by one that it has ended, and their last appends may be in the
+    %% queue.
+    ok = warp_entity_registry:end_all(Context, N),
     ok = warp_shard:await_queue(Context, N),
     %% NOTE: this supervisor may have lost its own supervisor meanwhile, and may have a successor.
-    _ = warp_context:mine(Membership),
-    ok = warp_entity_registry:unregister_all(Context, N),
+    _ = warp_context:mine(Given),
     ok = warp_context:register(Context, {entity_sup, N}, self()),
+    %% An entity that starts below a supervisor which has ended does not register.
+    Membership = warp_context:within(Given),
     Entity = #{
         id => entity,
         start => {warp_entity, start_link, [Membership, N]},

@@ -19,6 +19,7 @@ cases() ->
      a_killed_entity_keeps_its_log_and_state,
      an_entity_that_was_killed_takes_appends_at_once,
      callers_of_a_killed_entity_are_answered,
+     no_entity_outlives_its_supervisor,
      each_process_may_be_killed_in_turn,
      each_process_may_be_killed_under_load,
      entities_may_be_killed_under_load,
@@ -50,6 +51,26 @@ an_entity_that_was_killed_takes_appends_at_once(Config) ->
          warp_test:kill_entity(Alice)
      end || N <- lists:seq(1, 30)],
     warp_test:assert_whole(Alice, 30).
+
+%% A supervisor that is killed tells its children one by one that it has ended. One that lives on meanwhile would
+%% publish its state after its successor has looked for what is left of it.
+no_entity_outlives_its_supervisor(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 1}),
+    {ok, Context} = warp_context:find(Ctx),
+    Self = self(),
+    %% The process of an entity that was not told yet.
+    {Left, OfLeft} = spawn_monitor(fun() ->
+        first = warp_entity_registry:register(Context, <<"left">>, 0, warp_entity_pending:new()),
+        Self ! registered,
+        receive never -> ok end
+    end),
+    receive registered -> ok end,
+    {ok, Supervisor} = warp_context:registered(Context, {entity_sup, 0}),
+    true = exit(Supervisor, kill),
+    warp_test:wait_until(fun() -> {ok, Supervisor} =/= warp_context:registered(Context, {entity_sup, 0}) end),
+    ?assertNot(is_process_alive(Left)),
+    receive {'DOWN', OfLeft, process, Left, killed} -> ok end,
+    ?assertEqual({ok, 1}, warp_core:append(warp_core:entity(Ctx, <<"left">>), warp_test:incremented())).
 
 callers_of_a_killed_entity_are_answered(Config) ->
     Alice = warp_core:entity(warp_test:start(Config), <<"alice">>),
