@@ -16,7 +16,7 @@
 -export([submit/5, submit_clearing/6, replace/5, erase/2, clear/3, correct_time/4, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
 -export([open_entities/2, closed_entities/5, entities/5, other_aggregates/2, correlations/3]).
--export([last_row/2, follow/5, run_of/2]).
+-export([last_row/2, follow/5, follow_entity/6, position_before/2, run_of/2]).
 -export([projection_open/3, projection_execute/2, projection_execute_batch/2]).
 -export([projection_read/4, projection_tidy/1, projection_trim/1, projection_close/1]).
 
@@ -504,6 +504,27 @@ follow(Shard, After, MaxBytes, Followed, Aggregates) ->
     terms(?ANSWER(follow(Shard, After, MaxBytes, Followed, Aggregates, Tag))).
 
 follow(_Shard, _After, _MaxBytes, _Followed, _Aggregates, _Tag) -> ?MISSING.
+
+%% @doc The rows of an entity that have up to so many events from a seq on, each with its events of the aggregates
+%% given, and the seq to go on from. Takes any incarnation for 0, and gives the one that it read. `changed': the entity
+%% is another incarnation by now.
+-spec follow_entity(shard(), binary(), incarnation(), From :: warp_core:seq(), Limit :: pos_integer(),
+                    Aggregates :: [binary()] | all) ->
+    {ok, {incarnation(),
+          [{Position :: pos_integer(), Entity :: binary(), First :: warp_core:seq(), Last :: warp_core:seq(),
+            [warp_core:event()]}],
+          warp_core:seq() | done}}
+    | {error, reason()}.
+follow_entity(Shard, Entity, Incarnation, From, Limit, Aggregates) ->
+    terms(?ANSWER(follow_entity(Shard, Entity, Incarnation, From, Limit, Aggregates, Tag))).
+
+follow_entity(_Shard, _Entity, _Incarnation, _From, _Limit, _Aggregates, _Tag) -> ?MISSING.
+
+%% @doc The position of the last row that was recorded before a time, 0 when there is none.
+-spec position_before(shard(), warp_core:micros()) -> {ok, non_neg_integer()} | {error, reason()}.
+position_before(Shard, Time) -> ?ANSWER(position_before(Shard, Time, Tag)).
+
+position_before(_Shard, _Time, _Tag) -> ?MISSING.
 
 %% The calling process makes terms of the events. OTP 25 crashes when a thread of the library makes a map of more
 %% than 32 keys.

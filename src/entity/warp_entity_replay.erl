@@ -1,7 +1,7 @@
 %% @private Reads an entity's log from the file: as events, or folded into states.
 -module(warp_entity_replay).
 
--export([load/3, state_at/5, history/4, export/2, migrate/2]).
+-export([load/3, state_at/5, recorded_before/3, history/4, export/2, migrate/2]).
 
 -export_type([loaded/0]).
 
@@ -75,6 +75,22 @@ last({seq, Last}, _Handle, _Id, {_, Seq, _}) -> {ok, min(Last, Seq)};
 last({time, Last}, _Handle, _Id, {_, Seq, Time}) when Time =< Last -> {ok, Seq};
 last({time, Last}, Handle, Id, {Incarnation, Seq, _}) ->
     recorded_by(Last, Handle, Id, Incarnation, Seq).
+
+%% @doc The life of an entity, 0 for none, and the seq of the last event that was recorded before a time.
+-spec recorded_before(warp_nif:shard(), binary(), warp_core:micros()) ->
+    {ok, {non_neg_integer(), warp_core:seq()}} | {error, warp_nif:reason()}.
+recorded_before(Handle, Id, Time) ->
+    case warp_nif:head(Handle, Id) of
+        {ok, none} ->
+            {ok, {0, 0}};
+        {ok, {Incarnation, Seq, _}} ->
+            case recorded_by(Time - 1, Handle, Id, Incarnation, Seq) of
+                {ok, Last} -> {ok, {Incarnation, Last}};
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
 
 %% Searches from the end of the log, since times can go back: see {@link warp_clock}.
 recorded_by(_Time, _Handle, _Id, _Incarnation, 0) ->

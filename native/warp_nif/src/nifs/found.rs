@@ -33,6 +33,13 @@ pub enum Rows {
         /// Which way they go.
         direction: Direction,
     },
+    /// Rows of an entity, each with its position.
+    OfEntity {
+        /// The page that they are.
+        page: Page,
+        /// Of which aggregates the events are wanted; none: of all.
+        aggregates: Option<Vec<String>>,
+    },
     /// A stretch of the log.
     Stretch {
         /// Its rows.
@@ -46,7 +53,7 @@ impl Found {
     /// `{Found, Scheduler}`: which one is to make terms of it, `normal` or `dirty`.
     pub fn answer<'a>(env: Env<'a>, rows: Rows) -> Term<'a> {
         let read = match &rows {
-            Rows::Page { page, .. } => &page.rows,
+            Rows::Page { page, .. } | Rows::OfEntity { page, .. } => &page.rows,
             Rows::Stretch { stretch, .. } => &stretch.rows,
         };
         let bytes: usize = read.iter().map(|row| row.data.len()).sum();
@@ -66,6 +73,9 @@ impl Found {
                 limit,
                 direction,
             }) => of_page(env, &page, limit, direction),
+            Some(Rows::OfEntity { page, aggregates }) => {
+                of_entity(env, &page, aggregates.as_deref())
+            }
             Some(Rows::Stretch {
                 stretch,
                 aggregates,
@@ -114,22 +124,19 @@ fn of_page<'a>(env: Env<'a>, page: &Page, limit: u64, direction: Direction) -> R
     Ok((page.incarnation, terms, next).encode(env))
 }
 
+fn of_entity<'a>(env: Env<'a>, page: &Page, aggregates: Option<&[String]>) -> Result<Term<'a>> {
+    let rows = page.rows.iter();
+    let rows = rows.map(|row| placed(env, row, page.from, aggregates));
+    let rows = rows.collect::<Result<Vec<Term<'a>>>>()?;
+    let next = page
+        .next
+        .map_or_else(|| atoms::done().encode(env), |seq| seq.encode(env));
+    Ok((page.incarnation, rows, next).encode(env))
+}
+
 fn of_stretch<'a>(env: Env<'a>, stretch: &Seen, aggregates: Option<&[String]>) -> Result<Term<'a>> {
-    let is_wanted =
-        |aggregate: &str| aggregates.is_none_or(|names| names.iter().any(|name| name == aggregate));
-    let rows = stretch.rows.iter().map(|row| {
-        let of_row = event::parse_row(&row.data)?;
-        let mut terms = Vec::with_capacity(of_row.len());
-        for (seq, stored) in (row.seq..).zip(&of_row) {
-            let aggregate = stored.aggregate.as_deref().unwrap_or(&row.aggregate);
-            if is_wanted(aggregate) {
-                terms.push(event_term(env, row, seq, stored)?);
-            }
-        }
-        let entity = NewBinary::from_slice(env, row.entity.as_bytes());
-        let entity: Term<'a> = entity.into();
-        Ok((row.position, entity, row.seq, row.last_seq(), terms).encode(env))
-    });
+    let rows = stretch.rows.iter();
+    let rows = rows.map(|row| placed(env, row, 0, aggregates));
     let rows = rows.collect::<Result<Vec<Term<'a>>>>()?;
     let end = if stretch.at_end {
         atoms::done()
@@ -137,6 +144,28 @@ fn of_stretch<'a>(env: Env<'a>, stretch: &Seen, aggregates: Option<&[String]>) -
         atoms::more()
     };
     Ok((rows, stretch.last, end).encode(env))
+}
+
+/// A row with its place, and its events from a seq on of the aggregates that are wanted.
+fn placed<'a>(
+    env: Env<'a>,
+    row: &Row,
+    from: u64,
+    aggregates: Option<&[String]>,
+) -> Result<Term<'a>> {
+    let is_wanted =
+        |aggregate: &str| aggregates.is_none_or(|names| names.iter().any(|name| name == aggregate));
+    let of_row = event::parse_row(&row.data)?;
+    let mut terms = Vec::with_capacity(of_row.len());
+    for (seq, stored) in (row.seq..).zip(&of_row) {
+        let aggregate = stored.aggregate.as_deref().unwrap_or(&row.aggregate);
+        if seq >= from && is_wanted(aggregate) {
+            terms.push(event_term(env, row, seq, stored)?);
+        }
+    }
+    let entity = NewBinary::from_slice(env, row.entity.as_bytes());
+    let entity: Term<'a> = entity.into();
+    Ok((row.position, entity, row.seq, row.last_seq(), terms).encode(env))
 }
 
 fn event_term<'a>(env: Env<'a>, row: &Row, seq: u64, stored: &StoredEvent<'_>) -> Result<Term<'a>> {

@@ -7,6 +7,7 @@ pub mod follow;
 pub mod given_ids;
 pub mod open_entities;
 pub mod page;
+pub mod recorded;
 pub mod runs;
 pub mod view;
 
