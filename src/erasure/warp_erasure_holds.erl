@@ -2,14 +2,14 @@
 %% before the old life is gone everywhere. No other module knows the shape of this table.
 -module(warp_erasure_holds).
 
--export([new/0, hold/3, release/2, all/1, count/1, is_held/3]).
+-export([new/0, hold/3, left/3, release/2, all/1, count/1, is_held/3, is_held/4]).
 
 -export_type([life/0]).
 
 %% The incarnation of what is being deleted, 0 for an entity without events; `unknown' until the deletion is noted.
 -type life() :: non_neg_integer() | unknown.
 
-%% @doc The table, which the calling process owns: {Entity, Incarnation, Since}.
+%% @doc The table, which the calling process owns: {Entity, Incarnation, Since, Steps that are left or `all'}.
 -spec new() -> ets:table().
 new() ->
     ets:new(warp_holds, [public, set, {read_concurrency, true}]).
@@ -17,7 +17,13 @@ new() ->
 %% @doc Says that this life of the entity is being deleted.
 -spec hold(warp_context:context(), Entity :: binary(), life()) -> ok.
 hold(#{holds := Holds}, Entity, Incarnation) ->
-    true = ets:insert(Holds, {Entity, Incarnation, os:system_time(microsecond)}),
+    true = ets:insert(Holds, {Entity, Incarnation, os:system_time(microsecond), all}),
+    ok.
+
+%% @doc Says that the log of an entity that is held was erased, and which steps of its deletion are left.
+-spec left(warp_context:context(), Entity :: binary(), [warp_erasure_list:step()]) -> ok.
+left(#{holds := Holds}, Entity, Steps) ->
+    _ = ets:update_element(Holds, Entity, {4, Steps}),
     ok.
 
 %% @doc Says that no life of the entity is being deleted any more.
@@ -29,13 +35,13 @@ release(#{holds := Holds}, Entity) ->
 %% @doc All holds.
 -spec all(warp_context:context()) -> [{Entity :: binary(), life()}].
 all(#{holds := Holds}) ->
-    [{Entity, Incarnation} || {Entity, Incarnation, _Since} <- ets:tab2list(Holds)].
+    [{Entity, Incarnation} || {Entity, Incarnation, _Since, _Left} <- ets:tab2list(Holds)].
 
 %% @doc How many entities are being deleted, and since when the first of them is, in microseconds since 1970: since the
 %% last start of the context, for a deletion that it resumed.
 -spec count(warp_context:context()) -> {non_neg_integer(), Since :: warp_core:micros() | none}.
 count(#{holds := Holds}) ->
-    try [Since || {_, _, Since} <- ets:tab2list(Holds)] of
+    try [Since || {_, _, Since, _} <- ets:tab2list(Holds)] of
         [] -> {0, none};
         All -> {length(All), lists:min(All)}
     catch
@@ -47,13 +53,21 @@ count(#{holds := Holds}) ->
 %% being deleted.
 -spec is_held(warp_context:context(), Entity :: binary(), {Position :: pos_integer(), warp_core:seq()}) ->
     boolean().
-is_held(#{holds := Holds}, Entity, {Position, 1}) ->
+is_held(Context, Entity, Row) ->
+    is_held(Context, Entity, Row, fun(_Left) -> true end).
+
+%% @doc Likewise, for as long as that step of the deletion is left; or the fun says so of the steps that are left.
+-spec is_held(warp_context:context(), Entity :: binary(), {Position :: pos_integer(), warp_core:seq()},
+              warp_erasure_list:step() | fun(([warp_erasure_list:step()] | all) -> boolean())) -> boolean().
+is_held(Context, Entity, Row, Step) when is_binary(Step) ->
+    is_held(Context, Entity, Row, fun(Left) -> Left =:= all orelse lists:member(Step, Left) end);
+is_held(#{holds := Holds}, Entity, {Position, 1}, IsLeft) ->
     try ets:lookup(Holds, Entity) of
-        [{_, Incarnation, _Since}] -> Position =/= Incarnation;
+        [{_, Incarnation, _Since, Left}] -> Position =/= Incarnation andalso IsLeft(Left);
         [] -> false
     catch
         %% The keeper of the table is being restarted, and the followers with it.
         error:badarg -> true
     end;
-is_held(_Context, _Entity, _Later) ->
+is_held(_Context, _Entity, _Later, _IsLeft) ->
     false.

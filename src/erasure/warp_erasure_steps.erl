@@ -168,16 +168,20 @@ behind_log(Context, List, Deletion, Steps, Tell, Result) ->
     Behind = [Step || Step <- Steps, not is_before_log(Step, Known), not lists:member(Step, Passed)],
     %% A step that no component has never ends: the others come first.
     {Unknown, Left} = lists:partition(fun(Step) -> owners(Step, Known) =:= [] end, Behind),
-    ok = lists:foreach(fun(Step) -> after_log(Step, Known, Context, List, Deletion, Tell) end, Left ++ Unknown),
+    ok = after_log(Left ++ Unknown, Known, Context, List, Deletion, Tell),
     forget(Context, List, Deletion, Tell, Result).
 
 is_before_log(Step, Known) ->
     lists:any(fun({_, {When, Name}}) -> When =:= before_log andalso Name =:= Step end, Known).
 
-after_log(Step, Known, Context, List, Deletion, Tell) ->
+after_log([], _Known, Context, _List, #{entity := Id}, _Tell) ->
+    warp_erasure_holds:left(Context, Id, []);
+after_log([Step | Steps] = All, Known, Context, List, #{entity := Id} = Deletion, Tell) ->
+    ok = warp_erasure_holds:left(Context, Id, All),
     Left = fun(What) -> Tell({left, What}) end,
     ok = repeated(fun() -> erase(Step, Known, Context, Deletion#{left => Left}) end, Tell),
-    strike_out(List, Deletion, Step, Tell).
+    ok = strike_out(List, Deletion, Step, Tell),
+    after_log(Steps, Known, Context, List, Deletion, Tell).
 
 %% A step that no component has was noted by another version, or while the context had another target. It stays in
 %% the list.
