@@ -35,7 +35,7 @@ assert_nothing_logged() ->
 rounds(N) ->
     case os:getenv("WARP_LONG") of
         false -> N;
-        _ -> 100 * N
+        _ -> 20 * N
     end.
 
 a_term_and_its_text_are_taken_or_refused_alike(Config) ->
