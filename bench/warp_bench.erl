@@ -14,7 +14,8 @@
     {"memory", fun warp_bench_reads:memory/1},
     {"start", fun warp_bench_reads:start/1},
     {"sagas", fun warp_bench_sagas:sagas/1},
-    {"projections", fun warp_bench_projections:projections/1}
+    {"projections", fun warp_bench_projections:projections/1},
+    {"subscriptions", fun warp_bench_subscriptions:subscriptions/1}
 ]).
 
 -spec main() -> no_return().
