@@ -31,7 +31,8 @@ made() ->
      {warp_saga, step, 2}, {warp_saga, parallel, 2}, {warp_projection, upsert, 3}, {warp_projection, increment, 3},
      {warp_projection, delete, 2}, {warp_core, check_response, 2}, {warp_core, check_response, 3},
      {warp_core, reqids_new, 0}, {warp_core, reqids_add, 3}, {warp_core, reqids_size, 1},
-     {warp_core, reqids_to_list, 1}, {warp_core, shard_of, 1}].
+     {warp_core, reqids_to_list, 1}, {warp_core, shard_of, 1}, {warp_subscription, ack, 2},
+     {warp_subscription, more, 2}, {warp_subscription, monitor_of, 1}].
 
 %% Those that wait for as long as it takes, and say so: each but for the first three has a variant with a limit.
 %% What `warp_projection' does for `warp_core' is called through that.
@@ -43,7 +44,7 @@ without_a_limit() ->
 
 %% Each function with its limit in milliseconds, the given one or the one that it documents. The entity Hot has a
 %% process, Cold has none, and the event of Aside is set aside.
-calls(Ctx, Hot, Cold, Aside) ->
+calls(Ctx, Hot, Cold, Aside, Sub) ->
     Brief = #{timeout => 300},
     Wait = #{wait => 300},
     Nothing = fun(_) -> {ok, []} end,
@@ -111,7 +112,10 @@ calls(Ctx, Hot, Cold, Aside) ->
      {{warp_projection, await_rebuild, 2}, 300, fun() -> warp_projection:await_rebuild(Ctx, 300) end},
      {{warp_projection, cancel_rebuild, 1}, 30000, fun() -> warp_projection:cancel_rebuild(Ctx) end},
      {{warp_projection, rebuild_progress, 1}, 0, fun() -> warp_projection:rebuild_progress(Ctx) end},
-     {{warp_projection, status, 1}, 0, fun() -> warp_projection:status(Ctx) end}].
+     {{warp_projection, status, 1}, 0, fun() -> warp_projection:status(Ctx) end},
+     {{warp_subscription, subscribe, 2}, 5000, fun() -> warp_subscription:subscribe(Hot, #{}) end},
+     {{warp_subscription, cursor, 1}, 5000, fun() -> warp_subscription:cursor(Sub) end},
+     {{warp_subscription, unsubscribe, 1}, 5000, fun() -> warp_subscription:unsubscribe(Sub) end}].
 
 %% The slow ones are tried in the long run.
 no_process_answers(Config) ->
@@ -121,10 +125,12 @@ no_process_answers(Config) ->
     {ok, 1} = warp_core:append(Hot, incremented()),
     Cold = warp_core:entity(Ctx, <<"cold">>),
     {ok, Pid} = warp_core:pid(Hot),
-    Processes = [Pid | [Each || {_Part, Each} <- warp_test:processes(Ctx)]],
+    {ok, Sub} = warp_subscription:subscribe(Hot, #{}),
+    #{subscriptions := [#{pid := OfSub}]} = warp_core:stats(Ctx),
+    Processes = [Pid, OfSub | [Each || {_Part, Each} <- warp_test:processes(Ctx)]],
     ok = lists:foreach(fun sys:suspend/1, Processes),
     try
-        Calls = [Call || {_, Limit, _} = Call <- calls(Ctx, Hot, Cold, Aside), Limit =< Longest],
+        Calls = [Call || {_, Limit, _} = Call <- calls(Ctx, Hot, Cold, Aside, Sub), Limit =< Longest],
         Took = warp_test:parallel([fun() -> {Of, Limit, took(Fun)} end || {Of, Limit, Fun} <- Calls]),
         ct:pal("~p", [Took]),
         ?assertEqual([], [Each || {_, Limit, {Millis, _}} = Each <- Took, Millis > Limit + ?GRACE_MS]),
@@ -135,9 +141,10 @@ no_process_answers(Config) ->
         [?assertEqual({Of, {error, timeout}}, {Of, maps:get(Of, Answers)})
          || Of <- [{warp_core, append, 3}, {warp_core, decide, 4}, {warp_core, get, 3}, {warp_core, cast, 3},
                    {warp_core, pid, 1}, {warp_core, delete, 2}, {warp_core, correct_time, 3}, {warp_saga, commit, 3},
-                   {warp_saga, cancel, 3}, {warp_saga, recover_pending, 2}, {warp_core, await_projection, 2}]]
+                   {warp_saga, cancel, 3}, {warp_saga, recover_pending, 2}, {warp_core, await_projection, 2},
+                   {warp_subscription, subscribe, 2}, {warp_subscription, cursor, 1}]]
     after
-        lists:foreach(fun sys:resume/1, lists:reverse(Processes))
+        lists:foreach(fun sys:resume/1, lists:reverse(lists:delete(OfSub, Processes)))
     end.
 
 %% A context with a projection, a saga that waits in its step, and an entity whose event is set aside.
@@ -164,8 +171,8 @@ took(Fun) ->
 
 %% A new function has to say how long it waits.
 every_function_is_listed(_Config) ->
-    Listed = made() ++ without_a_limit() ++ [Of || {Of, _, _} <- calls(none, none, none, none)],
-    Exported = [{Module, Name, Arity} || Module <- [warp_core, warp_saga, warp_projection],
+    Listed = made() ++ without_a_limit() ++ [Of || {Of, _, _} <- calls(none, none, none, none, none)],
+    Exported = [{Module, Name, Arity} || Module <- [warp_core, warp_saga, warp_projection, warp_subscription],
                                          {Name, Arity} <- Module:module_info(exports), Name =/= module_info],
     ?assertEqual({not_listed, []}, {not_listed, Exported -- lists:usort(Listed)}),
     ?assertEqual({not_there, []}, {not_there, lists:usort(Listed) -- Exported}).

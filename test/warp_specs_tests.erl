@@ -2,7 +2,7 @@
 -module(warp_specs_tests).
 -include_lib("eunit/include/eunit.hrl").
 
--define(PUBLIC, [warp_core, warp_saga, warp_projection]).
+-define(PUBLIC, [warp_core, warp_saga, warp_projection, warp_subscription]).
 
 %% ------------------------------------------------------------------ The tests
 
@@ -25,7 +25,8 @@ area({warp_core, query, _}) -> query;
 area({warp_core, await_projection, _}) -> projection;
 area({warp_core, _, _}) -> entity;
 area({warp_saga, _, _}) -> saga;
-area({warp_projection, _, _}) -> projection.
+area({warp_projection, _, _}) -> projection;
+area({warp_subscription, _, _}) -> subscription.
 
 %% `{shard_unavailable, 2}' of `{shard_unavailable, N}', and `{overloaded, 0}' of an atom.
 kind(Shape) ->

@@ -26,9 +26,9 @@
 }.
 %% `start': starting a context. `entity': appending to an entity, reading and deleting it. `query': SQL.
 %% `projection': the functions of `warp_projection', and waiting for a projection. `saga': the functions of
-%% `warp_saga'. `step': no error of a function, but why a step of a saga was refused or waits, in its result. `verify':
-%% checking files.
--type area() :: start | entity | query | projection | saga | step | verify.
+%% `warp_saga'. `subscription': those of `warp_subscription'. `step': no error of a function, but why a step of a saga
+%% was refused or waits, in its result. `verify': checking files.
+-type area() :: start | entity | query | projection | saga | subscription | step | verify.
 %% What can stand as `Why' in a reason, which says what is wrong with a value.
 -type problem() :: #{why := binary(), meaning := binary()}.
 
@@ -69,14 +69,14 @@ problems() ->
 %% what to do.
 reasons() ->
     start_reasons() ++ event_reasons() ++ function_reasons() ++ system_reasons() ++ projection_reasons()
-        ++ saga_reasons().
+        ++ saga_reasons() ++ subscription_reasons().
 
 start_reasons() ->
     [{{missing_option, 'Key'}, [start],
       <<"The option {Key} is missing.">>, <<"Add it to the options.">>},
-     {{unknown_option, 'Key'}, [start, entity, query, saga, verify],
+     {{unknown_option, 'Key'}, [start, entity, query, saga, subscription, verify],
       <<"There is no option {Key}.">>, <<"Remove it, or correct its name.">>},
-     {{bad_option, 'Key', 'Why'}, [start, entity, query, projection, saga, verify],
+     {{bad_option, 'Key', 'Why'}, [start, entity, query, projection, saga, subscription, verify],
       <<"The option or argument {Key} {Why}.">>, <<"Give another value.">>},
      {{data_dir_in_use, 'Dir'}, [start, verify],
       <<"Another context, of this VM or of another one, has the folder {Dir} open.">>,
@@ -123,7 +123,7 @@ start_reasons() ->
       <<"Make sure that warp_core and the applications it needs are part of the release.">>}].
 
 event_reasons() ->
-    [{{bad_entity_id, 'Why'}, [entity, projection],
+    [{{bad_entity_id, 'Why'}, [entity, projection, subscription],
       <<"The entity's id {Why}.">>,
       <<"An id is UTF-8 of 1 to 512 bytes and does not begin with $warp/. Make the handle with warp_core:entity/2 "
         "of this context.">>},
@@ -175,26 +175,26 @@ function_reasons() ->
 system_reasons() ->
     [{overloaded, [entity, query, projection, saga],
       <<"Too many requests wait. Nothing was stored.">>, <<"Try again later, and slower.">>},
-     {timeout, [entity, query, projection, saga],
+     {timeout, [entity, query, projection, saga, subscription],
       <<"No answer came in time. What was asked for may still be done.">>,
       <<"Ask again: an append with an event id is stored once, and a saga with the same id runs once.">>},
-     {interrupted, [start, entity, projection, saga, verify],
+     {interrupted, [start, entity, projection, saga, subscription, verify],
       <<"The process that was asked ended before it answered. What was asked for may have been done.">>,
       <<"Ask again: an append with an event id is stored once, and a saga with the same id runs once.">>},
-     {{shard_unavailable, 'N'}, [entity, projection, saga, verify],
+     {{shard_unavailable, 'N'}, [entity, projection, saga, subscription, verify],
       <<"Shard {N} is being opened again. Nothing was done.">>,
       <<"Try again. If it stays so, stats and the log say why the shard cannot be opened.">>},
-     {context_stopped, [entity, query, projection, saga, verify],
+     {context_stopped, [entity, query, projection, saga, subscription, verify],
       <<"The context is not running.">>, <<"Start it.">>},
      {disk_full, [start, entity, saga],
       <<"The disk is full. Nothing was stored.">>, <<"Make room; the shard goes on by itself.">>},
-     {{io_error, 'Message'}, [start, entity, projection, saga, verify],
+     {{io_error, 'Message'}, [start, entity, projection, saga, subscription, verify],
       <<"The operating system or SQLite refused: {Message}. Nothing was stored.">>,
       <<"See to the disk, and to the file that the message names: another program may have removed, renamed or "
         "replaced it, or it is a symbolic link, which Warp does not follow.">>},
-     {{corrupt, 'Message'}, [start, entity, projection, saga, verify],
+     {{corrupt, 'Message'}, [start, entity, projection, saga, subscription, verify],
       <<"A file contradicts itself, and Warp reads no further: {Message}.">>, <<"Restore it from a backup.">>},
-     {{internal, 'Message'}, [start, entity, projection, saga, verify],
+     {{internal, 'Message'}, [start, entity, projection, saga, subscription, verify],
       <<"This is a bug of Warp: {Message}. The files are not to blame.">>,
       <<"Report it with this message and the log.">>},
      {{still_to_erase, #{target => 'Target', projections => 'Tables', reason => 'Reason'}}, [entity],
@@ -278,6 +278,12 @@ saga_reasons() ->
       <<"The reason was too long to be kept with the saga. It began: {Text}.">>,
       <<"Refuse with a shorter reason.">>}].
 
+subscription_reasons() ->
+    [{{bad_cursor, 'Why'}, [subscription],
+      <<"The cursor {Why}.">>, <<"Give a cursor of this entity or context, or begin anew.">>},
+     {subscription_ended, [subscription],
+      <<"The subscription has ended.">>, <<"Subscribe again, from the last cursor.">>}].
+
 %% All that can be wrong with a value, as the end of a sentence that begins with the value.
 whys() ->
     [{missing, <<"is missing">>},
@@ -310,6 +316,15 @@ whys() ->
      {not_a_path, <<"is not a path">>},
      {not_a_place, <<"is not what `next' of a page of entities was">>},
      {not_positions, <<"is not what `next' of a page of events was">>},
+     {not_a_beginning, <<"is neither beginning nor now, {{cursor, Cursor}} or {{time, Micros}}">>},
+     {not_a_list_of_names, <<"is not a list of names">>},
+     {not_a_cursor, <<"is none">>},
+     {of_an_entity, <<"is that of an entity">>},
+     {of_another_entity, <<"is that of another entity">>},
+     {of_a_context, <<"is that of a context">>},
+     {{of_so_many_shards, 'N'}, <<"is that of a context with {N} shards">>},
+     {{ahead_of_log, 'N'},
+      <<"is ahead of the log of shard {N}: an older copy of the file was put in its place">>},
      {not_seq_or_time, <<"is neither {{seq, Seq}} nor {{time, Micros}}">>},
      {not_any_no_stream_or_a_seq, <<"is neither any nor no_stream nor a seq">>},
      {reserved, <<"is Warp's own">>},

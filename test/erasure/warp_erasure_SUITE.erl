@@ -34,8 +34,8 @@ a_crash_after_each_step(Config) ->
     warp_test:stop(Ctx),
     Seen = crash_after(1, Dir, read_all(Dir), []),
     ct:log("steps left after each commit:~n~tp", [Seen]),
-    %% Each list of steps was met: nothing done, the sagas, the log, the tables.
-    All = [<<"sagas">>, <<"log">>, <<"embedded">>],
+    %% Each list of steps was met: nothing done, the sagas, the log, the subscriptions, the tables.
+    All = [<<"sagas">>, <<"log">>, <<"subscriptions">>, <<"embedded">>],
     Expected = [lists:nthtail(Done, All) || Done <- lists:seq(0, length(All))],
     ?assertEqual([], Expected -- Seen).
 
@@ -90,7 +90,7 @@ a_life_that_begins_meanwhile_keeps_its_rows(Config) ->
         warp_shell:release(Shell),
         receive after infinity -> ok end
     end),
-    ?assertEqual([<<"sagas">>, <<"log">>, <<"embedded">>], left(Dir)),
+    ?assertEqual([<<"sagas">>, <<"log">>, <<"subscriptions">>, <<"embedded">>], left(Dir)),
     {ok, Ctx} = warp_test:try_start(opts(Dir)),
     warp_test:wait_until(fun() -> noted(Dir) =:= 0 end),
     ?assertMatch({ok, [_]}, warp_core:export(victim(Ctx))),

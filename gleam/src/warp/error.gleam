@@ -215,6 +215,10 @@ pub type Error(reason) {
   NotStuck(state: String)
   /// The note cannot be stored.
   BadNote(problem: Problem)
+  /// The cursor is none, belongs to something else, or is ahead of the log.
+  BadCursor(problem: Problem)
+  /// The subscription has ended.
+  SubscriptionEnded
   /// The entity was deleted while the saga was running.
   EntityDeleted
   /// The context was started without this step function.
@@ -554,6 +558,9 @@ pub fn to_string(error: Error(reason)) -> String {
       <> to_string(why)
     NotStuck(state) -> "The saga is not stuck: it is " <> state <> "."
     BadNote(problem) -> "The note " <> problem_to_string(problem)
+    BadCursor(problem) -> "The cursor " <> problem_to_string(problem)
+    SubscriptionEnded ->
+      "The subscription has ended. Subscribe again, from the last cursor."
     EntityDeleted -> "The entity was deleted while the saga was running."
     UnknownStep(name) ->
       "The context has no step function "

@@ -670,6 +670,9 @@ pub fn reasons_of_the_engine_have_a_variant_each_test() {
     )
   assert variant("{not_stuck, running}") == error.NotStuck("running")
   assert variant("{bad_note, empty}") == error.BadNote(error.Empty)
+  assert variant("{bad_cursor, not_a_cursor}")
+    == error.BadCursor(error.Because("is none"))
+  assert variant("subscription_ended") == error.SubscriptionEnded
   assert variant("entity_deleted") == error.EntityDeleted
   assert variant("{unknown_step, <<\"x\">>}") == error.UnknownStep("x")
   assert variant("{shortened, <<\"x\">>}") == error.Shortened("x")
@@ -783,6 +786,8 @@ pub fn every_error_says_what_to_do_test() {
     error.SagaWaits(1, "x", error.UnknownAggregate("y")),
     error.NotStuck("x"),
     error.BadNote(error.Empty),
+    error.BadCursor(error.Because("is none")),
+    error.SubscriptionEnded,
     error.EntityDeleted,
     error.UnknownStep("x"),
     error.StepArity("x", 3),

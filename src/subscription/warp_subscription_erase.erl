@@ -1,0 +1,26 @@
+%% @private The subscriptions' step of a deletion: nothing of the entity is handed over any more, and each subscription
+%% that may have had events of it is told.
+-module(warp_subscription_erase).
+
+-export([tell/2]).
+
+%% How long what is being sent may take.
+-define(SETTLE_MS, 15000).
+
+%% @doc Takes the step. A new life of the entity is shown only afterwards. Error: what reads the end of the log does
+%% not answer.
+-spec tell(warp_context:context(), warp_component:deletion()) -> ok | {error, term()}.
+tell(Context, #{entity := Entity, shard := N, incarnation := Life}) ->
+    %% NOTE: first what was read from the log before it was erased has to be with the subscriptions.
+    case warp_subscription_live:settle(Context, N, warp_deadline:from(?SETTLE_MS)) of
+        ok ->
+            warp_context:with_shard(Context, N, fun(Handle) ->
+                #{position := Until} = warp_nif:stats(Handle),
+                Pids = warp_subscription_table:concerned(Context, Entity),
+                Each = [spawn_monitor(fun() -> warp_subscription_process:erased(Pid, Entity, N, Life, Until) end)
+                        || Pid <- Pids],
+                lists:foreach(fun({_, Monitor}) -> receive {'DOWN', Monitor, process, _, _} -> ok end end, Each)
+            end);
+        {error, _} = Error ->
+            Error
+    end.

@@ -1,0 +1,212 @@
+%% @private The process of one subscription: reads for it and sends its subscriber what there is. This is the process;
+%% what it does next is decided in {@link warp_subscription_core}.
+-module(warp_subscription_process).
+-behaviour(gen_server).
+
+-export([start_link/2, erased/5]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
+
+-export_type([settings/0]).
+
+-type settings() :: {Subscriber :: pid(), warp_subscription_filter:filter(), warp_subscription_core:settings()}.
+
+-record(state, {
+    context :: warp_context:context(),
+    core :: warp_subscription_core:core(),
+    reader :: warp_subscription_reader:reader(),
+    subscriber :: pid(),
+    source :: warp_subscription_cursor:source(),
+    %% What messages to the subscriber are marked with.
+    handle = none :: term(),
+    taken = counters:new(1, []) :: warp_subscription_live:taken(),
+    %% By shard, the monitor of the process that sends live events, which marks its messages with it.
+    live = #{} :: #{non_neg_integer() => reference()},
+    shown :: {warp_subscription_core:state(), warp_core:micros()},
+    timer = none :: none | reference()
+}).
+
+%% How often the subscriber is told of the cursor, and the table of how far it is.
+-define(TICK_MS, 1000).
+%% How long it waits to begin: whoever started it may have given up waiting for it.
+-define(BEGIN_MS, 10000).
+%% How long a deletion waits for one subscription.
+-define(ERASE_MS, 15000).
+
+%% @doc Starts the process of a subscription, which begins when it gets `{begin, Handle}' as a cast.
+-spec start_link(warp_context:membership(), settings()) -> gen_server:start_ret().
+start_link(Membership, Settings) ->
+    gen_server:start_link(?MODULE, {Membership, Settings}, [{hibernate_after, 5000}]).
+
+%% @doc A life of an entity was erased. When this returns the subscription hands nothing of it over any more.
+-spec erased(pid(), binary(), non_neg_integer(), Life :: non_neg_integer(), Until :: non_neg_integer()) -> ok.
+erased(Pid, Entity, N, Life, Until) ->
+    case warp_call:call(Pid, {erased, Entity, N, Life, Until}, warp_deadline:from(?ERASE_MS)) of
+        ok ->
+            ok;
+        {error, interrupted} ->
+            ok;
+        {error, timeout} ->
+            %% What it holds goes with it, and its subscriber is told that it ended.
+            true = exit(Pid, kill),
+            ok
+    end.
+
+-spec init({warp_context:membership(), settings()}) -> {ok, #state{}}.
+init({Membership, {Subscriber, Filter, #{source := Source} = Settings}}) ->
+    _ = process_flag(trap_exit, true),
+    Context = warp_context:mine(Membership),
+    _ = erlang:monitor(process, Subscriber),
+    State = #state{context = Context, core = warp_subscription_core:new(Settings), subscriber = Subscriber,
+                   source = Source, reader = warp_subscription_reader:new(Context, Filter),
+                   shown = {catching_up, os:system_time(microsecond)}},
+    ok = show(State),
+    _ = erlang:send_after(?BEGIN_MS, self(), unbegun),
+    {ok, State}.
+
+-spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.
+handle_call(cursor, _From, #state{core = Core} = State) ->
+    {reply, {ok, warp_subscription_core:cursor(Core)}, State};
+handle_call({erased, Entity, N, Life, Until}, _From, State) ->
+    {noreply, Next} = next(fun(Core) -> warp_subscription_core:erased(Entity, {N, Life, Until}, Core) end, State),
+    {reply, ok, Next};
+handle_call(stop, _From, State) ->
+    {stop, normal, ok, State};
+handle_call(Stray, _From, State) ->
+    ok = warp_stray:note(?MODULE, call, Stray),
+    {reply, {error, {unknown_request, Stray}}, State}.
+
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast({'begin', Handle}, State) ->
+    next(fun warp_subscription_core:start/1, State#state{handle = Handle});
+handle_cast({ack, Event}, State) ->
+    next(fun(Core) -> warp_subscription_core:ack(Event, Core) end, State);
+handle_cast({more, Count}, State) ->
+    next(fun(Core) -> warp_subscription_core:more(Count, Core) end, State);
+handle_cast(Stray, State) ->
+    ok = warp_stray:note(?MODULE, cast, Stray),
+    {noreply, State}.
+
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
+handle_info({warp_live, Tag, What}, State) ->
+    live(What, shard_of(Tag, State), State);
+handle_info({read, N, Place}, #state{reader = Reader} = State) ->
+    next(read(warp_subscription_reader:piece(Reader, N, Place), N), State);
+handle_info({again, N}, State) ->
+    next(fun(Core) -> warp_subscription_core:again(N, Core) end, State);
+handle_info(tick, #state{core = Core} = State) ->
+    {Effects, Next} = warp_subscription_core:tick(Core),
+    Told = lists:foldl(fun perform/2, State#state{core = Next, timer = none}, Effects),
+    ok = show(Told),
+    {noreply, Told};
+handle_info(unbegun, #state{handle = none} = State) ->
+    {stop, normal, State};
+handle_info(unbegun, State) ->
+    {noreply, State};
+handle_info({'DOWN', _, process, Subscriber, _}, #state{subscriber = Subscriber} = State) ->
+    {stop, normal, State};
+handle_info({'DOWN', Monitor, process, _, _} = Message, State) ->
+    case shard_of(Monitor, State) of
+        none -> stray(Message, State);
+        N -> lost(N, State)
+    end;
+handle_info({'EXIT', _, Reason}, State) ->
+    {stop, Reason, State};
+handle_info(Message, State) ->
+    stray(Message, State).
+
+stray(Message, State) ->
+    ok = warp_stray:note(?MODULE, message, Message),
+    {noreply, State}.
+
+shard_of(Tag, #state{live = Live}) ->
+    case [N || {N, Of} <- maps:to_list(Live), Of =:= Tag] of
+        [N] -> N;
+        [] -> none
+    end.
+
+live({joined, From}, N, State) when N =/= none ->
+    next(fun(Core) -> warp_subscription_core:joined(N, From, Core) end, State);
+live({events, Events, To}, N, State) when N =/= none ->
+    next(fun(Core) -> warp_subscription_core:live(N, Events, To, Core) end, State);
+live(left, N, #state{live = Live} = State) when N =/= none ->
+    true = erlang:demonitor(maps:get(N, Live), [flush]),
+    lost(N, State);
+%% The shard was joined anew since.
+live({events, _, _}, none, State) ->
+    {noreply, perform({taken, 1}, State)};
+live(_, none, State) ->
+    {noreply, State}.
+
+lost(N, #state{live = Live} = State) ->
+    next(fun(Core) -> warp_subscription_core:lost(N, Core) end, State#state{live = maps:remove(N, Live)}).
+
+read({ok, Read}, N) -> fun(Core) -> warp_subscription_core:read(N, Read, Core) end;
+read({stopped, Read, Why}, N) -> fun(Core) -> warp_subscription_core:not_read(N, Read, Why, Core) end;
+read({error, Why}, N) -> fun(Core) -> warp_subscription_core:not_read(N, none, Why, Core) end.
+
+-spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, #state{context = Context, reader = Reader}) ->
+    ok = warp_subscription_table:remove(Context, route(Reader)),
+    warp_redact:empty_mailbox().
+
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(#{state := #state{shown = Shown}} = Status) ->
+    warp_redact:status(Status, #{state => Shown});
+format_status(Status) ->
+    warp_redact:status(Status, #{}).
+
+%% ------------------------------------------------------------------ Carrying out
+
+next(Decide, #state{core = Core} = State) ->
+    {Effects, Decided} = Decide(Core),
+    Done = lists:foldl(fun perform/2, State#state{core = Decided}, Effects),
+    {noreply, tick_soon(shown(Done))}.
+
+perform({send, Message}, #state{subscriber = Subscriber, handle = Handle} = State) ->
+    Subscriber ! {warp_subscription, Handle, Message},
+    State;
+perform({taken, Count}, #state{taken = Taken} = State) ->
+    ok = counters:sub(Taken, 1, Count),
+    State;
+perform({read, N, Place}, State) ->
+    %% NOTE: by a message, so that acknowledgements that are there are seen first.
+    self() ! {read, N, Place},
+    State;
+perform({again_in, N, Millis}, State) ->
+    _ = erlang:send_after(Millis, self(), {again, N}),
+    State;
+perform({join, N, Position}, #state{context = Context, reader = Reader, taken = Taken, live = Live} = State) ->
+    case warp_context:registered(Context, {live, N}) of
+        {ok, Pid} ->
+            _ = [erlang:demonitor(Before, [flush]) || #{N := Before} <- [Live]],
+            Tag = erlang:monitor(process, Pid),
+            ok = warp_subscription_live:join(Pid, Tag, warp_subscription_reader:filter(Reader), Taken, Position),
+            State#state{live = Live#{N => Tag}};
+        none ->
+            #state{core = Core} = State,
+            {Effects, Next} = warp_subscription_core:not_read(N, none, {shard_unavailable, N}, Core),
+            lists:foldl(fun perform/2, State#state{core = Next}, Effects)
+    end.
+
+shown(#state{core = Core, shown = {Before, _}} = State) ->
+    case warp_subscription_core:state(Core) of
+        Before ->
+            State;
+        Now ->
+            Shown = State#state{shown = {Now, os:system_time(microsecond)}},
+            ok = show(Shown),
+            Shown
+    end.
+
+show(#state{context = Context, core = Core, reader = Reader, source = Source, subscriber = Subscriber,
+            shown = {Is, Since}}) ->
+    Info = #{source => Source, subscriber => Subscriber, state => Is, since => Since,
+             positions => warp_subscription_core:positions(Core)},
+    warp_subscription_table:put(Context, route(Reader), Info).
+
+route(Reader) -> warp_subscription_filter:route(warp_subscription_reader:filter(Reader)).
+
+tick_soon(#state{timer = none} = State) ->
+    State#state{timer = erlang:send_after(?TICK_MS, self(), tick)};
+tick_soon(State) ->
+    State.

@@ -1,0 +1,156 @@
+%% @private Reads pieces of a shard's log for subscriptions: migrated events that a filter lets through.
+-module(warp_subscription_reader).
+
+-export([new/2, filter/1, piece/3, place/3]).
+
+-export_type([reader/0, read/0]).
+
+-opaque reader() :: #{
+    context := warp_context:context(),
+    filter := warp_subscription_filter:filter(),
+    %% Names and aliases of the aggregates that the filter lets through.
+    names := all | [binary()],
+    %% Some aggregate has a `migrate', which may not return.
+    migrates := boolean()
+}.
+%% Events with the place behind them, and whether the log ends there. `stopped': what comes next cannot be read now.
+-type read() ::
+    {ok, {[warp_core:placed_event()], warp_subscription_core:place(), done | more}}
+    | {stopped, {[warp_core:placed_event()], warp_subscription_core:place()}, Why :: term()}
+    | {error, Why :: term()}.
+
+%% How many bytes of the log a piece has, or how many events of an entity.
+-define(BYTES, 128 * 1024).
+-define(EVENTS, 500).
+%% How long `migrate' may take for all events of a piece.
+-define(MIGRATE_MS, 10000).
+
+%% @doc What reads events that a filter lets through.
+-spec new(warp_context:context(), warp_subscription_filter:filter()) -> reader().
+new(#{aggregates := Aggregates, aliases := Aliases} = Context, Filter) ->
+    #{context => Context,
+      filter => Filter,
+      names => warp_subscription_filter:stored_names(Aliases, Filter),
+      migrates => lists:any(fun(Aggregate) -> is_map_key(migrate, Aggregate) end, maps:values(Aggregates))}.
+
+%% @doc What its events are let through by.
+-spec filter(reader()) -> warp_subscription_filter:filter().
+filter(#{filter := Filter}) -> Filter.
+
+%% @doc The piece of a shard's log behind a place.
+-spec piece(reader(), non_neg_integer(), warp_subscription_core:place()) -> read().
+piece(#{migrates := false} = Reader, N, Place) ->
+    read(Reader, N, Place);
+piece(Reader, N, Place) ->
+    case warp_entity_call:aside(fun() -> read(Reader, N, Place) end, warp_deadline:from(?MIGRATE_MS)) of
+        {error, timeout} -> {error, {migrate_failed, timeout}};
+        Read -> Read
+    end.
+
+read(#{context := Context, names := Names} = Reader, N, Place) ->
+    warp_context:with_shard(Context, N, fun(Handle) ->
+        case Place of
+            {_, _, _} -> entity(Reader, N, Handle, Place);
+            Position -> rows(warp_nif:follow(Handle, Position, ?BYTES, users, Names), Reader, N, Position)
+        end
+    end).
+
+rows({ok, {Rows, Last, Then}}, Reader, N, Position) ->
+    taken(Rows, Reader, N, Position, {Last, Then}, []);
+rows({error, _} = Error, _Reader, _N, _Position) ->
+    Error.
+
+taken([], _Reader, _N, _Before, {Last, Then}, Taken) ->
+    {ok, {lists:append(lists:reverse(Taken)), Last, Then}};
+taken([{_, _, _, _, []} | Rows], Reader, N, Before, End, Taken) ->
+    taken(Rows, Reader, N, Before, End, Taken);
+taken([{Position, Entity, First, _, Events} | Rows], #{context := Context, filter := Filter} = Reader, N, Before, End,
+      Taken) ->
+    case warp_subscription_filter:follows(Entity, Filter) of
+        false ->
+            taken(Rows, Reader, N, Before, End, Taken);
+        true ->
+            case is_held(Context, Entity, {Position, First}) orelse warp_entity_replay:migrate(Events, Context) of
+                {ok, Migrated} ->
+                    Placed = placed(Migrated, Entity, N, Position, []),
+                    taken(Rows, Reader, N, Position, End, [warp_subscription_filter:select(Placed, Filter) | Taken]);
+                true ->
+                    {stopped, {lists:append(lists:reverse(Taken)), Position - 1}, being_deleted};
+                {error, Why} ->
+                    {stopped, {lists:append(lists:reverse(Taken)), Position - 1}, Why}
+            end
+    end.
+
+placed([], _Entity, _N, _Position, Placed) ->
+    lists:reverse(Placed);
+placed([Event | Events], Entity, N, Position, Placed) ->
+    placed(Events, Entity, N, Position, [Event#{entity => Entity, shard => N, position => Position} | Placed]).
+
+%% A new life of an entity is shown only after all subscriptions were told that the life before was erased.
+is_held(Context, Entity, Row) ->
+    warp_erasure_holds:is_held(Context, Entity, Row, <<"subscriptions">>).
+
+%% NOTE: the end of the shard's log is looked at first, so that each row of the entity up to there is among those that
+%% are read until there are no more.
+entity(#{context := Context, filter := Filter, names := Names} = Reader, N, Handle, {Life, Seq, Before} = Place) ->
+    {entity, Id} = warp_subscription_filter:route(Filter),
+    #{position := End} = warp_nif:stats(Handle),
+    case warp_nif:follow_entity(Handle, Id, Life, Seq + 1, ?EVENTS, Names) of
+        {ok, {0, [], done}} ->
+            {ok, {[], {0, 0, End}, done}};
+        {ok, {Found, Rows, Next}} ->
+            case is_held(Context, Id, {Found, 1}) of
+                true ->
+                    {stopped, {[], Place}, being_deleted};
+                false ->
+                    {Upto, Then} = case Next of done -> {End, done}; _ -> {Before, more} end,
+                    of_entity(taken(Rows, Reader, N, Found, {Upto, Then}, []), Rows, {Found, Seq, Before})
+            end;
+        {error, changed} ->
+            entity(Reader, N, Handle, {0, 0, 0});
+        {error, _} = Error ->
+            Error
+    end.
+
+of_entity({ok, {Events, Upto, Then}}, Rows, {Life, Seq, _}) ->
+    Last = case Rows of [] -> Seq; _ -> element(4, lists:last(Rows)) end,
+    {ok, {Events, {Life, Last, Upto}, Then}};
+of_entity({stopped, {Events, Position}, Why}, Rows, {Life, Seq, Before}) ->
+    Last = lists:max([Seq | [Of || {At, _, _, Of, _} <- Rows, At =< Position]]),
+    {stopped, {Events, {Life, Last, Before}}, Why}.
+
+%% @doc Where a subscription begins, in a shard's log: at its beginning or its end, or at a time. Of an entity it is
+%% the place of the entity.
+-spec place(reader(), non_neg_integer(), beginning | now | {time, warp_core:micros()}) ->
+    {ok, warp_subscription_core:place()} | {error, term()}.
+place(#{context := Context, filter := Filter}, N, From) ->
+    warp_context:with_shard(Context, N, fun(Handle) ->
+        case warp_subscription_filter:route(Filter) of
+            {entity, Id} -> place_of_entity(Handle, Id, From);
+            {prefix, _} -> position(Handle, From)
+        end
+    end).
+
+position(_Handle, beginning) ->
+    {ok, 0};
+position(Handle, now) ->
+    #{position := End} = warp_nif:stats(Handle),
+    {ok, End};
+position(Handle, {time, Time}) ->
+    warp_nif:position_before(Handle, Time).
+
+place_of_entity(_Handle, _Id, beginning) ->
+    {ok, {0, 0, 0}};
+place_of_entity(Handle, Id, now) ->
+    #{position := End} = warp_nif:stats(Handle),
+    case warp_nif:head(Handle, Id) of
+        {ok, none} -> {ok, {0, 0, End}};
+        {ok, {Life, Seq, _}} -> {ok, {Life, Seq, End}};
+        {error, _} = Error -> Error
+    end;
+place_of_entity(Handle, Id, {time, Time}) ->
+    case warp_entity_replay:recorded_before(Handle, Id, Time) of
+        {ok, {Life, Seq}} -> {ok, {Life, Seq, 0}};
+        {error, changed} -> place_of_entity(Handle, Id, {time, Time});
+        {error, _} = Error -> Error
+    end.
