@@ -102,28 +102,42 @@ subscribe(Ctx, Options) ->
 subscribe(#{ref := Ref} = Context, Source, Shards, Options) ->
     case warp_subscription_options:subscribe(Source, Options) of
         {ok, Checked} ->
-            case warp_subscription_start:start(Context, Source, Shards, Checked, warp_deadline:from(?TIMEOUT_MS)) of
-                {ok, Pid} ->
-                    Sub = #warp_subscription{pid = Pid, monitor = erlang:monitor(process, Pid)},
-                    ok = gen_server:cast(Pid, {'begin', Sub}),
-                    {ok, Sub};
-                {error, interrupted} ->
-                    warp_entity_call:stopped_or(Ref, interrupted);
-                {error, _} = Error ->
-                    Error
+            Deadline = warp_deadline:from(?TIMEOUT_MS),
+            case warp_subscription_start:start(Context, Source, Shards, Checked, Deadline) of
+                {ok, Pid} -> begun(Pid, Ref, Deadline);
+                {error, interrupted} -> warp_entity_call:stopped_or(Ref, interrupted);
+                {error, _} = Error -> Error
             end;
         {error, _} = Error ->
             Error
     end.
 
+begun(Pid, Ref, Deadline) ->
+    Monitor = erlang:monitor(process, Pid),
+    Sub = #warp_subscription{pid = Pid, monitor = Monitor},
+    case warp_call:call(Pid, {'begin', Sub}, Deadline) of
+        ok ->
+            {ok, Sub};
+        {error, Why} ->
+            true = exit(Pid, kill),
+            ok = forget(Sub),
+            case Why of
+                interrupted -> warp_entity_call:stopped_or(Ref, interrupted);
+                timeout -> {error, timeout}
+            end
+    end.
+
 %% @doc Ends a subscription. Its subscriber, who calls this, gets nothing of it any more, and has none of its messages
 %% in the mailbox. Of one that has ended already this takes the messages out of the mailbox. Waits 5 seconds at most.
 -spec unsubscribe(subscription()) -> ok.
-unsubscribe(#warp_subscription{pid = Pid, monitor = Monitor} = Sub) ->
+unsubscribe(#warp_subscription{pid = Pid} = Sub) ->
     case warp_call:call(Pid, stop, warp_deadline:from(?TIMEOUT_MS)) of
         {error, timeout} -> true = exit(Pid, kill);
         _ -> ok
     end,
+    forget(Sub).
+
+forget(#warp_subscription{monitor = Monitor} = Sub) ->
     true = erlang:demonitor(Monitor, [flush]),
     flush(Sub).
 

@@ -3,7 +3,7 @@
 -module(warp_aggregate).
 
 -export([version/1, folds/1, judges/1, initial/1, live/6, replay/4, follow/3, migrate/2, failed/4]).
--export([aliases/1, current/2]).
+-export([aliases/1, stored_names/2, current/2]).
 
 -export_type([aggregate/0, states/0, aliases/0, reason/0]).
 
@@ -49,6 +49,11 @@ judges(Aggregate) -> folds(Aggregate).
 -spec aliases(aggregates()) -> aliases().
 aliases(Aggregates) ->
     maps:from_list([{Old, Name} || {Name, #{aliases := Olds}} <- maps:to_list(Aggregates), Old <- Olds]).
+
+%% @doc All names that events of these aggregates are stored under.
+-spec stored_names(Names :: [binary()], aliases()) -> [binary()].
+stored_names(Names, Aliases) ->
+    Names ++ [Old || {Old, Name} <- maps:to_list(Aliases), lists:member(Name, Names)].
 
 %% @doc The events with the name of now where they were stored under an earlier one.
 -spec current([warp_core:event()], aliases()) -> [warp_core:event()].

@@ -42,7 +42,7 @@ entities(#{aliases := Aliases} = Context, #{'after' := Place, limit := Limit, ag
     Names =
         case Name of
             undefined -> undefined;
-            _ -> [Name | [Old || {Old, Now} <- maps:to_list(Aliases), Now =:= Name]]
+            _ -> warp_aggregate:stored_names([Name], Aliases)
         end,
     entities(Place, Limit, Context, Wanted#{aggregates => Names}, Deadline, []).
 
@@ -112,9 +112,8 @@ take(Rows, Left, N, Context, Taken) ->
 take([], Limit, Left, _N, _Context, Taken) ->
     {all, lists:append(lists:reverse(Taken)), Limit - Left};
 take([{Position, Entity, _, _, Events} | Rows], Limit, Left, N, Context, Taken) ->
-    case warp_entity_replay:migrate(Events, Context) of
-        {ok, Migrated} ->
-            Each = [Event#{entity => Entity, shard => N, position => Position} || Event <- Migrated],
+    case warp_entity_replay:placed(Events, {Entity, N, Position}, Context) of
+        {ok, Each} ->
             case Left - length(Each) of
                 Now when Now > 0; Rows =:= [] -> take(Rows, Limit, Now, N, Context, [Each | Taken]);
                 _ -> {upto, Position, lists:append(lists:reverse([Each | Taken]))}

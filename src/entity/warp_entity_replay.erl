@@ -1,7 +1,7 @@
 %% @private Reads an entity's log from the file: as events, or folded into states.
 -module(warp_entity_replay).
 
--export([load/3, state_at/5, recorded_before/3, history/4, export/2, migrate/2]).
+-export([load/3, state_at/5, recorded_before/3, history/4, export/2, migrate/2, placed/3]).
 
 -export_type([loaded/0]).
 
@@ -244,5 +244,14 @@ migrate([], _Context, Migrated) ->
 migrate([#{aggregate := Name} = Event | Events], #{aggregates := Aggregates} = Context, Done) ->
     case warp_aggregate:migrate(maps:get(Name, Aggregates, #{}), Event) of
         {ok, Migrated} -> migrate(Events, Context, [Migrated | Done]);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc The events of a row as the current aggregates have them, each with its entity, its shard and its position.
+-spec placed([warp_core:event()], {Entity :: binary(), N :: non_neg_integer(), Position :: pos_integer()},
+             warp_context:context()) -> {ok, [warp_core:placed_event()]} | {error, term()}.
+placed(Events, {Entity, N, Position}, Context) ->
+    case migrate(Events, Context) of
+        {ok, Migrated} -> {ok, [Event#{entity => Entity, shard => N, position => Position} || Event <- Migrated]};
         {error, _} = Error -> Error
     end.

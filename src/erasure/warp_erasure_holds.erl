@@ -54,20 +54,25 @@ count(#{holds := Holds}) ->
 -spec is_held(warp_context:context(), Entity :: binary(), {Position :: pos_integer(), warp_core:seq()}) ->
     boolean().
 is_held(Context, Entity, Row) ->
-    is_held(Context, Entity, Row, fun(_Left) -> true end).
+    steps_left(Context, Entity, Row) =/= none.
 
-%% @doc Likewise, for as long as that step of the deletion is left; or the fun says so of the steps that are left.
+%% @doc Likewise, for as long as that step of the deletion is left.
 -spec is_held(warp_context:context(), Entity :: binary(), {Position :: pos_integer(), warp_core:seq()},
-              warp_erasure_list:step() | fun(([warp_erasure_list:step()] | all) -> boolean())) -> boolean().
-is_held(Context, Entity, Row, Step) when is_binary(Step) ->
-    is_held(Context, Entity, Row, fun(Left) -> Left =:= all orelse lists:member(Step, Left) end);
-is_held(#{holds := Holds}, Entity, {Position, 1}, IsLeft) ->
+              warp_erasure_list:step()) -> boolean().
+is_held(Context, Entity, Row, Step) ->
+    case steps_left(Context, Entity, Row) of
+        none -> false;
+        all -> true;
+        Left -> lists:member(Step, Left)
+    end.
+
+steps_left(#{holds := Holds}, Entity, {Position, 1}) ->
     try ets:lookup(Holds, Entity) of
-        [{_, Incarnation, _Since, Left}] -> Position =/= Incarnation andalso IsLeft(Left);
-        [] -> false
+        [{_, Incarnation, _Since, Left}] when Position =/= Incarnation -> Left;
+        _ -> none
     catch
         %% The keeper of the table is being restarted, and the followers with it.
-        error:badarg -> true
+        error:badarg -> all
     end;
-is_held(_Context, _Entity, _Later, _IsLeft) ->
-    false.
+steps_left(_Context, _Entity, _Later) ->
+    none.

@@ -48,8 +48,8 @@ new(#{aggregates := All} = Context, At, Kept) ->
 
 %% @doc The aggregates whose events are projected, by all of their names.
 -spec names(fold()) -> [binary()].
-names(#fold{aggregates = Aggregates}) ->
-    maps:keys(Aggregates) ++ maps:keys(warp_aggregate:aliases(Aggregates)).
+names(#fold{aggregates = Aggregates, context = #{aliases := Aliases}}) ->
+    warp_aggregate:stored_names(maps:keys(Aggregates), Aliases).
 
 %% @doc Drops all states of an entity that was erased.
 -spec forget(binary(), fold()) -> fold().

@@ -2,7 +2,7 @@
 %% the projection show in their table, and waits for none of them.
 -module(warp_projection_progress).
 
--export([rebuild/1, has_forked/2, events/1, log_position/2]).
+-export([rebuild/1, has_forked/2, events/1]).
 
 -export_type([progress/0]).
 
@@ -57,17 +57,9 @@ events(Positions) ->
 %% How many events the log has, about: those that were projected, and as many per position beyond.
 total(Context, Generation) ->
     lists:sum(
-        [case log_position(Context, N) of
+        [case warp_shard_stats:log_position(Context, N) of
              Log when Position > 0 -> round(Events * max(Log, Position) / Position);
              Log -> Log
          end
          || {N, #{position := Position, events := Events}}
                 <- maps:to_list(warp_projection_table:positions(Context, Generation))]).
-
-%% @doc The last position of a shard's log; 0 while it is not open.
--spec log_position(warp_context:context(), non_neg_integer()) -> non_neg_integer().
-log_position(Context, N) ->
-    case warp_context:shard(Context, N) of
-        {ok, Handle} -> maps:get(position, warp_nif:stats(Handle));
-        {error, _} -> 0
-    end.

@@ -23,7 +23,7 @@ context(#{projections := #{target := Target}} = Context) ->
       shards => Shards}.
 
 shard(Context, N, Generation) ->
-    Log = warp_projection_progress:log_position(Context, N),
+    Log = warp_shard_stats:log_position(Context, N),
     #{position := Position, events := Events, oldest := Oldest, set_aside := Aside} =
         case warp_projection_table:position(Context, {N, Generation}) of
             {ok, Known} -> Known;
@@ -47,9 +47,9 @@ shard(Context, N, Generation) ->
 %% read, else the log does. The next events of the log may be of aggregates that are not projected.
 oldest(Time, _Context, _N, _Position) when is_integer(Time) ->
     Time;
-oldest(none, #{aggregates := Aggregates} = Context, N, Position) ->
+oldest(none, #{aggregates := Aggregates, aliases := Aliases} = Context, N, Position) ->
     Projecting = maps:filter(fun(_, Aggregate) -> is_map_key(project, Aggregate) end, Aggregates),
-    Names = maps:keys(Projecting) ++ maps:keys(warp_aggregate:aliases(Projecting)),
+    Names = warp_aggregate:stored_names(maps:keys(Projecting), Aliases),
     case warp_context:shard(Context, N) of
         {ok, Handle} ->
             case warp_nif:follow(Handle, Position, ?LOOK_BYTES, users, Names) of

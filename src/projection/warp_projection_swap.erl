@@ -38,7 +38,7 @@ is_stalled(N, Generation, Context) ->
 goal(N, Live, Context) ->
     case Live of
         #{N := #{position := Position}} -> Position;
-        #{} -> warp_projection_progress:log_position(Context, N)
+        #{} -> warp_shard_stats:log_position(Context, N)
     end.
 
 %% @doc Exchanges the tables. `not_reached': a projector could not be halted, or the new tables did not get

@@ -1,7 +1,7 @@
 %% @private Reads the counters of the shards of a context, and sums them up.
 -module(warp_shard_stats).
 
--export([read/1]).
+-export([read/1, log_position/2, log_position/1]).
 
 %% @doc The sums over all open shards, the counters of each shard under `shards', and those of the journal under
 %% `journal'. Waits for no process.
@@ -49,3 +49,16 @@ merge([{Lower, _} = First | A], [{Higher, _} | _] = B) when Lower < Higher -> [F
 merge([_ | _] = A, [First | B]) -> [First | merge(A, B)];
 merge([], B) -> B;
 merge(A, []) -> A.
+
+%% @doc The last position of a shard's log; 0 while it is not open.
+-spec log_position(warp_context:context(), non_neg_integer()) -> non_neg_integer().
+log_position(Context, N) ->
+    case warp_context:shard(Context, N) of
+        {ok, Handle} -> log_position(Handle);
+        {error, _} -> 0
+    end.
+
+%% @doc Likewise of an open shard.
+-spec log_position(warp_nif:shard()) -> non_neg_integer().
+log_position(Handle) ->
+    maps:get(position, warp_nif:stats(Handle)).

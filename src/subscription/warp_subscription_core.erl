@@ -173,15 +173,19 @@ live(N, Events, To, Core) ->
 %% @doc No more live events come: the subscription did not keep up, or nobody is there to send them. What is missing is
 %% read from the file.
 -spec lost(non_neg_integer(), core()) -> {[effect()], core()}.
-lost(N, #core{is_reading = IsReading} = Core) ->
-    case of_shard(N, Core) of
-        #shard{is = {gap, _}} = Shard when IsReading ->
-            %% The piece that is being read is taken as any other.
-            {Given, Up} = give_up(Shard#shard{is = reading}),
-            {Given, behind_again(put_shard(N, Up, Core))};
-        #shard{is = Is} = Shard when Is =:= live; Is =:= joining; element(1, Is) =:= gap ->
-            {Given, Up} = give_up(Shard),
-            go_on(Given, turned(N, behind, behind_again(put_shard(N, Up, Core))));
+lost(N, #core{turn = Turn} = Core) ->
+    #shard{is = Is} = Shard = of_shard(N, Core),
+    {Given, Up} = give_up(Shard),
+    Alone = behind_again(put_shard(N, Up, Core)),
+    case Is of
+        {gap, _} ->
+            case lists:member(N, Turn) of
+                true -> go_on(Given, is(N, behind, Alone));
+                %% A piece is being read, and is taken as any other.
+                false -> go_on(Given, is(N, reading, Alone))
+            end;
+        _ when Is =:= live; Is =:= joining ->
+            go_on(Given, turned(N, behind, Alone));
         _ ->
             {[], Core}
     end.

@@ -15,7 +15,7 @@ tell(Context, #{entity := Entity, shard := N, incarnation := Life}) ->
     case warp_subscription_live:settle(Context, N, warp_deadline:from(?SETTLE_MS)) of
         ok ->
             warp_context:with_shard(Context, N, fun(Handle) ->
-                #{position := Until} = warp_nif:stats(Handle),
+                Until = warp_shard_stats:log_position(Handle),
                 Pids = warp_subscription_table:concerned(Context, Entity),
                 Each = [spawn_monitor(fun() -> warp_subscription_process:erased(Pid, Entity, N, Life, Until) end)
                         || Pid <- Pids],

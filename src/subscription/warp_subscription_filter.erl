@@ -4,7 +4,7 @@
 %% it lets through. The names of aggregates are the current ones, and the types those after `migrate'.
 -module(warp_subscription_filter).
 
--export([options/0, new/2, everything/0, route/1, stored_names/2, follows/2, select/2, concerns/2]).
+-export([options/0, new/2, everything/0, route/1, stored_names/2, select/2, concerns/2]).
 
 -export_type([filter/0, route/0]).
 
@@ -58,14 +58,9 @@ everything() -> made({prefix, <<>>}, #{aggregates => all, types => all}).
 route(#{route := Route}) -> Route.
 
 %% @doc Under which names the events of its aggregates are stored.
--spec stored_names(Aliases :: #{binary() => binary()}, filter()) -> all | [binary()].
+-spec stored_names(warp_aggregate:aliases(), filter()) -> all | [binary()].
 stored_names(_Aliases, #{aggregates := all}) -> all;
-stored_names(Aliases, #{aggregates := Names}) ->
-    maps:keys(Names) ++ [Alias || {Alias, Name} <- maps:to_list(Aliases), is_map_key(Name, Names)].
-
-%% @doc Whether it looks at the rows of an entity.
--spec follows(binary(), filter()) -> boolean().
-follows(Entity, #{route := Route}) -> concerns(Entity, Route).
+stored_names(Aliases, #{aggregates := Names}) -> warp_aggregate:stored_names(maps:keys(Names), Aliases).
 
 %% @doc Whether a route has the rows of an entity.
 -spec concerns(binary(), route()) -> boolean().
@@ -82,9 +77,9 @@ concerns(Entity, {prefix, Prefix}) ->
 -spec select([warp_core:placed_event()], filter()) -> [warp_core:placed_event()].
 select(Events, #{route := {prefix, <<>>}, aggregates := all, types := all}) ->
     Events;
-select(Events, #{aggregates := Aggregates, types := Types} = Filter) ->
+select(Events, #{route := Route, aggregates := Aggregates, types := Types}) ->
     [Event || #{entity := Entity, aggregate := Aggregate, type := Type} = Event <- Events,
-              follows(Entity, Filter), has(Aggregate, Aggregates), has(Type, Types)].
+              concerns(Entity, Route), has(Aggregate, Aggregates), has(Type, Types)].
 
 has(_Name, all) -> true;
 has(Name, Names) -> is_map_key(Name, Names).

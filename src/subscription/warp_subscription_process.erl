@@ -4,7 +4,7 @@
 -behaviour(gen_server).
 
 -export([start_link/2, erased/5]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -export_type([settings/0]).
 
@@ -32,7 +32,7 @@
 %% How long a deletion waits for one subscription.
 -define(ERASE_MS, 15000).
 
-%% @doc Starts the process of a subscription, which begins when it gets `{begin, Handle}' as a cast.
+%% @doc Starts the process of a subscription, which begins when it is called with `{begin, Handle}'.
 -spec start_link(warp_context:membership(), settings()) -> gen_server:start_ret().
 start_link(Membership, Settings) ->
     gen_server:start_link(?MODULE, {Membership, Settings}, [{hibernate_after, 5000}]).
@@ -59,11 +59,20 @@ init({Membership, {Subscriber, Filter, #{source := Source} = Settings}}) ->
     State = #state{context = Context, core = warp_subscription_core:new(Settings), subscriber = Subscriber,
                    source = Source, reader = warp_subscription_reader:new(Context, Filter),
                    shown = {catching_up, os:system_time(microsecond)}},
-    ok = show(State),
     _ = erlang:send_after(?BEGIN_MS, self(), unbegun),
     {ok, State}.
 
--spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.
+-spec handle_continue(start, #state{}) -> {noreply, #state{}}.
+handle_continue(start, State) ->
+    next(fun warp_subscription_core:start/1, State).
+
+-spec handle_call(term(), gen_server:from(), #state{}) ->
+    {reply, term(), #state{}} | {reply, ok, #state{}, {continue, start}} | {stop, normal, ok, #state{}}.
+handle_call({'begin', Handle}, _From, State) ->
+    Begun = State#state{handle = Handle},
+    %% NOTE: not before. A deletion finds it in the table, and its subscriber would get a message without the handle.
+    ok = show(Begun),
+    {reply, ok, Begun, {continue, start}};
 handle_call(cursor, _From, #state{core = Core} = State) ->
     {reply, {ok, warp_subscription_core:cursor(Core)}, State};
 handle_call({erased, Entity, N, Life, Until}, _From, State) ->
@@ -76,8 +85,6 @@ handle_call(Stray, _From, State) ->
     {reply, {error, {unknown_request, Stray}}, State}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast({'begin', Handle}, State) ->
-    next(fun warp_subscription_core:start/1, State#state{handle = Handle});
 handle_cast({ack, Event}, State) ->
     next(fun(Core) -> warp_subscription_core:ack(Event, Core) end, State);
 handle_cast({more, Count}, State) ->

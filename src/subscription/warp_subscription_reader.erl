@@ -51,40 +51,35 @@ read(#{context := Context, names := Names} = Reader, N, Place) ->
     warp_context:with_shard(Context, N, fun(Handle) ->
         case Place of
             {_, _, _} -> entity(Reader, N, Handle, Place);
-            Position -> rows(warp_nif:follow(Handle, Position, ?BYTES, users, Names), Reader, N, Position)
+            Position -> rows(warp_nif:follow(Handle, Position, ?BYTES, users, Names), Reader, N)
         end
     end).
 
-rows({ok, {Rows, Last, Then}}, Reader, N, Position) ->
-    taken(Rows, Reader, N, Position, {Last, Then}, []);
-rows({error, _} = Error, _Reader, _N, _Position) ->
+rows({ok, {Rows, Last, Then}}, Reader, N) ->
+    taken(Rows, Reader, N, {Last, Then}, []);
+rows({error, _} = Error, _Reader, _N) ->
     Error.
 
-taken([], _Reader, _N, _Before, {Last, Then}, Taken) ->
-    {ok, {lists:append(lists:reverse(Taken)), Last, Then}};
-taken([{_, _, _, _, []} | Rows], Reader, N, Before, End, Taken) ->
-    taken(Rows, Reader, N, Before, End, Taken);
-taken([{Position, Entity, First, _, Events} | Rows], #{context := Context, filter := Filter} = Reader, N, Before, End,
-      Taken) ->
-    case warp_subscription_filter:follows(Entity, Filter) of
+%% NOTE: also a row without an event for this subscription may begin a new life, of which later rows are for it.
+taken([], _Reader, _N, {Last, Then}, Taken) ->
+    {ok, {in_order(Taken), Last, Then}};
+taken([{Position, Entity, First, _, Events} | Rows], #{context := Context, filter := Filter} = Reader, N, End, Taken) ->
+    case warp_subscription_filter:concerns(Entity, warp_subscription_filter:route(Filter)) of
         false ->
-            taken(Rows, Reader, N, Before, End, Taken);
+            taken(Rows, Reader, N, End, Taken);
         true ->
-            case is_held(Context, Entity, {Position, First}) orelse warp_entity_replay:migrate(Events, Context) of
-                {ok, Migrated} ->
-                    Placed = placed(Migrated, Entity, N, Position, []),
-                    taken(Rows, Reader, N, Position, End, [warp_subscription_filter:select(Placed, Filter) | Taken]);
+            case is_held(Context, Entity, {Position, First})
+                     orelse warp_entity_replay:placed(Events, {Entity, N, Position}, Context) of
+                {ok, Placed} ->
+                    taken(Rows, Reader, N, End, [warp_subscription_filter:select(Placed, Filter) | Taken]);
                 true ->
-                    {stopped, {lists:append(lists:reverse(Taken)), Position - 1}, being_deleted};
+                    {stopped, {in_order(Taken), Position - 1}, being_deleted};
                 {error, Why} ->
-                    {stopped, {lists:append(lists:reverse(Taken)), Position - 1}, Why}
+                    {stopped, {in_order(Taken), Position - 1}, Why}
             end
     end.
 
-placed([], _Entity, _N, _Position, Placed) ->
-    lists:reverse(Placed);
-placed([Event | Events], Entity, N, Position, Placed) ->
-    placed(Events, Entity, N, Position, [Event#{entity => Entity, shard => N, position => Position} | Placed]).
+in_order(Taken) -> lists:append(lists:reverse(Taken)).
 
 %% A new life of an entity is shown only after all subscriptions were told that the life before was erased.
 is_held(Context, Entity, Row) ->
@@ -94,7 +89,7 @@ is_held(Context, Entity, Row) ->
 %% are read until there are no more.
 entity(#{context := Context, filter := Filter, names := Names} = Reader, N, Handle, {Life, Seq, Before} = Place) ->
     {entity, Id} = warp_subscription_filter:route(Filter),
-    #{position := End} = warp_nif:stats(Handle),
+    End = warp_shard_stats:log_position(Handle),
     case warp_nif:follow_entity(Handle, Id, Life, Seq + 1, ?EVENTS, Names) of
         {ok, {0, [], done}} ->
             {ok, {[], {0, 0, End}, done}};
@@ -104,7 +99,7 @@ entity(#{context := Context, filter := Filter, names := Names} = Reader, N, Hand
                     {stopped, {[], Place}, being_deleted};
                 false ->
                     {Upto, Then} = case Next of done -> {End, done}; _ -> {Before, more} end,
-                    of_entity(taken(Rows, Reader, N, Found, {Upto, Then}, []), Rows, {Found, Seq, Before})
+                    of_entity(taken(Rows, Reader, N, {Upto, Then}, []), Rows, {Found, Seq, Before})
             end;
         {error, changed} ->
             entity(Reader, N, Handle, {0, 0, 0});
@@ -134,15 +129,14 @@ place(#{context := Context, filter := Filter}, N, From) ->
 position(_Handle, beginning) ->
     {ok, 0};
 position(Handle, now) ->
-    #{position := End} = warp_nif:stats(Handle),
-    {ok, End};
+    {ok, warp_shard_stats:log_position(Handle)};
 position(Handle, {time, Time}) ->
     warp_nif:position_before(Handle, Time).
 
 place_of_entity(_Handle, _Id, beginning) ->
     {ok, {0, 0, 0}};
 place_of_entity(Handle, Id, now) ->
-    #{position := End} = warp_nif:stats(Handle),
+    End = warp_shard_stats:log_position(Handle),
     case warp_nif:head(Handle, Id) of
         {ok, none} -> {ok, {0, 0, End}};
         {ok, {Life, Seq, _}} -> {ok, {Life, Seq, End}};

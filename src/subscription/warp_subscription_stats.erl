@@ -11,16 +11,14 @@ read(Context) ->
     [shown(Pid, Info, Ends) || {Pid, Info} <- Infos].
 
 ends(#{shards := Shards} = Context) ->
-    maps:from_list([{N, Position} || N <- lists:seq(0, Shards - 1),
-                                     {ok, Handle} <- [warp_context:shard(Context, N)],
-                                     #{position := Position} <- [warp_nif:stats(Handle)]]).
+    maps:from_list([{N, warp_shard_stats:log_position(Context, N)} || N <- lists:seq(0, Shards - 1)]).
 
 shown(Pid, #{source := Source, subscriber := Subscriber, state := Is, since := Since, positions := Positions}, Ends) ->
     {State, Why} = case Is of {stalled, Reason} -> {stalled, Reason}; _ -> {Is, none} end,
     Behind =
         case State of
             live -> 0;
-            _ -> lists:sum([max(0, maps:get(N, Ends, Position) - Position) || {N, Position} <- maps:to_list(Positions)])
+            _ -> lists:sum([max(0, maps:get(N, Ends) - Position) || {N, Position} <- maps:to_list(Positions)])
         end,
     #{pid => Pid, subscriber => Subscriber, of_entity => entity(Source), state => State, since => Since, why => Why,
       behind_positions => Behind}.
