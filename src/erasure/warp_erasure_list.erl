@@ -11,13 +11,11 @@
 
 -export_type([open_list/0, step/0, entry/0]).
 
--opaque open_list() :: warp_nif:projection().
+-opaque open_list() :: warp_own_file:file().
 %% The name of a step. Files hold it, so no version of Warp changes it.
 -type step() :: binary().
 %% The incarnation tells which life of the entity is deleted, and is 0 for an entity without events.
 -type entry() :: #{entity := binary(), shard := non_neg_integer(), incarnation := non_neg_integer()}.
-
--define(TIMEOUT_MS, 30000).
 
 %% @doc The path of a context's list.
 -spec path(warp_context:context()) -> binary().
@@ -32,30 +30,18 @@ exists(Context) ->
 %% @doc Opens the list for the calling process, and creates it if there is none.
 -spec open(binary(), warp_nif:access()) -> {ok, open_list()} | {error, term()}.
 open(Path, Access) ->
-    case warp_nif:projection_open(Path, true, Access) of
-        {ok, List} ->
-            case execute(List, tables()) of
-                ok ->
-                    {ok, List};
-                {error, _} = Error ->
-                    ok = close(List),
-                    Error
-            end;
-        {error, _} = Error ->
-            Error
-    end.
-
-tables() ->
-    [{<<"CREATE TABLE IF NOT EXISTS notes (entity TEXT NOT NULL PRIMARY KEY, "
-        "shard INTEGER NOT NULL, incarnation INTEGER NOT NULL) WITHOUT ROWID">>, [[]]},
-     {<<"CREATE TABLE IF NOT EXISTS steps (entity TEXT NOT NULL, n INTEGER NOT NULL, "
-        "step TEXT NOT NULL, PRIMARY KEY (entity, n)) WITHOUT ROWID">>, [[]]},
-     {<<"CREATE TABLE IF NOT EXISTS target (one INTEGER PRIMARY KEY, name TEXT NOT NULL)">>, [[]]}].
+    warp_own_file:open(Path, [
+        <<"CREATE TABLE IF NOT EXISTS notes (entity TEXT NOT NULL PRIMARY KEY, "
+          "shard INTEGER NOT NULL, incarnation INTEGER NOT NULL) WITHOUT ROWID">>,
+        <<"CREATE TABLE IF NOT EXISTS steps (entity TEXT NOT NULL, n INTEGER NOT NULL, "
+          "step TEXT NOT NULL, PRIMARY KEY (entity, n)) WITHOUT ROWID">>,
+        <<"CREATE TABLE IF NOT EXISTS target (one INTEGER PRIMARY KEY, name TEXT NOT NULL)">>
+    ], Access).
 
 %% @doc Closes the list, and waits until its file is closed.
 -spec close(open_list()) -> ok.
 close(List) ->
-    warp_nif:projection_close(List).
+    warp_own_file:close(List).
 
 %% @doc All deletions, each with the steps that are left, in order. A deletion without steps was noted by a version
 %% that had no steps in the list, and may have been interrupted anywhere.
@@ -63,7 +49,7 @@ close(List) ->
 all(List) ->
     Sql = <<"SELECT entity, shard, incarnation, step FROM notes LEFT JOIN steps USING (entity) "
             "ORDER BY entity, n">>,
-    case read(List, Sql) of
+    case warp_own_file:read(List, Sql, []) of
         {ok, Rows} -> {ok, grouped(Rows)};
         {error, _} = Error -> Error
     end.
@@ -79,7 +65,7 @@ grouped([[Entity, Shard, Incarnation, _] | _] = Rows) ->
 %% stays.
 -spec add(open_list(), entry(), [step()]) -> ok | {error, term()}.
 add(List, #{entity := Entity, shard := Shard, incarnation := Incarnation}, Steps) ->
-    execute(List, [
+    warp_own_file:execute(List, [
         {<<"INSERT INTO steps SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM notes WHERE entity = ?1)">>,
          numbered(Entity, Steps)},
         {<<"INSERT INTO notes VALUES (?1, ?2, ?3) ON CONFLICT (entity) DO NOTHING">>,
@@ -88,28 +74,28 @@ add(List, #{entity := Entity, shard := Shard, incarnation := Incarnation}, Steps
 %% @doc Strikes out a step.
 -spec done(open_list(), Entity :: binary(), step()) -> ok | {error, term()}.
 done(List, Entity, Step) ->
-    execute(List, [{<<"DELETE FROM steps WHERE entity = ?1 AND step = ?2">>, [[Entity, Step]]}]).
+    warp_own_file:execute(List, [{<<"DELETE FROM steps WHERE entity = ?1 AND step = ?2">>, [[Entity, Step]]}]).
 
 %% @doc Replaces the steps of a deletion that are left by others.
 -spec replace(open_list(), Entity :: binary(), [step()]) -> ok | {error, term()}.
 replace(List, Entity, Steps) ->
-    execute(List, [{<<"DELETE FROM steps WHERE entity = ?1">>, [[Entity]]},
+    warp_own_file:execute(List, [{<<"DELETE FROM steps WHERE entity = ?1">>, [[Entity]]},
                    {<<"INSERT INTO steps VALUES (?1, ?2, ?3)">>, numbered(Entity, Steps)}]).
 
 %% @doc Removes a deletion from the list, and its bytes from the file.
 -spec remove(open_list(), Entity :: binary()) -> ok | {error, term()}.
 remove(List, Entity) ->
-    Removed = execute(List, [{<<"DELETE FROM steps WHERE entity = ?1">>, [[Entity]]},
+    Removed = warp_own_file:execute(List, [{<<"DELETE FROM steps WHERE entity = ?1">>, [[Entity]]},
                              {<<"DELETE FROM notes WHERE entity = ?1">>, [[Entity]]}]),
     case Removed of
-        ok -> warp_nif:projection_tidy(List);
+        ok -> warp_own_file:tidy(List);
         {error, _} = Error -> Error
     end.
 
 %% @doc The target that the context is projected to, `none' if the list has none.
 -spec target(open_list()) -> {ok, binary() | none} | {error, term()}.
 target(List) ->
-    case read(List, <<"SELECT name FROM target">>) of
+    case warp_own_file:read(List, <<"SELECT name FROM target">>, []) of
         {ok, [[Name]]} -> {ok, Name};
         {ok, []} -> {ok, none};
         {error, _} = Error -> Error
@@ -118,24 +104,7 @@ target(List) ->
 %% @doc Notes the target that the context is projected to, unless the list has one.
 -spec set_target(open_list(), binary()) -> ok | {error, term()}.
 set_target(List, Name) ->
-    execute(List, [{<<"INSERT INTO target VALUES (1, ?1) ON CONFLICT DO NOTHING">>, [[Name]]}]).
+    warp_own_file:execute(List, [{<<"INSERT INTO target VALUES (1, ?1) ON CONFLICT DO NOTHING">>, [[Name]]}]).
 
 numbered(Entity, Steps) ->
     [[Entity, N, Step] || {N, Step} <- lists:zip(lists:seq(1, length(Steps)), Steps)].
-
-execute(List, Statements) ->
-    case warp_nif:projection_execute(List, [Statement || {_, [_ | _]} = Statement <- Statements]) of
-        ok -> ok;
-        {error, {away, Why}} -> {error, Why};
-        {error, {refused, _, Message}} -> {error, {io_error, Message}};
-        {error, _} = NotTried -> NotTried
-    end.
-
-read(List, Sql) ->
-    case warp_nif:projection_read(List, Sql, [], ?TIMEOUT_MS) of
-        {ok, {_Columns, Rows}} -> {ok, Rows};
-        {error, {away, Why}} -> {error, Why};
-        {error, timeout} -> {error, {io_error, <<"the list of deletions could not be read in time">>}};
-        {error, {sql_error, Message}} -> {error, {io_error, Message}};
-        {error, _} = Error -> Error
-    end.
