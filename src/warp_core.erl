@@ -31,7 +31,7 @@
 -export([get/2, get/3, state_at/3, state_at/4, history/1, history/2, export/1, export/2, delete/1, delete/2]).
 -export([entities/1, entities/2, events/1, events/2]).
 -export([query/3, query/4, await_projection/2]).
--export([stats/1, verify/1, verify/2, correct_time/3]).
+-export([wait/3, stats/1, verify/1, verify/2, correct_time/3]).
 
 -include("base/warp_entity.hrl").
 
@@ -896,6 +896,31 @@ query(Ctx, Sql, Params, Options) ->
     ok | {error, error() | {set_aside, seq()} | rebuild_due | no_projections | {bad_option, timeout, term()}}.
 await_projection(Entity, Timeout) ->
     in_context(Entity, fun(_, _) -> warp_projection:await(Entity, Timeout) end).
+
+%% @doc Waits until an entity has an event: the one with that seq, or the first one for which a function gives true. The
+%% function is called with all events of the entity in order, those that are stored already first. Gives the seq. The
+%% timeout is `infinity' or up to 2^32 - 1 milliseconds.
+%%
+%% Errors: `timeout'. `{until_failed, Crash}' and `{bad_return, until, Shape}': the function crashed, or gave neither
+%% true nor false. `{bad_option, Key, Why}' with the key `until' or `timeout'; `interrupted'; those of reading.
+-spec wait(entity(), seq() | fun((placed_event()) -> boolean()), timeout()) ->
+    {ok, seq()}
+    | {error, read_error() | {bad_option, until | timeout, term()} | {until_failed, crash()}
+              | {bad_return, until, term()}}.
+wait(Entity, Until, Timeout) ->
+    in_context(Entity, fun(Context, Id) ->
+        case {until(Until), warp_check:one(timeout, Timeout, fun warp_check:timeout/1)} of
+            {ok, {ok, _}} ->
+                #warp_entity{shard = N} = Entity,
+                warp_subscription_wait:entity(Context, Id, N, Until, warp_deadline:from(Timeout));
+            {{error, _} = Error, _} -> Error;
+            {_, {error, _} = Error} -> Error
+        end
+    end).
+
+until(Seq) when is_integer(Seq), Seq >= 0 -> ok;
+until(Fun) when is_function(Fun, 1) -> ok;
+until(_) -> {error, {bad_option, until, not_a_seq_or_function}}.
 
 %% @doc Counters of a context since it was started, summed over its shards, and the counters of each shard under
 %% `shards': queue depth and limit, commits, appends, events, bytes, and the durations of whole commits (`commit_us')

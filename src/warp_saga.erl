@@ -28,7 +28,7 @@
 -export([cancel/2, cancel/3, retry/2, retry/3, resolve/3, resolve/4, recover_pending/1, recover_pending/2]).
 
 -export_type([saga/0, step/0, action/0, options/0, wait_options/0, result/0, recovered/0]).
--export_type([description/0, waiting/0, error/0, step_error/0]).
+-export_type([description/0, waiting/0, error/0, step_error/0, commit_error/0]).
 
 %% A saga that is being built.
 -opaque saga() :: warp_saga_builder:saga().

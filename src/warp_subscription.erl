@@ -6,11 +6,12 @@
 %% receive
 %%     {warp_subscription, Sub, {events, Events}} ->
 %%         ok = handle(Events),
-%%         ok = warp_subscription:ack(Sub, lists:last(Events))
+%%         ok = warp_subscription:ack(Sub, Events)
 %% end.
 %% '''
 %%
-%% The subscriber gets these messages, each as `{warp_subscription, Sub, Message}':
+%% The subscriber gets these messages, each as `{warp_subscription, Sub, Message}', or with the option `tag' as
+%% `{Tag, Sub, Message}':
 %% <ul>
 %% <li>`{events, [Event]}': at most 1000 events, see `t:warp_core:placed_event()'. Events of one entity come in the
 %% order of their seqs, and events of one shard in the order of their positions.</li>
@@ -32,13 +33,18 @@
 -include("base/warp_entity.hrl").
 
 -export([subscribe/2, unsubscribe/1, ack/2, more/2, cursor/1, monitor_of/1]).
+-export([parked/2, retry/3, skip/3, forget/2]).
+-export([transaction/4, policy/3, policy/4]).
 
 -export_type([subscription/0, cursor/0, options/0, message/0, error/0]).
+-export_type([waiting/0, name_error/0, command/0, command_error/0, policy_options/0]).
 
 %% How long these functions wait.
 -define(TIMEOUT_MS, 5000).
+%% How long a saga that follows from an event is waited for. It goes on afterwards, and is asked for again.
+-define(SAGA_MS, 30000).
 
--record(warp_subscription, {pid :: pid(), monitor :: reference()}).
+-record(warp_subscription, {pid :: pid(), monitor :: reference(), tag :: term()}).
 
 %% A subscription, which belongs to the process that made it.
 -opaque subscription() :: #warp_subscription{}.
@@ -48,6 +54,11 @@
     %% Where to begin: at the first event, with the next one that is stored, behind a cursor, or with the first event
     %% that was recorded at a time or later. Default: `now'.
     from => beginning | now | {cursor, cursor()} | {time, warp_core:micros()},
+    %% The name of the subscription, 1 to 200 bytes of text: what is acknowledged is stored under it, and whoever
+    %% subscribes with it goes on there. `from' counts only when the name is new. Default: none. Only of a context.
+    name => binary(),
+    %% How many subscribers of the name split the shards between them, up to the number of shards. Default: 1.
+    consumers => pos_integer(),
     %% Only events of these aggregates, by their current names. Default: of all.
     aggregates => all | [binary()],
     %% Only events of these types, as `migrate' gives them. Default: of all.
@@ -56,29 +67,71 @@
     prefix => binary(),
     %% How many events may be sent and not acknowledged, 1 to 100000; or `demand': the subscriber asks for events with
     %% `more/2'. Default: 1000.
-    credit => pos_integer() | demand
+    credit => pos_integer() | demand,
+    %% What its messages begin with. Default: `warp_subscription'. For processes that tell messages apart by their first
+    %% elements alone, as the selectors of Gleam do: they give each subscription another one, such as a reference.
+    tag => term(),
+    %% Gives what is sent in place of each event, for libraries of other languages. Default: the event itself. When it
+    %% crashes the subscription ends. `fun M:F/1' outlasts a reload of its module.
+    convert => fun((warp_core:placed_event()) -> term())
 }.
 -type message() ::
-    {events, [warp_core:placed_event()]} | {caught_up | checkpoint, cursor()} | {erased, EntityId :: binary()}.
+    {events, [warp_core:placed_event()]} | {caught_up | checkpoint, cursor()} | {erased, EntityId :: binary()}
+    | {active, Shards :: [non_neg_integer()]}.
 -type error() ::
     warp_check:wrong()
     | {bad_entity_id, term()}
     | {bad_cursor, not_a_cursor | of_an_entity | of_a_context | of_another_entity | {of_so_many_shards, pos_integer()}
                    | {ahead_of_log, Shard :: non_neg_integer()}}
+    %% Other subscribers of that name have said another number as `consumers'.
+    | {others_say, pos_integer()}
     | context_stopped
     | {shard_unavailable, non_neg_integer()}
     | timeout
     | interrupted
+    | disk_full
     | {io_error | corrupt | internal, binary()}.
+%% An entity that waits, since a subscriber failed with its event at `seq', so many times: it is tried again by itself
+%% while it is `retrying', and not any more when it is `parked'. `why' is the last error, and `since' when it failed
+%% first.
+-type waiting() :: #{
+    entity := binary(),
+    seq := warp_core:seq(),
+    shard := non_neg_integer(),
+    state := retrying | parked,
+    tries := non_neg_integer(),
+    why := binary(),
+    since := warp_core:micros()
+}.
+-type name_error() ::
+    unknown_subscription | context_stopped | interrupted | timeout | disk_full | {io_error | corrupt, binary()}.
+%% What follows from an event: events that are appended to an entity as a batch, or a saga that is committed. The id of
+%% the saga has to follow from the event too, so that the saga runs once.
+-type command() :: {append, EntityId :: binary(), warp_core:new_event() | [warp_core:new_event()]}
+                 | {saga, warp_saga:saga()}.
+-type policy_options() :: #{
+    %% The function is not called for events that were recorded before this time, in microseconds since 1970, or that
+    %% are not behind this cursor of a context. Default: it is called for all.
+    effects_from => warp_core:micros() | {cursor, cursor()}
+}.
+-type command_error() ::
+    {bad_command, term()} | {command_failed, N :: pos_integer(), warp_core:write_error() | warp_saga:commit_error()}.
 
 %% @doc Subscribes the calling process to an entity or to a whole context.
 %%
 %% With a number as `credit' so many events may be sent and not acknowledged, and {@link ack/2} makes room for others.
 %% With `demand' nothing is sent until the subscriber has asked for it with {@link more/2}.
 %%
+%% With a `name' the subscription is durable: what is acknowledged is on disk at most a second later, and a later
+%% subscription with that name gets everything else, also after a restart. One subscriber consumes a name at a time, or
+%% as many as `consumers' says, who split the shards; others wait as standbys, and one takes over when a consumer ends.
+%% A subscriber that becomes a consumer is sent `{active, Shards}' first. An erasure comes again until it is
+%% acknowledged with `ack(Sub, {erased, EntityId})', also when it happened while nobody had subscribed.
+%%
 %% Errors: `{bad_option, Key, Why}' and `{unknown_option, Key}'; `{bad_cursor, Why}' for a cursor that is none, that
-%% belongs to something else, or that is ahead of a log, which was replaced by an older copy; `{shard_unavailable, N}'
-%% while a shard is not open; `timeout' after 5 seconds; `context_stopped'; those of reading.
+%% belongs to something else, or that is ahead of a log, which was replaced by an older copy, also for a name that is
+%% ahead; `{others_say, N}'; `{shard_unavailable, N}' while a shard is not open; `timeout' after 5 seconds;
+%% `context_stopped'; those of reading, and for a name those of writing its file.
 -spec subscribe(warp_core:ctx() | warp_core:entity(), options()) -> {ok, subscription()} | {error, error()}.
 subscribe(#warp_entity{ref = Ref, id = Id, shard = N}, Options) ->
     case warp_context:find(Ref) of
@@ -104,7 +157,7 @@ subscribe(#{ref := Ref} = Context, Source, Shards, Options) ->
         {ok, Checked} ->
             Deadline = warp_deadline:from(?TIMEOUT_MS),
             case warp_subscription_start:start(Context, Source, Shards, Checked, Deadline) of
-                {ok, Pid} -> begun(Pid, Ref, Deadline);
+                {ok, Pid} -> begun(Pid, maps:get(tag, Checked), Ref, Deadline);
                 {error, interrupted} -> warp_entity_call:stopped_or(Ref, interrupted);
                 {error, _} = Error -> Error
             end;
@@ -112,10 +165,10 @@ subscribe(#{ref := Ref} = Context, Source, Shards, Options) ->
             Error
     end.
 
-begun(Pid, Ref, Deadline) ->
+begun(Pid, Tag, Ref, Deadline) ->
     Monitor = erlang:monitor(process, Pid),
-    Sub = #warp_subscription{pid = Pid, monitor = Monitor},
-    case warp_call:call(Pid, {'begin', Sub}, Deadline) of
+    Sub = #warp_subscription{pid = Pid, monitor = Monitor, tag = Tag},
+    case warp_call:call(Pid, {'begin', {Tag, Sub}}, Deadline) of
         ok ->
             {ok, Sub};
         {error, Why} ->
@@ -123,7 +176,7 @@ begun(Pid, Ref, Deadline) ->
             ok = forget(Sub),
             case Why of
                 interrupted -> warp_entity_call:stopped_or(Ref, interrupted);
-                timeout -> {error, timeout}
+                _ -> {error, Why}
             end
     end.
 
@@ -141,12 +194,21 @@ forget(#warp_subscription{monitor = Monitor} = Sub) ->
     true = erlang:demonitor(Monitor, [flush]),
     flush(Sub).
 
-flush(Sub) ->
-    receive {warp_subscription, Sub, _} -> flush(Sub) after 0 -> ok end.
+flush(#warp_subscription{tag = Tag} = Sub) ->
+    receive {Tag, Sub, _} -> flush(Sub) after 0 -> ok end.
 
-%% @doc Acknowledges an event, and with it all events of its shard that were sent before it. Events may be acknowledged
-%% one by one, or the last one of each message. One that was not sent, or was acknowledged before, changes nothing.
--spec ack(subscription(), warp_core:placed_event()) -> ok.
+%% @doc Acknowledges events: one of a message, and with it all events of its shard that were sent before it; or a list
+%% of them, such as all of a message. The last one of a message does not stand for those of other shards in it. An
+%% event that was not sent, or was acknowledged before, changes nothing, and neither does one of a subscription that has
+%% ended: somebody else may consume its name by now.
+%%
+%% `{erased, EntityId}' acknowledges that the subscriber of a name has erased what it made of the entity's events.
+-spec ack(subscription(), warp_core:placed_event() | [warp_core:placed_event()] | {erased, EntityId :: binary()}) -> ok.
+ack(#warp_subscription{pid = Pid}, {erased, Entity}) when is_binary(Entity) ->
+    gen_server:cast(Pid, {ack, {erased, Entity}});
+ack(#warp_subscription{} = Sub, Events) when is_list(Events) ->
+    Lasts = lists:foldl(fun(#{shard := N} = Event, Acc) -> Acc#{N => Event} end, #{}, Events),
+    lists:foreach(fun(Event) -> ack(Sub, Event) end, maps:values(Lasts));
 ack(#warp_subscription{pid = Pid}, #{shard := N, position := Position, seq := Seq}) ->
     gen_server:cast(Pid, {ack, {N, Position, Seq}}).
 
@@ -156,9 +218,11 @@ ack(#warp_subscription{pid = Pid}, #{shard := N, position := Position, seq := Se
 more(#warp_subscription{pid = Pid}, Count) when is_integer(Count), Count > 0 ->
     gen_server:cast(Pid, {more, Count}).
 
-%% @doc The cursor: up to where everything was acknowledged. A subscription from there on gets everything else. Error:
-%% `subscription_ended', and `timeout' after 5 seconds.
--spec cursor(subscription()) -> {ok, cursor()} | {error, subscription_ended | timeout}.
+%% @doc The cursor: up to where everything was acknowledged. A subscription from there on gets everything else. Of one
+%% with a name it is on disk when this returns, and stands for all consumers of the name. Errors: `subscription_ended';
+%% `timeout' after 5 seconds; for a name those of writing its file.
+-spec cursor(subscription()) ->
+    {ok, cursor()} | {error, subscription_ended | timeout | disk_full | {io_error | corrupt, binary()}}.
 cursor(#warp_subscription{pid = Pid}) ->
     case warp_call:call(Pid, cursor, warp_deadline:from(?TIMEOUT_MS)) of
         {error, interrupted} -> {error, subscription_ended};
@@ -169,3 +233,121 @@ cursor(#warp_subscription{pid = Pid}) ->
 %% _}'.
 -spec monitor_of(subscription()) -> reference().
 monitor_of(#warp_subscription{monitor = Monitor}) -> Monitor.
+
+%% ------------------------------------------------------------------ Names
+
+%% @doc The entities that wait because a subscriber failed with an event of them, see {@link warp_subscriber}. Errors:
+%% `unknown_subscription' when nobody has subscribed with that name; `interrupted' and `timeout'; those of its file.
+-spec parked(warp_core:ctx(), Name :: binary()) -> {ok, [waiting()]} | {error, name_error()}.
+parked(Ctx, Name) ->
+    of_name(Ctx, fun(Context, Deadline) ->
+        case warp_subscription_names:held(Context, Name, Deadline) of
+            {ok, All} ->
+                IsFirst = fun(#{since := A}, #{since := B}) -> A =< B end,
+                {ok, lists:sort(IsFirst, [waiting(Held) || Held <- All])};
+            {error, _} = Error -> Error
+        end
+    end).
+
+waiting(#{state := State} = Held) ->
+    Shown = case State of parked -> parked; _ -> retrying end,
+    maps:remove(life, Held#{state := Shown}).
+
+%% @doc Hands the event of an entity that waits to its subscriber again, now or as soon as there is one, and then those
+%% behind it. Errors: `not_waiting', and those of {@link parked/2}.
+-spec retry(warp_core:ctx(), Name :: binary(), EntityId :: binary()) -> ok | {error, not_waiting | name_error()}.
+retry(Ctx, Name, Entity) ->
+    of_name(Ctx, fun(Context, Deadline) ->
+        warp_subscription_names:change(Context, Name, Entity, retrying, Deadline)
+    end).
+
+%% @doc Gives up the event of an entity that waits, and goes on behind it. Errors: those of {@link retry/3}.
+-spec skip(warp_core:ctx(), Name :: binary(), EntityId :: binary()) -> ok | {error, not_waiting | name_error()}.
+skip(Ctx, Name, Entity) ->
+    of_name(Ctx, fun(Context, Deadline) ->
+        warp_subscription_names:change(Context, Name, Entity, skipping, Deadline)
+    end).
+
+%% @doc Forgets a name: how far it is, and what waits. The next one who subscribes with it begins anew. Errors:
+%% `{in_use, Pid}' while somebody has subscribed, and those of {@link parked/2}.
+-spec forget(warp_core:ctx(), Name :: binary()) -> ok | {error, {in_use, pid()} | name_error()}.
+forget(Ctx, Name) ->
+    of_name(Ctx, fun(Context, Deadline) -> warp_subscription_names:forget(Context, Name, Deadline) end).
+
+of_name(Ctx, Ask) ->
+    case warp_context:of_handle(Ctx) of
+        {ok, #{ref := Ref} = Context} ->
+            case Ask(Context, warp_deadline:from(?TIMEOUT_MS)) of
+                {error, interrupted} -> warp_entity_call:stopped_or(Ref, interrupted);
+                Answer -> Answer
+            end;
+        not_found ->
+            {error, context_stopped}
+    end.
+
+%% ------------------------------------------------------------------ What follows from an event
+
+%% @doc Carries out what follows from an event, once, however often this is called for the same event under the same
+%% name: each event that it appends has an id made of the name and of the event's place in the log. So what a subscriber
+%% does in Warp happens exactly once, if the commands follow from the event alone.
+%%
+%% The commands are carried out in order, and an error ends that; those before it were carried out. Errors:
+%% `{bad_option, Key, Why}' with the key `name' or `event'; `{bad_command, Term}'; `{command_failed, N, Why}' for the
+%% Nth one, with an error of {@link warp_core:append_batch/2} or of {@link warp_saga:commit/3}. A saga that was
+%% compensated or is stuck counts as carried out.
+-spec transaction(warp_core:ctx(), Name :: binary(), warp_core:placed_event(), [command()]) ->
+    ok | {error, command_error() | {bad_option, name | event, term()}}.
+transaction(Ctx, Name, #{shard := N, position := Position, seq := Seq}, Commands) ->
+    case warp_check:one(name, Name, fun warp_subscription_options:name/1) of
+        {ok, _} -> carry_out(Commands, 1, Ctx, warp_text:format("~ts/~b.~b.~b", [Name, N, Position, Seq]));
+        {error, _} = Error -> Error
+    end;
+transaction(_Ctx, _Name, _Event, _Commands) ->
+    {error, {bad_option, event, not_a_placed_event}}.
+
+carry_out([], _N, _Ctx, _Base) ->
+    ok;
+carry_out([Command | Commands], N, Ctx, Base) ->
+    case command(Command, N, Ctx, Base) of
+        {ok, _} -> carry_out(Commands, N + 1, Ctx, Base);
+        {error, {bad_command, _}} = Error -> Error;
+        {error, Why} -> {error, {command_failed, N, Why}}
+    end;
+carry_out(Term, _N, _Ctx, _Base) ->
+    {error, {bad_command, Term}}.
+
+command({append, Entity, #{} = Event}, N, Ctx, Base) ->
+    command({append, Entity, [Event]}, N, Ctx, Base);
+command({append, Entity, [_ | _] = Events}, N, Ctx, Base) when is_binary(Entity), length(Events) > 0 ->
+    case [Term || Term <- Events, not is_map(Term)] of
+        [] ->
+            Named = with_ids(Events, 1, warp_text:format("~ts.~b", [Base, N])),
+            warp_core:append_batch(warp_core:entity(Ctx, Entity), Named);
+        [Term | _] -> {error, {bad_command, Term}}
+    end;
+command({saga, Saga}, _N, Ctx, _Base) ->
+    warp_saga:commit(Saga, Ctx, #{wait => ?SAGA_MS});
+command(Term, _N, _Ctx, _Base) ->
+    {error, {bad_command, Term}}.
+
+with_ids([], _I, _Base) -> [];
+with_ids([Event | Events], I, Base) ->
+    [Event#{id => warp_text:format("~ts.~b", [Base, I])} | with_ids(Events, I + 1, Base)].
+
+%% @equiv policy(Name, Filter, Fun, #{})
+-spec policy(Name :: binary(), warp_subscriber:options(), warp_policy:react()) ->
+    warp_subscription_options:subscriber().
+policy(Name, Filter, Fun) ->
+    policy(Name, Filter, Fun, #{}).
+
+%% @doc A policy: whenever there is an event that the filter lets through, what Fun makes of it is done, exactly once.
+%% Fun gets the event, and as a function with two arguments the context too. It gives commands for {@link
+%% transaction/4}, or `{error, Why}', which is a failure; it has no effects of its own. It is one of the
+%% `subscribers' of `warp_core:start/1', with a name, retries and parking as in {@link warp_subscriber}, whose options
+%% the filter may have.
+%%
+%% Option `effects_from' is for reading events again: see `t:policy_options()'.
+-spec policy(Name :: binary(), warp_subscriber:options(), warp_policy:react(), policy_options()) ->
+    warp_subscription_options:subscriber().
+policy(Name, Filter, Fun, Options) ->
+    warp_subscription_options:new_subscriber(Name, warp_policy, {Name, Fun, Options}, Filter).

@@ -14,7 +14,7 @@
 %% time.
 -module(warp_test_context).
 
--export([run/2, start/1, stop/1]).
+-export([run/2, start/1, stop/1, await_subscribers/2]).
 
 %% What the names of the folders begin with, below that of temporary files.
 -define(PREFIX, "warp-test-").
@@ -69,6 +69,18 @@ stop(Ctx) ->
             end;
         not_found ->
             ok
+    end.
+
+%% @doc Waits until all subscriptions with names have handled everything that is stored, so that a test can look at what
+%% they did; also what they appended themselves. The timeout is `infinity' or milliseconds. Errors: `{behind, Names}':
+%% at the timeout these were not done, or an event waits that they failed with; `context_stopped'; those of the file
+%% of the names.
+-spec await_subscribers(warp_core:ctx(), timeout()) ->
+    ok | {error, {behind, [Name :: binary()]} | context_stopped | term()}.
+await_subscribers(Ctx, Timeout) ->
+    case warp_context:of_handle(Ctx) of
+        {ok, Context} -> warp_subscription_wait:caught_up(Context, warp_deadline:from(Timeout));
+        not_found -> {error, context_stopped}
     end.
 
 new_dir() ->

@@ -32,7 +32,8 @@ made() ->
      {warp_projection, delete, 2}, {warp_core, check_response, 2}, {warp_core, check_response, 3},
      {warp_core, reqids_new, 0}, {warp_core, reqids_add, 3}, {warp_core, reqids_size, 1},
      {warp_core, reqids_to_list, 1}, {warp_core, shard_of, 1}, {warp_subscription, ack, 2},
-     {warp_subscription, more, 2}, {warp_subscription, monitor_of, 1}].
+     {warp_subscription, more, 2}, {warp_subscription, monitor_of, 1}, {warp_subscription, policy, 3},
+     {warp_subscription, policy, 4}].
 
 %% Those that wait for as long as it takes, and say so: each but for the first three has a variant with a limit.
 %% What `warp_projection' does for `warp_core' is called through that.
@@ -40,7 +41,9 @@ without_a_limit() ->
     [{warp_core, start, 1}, {warp_core, start_link, 1}, {warp_core, stop, 1}, {warp_core, export, 1},
      {warp_core, verify, 1}, {warp_core, verify, 2},
      {warp_saga, commit, 2}, {warp_saga, cancel, 2}, {warp_saga, retry, 2}, {warp_saga, resolve, 3},
-     {warp_saga, recover_pending, 1}, {warp_projection, query, 4}, {warp_projection, await, 2}].
+     {warp_saga, recover_pending, 1}, {warp_projection, query, 4}, {warp_projection, await, 2},
+     %% That is each of its commands for as long as it takes.
+     {warp_subscription, transaction, 4}].
 
 %% Each function with its limit in milliseconds, the given one or the one that it documents. The entity Hot has a
 %% process, Cold has none, and the event of Aside is set aside.
@@ -114,6 +117,11 @@ calls(Ctx, Hot, Cold, Aside, Sub) ->
      {{warp_projection, rebuild_progress, 1}, 0, fun() -> warp_projection:rebuild_progress(Ctx) end},
      {{warp_projection, status, 1}, 0, fun() -> warp_projection:status(Ctx) end},
      {{warp_subscription, subscribe, 2}, 5000, fun() -> warp_subscription:subscribe(Hot, #{}) end},
+     {{warp_subscription, parked, 2}, 5000, fun() -> warp_subscription:parked(Ctx, <<"name">>) end},
+     {{warp_subscription, retry, 3}, 5000, fun() -> warp_subscription:retry(Ctx, <<"name">>, <<"cold">>) end},
+     {{warp_subscription, skip, 3}, 5000, fun() -> warp_subscription:skip(Ctx, <<"name">>, <<"cold">>) end},
+     {{warp_subscription, forget, 2}, 5000, fun() -> warp_subscription:forget(Ctx, <<"name">>) end},
+     {{warp_core, wait, 3}, 300, fun() -> warp_core:wait(Cold, 7, 300) end},
      {{warp_subscription, cursor, 1}, 5000, fun() -> warp_subscription:cursor(Sub) end},
      {{warp_subscription, unsubscribe, 1}, 5000, fun() -> warp_subscription:unsubscribe(Sub) end}].
 

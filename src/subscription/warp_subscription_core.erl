@@ -3,17 +3,17 @@
 %% A subscription follows one shard or several. Each is `behind' at first: pieces of its log are read from the file,
 %% one at a time, as long as the subscriber takes them. At the end of the log the shard is `joining': it asks to be sent
 %% what each commit adds. From the answer on it is `live', until it is told that it did not keep up, and is `behind'
-%% again.
+%% again. One with a name has no shard while it is a standby, until it is assigned some.
 %%
 %% Everything that is read goes into one buffer, and from there to the subscriber as far as the credit goes. So the
 %% events of one shard are in order.
 -module(warp_subscription_core).
 
--export([new/1, start/1, read/3, not_read/4, joined/3, live/4, lost/2, again/2]).
+-export([new/1, start/1, assign/3, read/3, not_read/4, joined/3, live/4, lost/2, again/2]).
 -export([ack/2, more/2, erased/3, tick/1]).
--export([cursor/1, state/1, positions/1]).
+-export([cursor/1, marks/1, state/1, positions/1, positions_of/1]).
 
--export_type([core/0, effect/0, settings/0, place/0, state/0]).
+-export_type([core/0, effect/0, settings/0, place/0, mark/0, state/0]).
 
 %% Up to where a shard was read: a position; or the life of an entity, 0 for none, the seq of its last event, and the
 %% position up to which its shard was looked at.
@@ -37,7 +37,7 @@
     | {send, Message :: term()}
     %% So many live pieces are gone from the buffer: others may come.
     | {taken, pos_integer()}.
--type state() :: live | catching_up | waiting_for_credit | {stalled, Why :: term()}.
+-type state() :: standby | live | catching_up | waiting_for_credit | {stalled, Why :: term()}.
 
 -record(shard, {
     %% Up to where the buffer was filled.
@@ -105,6 +105,15 @@ shard(Place) ->
 
 -spec start(core()) -> {[effect()], core()}.
 start(Core) -> go_on([], Core).
+
+%% @doc A subscription with a name, which had no shards, gets some. The subscriber is told of them first, then of
+%% entities that were erased.
+-spec assign(#{N :: non_neg_integer() => mark()}, Erased :: [binary()], core()) -> {[effect()], core()}.
+assign(Marks, Erased, #core{shards = Shards} = Core) when map_size(Shards) =:= 0 ->
+    Turn = lists:sort(maps:keys(Marks)),
+    go_on([{send, {active, Turn}}],
+          Core#core{shards = maps:map(fun(_, Mark) -> shard(Mark) end, Marks), turn = Turn,
+                    buffer = queue:from_list([{erased, Entity} || Entity <- Erased])}).
 
 %% ------------------------------------------------------------------ Reading
 
@@ -337,7 +346,7 @@ emptied(N, Place, How, #core{ahead = Ahead} = Core) ->
     Now = case Acked =:= Given of true -> Place; false -> Acked end,
     put_shard(N, Shard#shard{given = Place, acked = Now}, Core#core{ahead = Ahead - one(How)}).
 
-caught_up(#core{is_caught_up = true} = Core) ->
+caught_up(#core{is_caught_up = IsCaughtUp, shards = Shards} = Core) when IsCaughtUp; map_size(Shards) =:= 0 ->
     {[], Core};
 caught_up(#core{shards = Shards, buffer = Buffer} = Core) ->
     case queue:is_empty(Buffer) andalso lists:all(fun(#shard{is = Is}) -> Is =:= live end, maps:values(Shards)) of
@@ -413,6 +422,8 @@ more(Count, #core{credit = Credit} = Core) ->
 %% is handed over any more.
 -spec erased(binary(), {N :: non_neg_integer(), Life :: non_neg_integer(), Until :: non_neg_integer()}, core()) ->
     {[effect()], core()}.
+erased(_Entity, {N, _, _}, #core{shards = Shards} = Core) when not is_map_key(N, Shards) ->
+    {[], Core};
 erased(Entity, {N, Life, Until}, #core{buffer = Buffer} = Core) ->
     Others = fun(Piece) -> [without(Entity, Piece)] end,
     #shard{held = Held, erased = Erased, at = At} = Shard = of_shard(N, Core),
@@ -427,6 +438,8 @@ without(_Entity, {erased, _} = Other) ->
 
 %% @doc Some time has passed: the subscriber is told of the cursor, if that moved and no event is under way.
 -spec tick(core()) -> {[effect()], core()}.
+tick(#core{shards = Shards} = Core) when map_size(Shards) =:= 0 ->
+    {[], Core};
 tick(#core{told = Told, buffer = Buffer, shards = Shards} = Core) ->
     IsIdle = queue:is_empty(Buffer) andalso
         lists:all(fun(#shard{given = Given, acked = Acked}) -> Given =:= Acked end, maps:values(Shards)),
@@ -437,14 +450,21 @@ tick(#core{told = Told, buffer = Buffer, shards = Shards} = Core) ->
 
 %% @doc Up to where everything was acknowledged.
 -spec cursor(core()) -> warp_subscription_cursor:cursor().
-cursor(#core{source = Of, shards = Shards}) ->
+cursor(#core{source = Of, shards = Shards} = Core) ->
     case {Of, maps:values(Shards)} of
         {{entity, _}, [#shard{acked = {Life, Seq, _}}]} -> warp_subscription_cursor:encode(Of, {Life, Seq});
-        {{shards, _}, _} -> warp_subscription_cursor:encode(Of, maps:map(fun(_, #shard{acked = At}) -> At end, Shards))
+        {{shards, _}, _} -> warp_subscription_cursor:encode(Of, marks(Core))
     end.
+
+%% @doc By shard, up to where everything was acknowledged.
+-spec marks(core()) -> #{N :: non_neg_integer() => mark()}.
+marks(#core{shards = Shards}) ->
+    maps:map(fun(_, #shard{acked = Acked}) -> Acked end, Shards).
 
 %% @doc How it is.
 -spec state(core()) -> state().
+state(#core{shards = Shards}) when map_size(Shards) =:= 0 ->
+    standby;
 state(#core{shards = Shards, buffer = Buffer, credit = Credit} = Core) ->
     All = [Is || #shard{is = Is} <- maps:values(Shards)],
     case [Why || {stalled, Why} <- All] of
@@ -461,8 +481,11 @@ state(#core{shards = Shards, buffer = Buffer, credit = Credit} = Core) ->
 
 %% @doc By shard, up to which position everything was acknowledged.
 -spec positions(core()) -> #{N :: non_neg_integer() => non_neg_integer()}.
-positions(#core{shards = Shards}) ->
-    maps:map(fun(_, #shard{acked = Acked}) -> acked_position(Acked) end, Shards).
+positions(Core) -> positions_of(marks(Core)).
+
+%% @doc The positions of marks.
+-spec positions_of(#{N :: non_neg_integer() => mark()}) -> #{N :: non_neg_integer() => non_neg_integer()}.
+positions_of(Marks) -> maps:map(fun(_, Mark) -> acked_position(Mark) end, Marks).
 
 acked_position({Position, _Seq}) -> Position - 1;
 acked_position(Place) -> position(Place).

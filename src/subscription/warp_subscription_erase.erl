@@ -12,15 +12,20 @@
 -spec tell(warp_context:context(), warp_component:deletion()) -> ok | {error, term()}.
 tell(Context, #{entity := Entity, shard := N, incarnation := Life}) ->
     %% NOTE: first what was read from the log before it was erased has to be with the subscriptions.
-    case warp_subscription_live:settle(Context, N, warp_deadline:from(?SETTLE_MS)) of
-        ok ->
-            warp_context:with_shard(Context, N, fun(Handle) ->
-                Until = warp_shard_stats:log_position(Handle),
-                Pids = warp_subscription_table:concerned(Context, Entity),
-                Each = [spawn_monitor(fun() -> warp_subscription_process:erased(Pid, Entity, N, Life, Until) end)
-                        || Pid <- Pids],
-                lists:foreach(fun({_, Monitor}) -> receive {'DOWN', Monitor, process, _, _} -> ok end end, Each)
-            end);
-        {error, _} = Error ->
-            Error
+    Deadline = warp_deadline:from(?SETTLE_MS),
+    case warp_subscription_live:settle(Context, N, Deadline) of
+        ok -> noted(warp_subscription_names:erase(Context, Entity, N, Deadline), Context, Entity, N, Life);
+        {error, _} = Error -> Error
     end.
+
+%% NOTE: what is noted on disk comes first, so that a name is told also if this ends here.
+noted({error, _} = Error, _Context, _Entity, _N, _Life) ->
+    Error;
+noted(ok, Context, Entity, N, Life) ->
+    warp_context:with_shard(Context, N, fun(Handle) ->
+        Until = warp_shard_stats:log_position(Handle),
+        Pids = warp_subscription_table:concerned(Context, Entity),
+        Each = [spawn_monitor(fun() -> warp_subscription_process:erased(Pid, Entity, N, Life, Until) end)
+                || Pid <- Pids],
+        lists:foreach(fun({_, Monitor}) -> receive {'DOWN', Monitor, process, _, _} -> ok end end, Each)
+    end).

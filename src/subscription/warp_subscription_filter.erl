@@ -4,7 +4,7 @@
 %% it lets through. The names of aggregates are the current ones, and the types those after `migrate'.
 -module(warp_subscription_filter).
 
--export([options/0, new/2, everything/0, route/1, stored_names/2, select/2, concerns/2]).
+-export([options/0, new/2, everything/0, of_entity/2, route/1, stored_names/2, select/2, concerns/2]).
 
 -export_type([filter/0, route/0]).
 
@@ -52,6 +52,10 @@ set(Names) -> maps:from_list([{Name, []} || Name <- Names]).
 %% @doc The filter that lets everything through.
 -spec everything() -> filter().
 everything() -> made({prefix, <<>>}, #{aggregates => all, types => all}).
+
+%% @doc The same filter for one entity.
+-spec of_entity(binary(), filter()) -> filter().
+of_entity(Entity, Filter) -> Filter#{route := {entity, Entity}}.
 
 %% @doc Whose rows it looks at.
 -spec route(filter()) -> route().

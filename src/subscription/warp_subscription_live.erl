@@ -6,7 +6,7 @@
 -module(warp_subscription_live).
 -behaviour(gen_server).
 
--export([start_link/2, join/5, settle/3]).
+-export([start_link/2, join/5, settle/3, tell/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -export_type([taken/0]).
@@ -61,6 +61,14 @@ settle(Context, N, Deadline) ->
             end;
         none ->
             ok
+    end.
+
+%% @doc Has all subscriptions of shard N told how far its log was read.
+-spec tell(warp_context:context(), non_neg_integer()) -> ok.
+tell(Context, N) ->
+    case warp_context:registered(Context, {live, N}) of
+        {ok, Pid} -> Pid ! tell, ok;
+        none -> ok
     end.
 
 -spec init({warp_context:membership(), non_neg_integer()}) -> {ok, #state{}}.

@@ -8,7 +8,15 @@
 
 -export_type([settings/0]).
 
--type settings() :: {Subscriber :: pid(), warp_subscription_filter:filter(), warp_subscription_core:settings()}.
+-type settings() ::
+    #{subscriber := pid(),
+      filter := warp_subscription_filter:filter(),
+      core := warp_subscription_core:settings(),
+      named := none | named(),
+      %% Gives what the subscriber is sent in place of an event.
+      convert := none | fun((warp_core:placed_event()) -> term())}.
+%% The name, and how many consumers split its shards.
+-type named() :: {Name :: binary(), Consumers :: pos_integer()}.
 
 -record(state, {
     context :: warp_context:context(),
@@ -16,19 +24,32 @@
     reader :: warp_subscription_reader:reader(),
     subscriber :: pid(),
     source :: warp_subscription_cursor:source(),
+    convert :: none | fun((warp_core:placed_event()) -> term()),
     %% What messages to the subscriber are marked with.
-    handle = none :: term(),
+    handle = none :: none | {Tag :: term(), Sub :: term()},
     taken = counters:new(1, []) :: warp_subscription_live:taken(),
     %% By shard, the monitor of the process that sends live events, which marks its messages with it.
     live = #{} :: #{non_neg_integer() => reference()},
     shown :: {warp_subscription_core:state(), warp_core:micros()},
-    timer = none :: none | reference()
+    timer = none :: none | reference(),
+    named = none :: none | named(),
+    %% The cursor of the name, as it was on disk last.
+    stored = none :: none | warp_subscription_cursor:cursor(),
+    %% What was acknowledged, as it was passed on last, and the timer for doing so again.
+    passed_on = #{} :: warp_subscription_names:marks(),
+    passing = none :: none | reference(),
+    %% Entities whose erasure the subscriber has to take before it gets events, where these follow, and behind which
+    %% entity others were erased.
+    notices = none :: none | {#{binary() => []}, warp_subscription_names:marks(), After :: binary()}
 }).
 
 %% How often the subscriber is told of the cursor, and the table of how far it is.
 -define(TICK_MS, 1000).
 %% How long it waits to begin: whoever started it may have given up waiting for it.
 -define(BEGIN_MS, 10000).
+%% How long acknowledgements wait for others before they are passed on, and how long one waits until they are on disk.
+-define(PASS_ON_MS, 50).
+-define(SAVE_MS, 5000).
 %% How long a deletion waits for one subscription.
 -define(ERASE_MS, 15000).
 
@@ -52,29 +73,44 @@ erased(Pid, Entity, N, Life, Until) ->
     end.
 
 -spec init({warp_context:membership(), settings()}) -> {ok, #state{}}.
-init({Membership, {Subscriber, Filter, #{source := Source} = Settings}}) ->
+init({Membership, #{subscriber := Subscriber, filter := Filter, core := #{source := Source} = Settings, named := Named,
+                    convert := Convert}}) ->
     _ = process_flag(trap_exit, true),
     Context = warp_context:mine(Membership),
     _ = erlang:monitor(process, Subscriber),
     State = #state{context = Context, core = warp_subscription_core:new(Settings), subscriber = Subscriber,
-                   source = Source, reader = warp_subscription_reader:new(Context, Filter),
+                   source = Source, reader = warp_subscription_reader:new(Context, Filter), named = Named,
+                   convert = Convert,
                    shown = {catching_up, os:system_time(microsecond)}},
     _ = erlang:send_after(?BEGIN_MS, self(), unbegun),
     {ok, State}.
 
 -spec handle_continue(start, #state{}) -> {noreply, #state{}}.
+handle_continue(start, #state{named = none} = State) ->
+    next(fun warp_subscription_core:start/1, State);
+%% It waits for a slot.
 handle_continue(start, State) ->
-    next(fun warp_subscription_core:start/1, State).
+    {noreply, shown(State)}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
-    {reply, term(), #state{}} | {reply, ok, #state{}, {continue, start}} | {stop, normal, ok, #state{}}.
+    {reply, term(), #state{}} | {reply, ok, #state{}, {continue, start}} | {stop, normal, term(), #state{}}.
 handle_call({'begin', Handle}, _From, State) ->
     Begun = State#state{handle = Handle},
     %% NOTE: not before. A deletion finds it in the table, and its subscriber would get a message without the handle.
     ok = show(Begun),
-    {reply, ok, Begun, {continue, start}};
-handle_call(cursor, _From, #state{core = Core} = State) ->
+    case join(Begun) of
+        ok -> {reply, ok, Begun, {continue, start}};
+        {error, _} = Error -> {stop, normal, Error, Begun}
+    end;
+handle_call(cursor, _From, #state{core = Core, named = none} = State) ->
     {reply, {ok, warp_subscription_core:cursor(Core)}, State};
+handle_call(cursor, _From, State) ->
+    {Answer, Saved} = save(State),
+    {reply, Answer, Saved};
+handle_call({erased, Entity, N, _, _}, _From, #state{notices = {Waiting, Marks, After}} = State)
+  when is_map_key(N, Marks) ->
+    Told = sent({erased, Entity}, State),
+    {reply, ok, Told#state{notices = {Waiting#{Entity => []}, Marks, After}}};
 handle_call({erased, Entity, N, Life, Until}, _From, State) ->
     {noreply, Next} = next(fun(Core) -> warp_subscription_core:erased(Entity, {N, Life, Until}, Core) end, State),
     {reply, ok, Next};
@@ -84,7 +120,15 @@ handle_call(Stray, _From, State) ->
     ok = warp_stray:note(?MODULE, call, Stray),
     {reply, {error, {unknown_request, Stray}}, State}.
 
+join(#state{named = none}) ->
+    ok;
+join(#state{named = {Name, Consumers}, context = Context, reader = Reader}) ->
+    {prefix, Prefix} = route(Reader),
+    warp_subscription_names:join(Context, Name, Consumers, Prefix, warp_deadline:from(?SAVE_MS)).
+
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast({ack, {erased, Entity}}, State) ->
+    {noreply, told(Entity, State)};
 handle_cast({ack, Event}, State) ->
     next(fun(Core) -> warp_subscription_core:ack(Event, Core) end, State);
 handle_cast({more, Count}, State) ->
@@ -100,6 +144,10 @@ handle_info({read, N, Place}, #state{reader = Reader} = State) ->
     next(read(warp_subscription_reader:piece(Reader, N, Place), N), State);
 handle_info({again, N}, State) ->
     next(fun(Core) -> warp_subscription_core:again(N, Core) end, State);
+handle_info({warp_subscription_assigned, Stored, Marks, Erased, Then}, State) ->
+    assigned(Marks, Erased, Then, State#state{passed_on = Marks, stored = Stored});
+handle_info(pass_on, State) ->
+    {noreply, passed_on(State#state{passing = none})};
 handle_info(tick, #state{core = Core} = State) ->
     {Effects, Next} = warp_subscription_core:tick(Core),
     Told = lists:foldl(fun perform/2, State#state{core = Next, timer = none}, Effects),
@@ -151,8 +199,75 @@ read({ok, Read}, N) -> fun(Core) -> warp_subscription_core:read(N, Read, Core) e
 read({stopped, Read, Why}, N) -> fun(Core) -> warp_subscription_core:not_read(N, Read, Why, Core) end;
 read({error, Why}, N) -> fun(Core) -> warp_subscription_core:not_read(N, none, Why, Core) end.
 
+%% ------------------------------------------------------------------ Of a name
+
+%% The subscriber is told of many erased entities in pieces, and of the last one with the first events.
+assigned(Marks, Erased, done, State) ->
+    Mine = concerned(Erased, State),
+    next(fun(Core) -> warp_subscription_core:assign(Marks, Mine, Core) end, State#state{notices = none});
+assigned(Marks, Erased, {more, After}, State) ->
+    Mine = concerned(Erased, State),
+    Told = lists:foldl(fun(Entity, Acc) -> perform({send, {erased, Entity}}, Acc) end, State, Mine),
+    await_told(Told#state{notices = {maps:from_list([{Entity, []} || Entity <- Mine]), Marks, After}}).
+
+%% Of others it has had no events.
+concerned(Erased, #state{named = {Name, _}, context = Context, reader = Reader}) ->
+    Route = route(Reader),
+    {Mine, Others} = lists:partition(fun(Entity) -> warp_subscription_filter:concerns(Entity, Route) end, Erased),
+    ok = lists:foreach(fun(Entity) -> warp_subscription_names:told(Context, Name, Entity) end, Others),
+    Mine.
+
+told(_Entity, #state{named = none} = State) ->
+    State;
+told(Entity, #state{named = {Name, _}, context = Context, notices = Notices} = State) ->
+    ok = warp_subscription_names:told(Context, Name, Entity),
+    case Notices of
+        none ->
+            State;
+        {Waiting, Marks, After} ->
+            {noreply, Next} = await_told(State#state{notices = {maps:remove(Entity, Waiting), Marks, After}}),
+            Next
+    end.
+
+await_told(#state{notices = {Waiting, _, _}} = State) when map_size(Waiting) > 0 ->
+    {noreply, shown(State)};
+await_told(#state{notices = {_, Marks, After}, named = {Name, _}, context = Context} = State) ->
+    case warp_subscription_names:notices(Context, Name, After, warp_deadline:from(?SAVE_MS)) of
+        {ok, Erased, Then} -> assigned(Marks, Erased, Then, State);
+        %% Its subscriber is told that it ended, and subscribes again.
+        {error, Why} -> exit({shutdown, Why})
+    end.
+
+pass_on_soon(#state{named = none} = State) ->
+    State;
+pass_on_soon(#state{passing = none, core = Core, passed_on = Before} = State) ->
+    case warp_subscription_core:marks(Core) of
+        Before -> State;
+        _ -> State#state{passing = erlang:send_after(?PASS_ON_MS, self(), pass_on)}
+    end;
+pass_on_soon(State) ->
+    State.
+
+passed_on(#state{named = {Name, _}, context = Context, core = Core, passed_on = Before} = State) ->
+    case warp_subscription_core:marks(Core) of
+        Before ->
+            State;
+        Marks ->
+            ok = warp_subscription_names:acked(Context, Name, Marks),
+            State#state{passed_on = Marks}
+    end.
+
+%% Waits until everything that was acknowledged is on disk. Gives the cursor of the name.
+save(#state{named = {Name, _}, context = Context, core = Core} = State) ->
+    Marks = warp_subscription_core:marks(Core),
+    case warp_subscription_names:save(Context, Name, Marks, warp_deadline:from(?SAVE_MS)) of
+        {ok, Stored} = Saved -> {Saved, State#state{passed_on = Marks, stored = Stored}};
+        {error, _} = Error -> {Error, State}
+    end.
+
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{context = Context, reader = Reader}) ->
+terminate(_Reason, #state{context = Context, reader = Reader, named = Named} = State) ->
+    _ = [passed_on(State) || Named =/= none],
     ok = warp_subscription_table:remove(Context, route(Reader)),
     warp_redact:empty_mailbox().
 
@@ -167,11 +282,16 @@ format_status(Status) ->
 next(Decide, #state{core = Core} = State) ->
     {Effects, Decided} = Decide(Core),
     Done = lists:foldl(fun perform/2, State#state{core = Decided}, Effects),
-    {noreply, tick_soon(shown(Done))}.
+    {noreply, pass_on_soon(tick_soon(shown(Done)))}.
 
-perform({send, Message}, #state{subscriber = Subscriber, handle = Handle} = State) ->
-    Subscriber ! {warp_subscription, Handle, Message},
-    State;
+%% The cursor of a name is one of all its consumers, and of what is on disk.
+perform({send, {What, _Cursor}}, #state{named = {_, _}} = State) when What =:= checkpoint; What =:= caught_up ->
+    {_, #state{stored = Stored} = Saved} = save(State),
+    sent({What, Stored}, Saved);
+perform({send, {events, Events}}, #state{convert = Convert} = State) when Convert =/= none ->
+    sent({events, lists:map(Convert, Events)}, State);
+perform({send, Message}, State) ->
+    sent(Message, State);
 perform({taken, Count}, #state{taken = Taken} = State) ->
     ok = counters:sub(Taken, 1, Count),
     State;
@@ -195,8 +315,12 @@ perform({join, N, Position}, #state{context = Context, reader = Reader, taken = 
             lists:foldl(fun perform/2, State#state{core = Next}, Effects)
     end.
 
-shown(#state{core = Core, shown = {Before, _}} = State) ->
-    case warp_subscription_core:state(Core) of
+sent(Message, #state{subscriber = Subscriber, handle = {Tag, Sub}} = State) ->
+    Subscriber ! {Tag, Sub, Message},
+    State.
+
+shown(#state{shown = {Before, _}} = State) ->
+    case state_of(State) of
         Before ->
             State;
         Now ->
@@ -205,9 +329,13 @@ shown(#state{core = Core, shown = {Before, _}} = State) ->
             Shown
     end.
 
+state_of(#state{notices = none, core = Core}) -> warp_subscription_core:state(Core);
+state_of(#state{}) -> waiting_for_credit.
+
 show(#state{context = Context, core = Core, reader = Reader, source = Source, subscriber = Subscriber,
-            shown = {Is, Since}}) ->
+            named = Named, shown = {Is, Since}}) ->
     Info = #{source => Source, subscriber => Subscriber, state => Is, since => Since,
+             name => case Named of {Name, _} -> Name; none -> none end,
              positions => warp_subscription_core:positions(Core)},
     warp_subscription_table:put(Context, route(Reader), Info).
 

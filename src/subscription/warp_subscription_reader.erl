@@ -1,7 +1,7 @@
 %% @private Reads pieces of a shard's log for subscriptions: migrated events that a filter lets through.
 -module(warp_subscription_reader).
 
--export([new/2, filter/1, piece/3, place/3]).
+-export([new/2, filter/1, piece/3, place/3, of_entity/5, life/4, age/3]).
 
 -export_type([reader/0, read/0]).
 
@@ -113,6 +113,44 @@ of_entity({ok, {Events, Upto, Then}}, Rows, {Life, Seq, _}) ->
 of_entity({stopped, {Events, Position}, Why}, Rows, {Life, Seq, Before}) ->
     Last = lists:max([Seq | [Of || {At, _, _, Of, _} <- Rows, At =< Position]]),
     {stopped, {Events, {Life, Last, Before}}, Why}.
+
+%% @doc Events of one entity in that life that a filter lets through, from that seq on: so many that they take little
+%% time, with the seq of the next one, `none' where there is none yet. `gone': that life was erased.
+-spec of_entity(warp_context:context(), warp_subscription_filter:filter(), Entity :: binary(), non_neg_integer(),
+                {Life :: pos_integer(), From :: warp_core:seq()}) ->
+    {ok, [warp_core:placed_event()], Next :: warp_core:seq() | none} | gone | {error, term()}.
+of_entity(Context, Filter, Entity, N, {Life, From}) ->
+    Reader = new(Context, warp_subscription_filter:of_entity(Entity, Filter)),
+    case piece(Reader, N, {Life, From - 1, 0}) of
+        {ok, {Events, {Life, _, _}, done}} -> {ok, Events, none};
+        {ok, {Events, {Life, Last, _}, more}} -> {ok, Events, Last + 1};
+        {stopped, {[_ | _] = Events, {Life, Last, _}}, _Why} -> {ok, Events, Last + 1};
+        {stopped, _, Why} -> {error, Why};
+        {error, _} = Error -> Error;
+        _ -> gone
+    end.
+
+%% @doc The life of an entity that an event at that position belongs to; `gone': that life was erased.
+-spec life(warp_context:context(), Entity :: binary(), non_neg_integer(), Position :: pos_integer()) ->
+    {ok, Life :: pos_integer()} | gone | {error, term()}.
+life(Context, Entity, N, Position) ->
+    warp_context:with_shard(Context, N, fun(Handle) ->
+        case warp_nif:head(Handle, Entity) of
+            {ok, {Life, _, _}} when Life =< Position -> {ok, Life};
+            {ok, _} -> gone;
+            {error, _} = Error -> Error
+        end
+    end).
+
+%% @doc For how many seconds the first row behind a position has been there; 0.0 where that cannot be read.
+-spec age(warp_context:context(), non_neg_integer(), Position :: non_neg_integer()) -> float().
+age(Context, N, Position) ->
+    case warp_context:with_shard(Context, N, fun(Handle) -> warp_nif:follow(Handle, Position, 1, users, all) end) of
+        {ok, {[{_, _, _, _, [#{recorded_at := Time} | _]} | _], _, _}} ->
+            max(0, os:system_time(microsecond) - Time) / 1000000;
+        _ ->
+            0.0
+    end.
 
 %% @doc Where a subscription begins, in a shard's log: at its beginning or its end, or at a time. Of an entity it is
 %% the place of the entity.

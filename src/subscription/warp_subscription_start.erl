@@ -1,18 +1,72 @@
 %% @private Begins a subscription: finds out where in the log it begins, and starts its process.
 -module(warp_subscription_start).
 
--export([start/5]).
+-export([start/5, begin_names/2]).
+
+%% How long finding out where a subscriber begins may take, which reads the log for a time.
+-define(BEGIN_MS, 60000).
 
 %% @doc Starts the process of a subscription of the calling process. Errors: those of `warp_subscription:subscribe/2'.
 -spec start(warp_context:context(), warp_subscription_cursor:source(), [non_neg_integer()], map(),
             warp_deadline:deadline()) -> {ok, pid()} | {error, term()}.
 start(Context, Source, Shards, #{from := From, credit := Credit} = Options, Deadline) ->
     Filter = warp_subscription_filter:new(Source, Options),
+    Marks = marks_aside(Context, Source, Shards, Filter, Deadline),
+    Start = fun(Begun, Erased, Named) ->
+        Settings = #{source => Source, credit => Credit, marks => Begun, erased => Erased},
+        warp_subscription_sup:start_subscription(
+            Context, #{subscriber => self(), filter => Filter, core => Settings, named => Named,
+                       convert => maps:get(convert, Options, none)}, Deadline)
+    end,
+    case Options of
+        #{name := Name, consumers := Consumers} when Name =/= none ->
+            case known(Context, Name, Filter, From, Marks, Deadline) of
+                ok -> Start(#{}, [], {Name, Consumers});
+                {error, _} = Error -> Error
+            end;
+        #{} ->
+            case Marks(From) of
+                {ok, Begun, Erased} -> Start(Begun, Erased, none);
+                {error, _} = Error -> Error
+            end
+    end.
+
+%% @doc Has the names of subscribers begin that are new, before anything is appended that is for them. Errors: those of
+%% reading, and of the file of the names.
+-spec begin_names(warp_context:context(), [warp_subscription_options:subscriber()]) -> ok | {error, term()}.
+begin_names(_Context, []) ->
+    ok;
+begin_names(#{shards := Shards} = Context, [#{name := Name, options := #{from := From} = Options} | Others]) ->
+    Deadline = warp_deadline:from(?BEGIN_MS),
+    Filter = warp_subscription_filter:new({shards, Shards}, Options),
+    Marks = marks_aside(Context, {shards, Shards}, lists:seq(0, Shards - 1), Filter, Deadline),
+    case known(Context, Name, Filter, From, Marks, Deadline) of
+        ok -> begin_names(Context, Others);
+        %% The name is there, and its subscriber says what is wrong.
+        {error, {bad_cursor, {ahead_of_log, _}}} -> begin_names(Context, Others);
+        {error, _} = Error -> Error
+    end.
+
+marks_aside(Context, Source, Shards, Filter, Deadline) ->
     Reader = warp_subscription_reader:new(Context, Filter),
-    case warp_entity_call:aside(fun() -> marks(From, Source, Shards, Reader) end, Deadline) of
-        {ok, Marks, Erased} ->
-            Settings = #{source => Source, credit => Credit, marks => Marks, erased => Erased},
-            warp_subscription_sup:start_subscription(Context, {self(), Filter, Settings}, Deadline);
+    fun(Begin) -> warp_entity_call:aside(fun() -> marks(Begin, Source, Shards, Reader) end, Deadline) end.
+
+%% Sees to it that there is such a name. A new one begins where its first subscriber says.
+known(Context, Name, Filter, From, Marks, Deadline) ->
+    case warp_subscription_names:place(Context, Name, Deadline) of
+        {ok, Stored} ->
+            case Marks({marks, Stored}) of
+                {ok, _, _} -> ok;
+                {error, _} = Error -> Error
+            end;
+        unknown ->
+            case Marks(From) of
+                {ok, Begun, _} ->
+                    {prefix, Prefix} = warp_subscription_filter:route(Filter),
+                    warp_subscription_names:create(Context, Name, Begun, Prefix, Deadline);
+                {error, _} = Error ->
+                    Error
+            end;
         {error, _} = Error ->
             Error
     end.
@@ -23,6 +77,8 @@ marks({cursor, Cursor}, Source, Shards, Reader) ->
         {ok, Places} -> of_cursor(Places, Source, Shards, Reader);
         {error, Why} -> {error, {bad_cursor, Why}}
     end;
+marks({marks, Marks}, Source, Shards, Reader) ->
+    of_cursor(Marks, Source, Shards, Reader);
 marks(From, _Source, Shards, Reader) ->
     each(Shards, fun(N) -> warp_subscription_reader:place(Reader, N, From) end, #{}).
 

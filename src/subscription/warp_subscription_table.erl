@@ -1,19 +1,34 @@
 %% @private Which subscriptions there are, and how they are. No other module knows the shape of this table.
 -module(warp_subscription_table).
 
--export([new/0, put/3, remove/2, concerned/2, all/1]).
+-export([new/0, put/3, remove/2, concerned/2, all/1, subscriber/2]).
+-export([put_name/3, remove_name/2, names/1, put_why/3, why/1]).
 
--export_type([info/0]).
+-export_type([info/0, name/0]).
 
 -type info() :: #{
     source := warp_subscription_cursor:source(),
     subscriber := pid(),
+    name := none | binary(),
     state := warp_subscription_core:state(),
     since := warp_core:micros(),
     positions := #{non_neg_integer() => non_neg_integer()}
 }.
 
-%% @doc The table, which the calling process owns: {{Route, Pid}, Info}.
+%% How a name is.
+-type name() :: #{
+    marks := warp_subscription_names:marks(),
+    %% Since when it is so, if one of its consumers is missing.
+    since := warp_core:micros(),
+    %% Entities that wait.
+    held := [#{shard := non_neg_integer(), state := retrying | parked | skipping}],
+    %% Who consumes it, and by slot which shards.
+    active := #{warp_subscription_group:slot() => pid()},
+    slots := [[non_neg_integer()]]
+}.
+
+%% @doc The table, which the calling process owns: {{Route, Pid}, Info}, {{name, Name}, How it is}, and {{why, Pid},
+%% why a subscriber stalls}.
 -spec new() -> ets:table().
 new() ->
     ets:new(warp_subscriptions, [public, ordered_set, {read_concurrency, true}]).
@@ -40,6 +55,55 @@ concerned(#{subscriptions := Table}, Entity) ->
     Wide = [Pid || [Prefix, Pid] <- ets:match(Table, {{{prefix, '$1'}, '$2'}, '_'}),
                    warp_subscription_filter:concerns(Entity, {prefix, Prefix})],
     [Pid || [Pid] <- ets:match(Table, {{{entity, Entity}, '$1'}, '_'})] ++ Wide.
+
+%% @doc The subscriber of the subscription with that process, `none' if there is no such subscription.
+-spec subscriber(warp_context:context(), pid()) -> pid() | none.
+subscriber(#{subscriptions := Table}, Pid) ->
+    case ets:match(Table, {{'_', Pid}, #{subscriber => '$1'}}) of
+        [[Subscriber]] -> Subscriber;
+        [] -> none
+    end.
+
+%% @doc Shows how a name is.
+-spec put_name(warp_context:context(), Name :: binary(), name()) -> ok.
+put_name(#{subscriptions := Table}, Name, Info) ->
+    true = ets:insert(Table, {{name, Name}, Info}),
+    ok.
+
+-spec remove_name(warp_context:context(), Name :: binary()) -> ok.
+remove_name(#{subscriptions := Table}, Name) ->
+    true = ets:delete(Table, {name, Name}),
+    ok.
+
+%% @doc All names.
+-spec names(warp_context:context()) -> [{Name :: binary(), name()}].
+names(#{subscriptions := Table}) ->
+    try
+        [{Name, Info} || [Name, Info] <- ets:match(Table, {{name, '$1'}, '$2'})]
+    catch
+        error:badarg -> []
+    end.
+
+%% @doc Shows why the calling subscriber, one that Warp runs, does not go on; `none' when it does.
+-spec put_why(warp_context:context(), Name :: binary(), none | {Why :: term(), Since :: warp_core:micros()}) -> ok.
+put_why(#{subscriptions := Table}, _Name, none) ->
+    try ets:delete(Table, {why, self()}) of
+        true -> ok
+    catch
+        error:badarg -> ok
+    end;
+put_why(#{subscriptions := Table}, Name, {Why, Since}) ->
+    true = ets:insert(Table, {{why, self()}, {Name, Why, Since}}),
+    ok.
+
+%% @doc Why subscribers do not go on, each with its name.
+-spec why(warp_context:context()) -> [{pid(), {Name :: binary(), Why :: term(), Since :: warp_core:micros()}}].
+why(#{subscriptions := Table}) ->
+    try
+        [{Pid, Why} || [Pid, Why] <- ets:match(Table, {{why, '$1'}, '$2'}), is_process_alive(Pid)]
+    catch
+        error:badarg -> []
+    end.
 
 %% @doc All subscriptions.
 -spec all(warp_context:context()) -> [{pid(), info()}].

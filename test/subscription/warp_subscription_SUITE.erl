@@ -9,8 +9,10 @@ suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
     [all_events_come_once_and_in_order, only_what_is_wanted_comes, it_begins_where_it_is_told_to,
-     it_goes_on_behind_a_cursor, events_are_migrated_before_they_are_chosen, no_more_comes_than_there_is_credit_for,
-     whoever_asks_gets_that_many, a_slow_subscriber_holds_nobody_up, what_was_erased_comes_no_more,
+     it_goes_on_behind_a_cursor, events_are_migrated_before_they_are_chosen,
+     events_are_converted_before_they_are_sent, no_more_comes_than_there_is_credit_for,
+     events_of_several_shards_are_acknowledged_at_once, whoever_asks_gets_that_many,
+     a_slow_subscriber_holds_nobody_up, what_was_erased_comes_no_more,
      a_deletion_is_told_once_whatever_lies_in_between, a_deletion_that_lasts_holds_nothing_up,
      no_row_of_a_new_life_comes_before_it_was_told,
      it_outlives_what_it_reads_from, it_ends_with_what_it_depends_on,
@@ -108,7 +110,7 @@ it_goes_on_behind_a_cursor(Config) ->
     ?assertEqual(lists:sort(All), lists:sort(Events ++ Rest)).
 
 acked(Sub, Events) ->
-    [ok = warp_subscription:ack(Sub, Event) || Event <- Events],
+    ok = warp_subscription:ack(Sub, Events),
     {ok, Cursor} = warp_subscription:cursor(Sub),
     Cursor.
 
@@ -144,6 +146,17 @@ old() -> #{name => <<"Aggregate">>, initial_state => none}.
 renamed(#{type := <<"Old">>} = Event, 1) -> Event#{type := <<"Renamed">>};
 renamed(Event, _Version) -> Event.
 
+events_are_converted_before_they_are_sent(Config) ->
+    Ctx = warp_test:start(Config),
+    {ok, _} = warp_core:append(warp_core:entity(Ctx, <<"alice">>), noted(<<"stored">>)),
+    {ok, Sub} = warp_subscription:subscribe(Ctx, #{from => beginning, convert => fun text/1}),
+    receive {warp_subscription, Sub, {events, Stored}} -> ?assertEqual([<<"stored">>], Stored) end,
+    receive {warp_subscription, Sub, {caught_up, _}} -> ok end,
+    {ok, _} = warp_core:append(warp_core:entity(Ctx, <<"alice">>), noted(<<"live">>)),
+    receive {warp_subscription, Sub, {events, Live}} -> ?assertEqual([<<"live">>], Live) end.
+
+text(#{payload := #{<<"text">> := Text}}) -> Text.
+
 %% ------------------------------------------------------------------ Credit
 
 no_more_comes_than_there_is_credit_for(Config) ->
@@ -165,6 +178,17 @@ no_more_comes_than_there_is_credit_for(Config) ->
     ok = warp_subscription:more(Sub, 3),
     _ = sent(Sub, 3),
     silent(Sub).
+
+events_of_several_shards_are_acknowledged_at_once(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 3}),
+    fill(Ctx, 1, 50),
+    {ok, Sub} = warp_subscription:subscribe(Ctx, #{from => beginning}),
+    Events = sent(Sub, 50),
+    ?assertEqual([0, 1, 2], lists:usort([N || #{shard := N} <- Events])),
+    Cursor = acked(Sub, Events),
+    ok = warp_subscription:ack(Sub, []),
+    {ok, Then} = warp_subscription:subscribe(Ctx, #{from => {cursor, Cursor}}),
+    receive {warp_subscription, Then, Message} -> ?assertMatch({caught_up, _}, Message) end.
 
 whoever_asks_gets_that_many(Config) ->
     Ctx = warp_test:start(Config),
@@ -362,15 +386,19 @@ it_ends_with_what_it_depends_on(Config) ->
 nothing_is_left_of_one_that_was_ended(Config) ->
     Ctx = warp_test:start(Config),
     fill(Ctx, 1, 100),
-    {ok, Sub} = warp_subscription:subscribe(Ctx, #{from => beginning}),
+    [nothing_is_left(Ctx, Tag, Stored) || {Tag, Stored} <- [{warp_subscription, 100}, {make_ref(), 110}]].
+
+nothing_is_left(Ctx, Tag, Stored) ->
+    {ok, Sub} = warp_subscription:subscribe(Ctx, #{from => beginning, tag => Tag}),
     {ok, Other} = warp_subscription:subscribe(Ctx, #{from => beginning}),
-    Events = sent(Other, 100),
-    100 = length(Events),
+    _ = sent(Other, Stored),
+    receive {Tag, Sub, {events, First}} -> ?assertMatch([_ | _], First) after 5000 -> error(nothing_comes) end,
     ok = warp_subscription:unsubscribe(Sub),
     fill(Ctx, 1, 10),
     _ = sent(Other, 10),
-    receive {warp_subscription, Sub, _} = Left -> error({left, Left}) after 50 -> ok end,
-    ?assertMatch([_], subscriptions(Ctx)).
+    receive {_, Sub, _} = Left -> error({left, Left}) after 50 -> ok end,
+    ?assertMatch([_], subscriptions(Ctx)),
+    ok = warp_subscription:unsubscribe(Other).
 
 %% ------------------------------------------------------------------ Many
 
@@ -469,6 +497,7 @@ wrong_arguments_are_named(Config) ->
     [?assertMatch({bad_option, from, not_a_beginning}, Wrong(Ctx, #{from => From}))
      || From <- [later, {time, x}, 0, []]],
     [?assertMatch({bad_option, credit, _}, Wrong(Ctx, #{credit => Credit})) || Credit <- [0, -1, 100001, none, 1.5]],
+    ?assertEqual({bad_option, convert, {not_a_function, 1}}, Wrong(Ctx, #{convert => fun all/0})),
     [?assertMatch({bad_option, Key, not_a_list_of_names}, Wrong(Ctx, #{Key => Names}))
      || Key <- [aggregates, types], Names <- [[], <<"A">>, ["A"], [<<>>], [<<"A">> | <<"B">>]]],
     ?assertEqual({bad_option, prefix, not_a_binary}, Wrong(Ctx, #{prefix => "a"})),
@@ -486,7 +515,7 @@ wrong_arguments_are_named(Config) ->
 
 %% ------------------------------------------------------------------ Subscribers
 
-%% A process that subscribes and acknowledges at once, now one by one, now by the last of a message.
+%% A process that subscribes and acknowledges at once, now one by one, now a message at once.
 subscriber(Of, Options) ->
     Self = self(),
     Pid = spawn_link(fun() ->
@@ -505,7 +534,7 @@ collect(Sub, Credit, Got) ->
             _ = [ok = warp_subscription:more(Sub, length(Events)) || Credit =:= demand],
             case length(Got) rem 2 of
                 0 -> [ok = warp_subscription:ack(Sub, Event) || Event <- Events];
-                1 -> [ok = warp_subscription:ack(Sub, Last) || Last <- lasts(Events)]
+                1 -> ok = warp_subscription:ack(Sub, Events)
             end,
             collect(Sub, Credit, lists:reverse(Events, Got));
         {warp_subscription, Sub, {erased, _} = Erased} ->
@@ -522,9 +551,6 @@ collect(Sub, Credit, Got) ->
             end,
             collect(Sub, Credit, Got)
     end.
-
-lasts(Events) ->
-    maps:values(lists:foldl(fun(#{shard := N} = Event, Acc) -> Acc#{N => Event} end, #{}, Events)).
 
 %% What a subscriber got, once that are so many. Nothing more comes a little later.
 got({Pid, _}, Count) ->
