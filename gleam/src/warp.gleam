@@ -356,6 +356,21 @@ pub fn export_with(
   engine_export(entity, call.to_map(options))
 }
 
+/// Waits until the entity has the event with this seq, for at most so many
+/// milliseconds, up to 2^32 - 1. Returns the seq. Another process may wait for
+/// what this one appends. To wait for an event of your own type see
+/// `subscription.wait_until`.
+///
+/// Errors: `error.Timeout`, `error.BadOption` for a negative seq or a wrong
+/// number of milliseconds, and those of reading.
+///
+@external(erlang, "warp_subscription_ffi", "wait")
+pub fn wait(
+  entity: Entity,
+  seq seq: Int,
+  within milliseconds: Int,
+) -> Result(Int, Error(reason))
+
 /// Deletes an entity: its process, its events, snapshots and ids, its rows in
 /// the tables of projections, and its bytes in the files. Deleting an entity
 /// without events succeeds. A new entity may use the id afterwards.

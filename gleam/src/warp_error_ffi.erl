@@ -31,6 +31,7 @@ reason({batch_too_large_bytes, Bytes, Max}) -> {batch_too_large_bytes, Bytes, Ma
 
 reason({apply_failed, {error, {warp_undecodable, Type, Errors}, _}}) -> {undecodable_event, Type, Errors};
 reason({validate_failed, {error, {warp_undecodable, Type, Errors}, _}}) -> {undecodable_event, Type, Errors};
+reason({until_failed, {error, {warp_undecodable, Type, Errors}, _}}) -> {undecodable_event, Type, Errors};
 reason({apply_failed, Crash}) -> {apply_failed, crash(Crash)};
 reason({validate_failed, Crash}) -> {validate_failed, crash(Crash)};
 reason({migrate_failed, Crash}) -> {migrate_failed, crash(Crash)};
@@ -53,6 +54,8 @@ reason({unknown_option, Option}) -> {unknown_option, text(Option)};
 reason({bad_option, aggregates, {duplicate_name, Name}}) -> {duplicate_aggregate, Name};
 reason({bad_option, aggregates, {name, Why}}) -> {bad_aggregate, <<>>, <<"name">>, problem(Why)};
 reason({bad_option, aggregates, {Name, Field, Why}}) -> {bad_aggregate, text(Name), text(Field), problem(Why)};
+reason({bad_option, subscribers, {Name, Key, Why}}) when is_binary(Name), is_atom(Key) ->
+    {bad_option, format("~ts of the subscriber ~ts", [Key, Name]), problem(Why)};
 reason({bad_option, Option, Why}) -> {bad_option, text(Option), problem(Why)};
 reason({data_dir_in_use, Dir}) -> {data_dir_in_use, Dir};
 reason({too_few_files, #{limit := Limit, needed := Needed}}) -> {too_few_files, Limit, Needed};
@@ -101,13 +104,21 @@ reason(not_found) -> saga_not_found;
 reason({saga_waits, #{step := N, entity := Entity, reason := Why}}) -> {saga_waits, N, Entity, reason(Why)};
 reason({not_stuck, State}) -> {not_stuck, text(State)};
 reason({bad_note, Why}) -> {bad_note, problem(Why)};
-reason({bad_cursor, Why}) -> {bad_cursor, problem(Why)};
-reason(subscription_ended) -> subscription_ended;
 reason(entity_deleted) -> entity_deleted;
 reason({unknown_step, Name}) -> {unknown_step, text(Name)};
 reason({step_arity, Name, Arity, _Wanted}) -> {step_arity, text(Name), Arity};
 reason({step_not_exported, Name, {M, F, A}}) -> {step_not_exported, text(Name), format("~ts:~ts/~b", [M, F, A])};
 reason({shortened, Text}) -> {shortened, Text};
+
+reason({bad_cursor, Why}) -> {bad_cursor, problem(Why)};
+reason(subscription_ended) -> subscription_ended;
+reason({others_say, Consumers}) -> {others_say, Consumers};
+reason(unknown_subscription) -> unknown_subscription;
+reason(not_waiting) -> not_waiting;
+reason({in_use, Pid}) -> {in_use, Pid};
+reason({bad_command, Term}) -> {bad_command, Term};
+reason({command_failed, N, Why}) -> {command_failed, N, reason(Why)};
+reason({until_failed, Crash}) -> {until_failed, crash(Crash)};
 
 reason(Reason) -> {unknown, Reason}.
 
@@ -134,16 +145,16 @@ problem({not_an_integer_between, Min, Max}) -> {not_an_integer_between, Min, Max
 problem({not_one_of, Values}) -> {not_one_of, [text(Value) || Value <- Values]};
 problem(only_letters_digits_underscore_dot_dash) -> not_a_name;
 problem(not_a_path) -> not_a_path;
-problem(not_a_place) -> {because, <<"is not what `next` of a page of entities was">>};
-problem(not_positions) -> {because, <<"is not what `next` of a page of events was">>};
-problem(not_a_beginning) -> {because, <<"is no place to begin at">>};
-problem(not_a_list_of_names) -> {because, <<"is not a list of names">>};
-problem(not_a_cursor) -> {because, <<"is none">>};
-problem(of_an_entity) -> {because, <<"is that of an entity">>};
-problem(of_another_entity) -> {because, <<"is that of another entity">>};
-problem(of_a_context) -> {because, <<"is that of a context">>};
-problem({of_so_many_shards, N}) -> {because, format("is that of a context with ~b shards", [N])};
-problem({ahead_of_log, N}) -> {because, format("is ahead of the log of shard ~b", [N])};
+problem(not_a_place) -> {because, <<"it is not what `next` of a page of entities was">>};
+problem(not_positions) -> {because, <<"it is not what `next` of a page of events was">>};
+problem(not_a_beginning) -> {because, <<"it is no place to begin at">>};
+problem(not_a_list_of_names) -> {because, <<"it is not a list of names">>};
+problem(not_a_cursor) -> {because, <<"it is none">>};
+problem(of_an_entity) -> {because, <<"it is that of an entity">>};
+problem(of_another_entity) -> {because, <<"it is that of another entity">>};
+problem(of_a_context) -> {because, <<"it is that of a context">>};
+problem({of_so_many_shards, N}) -> {because, format("it is that of a context with ~b shards", [N])};
+problem({ahead_of_log, N}) -> {because, format("it is ahead of the log of shard ~b", [N])};
 problem(reserved) -> reserved;
 problem(not_a_handle) -> not_a_handle;
 problem(not_a_saga) -> not_a_saga;
@@ -163,6 +174,8 @@ because({not_a_function, Arity, Other}) -> format("it is not a function of ~b or
 because(only_letters_digits_underscore) -> <<"it has other characters than letters, digits and _">>;
 because(no_cluster_yet) -> <<"clusters are not there yet, and a context runs on one node: give SingleNode">>;
 because(neither_type_nor_run) -> <<"it has neither a type nor a step function to run">>;
+because({duplicate_name, Name}) -> format("two have the name ~ts", [text(Name)]);
+because(not_a_seq_or_function) -> <<"it is not a seq from 0 on">>;
 because(not_seq_or_time) -> <<"it is neither a seq from 0 on nor a time">>;
 because(not_any_no_stream_or_a_seq) -> <<"it is not a seq from 0 on">>;
 because({Kind, What, Why}) when is_atom(Kind) -> format("~ts ~ts: ~ts", [Kind, text(What), text(Why)]);

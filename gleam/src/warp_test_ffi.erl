@@ -1,7 +1,7 @@
 %% The engine's functions for tests, for the Gleam module `warp/testing'.
 -module(warp_test_ffi).
 
--export([append/2, decide/2, with_context/2]).
+-export([append/2, decide/2, with_context/2, await_subscribers/2]).
 
 -spec append(warp_test_aggregate:entity(), [warp_core:new_event()]) ->
     {ok, warp_test_aggregate:entity()} | {error, warp_error_ffi:error()}.
@@ -24,6 +24,15 @@ with_context(Settings, Fun) ->
     case warp_test_context:run(options(Settings), fun(Ctx) -> {ok, Fun(Ctx)} end) of
         {ok, _} = Ok -> Ok;
         {error, Reason} -> {error, warp_error_ffi:reason(Reason)}
+    end.
+
+-spec await_subscribers(warp_core:ctx(), timeout()) ->
+    {ok, nil} | {error, {behind, [binary()]} | {cannot_see, warp_error_ffi:error()}}.
+await_subscribers(Ctx, Timeout) ->
+    case warp_test_context:await_subscribers(Ctx, Timeout) of
+        ok -> {ok, nil};
+        {error, {behind, _}} = Error -> Error;
+        {error, Reason} -> {error, {cannot_see, warp_error_ffi:reason(Reason)}}
     end.
 
 options(Settings) ->

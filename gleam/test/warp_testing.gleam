@@ -118,6 +118,21 @@ pub fn pid(entity: Entity) -> Result(Pid, Error(reason))
 @external(erlang, "warp_testing_ffi", "passivate")
 pub fn passivate(entity: Entity) -> Nil
 
+/// How often something fails still, which a test sets.
+///
+pub type Failures
+
+@external(erlang, "warp_testing_ffi", "failures")
+pub fn failures(times: Int) -> Failures
+
+@external(erlang, "warp_testing_ffi", "set_failures")
+pub fn set_failures(failures: Failures, times: Int) -> Nil
+
+/// Whether it fails, once more.
+///
+@external(erlang, "warp_testing_ffi", "fails")
+pub fn fails(failures: Failures) -> Bool
+
 @external(erlang, "warp_testing_ffi", "write_file")
 pub fn write_file(path: String, bytes: BitArray) -> Nil
 

@@ -3,7 +3,7 @@
 
 -export([passivate/1, write_file/2, read_file/1, rename/2, remove/1, overwrite/3, with_small_disk/1]).
 -export([with_rqlite/1, shutdown/1, children/1, fill/1, is_waiting/1, messages/0, term/1, shard_owners/1]).
--export([panic_of/1]).
+-export([panic_of/1, failures/1, set_failures/2, fails/1]).
 
 %% The message with which a function panics.
 panic_of(Run) ->
@@ -120,3 +120,13 @@ term(Text) ->
 %% The processes that own the shards.
 shard_owners(Ctx) ->
     [Pid || {shard, Pid} <- warp_contexts:processes(Ctx)].
+
+%% How often something fails still.
+failures(Times) ->
+    Failures = atomics:new(1, []),
+    set_failures(Failures, Times),
+    Failures.
+
+set_failures(Failures, Times) -> ok = atomics:put(Failures, 1, Times), nil.
+
+fails(Failures) -> atomics:sub_get(Failures, 1, 1) >= 0.

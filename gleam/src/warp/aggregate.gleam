@@ -264,11 +264,11 @@ pub fn name(aggregate: Aggregate(state, event, reason)) -> String {
 pub fn definition(
   aggregate: Aggregate(state, event, reason),
 ) -> AggregateDefinition {
-  let Aggregate(apply:, codec:, ..) = aggregate
+  let Aggregate(apply:, ..) = aggregate
   [
     Name(aggregate.name),
     InitialState(aggregate.initial),
-    Apply(fn(state, event) { apply(state, read(codec.decode, event)) }),
+    Apply(fn(state, event) { apply(state, read(aggregate, event)) }),
     Version(aggregate.version),
     Aliases(aggregate.aliases),
   ]
@@ -549,12 +549,11 @@ fn with_validate(
   settings: List(Setting(state)),
   aggregate: Aggregate(state, event, reason),
 ) -> List(Setting(state)) {
-  let Aggregate(codec:, ..) = aggregate
   case aggregate.validate {
     None -> settings
     Some(validate) -> [
       Validate(fn(state, event) {
-        verdict(validate(state, read(codec.decode, event)))
+        verdict(validate(state, read(aggregate, event)))
       }),
       ..settings
     ]
@@ -565,12 +564,11 @@ fn with_project(
   settings: List(Setting(state)),
   aggregate: Aggregate(state, event, reason),
 ) -> List(Setting(state)) {
-  let Aggregate(codec:, ..) = aggregate
   case aggregate.project {
     None -> settings
     Some(project) -> [
       Project(fn(id, state, event) {
-        project(id, state, read(codec.decode, event))
+        project(id, state, read(aggregate, event))
       }),
       ..settings
     ]
@@ -591,11 +589,12 @@ fn with_migrate(
 /// a failure only by a crash, which `warp_error_ffi` converts to
 /// `error.UndecodableEvent`.
 ///
-fn read(
-  decode: fn(Event) -> Result(event, List(DecodeError)),
+@internal
+pub fn read(
+  aggregate: Aggregate(state, event, reason),
   event: Event,
 ) -> event {
-  case decode(event) {
+  case aggregate.codec.decode(event) {
     Ok(event) -> event
     Error(errors) -> raise_undecodable(event.type_(event), errors)
   }

@@ -20,6 +20,7 @@
 import warp/aggregate.{type AggregateDefinition}
 import warp/projection.{type RqliteOptions, type Table}
 import warp/saga.{type StepFunction}
+import warp/subscriber.{type SubscriberDefinition}
 
 /// The options of `warp.start` and `warp.supervised`. `defaults` returns the
 /// default of each. `context`, `data_dir` and `aggregates` are required.
@@ -49,6 +50,9 @@ pub type WarpOptions {
     projections: Projections,
     /// The step functions of sagas. The default is none.
     steps: List(StepFunction),
+    /// The subscribers that Warp runs with the context, each with a name of its
+    /// own. The default is none. See `warp/subscriber` and `warp/policy`.
+    subscribers: List(SubscriberDefinition),
     /// How long Warp keeps the log of a saga after its end. The default is 30
     /// days. Its id stays used and its outcome known for ever.
     keep_sagas: KeepSagas,
@@ -153,6 +157,7 @@ pub fn defaults() -> WarpOptions {
     cluster: SingleNode,
     projections: NoProjections,
     steps: [],
+    subscribers: [],
     keep_sagas: KeepFor(30 * 86_400_000),
     snapshot_every: 1000,
     idle_timeout: After(60_000),

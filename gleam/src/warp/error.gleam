@@ -5,6 +5,7 @@
 
 import gleam/dynamic.{type Dynamic}
 import gleam/dynamic/decode.{type DecodeError, DecodeError}
+import gleam/erlang/process.{type Pid}
 import gleam/int
 import gleam/list
 import gleam/string
@@ -215,10 +216,6 @@ pub type Error(reason) {
   NotStuck(state: String)
   /// The note cannot be stored.
   BadNote(problem: Problem)
-  /// The cursor is none, belongs to something else, or is ahead of the log.
-  BadCursor(problem: Problem)
-  /// The subscription has ended.
-  SubscriptionEnded
   /// The entity was deleted while the saga was running.
   EntityDeleted
   /// The context was started without this step function.
@@ -230,6 +227,28 @@ pub type Error(reason) {
   StepNotExported(name: String, function: String)
   /// A reason that was too long to be stored with a saga, shortened.
   Shortened(text: String)
+
+  // Subscriptions.
+  /// The cursor is none, belongs to something else, or is ahead of the log.
+  BadCursor(problem: Problem)
+  /// The subscription has ended.
+  SubscriptionEnded
+  /// Other subscribers of this name said that so many `consumers` split its
+  /// shards.
+  OthersSay(consumers: Int)
+  /// Nobody has subscribed with this name.
+  UnknownSubscription
+  /// The entity does not wait: no event of it failed.
+  NotWaiting
+  /// The name has a subscriber, to which the subscription with this pid belongs.
+  InUse(subscription: Pid)
+  /// The command is none: for example, it appends a batch without events.
+  BadCommand(command: Dynamic)
+  /// The command with this number, counted from 1, failed. Those before it were
+  /// carried out.
+  CommandFailed(number: Int, reason: Error(reason))
+  /// The function that says which event to wait for crashed.
+  UntilFailed(crash: String)
 
   /// A reason that this version of the package does not know: a newer
   /// `warp_core` returned it.
@@ -558,9 +577,6 @@ pub fn to_string(error: Error(reason)) -> String {
       <> to_string(why)
     NotStuck(state) -> "The saga is not stuck: it is " <> state <> "."
     BadNote(problem) -> "The note " <> problem_to_string(problem)
-    BadCursor(problem) -> "The cursor " <> problem_to_string(problem)
-    SubscriptionEnded ->
-      "The subscription has ended. Subscribe again, from the last cursor."
     EntityDeleted -> "The entity was deleted while the saga was running."
     UnknownStep(name) ->
       "The context has no step function "
@@ -581,6 +597,34 @@ pub fn to_string(error: Error(reason)) -> String {
       <> ", which its module does not export. Export it, or start the context "
       <> "with another function."
     Shortened(text) -> text
+
+    BadCursor(problem) -> "The cursor " <> problem_to_string(problem)
+    SubscriptionEnded ->
+      "The subscription has ended. Subscribe again, from the last cursor."
+    OthersSay(consumers) ->
+      "Other subscribers of this name said that "
+      <> int.to_string(consumers)
+      <> " consumers split its shards. Give all of them the same number, or end "
+      <> "the others first."
+    UnknownSubscription ->
+      "Nobody has subscribed with this name. Check the name."
+    NotWaiting ->
+      "The entity does not wait: no event of it failed. subscription.parked "
+      <> "shows which entities wait."
+    InUse(subscription) ->
+      "The name has a subscriber, to which the subscription "
+      <> string.inspect(subscription)
+      <> " belongs. End that one first."
+    BadCommand(command) ->
+      "That is no command: " <> string.inspect(command) <> "."
+    CommandFailed(number, reason) ->
+      "Command "
+      <> int.to_string(number)
+      <> " failed, and those before it were carried out. Once the cause is gone, "
+      <> "carry out all of them again: nothing is done twice. "
+      <> to_string(reason)
+    UntilFailed(crash) ->
+      "The function that says which event to wait for crashed: " <> crash
 
     Unknown(reason) ->
       "warp_core returned a reason that this version of the package does not "

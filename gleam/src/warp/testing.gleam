@@ -112,6 +112,27 @@ pub fn with_context(
   engine_with_context(settings.from_options(options), run)
 }
 
+/// Why `await_subscribers` did not see that all is handled.
+///
+pub type NotAwaited {
+  /// At the end of the time these subscriptions had not handled everything, or an
+  /// event waits that their subscribers failed with.
+  Behind(names: List(String))
+  /// The context is stopped, or the file of the names cannot be read.
+  CannotSee(error: Error(Nil))
+}
+
+/// Waits, for at most so many milliseconds, until all subscriptions with names have
+/// handled everything that is stored, also what they appended themselves. Then a
+/// test can look at what they did.
+///
+pub fn await_subscribers(
+  context: warp.Context,
+  within milliseconds: Int,
+) -> Result(Nil, NotAwaited) {
+  engine_await_subscribers(context, milliseconds)
+}
+
 @external(erlang, "warp_test_aggregate", "given")
 fn engine_given(definition: Engine, events: List(Event)) -> Entity
 
@@ -135,3 +156,9 @@ fn engine_with_context(
   settings: Settings,
   run: fn(warp.Context) -> a,
 ) -> Result(a, Error(reason))
+
+@external(erlang, "warp_test_ffi", "await_subscribers")
+fn engine_await_subscribers(
+  context: warp.Context,
+  milliseconds: Int,
+) -> Result(Nil, NotAwaited)

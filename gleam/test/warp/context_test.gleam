@@ -24,7 +24,7 @@ fn engine(options: context.WarpOptions) -> Dict(Dynamic, Dynamic) {
 }
 
 const rest = "shards => 16, keep_sagas => 2592000000, snapshot_every => 1000,
-  idle_timeout => 60000, max_pending => 10000, "
+  idle_timeout => 60000, max_pending => 10000, subscribers => [], "
 
 pub fn the_defaults_are_those_of_the_engine_test() {
   assert engine(defaults())
@@ -64,7 +64,7 @@ pub fn every_option_reaches_the_engine_test() {
         file_access => umask, cluster => {clustered, [<<\"warp@10.0.0.1\">>]},
         projections => {embedded, #{tables => #{}}}, keep_sagas => infinity,
         snapshot_every => 7,
-        idle_timeout => infinity, max_pending => 8}",
+        idle_timeout => infinity, max_pending => 8, subscribers => []}",
     )
 }
 

@@ -2,6 +2,7 @@
 
 import gleam/dynamic.{type Dynamic}
 import gleam/dynamic/decode
+import gleam/erlang/atom
 import gleam/erlang/process.{type Pid, type Subject}
 import gleam/list
 import gleam/option.{Some}
@@ -671,8 +672,39 @@ pub fn reasons_of_the_engine_have_a_variant_each_test() {
   assert variant("{not_stuck, running}") == error.NotStuck("running")
   assert variant("{bad_note, empty}") == error.BadNote(error.Empty)
   assert variant("{bad_cursor, not_a_cursor}")
-    == error.BadCursor(error.Because("is none"))
+    == error.BadCursor(error.Because("it is none"))
+  assert variant("{bad_cursor, of_an_entity}")
+    == error.BadCursor(error.Because("it is that of an entity"))
+  assert variant("{bad_cursor, of_a_context}")
+    == error.BadCursor(error.Because("it is that of a context"))
+  assert variant("{bad_cursor, of_another_entity}")
+    == error.BadCursor(error.Because("it is that of another entity"))
+  assert variant("{bad_cursor, {of_so_many_shards, 16}}")
+    == error.BadCursor(error.Because(
+      "it is that of a context with 16 shards",
+    ))
+  assert variant("{bad_cursor, {ahead_of_log, 3}}")
+    == error.BadCursor(error.Because("it is ahead of the log of shard 3"))
   assert variant("subscription_ended") == error.SubscriptionEnded
+  assert variant("{others_say, 2}") == error.OthersSay(2)
+  assert variant("unknown_subscription") == error.UnknownSubscription
+  assert variant("not_waiting") == error.NotWaiting
+  assert reason_of(coerce(#(atom.create("in_use"), process.self())))
+    == error.InUse(process.self())
+  assert variant("{bad_command, 7}") == error.BadCommand(dynamic.int(7))
+  assert variant("{command_failed, 2, {id_conflict, 3}}")
+    == error.CommandFailed(2, error.IdConflict(3))
+  assert variant("{until_failed, {exit, gone, []}}")
+    == error.UntilFailed("exit: gone")
+  assert variant("{until_failed, {error, {warp_undecodable, <<\"A\">>, []}, []}}")
+    == error.UndecodableEvent("A", [])
+  assert variant("{bad_option, subscribers, {duplicate_name, <<\"mail\">>}}")
+    == error.BadOption(
+      "subscribers",
+      error.Because("two have the name mail"),
+    )
+  assert variant("{bad_option, subscribers, {<<\"mail\">>, name, empty}}")
+    == error.BadOption("name of the subscriber mail", error.Empty)
   assert variant("entity_deleted") == error.EntityDeleted
   assert variant("{unknown_step, <<\"x\">>}") == error.UnknownStep("x")
   assert variant("{shortened, <<\"x\">>}") == error.Shortened("x")
@@ -717,6 +749,10 @@ pub fn every_error_says_what_to_do_test() {
   says(
     error.UndecodableState([decode.DecodeError("Int", "String", ["a", "0"])]),
     "The decoder failed on the state: expected Int, found String at a.0",
+  )
+  says(
+    error.BadCursor(error.Because("it is that of another entity")),
+    "The cursor is not accepted: it is that of another entity.",
   )
   // Every variant has a text.
   [
@@ -786,8 +822,15 @@ pub fn every_error_says_what_to_do_test() {
     error.SagaWaits(1, "x", error.UnknownAggregate("y")),
     error.NotStuck("x"),
     error.BadNote(error.Empty),
-    error.BadCursor(error.Because("is none")),
+    error.BadCursor(error.Because("it is none")),
     error.SubscriptionEnded,
+    error.OthersSay(2),
+    error.UnknownSubscription,
+    error.NotWaiting,
+    error.InUse(process.self()),
+    error.BadCommand(dynamic.int(1)),
+    error.CommandFailed(2, error.DiskFull),
+    error.UntilFailed("x"),
     error.EntityDeleted,
     error.UnknownStep("x"),
     error.StepArity("x", 3),

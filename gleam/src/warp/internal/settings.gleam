@@ -7,6 +7,7 @@ import warp/aggregate
 import warp/context.{type WarpOptions}
 import warp/projection
 import warp/saga
+import warp/subscriber.{type SubscriberDefinition}
 
 /// The map that `warp_core:start/1` takes.
 ///
@@ -23,6 +24,7 @@ type Setting {
   Cluster(Cluster)
   Projections(Projections)
   Steps(Dict(String, saga.Function))
+  Subscribers(List(SubscriberDefinition))
   KeepSagas(Time)
   SnapshotEvery(Int)
   IdleTimeout(Time)
@@ -64,6 +66,7 @@ pub fn from_options(options: WarpOptions) -> Settings {
       context.SingleNode -> SingleNode
       context.Clustered(seed_nodes:) -> Clustered(seed_nodes)
     }),
+    Subscribers(options.subscribers),
     KeepSagas(case options.keep_sagas {
       context.KeepFor(milliseconds:) -> finite(milliseconds)
       context.KeepForever -> infinity()
