@@ -33,7 +33,8 @@ defmodule Warp do
   comes back.
 
   See also `Warp.Aggregate`, `Warp.Event`, `Warp.Type`, `Warp.Saga` for operations over several entities,
-  `Warp.Projection` for tables that can be queried, and `Warp.Test`.
+  `Warp.Projection` for tables that can be queried, `Warp.Subscription` for processes that are sent events,
+  `Warp.Subscriber` for handlers of events that Warp runs, and `Warp.Test`.
 
   The examples of this page have the account of `Warp.Aggregate` in a context `"bank"`.
   """
@@ -78,6 +79,8 @@ defmodule Warp do
     * `:steps` (`%{}`) - functions that steps of sagas name, see `Warp.Saga`.
     * `:keep_sagas` (30 days) - milliseconds that the log of a saga is kept after its end, or `:infinity`.
     * `:projections` (`:none`) - `:embedded`, `{:embedded, config}` or `{:rqlite, config}`, see `Warp.Projection`.
+    * `:subscribers` (`[]`) - modules that `use Warp.Subscriber`, such a module with its argument as `{module, arg}`,
+      and policies of `Warp.Subscription.policy/4`.
 
   Waits until all files are open. After an error nothing is left running.
   """
@@ -109,7 +112,7 @@ defmodule Warp do
 
     with %{aggregates: [_ | _] = aggregates} <- options,
          {:ok, definitions} <- definitions(aggregates, []) do
-      {:ok, with_steps(%{options | aggregates: definitions})}
+      {:ok, %{options | aggregates: definitions} |> with_steps() |> with_subscribers()}
     else
       {:error, why} -> {:error, {:bad_option, :aggregates, why}}
       # warp_core says what is wrong with it.
@@ -125,6 +128,12 @@ defmodule Warp do
 
   defp with_steps(%{steps: %{} = steps} = options), do: %{options | steps: Warp.Saga.functions(steps)}
   defp with_steps(options), do: options
+
+  # What is no list stays as it is, and warp_core says it.
+  defp with_subscribers(%{subscribers: [_ | _] = subscribers} = options),
+    do: %{options | subscribers: Options.map_list(subscribers, &Warp.Subscriber.definition/1)}
+
+  defp with_subscribers(options), do: options
 
   @doc """
   Stops a context that `start/1` started. Everything that was acknowledged is on disk. Does nothing for one that is
@@ -158,7 +167,7 @@ defmodule Warp do
   """
   @spec format_error(reason) :: String.t()
   def format_error({tag, {_class, %{__exception__: true} = exception, _where}})
-      when tag in [:apply_failed, :validate_failed, :migrate_failed, :decide_failed] do
+      when tag in [:apply_failed, :validate_failed, :migrate_failed, :decide_failed, :until_failed] do
     [function, "failed"] = tag |> Atom.to_string() |> String.split("_")
     "#{function} crashed: #{Exception.message(exception)}"
   end
@@ -276,12 +285,13 @@ defmodule Warp do
 
   def deciding(other, _find), do: other
 
-  # Events as warp_core takes them.
-  defp encode(entity, events), do: Event.encode_all(events, &aggregate_of(entity, &1))
+  @doc false
+  # Events as warp_core takes them, for an entity or any entity of a context.
+  def encode(handle, events), do: Event.encode_all(events, &aggregate_of(handle, &1))
 
-  # The second element of an entity's handle is the reference of its context.
-  defp aggregate_of(entity, module) when is_tuple(entity) and tuple_size(entity) > 1 do
-    case :warp_context.find(elem(entity, 1)) do
+  # The second element of a handle, of an entity or a context, is the reference of the context.
+  defp aggregate_of(handle, module) when is_tuple(handle) and tuple_size(handle) > 1 do
+    case :warp_context.find(elem(handle, 1)) do
       {:ok, context} -> Aggregate.name_of_event(context, module)
       :not_found -> nil
     end
@@ -548,6 +558,32 @@ defmodule Warp do
   """
   @spec await_projection(entity, timeout) :: :ok | {:error, reason}
   defdelegate await_projection(entity, timeout), to: :warp_core
+
+  ## Waiting
+
+  @doc """
+  Waits until an entity has an event: the one with a seq, or the first one for which a function gives `true`. Gives its
+  seq. The function is called with all events of the entity in order, as `history/2` gives them, those that are stored
+  already first. The timeout is milliseconds or `:infinity`.
+
+      iex> {:ok, bank} = Warp.context("bank")
+      iex> alice = Warp.entity(bank, "alice")
+      iex> request = Warp.append_request(alice, %Account.Deposited{amount: 5000})
+      iex> Warp.wait(alice, &match?(%{payload: %Account.Deposited{}}, &1), 5000)
+      {:ok, 1}
+      iex> Warp.receive_response(request, 5000)
+      {:ok, 1}
+      iex> Warp.wait(alice, 2, 10)
+      {:error, :timeout}
+
+  Errors: `:timeout`; `{:until_failed, crash}` and `{:bad_return, :until, shape}` for a function that crashed, or gave
+  neither `true` nor `false`; `{:bad_option, key, why}` with the key `:until` or `:timeout`; those of reading.
+  """
+  @spec wait(entity, seq | (Event.t() -> boolean), timeout) :: {:ok, seq} | {:error, reason}
+  def wait(entity, until, timeout) when is_function(until, 1),
+    do: :warp_core.wait(entity, &until.(Null.to_nil(&1)), timeout)
+
+  def wait(entity, until, timeout), do: :warp_core.wait(entity, until, timeout)
 
   ## Operating
 

@@ -10,5 +10,6 @@ defmodule WarpTest do
 
   doctest Warp
   doctest Warp.Saga
+  doctest Warp.Subscription
   doctest Warp.Test
 end

@@ -210,9 +210,9 @@ defmodule Warp.Aggregate do
   def definition(other), do: {:ok, other}
 
   defp checked(module, events) do
-    types = for event <- events, event?(event), do: event.__warp_type__()
+    types = for event <- events, Event.event?(event), do: event.__warp_type__()
 
-    case {Enum.reject(events, &event?/1), types -- Enum.uniq(types)} do
+    case {Enum.reject(events, &Event.event?/1), types -- Enum.uniq(types)} do
       {[], []} -> {:ok, module.__warp__(:definition)}
       {[other | _], _} -> {:error, {module, :events, {other, :not_an_event}}}
       {[], [type | _]} -> {:error, {module, :events, {:duplicate_name, type}}}
@@ -220,7 +220,6 @@ defmodule Warp.Aggregate do
   end
 
   defp aggregate?(module), do: Code.ensure_loaded?(module) and function_exported?(module, :__warp__, 1)
-  defp event?(module), do: Code.ensure_loaded?(module) and function_exported?(module, :__warp_type__, 0)
 
   @doc false
   # The name of an aggregate that is given by its module or its name.

@@ -104,6 +104,14 @@ defmodule Warp.Event do
   defp named(map), do: map
 
   @doc false
+  def event?(module), do: Code.ensure_loaded?(module) and function_exported?(module, :__warp_type__, 0)
+
+  @doc false
+  # The type of an event that is given by its module or its type.
+  def type(module) when is_atom(module), do: if(event?(module), do: module.__warp_type__(), else: module)
+  def type(type), do: type
+
+  @doc false
   # An event of warp_core with the struct as payload, if the module of its type is there.
   def decode(%{payload: %_{}} = event, _module), do: event
 

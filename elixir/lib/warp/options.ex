@@ -8,6 +8,10 @@ defmodule Warp.Options do
 
   def to_map(options), do: options
 
+  @doc "Each element of a list by a function. What is no list, or no proper one, stays so, and warp_core says it."
+  def map_list([first | rest], fun), do: [fun.(first) | map_list(rest, fun)]
+  def map_list(other, _fun), do: other
+
   @doc "Options of a `use`: all known."
   def check!(options, known, env) do
     Keyword.keyword?(options) || fail!(env, "the options are no keyword list: #{inspect(options)}")

@@ -68,12 +68,15 @@ defmodule Warp.Saga do
     * `:wait` (`:infinity`) - milliseconds that the caller waits. The saga goes on after that.
   """
   @spec commit(t, Warp.context(), keyword) :: {:ok, result} | {:error, Warp.reason()}
-  def commit(%__MODULE__{id: id, groups: groups}, context, options \\ []) do
-    with {:ok, groups} <- encode_groups(Enum.reverse(groups), 0, []) do
-      groups
-      |> Enum.reduce(:warp_saga.new(id), &:warp_saga.parallel(&2, &1))
-      |> :warp_saga.commit(context, Options.to_map(options))
-    end
+  def commit(%__MODULE__{} = saga, context, options \\ []) do
+    with {:ok, saga} <- encode(saga), do: :warp_saga.commit(saga, context, Options.to_map(options))
+  end
+
+  @doc false
+  # The saga as warp_saga takes it.
+  def encode(%__MODULE__{id: id, groups: groups}) do
+    with {:ok, groups} <- encode_groups(Enum.reverse(groups), 0, []),
+         do: {:ok, Enum.reduce(groups, :warp_saga.new(id), &:warp_saga.parallel(&2, &1))}
   end
 
   defp encode_groups([], _n, done), do: {:ok, Enum.reverse(done)}

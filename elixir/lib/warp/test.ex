@@ -110,6 +110,22 @@ defmodule Warp.Test do
   @spec stop(Warp.context()) :: :ok
   defdelegate stop(context), to: :warp_test_context
 
+  @doc """
+  Waits until all subscriptions with names have handled everything that is stored, and what they appended themselves, so
+  that a test can look at what they did. The timeout is milliseconds or `:infinity`.
+
+      test "the receipt is sent", %{bank: bank} do
+        Warp.append!(Warp.entity(bank, "alice"), %Account.Deposited{amount: 5})
+        assert :ok = Warp.Test.await_subscribers(bank, 5000)
+        assert_received {:sent, "alice", "We got 5."}
+      end
+
+  Errors: `{:behind, names}` at the timeout, for subscriptions that are not done, or that failed with an event, which
+  waits; `:context_stopped`.
+  """
+  @spec await_subscribers(Warp.context(), timeout) :: :ok | {:error, Warp.reason()}
+  defdelegate await_subscribers(context, timeout), to: :warp_test_context
+
   @doc "Calls a function with a context that ends with it. Gives the function's result, or an error of `start/1`."
   @spec run(keyword, (Warp.context() -> result)) :: result | {:error, Warp.reason()} when result: term
   def run(options, fun) do

@@ -8,8 +8,15 @@ defmodule Warp.ApiTest do
     [bank: bank, alice: Warp.entity(bank, "alice")]
   end
 
-  test "Warp, Warp.Saga and Warp.Projection have what Erlang's modules have" do
-    for {erlang, elixir} <- [warp_core: Warp, warp_saga: Warp.Saga, warp_projection: Warp.Projection] do
+  test "Warp's modules have what Erlang's modules have" do
+    pairs = [
+      warp_core: Warp,
+      warp_saga: Warp.Saga,
+      warp_projection: Warp.Projection,
+      warp_subscription: Warp.Subscription
+    ]
+
+    for {erlang, elixir} <- pairs do
       names = fn module -> module.module_info(:exports) |> Keyword.keys() |> Enum.uniq() end
       # Of warp_projection, what warp_core has for users.
       missing = (names.(erlang) -- names.(elixir)) -- if(erlang == :warp_projection, do: [:query, :await], else: [])
@@ -55,24 +62,18 @@ defmodule Warp.ApiTest do
 
     compiled =
       for module <- modules -- [Warp.Test],
-          {:docs_v1, _, :elixir, _, %{"en" => doc}, _, _} <- [Code.fetch_docs(module)],
-          code = module_definitions(doc),
-          code != "" do
-        # Inside another module they are other modules than those of the tests.
-        Code.compile_string("defmodule Warp.ApiTest.In#{String.replace(inspect(module), ".", "")} do\n#{code}\nend")
-        module
-      end
+          Documented.modules(module, Module.concat(Warp.ApiTest, module)) != [],
+          do: module
 
-    assert Enum.sort(compiled) == [Warp, Warp.Aggregate, Warp.Event, Warp.Projection, Warp.Type]
-  end
-
-  defp module_definitions(doc) do
-    doc
-    |> String.split("\n")
-    |> Enum.chunk_by(&(&1 == "" or String.starts_with?(&1, "    ")))
-    |> Enum.map(&Enum.join(&1, "\n"))
-    |> Enum.filter(&(&1 =~ ~r/^\s*    defmodule /))
-    |> Enum.join("\n")
+    assert Enum.sort(compiled) == [
+             Warp,
+             Warp.Aggregate,
+             Warp.Event,
+             Warp.Projection,
+             Warp.Subscriber,
+             Warp.Subscription,
+             Warp.Type
+           ]
   end
 
   test "it has the version of the engine" do
@@ -187,6 +188,21 @@ defmodule Warp.ApiTest do
     assert :ok = Warp.correct_time(alice, 1, micros + 1)
     assert {:error, :no_event} = Warp.correct_time(alice, 2, time)
     assert {:error, {:bad_option, :at, :not_seq_or_time}} = Warp.state_at(alice, Account, time)
+  end
+
+  test "a process waits for an event of an entity, as structs", %{alice: alice} do
+    waiting = Task.async(fn -> Warp.wait(alice, &match?(%{payload: %Deposited{amount: 7}}, &1), 5000) end)
+    Warp.append!(alice, %{payload: %Deposited{amount: 5}, metadata: %{by: nil}})
+    assert {:ok, 1} = Warp.wait(alice, 1, :infinity)
+    assert {:ok, 1} = Warp.wait(alice, &(&1.entity == "alice" and &1.metadata["by"] == nil), 5000)
+    assert {:ok, 2} = Warp.append(alice, %Deposited{amount: 7})
+    assert {:ok, 2} = Task.await(waiting)
+    assert {:error, :timeout} = Warp.wait(alice, fn _ -> false end, 50)
+    assert {:error, {:bad_return, :until, nil}} = Warp.wait(alice, fn _ -> nil end, 5000)
+    assert {:error, {:until_failed, _} = reason} = Warp.wait(alice, fn _ -> raise "no such" end, 5000)
+    assert Warp.format_error(reason) == "until crashed: no such"
+    assert {:error, {:bad_option, :until, _}} = Warp.wait(alice, :seq, 5000)
+    assert {:error, {:bad_option, :timeout, _}} = Warp.wait(alice, 1, -1)
   end
 
   test "a process with a loop of its own checks messages for responses", %{alice: alice} do
