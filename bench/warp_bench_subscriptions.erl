@@ -1,7 +1,9 @@
 %% Subscriptions: what is delivered live and while catching up, how soon, and what they cost those who append.
 -module(warp_bench_subscriptions).
+-behaviour(warp_subscriber).
 
 -export([subscriptions/1]).
+-export([init/2, handle_event/2]).
 
 -import(warp_bench_run, [with_context/3, callers/3, event/1, title/2, row/3, rate/1, micros/1]).
 
@@ -75,8 +77,33 @@ catch_up(#{dir := Dir} = Options) ->
                 end || Credit <- [1000, 20000]],
         [row(io_lib:format("credit ~b", [Credit]), {per_second, Rate}, [rate(Rate)])
          || {Credit, Rate} <- lists:zip([1000, 20000], Each)],
-        ok
+        Handled = handled(Ctx),
+        row("a subscriber with a name", {per_second, Handled}, [rate(Handled)])
     end).
+
+%% One that Warp runs, and that counts what it handles.
+handled(Ctx) ->
+    Got = counters:new(1, []),
+    Start = erlang:monotonic_time(microsecond),
+    Subscriber = warp_subscriber:new(<<"bench">>, ?MODULE, Got, #{from => beginning}),
+    {ok, Pid} = warp_subscriber:start_link(Ctx, Subscriber),
+    ok = until(Got),
+    Rate = ?STORED * 1000000 / (erlang:monotonic_time(microsecond) - Start),
+    true = unlink(Pid),
+    ok = gen_server:stop(Pid),
+    Rate.
+
+until(Got) ->
+    case counters:get(Got, 1) of
+        ?STORED -> ok;
+        _ -> timer:sleep(1), until(Got)
+    end.
+
+init(_Ctx, Got) -> {ok, Got}.
+
+handle_event(_Event, Got) ->
+    ok = counters:add(Got, 1, 1),
+    {ok, Got}.
 
 %% 100 callers that append 20,000 single events a second in all.
 latency(#{dir := Dir, seconds := Seconds} = Options) ->

@@ -163,7 +163,14 @@ open(#state{context = Context} = State) ->
 %% NOTE: a request tries again at once.
 failed(Reason, State) ->
     _ = erlang:send_after(?RETRY_MS, self(), open),
-    State#state{store = {error, Reason}}.
+    State#state{store = {error, shown_error(Reason)}}.
+
+%% What opening a file can say beside the errors of the functions for names, as one of these.
+shown_error(disk_full) -> disk_full;
+shown_error({Kind, Message}) when Kind =:= io_error, is_binary(Message); Kind =:= corrupt, is_binary(Message) ->
+    {Kind, Message};
+shown_error(Reason) ->
+    {io_error, warp_text:format("the names of subscriptions cannot be opened: ~ts", [warp_error:format_error(Reason)])}.
 
 opened(#state{context = Context} = State) ->
     case warp_subscription_store:open(Context) of

@@ -44,6 +44,8 @@ begin_names(#{shards := Shards} = Context, [#{name := Name, options := #{from :=
         ok -> begin_names(Context, Others);
         %% The name is there, and its subscriber says what is wrong.
         {error, {bad_cursor, {ahead_of_log, _}}} -> begin_names(Context, Others);
+        {error, {shard_unavailable, _}} -> {error, interrupted};
+        {error, timeout} -> {error, {io_error, <<"where subscribers begin could not be written in time">>}};
         {error, _} = Error -> Error
     end.
 

@@ -318,11 +318,18 @@ a_file_that_cannot_be_read_is_named(Config) ->
     {ok, Whole} = file:read_file(File),
     ok = file:write_file(File, <<"no database">>),
     Now = warp_test:start(Config, #{shards => 1}),
-    ?assertMatch({error, {_, <<_/binary>>}}, warp_subscription:subscribe(Now, #{name => ?NAME})),
+    ?assertMatch({error, {io_error, <<"the names of subscriptions cannot be opened: ", _/binary>>}},
+                 warp_subscription:subscribe(Now, #{name => ?NAME})),
+    %% A context with subscribers says so at its start.
+    ok = warp_test:stop(Now),
+    Subscriber = warp_test_subscriber:new(?NAME, #{}),
+    ?assertMatch({error, {io_error, _}},
+                 warp_test:try_start((warp_test:opts(Config))#{shards => 1, subscribers => [Subscriber]})),
+    Then = warp_test:start(Config, #{shards => 1}),
     %% Only names need the file.
-    {ok, _} = warp_subscription:subscribe(Now, #{}),
+    {ok, _} = warp_subscription:subscribe(Then, #{}),
     ok = file:write_file(File, Whole),
-    _ = subscribe(Now, #{}),
+    _ = subscribe(Then, #{}),
     ok.
 
 a_log_that_was_replaced_is_named(Config) ->

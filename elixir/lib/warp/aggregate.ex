@@ -72,7 +72,7 @@ defmodule Warp.Aggregate do
 
   @doc """
   The commands of an event for tables, made by `Warp.Projection`, from the state behind the event. It must do nothing
-  but that: a rebuild calls it again for every event of the log.
+  but that: a rebuild calls it again for every event of the log. What has an effect belongs into a `Warp.Subscriber`.
   """
   @callback project(entity_id :: String.t(), state :: term, event) :: [Warp.Projection.command()]
 

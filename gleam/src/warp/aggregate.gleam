@@ -207,7 +207,8 @@ pub fn validate(
 /// projections, from the entity's id, the state after the event, and the event.
 ///
 /// It must do nothing else: a rebuild calls it for every event of the log
-/// again, and a mail that it sends would be sent again.
+/// again, and a mail that it sends would be sent again. What has an effect
+/// belongs into a `warp/subscriber`.
 ///
 pub fn project(
   aggregate: Aggregate(state, event, reason),
