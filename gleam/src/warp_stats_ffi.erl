@@ -14,7 +14,8 @@ context(Ctx) ->
                  || Key <- [appends, events, commits, failed_commits, erased_entities, queue_depth,
                             file_bytes]],
             {ok, {stats, Context, Resident, Appends, Events, Commits, Failed, Erased, Depth, Bytes,
-                  [shard(Shard) || Shard <- Shards], All}};
+                  [shard(Shard) || Shard <- Shards],
+                  [subscription(Subscription) || Subscription <- maps:get(subscriptions, All)], All}};
         {error, Reason} ->
             {error, warp_error_ffi:reason(Reason)}
     end.
@@ -31,6 +32,19 @@ shard(#{shard := N, queue_depth := Depth, queue_limit := Limit, commits := Commi
         background := Background}) ->
     {open, N, Depth, Limit, Appends, Events, Bytes, Commits, Failed, Erased, FileBytes, Commit, Sync,
      [failing(Task) || Task <- Background]}.
+
+subscription(#{name := Name, of_entity := Entity, state := State, since := Since, why := Why,
+               behind_positions := Positions, behind_seconds := Seconds, retrying := Retrying, parked := Parked}) ->
+    {subscription, option(Name), option(Entity), State, Since, option(why(Why)), Positions, Seconds, Retrying, Parked}.
+
+%% What a subscriber in Gleam failed with is text.
+why({init_failed, Why}) when is_binary(Why) -> Why;
+why({handle_erased_failed, Why}) when is_binary(Why) -> Why;
+why(none) -> none;
+why(Why) -> warp_error:format_error(Why).
+
+option(none) -> none;
+option(Value) -> {some, Value}.
 
 failing(#{task := Task, since := Since, error := Reason, meaning := Meaning}) ->
     {failing, atom_to_binary(Task), Meaning, warp_error_ffi:reason(Reason), Since}.

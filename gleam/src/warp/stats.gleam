@@ -30,6 +30,8 @@ pub type Stats {
     file_bytes: Int,
     /// The shards, by their numbers from 0.
     shards: List(Shard),
+    /// The subscriptions, and the names that nobody consumes.
+    subscriptions: List(Subscription),
     /// Everything that the engine counts, to be read with a decoder: the map
     /// that `warp_core:stats/1` returns.
     all: Dynamic,
@@ -85,6 +87,48 @@ pub type Shard {
 ///
 pub type Histogram =
   List(#(Int, Int))
+
+/// A subscription: how it is, and how far behind.
+///
+pub type Subscription {
+  Subscription(
+    /// Its name, if it has one.
+    name: Option(String),
+    /// The entity that it follows. A subscription without one follows a context.
+    entity: Option(String),
+    state: SubscriptionState,
+    /// Since when it is in that state, in microseconds since 1970, UTC.
+    since: Int,
+    /// Why it stalls, in words.
+    why: Option(String),
+    /// How many appends of its shards are not acknowledged.
+    behind_positions: Int,
+    /// How long ago the first of these was, in seconds.
+    behind_seconds: Float,
+    /// How many entities wait and are tried again, since an event of them failed.
+    retrying: Int,
+    /// How many entities wait until somebody calls `subscription.retry` or
+    /// `subscription.skip`.
+    parked: Int,
+  )
+}
+
+/// How a subscription is.
+///
+pub type SubscriptionState {
+  /// Everything is sent as it is stored.
+  Live
+  /// The file is being read.
+  CatchingUp
+  /// The subscriber has to acknowledge events, or to ask for more.
+  WaitingForCredit
+  /// Something cannot be read, or the subscriber does not go on. It is tried again.
+  Stalled
+  /// Another subscriber has the name.
+  Standby
+  /// Nobody has subscribed with the name, or fewer than split its shards.
+  NoConsumer
+}
 
 /// A background task of a shard that failed when the shard last tried it. No
 /// caller waits for these tasks.

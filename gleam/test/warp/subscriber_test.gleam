@@ -4,6 +4,7 @@ import gleam/dynamic/decode
 import gleam/erlang/process.{type Subject}
 import gleam/int
 import gleam/list
+import gleam/option.{None, Some}
 import gleam/otp/actor
 import gleam/otp/static_supervisor
 import gleam/otp/supervision
@@ -16,6 +17,7 @@ import warp/context.{type WarpOptions, WarpOptions}
 import warp/error
 import warp/event
 import warp/json
+import warp/stats
 import warp/subscriber.{type Subscriber}
 import warp/subscription.{type Placed, Parked, Retrying, Waiting}
 import warp/testing
@@ -413,6 +415,48 @@ pub fn a_subscriber_that_cannot_start_says_why_test() {
     subscriber.supervised("nowhere", mail)
   assert start()
     == Error(actor.InitFailed("The context is not running. Start it."))
+}
+
+pub fn statistics_say_how_it_is_test() {
+  use options <- with_options([aggregate.definition(account())])
+  let broken =
+    subscriber.new(
+      "broken",
+      account(),
+      initialise: fn(_ctx) { Error("no mail server") },
+      on_event: fn(state: Nil, _placed) { Ok(state) },
+    )
+  let assert Ok(ctx) =
+    warp.start(
+      WarpOptions(..options, subscribers: [subscriber.definition(broken)]),
+    )
+  credit(ctx, "ann", [1])
+  wait_until(fn() {
+    let assert Ok(stats.Stats(subscriptions: [is], ..)) = warp.stats(ctx)
+    case is.why {
+      Some(why) -> string.contains(why, "no mail server")
+      None -> False
+    }
+  })
+  let assert Ok(stats.Stats(subscriptions: [is], ..)) = warp.stats(ctx)
+  assert is.name == Some("broken")
+  assert is.entity == None
+  assert is.state == stats.NoConsumer
+  assert is.behind_positions == 1
+  assert is.behind_seconds >. 0.0
+  assert is.parked == 0
+  let assert Ok(live) =
+    warp.entity(ctx, "ann")
+    |> subscription.to_entity(account())
+    |> subscription.subscribe
+  wait_until(fn() {
+    let assert Ok(stats) = warp.stats(ctx)
+    list.any(stats.subscriptions, fn(is) {
+      is.entity == Some("ann") && is.state == stats.Live && is.name == None
+    })
+  })
+  subscription.unsubscribe(live)
+  warp.stop(ctx)
 }
 
 // Helpers.
