@@ -11,7 +11,7 @@ all() ->
     [it_goes_on_behind_what_was_acknowledged, a_consumer_that_dies_has_its_events_sent_again,
      one_consumes_and_the_next_takes_over, acknowledgements_of_a_previous_consumer_are_refused,
      consumers_split_the_shards, a_cursor_stands_for_all_consumers, an_erasure_is_told_until_it_is_acknowledged,
-     erasures_are_told_in_pieces, nothing_of_an_erased_entity_is_left, nothing_comes_again_after_a_kill,
+     erasures_are_told_in_pieces, nothing_of_an_erased_entity_is_left, nothing_comes_or_happens_again_after_a_kill,
      names_without_a_consumer_are_shown, a_name_is_forgotten, it_outlives_what_keeps_the_names,
      a_file_that_cannot_be_read_is_named, a_log_that_was_replaced_is_named, wrong_arguments_are_named].
 
@@ -154,8 +154,9 @@ a_cursor_stands_for_all_consumers(Config) ->
     Rest = events(Plain, 40 - Count),
     ?assertEqual([], [x || #{shard := N} <- Rest, N rem 2 =:= 0]).
 
-nothing_comes_again_after_a_kill(Config) ->
-    Opts = #{context => <<"killed">>, data_dir => proplists:get_value(dir, Config), shards => 3},
+nothing_comes_or_happens_again_after_a_kill(Config) ->
+    Opts = #{context => <<"killed">>, data_dir => proplists:get_value(dir, Config), shards => 3,
+             subscribers => [warp_subscription_load:policy()]},
     Rounds = case os:getenv("WARP_LONG") of false -> 4; _ -> 40 end,
     Upto = lists:foldl(fun(Round, Before) ->
         Port = warp_load_vm:start(warp_subscription_load, Opts#{from => Round}),
@@ -168,10 +169,14 @@ nothing_comes_again_after_a_kill(Config) ->
     %% Everything that is in the log and was not acknowledged still comes, in order.
     Ctx = warp_test:start(Config, Opts#{aggregates => [warp_read_model:aggregate()]}),
     {ok, All} = warp_core:history(warp_core:entity(Ctx, <<"counted">>), #{limit => 1000000}),
-    Sub = subscribe(Ctx, #{}),
+    Sub = subscribe(Ctx, #{prefix => <<"counted">>}),
     Rest = [Seq || #{seq := Seq} <- until_caught_up(Sub)],
     ?assertEqual(lists:seq(length(All) - length(Rest) + 1, length(All)), Rest),
-    ?assert(length(All) - length(Rest) >= element(2, Upto)).
+    ?assert(length(All) - length(Rest) >= element(2, Upto)),
+    %% And what follows from it in Warp happened once, in order.
+    ok = warp_test_context:await_subscribers(Ctx, 10000),
+    {ok, Tally} = warp_core:history(warp_core:entity(Ctx, <<"tally">>), #{limit => 1000000}),
+    ?assertEqual(lists:seq(1, length(All)), [Seq || #{payload := #{<<"weight">> := Seq}} <- Tally]).
 
 %% ------------------------------------------------------------------ Deletions
 

@@ -1,16 +1,24 @@
-%% A VM with a subscription with a name, to be killed at any moment. It says which events it got, and up to which it has
-%% acknowledged them on disk.
+%% A VM with a subscription with a name, and a policy, to be killed at any moment. It says which events it got, and up
+%% to which it has acknowledged them on disk.
 -module(warp_subscription_load).
 
--export([kill/1]).
+-export([policy/0, kill/1]).
 %% Inside the VM
--export([main/0]).
+-export([main/0, react/1]).
 
 main() ->
     {Ctx, _Round} = warp_load_vm:open(),
     _ = spawn_link(fun() -> append(warp_core:entity(Ctx, <<"counted">>)) end),
-    {ok, Sub} = warp_subscription:subscribe(Ctx, #{name => <<"mail">>, from => beginning, credit => 50}),
+    Options = #{name => <<"mail">>, prefix => <<"counted">>, from => beginning, credit => 50},
+    {ok, Sub} = warp_subscription:subscribe(Ctx, Options),
     consume(Sub).
+
+%% Each event of the one entity is counted in the other.
+policy() ->
+    warp_subscription:policy(<<"tally">>, #{prefix => <<"counted">>, from => beginning}, fun ?MODULE:react/1).
+
+react(#{seq := Seq}) ->
+    [{append, <<"tally">>, #{type => <<"Moved">>, payload => #{weight => Seq, text => <<"y">>}}}].
 
 append(Entity) ->
     {ok, _} = warp_core:append(Entity, #{type => <<"Moved">>, payload => #{weight => 1, text => <<"x">>}}),
