@@ -84,11 +84,11 @@ pause(Tries) -> min(?LONGEST_MS, ?PAUSE_MS bsl min(Tries, 16)).
 advance(Seq, Time, Now, {Held, Upto, _}) ->
     {Held#{seq := Seq, tries := 0, state := retrying, since := Time}, Upto, Now}.
 
-%% @doc What somebody has changed: it is due.
+%% @doc What somebody has changed: it is due. Nothing changes if another event is the first one by now.
 -spec replace(warp_subscription_store:held(), Now :: millis(), holds()) -> holds().
-replace(#{entity := Entity} = Held, Now, Holds) ->
+replace(#{entity := Entity, seq := Seq} = Held, Now, Holds) ->
     case Holds of
-        #{Entity := {_, Upto, _}} -> Holds#{Entity := {Held, Upto, Now}};
+        #{Entity := {#{seq := Seq}, Upto, _}} -> Holds#{Entity := {Held, Upto, Now}};
         #{} -> Holds
     end.
 

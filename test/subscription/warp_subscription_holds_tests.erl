@@ -40,6 +40,8 @@ what_is_loaded_comes_up_to_the_cursor_test() ->
     Later = warp_subscription_holds:passed((event(4))#{entity := <<"b">>, position := 21}, Retried),
     ?assertMatch({ok, {_, {21, 4}, _}}, due(1000, Later)),
     ?assertNot(warp_subscription_holds:is_held(<<"c">>, Later)),
-    ?assertEqual(Later, warp_subscription_holds:replace(Held(<<"c">>, 2, retrying), 0, Later)).
+    ?assertEqual(Later, warp_subscription_holds:replace(Held(<<"c">>, 2, retrying), 0, Later)),
+    %% Somebody means an event that was handled meanwhile.
+    ?assertEqual(Later, warp_subscription_holds:replace((Held(<<"b">>, 1, skipping))#{seq := 1}, 0, Later)).
 
 event(Seq) -> #{entity => <<"e">>, shard => 0, position => 7, seq => Seq}.
