@@ -107,7 +107,8 @@ every_changed_byte_of_a_stopped_context_is_found(Config) ->
          ?assertMatch({_, {error, {corrupt, _}}}, {At, warp_core:verify(Dir)}),
          restore(Dir, Intact),
          true = At < 4096 + 8 * Pages
-     end || N <- rounds(30), At <- [N - 1, 4096 + 8 * (N rem 10)]],
+     %% Behind the first 32 bytes are zeros, which say nothing.
+     end || N <- rounds(30), At <- [(N - 1) rem 32, 4096 + 8 * (N rem 10)]],
     %% The end of the last page may be zeros, which SQLite reads where a file is too short.
     [begin
          truncate(filename:join(Dir, Name), SizeOf(Name) - Cut),
