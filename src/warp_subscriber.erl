@@ -357,7 +357,7 @@ done(#{shard := N} = Event, #state{done = Done, count = Count} = State) ->
     State#state{done = Done#{N => Event}, count = Count + 1}.
 
 acked(#state{done = Done, sub = Sub} = State) when map_size(Done) > 0 ->
-    ok = lists:foreach(fun(Event) -> warp_subscription:ack(Sub, Event) end, maps:values(Done)),
+    ok = warp_subscription:ack(Sub, maps:values(Done)),
     State#state{done = #{}, count = 0};
 acked(State) ->
     State.

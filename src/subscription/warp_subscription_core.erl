@@ -479,9 +479,12 @@ state(#core{shards = Shards, buffer = Buffer, credit = Credit} = Core) ->
             end
     end.
 
-%% @doc By shard, up to which position everything was acknowledged.
+%% @doc By shard, up to which position everything was acknowledged. A shard that is live, and of which nothing waits for
+%% an acknowledgement, is not behind, however far its log goes on with what is not for this subscription.
 -spec positions(core()) -> #{N :: non_neg_integer() => non_neg_integer()}.
-positions(Core) -> positions_of(marks(Core)).
+positions(#core{shards = Shards}) ->
+    IsBehind = fun(_, #shard{is = Is, given = Given, acked = Acked}) -> Is =/= live orelse Given =/= Acked end,
+    maps:map(fun(_, #shard{acked = Acked}) -> acked_position(Acked) end, maps:filter(IsBehind, Shards)).
 
 %% @doc The positions of marks.
 -spec positions_of(#{N :: non_neg_integer() => mark()}) -> #{N :: non_neg_integer() => non_neg_integer()}.

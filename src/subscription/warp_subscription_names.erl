@@ -49,7 +49,6 @@
 -define(RETRY_MS, 1000).
 %% How many erased entities a consumer is told of at once.
 -define(NOTICES, 1000).
--define(PATIENCE_MS, 15000).
 
 %% @doc Starts the process that keeps the names of a context.
 -spec start_link(reference()) -> gen_server:start_ret().

@@ -3,9 +3,6 @@
 
 -export([read/1]).
 
-%% How old the positions in the table may be, in seconds.
--define(STALE_S, 3.0).
-
 %% @doc What `warp_core:stats/1' shows: each subscription, and each slot of a name that nobody consumes.
 -spec read(warp_context:context()) -> [map()].
 read(Context) ->
@@ -22,11 +19,7 @@ read(Context) ->
 shown(Pid, #{source := Source, subscriber := Subscriber, state := Is, since := Since, positions := Positions,
              name := Name}, Context) ->
     {State, Why} = case Is of {stalled, Reason} -> {stalled, Reason}; _ -> {Is, none} end,
-    {Behind, Seconds} = case {State, behind(Positions, Context)} of
-                            %% The table is not newer than that.
-                            {live, {_, Young}} when Young < ?STALE_S -> {0, 0.0};
-                            {_, Lag} -> Lag
-                        end,
+    {Behind, Seconds} = behind(Positions, Context),
     #{pid => Pid, subscriber => Subscriber, name => Name, of_entity => entity(Source), state => State, since => Since,
       why => Why, behind_positions => Behind, behind_seconds => Seconds, retrying => 0, parked => 0}.
 

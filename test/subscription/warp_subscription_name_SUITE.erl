@@ -283,7 +283,16 @@ names_without_a_consumer_are_shown(Config) ->
     end,
     ok = warp_test:wait_until(fun() -> Behind() =:= [{live, 3}] end),
     ack(Sub, More),
-    ok = warp_test:wait_until(fun() -> Behind() =:= [{live, 0}] end).
+    ok = warp_test:wait_until(fun() -> Behind() =:= [{live, 0}] end),
+    %% Events of others leave nobody behind.
+    ok = warp_subscription:unsubscribe(Sub),
+    Entity = fun(Id) -> warp_core:entity(Now, Id) end,
+    [Of, Other | _] = [Entity(<<I>>) || I <- lists:seq($a, $z), warp_core:shard_of(Entity(<<I>>)) =:= {ok, 0}],
+    {ok, One} = warp_subscription:subscribe(Of, #{}),
+    receive {warp_subscription, One, {caught_up, _}} -> ok after 5000 -> error(not_caught_up) end,
+    [{ok, _} = warp_core:append(Other, incremented()) || _ <- lists:seq(1, 20)],
+    timer:sleep(1200),
+    ?assertEqual([{live, 0}], Behind()).
 
 a_name_is_forgotten(Config) ->
     Ctx = warp_test:start(Config, #{shards => 2}),
