@@ -149,7 +149,7 @@ timed(Sub, Times, Sample) ->
     receive
         {warp_subscription, Sub, {events, Events}} ->
             Now = erlang:monotonic_time(microsecond),
-            ok = acknowledge(Sub, Events),
+            ok = warp_subscription:ack(Sub, Events),
             timed(Sub, Times, [{{Entity, Seq}, Now} || #{entity := Entity, seq := Seq} <- Events] ++ Sample);
         {warp_subscription, Sub, _} ->
             timed(Sub, Times, Sample);
@@ -191,7 +191,7 @@ counted(Sub, Got) ->
     receive
         {warp_subscription, Sub, {events, Events}} ->
             ok = counters:add(Got, 1, length(Events)),
-            ok = acknowledge(Sub, Events),
+            ok = warp_subscription:ack(Sub, Events),
             counted(Sub, Got);
         {warp_subscription, Sub, _} ->
             counted(Sub, Got);
@@ -202,10 +202,6 @@ counted(Sub, Got) ->
             end,
             counted(Sub, Got)
     end.
-
-acknowledge(Sub, Events) ->
-    Last = lists:foldl(fun(#{shard := N} = Event, Acc) -> Acc#{N => Event} end, #{}, Events),
-    lists:foreach(fun(Event) -> ok = warp_subscription:ack(Sub, Event) end, maps:values(Last)).
 
 wait(Pid, Count) ->
     Pid ! {count, Count, self()},

@@ -207,10 +207,14 @@ flush(#warp_subscription{tag = Tag} = Sub) ->
 ack(#warp_subscription{pid = Pid}, {erased, Entity}) when is_binary(Entity) ->
     gen_server:cast(Pid, {ack, {erased, Entity}});
 ack(#warp_subscription{} = Sub, Events) when is_list(Events) ->
-    Lasts = lists:foldl(fun(#{shard := N} = Event, Acc) -> Acc#{N => Event} end, #{}, Events),
-    lists:foreach(fun(Event) -> ack(Sub, Event) end, maps:values(Lasts));
+    lists:foreach(fun(Event) -> ack(Sub, Event) end, maps:values(lasts(Events, #{})));
 ack(#warp_subscription{pid = Pid}, #{shard := N, position := Position, seq := Seq}) ->
     gen_server:cast(Pid, {ack, {N, Position, Seq}}).
+
+%% The last event of each shard.
+lasts([#{shard := N} | [#{shard := N} | _] = Events], Lasts) -> lasts(Events, Lasts);
+lasts([#{shard := N} = Event | Events], Lasts) -> lasts(Events, Lasts#{N => Event});
+lasts([], Lasts) -> Lasts.
 
 %% @doc Asks for so many more events: beside those that the subscriber has asked for and was not sent yet, and, if the
 %% subscription has a number as credit, beside those that acknowledging makes room for.

@@ -56,10 +56,14 @@
     %% The last event that it acknowledged, where it asks for events.
     acked_event = {0, 0} :: {Position :: non_neg_integer(), warp_core:seq()},
     %% What it was given and has not acknowledged, the first one first. None where the subscriber asks for events.
-    open = queue:new() :: queue:queue({Position :: pos_integer(), warp_core:seq()}),
+    open = queue:new() :: queue:queue(opened()),
     %% Lives that were erased, and up to where their rows may still come.
     erased = #{} :: #{binary() => {Life :: non_neg_integer(), Until :: non_neg_integer()}}
 }).
+
+%% Events that were given together: the last one, how many there are, and all.
+-type opened() :: {key(), pos_integer(), [key()]}.
+-type key() :: {Position :: pos_integer(), warp_core:seq()}.
 
 %% Events of a shard, and the place behind them.
 -type piece() :: {N :: non_neg_integer(), [event()], place(), file | live}.
@@ -325,14 +329,16 @@ split(Count, Events) ->
 
 given(N, Events, #core{credit = Credit, is_demand = IsDemand} = Core) ->
     #shard{open = Open, given = Given} = Shard = of_shard(N, Core),
+    #{position := Position, seq := Seq} = lists:last(Events),
+    Last = {Position, Seq},
+    Count = length(Events),
     Opened =
         case IsDemand of
             true -> Open;
-            false -> lists:foldl(fun(#{position := P, seq := Seq}, Acc) -> queue:in({P, Seq}, Acc) end, Open, Events)
+            false -> queue:in({Last, Count, [{P, S} || #{position := P, seq := S} <- Events]}, Open)
         end,
-    #{position := Position, seq := Seq} = lists:last(Events),
-    put_shard(N, Shard#shard{open = Opened, given = mark(Events, Given), last = {Position, Seq}},
-              Core#core{credit = Credit - length(Events)}).
+    put_shard(N, Shard#shard{open = Opened, given = mark(Events, Given), last = Last},
+              Core#core{credit = Credit - Count}).
 
 %% Where the last of the events stands.
 mark(Events, {_, _, _} = Given) -> in_life(Events, Given);
@@ -398,10 +404,16 @@ ack_upto(Upto, N, #shard{open = Open} = Shard, #core{credit = Credit} = Core) ->
             go_on([], put_shard(N, acked(Last, Shard#shard{open = Left}), Core#core{credit = Credit + Count}))
     end.
 
-pop(Upto, Open, Count, Last) ->
-    case queue:peek(Open) of
-        {value, Event} when Event =< Upto -> pop(Upto, queue:drop(Open), Count + 1, Event);
-        _ -> {Open, Count, Last}
+pop(Upto, Open, Popped, Before) ->
+    case queue:out(Open) of
+        {{value, {Last, Count, _}}, Rest} when Last =< Upto ->
+            pop(Upto, Rest, Popped + Count, Last);
+        {{value, {Last, Count, [First | _] = Keys}}, Rest} when First =< Upto ->
+            {Acked, Left} = lists:splitwith(fun(Key) -> Key =< Upto end, Keys),
+            Few = length(Acked),
+            {queue:in_r({Last, Count - Few, Left}, Rest), Popped + Few, lists:last(Acked)};
+        _ ->
+            {Open, Popped, Before}
     end.
 
 %% When that was the last event that was given, so is what followed and was not for the subscriber.

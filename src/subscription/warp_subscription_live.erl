@@ -1,8 +1,10 @@
 %% @private The end of one shard's log, for all subscriptions that are there: reads what commits add once, and sends
 %% each subscription the events that its filter lets through.
 %%
-%% A subscription that leaves too many pieces lying is let go, and reads the file by itself: so nobody waits for it,
-%% and nothing piles up. Without subscriptions this process reads nothing, and commits do not wake it.
+%% While most subscriptions still have pieces to hand over, it does not read on: the processors are busy, and larger
+%% pieces cost less. A subscription that leaves pieces lying for long, or too many of them, is let go, and reads the file
+%% by itself: so nobody waits for it, and nothing piles up. Without subscriptions this process reads nothing, and commits
+%% do not wake it.
 -module(warp_subscription_live).
 -behaviour(gen_server).
 
@@ -24,6 +26,8 @@
     %% Up to where the log was read.
     at = 0 :: non_neg_integer(),
     is_reading = false :: boolean(),
+    %% Since when it does not read on.
+    paused = none :: none | Millis :: integer(),
     %% By process of a subscription.
     joined = #{} :: #{pid() => member()},
     %% The same by route: of all entities, and of one. Subscriptions with one filter are one group.
@@ -32,8 +36,12 @@
     timer = none :: none | reference()
 }).
 
-%% How many pieces a subscription may leave lying.
+%% How many pieces a subscription may leave lying, and with how many it is as quick as it can be.
 -define(PIECES, 8).
+-define(FEW, 1).
+%% How long reading waits for most subscriptions, and how often it looks.
+-define(PATIENCE_MS, 200).
+-define(LOOK_MS, 1).
 %% How often subscriptions are told how far the log was read, when there was nothing for them.
 -define(TELL_MS, 1000).
 -define(PAUSE_MS, 20).
@@ -122,9 +130,31 @@ read_soon(State) ->
     self() ! read,
     State#state{is_reading = true}.
 
-read(#state{joined = Joined} = State) when map_size(Joined) =:= 0 ->
+read(State) ->
+    case pause(State) of
+        {go_on, Ready} ->
+            read_on(Ready);
+        {wait, Paused} ->
+            _ = erlang:send_after(?LOOK_MS, self(), read),
+            Paused#state{is_reading = true}
+    end.
+
+%% Those that have pieces lying when the patience is over are let go. Subscriptions to single entities do not count:
+%% there may be many, and each gets little.
+pause(#state{wide = Wide, joined = Joined, paused = Since} = State) ->
+    Pids = lists:append(maps:values(Wide)),
+    Busy = [Pid || Pid <- Pids, #{Pid := {_, Taken, _, _}} <- [Joined], counters:get(Taken, 1) > ?FEW],
+    Now = erlang:monotonic_time(millisecond),
+    case 2 * length(Busy) > length(Pids) of
+        false -> {go_on, State#state{paused = none}};
+        true when Since =:= none -> {wait, State#state{paused = Now}};
+        true when Now - Since < ?PATIENCE_MS -> {wait, State};
+        true -> {go_on, lists:foldl(fun let_go/2, State#state{paused = none}, Busy)}
+    end.
+
+read_on(#state{joined = Joined} = State) when map_size(Joined) =:= 0 ->
     State;
-read(#state{context = Context, n = N, reader = Reader, at = At} = State) ->
+read_on(#state{context = Context, n = N, reader = Reader, at = At} = State) ->
     %% NOTE: before the log is read, so that no commit comes between its end and the sleep.
     ok = warp_follower:sleep(Context, N),
     case warp_subscription_reader:piece(Reader, N, At) of

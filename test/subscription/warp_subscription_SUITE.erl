@@ -12,7 +12,7 @@ all() ->
      it_goes_on_behind_a_cursor, events_are_migrated_before_they_are_chosen,
      events_are_converted_before_they_are_sent, no_more_comes_than_there_is_credit_for,
      events_of_several_shards_are_acknowledged_at_once, whoever_asks_gets_that_many,
-     a_slow_subscriber_holds_nobody_up, what_was_erased_comes_no_more,
+     a_slow_subscriber_holds_nobody_up, most_that_stand_still_hold_nobody_up, what_was_erased_comes_no_more,
      a_deletion_is_told_once_whatever_lies_in_between, a_deletion_that_lasts_holds_nothing_up,
      no_row_of_a_new_life_comes_before_it_was_told,
      it_outlives_what_it_reads_from, it_ends_with_what_it_depends_on,
@@ -227,6 +227,24 @@ a_slow_subscriber_holds_nobody_up(Config) ->
     ok = warp_subscription:more(Slow, 100000),
     ?assertEqual(4000, length(sent(Slow, 4000))),
     receive {warp_subscription, Slow, {caught_up, _}} -> ok after 5000 -> error(not_caught_up) end.
+
+%% Reading the end of the log waits for most subscriptions, but not for long.
+most_that_stand_still_hold_nobody_up(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 1}),
+    Still = [subscriber(Ctx, #{from => now}) || _ <- [1, 2]],
+    Quick = subscriber(Ctx, #{from => now}),
+    ok = warp_test:wait_until(fun() -> [live, live, live] =:= [State || #{state := State} <- subscriptions(Ctx)] end),
+    Pids = [Pid || #{pid := Pid, subscriber := Subscriber} <- subscriptions(Ctx),
+                   lists:keymember(Subscriber, 1, Still)],
+    ok = lists:foreach(fun sys:suspend/1, Pids),
+    Entity = warp_core:entity(Ctx, <<"1">>),
+    [begin
+         {ok, N} = warp_core:append(Entity, noted(<<"x">>)),
+         N = length(got(Quick, N))
+     end || N <- lists:seq(1, 20)],
+    [?assertMatch({message_queue_len, Few} when Few < 10, process_info(Pid, message_queue_len)) || Pid <- Pids],
+    ok = lists:foreach(fun sys:resume/1, Pids),
+    [20 = length(got(Subscriber, 20)) || Subscriber <- Still].
 
 %% ------------------------------------------------------------------ Erasing
 
