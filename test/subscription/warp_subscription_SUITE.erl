@@ -429,7 +429,7 @@ a_filter_that_lets_nothing_through_moves_on(Config) ->
             [{ok, _} = warp_core:append_batch(Entity, Batch) || _ <- lists:seq(1, Count)]
         end)
     end,
-    Append(long(20, 400)),
+    Append(long(20, 500)),
     {ok, Sub} = warp_subscription:subscribe(Ctx, #{from => beginning, types => [<<"Nothing">>]}),
     First = receive {warp_subscription, Sub, {caught_up, At}} -> At after 60000 -> error(not_caught_up) end,
     Append(long(5, 100)),
