@@ -51,7 +51,11 @@
     %% How many processes split the shards, up to the number of shards. Default: 1.
     consumers => pos_integer(),
     %% How often `handle_event' may fail with an event before that is parked. Default: 10, which takes 51 seconds.
-    tries => pos_integer()
+    tries => pos_integer(),
+    %% For a past that is not to have effects (again): `handle_event' is not called for events that were recorded before
+    %% this time, or that are not behind this cursor of a context. They are acknowledged as if they had been handled,
+    %% also those that waited. All else comes as always, such as `handle_erased'. Default: it is called for all events.
+    effects_from => {time, warp_core:micros()} | {cursor, warp_subscription:cursor()}
 }.
 
 %% The state before the first event. It is called again after an error, with pauses.
@@ -74,6 +78,7 @@
     arg :: term(),
     options :: map(),
     filter :: warp_subscription_filter:filter(),
+    effects = unknown :: unknown | warp_subscription_effects:effects(),
     user = none :: none | {ok, term()},
     sub = none :: none | warp_subscription:subscription(),
     %% What is to be handled.
@@ -207,6 +212,11 @@ format_status(Status) ->
 
 %% ------------------------------------------------------------------ Starting
 
+start(#state{effects = unknown, options = Options, context = #{shards := Shards}} = State) ->
+    case warp_subscription_effects:new(Options, Shards) of
+        {ok, Effects} -> start(State#state{effects = Effects});
+        {error, Why} -> again(Why, State)
+    end;
 start(#state{user = none, module = Module, arg = Arg, ctx = Ctx} = State) ->
     case called(Module, init, [Ctx, Arg]) of
         {ok, User} -> start(State#state{user = {ok, User}});
@@ -338,8 +348,9 @@ handle(caught_up, #state{module = Module, user = {ok, User}, name = Name} = Stat
             end
     end.
 
-event(Event, #state{module = Module, user = {ok, User}} = State) ->
-    case called(Module, handle_event, [Event, User]) of
+event(Event, #state{module = Module, user = {ok, User}, effects = Effects} = State) ->
+    case warp_subscription_effects:is_before(Event, Effects) orelse called(Module, handle_event, [Event, User]) of
+        true -> {ok, State};
         {ok, Next} -> {ok, State#state{user = {ok, Next}}};
         {error, _} = Error -> Error
     end.

@@ -34,10 +34,10 @@
 
 -export([subscribe/2, unsubscribe/1, ack/2, more/2, cursor/1, monitor_of/1]).
 -export([parked/2, retry/3, skip/3, forget/2]).
--export([transaction/4, policy/3, policy/4]).
+-export([transaction/4, policy/3]).
 
 -export_type([subscription/0, cursor/0, options/0, message/0, error/0]).
--export_type([waiting/0, name_error/0, command/0, command_error/0, policy_options/0]).
+-export_type([waiting/0, name_error/0, command/0, command_error/0]).
 
 %% How long these functions wait.
 -define(TIMEOUT_MS, 5000).
@@ -109,11 +109,6 @@
 %% the saga has to follow from the event too, so that the saga runs once.
 -type command() :: {append, EntityId :: binary(), warp_core:new_event() | [warp_core:new_event()]}
                  | {saga, warp_saga:saga()}.
--type policy_options() :: #{
-    %% The function is not called for events that were recorded before this time, in microseconds since 1970, or that
-    %% are not behind this cursor of a context. Default: it is called for all.
-    effects_from => warp_core:micros() | {cursor, cursor()}
-}.
 -type command_error() ::
     {bad_command, term()} | {command_failed, N :: pos_integer(), warp_core:write_error() | warp_saga:commit_error()}.
 
@@ -334,20 +329,11 @@ with_ids([], _I, _Base) -> [];
 with_ids([Event | Events], I, Base) ->
     [Event#{id => warp_text:format("~ts.~b", [Base, I])} | with_ids(Events, I + 1, Base)].
 
-%% @equiv policy(Name, Filter, Fun, #{})
--spec policy(Name :: binary(), warp_subscriber:options(), warp_policy:react()) ->
-    warp_subscription_options:subscriber().
-policy(Name, Filter, Fun) ->
-    policy(Name, Filter, Fun, #{}).
-
 %% @doc A policy: whenever there is an event that the filter lets through, what Fun makes of it is done, exactly once.
 %% Fun gets the event, and as a function with two arguments the context too. It gives commands for {@link
 %% transaction/4}, or `{error, Why}', which is a failure; it has no effects of its own. It is one of the
 %% `subscribers' of `warp_core:start/1', with a name, retries and parking as in {@link warp_subscriber}, whose options
 %% the filter may have.
-%%
-%% Option `effects_from' is for reading events again: see `t:policy_options()'.
--spec policy(Name :: binary(), warp_subscriber:options(), warp_policy:react(), policy_options()) ->
-    warp_subscription_options:subscriber().
-policy(Name, Filter, Fun, Options) ->
-    warp_subscription_options:new_subscriber(Name, warp_policy, {Name, Fun, Options}, Filter).
+-spec policy(Name :: binary(), warp_subscriber:options(), warp_policy:react()) -> warp_subscriber:subscriber().
+policy(Name, Filter, Fun) ->
+    warp_subscription_options:new_subscriber(Name, warp_policy, {Name, Fun}, Filter).

@@ -175,6 +175,7 @@ because(only_letters_digits_underscore) -> <<"it has other characters than lette
 because(no_cluster_yet) -> <<"clusters are not there yet, and a context runs on one node: give SingleNode">>;
 because(neither_type_nor_run) -> <<"it has neither a type nor a step function to run">>;
 because({duplicate_name, Name}) -> format("two have the name ~ts", [text(Name)]);
+because(neither_time_nor_cursor) -> <<"it is neither a time nor a cursor">>;
 because(not_a_seq_or_function) -> <<"it is not a seq from 0 on">>;
 because(not_seq_or_time) -> <<"it is neither a seq from 0 on nor a time">>;
 because(not_any_no_stream_or_a_seq) -> <<"it is not a seq from 0 on">>;

@@ -297,7 +297,7 @@ subscription_reasons() ->
      {{until_failed, 'Crash'}, [entity],
       <<"The function that says what to wait for crashed: {Crash}.">>,
       <<"Correct it: it is called with every event of the entity.">>},
-     {{bad_cursor, 'Why'}, [subscription],
+     {{bad_cursor, 'Why'}, [start, subscription],
       <<"The cursor {Why}.">>, <<"Give a cursor of this entity or context, or begin anew.">>},
      {subscription_ended, [subscription],
       <<"The subscription has ended.">>, <<"Subscribe again, from the last cursor.">>}].
@@ -335,6 +335,7 @@ whys() ->
      {not_a_place, <<"is not what `next' of a page of entities was">>},
      {not_positions, <<"is not what `next' of a page of events was">>},
      {not_a_beginning, <<"is neither beginning nor now, {{cursor, Cursor}} or {{time, Micros}}">>},
+     {neither_time_nor_cursor, <<"is neither {{time, Micros}} nor {{cursor, Cursor}}">>},
      {not_a_list_of_names, <<"is not a list of names">>},
      {not_a_cursor, <<"is none">>},
      {of_an_entity, <<"is that of an entity">>},
