@@ -439,14 +439,15 @@ tell_subscriber(Message, #{shard := N}, #name{group = Group}, #state{context = C
 
 %% ------------------------------------------------------------------ What is acknowledged
 
-%% A consumer that has lost its slot acknowledges nothing.
-acked(Name, Pid, Marks, #name{group = Group, marks = Before} = Of, #state{unsaved = Unsaved} = State) ->
+%% A consumer that has lost its slot acknowledges nothing. How far the others are they show themselves, and here that is
+%% shown when they leave.
+acked(Name, Pid, Marks, #name{group = Group, marks = Before} = Of, #state{names = Names, unsaved = Unsaved} = State) ->
     case warp_subscription_group:slot_of(Pid, Group) of
         none -> State;
         _ ->
             case maps:merge(Before, Marks) of
                 Before -> State;
-                Now -> put_name(Name, Of#name{marks = Now}, State#state{unsaved = Unsaved#{Name => []}})
+                Now -> State#state{names = Names#{Name := Of#name{marks = Now}}, unsaved = Unsaved#{Name => []}}
             end
     end.
 

@@ -17,6 +17,7 @@
 
 %% How a name is.
 -type name() :: #{
+    %% Up to where everything was acknowledged in the shards that nobody consumes.
     marks := warp_subscription_names:marks(),
     %% Since when it is so, if one of its consumers is missing.
     since := warp_core:micros(),

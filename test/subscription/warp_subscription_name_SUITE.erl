@@ -284,8 +284,12 @@ names_without_a_consumer_are_shown(Config) ->
     ok = warp_test:wait_until(fun() -> Behind() =:= [{live, 3}] end),
     ack(Sub, More),
     ok = warp_test:wait_until(fun() -> Behind() =:= [{live, 0}] end),
-    %% Events of others leave nobody behind.
+    %% One that has left has acknowledged that.
     ok = warp_subscription:unsubscribe(Sub),
+    ok = warp_test:wait_until(fun() ->
+        [{no_consumer, 0}] =:= [{S, B} || #{state := S, behind_positions := B} <- subscriptions(Now)]
+    end),
+    %% Events of others leave nobody behind.
     Entity = fun(Id) -> warp_core:entity(Now, Id) end,
     [Of, Other | _] = [Entity(<<I>>) || I <- lists:seq($a, $z), warp_core:shard_of(Entity(<<I>>)) =:= {ok, 0}],
     {ok, One} = warp_subscription:subscribe(Of, #{}),
