@@ -38,6 +38,8 @@
     store = none :: none | {open, warp_subscription_store:store()} | {error, Reason :: term()},
     names = #{} :: #{binary() => #name{}},
     consumers = #{} :: #{pid() => Name :: binary()},
+    %% The erasures that a consumer was told of and has not taken: how many, and how many of each entity.
+    untaken = #{} :: #{pid() => {non_neg_integer(), #{Entity :: binary() => pos_integer()}}},
     %% What is not written yet.
     unsaved = #{} :: #{Name :: binary() => []},
     told = [] :: [{Name :: binary(), Entity :: binary()}],
@@ -49,6 +51,9 @@
 -define(RETRY_MS, 1000).
 %% How many erased entities a consumer is told of at once.
 -define(NOTICES, 1000).
+%% How many erasures a consumer may be told of and not take. Then its subscription ends, and the next one is told of
+%% them from the file, so many at once as above.
+-define(UNTAKEN, 10000).
 
 %% @doc Starts the process that keeps the names of a context.
 -spec start_link(reference()) -> gen_server:start_ret().
@@ -242,12 +247,16 @@ answer(marks, #state{names = Names} = State) ->
                   || {Name, #name{marks = Marks, held = Held, group = Group}} <- maps:to_list(Names)]}, State};
 answer({erase, _Entity, _N}, #state{store = none} = State) ->
     {reply, ok, State};
-answer({erase, Entity, N}, #state{names = Names} = State) ->
+answer({erase, Entity, N}, #state{names = Names, told = Told} = State) ->
     Concerned = [Name || {Name, #name{prefix = Prefix}} <- maps:to_list(Names),
                          warp_subscription_filter:concerns(Entity, {prefix, Prefix})],
     Without = fun(_, #name{held = Held} = Of) -> Of#name{held = maps:remove(Entity, Held)} end,
     written(fun(Store) -> warp_subscription_store:erase(Store, Entity, N, Concerned) end,
-            fun() -> shown_all(State#state{names = maps:map(Without, Names)}) end, State);
+            fun() ->
+                %% NOTE: that an earlier life was taken says nothing of this one.
+                Untold = [Of || {_, Taken} = Of <- Told, Taken =/= Entity],
+                shown_all(owed(Entity, N, State#state{names = maps:map(Without, Names), told = Untold}))
+            end, State);
 answer(Request, #state{names = Names} = State) when is_tuple(Request), tuple_size(Request) > 1 ->
     case Names of
         #{element(2, Request) := Of} -> of_name(Request, Of, State);
@@ -277,7 +286,10 @@ of_name({save, Name, Pid, Marks}, Of, State) ->
         {Error, Unsaved} -> {reply, Error, Unsaved}
     end;
 of_name({notices, Name, Pid, After}, Of, State) ->
-    {reply, read_notices(Name, Pid, After, Of, State), State};
+    case read_notices(Name, Pid, After, Of, State) of
+        {ok, Erased, _} = Read -> {reply, Read, lists:foldl(fun(Entity, Acc) -> owe(Pid, Entity, Acc) end, State, Erased)};
+        {error, _} = Error -> {reply, Error, State}
+    end;
 of_name({forget, Name}, #name{group = Group}, #state{names = Names, unsaved = Unsaved} = State) ->
     case maps:values(warp_subscription_group:active(Group)) of
         [Pid | _] ->
@@ -329,9 +341,9 @@ handle_cast({acked, Name, Pid, Marks}, #state{names = Names} = State) ->
         #{Name := Of} -> {noreply, save_soon(?SAVE_MS, acked(Name, Pid, Marks, Of, State))};
         #{} -> {noreply, State}
     end;
-handle_cast({told, Name, Pid, Entity}, #state{consumers = Consumers, told = Told} = State) ->
+handle_cast({told, Name, Pid, Entity}, #state{consumers = Consumers} = State) ->
     case Consumers of
-        #{Pid := Name} -> {noreply, save_soon(?SAVE_MS, State#state{told = [{Name, Entity} | Told]})};
+        #{Pid := Name} -> {noreply, taken(Pid, Name, Entity, State)};
         #{} -> {noreply, State}
     end;
 handle_cast(Stray, State) ->
@@ -389,7 +401,7 @@ assign(Pid, Name, #state{names = Names} = State) ->
             Shards = shards_of(Pid, Of, State),
             Pid ! {warp_subscription_assigned, cursor(Of, State),
                    maps:from_list([{N, maps:get(N, Marks, 0)} || N <- Shards]), Erased, Then},
-            State;
+            lists:foldl(fun(Entity, Acc) -> owe(Pid, Entity, Acc) end, State, Erased);
         {error, Reason} ->
             %% Its subscriber is told that it ended, and subscribes again.
             ?LOG_WARNING("Warp: the subscription ~ts cannot begin, since its file cannot be read: ~ts",
@@ -414,12 +426,12 @@ shards_of(Pid, #name{group = Group}, #state{context = #{shards := Shards}}) ->
         Slot -> warp_subscription_group:shards(Slot, Shards, Group)
     end.
 
-left(Pid, #state{consumers = Consumers, names = Names} = State) ->
+left(Pid, #state{consumers = Consumers, names = Names, untaken = Untaken} = State) ->
     {Name, Others} = maps:take(Pid, Consumers),
     #{Name := #name{group = Group} = Of} = Names,
     {Next, Left} = warp_subscription_group:leave(Pid, Group),
     Without = put_name(Name, Of#name{group = Left, since = os:system_time(microsecond)},
-                       State#state{consumers = Others}),
+                       State#state{consumers = Others, untaken = maps:remove(Pid, Untaken)}),
     case Next of
         {Successor, _Slot} -> assign(Successor, Name, Without);
         none -> Without
@@ -435,6 +447,41 @@ tell_subscriber(Message, #{shard := N}, #name{group = Group}, #state{context = C
             end;
         #{} ->
             ok
+    end.
+
+%% ------------------------------------------------------------------ Erasures
+
+%% Its subscription tells each consumer of the shard that may have had events of the entity.
+owed(Entity, N, #state{context = Context, consumers = Consumers, names = Names} = State) ->
+    Told = [Pid || Pid <- warp_subscription_table:concerned(Context, Entity), #{Pid := Name} <- [Consumers],
+                   lists:member(N, shards_of(Pid, maps:get(Name, Names), State))],
+    lists:foldl(fun(Pid, Acc) -> ended_if_full(Pid, owe(Pid, Entity, Acc)) end, State, Told).
+
+owe(Pid, Entity, #state{untaken = Untaken} = State) ->
+    {Count, Entities} = maps:get(Pid, Untaken, {0, #{}}),
+    More = maps:update_with(Entity, fun(Times) -> Times + 1 end, 1, Entities),
+    State#state{untaken = Untaken#{Pid => {Count + 1, More}}}.
+
+ended_if_full(Pid, #state{untaken = Untaken} = State) ->
+    case Untaken of
+        #{Pid := {Count, _}} when Count > ?UNTAKEN ->
+            true = exit(Pid, {shutdown, erasures_not_taken}),
+            State;
+        #{} ->
+            State
+    end.
+
+%% An entity that was deleted again since it was told of is to be taken again.
+taken(Pid, Name, Entity, #state{untaken = Untaken, told = Told} = State) ->
+    {Count, Entities} = maps:get(Pid, Untaken, {0, #{}}),
+    case Entities of
+        #{Entity := Times} when Times > 1 ->
+            State#state{untaken = Untaken#{Pid => {Count - 1, Entities#{Entity := Times - 1}}}};
+        #{Entity := 1} ->
+            Taken = State#state{untaken = Untaken#{Pid => {Count - 1, maps:remove(Entity, Entities)}}},
+            save_soon(?SAVE_MS, Taken#state{told = [{Name, Entity} | Told]});
+        #{} ->
+            State
     end.
 
 %% ------------------------------------------------------------------ What is acknowledged

@@ -11,7 +11,9 @@ all() ->
     [it_goes_on_behind_what_was_acknowledged, a_consumer_that_dies_has_its_events_sent_again,
      one_consumes_and_the_next_takes_over, acknowledgements_of_a_previous_consumer_are_refused,
      consumers_split_the_shards, a_cursor_stands_for_all_consumers, an_erasure_is_told_until_it_is_acknowledged,
-     erasures_are_told_in_pieces, nothing_of_an_erased_entity_is_left, nothing_comes_or_happens_again_after_a_kill,
+     erasures_are_told_in_pieces, an_entity_that_is_deleted_again_is_told_again,
+     erasures_that_nobody_takes_are_bounded, nothing_of_an_erased_entity_is_left,
+     nothing_comes_or_happens_again_after_a_kill,
      names_without_a_consumer_are_shown, a_name_is_forgotten, it_outlives_what_keeps_the_names,
      a_file_that_cannot_be_read_is_named, a_log_that_was_replaced_is_named, wrong_arguments_are_named].
 
@@ -231,6 +233,53 @@ erasures_are_told_in_pieces(Config) ->
     Third = [erased(Again) || _ <- lists:seq(1, 500)],
     ?assertMatch([#{entity := <<"alice">>, type := <<"Noted">>}], events(Again, 1)),
     ?assertEqual(Ids, First ++ Second ++ Third).
+
+an_entity_that_is_deleted_again_is_told_again(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 1}),
+    Live = fun() ->
+        {ok, 1} = warp_core:append(warp_core:entity(Ctx, <<"alice">>), incremented()),
+        ok = warp_core:delete(warp_core:entity(Ctx, <<"alice">>))
+    end,
+    Sub = subscribe(Ctx, #{}),
+    Live(),
+    <<"alice">> = erased(Sub),
+    %% Right after the life before was taken.
+    ok = warp_subscription:ack(Sub, {erased, <<"alice">>}),
+    Live(),
+    <<"alice">> = erased(Sub),
+    leave(Sub),
+    Again = subscribe(Ctx, #{}),
+    <<"alice">> = erased(Again),
+    %% While the life before is not taken: that counts for this life alone.
+    Live(),
+    <<"alice">> = erased(Again),
+    ok = warp_subscription:ack(Again, {erased, <<"alice">>}),
+    leave(Again),
+    Third = subscribe(Ctx, #{}),
+    <<"alice">> = erased(Third),
+    ok = warp_subscription:ack(Third, {erased, <<"alice">>}),
+    leave(Third),
+    _ = active(subscribe(Ctx, #{})),
+    receive {warp_subscription, _, {erased, _}} -> error(told_again) after 100 -> ok end.
+
+%% What was acknowledged is on disk.
+leave(Sub) ->
+    {ok, _} = warp_subscription:cursor(Sub),
+    ok = warp_subscription:unsubscribe(Sub).
+
+%% A subscriber that takes no erasures is told of a limited number of them.
+erasures_that_nobody_takes_are_bounded(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2, durability => normal}),
+    Sub = subscribe(Ctx, #{}),
+    _ = active(Sub),
+    {ok, Context} = warp_context:of_handle(Ctx),
+    [First | _] = Ids = [list_to_binary(io_lib:format("gone-~5..0b", [I])) || I <- lists:seq(1, 10001)],
+    ok = told_later(Context, Ids),
+    Monitor = warp_subscription:monitor_of(Sub),
+    receive {'DOWN', Monitor, process, _, {shutdown, erasures_not_taken}} -> ok after 5000 -> error(not_ended) end,
+    %% The next one is told of them, from the file.
+    Again = subscribe(Ctx, #{}),
+    ?assertEqual(First, erased(Again)).
 
 told_later(Context, Ids) ->
     lists:foreach(fun(Id) ->
