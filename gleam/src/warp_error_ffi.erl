@@ -116,6 +116,7 @@ reason({others_say, Consumers}) -> {others_say, Consumers};
 reason(unknown_subscription) -> unknown_subscription;
 reason(not_waiting) -> not_waiting;
 reason({in_use, Pid}) -> {in_use, Pid};
+reason({behind, Names}) -> {behind, Names};
 reason({bad_command, Term}) -> {bad_command, Term};
 reason({command_failed, N, Why}) -> {command_failed, N, reason(Why)};
 reason({until_failed, Crash}) -> {until_failed, crash(Crash)};

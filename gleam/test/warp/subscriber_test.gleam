@@ -144,7 +144,7 @@ pub fn a_parked_event_is_retried_by_hand_test() {
   let assert Ok([first, ..]) = warp.history(warp.entity(ctx, "alice"))
   assert since > event.recorded_at(first)
   assert testing.await_subscribers(ctx, within: 50)
-    == Error(testing.Behind(["mail"]))
+    == Error(error.Behind(["mail"]))
   set_failures(failing, 0)
   assert process.receive(tell, 200) == Error(Nil)
   assert subscription.retry(ctx, "mail", "alice") == Ok(Nil)
