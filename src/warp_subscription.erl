@@ -178,7 +178,8 @@ begun(Pid, Tag, Ref, Deadline) ->
 %% @doc Ends a subscription. Its subscriber, who calls this, gets nothing of it any more, and has none of its messages
 %% in the mailbox. Of one that has ended already this takes the messages out of the mailbox. Waits 5 seconds at most.
 -spec unsubscribe(subscription()) -> ok.
-unsubscribe(#warp_subscription{pid = Pid} = Sub) ->
+unsubscribe(Sub) ->
+    Pid = pid(Sub),
     case warp_call:call(Pid, stop, warp_deadline:from(?TIMEOUT_MS)) of
         {error, timeout} -> true = exit(Pid, kill);
         _ -> ok
@@ -198,28 +199,49 @@ flush(#warp_subscription{tag = Tag} = Sub) ->
 %% ended: somebody else may consume its name by now.
 %%
 %% `{erased, EntityId}' acknowledges that the subscriber of a name has erased what it made of the entity's events.
--spec ack(subscription(), warp_core:placed_event() | [warp_core:placed_event()] | {erased, EntityId :: binary()}) -> ok.
-ack(#warp_subscription{pid = Pid}, {erased, Entity}) when is_binary(Entity) ->
-    gen_server:cast(Pid, {ack, {erased, Entity}});
-ack(#warp_subscription{} = Sub, Events) when is_list(Events) ->
-    Lasts = lists:foldl(fun(#{shard := N} = Event, Acc) -> Acc#{N => Event} end, #{}, Events),
-    lists:foreach(fun(Event) -> ack(Sub, Event) end, maps:values(Lasts));
-ack(#warp_subscription{pid = Pid}, #{shard := N, position := Position, seq := Seq}) ->
-    gen_server:cast(Pid, {ack, {N, Position, Seq}}).
+%%
+%% Error: `{bad_option, event, not_a_placed_event}' for anything else; then nothing is acknowledged. What is no
+%% subscription raises `{not_a_subscription, Term}', here and in the functions below.
+-spec ack(subscription(), warp_core:placed_event() | [warp_core:placed_event()] | {erased, EntityId :: binary()}) ->
+    ok | {error, {bad_option, event, not_a_placed_event}}.
+ack(Sub, What) ->
+    Pid = pid(Sub),
+    case acknowledged(What) of
+        {ok, Places} -> lists:foreach(fun(Place) -> gen_server:cast(Pid, {ack, Place}) end, Places);
+        error -> {error, {bad_option, event, not_a_placed_event}}
+    end.
+
+acknowledged({erased, Entity} = Erased) when is_binary(Entity) -> {ok, [Erased]};
+acknowledged(Events) when is_list(Events) -> lasts(Events, #{});
+acknowledged(Event) -> lasts([Event], #{}).
+
+%% The last event of each shard.
+lasts([#{shard := N, position := Position, seq := Seq} | Events], Lasts)
+  when is_integer(N), is_integer(Position), is_integer(Seq) ->
+    lasts(Events, Lasts#{N => {N, Position, Seq}});
+lasts([], Lasts) ->
+    {ok, maps:values(Lasts)};
+lasts(_, _Lasts) ->
+    error.
 
 %% @doc Asks for so many more events: beside those that the subscriber has asked for and was not sent yet, and, if the
-%% subscription has a number as credit, beside those that acknowledging makes room for.
--spec more(subscription(), pos_integer()) -> ok.
-more(#warp_subscription{pid = Pid}, Count) when is_integer(Count), Count > 0 ->
-    gen_server:cast(Pid, {more, Count}).
+%% subscription has a number as credit, beside those that acknowledging makes room for. Error: `{bad_option, count,
+%% Why}' for what is no integer from 1 on.
+-spec more(subscription(), pos_integer()) -> ok | {error, {bad_option, count, {not_an_integer_from, 1}}}.
+more(Sub, Count) ->
+    Pid = pid(Sub),
+    case warp_check:one(count, Count, fun(N) -> warp_check:integer(N, 1, infinity) end) of
+        {ok, _} -> gen_server:cast(Pid, {more, Count});
+        {error, _} = Error -> Error
+    end.
 
 %% @doc The cursor: up to where everything was acknowledged. A subscription from there on gets everything else. Of one
 %% with a name it is on disk when this returns, and stands for all consumers of the name. Errors: `subscription_ended';
 %% `timeout' after 5 seconds; for a name those of writing its file.
 -spec cursor(subscription()) ->
     {ok, cursor()} | {error, subscription_ended | timeout | disk_full | {io_error | corrupt, binary()}}.
-cursor(#warp_subscription{pid = Pid}) ->
-    case warp_call:call(Pid, cursor, warp_deadline:from(?TIMEOUT_MS)) of
+cursor(Sub) ->
+    case warp_call:call(pid(Sub), cursor, warp_deadline:from(?TIMEOUT_MS)) of
         {error, interrupted} -> {error, subscription_ended};
         Answer -> Answer
     end.
@@ -227,7 +249,11 @@ cursor(#warp_subscription{pid = Pid}) ->
 %% @doc The monitor of a subscription: when the subscription ends, its subscriber gets `{'DOWN', Monitor, process, _,
 %% _}'.
 -spec monitor_of(subscription()) -> reference().
-monitor_of(#warp_subscription{monitor = Monitor}) -> Monitor.
+monitor_of(#warp_subscription{monitor = Monitor}) -> Monitor;
+monitor_of(Term) -> error({not_a_subscription, Term}).
+
+pid(#warp_subscription{pid = Pid}) -> Pid;
+pid(Term) -> error({not_a_subscription, Term}).
 
 %% ------------------------------------------------------------------ Names
 

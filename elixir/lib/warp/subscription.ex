@@ -233,15 +233,17 @@ defmodule Warp.Subscription do
   that was not sent, or was acknowledged before, changes nothing, and neither does one of a subscription that has ended.
 
   `{:erased, entity_id}` acknowledges that the subscriber of a name has erased what it made of the entity's events.
+
+  Error: `{:bad_option, :event, :not_a_placed_event}` for anything else; then nothing is acknowledged.
   """
-  @spec ack(t, event | [event] | {:erased, entity_id :: String.t()}) :: :ok
+  @spec ack(t, event | [event] | {:erased, entity_id :: String.t()}) :: :ok | {:error, Warp.reason()}
   defdelegate ack(sub, events), to: :warp_subscription
 
   @doc """
   Asks for so many more events, beside those that were asked for and not sent yet. If the subscription has a number as
-  credit, beside those that acknowledging makes room for.
+  credit, beside those that acknowledging makes room for. Error: `{:bad_option, :count, why}`.
   """
-  @spec more(t, pos_integer) :: :ok
+  @spec more(t, pos_integer) :: :ok | {:error, Warp.reason()}
   defdelegate more(sub, count), to: :warp_subscription
 
   @doc """
