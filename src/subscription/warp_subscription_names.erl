@@ -36,6 +36,8 @@
     context :: warp_context:context(),
     %% `none': there is no file.
     store = none :: none | {open, warp_subscription_store:store()} | {error, Reason :: term()},
+    %% Whether a message says when to open the file again.
+    is_opening = false :: boolean(),
     names = #{} :: #{binary() => #name{}},
     consumers = #{} :: #{pid() => Name :: binary()},
     %% The erasures that a consumer was told of and has not taken: how many, and how many of each entity.
@@ -105,15 +107,16 @@ erase(Context, Entity, N, Deadline) -> ask(Context, {erase, Entity, N}, Deadline
 forget(Context, Name, Deadline) -> ask(Context, {forget, Name}, Deadline).
 
 %% @doc Notes that an entity waits since an event of it failed, or how. `erased': it does not have to, since it was
-%% erased, which the subscriber is told.
+%% erased, which the subscriber is told. The caller is the subscriber of the consumer that has the entity's shard; else
+%% `not_the_consumer', since another one decides by now.
 -spec hold(warp_context:context(), Name :: binary(), warp_subscription_store:held(), warp_deadline:deadline()) ->
     ok | {error, term()}.
-hold(Context, Name, Held, Deadline) -> ask(Context, {hold, Name, Held}, Deadline).
+hold(Context, Name, Held, Deadline) -> ask(Context, {hold, Name, self(), Held}, Deadline).
 
-%% @doc An entity does not wait any more.
+%% @doc An entity does not wait any more. The caller is as for {@link hold/4}.
 -spec release(warp_context:context(), Name :: binary(), Entity :: binary(), warp_deadline:deadline()) ->
     ok | {error, term()}.
-release(Context, Name, Entity, Deadline) -> ask(Context, {release, Name, Entity}, Deadline).
+release(Context, Name, Entity, Deadline) -> ask(Context, {release, Name, self(), Entity}, Deadline).
 
 %% @doc All entities that wait. Errors also: `unknown_subscription'.
 -spec held(warp_context:context(), Name :: binary(), warp_deadline:deadline()) ->
@@ -165,9 +168,9 @@ open(#state{context = Context} = State) ->
     end.
 
 %% NOTE: a request tries again at once.
-failed(Reason, State) ->
-    _ = erlang:send_after(?RETRY_MS, self(), open),
-    State#state{store = {error, shown_error(Reason)}}.
+failed(Reason, #state{is_opening = IsOpening} = State) ->
+    _ = [erlang:send_after(?RETRY_MS, self(), open) || not IsOpening],
+    State#state{store = {error, shown_error(Reason)}, is_opening = true}.
 
 %% What opening a file can say beside the errors of the functions for names, as one of these.
 shown_error(disk_full) -> disk_full;
@@ -299,17 +302,24 @@ of_name({forget, Name}, #name{group = Group}, #state{names = Names, unsaved = Un
             written(fun(Store) -> warp_subscription_store:remove(Store, Name) end,
                     fun() -> ok = warp_subscription_table:remove_name(State#state.context, Name), Without end, State)
     end;
-of_name({hold, Name, #{entity := Entity} = Held}, #name{held = All} = Of, State0) ->
-    %% NOTE: an entity whose erasure was taken may have begun another life, which is held like any other.
-    State = case lists:member({Name, Entity}, State0#state.told) of
-                true -> element(2, save(State0));
-                false -> State0
-            end,
-    written(fun(Store) -> warp_subscription_store:hold(Store, Name, Held) end,
-            fun() -> put_name(Name, Of#name{held = All#{Entity => Held}}, State) end, State);
-of_name({release, Name, Entity}, #name{held = All} = Of, State) ->
-    written(fun(Store) -> warp_subscription_store:release(Store, Name, Entity) end,
-            fun() -> put_name(Name, Of#name{held = maps:remove(Entity, All)}, State) end, State);
+of_name({hold, Name, Pid, #{shard := N} = Held}, Of, State) ->
+    case subscriber(N, Of, State) of
+        Pid -> held(Name, Held, Of, State);
+        _ -> {reply, {error, not_the_consumer}, State}
+    end;
+of_name({release, Name, Pid, Entity}, #name{held = All} = Of, State) ->
+    case All of
+        #{Entity := #{shard := N}} ->
+            case subscriber(N, Of, State) of
+                Pid ->
+                    written(fun(Store) -> warp_subscription_store:release(Store, Name, Entity) end,
+                            fun() -> put_name(Name, Of#name{held = maps:remove(Entity, All)}, State) end, State);
+                _ ->
+                    {reply, {error, not_the_consumer}, State}
+            end;
+        #{} ->
+            {reply, ok, State}
+    end;
 of_name({held, _Name}, #name{held = All}, State) ->
     {reply, {ok, maps:values(All)}, State};
 of_name({change, Name, Entity, To}, #name{held = All} = Of, State) ->
@@ -327,6 +337,15 @@ of_name({change, Name, Entity, To}, #name{held = All} = Of, State) ->
 of_name(Stray, _Of, State) ->
     ok = warp_stray:note(subscription_names, call, Stray),
     {reply, {error, {unknown_request, Stray}}, State}.
+
+held(Name, #{entity := Entity} = Held, #name{held = All} = Of, State0) ->
+    %% NOTE: an entity whose erasure was taken may have begun another life, which is held like any other.
+    State = case lists:member({Name, Entity}, State0#state.told) of
+                true -> element(2, save(State0));
+                false -> State0
+            end,
+    written(fun(Store) -> warp_subscription_store:hold(Store, Name, Held) end,
+            fun() -> put_name(Name, Of#name{held = All#{Entity => Held}}, State) end, State).
 
 %% Changes the state once what was to be written is on disk.
 written(Write, Then, #state{store = {open, Store}} = State) ->
@@ -352,9 +371,9 @@ handle_cast(Stray, State) ->
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_info(open, #state{store = {error, _}} = State) ->
-    {noreply, open(State)};
+    {noreply, open(State#state{is_opening = false})};
 handle_info(open, State) ->
-    {noreply, State};
+    {noreply, State#state{is_opening = false}};
 handle_info(save, State) ->
     {_, Saved} = save(State#state{timer = none}),
     {noreply, Saved};
@@ -437,16 +456,18 @@ left(Pid, #state{consumers = Consumers, names = Names, untaken = Untaken} = Stat
         none -> Without
     end.
 
-tell_subscriber(Message, #{shard := N}, #name{group = Group}, #state{context = Context}) ->
+tell_subscriber(Message, #{shard := N}, Of, State) ->
+    case subscriber(N, Of, State) of
+        none -> ok;
+        Subscriber -> Subscriber ! Message, ok
+    end.
+
+%% The subscriber of the consumer that has a shard.
+subscriber(N, #name{group = Group}, #state{context = Context}) ->
     Slot = N rem warp_subscription_group:consumers(Group),
     case warp_subscription_group:active(Group) of
-        #{Slot := Pid} ->
-            case warp_subscription_table:subscriber(Context, Pid) of
-                none -> ok;
-                Subscriber -> Subscriber ! Message, ok
-            end;
-        #{} ->
-            ok
+        #{Slot := Pid} -> warp_subscription_table:subscriber(Context, Pid);
+        #{} -> none
     end.
 
 %% ------------------------------------------------------------------ Erasures

@@ -12,7 +12,8 @@ all() ->
      one_consumes_and_the_next_takes_over, acknowledgements_of_a_previous_consumer_are_refused,
      consumers_split_the_shards, a_cursor_stands_for_all_consumers, an_erasure_is_told_until_it_is_acknowledged,
      erasures_are_told_in_pieces, an_entity_that_is_deleted_again_is_told_again,
-     erasures_that_nobody_takes_are_bounded, nothing_of_an_erased_entity_is_left,
+     erasures_that_nobody_takes_are_bounded, what_a_previous_consumer_holds_counts_no_more,
+     nothing_of_an_erased_entity_is_left,
      nothing_comes_or_happens_again_after_a_kill,
      names_without_a_consumer_are_shown, a_name_is_forgotten, it_outlives_what_keeps_the_names,
      a_file_that_cannot_be_read_is_named, a_log_that_was_replaced_is_named, wrong_arguments_are_named].
@@ -287,6 +288,28 @@ told_later(Context, Ids) ->
         ok = warp_subscription_names:erase(Context, Id, N, infinity)
     end, Ids).
 
+%% Somebody else decides by now.
+what_a_previous_consumer_holds_counts_no_more(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 1}),
+    {ok, Context} = warp_context:of_handle(Ctx),
+    Held = #{entity => <<"alice">>, shard => 0, life => 1, seq => 1, tries => 1, state => retrying, why => <<"why">>,
+             since => 1},
+    Sub = subscribe(Ctx, #{}),
+    _ = active(Sub),
+    ok = warp_subscription_names:hold(Context, ?NAME, Held, infinity),
+    Other = aside(fun() ->
+        [warp_subscription_names:hold(Context, ?NAME, Held#{seq := 7}, infinity),
+         warp_subscription_names:release(Context, ?NAME, <<"alice">>, infinity)]
+    end),
+    ?assertEqual([{error, not_the_consumer}, {error, not_the_consumer}], Other),
+    ?assertMatch({ok, [#{seq := 1}]}, warp_subscription:parked(Ctx, ?NAME)),
+    ok = warp_subscription:unsubscribe(Sub),
+    ?assertEqual({error, not_the_consumer}, warp_subscription_names:release(Context, ?NAME, <<"alice">>, infinity)).
+
+aside(Fun) ->
+    {_, Monitor} = spawn_monitor(fun() -> exit({done, Fun()}) end),
+    receive {'DOWN', Monitor, process, _, {done, Result}} -> Result end.
+
 nothing_of_an_erased_entity_is_left(Config) ->
     Ctx = warp_test:start(Config, #{shards => 1}),
     Secret = <<"secret-9137">>,
@@ -393,6 +416,15 @@ a_file_that_cannot_be_read_is_named(Config) ->
     ?assertMatch({error, {io_error, _}},
                  warp_test:try_start((warp_test:opts(Config))#{shards => 1, subscribers => [Subscriber]})),
     Then = warp_test:start(Config, #{shards => 1}),
+    %% Whoever asks, it is tried again once a second.
+    {ok, Context} = warp_context:of_handle(Then),
+    {ok, Keeper} = warp_context:registered(Context, subscription_names),
+    [{error, _} = warp_subscription:subscribe(Then, #{name => ?NAME}) || _ <- lists:seq(1, 20)],
+    1 = erlang:trace(Keeper, true, ['receive']),
+    timer:sleep(1500),
+    1 = erlang:trace(Keeper, false, ['receive']),
+    Opens = fun Count(N) -> receive {trace, Keeper, 'receive', open} -> Count(N + 1) after 0 -> N end end,
+    ?assert(lists:member(Opens(0), [1, 2])),
     %% Only names need the file.
     {ok, _} = warp_subscription:subscribe(Then, #{}),
     ok = file:write_file(File, Whole),
