@@ -10,7 +10,8 @@ suite() -> [{timetrap, {minutes, 3}}].
 all() ->
     [it_handles_everything_and_goes_on_after_a_restart, an_event_that_fails_holds_up_its_entity_alone,
      a_parked_event_waits_until_it_is_retried, a_parked_event_is_skipped, what_waits_outlives_a_restart,
-     an_erased_entity_waits_no_more, erasures_are_handled_until_it_works, it_says_why_it_does_not_start,
+     an_erased_entity_waits_no_more, erasures_are_handled_until_it_works,
+     a_new_life_waits_although_the_erasure_is_on_its_way, it_says_why_it_does_not_start,
      it_is_restarted, a_few_wrong_answers_are_failures, words_are_shown_as_they_are, it_stops_when_too_much_waits,
      consumers_split_the_shards, a_subscriber_of_a_users_supervisor, a_policy_acts_once, a_policy_starts_sagas,
      effects_begin_at_a_time, what_waits_has_no_effects_either, a_cursor_of_something_else_is_named,
@@ -152,6 +153,26 @@ erasures_are_handled_until_it_works(Config) ->
     _ = warp_test:restart(Ctx),
     receive {erased, _} -> error(told_again) after 200 -> ok end.
 
+%% The subscription does not know yet that the erasure was taken.
+a_new_life_waits_although_the_erasure_is_on_its_way(Config) ->
+    Self = self(),
+    Ctx = start(Config, #{event => failing(fun(#{type := Type}) -> Type =:= <<"Incremented">> end),
+                          erased => fun(_) -> Self ! {erasing, self()}, receive go_on -> ok end end}, #{tries => 1}),
+    Alice = warp_core:entity(Ctx, <<"alice">>),
+    {ok, 1} = warp_core:append(Alice, noted(<<"x">>)),
+    [_] = handled(1),
+    ok = warp_core:delete(Alice),
+    Subscriber = receive {erasing, Pid} -> Pid after 5000 -> error(not_told) end,
+    {ok, 1} = warp_core:append(Alice, incremented()),
+    ok = warp_test:wait_until(fun() -> {message_queue_len, 0} =/= process_info(Subscriber, message_queue_len) end),
+    timer:sleep(200),
+    [Sub] = [P || #{pid := P} <- subscriptions(Ctx)],
+    ok = sys:suspend(Sub),
+    Subscriber ! go_on,
+    timer:sleep(300),
+    ok = sys:resume(Sub),
+    ok = await_parked(Ctx, 1).
+
 a_few_wrong_answers_are_failures(Config) ->
     Wrong = atomics:new(1, []),
     Ctx = start(Config, #{event => fun(_) -> case atomics:add_get(Wrong, 1, 1) of
@@ -245,6 +266,12 @@ a_subscriber_of_a_users_supervisor(Config) ->
     true = exit(Pid, kill),
     {ok, _} = warp_core:append(warp_core:entity(Ctx, <<"a">>), noted(<<"x">>)),
     ?assertMatch([#{type := <<"Noted">>}], handled(1)),
+    %% It goes on when the tables of the context are others.
+    [true = exit(Keeper, kill) || {keeper, Keeper} <- warp_test:processes(Ctx)],
+    ok = warp_test:wait_until(fun() ->
+        ok =:= element(1, warp_core:append(warp_core:entity(Ctx, <<"a">>), (noted(<<"y">>))#{id => <<"y">>}))
+    end),
+    receive {event, #{id := <<"y">>}} -> ok after 10000 -> error(not_handled) end,
     %% It ends with its context, and is not restarted then.
     ok = warp_test:stop(Ctx),
     ok = warp_test:wait_until(fun() ->
