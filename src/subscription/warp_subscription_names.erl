@@ -290,7 +290,7 @@ of_name({save, Name, Pid, Marks}, Of, State) ->
     end;
 of_name({notices, Name, Pid, After}, Of, State) ->
     case read_notices(Name, Pid, After, Of, State) of
-        {ok, Erased, _} = Read -> {reply, Read, lists:foldl(fun(Entity, Acc) -> owe(Pid, Entity, Acc) end, State, Erased)};
+        {ok, Erased, _} = Read -> {reply, Read, owe_all(Pid, Erased, State)};
         {error, _} = Error -> {reply, Error, State}
     end;
 of_name({forget, Name}, #name{group = Group}, #state{names = Names, unsaved = Unsaved} = State) ->
@@ -420,7 +420,7 @@ assign(Pid, Name, #state{names = Names} = State) ->
             Shards = shards_of(Pid, Of, State),
             Pid ! {warp_subscription_assigned, cursor(Of, State),
                    maps:from_list([{N, maps:get(N, Marks, 0)} || N <- Shards]), Erased, Then},
-            lists:foldl(fun(Entity, Acc) -> owe(Pid, Entity, Acc) end, State, Erased);
+            owe_all(Pid, Erased, State);
         {error, Reason} ->
             %% Its subscriber is told that it ended, and subscribes again.
             ?LOG_WARNING("Warp: the subscription ~ts cannot begin, since its file cannot be read: ~ts",
@@ -477,6 +477,9 @@ owed(Entity, N, #state{context = Context, consumers = Consumers, names = Names} 
     Told = [Pid || Pid <- warp_subscription_table:concerned(Context, Entity), #{Pid := Name} <- [Consumers],
                    lists:member(N, shards_of(Pid, maps:get(Name, Names), State))],
     lists:foldl(fun(Pid, Acc) -> ended_if_full(Pid, owe(Pid, Entity, Acc)) end, State, Told).
+
+owe_all(Pid, Erased, State) ->
+    lists:foldl(fun(Entity, Acc) -> owe(Pid, Entity, Acc) end, State, Erased).
 
 owe(Pid, Entity, #state{untaken = Untaken} = State) ->
     {Count, Entities} = maps:get(Pid, Untaken, {0, #{}}),
