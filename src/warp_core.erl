@@ -197,6 +197,8 @@
     | {cannot_read, File :: file:filename_all(), term()}
     | {no_certificates_of_this_system, term()}
     | {application_not_started, atom(), term()}
+    %% Of a subscriber: see `t:warp_subscription:error()'.
+    | {bad_cursor, term()}
     | interrupted
     | disk_full
     | {io_error | corrupt | internal, binary()}.

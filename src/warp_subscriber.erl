@@ -51,7 +51,11 @@
     %% How many processes split the shards, up to the number of shards. Default: 1.
     consumers => pos_integer(),
     %% How often `handle_event' may fail with an event before that is parked. Default: 10, which takes 51 seconds.
-    tries => pos_integer()
+    tries => pos_integer(),
+    %% For a past that is not to have effects (again): `handle_event' is not called for events that were recorded before
+    %% this time, or that are not behind this cursor of a context. They are acknowledged as if they had been handled,
+    %% also those that waited. All else comes as always, such as `handle_erased'. Default: it is called for all events.
+    effects_from => {time, warp_core:micros()} | {cursor, warp_subscription:cursor()}
 }.
 
 %% The state before the first event. It is called again after an error, with pauses.
@@ -74,6 +78,7 @@
     arg :: term(),
     options :: map(),
     filter :: warp_subscription_filter:filter(),
+    effects = unknown :: unknown | warp_subscription_effects:effects(),
     user = none :: none | {ok, term()},
     sub = none :: none | warp_subscription:subscription(),
     %% What is to be handled.
@@ -207,12 +212,24 @@ format_status(Status) ->
 
 %% ------------------------------------------------------------------ Starting
 
-start(#state{user = none, module = Module, arg = Arg, ctx = Ctx} = State) ->
+%% NOTE: the context has other tables after its keeper was restarted.
+start(#state{ctx = Ctx} = State) ->
+    case warp_context:find(Ctx) of
+        {ok, Context} -> start_in(State#state{context = Context});
+        not_found -> {stop, {shutdown, context_stopped}, State}
+    end.
+
+start_in(#state{effects = unknown, options = Options, context = #{shards := Shards}} = State) ->
+    case warp_subscription_effects:new(Options, Shards) of
+        {ok, Effects} -> start_in(State#state{effects = Effects});
+        {error, Why} -> again(Why, State)
+    end;
+start_in(#state{user = none, module = Module, arg = Arg, ctx = Ctx} = State) ->
     case called(Module, init, [Ctx, Arg]) of
-        {ok, User} -> start(State#state{user = {ok, User}});
+        {ok, User} -> start_in(State#state{user = {ok, User}});
         {error, Why} -> again({init_failed, Why}, State)
     end;
-start(#state{ctx = Ctx, name = Name, options = Options, context = #{shards := Shards}} = State) ->
+start_in(#state{ctx = Ctx, name = Name, options = Options, context = #{shards := Shards}} = State) ->
     Asked = maps:with([from, aggregates, types, prefix], Options),
     Consumers = min(maps:get(consumers, Options), Shards),
     case warp_subscription:subscribe(Ctx, Asked#{name => Name, consumers => Consumers, credit => ?CREDIT}) of
@@ -338,8 +355,9 @@ handle(caught_up, #state{module = Module, user = {ok, User}, name = Name} = Stat
             end
     end.
 
-event(Event, #state{module = Module, user = {ok, User}} = State) ->
-    case called(Module, handle_event, [Event, User]) of
+event(Event, #state{module = Module, user = {ok, User}, effects = Effects} = State) ->
+    case warp_subscription_effects:is_before(Event, Effects) orelse called(Module, handle_event, [Event, User]) of
+        true -> {ok, State};
         {ok, Next} -> {ok, State#state{user = {ok, Next}}};
         {error, _} = Error -> Error
     end.
@@ -382,8 +400,8 @@ fail(#{entity := Entity, shard := N, position := Position} = Event, Why, #state{
     end.
 
 hold({#{entity := Entity, state := Is, tries := Tries} = Held, _, _} = Hold,
-     #state{context = Context, name = Name, holds = Holds} = State) ->
-    case warp_subscription_names:hold(Context, Name, Held, warp_deadline:from(?PATIENCE_MS)) of
+     #state{name = Name, holds = Holds} = State) ->
+    case noted(Held, State) of
         ok ->
             _ = [?LOG_WARNING("Warp: the subscriber ~ts failed ~b times with an event, which is parked. "
                               "warp_subscription:parked/2 shows it.", [Name, Tries]) || Is =:= parked],
@@ -392,6 +410,19 @@ hold({#{entity := Entity, state := Is, tries := Tries} = Held, _, _} = Hold,
             {ok, State#state{holds = warp_subscription_holds:remove(Entity, Holds)}};
         {error, _} = Error ->
             Error
+    end.
+
+%% NOTE: that an erasure was taken is told by the subscription, and may be on its way. The cursor comes behind it.
+noted(Held, #state{context = Context, name = Name, sub = Sub}) ->
+    Note = fun() -> warp_subscription_names:hold(Context, Name, Held, warp_deadline:from(?PATIENCE_MS)) end,
+    case Note() of
+        {error, erased} ->
+            case warp_subscription:cursor(Sub) of
+                {ok, _} -> Note();
+                {error, _} = Error -> Error
+            end;
+        Noted ->
+            Noted
     end.
 
 %% Handles events of an entity whose time has come.

@@ -34,10 +34,10 @@
 
 -export([subscribe/2, unsubscribe/1, ack/2, more/2, cursor/1, monitor_of/1]).
 -export([parked/2, retry/3, skip/3, forget/2]).
--export([transaction/4, policy/3, policy/4]).
+-export([transaction/4, policy/3]).
 
 -export_type([subscription/0, cursor/0, options/0, message/0, error/0]).
--export_type([waiting/0, name_error/0, command/0, command_error/0, policy_options/0]).
+-export_type([waiting/0, name_error/0, command/0, command_error/0]).
 
 %% How long these functions wait.
 -define(TIMEOUT_MS, 5000).
@@ -109,11 +109,6 @@
 %% the saga has to follow from the event too, so that the saga runs once.
 -type command() :: {append, EntityId :: binary(), warp_core:new_event() | [warp_core:new_event()]}
                  | {saga, warp_saga:saga()}.
--type policy_options() :: #{
-    %% The function is not called for events that were recorded before this time, in microseconds since 1970, or that
-    %% are not behind this cursor of a context. Default: it is called for all.
-    effects_from => warp_core:micros() | {cursor, cursor()}
-}.
 -type command_error() ::
     {bad_command, term()} | {command_failed, N :: pos_integer(), warp_core:write_error() | warp_saga:commit_error()}.
 
@@ -183,7 +178,8 @@ begun(Pid, Tag, Ref, Deadline) ->
 %% @doc Ends a subscription. Its subscriber, who calls this, gets nothing of it any more, and has none of its messages
 %% in the mailbox. Of one that has ended already this takes the messages out of the mailbox. Waits 5 seconds at most.
 -spec unsubscribe(subscription()) -> ok.
-unsubscribe(#warp_subscription{pid = Pid} = Sub) ->
+unsubscribe(Sub) ->
+    Pid = pid(Sub),
     case warp_call:call(Pid, stop, warp_deadline:from(?TIMEOUT_MS)) of
         {error, timeout} -> true = exit(Pid, kill);
         _ -> ok
@@ -203,32 +199,51 @@ flush(#warp_subscription{tag = Tag} = Sub) ->
 %% ended: somebody else may consume its name by now.
 %%
 %% `{erased, EntityId}' acknowledges that the subscriber of a name has erased what it made of the entity's events.
--spec ack(subscription(), warp_core:placed_event() | [warp_core:placed_event()] | {erased, EntityId :: binary()}) -> ok.
-ack(#warp_subscription{pid = Pid}, {erased, Entity}) when is_binary(Entity) ->
-    gen_server:cast(Pid, {ack, {erased, Entity}});
-ack(#warp_subscription{} = Sub, Events) when is_list(Events) ->
-    lists:foreach(fun(Event) -> ack(Sub, Event) end, maps:values(lasts(Events, #{})));
-ack(#warp_subscription{pid = Pid}, #{shard := N, position := Position, seq := Seq}) ->
-    gen_server:cast(Pid, {ack, {N, Position, Seq}}).
+%%
+%% Error: `{bad_option, event, not_a_placed_event}' for anything else; then nothing is acknowledged. What is no
+%% subscription raises `{not_a_subscription, Term}', here and in the functions below.
+-spec ack(subscription(), warp_core:placed_event() | [warp_core:placed_event()] | {erased, EntityId :: binary()}) ->
+    ok | {error, {bad_option, event, not_a_placed_event}}.
+ack(Sub, What) ->
+    Pid = pid(Sub),
+    case acknowledged(What) of
+        {ok, Places} -> lists:foreach(fun(Place) -> gen_server:cast(Pid, {ack, Place}) end, Places);
+        error -> {error, {bad_option, event, not_a_placed_event}}
+    end.
+
+acknowledged({erased, Entity} = Erased) when is_binary(Entity) -> {ok, [Erased]};
+acknowledged(Events) when is_list(Events) -> lasts(Events, #{});
+acknowledged(Event) -> lasts([Event], #{}).
 
 %% The last event of each shard.
-lasts([#{shard := N} | [#{shard := N} | _] = Events], Lasts) -> lasts(Events, Lasts);
-lasts([#{shard := N} = Event | Events], Lasts) -> lasts(Events, Lasts#{N => Event});
-lasts([], Lasts) -> Lasts.
+lasts([#{shard := N} | [#{shard := N} | _] = Events], Lasts) ->
+    lasts(Events, Lasts);
+lasts([#{shard := N, position := Position, seq := Seq} | Events], Lasts)
+  when is_integer(N), is_integer(Position), is_integer(Seq) ->
+    lasts(Events, Lasts#{N => {N, Position, Seq}});
+lasts([], Lasts) ->
+    {ok, maps:values(Lasts)};
+lasts(_, _Lasts) ->
+    error.
 
 %% @doc Asks for so many more events: beside those that the subscriber has asked for and was not sent yet, and, if the
-%% subscription has a number as credit, beside those that acknowledging makes room for.
--spec more(subscription(), pos_integer()) -> ok.
-more(#warp_subscription{pid = Pid}, Count) when is_integer(Count), Count > 0 ->
-    gen_server:cast(Pid, {more, Count}).
+%% subscription has a number as credit, beside those that acknowledging makes room for. Error: `{bad_option, count,
+%% Why}' for what is no integer from 1 on.
+-spec more(subscription(), pos_integer()) -> ok | {error, {bad_option, count, {not_an_integer_from, 1}}}.
+more(Sub, Count) ->
+    Pid = pid(Sub),
+    case warp_check:one(count, Count, fun(N) -> warp_check:integer(N, 1, infinity) end) of
+        {ok, _} -> gen_server:cast(Pid, {more, Count});
+        {error, _} = Error -> Error
+    end.
 
 %% @doc The cursor: up to where everything was acknowledged. A subscription from there on gets everything else. Of one
 %% with a name it is on disk when this returns, and stands for all consumers of the name. Errors: `subscription_ended';
 %% `timeout' after 5 seconds; for a name those of writing its file.
 -spec cursor(subscription()) ->
     {ok, cursor()} | {error, subscription_ended | timeout | disk_full | {io_error | corrupt, binary()}}.
-cursor(#warp_subscription{pid = Pid}) ->
-    case warp_call:call(Pid, cursor, warp_deadline:from(?TIMEOUT_MS)) of
+cursor(Sub) ->
+    case warp_call:call(pid(Sub), cursor, warp_deadline:from(?TIMEOUT_MS)) of
         {error, interrupted} -> {error, subscription_ended};
         Answer -> Answer
     end.
@@ -236,7 +251,11 @@ cursor(#warp_subscription{pid = Pid}) ->
 %% @doc The monitor of a subscription: when the subscription ends, its subscriber gets `{'DOWN', Monitor, process, _,
 %% _}'.
 -spec monitor_of(subscription()) -> reference().
-monitor_of(#warp_subscription{monitor = Monitor}) -> Monitor.
+monitor_of(#warp_subscription{monitor = Monitor}) -> Monitor;
+monitor_of(Term) -> error({not_a_subscription, Term}).
+
+pid(#warp_subscription{pid = Pid}) -> Pid;
+pid(Term) -> error({not_a_subscription, Term}).
 
 %% ------------------------------------------------------------------ Names
 
@@ -338,20 +357,11 @@ with_ids([], _I, _Base) -> [];
 with_ids([Event | Events], I, Base) ->
     [Event#{id => warp_text:format("~ts.~b", [Base, I])} | with_ids(Events, I + 1, Base)].
 
-%% @equiv policy(Name, Filter, Fun, #{})
--spec policy(Name :: binary(), warp_subscriber:options(), warp_policy:react()) ->
-    warp_subscription_options:subscriber().
-policy(Name, Filter, Fun) ->
-    policy(Name, Filter, Fun, #{}).
-
 %% @doc A policy: whenever there is an event that the filter lets through, what Fun makes of it is done, exactly once.
 %% Fun gets the event, and as a function with two arguments the context too. It gives commands for {@link
 %% transaction/4}, or `{error, Why}', which is a failure; it has no effects of its own. It is one of the
 %% `subscribers' of `warp_core:start/1', with a name, retries and parking as in {@link warp_subscriber}, whose options
 %% the filter may have.
-%%
-%% Option `effects_from' is for reading events again: see `t:policy_options()'.
--spec policy(Name :: binary(), warp_subscriber:options(), warp_policy:react(), policy_options()) ->
-    warp_subscription_options:subscriber().
-policy(Name, Filter, Fun, Options) ->
-    warp_subscription_options:new_subscriber(Name, warp_policy, {Name, Fun, Options}, Filter).
+-spec policy(Name :: binary(), warp_subscriber:options(), warp_policy:react()) -> warp_subscriber:subscriber().
+policy(Name, Filter, Fun) ->
+    warp_subscription_options:new_subscriber(Name, warp_policy, {Name, Fun}, Filter).

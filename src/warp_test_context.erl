@@ -73,10 +73,11 @@ stop(Ctx) ->
 
 %% @doc Waits until all subscriptions with names have handled everything that is stored, so that a test can look at what
 %% they did; also what they appended themselves. The timeout is `infinity' or milliseconds. Errors: `{behind, Names}':
-%% at the timeout these were not done, or an event waits that they failed with; `context_stopped'; those of the file
-%% of the names.
+%% at the timeout these were not done, or an event waits that they failed with; `context_stopped'; `interrupted' and
+%% `timeout' when the process that keeps the names does not answer; those of its file.
 -spec await_subscribers(warp_core:ctx(), timeout()) ->
-    ok | {error, {behind, [Name :: binary()]} | context_stopped | term()}.
+    ok | {error, {behind, [Name :: binary()]} | context_stopped | interrupted | timeout | disk_full
+                 | {io_error | corrupt, binary()}}.
 await_subscribers(Ctx, Timeout) ->
     case warp_context:of_handle(Ctx) of
         {ok, Context} -> warp_subscription_wait:caught_up(Context, warp_deadline:from(Timeout));

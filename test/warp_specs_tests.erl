@@ -2,7 +2,7 @@
 -module(warp_specs_tests).
 -include_lib("eunit/include/eunit.hrl").
 
--define(PUBLIC, [warp_core, warp_saga, warp_projection, warp_subscription]).
+-define(PUBLIC, [warp_core, warp_saga, warp_projection, warp_subscription, warp_test_context]).
 
 %% ------------------------------------------------------------------ The tests
 
@@ -20,6 +20,8 @@ the_specs_have_the_reasons_of_the_catalogue_test() ->
 
 %% In which area of the catalogue the errors of a function stand.
 area({warp_core, Function, _}) when Function =:= start; Function =:= start_link -> start;
+area({warp_test_context, await_subscribers, _}) -> subscription;
+area({warp_test_context, _, _}) -> start;
 area({warp_core, verify, _}) -> verify;
 area({warp_core, query, _}) -> query;
 area({warp_core, await_projection, _}) -> projection;

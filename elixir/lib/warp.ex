@@ -80,7 +80,7 @@ defmodule Warp do
     * `:keep_sagas` (30 days) - milliseconds that the log of a saga is kept after its end, or `:infinity`.
     * `:projections` (`:none`) - `:embedded`, `{:embedded, config}` or `{:rqlite, config}`, see `Warp.Projection`.
     * `:subscribers` (`[]`) - modules that `use Warp.Subscriber`, such a module with its argument as `{module, arg}`,
-      and policies of `Warp.Subscription.policy/4`.
+      and policies of `Warp.Subscription.policy/3`.
 
   Waits until all files are open. After an error nothing is left running.
   """

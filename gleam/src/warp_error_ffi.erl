@@ -116,6 +116,7 @@ reason({others_say, Consumers}) -> {others_say, Consumers};
 reason(unknown_subscription) -> unknown_subscription;
 reason(not_waiting) -> not_waiting;
 reason({in_use, Pid}) -> {in_use, Pid};
+reason({behind, Names}) -> {behind, Names};
 reason({bad_command, Term}) -> {bad_command, Term};
 reason({command_failed, N, Why}) -> {command_failed, N, reason(Why)};
 reason({until_failed, Crash}) -> {until_failed, crash(Crash)};
@@ -175,6 +176,7 @@ because(only_letters_digits_underscore) -> <<"it has other characters than lette
 because(no_cluster_yet) -> <<"clusters are not there yet, and a context runs on one node: give SingleNode">>;
 because(neither_type_nor_run) -> <<"it has neither a type nor a step function to run">>;
 because({duplicate_name, Name}) -> format("two have the name ~ts", [text(Name)]);
+because(neither_time_nor_cursor) -> <<"it is neither a time nor a cursor">>;
 because(not_a_seq_or_function) -> <<"it is not a seq from 0 on">>;
 because(not_seq_or_time) -> <<"it is neither a seq from 0 on nor a time">>;
 because(not_any_no_stream_or_a_seq) -> <<"it is not a seq from 0 on">>;

@@ -26,13 +26,11 @@ with_context(Settings, Fun) ->
         {error, Reason} -> {error, warp_error_ffi:reason(Reason)}
     end.
 
--spec await_subscribers(warp_core:ctx(), timeout()) ->
-    {ok, nil} | {error, {behind, [binary()]} | {cannot_see, warp_error_ffi:error()}}.
+-spec await_subscribers(warp_core:ctx(), timeout()) -> {ok, nil} | {error, warp_error_ffi:error()}.
 await_subscribers(Ctx, Timeout) ->
     case warp_test_context:await_subscribers(Ctx, Timeout) of
         ok -> {ok, nil};
-        {error, {behind, _}} = Error -> Error;
-        {error, Reason} -> {error, {cannot_see, warp_error_ffi:reason(Reason)}}
+        {error, Reason} -> {error, warp_error_ffi:reason(Reason)}
     end.
 
 options(Settings) ->

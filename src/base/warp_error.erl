@@ -26,8 +26,8 @@
 }.
 %% `start': starting a context. `entity': appending to an entity, reading and deleting it. `query': SQL.
 %% `projection': the functions of `warp_projection', and waiting for a projection. `saga': the functions of
-%% `warp_saga'. `subscription': those of `warp_subscription'. `step': no error of a function, but why a step of a saga
-%% was refused or waits, in its result. `verify': checking files.
+%% `warp_saga'. `subscription': those of `warp_subscription', and waiting for subscribers. `step': no error of a
+%% function, but why a step of a saga was refused or waits, in its result. `verify': checking files.
 -type area() :: start | entity | query | projection | saga | subscription | step | verify.
 %% What can stand as `Why' in a reason, which says what is wrong with a value.
 -type problem() :: #{why := binary(), meaning := binary()}.
@@ -288,6 +288,10 @@ subscription_reasons() ->
       <<"The entity does not wait: no event of it failed.">>, <<"See what waits with warp_subscription:parked/2.">>},
      {{in_use, 'Pid'}, [subscription],
       <<"The name has a subscriber, to which the subscription {Pid} belongs.">>, <<"End that one first.">>},
+     {{behind, 'Names'}, [subscription],
+      <<"These subscriptions have not handled everything, or hold an event that their subscribers failed with: "
+        "{Names}.">>,
+      <<"Wait longer; see what waits with warp_subscription:parked/2.">>},
      {{bad_command, 'Term'}, [subscription],
       <<"That is no command: {Term}.">>,
       <<"Give a list of {{append, EntityId, Event}}, {{append, EntityId, [Event]}} and {{saga, Saga}}.">>},
@@ -297,7 +301,7 @@ subscription_reasons() ->
      {{until_failed, 'Crash'}, [entity],
       <<"The function that says what to wait for crashed: {Crash}.">>,
       <<"Correct it: it is called with every event of the entity.">>},
-     {{bad_cursor, 'Why'}, [subscription],
+     {{bad_cursor, 'Why'}, [start, subscription],
       <<"The cursor {Why}.">>, <<"Give a cursor of this entity or context, or begin anew.">>},
      {subscription_ended, [subscription],
       <<"The subscription has ended.">>, <<"Subscribe again, from the last cursor.">>}].
@@ -335,6 +339,7 @@ whys() ->
      {not_a_place, <<"is not what `next' of a page of entities was">>},
      {not_positions, <<"is not what `next' of a page of events was">>},
      {not_a_beginning, <<"is neither beginning nor now, {{cursor, Cursor}} or {{time, Micros}}">>},
+     {neither_time_nor_cursor, <<"is neither {{time, Micros}} nor {{cursor, Cursor}}">>},
      {not_a_list_of_names, <<"is not a list of names">>},
      {not_a_cursor, <<"is none">>},
      {of_an_entity, <<"is that of an entity">>},
@@ -475,8 +480,8 @@ named(<<"Details">>, #{'fun' := Printed}) -> value(Printed);
 named(<<"Message">>, Message) -> without_stop(value(Message));
 named(<<"Text">>, Text) -> value(Text);
 %% Not of an improper list, which has no length.
-named(Name, Values) when (Name =:= <<"Values">> orelse Name =:= <<"Tables">> orelse Name =:= <<"Wanted">>),
-                         length(Values) >= 0 -> listed(Values);
+named(Name, Values) when (Name =:= <<"Values">> orelse Name =:= <<"Tables">> orelse Name =:= <<"Wanted">>
+                          orelse Name =:= <<"Names">>), length(Values) >= 0 -> listed(Values);
 named(_Name, Value) -> value(Value).
 
 file(File) when is_list(File) ->

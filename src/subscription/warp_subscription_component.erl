@@ -4,7 +4,8 @@
 %% `core' decides; `reader' reads files for it, and `live' sends it what commits add, one for each shard. `filter' and
 %% `cursor' say what it gets and where it stands, `table' is what all share, and `erase' is their step of a deletion.
 %% `names' keeps those with names: `store' is their file, and `group' says who consumes them. `subscribers_sup' starts
-%% the subscribers that are callback modules, which keep `holds' on entities of which an event failed.
+%% the subscribers that are callback modules, which keep `holds' on entities of which an event failed, and for which
+%% `effects' says where their effects begin.
 -module(warp_subscription_component).
 -behaviour(warp_component).
 

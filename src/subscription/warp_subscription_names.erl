@@ -36,8 +36,12 @@
     context :: warp_context:context(),
     %% `none': there is no file.
     store = none :: none | {open, warp_subscription_store:store()} | {error, Reason :: term()},
+    %% Whether a message says when to open the file again.
+    is_opening = false :: boolean(),
     names = #{} :: #{binary() => #name{}},
     consumers = #{} :: #{pid() => Name :: binary()},
+    %% The erasures that a consumer was told of and has not taken: how many, and how many of each entity.
+    untaken = #{} :: #{pid() => {non_neg_integer(), #{Entity :: binary() => pos_integer()}}},
     %% What is not written yet.
     unsaved = #{} :: #{Name :: binary() => []},
     told = [] :: [{Name :: binary(), Entity :: binary()}],
@@ -49,6 +53,9 @@
 -define(RETRY_MS, 1000).
 %% How many erased entities a consumer is told of at once.
 -define(NOTICES, 1000).
+%% How many erasures a consumer may be told of and not take. Then its subscription ends, and the next one is told of
+%% them from the file, so many at once as above.
+-define(UNTAKEN, 10000).
 
 %% @doc Starts the process that keeps the names of a context.
 -spec start_link(reference()) -> gen_server:start_ret().
@@ -100,15 +107,16 @@ erase(Context, Entity, N, Deadline) -> ask(Context, {erase, Entity, N}, Deadline
 forget(Context, Name, Deadline) -> ask(Context, {forget, Name}, Deadline).
 
 %% @doc Notes that an entity waits since an event of it failed, or how. `erased': it does not have to, since it was
-%% erased, which the subscriber is told.
+%% erased, which the subscriber is told. The caller is the subscriber of the consumer that has the entity's shard; else
+%% `not_the_consumer', since another one decides by now.
 -spec hold(warp_context:context(), Name :: binary(), warp_subscription_store:held(), warp_deadline:deadline()) ->
     ok | {error, term()}.
-hold(Context, Name, Held, Deadline) -> ask(Context, {hold, Name, Held}, Deadline).
+hold(Context, Name, Held, Deadline) -> ask(Context, {hold, Name, self(), Held}, Deadline).
 
-%% @doc An entity does not wait any more.
+%% @doc An entity does not wait any more. The caller is as for {@link hold/4}.
 -spec release(warp_context:context(), Name :: binary(), Entity :: binary(), warp_deadline:deadline()) ->
     ok | {error, term()}.
-release(Context, Name, Entity, Deadline) -> ask(Context, {release, Name, Entity}, Deadline).
+release(Context, Name, Entity, Deadline) -> ask(Context, {release, Name, self(), Entity}, Deadline).
 
 %% @doc All entities that wait. Errors also: `unknown_subscription'.
 -spec held(warp_context:context(), Name :: binary(), warp_deadline:deadline()) ->
@@ -160,9 +168,9 @@ open(#state{context = Context} = State) ->
     end.
 
 %% NOTE: a request tries again at once.
-failed(Reason, State) ->
-    _ = erlang:send_after(?RETRY_MS, self(), open),
-    State#state{store = {error, shown_error(Reason)}}.
+failed(Reason, #state{is_opening = IsOpening} = State) ->
+    _ = [erlang:send_after(?RETRY_MS, self(), open) || not IsOpening],
+    State#state{store = {error, shown_error(Reason)}, is_opening = true}.
 
 %% What opening a file can say beside the errors of the functions for names, as one of these.
 shown_error(disk_full) -> disk_full;
@@ -242,12 +250,16 @@ answer(marks, #state{names = Names} = State) ->
                   || {Name, #name{marks = Marks, held = Held, group = Group}} <- maps:to_list(Names)]}, State};
 answer({erase, _Entity, _N}, #state{store = none} = State) ->
     {reply, ok, State};
-answer({erase, Entity, N}, #state{names = Names} = State) ->
+answer({erase, Entity, N}, #state{names = Names, told = Told} = State) ->
     Concerned = [Name || {Name, #name{prefix = Prefix}} <- maps:to_list(Names),
                          warp_subscription_filter:concerns(Entity, {prefix, Prefix})],
     Without = fun(_, #name{held = Held} = Of) -> Of#name{held = maps:remove(Entity, Held)} end,
     written(fun(Store) -> warp_subscription_store:erase(Store, Entity, N, Concerned) end,
-            fun() -> shown_all(State#state{names = maps:map(Without, Names)}) end, State);
+            fun() ->
+                %% NOTE: that an earlier life was taken says nothing of this one.
+                Untold = [Of || {_, Taken} = Of <- Told, Taken =/= Entity],
+                shown_all(owed(Entity, N, State#state{names = maps:map(Without, Names), told = Untold}))
+            end, State);
 answer(Request, #state{names = Names} = State) when is_tuple(Request), tuple_size(Request) > 1 ->
     case Names of
         #{element(2, Request) := Of} -> of_name(Request, Of, State);
@@ -277,7 +289,10 @@ of_name({save, Name, Pid, Marks}, Of, State) ->
         {Error, Unsaved} -> {reply, Error, Unsaved}
     end;
 of_name({notices, Name, Pid, After}, Of, State) ->
-    {reply, read_notices(Name, Pid, After, Of, State), State};
+    case read_notices(Name, Pid, After, Of, State) of
+        {ok, Erased, _} = Read -> {reply, Read, owe_all(Pid, Erased, State)};
+        {error, _} = Error -> {reply, Error, State}
+    end;
 of_name({forget, Name}, #name{group = Group}, #state{names = Names, unsaved = Unsaved} = State) ->
     case maps:values(warp_subscription_group:active(Group)) of
         [Pid | _] ->
@@ -287,17 +302,24 @@ of_name({forget, Name}, #name{group = Group}, #state{names = Names, unsaved = Un
             written(fun(Store) -> warp_subscription_store:remove(Store, Name) end,
                     fun() -> ok = warp_subscription_table:remove_name(State#state.context, Name), Without end, State)
     end;
-of_name({hold, Name, #{entity := Entity} = Held}, #name{held = All} = Of, State0) ->
-    %% NOTE: an entity whose erasure was taken may have begun another life, which is held like any other.
-    State = case lists:member({Name, Entity}, State0#state.told) of
-                true -> element(2, save(State0));
-                false -> State0
-            end,
-    written(fun(Store) -> warp_subscription_store:hold(Store, Name, Held) end,
-            fun() -> put_name(Name, Of#name{held = All#{Entity => Held}}, State) end, State);
-of_name({release, Name, Entity}, #name{held = All} = Of, State) ->
-    written(fun(Store) -> warp_subscription_store:release(Store, Name, Entity) end,
-            fun() -> put_name(Name, Of#name{held = maps:remove(Entity, All)}, State) end, State);
+of_name({hold, Name, Pid, #{shard := N} = Held}, Of, State) ->
+    case subscriber(N, Of, State) of
+        Pid -> held(Name, Held, Of, State);
+        _ -> {reply, {error, not_the_consumer}, State}
+    end;
+of_name({release, Name, Pid, Entity}, #name{held = All} = Of, State) ->
+    case All of
+        #{Entity := #{shard := N}} ->
+            case subscriber(N, Of, State) of
+                Pid ->
+                    written(fun(Store) -> warp_subscription_store:release(Store, Name, Entity) end,
+                            fun() -> put_name(Name, Of#name{held = maps:remove(Entity, All)}, State) end, State);
+                _ ->
+                    {reply, {error, not_the_consumer}, State}
+            end;
+        #{} ->
+            {reply, ok, State}
+    end;
 of_name({held, _Name}, #name{held = All}, State) ->
     {reply, {ok, maps:values(All)}, State};
 of_name({change, Name, Entity, To}, #name{held = All} = Of, State) ->
@@ -316,6 +338,15 @@ of_name(Stray, _Of, State) ->
     ok = warp_stray:note(subscription_names, call, Stray),
     {reply, {error, {unknown_request, Stray}}, State}.
 
+held(Name, #{entity := Entity} = Held, #name{held = All} = Of, State0) ->
+    %% NOTE: an entity whose erasure was taken may have begun another life, which is held like any other.
+    State = case lists:member({Name, Entity}, State0#state.told) of
+                true -> element(2, save(State0));
+                false -> State0
+            end,
+    written(fun(Store) -> warp_subscription_store:hold(Store, Name, Held) end,
+            fun() -> put_name(Name, Of#name{held = All#{Entity => Held}}, State) end, State).
+
 %% Changes the state once what was to be written is on disk.
 written(Write, Then, #state{store = {open, Store}} = State) ->
     case Write(Store) of
@@ -329,9 +360,9 @@ handle_cast({acked, Name, Pid, Marks}, #state{names = Names} = State) ->
         #{Name := Of} -> {noreply, save_soon(?SAVE_MS, acked(Name, Pid, Marks, Of, State))};
         #{} -> {noreply, State}
     end;
-handle_cast({told, Name, Pid, Entity}, #state{consumers = Consumers, told = Told} = State) ->
+handle_cast({told, Name, Pid, Entity}, #state{consumers = Consumers} = State) ->
     case Consumers of
-        #{Pid := Name} -> {noreply, save_soon(?SAVE_MS, State#state{told = [{Name, Entity} | Told]})};
+        #{Pid := Name} -> {noreply, taken(Pid, Name, Entity, State)};
         #{} -> {noreply, State}
     end;
 handle_cast(Stray, State) ->
@@ -340,9 +371,9 @@ handle_cast(Stray, State) ->
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_info(open, #state{store = {error, _}} = State) ->
-    {noreply, open(State)};
+    {noreply, open(State#state{is_opening = false})};
 handle_info(open, State) ->
-    {noreply, State};
+    {noreply, State#state{is_opening = false}};
 handle_info(save, State) ->
     {_, Saved} = save(State#state{timer = none}),
     {noreply, Saved};
@@ -389,7 +420,7 @@ assign(Pid, Name, #state{names = Names} = State) ->
             Shards = shards_of(Pid, Of, State),
             Pid ! {warp_subscription_assigned, cursor(Of, State),
                    maps:from_list([{N, maps:get(N, Marks, 0)} || N <- Shards]), Erased, Then},
-            State;
+            owe_all(Pid, Erased, State);
         {error, Reason} ->
             %% Its subscriber is told that it ended, and subscribes again.
             ?LOG_WARNING("Warp: the subscription ~ts cannot begin, since its file cannot be read: ~ts",
@@ -414,39 +445,80 @@ shards_of(Pid, #name{group = Group}, #state{context = #{shards := Shards}}) ->
         Slot -> warp_subscription_group:shards(Slot, Shards, Group)
     end.
 
-left(Pid, #state{consumers = Consumers, names = Names} = State) ->
+left(Pid, #state{consumers = Consumers, names = Names, untaken = Untaken} = State) ->
     {Name, Others} = maps:take(Pid, Consumers),
     #{Name := #name{group = Group} = Of} = Names,
     {Next, Left} = warp_subscription_group:leave(Pid, Group),
     Without = put_name(Name, Of#name{group = Left, since = os:system_time(microsecond)},
-                       State#state{consumers = Others}),
+                       State#state{consumers = Others, untaken = maps:remove(Pid, Untaken)}),
     case Next of
         {Successor, _Slot} -> assign(Successor, Name, Without);
         none -> Without
     end.
 
-tell_subscriber(Message, #{shard := N}, #name{group = Group}, #state{context = Context}) ->
+tell_subscriber(Message, #{shard := N}, Of, State) ->
+    case subscriber(N, Of, State) of
+        none -> ok;
+        Subscriber -> Subscriber ! Message, ok
+    end.
+
+%% The subscriber of the consumer that has a shard.
+subscriber(N, #name{group = Group}, #state{context = Context}) ->
     Slot = N rem warp_subscription_group:consumers(Group),
     case warp_subscription_group:active(Group) of
-        #{Slot := Pid} ->
-            case warp_subscription_table:subscriber(Context, Pid) of
-                none -> ok;
-                Subscriber -> Subscriber ! Message, ok
-            end;
+        #{Slot := Pid} -> warp_subscription_table:subscriber(Context, Pid);
+        #{} -> none
+    end.
+
+%% ------------------------------------------------------------------ Erasures
+
+%% Its subscription tells each consumer of the shard that may have had events of the entity.
+owed(Entity, N, #state{context = Context, consumers = Consumers, names = Names} = State) ->
+    Told = [Pid || Pid <- warp_subscription_table:concerned(Context, Entity), #{Pid := Name} <- [Consumers],
+                   lists:member(N, shards_of(Pid, maps:get(Name, Names), State))],
+    lists:foldl(fun(Pid, Acc) -> ended_if_full(Pid, owe(Pid, Entity, Acc)) end, State, Told).
+
+owe_all(Pid, Erased, State) ->
+    lists:foldl(fun(Entity, Acc) -> owe(Pid, Entity, Acc) end, State, Erased).
+
+owe(Pid, Entity, #state{untaken = Untaken} = State) ->
+    {Count, Entities} = maps:get(Pid, Untaken, {0, #{}}),
+    More = maps:update_with(Entity, fun(Times) -> Times + 1 end, 1, Entities),
+    State#state{untaken = Untaken#{Pid => {Count + 1, More}}}.
+
+ended_if_full(Pid, #state{untaken = Untaken} = State) ->
+    case Untaken of
+        #{Pid := {Count, _}} when Count > ?UNTAKEN ->
+            true = exit(Pid, {shutdown, erasures_not_taken}),
+            State;
         #{} ->
-            ok
+            State
+    end.
+
+%% An entity that was deleted again since it was told of is to be taken again.
+taken(Pid, Name, Entity, #state{untaken = Untaken, told = Told} = State) ->
+    {Count, Entities} = maps:get(Pid, Untaken, {0, #{}}),
+    case Entities of
+        #{Entity := Times} when Times > 1 ->
+            State#state{untaken = Untaken#{Pid => {Count - 1, Entities#{Entity := Times - 1}}}};
+        #{Entity := 1} ->
+            Taken = State#state{untaken = Untaken#{Pid => {Count - 1, maps:remove(Entity, Entities)}}},
+            save_soon(?SAVE_MS, Taken#state{told = [{Name, Entity} | Told]});
+        #{} ->
+            State
     end.
 
 %% ------------------------------------------------------------------ What is acknowledged
 
-%% A consumer that has lost its slot acknowledges nothing.
-acked(Name, Pid, Marks, #name{group = Group, marks = Before} = Of, #state{unsaved = Unsaved} = State) ->
+%% A consumer that has lost its slot acknowledges nothing. How far the others are they show themselves, and here that is
+%% shown when they leave.
+acked(Name, Pid, Marks, #name{group = Group, marks = Before} = Of, #state{names = Names, unsaved = Unsaved} = State) ->
     case warp_subscription_group:slot_of(Pid, Group) of
         none -> State;
         _ ->
             case maps:merge(Before, Marks) of
                 Before -> State;
-                Now -> put_name(Name, Of#name{marks = Now}, State#state{unsaved = Unsaved#{Name => []}})
+                Now -> State#state{names = Names#{Name := Of#name{marks = Now}}, unsaved = Unsaved#{Name => []}}
             end
     end.
 

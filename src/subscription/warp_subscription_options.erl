@@ -47,7 +47,8 @@ new_subscriber(Name, Module, Arg, Options) ->
 -spec subscriber(term()) -> {ok, subscriber()} | {error, warp_check:wrong()}.
 subscriber(#{name := Name, module := Module, arg := _, options := Options} = Subscriber) ->
     Checks = [{from, now, fun from/1}, {consumers, 1, fun(N) -> warp_check:integer(N, 1, ?MAX_CONSUMERS) end},
-              {tries, ?TRIES, fun(N) -> warp_check:integer(N, 1, ?MAX_TRIES) end} | warp_subscription_filter:options()],
+              {tries, ?TRIES, fun(N) -> warp_check:integer(N, 1, ?MAX_TRIES) end},
+              {effects_from, none, fun warp_subscription_effects:option/1} | warp_subscription_filter:options()],
     case {warp_check:one(name, Name, fun name/1), warp_check:one(module, Module, fun module/1)} of
         {{ok, _}, {ok, _}} ->
             case {warp_check:options(Options, Checks), policy(Subscriber)} of
@@ -61,20 +62,11 @@ subscriber(#{name := Name, module := Module, arg := _, options := Options} = Sub
 subscriber(Term) ->
     {error, {bad_option, subscriber, {not_a_subscriber, Term}}}.
 
-%% What is wrong with a policy is said at the start, and not when it is called. Whether a cursor is of this context is
-%% known only then.
-policy(#{module := warp_policy, arg := {_Name, React, Options}}) ->
-    Checked = warp_check:options(Options, [{effects_from, none, fun effects_from/1}]),
-    case {is_function(React, 1) orelse is_function(React, 2), Checked} of
-        {true, {ok, _}} -> ok;
-        {true, {error, _} = Error} -> Error;
-        {false, _} -> {error, {bad_option, policy, {not_a_function, 1, 2}}}
-    end;
+%% What is wrong with a policy is said at the start, and not when it is called.
+policy(#{module := warp_policy, arg := {_Name, React}}) when not is_function(React, 1), not is_function(React, 2) ->
+    {error, {bad_option, policy, {not_a_function, 1, 2}}};
 policy(_Subscriber) ->
     ok.
-
-effects_from({cursor, _} = From) -> {ok, From};
-effects_from(Time) -> warp_check:integer(Time, 0, infinity).
 
 module(Module) when is_atom(Module) ->
     case code:ensure_loaded(Module) of

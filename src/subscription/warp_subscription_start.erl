@@ -32,21 +32,29 @@ start(Context, Source, Shards, #{from := From, credit := Credit} = Options, Dead
     end.
 
 %% @doc Has the names of subscribers begin that are new, before anything is appended that is for them. Errors: those of
-%% reading, and of the file of the names.
+%% reading, and of the file of the names; `{bad_cursor, Why}' also of the option `effects_from'.
 -spec begin_names(warp_context:context(), [warp_subscription_options:subscriber()]) -> ok | {error, term()}.
 begin_names(_Context, []) ->
     ok;
-begin_names(#{shards := Shards} = Context, [#{name := Name, options := #{from := From} = Options} | Others]) ->
-    Deadline = warp_deadline:from(?BEGIN_MS),
-    Filter = warp_subscription_filter:new({shards, Shards}, Options),
-    Marks = marks_aside(Context, {shards, Shards}, lists:seq(0, Shards - 1), Filter, Deadline),
-    case known(Context, Name, Filter, From, Marks, Deadline) of
+begin_names(Context, [Subscriber | Others]) ->
+    case begin_name(Context, Subscriber) of
         ok -> begin_names(Context, Others);
         %% The name is there, and its subscriber says what is wrong.
         {error, {bad_cursor, {ahead_of_log, _}}} -> begin_names(Context, Others);
         {error, {shard_unavailable, _}} -> {error, interrupted};
         {error, timeout} -> {error, {io_error, <<"where subscribers begin could not be written in time">>}};
         {error, _} = Error -> Error
+    end.
+
+begin_name(#{shards := Shards} = Context, #{name := Name, options := #{from := From} = Options}) ->
+    case warp_subscription_effects:new(Options, Shards) of
+        {ok, _} ->
+            Deadline = warp_deadline:from(?BEGIN_MS),
+            Filter = warp_subscription_filter:new({shards, Shards}, Options),
+            Marks = marks_aside(Context, {shards, Shards}, lists:seq(0, Shards - 1), Filter, Deadline),
+            known(Context, Name, Filter, From, Marks, Deadline);
+        {error, _} = Error ->
+            Error
     end.
 
 marks_aside(Context, Source, Shards, Filter, Deadline) ->

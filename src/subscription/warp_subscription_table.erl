@@ -17,6 +17,7 @@
 
 %% How a name is.
 -type name() :: #{
+    %% Up to where everything was acknowledged in the shards that nobody consumes.
     marks := warp_subscription_names:marks(),
     %% Since when it is so, if one of its consumers is missing.
     since := warp_core:micros(),
@@ -86,21 +87,26 @@ names(#{subscriptions := Table}) ->
 
 %% @doc Shows why the calling subscriber, one that Warp runs, does not go on; `none' when it does.
 -spec put_why(warp_context:context(), Name :: binary(), none | {Why :: term(), Since :: warp_core:micros()}) -> ok.
-put_why(#{subscriptions := Table}, _Name, none) ->
-    try ets:delete(Table, {why, self()}) of
+put_why(#{subscriptions := Table}, Name, Why) ->
+    try
+        case Why of
+            none -> ets:delete(Table, {why, self()});
+            {Because, Since} -> ets:insert(Table, {{why, self()}, {Name, Because, Since}})
+        end
+    of
         true -> ok
     catch
+        %% A subscriber may outlast the keeper of the table.
         error:badarg -> ok
-    end;
-put_why(#{subscriptions := Table}, Name, {Why, Since}) ->
-    true = ets:insert(Table, {{why, self()}, {Name, Why, Since}}),
-    ok.
+    end.
 
 %% @doc Why subscribers do not go on, each with its name.
 -spec why(warp_context:context()) -> [{pid(), {Name :: binary(), Why :: term(), Since :: warp_core:micros()}}].
 why(#{subscriptions := Table}) ->
     try
-        [{Pid, Why} || [Pid, Why] <- ets:match(Table, {{why, '$1'}, '$2'}), is_process_alive(Pid)]
+        %% One that was killed leaves its row.
+        [{Pid, Why} || [Pid, Why] <- ets:match(Table, {{why, '$1'}, '$2'}),
+                       is_process_alive(Pid) orelse not ets:delete(Table, {why, Pid})]
     catch
         error:badarg -> []
     end.

@@ -36,6 +36,12 @@ text_test_() ->
                 "event of the log cannot be read until apply takes it. Fix apply, and start the context again.">>},
              {{cannot_read, "/etc/ssl/ours.pem", enoent},
               <<"The file /etc/ssl/ours.pem cannot be read: enoent. Correct its path, or its access rights.">>},
+             {{behind, [<<"mail">>, <<"sum">>]},
+              <<"These subscriptions have not handled everything, or hold an event that their subscribers failed with: "
+                "mail, sum. Wait longer; see what waits with warp_subscription:parked/2.">>},
+             {{bad_option, subscribers, {<<"mail">>, effects_from, neither_time_nor_cursor}},
+              <<"The option or argument subscribers is wrong at mail, effects_from: it is neither {time, Micros} nor "
+                "{cursor, Cursor}. Give another value.">>},
              {{rejected, overloaded},
               <<"The aggregate's validate refused the event: overloaded. Decide what that means to you.">>}]].
 

@@ -10,10 +10,12 @@ suite() -> [{timetrap, {minutes, 3}}].
 all() ->
     [it_handles_everything_and_goes_on_after_a_restart, an_event_that_fails_holds_up_its_entity_alone,
      a_parked_event_waits_until_it_is_retried, a_parked_event_is_skipped, what_waits_outlives_a_restart,
-     an_erased_entity_waits_no_more, erasures_are_handled_until_it_works, it_says_why_it_does_not_start,
+     an_erased_entity_waits_no_more, erasures_are_handled_until_it_works,
+     a_new_life_waits_although_the_erasure_is_on_its_way, it_says_why_it_does_not_start,
      it_is_restarted, a_few_wrong_answers_are_failures, words_are_shown_as_they_are, it_stops_when_too_much_waits,
      consumers_split_the_shards, a_subscriber_of_a_users_supervisor, a_policy_acts_once, a_policy_starts_sagas,
-     effects_begin_at_a_time, a_policy_says_what_failed, tests_wait_for_subscribers, wrong_subscribers_are_named].
+     effects_begin_at_a_time, what_waits_has_no_effects_either, a_cursor_of_something_else_is_named,
+     a_policy_says_what_failed, tests_wait_for_subscribers, wrong_subscribers_are_named].
 
 init_per_testcase(_, Config) -> warp_test:init_case(Config).
 end_per_testcase(_, Config) -> warp_test:end_case(Config).
@@ -151,6 +153,26 @@ erasures_are_handled_until_it_works(Config) ->
     _ = warp_test:restart(Ctx),
     receive {erased, _} -> error(told_again) after 200 -> ok end.
 
+%% The subscription does not know yet that the erasure was taken.
+a_new_life_waits_although_the_erasure_is_on_its_way(Config) ->
+    Self = self(),
+    Ctx = start(Config, #{event => failing(fun(#{type := Type}) -> Type =:= <<"Incremented">> end),
+                          erased => fun(_) -> Self ! {erasing, self()}, receive go_on -> ok end end}, #{tries => 1}),
+    Alice = warp_core:entity(Ctx, <<"alice">>),
+    {ok, 1} = warp_core:append(Alice, noted(<<"x">>)),
+    [_] = handled(1),
+    ok = warp_core:delete(Alice),
+    Subscriber = receive {erasing, Pid} -> Pid after 5000 -> error(not_told) end,
+    {ok, 1} = warp_core:append(Alice, incremented()),
+    ok = warp_test:wait_until(fun() -> {message_queue_len, 0} =/= process_info(Subscriber, message_queue_len) end),
+    timer:sleep(200),
+    [Sub] = [P || #{pid := P} <- subscriptions(Ctx)],
+    ok = sys:suspend(Sub),
+    Subscriber ! go_on,
+    timer:sleep(300),
+    ok = sys:resume(Sub),
+    ok = await_parked(Ctx, 1).
+
 a_few_wrong_answers_are_failures(Config) ->
     Wrong = atomics:new(1, []),
     Ctx = start(Config, #{event => fun(_) -> case atomics:add_get(Wrong, 1, 1) of
@@ -244,6 +266,12 @@ a_subscriber_of_a_users_supervisor(Config) ->
     true = exit(Pid, kill),
     {ok, _} = warp_core:append(warp_core:entity(Ctx, <<"a">>), noted(<<"x">>)),
     ?assertMatch([#{type := <<"Noted">>}], handled(1)),
+    %% It goes on when the tables of the context are others.
+    [true = exit(Keeper, kill) || {keeper, Keeper} <- warp_test:processes(Ctx)],
+    ok = warp_test:wait_until(fun() ->
+        ok =:= element(1, warp_core:append(warp_core:entity(Ctx, <<"a">>), (noted(<<"y">>))#{id => <<"y">>}))
+    end),
+    receive {event, #{id := <<"y">>}} -> ok after 10000 -> error(not_handled) end,
     %% It ends with its context, and is not restarted then.
     ok = warp_test:stop(Ctx),
     ok = warp_test:wait_until(fun() ->
@@ -316,14 +344,48 @@ effects_begin_at_a_time(Config) ->
     ok = warp_subscription:ack(Sub, lists:nth(10, Events)),
     {ok, Cursor} = warp_subscription:cursor(Sub),
     Policy = fun(Name, From) ->
-        warp_subscription:policy(Name, #{prefix => <<"user/">>, from => beginning},
-                                 fun(#{seq := Seq}) -> [{append, <<"of/", Name/binary>>, credited(Seq)}] end,
-                                 #{effects_from => From})
+        warp_subscription:policy(Name, #{prefix => <<"user/">>, from => beginning, effects_from => From},
+                                 fun(#{seq := Seq}) -> [{append, <<"of/", Name/binary>>, credited(Seq)}] end)
     end,
-    Now = warp_test:restart(Ctx, #{subscribers => [Policy(<<"a">>, Time), Policy(<<"b">>, {cursor, Cursor})]}),
+    Subscriber = warp_test_subscriber:new(?NAME, warp_test_subscriber:reporting(self()),
+                                          #{prefix => <<"user/">>, effects_from => {cursor, Cursor}}),
+    Now = warp_test:restart(Ctx, #{subscribers => [Policy(<<"a">>, {time, Time}), Policy(<<"b">>, {cursor, Cursor}),
+                                                   Subscriber]}),
+    ?assertMatch([#{seq := 11}, #{seq := 12}], handled(2)),
     ok = warp_test_context:await_subscribers(Now, 10000),
     [?assertEqual({Id, {ok, lists:sum(Seqs)}}, {Id, warp_core:get(warp_core:entity(Now, Id), <<"Account">>)})
      || {Id, Seqs} <- [{<<"of/a">>, lists:seq(6, 12)}, {<<"of/b">>, [11, 12]}]].
+
+what_waits_has_no_effects_either(Config) ->
+    Ctx = start(Config, #{event => failing(fun(#{seq := Seq}) -> Seq =:= 2 end)}, #{tries => 1}),
+    [{ok, _} = warp_core:append(warp_core:entity(Ctx, <<"a">>), incremented()) || _ <- lists:seq(1, 3)],
+    ?assertMatch([#{seq := 1}], handled(1)),
+    ok = await_parked(Ctx, 1),
+    timer:sleep(5),
+    Time = os:system_time(microsecond),
+    timer:sleep(5),
+    {ok, 4} = warp_core:append(warp_core:entity(Ctx, <<"a">>), incremented()),
+    Later = warp_test_subscriber:new(?NAME, warp_test_subscriber:reporting(self()), #{effects_from => {time, Time}}),
+    Now = warp_test:restart(Ctx, #{subscribers => [Later]}),
+    ok = warp_subscription:retry(Now, ?NAME, <<"a">>),
+    ?assertMatch([#{seq := 4}], handled(1)),
+    ok = warp_test_context:await_subscribers(Now, 5000).
+
+a_cursor_of_something_else_is_named(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    {ok, Sub} = warp_subscription:subscribe(warp_core:entity(Ctx, <<"a">>), #{}),
+    {ok, OfAnEntity} = warp_subscription:cursor(Sub),
+    Subscriber = warp_test_subscriber:new(?NAME, warp_test_subscriber:reporting(self()),
+                                          #{effects_from => {cursor, OfAnEntity}}),
+    {ok, Pid} = warp_subscriber:start_link(Ctx, Subscriber),
+    ok = warp_test:wait_until(fun() -> [{Pid, {?NAME, {bad_cursor, of_an_entity}}}] =:= why(Ctx) end),
+    ok = warp_test:stop(Ctx),
+    ?assertEqual({error, {bad_cursor, of_an_entity}},
+                 warp_test:try_start((warp_test:opts(Config))#{shards => 2, subscribers => [Subscriber]})).
+
+why(Ctx) ->
+    {ok, Context} = warp_context:of_handle(Ctx),
+    [{Pid, {Name, Why}} || {Pid, {Name, Why, _}} <- warp_subscription_table:why(Context)].
 
 a_policy_says_what_failed(Config) ->
     Commands = [{append, <<"x">>, incremented()}, {append, <<"x">>, #{type => <<"Credited">>, payload => #{}}}],
@@ -369,8 +431,8 @@ wrong_subscribers_are_named(Config) ->
                          {{<<"a">>, module, not_a_module}, New(<<"a">>, <<"b">>, #{})},
                          {{<<"a">>, module, {not_exported, init, 2}}, New(<<"a">>, lists, #{})},
                          {{<<"a">>, policy, {not_a_function, 1, 2}}, [warp_subscription:policy(<<"a">>, #{}, x)]},
-                         {{<<"a">>, effects_from, {not_an_integer_from, 0}},
-                          [warp_subscription:policy(<<"a">>, #{}, fun(_) -> [] end, #{effects_from => x})]},
+                         {{<<"a">>, effects_from, neither_time_nor_cursor},
+                          [warp_subscription:policy(<<"a">>, #{effects_from => now}, fun(_) -> [] end)]},
                          {{<<"a">>, credit, unknown_key}, New(<<"a">>, warp_test_subscriber, #{credit => 1})},
                          {{<<"a">>, tries, {not_an_integer_between, 1, 1000000}},
                           New(<<"a">>, warp_test_subscriber, #{tries => 0})},

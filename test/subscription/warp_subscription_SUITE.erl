@@ -529,7 +529,19 @@ wrong_arguments_are_named(Config) ->
     ?assertEqual({bad_cursor, {ahead_of_log, 1}}, Wrong(Ctx, #{from => {cursor, Ahead}})),
     [?assertEqual({bad_entity_id, Why}, Wrong(warp_core:entity(Ctx, Id), #{}))
      || {Id, Why} <- [{<<>>, empty}, {<<"$warp/saga/x">>, reserved}, {alice, not_a_binary}]],
-    ?assertError({not_a_context, <<"test">>}, warp_subscription:subscribe(<<"test">>, #{})).
+    ?assertError({not_a_context, <<"test">>}, warp_subscription:subscribe(<<"test">>, #{})),
+    {ok, 1} = warp_core:append(Alice, incremented()),
+    [Event] = sent(Sub, 1),
+    [?assertEqual({What, {error, {bad_option, event, not_a_placed_event}}}, {What, warp_subscription:ack(Sub, What)})
+     || What <- [alice, maps:remove(shard, Event), Event#{seq := one}, [Event, x], [Event | Event], {erased, alice}]],
+    %% Nothing was acknowledged.
+    ?assertEqual({ok, OfAlice}, warp_subscription:cursor(Sub)),
+    [?assertEqual({error, {bad_option, count, {not_an_integer_from, 1}}}, warp_subscription:more(Sub, Count))
+     || Count <- [0, -1, 1.5, x]],
+    [?assertError({not_a_subscription, sub}, Call(sub))
+     || Call <- [fun(S) -> warp_subscription:ack(S, []) end, fun(S) -> warp_subscription:more(S, 1) end,
+                 fun warp_subscription:cursor/1, fun warp_subscription:unsubscribe/1,
+                 fun warp_subscription:monitor_of/1]].
 
 %% ------------------------------------------------------------------ Subscribers
 

@@ -11,7 +11,10 @@ all() ->
     [it_goes_on_behind_what_was_acknowledged, a_consumer_that_dies_has_its_events_sent_again,
      one_consumes_and_the_next_takes_over, acknowledgements_of_a_previous_consumer_are_refused,
      consumers_split_the_shards, a_cursor_stands_for_all_consumers, an_erasure_is_told_until_it_is_acknowledged,
-     erasures_are_told_in_pieces, nothing_of_an_erased_entity_is_left, nothing_comes_or_happens_again_after_a_kill,
+     erasures_are_told_in_pieces, an_entity_that_is_deleted_again_is_told_again,
+     erasures_that_nobody_takes_are_bounded, what_a_previous_consumer_holds_counts_no_more,
+     nothing_of_an_erased_entity_is_left,
+     nothing_comes_or_happens_again_after_a_kill,
      names_without_a_consumer_are_shown, a_name_is_forgotten, it_outlives_what_keeps_the_names,
      a_file_that_cannot_be_read_is_named, a_log_that_was_replaced_is_named, wrong_arguments_are_named].
 
@@ -232,11 +235,80 @@ erasures_are_told_in_pieces(Config) ->
     ?assertMatch([#{entity := <<"alice">>, type := <<"Noted">>}], events(Again, 1)),
     ?assertEqual(Ids, First ++ Second ++ Third).
 
+an_entity_that_is_deleted_again_is_told_again(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 1}),
+    Live = fun() ->
+        {ok, 1} = warp_core:append(warp_core:entity(Ctx, <<"alice">>), incremented()),
+        ok = warp_core:delete(warp_core:entity(Ctx, <<"alice">>))
+    end,
+    Sub = subscribe(Ctx, #{}),
+    Live(),
+    <<"alice">> = erased(Sub),
+    %% Right after the life before was taken.
+    ok = warp_subscription:ack(Sub, {erased, <<"alice">>}),
+    Live(),
+    <<"alice">> = erased(Sub),
+    leave(Sub),
+    Again = subscribe(Ctx, #{}),
+    <<"alice">> = erased(Again),
+    %% While the life before is not taken: that counts for this life alone.
+    Live(),
+    <<"alice">> = erased(Again),
+    ok = warp_subscription:ack(Again, {erased, <<"alice">>}),
+    leave(Again),
+    Third = subscribe(Ctx, #{}),
+    <<"alice">> = erased(Third),
+    ok = warp_subscription:ack(Third, {erased, <<"alice">>}),
+    leave(Third),
+    _ = active(subscribe(Ctx, #{})),
+    receive {warp_subscription, _, {erased, _}} -> error(told_again) after 100 -> ok end.
+
+%% What was acknowledged is on disk.
+leave(Sub) ->
+    {ok, _} = warp_subscription:cursor(Sub),
+    ok = warp_subscription:unsubscribe(Sub).
+
+%% A subscriber that takes no erasures is told of a limited number of them.
+erasures_that_nobody_takes_are_bounded(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2, durability => normal}),
+    Sub = subscribe(Ctx, #{}),
+    _ = active(Sub),
+    {ok, Context} = warp_context:of_handle(Ctx),
+    [First | _] = Ids = [list_to_binary(io_lib:format("gone-~5..0b", [I])) || I <- lists:seq(1, 10001)],
+    ok = told_later(Context, Ids),
+    Monitor = warp_subscription:monitor_of(Sub),
+    receive {'DOWN', Monitor, process, _, {shutdown, erasures_not_taken}} -> ok after 5000 -> error(not_ended) end,
+    %% The next one is told of them, from the file.
+    Again = subscribe(Ctx, #{}),
+    ?assertEqual(First, erased(Again)).
+
 told_later(Context, Ids) ->
     lists:foreach(fun(Id) ->
         {ok, N} = warp_context:shard_of(Context, Id),
         ok = warp_subscription_names:erase(Context, Id, N, infinity)
     end, Ids).
+
+%% Somebody else decides by now.
+what_a_previous_consumer_holds_counts_no_more(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 1}),
+    {ok, Context} = warp_context:of_handle(Ctx),
+    Held = #{entity => <<"alice">>, shard => 0, life => 1, seq => 1, tries => 1, state => retrying, why => <<"why">>,
+             since => 1},
+    Sub = subscribe(Ctx, #{}),
+    _ = active(Sub),
+    ok = warp_subscription_names:hold(Context, ?NAME, Held, infinity),
+    Other = aside(fun() ->
+        [warp_subscription_names:hold(Context, ?NAME, Held#{seq := 7}, infinity),
+         warp_subscription_names:release(Context, ?NAME, <<"alice">>, infinity)]
+    end),
+    ?assertEqual([{error, not_the_consumer}, {error, not_the_consumer}], Other),
+    ?assertMatch({ok, [#{seq := 1}]}, warp_subscription:parked(Ctx, ?NAME)),
+    ok = warp_subscription:unsubscribe(Sub),
+    ?assertEqual({error, not_the_consumer}, warp_subscription_names:release(Context, ?NAME, <<"alice">>, infinity)).
+
+aside(Fun) ->
+    {_, Monitor} = spawn_monitor(fun() -> exit({done, Fun()}) end),
+    receive {'DOWN', Monitor, process, _, {done, Result}} -> Result end.
 
 nothing_of_an_erased_entity_is_left(Config) ->
     Ctx = warp_test:start(Config, #{shards => 1}),
@@ -284,8 +356,12 @@ names_without_a_consumer_are_shown(Config) ->
     ok = warp_test:wait_until(fun() -> Behind() =:= [{live, 3}] end),
     ack(Sub, More),
     ok = warp_test:wait_until(fun() -> Behind() =:= [{live, 0}] end),
-    %% Events of others leave nobody behind.
+    %% One that has left has acknowledged that.
     ok = warp_subscription:unsubscribe(Sub),
+    ok = warp_test:wait_until(fun() ->
+        [{no_consumer, 0}] =:= [{S, B} || #{state := S, behind_positions := B} <- subscriptions(Now)]
+    end),
+    %% Events of others leave nobody behind.
     Entity = fun(Id) -> warp_core:entity(Now, Id) end,
     [Of, Other | _] = [Entity(<<I>>) || I <- lists:seq($a, $z), warp_core:shard_of(Entity(<<I>>)) =:= {ok, 0}],
     {ok, One} = warp_subscription:subscribe(Of, #{}),
@@ -340,6 +416,15 @@ a_file_that_cannot_be_read_is_named(Config) ->
     ?assertMatch({error, {io_error, _}},
                  warp_test:try_start((warp_test:opts(Config))#{shards => 1, subscribers => [Subscriber]})),
     Then = warp_test:start(Config, #{shards => 1}),
+    %% Whoever asks, it is tried again once a second.
+    {ok, Context} = warp_context:of_handle(Then),
+    {ok, Keeper} = warp_context:registered(Context, subscription_names),
+    [{error, _} = warp_subscription:subscribe(Then, #{name => ?NAME}) || _ <- lists:seq(1, 20)],
+    1 = erlang:trace(Keeper, true, ['receive']),
+    timer:sleep(1500),
+    1 = erlang:trace(Keeper, false, ['receive']),
+    Opens = fun Count(N) -> receive {trace, Keeper, 'receive', open} -> Count(N + 1) after 0 -> N end end,
+    ?assert(lists:member(Opens(0), [1, 2])),
     %% Only names need the file.
     {ok, _} = warp_subscription:subscribe(Then, #{}),
     ok = file:write_file(File, Whole),

@@ -37,6 +37,10 @@ defmodule Warp.Subscriber do
     * `:prefix` - only entities whose ids begin with it.
     * `:consumers` (1) - how many processes split the shards, up to the number of shards.
     * `:tries` (10) - how often `handle_event` may fail with an event before that is parked. 10 take 51 seconds.
+    * `:effects_from` - for a past that is not to have effects, or not again: `handle_event` is not called for events
+      that were recorded before `{:time, time}`, a `DateTime` or microseconds since 1970, or that are not behind
+      `{:cursor, cursor}`. They are acknowledged as if they had been handled, also those that waited. Default: it is
+      called for all events.
 
   **When `handle_event` fails**, with `{:error, why}` or by crashing, it is called again with that event after 100 ms,
   and after pauses that double, up to a minute. Meanwhile later events of that entity wait, and all others go on. After
@@ -45,7 +49,7 @@ defmodule Warp.Subscriber do
   events, and `Warp.stats/1` says so.
 
   An event that was handled can come once more after a crash. `Warp.Subscription.transaction/4` makes an append that
-  follows from an event happen once, and `Warp.Subscription.policy/4` is for subscribers that do nothing else.
+  follows from an event happen once, and `Warp.Subscription.policy/3` is for subscribers that do nothing else.
 
   ## Under a supervisor of one's own
 
@@ -62,7 +66,7 @@ defmodule Warp.Subscriber do
 
   alias Warp.{Null, Options, Subscription}
 
-  @typedoc "What `Warp.Subscription.policy/4` gives."
+  @typedoc "What `Warp.Subscription.policy/3` gives."
   @opaque policy :: :warp_subscriber.subscriber()
   @typedoc "A module that uses `Warp.Subscriber`, alone or with the argument of its `init`; or a policy."
   @type subscriber :: module | {module, arg :: term} | policy
@@ -90,7 +94,7 @@ defmodule Warp.Subscriber do
   @callback handle_erased(entity_id :: String.t(), state) :: {:ok, state} | {:error, why :: term}
 
   defmacro __using__(options) do
-    Options.check!(options, [:name, :from, :aggregates, :types, :prefix, :consumers, :tries], __CALLER__)
+    Options.check!(options, [:name, :from, :aggregates, :types, :prefix, :consumers, :tries, :effects_from], __CALLER__)
     options[:name] || Options.fail!(__CALLER__, "give the name under which how far it is, is stored: `name: \"mail\"`")
 
     quote do

@@ -220,10 +220,9 @@ defmodule Warp.Subscription do
   def converted(%{} = options), do: Map.new(options, &option/1)
   def converted(other), do: other
 
-  defp option({:from, {:time, time}}), do: {:from, {:time, micros(time)}}
+  defp option({key, {:time, time}}) when key in [:from, :effects_from], do: {key, {:time, micros(time)}}
   defp option({:aggregates, aggregates}), do: {:aggregates, Options.map_list(aggregates, &Aggregate.name/1)}
   defp option({:types, types}), do: {:types, Options.map_list(types, &Event.type/1)}
-  defp option({:effects_from, time}), do: {:effects_from, micros(time)}
   defp option(option), do: option
 
   defp micros(%DateTime{} = time), do: DateTime.to_unix(time, :microsecond)
@@ -234,15 +233,17 @@ defmodule Warp.Subscription do
   that was not sent, or was acknowledged before, changes nothing, and neither does one of a subscription that has ended.
 
   `{:erased, entity_id}` acknowledges that the subscriber of a name has erased what it made of the entity's events.
+
+  Error: `{:bad_option, :event, :not_a_placed_event}` for anything else; then nothing is acknowledged.
   """
-  @spec ack(t, event | [event] | {:erased, entity_id :: String.t()}) :: :ok
+  @spec ack(t, event | [event] | {:erased, entity_id :: String.t()}) :: :ok | {:error, Warp.reason()}
   defdelegate ack(sub, events), to: :warp_subscription
 
   @doc """
   Asks for so many more events, beside those that were asked for and not sent yet. If the subscription has a number as
-  credit, beside those that acknowledging makes room for.
+  credit, beside those that acknowledging makes room for. Error: `{:bad_option, :count, why}`.
   """
-  @spec more(t, pos_integer) :: :ok
+  @spec more(t, pos_integer) :: :ok | {:error, Warp.reason()}
   defdelegate more(sub, count), to: :warp_subscription
 
   @doc """
@@ -376,17 +377,11 @@ defmodule Warp.Subscription do
       children = [{Warp, context: "bank", data_dir: "data", aggregates: [Account], subscribers: [bonus]}]
 
   It has a name, retries and parking as a `Warp.Subscriber`, whose options the filter may have: `:from`, `:aggregates`,
-  `:types`, `:prefix`, `:consumers` and `:tries`.
-
-  Option: `:effects_from`, for reading events again: the function is not called for events that were recorded before
-  that time, a `DateTime` or microseconds since 1970, or that are not behind `{:cursor, cursor}`. Default: it is called
-  for all.
+  `:types`, `:prefix`, `:consumers`, `:tries` and `:effects_from`.
   """
-  @spec policy(name :: String.t(), filter :: keyword, (event -> [command]), keyword) :: Warp.Subscriber.policy()
-  def policy(name, filter, fun, options \\ []) do
-    [filter, options] = for given <- [filter, options], do: given |> Options.to_map() |> converted()
-    :warp_subscription.policy(name, filter, reaction(fun), options)
-  end
+  @spec policy(name :: String.t(), filter :: keyword, (event -> [command])) :: Warp.Subscriber.policy()
+  def policy(name, filter, fun),
+    do: :warp_subscription.policy(name, filter |> Options.to_map() |> converted(), reaction(fun))
 
   # What is no function stays so, and warp_subscription says it.
   defp reaction(fun) when is_function(fun, 1) do

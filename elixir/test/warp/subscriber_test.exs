@@ -387,14 +387,14 @@ defmodule Warp.SubscriberTest do
     time = ~U[2020-01-01 00:00:00Z]
     :ok = Warp.correct_time(Warp.entity(bank, "alice"), 1, DateTime.add(time, -1))
     filter = [from: :beginning, types: [Deposited]]
-    policy = &Subscription.policy(&1, filter, fn event -> audit(event) end, effects_from: &2)
-    bank = restart(context, [policy.("audit", time)])
+    policy = &Subscription.policy(&1, filter ++ [effects_from: &2], fn event -> audit(event) end)
+    bank = restart(context, [policy.("audit", {:time, time})])
     caught_up(bank)
     assert {:ok, [paid, _twice]} = Warp.history(Warp.entity(bank, "audit/alice"))
     assert paid.payload.amount == 2
     # A time in microseconds, which is later than both, and one that is none.
     later = DateTime.to_unix(DateTime.utc_now(), :microsecond) + 60_000_000
-    bank = restart(context, [policy.("later", later)])
+    bank = restart(context, [policy.("later", {:time, later})])
     caught_up(bank)
     assert {:ok, [^paid, _twice]} = Warp.history(Warp.entity(bank, "audit/alice"))
     # A cursor behind the second event.

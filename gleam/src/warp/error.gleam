@@ -242,6 +242,9 @@ pub type Error(reason) {
   NotWaiting
   /// The name has a subscriber, to which the subscription with this pid belongs.
   InUse(subscription: Pid)
+  /// In the time of `testing.await_subscribers` these subscriptions have not handled
+  /// everything, or hold an event that their subscribers failed with.
+  Behind(names: List(String))
   /// The command is none: for example, it appends a batch without events.
   BadCommand(command: Dynamic)
   /// The command with this number, counted from 1, failed. Those before it were
@@ -615,6 +618,11 @@ pub fn to_string(error: Error(reason)) -> String {
       "The name has a subscriber, to which the subscription "
       <> string.inspect(subscription)
       <> " belongs. End that one first."
+    Behind(names) ->
+      "These subscriptions have not handled everything, or hold an event that "
+      <> "their subscribers failed with: "
+      <> string.join(names, ", ")
+      <> ". subscription.parked shows what waits."
     BadCommand(command) ->
       "That is no command: " <> string.inspect(command) <> "."
     CommandFailed(number, reason) ->

@@ -55,8 +55,8 @@ type EngineCommand {
 /// The name says which events were handled, and makes the ids of those that
 /// follow: under another name everything follows once more.
 ///
-/// `subscriber.effects_from` is for reading events again: nothing follows from
-/// events before that time.
+/// `subscriber.effects_from_time` and `subscriber.effects_from_cursor` are for
+/// reading events again: nothing follows from events before that.
 ///
 pub fn new(
   name: String,

@@ -36,7 +36,6 @@
 //// subscriber does in Warp itself there is `warp/policy`, which does it once.
 
 import gleam/erlang/process.{type Pid}
-import gleam/option.{type Option, None, Some}
 import gleam/otp/actor
 import gleam/otp/supervision.{type ChildSpecification}
 import gleam/result
@@ -47,7 +46,7 @@ import warp/event.{type Event}
 import warp/handle.{type Context}
 import warp/subscription.{
   type Cursor, type Map, type Placed, type Setting, Aggregates, Beginning,
-  Consumers, From, Now, Placed, Prefix, Time, Tries, Types,
+  Consumers, EffectsFrom, From, Now, Placed, Prefix, Time, Tries, Types,
 }
 
 /// A subscriber to start: its name, what it follows, and its functions. See `new`
@@ -57,7 +56,6 @@ pub opaque type Subscriber(state, event, reason) {
   Subscriber(
     name: String,
     functions: Functions(state, event),
-    effects_from: Option(Int),
     settings: List(Setting),
   )
 }
@@ -128,7 +126,7 @@ pub fn new_with(
       on_caught_up: fn(state) { state },
       on_erased: fn(state, _entity) { Ok(state) },
     )
-  Subscriber(name:, functions:, effects_from: None, settings: [
+  Subscriber(name:, functions:, settings: [
     Aggregates([aggregate.name(aggregate)]),
   ])
 }
@@ -239,15 +237,28 @@ pub fn tries(
   set(subscriber, Tries(count))
 }
 
-/// For reading events again: `on_event` is not called for events that were recorded
-/// before this time, in microseconds since 1970, UTC. They count as handled. By
-/// default it is called for all.
+/// For a past that is not to have effects, or not again: `on_event` is not called
+/// for events that were recorded before this time, in microseconds since 1970, UTC.
+/// They are acknowledged as if they had been handled, also those that waited. By
+/// default `on_event` is called for all events.
 ///
-pub fn effects_from(
+pub fn effects_from_time(
   subscriber: Subscriber(state, event, reason),
   microseconds: Int,
 ) -> Subscriber(state, event, reason) {
-  Subscriber(..subscriber, effects_from: Some(microseconds))
+  set(subscriber, EffectsFrom(Time(microseconds)))
+}
+
+/// As `effects_from_time`, for events that are not behind a cursor of the same
+/// context. `warp.start` fails with `error.BadCursor` if it is a cursor of something
+/// else; a subscriber that `start` started does not go on then, and `warp.stats`
+/// says why.
+///
+pub fn effects_from_cursor(
+  subscriber: Subscriber(state, event, reason),
+  cursor: Cursor,
+) -> Subscriber(state, event, reason) {
+  set(subscriber, EffectsFrom(subscription.Cursor(cursor)))
 }
 
 fn set(
@@ -269,24 +280,8 @@ fn set(
 pub fn definition(
   subscriber: Subscriber(state, event, reason),
 ) -> SubscriberDefinition {
-  let Subscriber(name:, functions:, effects_from:, settings:) = subscriber
-  let functions = case effects_from {
-    None -> functions
-    Some(time) -> with_effects_from(functions, time)
-  }
+  let Subscriber(name:, functions:, settings:) = subscriber
   engine_new(name, functions, subscription.to_map(settings))
-}
-
-fn with_effects_from(
-  functions: Functions(state, event),
-  time: Int,
-) -> Functions(state, event) {
-  Functions(..functions, on_event: fn(state, placed: Placed(_)) {
-    case event.recorded_at(placed.event) < time {
-      True -> Ok(state)
-      False -> functions.on_event(state, placed)
-    }
-  })
 }
 
 /// Starts a subscriber of a running context, linked to the calling process. With

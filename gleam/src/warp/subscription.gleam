@@ -80,6 +80,7 @@ pub type Setting {
   Name(String)
   Consumers(Int)
   Tries(Int)
+  EffectsFrom(Start)
   Credit(Allowance)
   Tag(Reference)
 }

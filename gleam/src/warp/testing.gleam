@@ -112,24 +112,17 @@ pub fn with_context(
   engine_with_context(settings.from_options(options), run)
 }
 
-/// Why `await_subscribers` did not see that all is handled.
-///
-pub type NotAwaited {
-  /// At the end of the time these subscriptions had not handled everything, or an
-  /// event waits that their subscribers failed with.
-  Behind(names: List(String))
-  /// The context is stopped, or the file of the names cannot be read.
-  CannotSee(error: Error(Nil))
-}
-
 /// Waits, for at most so many milliseconds, until all subscriptions with names have
 /// handled everything that is stored, also what they appended themselves. Then a
 /// test can look at what they did.
 ///
+/// Fails with `error.Behind` when the time is over before, or when an event waits
+/// that a subscriber failed with.
+///
 pub fn await_subscribers(
   context: warp.Context,
   within milliseconds: Int,
-) -> Result(Nil, NotAwaited) {
+) -> Result(Nil, Error(reason)) {
   engine_await_subscribers(context, milliseconds)
 }
 
@@ -161,4 +154,4 @@ fn engine_with_context(
 fn engine_await_subscribers(
   context: warp.Context,
   milliseconds: Int,
-) -> Result(Nil, NotAwaited)
+) -> Result(Nil, Error(reason))

@@ -689,6 +689,7 @@ pub fn reasons_of_the_engine_have_a_variant_each_test() {
   assert variant("{others_say, 2}") == error.OthersSay(2)
   assert variant("unknown_subscription") == error.UnknownSubscription
   assert variant("not_waiting") == error.NotWaiting
+  assert variant("{behind, [<<\"a\">>, <<\"b\">>]}") == error.Behind(["a", "b"])
   assert reason_of(coerce(#(atom.create("in_use"), process.self())))
     == error.InUse(process.self())
   assert variant("{bad_command, 7}") == error.BadCommand(dynamic.int(7))
@@ -827,6 +828,7 @@ pub fn every_error_says_what_to_do_test() {
     error.OthersSay(2),
     error.UnknownSubscription,
     error.NotWaiting,
+    error.Behind(["x", "y"]),
     error.InUse(process.self()),
     error.BadCommand(dynamic.int(1)),
     error.CommandFailed(2, error.DiskFull),

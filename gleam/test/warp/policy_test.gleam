@@ -126,7 +126,7 @@ pub fn effects_begin_at_a_time_test() {
     let assert Ok([_, second]) = warp.history(warp.entity(ctx, "user/1"))
     event.recorded_at(second)
   }
-  let policies = [audit() |> subscriber.effects_from(time)]
+  let policies = [audit() |> subscriber.effects_from_time(time)]
   use ctx <- with_context(with_policies(options, policies))
   assert testing.await_subscribers(ctx, within: 10_000) == Ok(Nil)
   assert warp.entity(ctx, "all") |> aggregate.get(account()) == Ok(2)
