@@ -366,6 +366,8 @@ it_outlives_what_it_reads_from(Config) ->
     end),
     true = unlink(Killer),
     true = exit(Killer, kill),
+    %% The last kill may be just now.
+    ok = warp_test:wait_until(fun() -> element(1, warp_core:events(Ctx)) =:= ok end),
     {ok, #{events := All}} = warp_core:events(Ctx, #{limit => 10000}),
     [?assertEqual(by_shard(All), by_shard(got(Subscriber, length(All)))) || Subscriber <- Subscribers].
 
