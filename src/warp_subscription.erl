@@ -21,7 +21,8 @@
 %% most once a second.</li>
 %% <li>`{erased, EntityId}': the entity was deleted. Nothing of it is sent any more, whatever was on its way. If the
 %% entity begins a new life, its events follow. An entity whose events the filter's aggregates or types do not let
-%% through is named too.</li>
+%% through is named too. It needs no credit: a subscription ends with `{shutdown, erasures_not_taken}' where 10,000 of
+%% them wait behind events that the subscriber does not take, or 100,000 messages in its mailbox.</li>
 %% </ul>
 %% An event is sent only when it is on disk. A subscription ends with its subscriber, and when the context is stopped:
 %% then the subscriber gets `{'DOWN', Ref, process, _, _}', where Ref is {@link monitor_of/1}.

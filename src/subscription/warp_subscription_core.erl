@@ -36,7 +36,9 @@
     | {again_in, N :: non_neg_integer(), Millis :: pos_integer()}
     | {send, Message :: term()}
     %% So many live pieces are gone from the buffer: others may come.
-    | {taken, pos_integer()}.
+    | {taken, pos_integer()}
+    %% It ends.
+    | {stop, Why :: term()}.
 -type state() :: standby | live | catching_up | waiting_for_credit | {stalled, Why :: term()}.
 
 -record(shard, {
@@ -93,6 +95,8 @@
 -define(LONGEST_MS, 5000).
 %% How many events one message has at most.
 -define(MESSAGE, 1000).
+%% How many erasures may wait behind events that the subscriber does not take.
+-define(ERASURES, 10000).
 
 %% @doc A subscription that begins.
 -spec new(settings()) -> core().
@@ -431,7 +435,7 @@ more(Count, #core{credit = Credit} = Core) ->
     go_on([], Core#core{credit = Credit + Count}).
 
 %% @doc A life of an entity was erased from the log of a shard, which ends at that position or before it. Nothing of it
-%% is handed over any more.
+%% is handed over any more. Where the subscriber takes nothing and too many erasures wait, the subscription ends.
 -spec erased(binary(), {N :: non_neg_integer(), Life :: non_neg_integer(), Until :: non_neg_integer()}, core()) ->
     {[effect()], core()}.
 erased(_Entity, {N, _, _}, #core{shards = Shards} = Core) when not is_map_key(N, Shards) ->
@@ -441,7 +445,11 @@ erased(Entity, {N, Life, Until}, #core{buffer = Buffer} = Core) ->
     #shard{held = Held, erased = Erased, at = At} = Shard = of_shard(N, Core),
     Marked = case position(At) < Until of true -> Erased#{Entity => {Life, Until}}; false -> Erased end,
     Purged = put_shard(N, Shard#shard{held = lists:flatmap(Others, Held), erased = Marked}, Core),
-    go_on([], Purged#core{buffer = queue:in({erased, Entity}, queue:filter(Others, Buffer))}).
+    Next = queue:in({erased, Entity}, queue:filter(Others, Buffer)),
+    case length([Of || {erased, Of} <- queue:to_list(Next)]) > ?ERASURES of
+        true -> {[{stop, erasures_not_taken}], Core};
+        false -> go_on([], Purged#core{buffer = Next})
+    end.
 
 without(Entity, {N, Events, Place, How}) ->
     {N, [Event || #{entity := Of} = Event <- Events, Of =/= Entity], Place, How};

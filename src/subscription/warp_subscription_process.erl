@@ -50,6 +50,8 @@
 %% How long acknowledgements wait for others before they are passed on, and how long one waits until they are on disk.
 -define(PASS_ON_MS, 50).
 -define(SAVE_MS, 5000).
+%% How many messages its subscriber may leave unread and still be told of an erasure, which needs no credit.
+-define(UNREAD, 100000).
 %% How long a deletion waits for one subscription.
 -define(ERASE_MS, 15000).
 
@@ -109,7 +111,7 @@ handle_call(cursor, _From, State) ->
     {reply, Answer, Saved};
 handle_call({erased, Entity, N, _, _}, _From, #state{notices = {Waiting, Marks, After}} = State)
   when is_map_key(N, Marks) ->
-    Told = sent({erased, Entity}, State),
+    Told = perform({send, {erased, Entity}}, State),
     {reply, ok, Told#state{notices = {Waiting#{Entity => []}, Marks, After}}};
 handle_call({erased, Entity, N, Life, Until}, _From, State) ->
     {noreply, Next} = next(fun(Core) -> warp_subscription_core:erased(Entity, {N, Life, Until}, Core) end, State),
@@ -290,8 +292,16 @@ perform({send, {What, _Cursor}}, #state{named = {_, _}} = State) when What =:= c
     sent({What, Stored}, Saved);
 perform({send, {events, Events}}, #state{convert = Convert} = State) when Convert =/= none ->
     sent({events, lists:map(Convert, Events)}, State);
+perform({send, {erased, _} = Message}, #state{subscriber = Subscriber} = State) ->
+    case process_info(Subscriber, message_queue_len) of
+        {message_queue_len, Unread} when Unread > ?UNREAD -> perform({stop, erasures_not_taken}, State);
+        _ -> sent(Message, State)
+    end;
 perform({send, Message}, State) ->
     sent(Message, State);
+%% Its subscriber is told that it ended.
+perform({stop, Why}, _State) ->
+    exit({shutdown, Why});
 perform({taken, Count}, #state{taken = Taken} = State) ->
     ok = counters:sub(Taken, 1, Count),
     State;

@@ -14,7 +14,7 @@ all() ->
      events_of_several_shards_are_acknowledged_at_once, whoever_asks_gets_that_many,
      a_slow_subscriber_holds_nobody_up, most_that_stand_still_hold_nobody_up, what_was_erased_comes_no_more,
      a_deletion_is_told_once_whatever_lies_in_between, a_deletion_that_lasts_holds_nothing_up,
-     no_row_of_a_new_life_comes_before_it_was_told,
+     no_row_of_a_new_life_comes_before_it_was_told, whoever_reads_no_messages_is_not_told_for_ever,
      it_outlives_what_it_reads_from, it_ends_with_what_it_depends_on,
      nothing_is_left_of_one_that_was_ended, a_filter_that_lets_nothing_through_moves_on,
      many_subscribe_at_once_while_events_come, single_entities_by_the_thousand, what_cannot_be_read_is_shown,
@@ -353,6 +353,19 @@ no_row_of_a_new_life_comes_before_it_was_told(Config) ->
     ?assertEqual({stopped, {[], 0}, being_deleted}, Piece()),
     ok = warp_erasure_holds:left(Context, <<"alice">>, [<<"embedded">>]),
     ?assertMatch({ok, {[#{seq := 2}], 2, done}}, Piece()).
+
+whoever_reads_no_messages_is_not_told_for_ever(Config) ->
+    Ctx = warp_test:start(Config),
+    [{ok, 1} = warp_core:append(warp_core:entity(Ctx, Id), incremented()) || Id <- [<<"a">>, <<"b">>]],
+    {ok, Sub} = warp_subscription:subscribe(Ctx, #{from => now}),
+    [self() ! unread || _ <- lists:seq(1, 99990)],
+    ok = warp_core:delete(warp_core:entity(Ctx, <<"a">>)),
+    receive {warp_subscription, Sub, {erased, <<"a">>}} -> ok after 5000 -> error(not_told) end,
+    [self() ! unread || _ <- lists:seq(1, 20)],
+    ok = warp_core:delete(warp_core:entity(Ctx, <<"b">>)),
+    Monitor = warp_subscription:monitor_of(Sub),
+    receive {'DOWN', Monitor, process, _, {shutdown, erasures_not_taken}} -> ok after 5000 -> error(not_ended) end,
+    receive {warp_subscription, Sub, {erased, <<"b">>}} -> error(told) after 0 -> ok end.
 
 %% ------------------------------------------------------------------ What ends
 
