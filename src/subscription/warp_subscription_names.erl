@@ -23,6 +23,7 @@
 
 -record(name, {
     %% What the ids of the entities begin with.
+    %% What the ids of all entities begin with that its consumers may have had events of.
     prefix :: binary(),
     %% Up to where everything was acknowledged.
     marks :: marks(),
@@ -74,9 +75,11 @@ place(Context, Name, Deadline) -> ask(Context, {place, Name}, Deadline).
 create(Context, Name, Marks, Prefix, Deadline) -> ask(Context, {create, Name, Marks, Prefix}, Deadline).
 
 %% @doc The calling process consumes a name, or is a standby. It is sent `assigned()' when it gets a slot, and loses
-%% that when it ends. Errors also: `unknown_subscription', and `{others_say, N}'.
+%% that when it ends. Gives with what the ids of all entities begin that the name has had events of by now or before,
+%% when its filter had another prefix: it is told of their erasures. Errors also: `unknown_subscription', and
+%% `{others_say, N}'.
 -spec join(warp_context:context(), Name :: binary(), Consumers :: pos_integer(), Prefix :: binary(),
-           warp_deadline:deadline()) -> ok | {error, term()}.
+           warp_deadline:deadline()) -> {ok, Prefix :: binary()} | {error, term()}.
 join(Context, Name, Consumers, Prefix, Deadline) -> ask(Context, {join, Name, self(), Consumers, Prefix}, Deadline).
 
 %% @doc The calling consumer has acknowledged everything up to there. Does nothing for one that has no slot.
@@ -274,14 +277,18 @@ of_name({join, Name, Pid, Consumers, Prefix}, #name{group = Group, prefix = Befo
         {error, _} = Error ->
             {reply, Error, State};
         {Place, Joined} ->
+            Common = common(Before, Prefix),
             Changed = fun(Store) ->
-                case Prefix of
+                case Common of
                     Before -> ok;
-                    _ -> warp_subscription_store:prefix(Store, Name, Prefix)
+                    _ -> warp_subscription_store:prefix(Store, Name, Common)
                 end
             end,
-            Then = fun() -> joined(Place, Pid, Name, Of#name{group = Joined, prefix = Prefix}, State) end,
-            written(Changed, Then, State)
+            Then = fun() -> joined(Place, Pid, Name, Of#name{group = Joined, prefix = Common}, State) end,
+            case written(Changed, Then, State) of
+                {reply, ok, Next} -> {reply, {ok, Common}, Next};
+                Failed -> Failed
+            end
     end;
 of_name({save, Name, Pid, Marks}, Of, State) ->
     case save(acked(Name, Pid, Marks, Of, State)) of
@@ -404,6 +411,14 @@ format_status(Status) ->
     warp_redact:status(Status, #{}).
 
 %% ------------------------------------------------------------------ Who consumes
+
+%% NOTE: without a character that was cut.
+common(Before, Prefix) ->
+    Bytes = binary:longest_common_prefix([Before, Prefix]),
+    case unicode:characters_to_binary(binary:part(Prefix, 0, Bytes)) of
+        {incomplete, Whole, _} -> Whole;
+        Whole -> Whole
+    end.
 
 joined(Place, Pid, Name, Of, #state{consumers = Consumers} = State) ->
     _ = erlang:monitor(process, Pid),

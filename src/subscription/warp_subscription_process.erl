@@ -33,6 +33,8 @@
     shown :: {warp_subscription_core:state(), warp_core:micros()},
     timer = none :: none | reference(),
     named = none :: none | named(),
+    %% Of whose erasures it is told: those whose events it may have had, with a name also before its filter changed.
+    told_of :: warp_subscription_filter:route(),
     %% The cursor of the name, as it was on disk last.
     stored = none :: none | warp_subscription_cursor:cursor(),
     %% What was acknowledged, as it was passed on last, and the timer for doing so again.
@@ -80,9 +82,11 @@ init({Membership, #{subscriber := Subscriber, filter := Filter, core := #{source
     _ = process_flag(trap_exit, true),
     Context = warp_context:mine(Membership),
     _ = erlang:monitor(process, Subscriber),
+    %% NOTE: of all, until the name says of which ones.
+    ToldOf = case Named of none -> warp_subscription_filter:route(Filter); _ -> {prefix, <<>>} end,
     State = #state{context = Context, core = warp_subscription_core:new(Settings), subscriber = Subscriber,
                    source = Source, reader = warp_subscription_reader:new(Context, Filter), named = Named,
-                   convert = Convert,
+                   told_of = ToldOf, convert = Convert,
                    shown = {catching_up, os:system_time(microsecond)}},
     _ = erlang:send_after(?BEGIN_MS, self(), unbegun),
     {ok, State}.
@@ -101,7 +105,7 @@ handle_call({'begin', Handle}, _From, State) ->
     %% NOTE: not before. A deletion finds it in the table, and its subscriber would get a message without the handle.
     ok = show(Begun),
     case join(Begun) of
-        ok -> {reply, ok, Begun, {continue, start}};
+        {ok, Joined} -> {reply, ok, Joined, {continue, start}};
         {error, _} = Error -> {stop, normal, Error, Begun}
     end;
 handle_call(cursor, _From, #state{core = Core, named = none} = State) ->
@@ -109,24 +113,37 @@ handle_call(cursor, _From, #state{core = Core, named = none} = State) ->
 handle_call(cursor, _From, State) ->
     {Answer, Saved} = save(State),
     {reply, Answer, Saved};
-handle_call({erased, Entity, N, _, _}, _From, #state{notices = {Waiting, Marks, After}} = State)
-  when is_map_key(N, Marks) ->
-    Told = perform({send, {erased, Entity}}, State),
-    {reply, ok, Told#state{notices = {Waiting#{Entity => []}, Marks, After}}};
-handle_call({erased, Entity, N, Life, Until}, _From, State) ->
-    {noreply, Next} = next(fun(Core) -> warp_subscription_core:erased(Entity, {N, Life, Until}, Core) end, State),
-    {reply, ok, Next};
+handle_call({erased, Entity, N, Life, Until}, _From, #state{told_of = ToldOf} = State) ->
+    case warp_subscription_filter:concerns(Entity, ToldOf) of
+        true -> {reply, ok, erased({Entity, N, Life, Until}, State)};
+        false -> {reply, ok, State}
+    end;
 handle_call(stop, _From, State) ->
     {stop, normal, ok, State};
 handle_call(Stray, _From, State) ->
     ok = warp_stray:note(?MODULE, call, Stray),
     {reply, {error, {unknown_request, Stray}}, State}.
 
-join(#state{named = none}) ->
-    ok;
-join(#state{named = {Name, Consumers}, context = Context, reader = Reader}) ->
-    {prefix, Prefix} = route(Reader),
-    warp_subscription_names:join(Context, Name, Consumers, Prefix, warp_deadline:from(?SAVE_MS)).
+join(#state{named = none} = State) ->
+    {ok, State};
+join(#state{named = {Name, Consumers}, context = Context, reader = Reader, told_of = All} = State) ->
+    {prefix, Own} = warp_subscription_filter:route(warp_subscription_reader:filter(Reader)),
+    case warp_subscription_names:join(Context, Name, Consumers, Own, warp_deadline:from(?SAVE_MS)) of
+        {ok, Prefix} ->
+            Joined = State#state{told_of = {prefix, Prefix}},
+            ok = show(Joined),
+            _ = [ok = warp_subscription_table:remove(Context, All) || {prefix, Prefix} =/= All],
+            {ok, Joined};
+        {error, _} = Error ->
+            Error
+    end.
+
+erased({Entity, N, _Life, _Until}, #state{notices = {Waiting, Marks, After}} = State) when is_map_key(N, Marks) ->
+    Told = perform({send, {erased, Entity}}, State),
+    Told#state{notices = {Waiting#{Entity => []}, Marks, After}};
+erased({Entity, N, Life, Until}, State) ->
+    {noreply, Next} = next(fun(Core) -> warp_subscription_core:erased(Entity, {N, Life, Until}, Core) end, State),
+    Next.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast({ack, {erased, Entity}}, State) ->
@@ -205,19 +222,10 @@ read({error, Why}, N) -> fun(Core) -> warp_subscription_core:not_read(N, none, W
 
 %% The subscriber is told of many erased entities in pieces, and of the last one with the first events.
 assigned(Marks, Erased, done, State) ->
-    Mine = concerned(Erased, State),
-    next(fun(Core) -> warp_subscription_core:assign(Marks, Mine, Core) end, State#state{notices = none});
+    next(fun(Core) -> warp_subscription_core:assign(Marks, Erased, Core) end, State#state{notices = none});
 assigned(Marks, Erased, {more, After}, State) ->
-    Mine = concerned(Erased, State),
-    Told = lists:foldl(fun(Entity, Acc) -> perform({send, {erased, Entity}}, Acc) end, State, Mine),
-    await_told(Told#state{notices = {maps:from_list([{Entity, []} || Entity <- Mine]), Marks, After}}).
-
-%% Of others it has had no events.
-concerned(Erased, #state{named = {Name, _}, context = Context, reader = Reader}) ->
-    Route = route(Reader),
-    {Mine, Others} = lists:partition(fun(Entity) -> warp_subscription_filter:concerns(Entity, Route) end, Erased),
-    ok = lists:foreach(fun(Entity) -> warp_subscription_names:told(Context, Name, Entity) end, Others),
-    Mine.
+    Told = lists:foldl(fun(Entity, Acc) -> perform({send, {erased, Entity}}, Acc) end, State, Erased),
+    await_told(Told#state{notices = {maps:from_list([{Entity, []} || Entity <- Erased]), Marks, After}}).
 
 told(_Entity, #state{named = none} = State) ->
     State;
@@ -268,9 +276,9 @@ save(#state{named = {Name, _}, context = Context, core = Core} = State) ->
     end.
 
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{context = Context, reader = Reader, named = Named} = State) ->
+terminate(_Reason, #state{context = Context, told_of = ToldOf, named = Named} = State) ->
     _ = [passed_on(State) || Named =/= none],
-    ok = warp_subscription_table:remove(Context, route(Reader)),
+    ok = warp_subscription_table:remove(Context, ToldOf),
     warp_redact:empty_mailbox().
 
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
@@ -342,14 +350,12 @@ shown(#state{shown = {Before, _}} = State) ->
 state_of(#state{notices = none, core = Core}) -> warp_subscription_core:state(Core);
 state_of(#state{}) -> waiting_for_credit.
 
-show(#state{context = Context, core = Core, reader = Reader, source = Source, subscriber = Subscriber,
+show(#state{context = Context, core = Core, told_of = ToldOf, source = Source, subscriber = Subscriber,
             named = Named, shown = {Is, Since}}) ->
     Info = #{source => Source, subscriber => Subscriber, state => Is, since => Since,
              name => case Named of {Name, _} -> Name; none -> none end,
              positions => warp_subscription_core:positions(Core)},
-    warp_subscription_table:put(Context, route(Reader), Info).
-
-route(Reader) -> warp_subscription_filter:route(warp_subscription_reader:filter(Reader)).
+    warp_subscription_table:put(Context, ToldOf, Info).
 
 tick_soon(#state{timer = none} = State) ->
     State#state{timer = erlang:send_after(?TICK_MS, self(), tick)};

@@ -11,6 +11,7 @@ all() ->
     [it_goes_on_behind_what_was_acknowledged, a_consumer_that_dies_has_its_events_sent_again,
      one_consumes_and_the_next_takes_over, acknowledgements_of_a_previous_consumer_are_refused,
      consumers_split_the_shards, a_cursor_stands_for_all_consumers, an_erasure_is_told_until_it_is_acknowledged,
+     an_erasure_is_told_although_the_filter_has_changed,
      erasures_are_told_in_pieces, an_entity_that_is_deleted_again_is_told_again,
      erasures_that_nobody_takes_are_bounded, what_a_previous_consumer_holds_counts_no_more,
      nothing_of_an_erased_entity_is_left,
@@ -210,6 +211,38 @@ an_erasure_is_told_until_it_is_acknowledged(Config) ->
     Third = subscribe(Now, #{prefix => <<"a">>}),
     ?assertMatch([#{entity := <<"alice">>}], events(Third, 1)),
     receive {warp_subscription, Third, {erased, _}} -> error(told_again) after 100 -> ok end.
+
+%% Its subscriber may have made something of what another filter let through.
+an_erasure_is_told_although_the_filter_has_changed(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    Entity = fun(Id) -> warp_core:entity(Ctx, Id) end,
+    Ids = [<<"a">>, <<"b\303\244">>, <<"b\303\266">>, <<"c">>],
+    _ = [{ok, 1} = warp_core:append(Entity(Id), incremented()) || Id <- Ids],
+    Wide = subscribe(Ctx, #{from => beginning}),
+    ack(Wide, events(Wide, 4)),
+    {ok, _} = warp_subscription:cursor(Wide),
+    ok = warp_subscription:unsubscribe(Wide),
+    Narrow = subscribe(Ctx, #{prefix => <<"b">>}),
+    ok = warp_core:delete(Entity(<<"a">>)),
+    erased(Narrow, <<"a">>),
+    ok = warp_subscription:unsubscribe(Narrow),
+    ok = warp_core:delete(Entity(<<"c">>)),
+    Again = subscribe(Ctx, #{prefix => <<"b">>}),
+    [<<"a">>, <<"c">>] = [erased(Again), erased(Again)],
+    _ = [ok = warp_subscription:ack(Again, {erased, Id}) || Id <- [<<"a">>, <<"c">>]],
+    {ok, 1} = warp_core:append(Entity(<<"c">>), incremented()),
+    silent(Again),
+    ok = warp_subscription:unsubscribe(Again),
+    %% One that never had others is not told of others, and letters are not cut.
+    Other = element(2, {ok, _} = warp_subscription:subscribe(Ctx, #{name => <<"other">>, prefix => <<"b\303\244">>})),
+    ok = warp_subscription:unsubscribe(Other),
+    Last = element(2, {ok, _} = warp_subscription:subscribe(Ctx, #{name => <<"other">>, prefix => <<"b\303\266">>})),
+    _ = [ok = warp_core:delete(Entity(Id)) || Id <- [<<"c">>, <<"b\303\244">>]],
+    erased(Last, <<"b\303\244">>),
+    receive {warp_subscription, Last, {erased, _}} -> error(told) after 100 -> ok end,
+    Restarted = warp_test:restart(Ctx),
+    Once = element(2, {ok, _} = warp_subscription:subscribe(Restarted, #{name => <<"other">>, prefix => <<"b">>})),
+    erased(Once, <<"b\303\244">>).
 
 erasures_are_told_in_pieces(Config) ->
     Ctx = warp_test:start(Config, #{shards => 2, durability => normal}),
