@@ -379,6 +379,8 @@ a_cursor_of_something_else_is_named(Config) ->
                                           #{effects_from => {cursor, OfAnEntity}}),
     {ok, Pid} = warp_subscriber:start_link(Ctx, Subscriber),
     ok = warp_test:wait_until(fun() -> [{Pid, {?NAME, {bad_cursor, of_an_entity}}}] =:= why(Ctx) end),
+    %% It ends with the context, and so would whoever is linked to it.
+    true = unlink(Pid),
     ok = warp_test:stop(Ctx),
     ?assertEqual({error, {bad_cursor, of_an_entity}},
                  warp_test:try_start((warp_test:opts(Config))#{shards => 2, subscribers => [Subscriber]})).
