@@ -126,10 +126,12 @@ start_link(Ctx, Subscriber) ->
     end.
 
 %% @doc The specification of a subscriber as a child of a supervisor, which restarts it as long as its context is not
-%% stopped.
+%% stopped. What is no subscriber raises `{not_a_subscriber, Term}'.
 -spec child_spec({warp_core:ctx(), subscriber()}) -> supervisor:child_spec().
 child_spec({Ctx, #{name := Name} = Subscriber}) ->
-    #{id => {?MODULE, Name}, start => {?MODULE, start_link, [Ctx, Subscriber]}, restart => transient}.
+    #{id => {?MODULE, Name}, start => {?MODULE, start_link, [Ctx, Subscriber]}, restart => transient};
+child_spec({_Ctx, Term}) ->
+    error({not_a_subscriber, Term}).
 
 %% @private One process of a subscriber that was checked.
 -spec start_consumer(warp_core:ctx(), map()) -> gen_server:start_ret().

@@ -278,7 +278,8 @@ a_subscriber_of_a_users_supervisor(Config) ->
         [undefined] =:= [P || {_, P, _, _} <- supervisor:which_children(Supervisor)]
     end),
     ?assertEqual({error, context_stopped}, warp_subscriber:start_link(Ctx, Subscriber)),
-    ?assertEqual({error, {bad_option, subscriber, {not_a_subscriber, x}}}, warp_subscriber:start_link(Ctx, x)).
+    ?assertEqual({error, {bad_option, subscriber, {not_a_subscriber, x}}}, warp_subscriber:start_link(Ctx, x)),
+    ?assertError({not_a_subscriber, x}, warp_subscriber:child_spec({Ctx, x})).
 
 init(Children) -> {ok, {#{strategy => one_for_one, intensity => 3, period => 1}, Children}}.
 
