@@ -6,7 +6,7 @@
 -module(warp_subscription_names).
 -behaviour(gen_server).
 
--export([start_link/1, place/3, create/5, join/5, acked/3, told/3, save/4, notices/4]).
+-export([start_link/1, place/3, create/5, join/5, leave/3, acked/3, told/3, save/4, notices/4]).
 -export([erase/4, forget/3, hold/4, release/4, held/3, change/5, marks/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
@@ -81,6 +81,10 @@ create(Context, Name, Marks, Prefix, Deadline) -> ask(Context, {create, Name, Ma
 -spec join(warp_context:context(), Name :: binary(), Consumers :: pos_integer(), Prefix :: binary(),
            warp_deadline:deadline()) -> {ok, Prefix :: binary()} | {error, term()}.
 join(Context, Name, Consumers, Prefix, Deadline) -> ask(Context, {join, Name, self(), Consumers, Prefix}, Deadline).
+
+%% @doc The calling process consumes the name no more, and is no standby.
+-spec leave(warp_context:context(), Name :: binary(), warp_deadline:deadline()) -> ok | {error, term()}.
+leave(Context, Name, Deadline) -> ask(Context, {leave, Name, self()}, Deadline).
 
 %% @doc The calling consumer has acknowledged everything up to there. Does nothing for one that has no slot.
 -spec acked(warp_context:context(), Name :: binary(), marks()) -> ok.
@@ -290,6 +294,10 @@ of_name({join, Name, Pid, Consumers, Prefix}, #name{group = Group, prefix = Befo
                 Failed -> Failed
             end
     end;
+of_name({leave, _Name, Pid}, _Of, #state{consumers = Consumers} = State) when is_map_key(Pid, Consumers) ->
+    {reply, ok, left(Pid, State)};
+of_name({leave, _Name, _Pid}, _Of, State) ->
+    {reply, ok, State};
 of_name({save, Name, Pid, Marks}, Of, State) ->
     case save(acked(Name, Pid, Marks, Of, State)) of
         {ok, Saved} -> {reply, {ok, cursor(maps:get(Name, Saved#state.names), Saved)}, Saved};
@@ -386,6 +394,9 @@ handle_info(save, State) ->
     {noreply, Saved};
 handle_info({'DOWN', _, process, Pid, _}, #state{consumers = Consumers} = State) when is_map_key(Pid, Consumers) ->
     {noreply, left(Pid, State)};
+%% It left before it ended.
+handle_info({'DOWN', _, process, _, _}, State) ->
+    {noreply, State};
 handle_info({warp_projection_lost, Message}, #state{context = #{name := Name}} = State) ->
     ?LOG_WARNING("Warp: the names of subscriptions of context ~ts are opened again, since their files were lost: ~ts",
                  [Name, Message]),

@@ -118,8 +118,13 @@ handle_call({erased, Entity, N, Life, Until}, _From, #state{told_of = ToldOf} = 
         true -> {reply, ok, erased({Entity, N, Life, Until}, State)};
         false -> {reply, ok, State}
     end;
-handle_call(stop, _From, State) ->
+handle_call(stop, _From, #state{named = none} = State) ->
     {stop, normal, ok, State};
+handle_call(stop, _From, #state{named = {Name, _}, context = Context} = State) ->
+    Passed = passed_on(State),
+    %% NOTE: whoever ended it may forget the name right after that.
+    _ = warp_subscription_names:leave(Context, Name, warp_deadline:from(?SAVE_MS)),
+    {stop, normal, ok, Passed};
 handle_call(Stray, _From, State) ->
     ok = warp_stray:note(?MODULE, call, Stray),
     {reply, {error, {unknown_request, Stray}}, State}.

@@ -413,6 +413,11 @@ a_name_is_forgotten(Config) ->
     ok = warp_subscription:forget(Ctx, ?NAME),
     ?assertEqual([], subscriptions(Ctx)),
     ?assertEqual({error, unknown_subscription}, warp_subscription:forget(Ctx, ?NAME)),
+    %% Also right after its subscription was ended.
+    [begin
+         ok = warp_subscription:unsubscribe(subscribe(Ctx, #{})),
+         ?assertEqual({N, ok}, {N, warp_subscription:forget(Ctx, ?NAME)})
+     end || N <- lists:seq(1, 200)],
     Now = warp_test:restart(Ctx),
     ?assertEqual([], subscriptions(Now)),
     ?assertEqual(lists:sort(All), lists:sort(events(subscribe(Now, #{from => beginning}), 10))).

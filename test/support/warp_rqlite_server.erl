@@ -207,8 +207,9 @@ leader(Servers) ->
                       {ok, Nodes} <- [warp_json:decode(Body)],
                       #{<<"leader">> := true, <<"reachable">> := true, <<"addr">> := Leader}
                           <- maps:values(Nodes)],
-    case Seen of
-        [First | _] -> hd([S || S <- Servers, raft(S) =:= unicode:characters_to_list(First)]);
+    %% They may still see one that is not among them.
+    case [S || First <- Seen, S <- Servers, raft(S) =:= unicode:characters_to_list(First)] of
+        [Server | _] -> Server;
         [] -> none
     end.
 
