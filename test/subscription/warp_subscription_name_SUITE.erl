@@ -413,11 +413,21 @@ a_name_is_forgotten(Config) ->
     ok = warp_subscription:forget(Ctx, ?NAME),
     ?assertEqual([], subscriptions(Ctx)),
     ?assertEqual({error, unknown_subscription}, warp_subscription:forget(Ctx, ?NAME)),
-    %% Also right after its subscription was ended.
+    %% Also right after its subscription was ended, whose process takes a while to end.
     [begin
-         ok = warp_subscription:unsubscribe(subscribe(Ctx, #{})),
-         ?assertEqual({N, ok}, {N, warp_subscription:forget(Ctx, ?NAME)})
-     end || N <- lists:seq(1, 200)],
+         Brief = subscribe(Ctx, #{}),
+         [#{pid := Pid}] = subscriptions(Ctx),
+         Self = self(),
+         Watcher = spawn(fun() ->
+             [erlang:monitor(process, Pid) || _ <- lists:seq(1, 20000)],
+             Self ! watched,
+             receive stop -> ok end
+         end),
+         receive watched -> ok end,
+         ok = warp_subscription:unsubscribe(Brief),
+         ?assertEqual({N, ok}, {N, warp_subscription:forget(Ctx, ?NAME)}),
+         exit(Watcher, kill)
+     end || N <- lists:seq(1, 20)],
     Now = warp_test:restart(Ctx),
     ?assertEqual([], subscriptions(Now)),
     ?assertEqual(lists:sort(All), lists:sort(events(subscribe(Now, #{from => beginning}), 10))).
