@@ -1,10 +1,10 @@
 %% @private The end of one shard's log, for all subscriptions that are there: reads what commits add once, and sends
 %% each subscription the events that its filter lets through.
 %%
-%% While most subscriptions still have pieces to hand over, it does not read on: the processors are busy, and larger
-%% pieces cost less. A subscription that leaves pieces lying for long, or too many of them, is let go, and reads the file
-%% by itself: so nobody waits for it, and nothing piles up. Without subscriptions this process reads nothing, and commits
-%% do not wake it.
+%% While most subscriptions still have pieces to hand over, it does not read on: the processors are busy, and
+%% larger pieces cost less. A subscription that leaves pieces lying for long, or too many of them, is let go, and
+%% reads the file by itself: so nobody waits for it, and nothing piles up. Without subscriptions this process reads
+%% nothing, and commits do not wake it.
 -module(warp_subscription_live).
 -behaviour(gen_server).
 
