@@ -307,14 +307,13 @@ perform({send, {events, Events}}, #state{convert = Convert} = State) when Conver
     sent({events, lists:map(Convert, Events)}, State);
 perform({send, {erased, _} = Message}, #state{subscriber = Subscriber} = State) ->
     case process_info(Subscriber, message_queue_len) of
-        {message_queue_len, Unread} when Unread > ?UNREAD -> perform({stop, erasures_not_taken}, State);
+        {message_queue_len, Unread} when Unread > ?UNREAD -> ended(erasures_not_taken);
         _ -> sent(Message, State)
     end;
 perform({send, Message}, State) ->
     sent(Message, State);
-%% Its subscriber is told that it ended.
 perform({stop, Why}, _State) ->
-    exit({shutdown, Why});
+    ended(Why);
 perform({taken, Count}, #state{taken = Taken} = State) ->
     ok = counters:sub(Taken, 1, Count),
     State;
@@ -337,6 +336,10 @@ perform({join, N, Position}, #state{context = Context, reader = Reader, taken = 
             {Effects, Next} = warp_subscription_core:not_read(N, none, {shard_unavailable, N}, Core),
             lists:foldl(fun perform/2, State#state{core = Next}, Effects)
     end.
+
+%% Its subscriber is told that it ended.
+-spec ended(term()) -> no_return().
+ended(Why) -> exit({shutdown, Why}).
 
 sent(Message, #state{subscriber = Subscriber, handle = {Tag, Sub}} = State) ->
     Subscriber ! {Tag, Sub, Message},
