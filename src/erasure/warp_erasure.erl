@@ -16,8 +16,9 @@
 -define(START_PATIENCE_MS, 10000).
 %% The pause before a call to a process that has ended is made again.
 -define(RETRIES, {50, infinity}).
-%% How long after its deadline a caller still waits for the answer, which this process sends at the deadline.
--define(GRACE_MS, 100).
+%% How long after its deadline a caller still waits for the answer, which this process sends at the deadline. It looks
+%% at what is left then, which takes a while on a busy machine, and says more than `timeout'.
+-define(GRACE_MS, 500).
 %% How many deletions may be under way at once.
 -define(MAX_UNDER_WAY, 10000).
 
