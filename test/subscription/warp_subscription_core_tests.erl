@@ -48,7 +48,11 @@ command() ->
     ]).
 
 %% A subscriber that takes nothing leaves erasures lying behind its events.
-erasures_that_are_not_taken_have_a_limit_test() ->
+erasures_that_are_not_taken_have_a_limit_test_() ->
+    %% Each looks at all that wait.
+    {timeout, 120, fun erasures_that_are_not_taken_have_a_limit/0}.
+
+erasures_that_are_not_taken_have_a_limit() ->
     Event = fun(Position) -> #{entity => <<"kept">>, shard => 0, position => Position, seq => Position} end,
     New = warp_subscription_core:new(#{source => {shards, 1}, credit => 1, marks => #{0 => 0}, erased => []}),
     {[{read, 0, 0}], Begun} = warp_subscription_core:start(New),
@@ -57,7 +61,6 @@ erasures_that_are_not_taken_have_a_limit_test() ->
         {[], Next} = warp_subscription_core:erased(integer_to_binary(N), {0, 0, 2}, Core),
         Next
     end,
-    %% Each looks at all that wait.
     Full = lists:foldl(Erase, Read, lists:seq(1, 10000)),
     ?assertMatch({[{stop, erasures_not_taken}], _}, warp_subscription_core:erased(<<"a">>, {0, 0, 2}, Full)),
     {[{send, {events, [_]}} | Sent], _} = warp_subscription_core:ack({0, 1, 1}, Full),
