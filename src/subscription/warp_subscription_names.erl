@@ -22,7 +22,6 @@
      done | {more, After :: binary()}}.
 
 -record(name, {
-    %% What the ids of the entities begin with.
     %% What the ids of all entities begin with that its consumers may have had events of.
     prefix :: binary(),
     %% Up to where everything was acknowledged.
