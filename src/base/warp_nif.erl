@@ -11,11 +11,15 @@
 -export([json_encode/2, json_encode_dirty/3, json_decode/1, json_decode_dirty/1]).
 -export([lock/3, establish/1, unlock/1, open_journal/2, close_journal/1, journal_stats/1, open/5, close/1]).
 -export([exists/1, file_bytes/1, delete_files/2, open_files/0]).
--export([check_shard/1, check_folder/2, check_file/2, check_next/1, check_journal/1, check_folder_journal/1]).
+-export([check_shard/1, check_folder/3, check_file/2, check_next/1, check_journal/1, check_folder_journal/1]).
 -export([uncheck_folder/1]).
+-export([outline/1, pages/2, digest/1, digest_of/3, move_wal/1, leave/2, forget/2, discard/1, adopt/3, create/4]).
+-export([staged_digest/1]).
+-export([stage_open/2, stage_aim/2, stage_next/2, stage_write/3, stage_missing/1, stage_sync/1, stage_seal/2]).
+-export([stage_close/1]).
 -export([submit/5, submit_clearing/6, replace/5, erase/2, clear/3, correct_time/4, pass/1, save_snapshot/5]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
--export([open_entities/2, closed_entities/5, entities/5, other_aggregates/2, correlations/3]).
+-export([open_entities/2, closed_entities/5, entities/5, entity_count/1, other_aggregates/2, correlations/3]).
 -export([last_row/2, follow/5, follow_entity/6, position_before/2, run_of/2]).
 -export([projection_open/3, projection_execute/2, projection_execute_batch/2]).
 -export([projection_read/4, projection_tidy/1, projection_trim/1, projection_close/1]).
@@ -24,7 +28,8 @@
 
 -export_type([access/0, projection/0, lock/0, journal/0, shard/0, rules/0, packed/0, ticket/0]).
 -export_type([folder/0, check/0, damage/0, packed_event/0, answer/0, stop/0, reason/0]).
--export_type([kind/0, retyping/0, followed/0, place/0]).
+-export_type([kind/0, retyping/0, followed/0, place/0, incarnation/0]).
+-export_type([stage/0, source/0, page/0, outline/0, digest/0, file_reason/0]).
 
 %% Who may read the files that Warp creates: the VM's user alone, or everybody whom the umask lets.
 -type access() :: owner | umask.
@@ -37,6 +42,15 @@
 -opaque ticket() :: reference().
 -opaque folder() :: reference().
 -opaque check() :: reference().
+-opaque stage() :: reference().
+%% Where a shard that is handed over is read: the handle of an open one, or the path of the file of one that is closed.
+-type source() :: shard() | binary().
+%% A page of 4,096 bytes, numbered from 1.
+-type page() :: pos_integer().
+%% What stands in a shard's file: the id of its file of sums, the number of its pages, and the sum of each, as 8 bytes.
+-type outline() :: {Id :: non_neg_integer(), Pages :: non_neg_integer(), Sums :: binary()}.
+%% The XXH3-128 of an outline, as 16 bytes. `docs/file-format.md' says of which bytes.
+-type digest() :: binary().
 %% What is damaged, up to 100 places, and how many others are.
 -type damage() :: {[binary()], Others :: non_neg_integer()}.
 %% An event as a read will give it, without seq and time.
@@ -67,6 +81,11 @@
     disk_full | overloaded | closed | interrupted | changed
     %% `internal' is a bug of Warp; the files and the disk are not to blame.
     | {io_error | corrupt | internal, binary()}.
+%% `claimed': the file, or what goes with it, is open in this VM.
+-type file_reason() ::
+    reason() | claimed
+    | {not_a_shard, Path :: binary()}
+    | {newer_format, Path :: binary(), Version :: integer()}.
 %% A kind of entities: the prefix of their ids, and the aggregate of the row that closes such an entity. No
 %% prefix begins with another prefix.
 -type kind() :: {Prefix :: binary(), Closing :: binary()}.
@@ -231,12 +250,14 @@ check_shard(Shard) -> ?ANSWER(check_shard(Shard, Tag)).
 check_shard(_Shard, _Tag) -> ?MISSING.
 
 %% @doc Opens the folder of a context that nobody has open, to check its files. Nobody can open the context before
-%% {@link uncheck_folder/1}, or before the result is garbage. Also how many shards the folder has. Errors:
+%% {@link uncheck_folder/1}, or before the result is garbage. The shards with the numbers given have to be there, and no
+%% others are checked; `all': those that the context has. Also the numbers of the shards that are checked. Errors:
 %% `{data_dir_in_use, Dir}', `{io_error, _}'.
--spec check_folder(binary(), [kind()]) -> {ok, {folder(), Shards :: non_neg_integer()}} | {error, term()}.
-check_folder(Dir, Kinds) -> ?ANSWER(check_folder(Dir, Kinds, Tag)).
+-spec check_folder(binary(), [kind()], Shards :: [non_neg_integer()] | all) ->
+    {ok, {folder(), Shards :: [non_neg_integer()]}} | {error, term()}.
+check_folder(Dir, Kinds, Shards) -> ?ANSWER(check_folder(Dir, Kinds, Shards, Tag)).
 
-check_folder(_Dir, _Kinds, _Tag) -> ?MISSING.
+check_folder(_Dir, _Kinds, _Shards, _Tag) -> ?MISSING.
 
 %% @doc Begins to check a shard of a folder. `none': it cannot be read as a shard, which {@link check_folder_journal/1}
 %% says. Errors: `{not_a_shard, _}', `{newer_format, _, _}', `{io_error, _}'.
@@ -272,6 +293,166 @@ check_folder_journal(_Folder, _Tag) -> ?MISSING.
 uncheck_folder(Folder) -> ?ANSWER(uncheck_folder(Folder, Tag)).
 
 uncheck_folder(_Folder, _Tag) -> ?MISSING.
+
+%% @doc What stands in a shard's file on the disk now. While the shard is open, sums can be older than their pages.
+%% Errors: `closed', of an open shard; `claimed', of a path; `{io_error, _}', also when the file of a closed shard has a
+%% write-ahead log with something in it; `{corrupt, _}'; `{not_a_shard, _}'; `{newer_format, _, _}'.
+-spec outline(source()) -> {ok, outline()} | {error, file_reason()}.
+outline(Source) -> ?ANSWER(outline(Source, Tag)).
+
+outline(_Source, _Tag) -> ?MISSING.
+
+%% @doc Pages of a shard's file as they are on the disk now, at most 1,024, one behind the other; zeros behind the end
+%% of the file. While the shard is open, a page can be torn, or newer than its sum: who gets it notices. Errors: as of
+%% {@link outline/1}; `{internal, _}' for too many pages.
+-spec pages(source(), [page()]) -> {ok, binary()} | {error, file_reason()}.
+pages(Source, Pages) -> ?ANSWER(pages(Source, Pages, Tag)).
+
+pages(_Source, _Pages, _Tag) -> ?MISSING.
+
+%% @doc The digest of {@link outline/1}. Errors: as of that.
+-spec digest(source()) -> {ok, digest()} | {error, file_reason()}.
+digest(Source) -> ?ANSWER(digest(Source, Tag)).
+
+digest(_Source, _Tag) -> ?MISSING.
+
+%% @doc The digest of the file of a shard that was closed so that it can be given away. `{io_error, _}' also when the
+%% file lacks something that the journal has: closing a shard leaves that to the next time it is opened. Other errors:
+%% as of {@link outline/1}; `closed', of the journal.
+-spec digest_of(journal(), File :: binary(), Shard :: non_neg_integer()) -> {ok, digest()} | {error, file_reason()}.
+digest_of(Journal, File, N) -> ?ANSWER(digest_of(Journal, File, N, Tag)).
+
+digest_of(_Journal, _File, _N, _Tag) -> ?MISSING.
+
+%% @doc Has everything that is committed brought into the shard's file, synced, as far as that can be done beside reads.
+%% Waits for that; commits go on meanwhile. Errors: `closed'; those of the disk, with which nothing is lost.
+-spec move_wal(shard()) -> ok | {error, reason()}.
+move_wal(Shard) -> ?ANSWER(move_wal(Shard, Tag)).
+
+move_wal(_Shard, _Tag) -> ?MISSING.
+
+%% @doc Erases what the journal has of a shard that is closed and was given away, and forgets it: nothing of the shard
+%% is left in the journal's files. It can be called again, and of a shard that this VM never opened. `claimed': the
+%% shard is open. Other errors: `closed'; `{io_error, _}', after which it is called again.
+-spec leave(journal(), Shard :: non_neg_integer()) -> ok | {error, file_reason()}.
+leave(Journal, N) -> ?ANSWER(leave(Journal, N, Tag)).
+
+leave(_Journal, _N, _Tag) -> ?MISSING.
+
+%% @doc Has the journal forget a shard that is not here, whatever it has found of it: it waits for it no longer before
+%% it gives segments back. For each start, before shards are opened. Errors: `claimed', when the shard is open;
+%% `closed'.
+-spec forget(journal(), Shard :: non_neg_integer()) -> ok | {error, file_reason()}.
+forget(Journal, N) -> ?ANSWER(forget(Journal, N, Tag)).
+
+forget(_Journal, _N, _Tag) -> ?MISSING.
+
+%% @doc Overwrites all files of a shard with zeros, and those of a copy beside it, and removes them, durably. File is
+%% that of the database, `shard-0000.db'. Files that are not there are none. `claimed': the shard, or its copy, is open.
+-spec discard(File :: binary()) -> ok | {error, file_reason()}.
+discard(File) -> ?ANSWER(discard(File, Tag)).
+
+discard(_File, _Tag) -> ?MISSING.
+
+%% @doc Makes a shard of this context of a complete copy: it gets its name, File, and belongs to the journal. It can be
+%% called again wherever an earlier call has ended, also when all is done. {@link open/5} opens the shard then.
+%%
+%% Errors: `claimed', when the shard or its copy is open; `{io_error, _}', also when there are a shard and a copy;
+%% `{corrupt, _}', also when there is neither, or the copy is not complete, or older than what was here before;
+%% `{not_a_shard, _}'; `{newer_format, _, _}'; `{wrong_identity, _, _}'; `{shard_count_mismatch, _, _}'; `closed';
+%% `disk_full'. When the journal cannot begin a segment nothing has changed.
+-spec adopt(journal(), File :: binary(),
+            {Context :: binary(), Shard :: non_neg_integer(), Shards :: pos_integer()}) ->
+    ok
+    | {error, file_reason() | {wrong_identity, Path :: binary(), Found :: binary()}
+              | {shard_count_mismatch, integer(), integer()}}.
+adopt(Journal, File, Of) -> ?ANSWER(adopt(Journal, File, Of, Tag)).
+
+adopt(_Journal, _File, _Of, _Tag) -> ?MISSING.
+
+%% @doc Makes an empty shard of this context, File, for one that was lost with its node. Its log ends at Position,
+%% where it has no event: the next append gets the position behind it. It can be called again wherever an earlier call
+%% has ended, also when the empty shard is there already, and its file has no event. {@link open/5} opens the shard
+%% then.
+%%
+%% Errors: `claimed', when a shard or a copy is open there; `{io_error, _}', also when there is a copy, or a shard that
+%% is not that empty one; `{corrupt, _}', also when the journal knows a later position of the shard; `{internal, _}',
+%% for a position from 2^63 on; `closed'; `disk_full'. Of a file that is there already: `{not_a_shard, _}',
+%% `{newer_format, _, _}', `{wrong_identity, _, _}', `{shard_count_mismatch, _, _}'.
+-spec create(journal(), File :: binary(),
+             {Context :: binary(), Shard :: non_neg_integer(), Shards :: pos_integer()},
+             Position :: non_neg_integer()) ->
+    ok
+    | {error, file_reason() | {wrong_identity, Path :: binary(), Found :: binary()}
+              | {shard_count_mismatch, integer(), integer()}}.
+create(Journal, File, Of, Position) -> ?ANSWER(create(Journal, File, Of, Position, Tag)).
+
+create(_Journal, _File, _Of, _Position, _Tag) -> ?MISSING.
+
+%% @doc The digest of the copy beside File; `none' when there is none, or it is not complete. Errors: `claimed', while
+%% it is open; `{corrupt, _}'; `{io_error, _}'.
+-spec staged_digest(File :: binary()) -> {ok, digest() | none} | {error, file_reason()}.
+staged_digest(File) -> ?ANSWER(staged_digest(File, Tag)).
+
+staged_digest(_File, _Tag) -> ?MISSING.
+
+%% @doc Opens the copy of a shard that is made beside File, where the shard will stand, or begins one. It is closed by
+%% {@link stage_close/1}, or when the result is garbage. `claimed': it is open. Other errors: `{io_error, _}',
+%% `disk_full'.
+-spec stage_open(File :: binary(), access()) -> {ok, stage()} | {error, file_reason()}.
+stage_open(File, Access) -> ?ANSWER(stage_open(File, Access, Tag)).
+
+stage_open(_File, _Access, _Tag) -> ?MISSING.
+
+%% @doc Says what the copy has to become, cuts off what is behind that, and begins a round. Gives how many pages are
+%% missing: those that are there and fit are not, whenever they were written. The first call reads the file, and so does
+%% one with another id. Errors: `closed'; `{internal, _}' when there is not a sum for each page; those of the disk.
+-spec stage_aim(stage(), outline()) -> {ok, Missing :: non_neg_integer()} | {error, reason()}.
+stage_aim(Stage, Outline) -> ?ANSWER(stage_aim(Stage, Outline, Tag)).
+
+stage_aim(_Stage, _Outline, _Tag) -> ?MISSING.
+
+%% @doc The next pages that are missing, at most so many, in their order; none when all were asked for in this round.
+%% Error: `closed'.
+-spec stage_next(stage(), Max :: non_neg_integer()) -> {ok, [page()]} | {error, reason()}.
+stage_next(Stage, Max) -> ?ANSWER(stage_next(Stage, Max, Tag)).
+
+stage_next(_Stage, _Max, _Tag) -> ?MISSING.
+
+%% @doc Writes those of the pages, which stand one behind the other, that fit: how many these are. Errors: `{internal,
+%% _}', with nothing written, when the shard does not have one of the pages, or there are not as many bytes; `closed';
+%% those of the disk.
+-spec stage_write(stage(), [page()], binary()) -> {ok, Written :: non_neg_integer()} | {error, reason()}.
+stage_write(Stage, Pages, Bytes) -> ?ANSWER(stage_write(Stage, Pages, Bytes, Tag)).
+
+stage_write(_Stage, _Pages, _Bytes, _Tag) -> ?MISSING.
+
+%% @doc How many pages are missing. Error: `closed'.
+-spec stage_missing(stage()) -> {ok, non_neg_integer()} | {error, reason()}.
+stage_missing(Stage) -> ?ANSWER(stage_missing(Stage, Tag)).
+
+stage_missing(_Stage, _Tag) -> ?MISSING.
+
+%% @doc Makes durable what is there of the copy. Errors: `closed'; those of the disk.
+-spec stage_sync(stage()) -> ok | {error, reason()}.
+stage_sync(Stage) -> ?ANSWER(stage_sync(Stage, Tag)).
+
+stage_sync(_Stage, _Tag) -> ?MISSING.
+
+%% @doc Says durably that the copy is complete. It stays so until a page of it is changed. `{incomplete, Missing}':
+%% pages are missing. `other_digest': it had to become something else. Other errors: `{not_a_shard, _}';
+%% `{newer_format, _, _}'; `closed'; those of the disk.
+-spec stage_seal(stage(), digest()) ->
+    ok | {error, {incomplete, Missing :: non_neg_integer()} | other_digest | file_reason()}.
+stage_seal(Stage, Digest) -> ?ANSWER(stage_seal(Stage, Digest, Tag)).
+
+stage_seal(_Stage, _Digest, _Tag) -> ?MISSING.
+
+%% @doc Closes the copy, which stays as it is.
+-spec stage_close(stage()) -> ok.
+stage_close(Stage) -> ?ANSWER(stage_close(Stage, Tag)).
+
+stage_close(_Stage, _Tag) -> ?MISSING.
 
 %% @doc Records in a locked folder that all its shards exist: from now on a missing shard is an error.
 -spec establish(lock()) -> ok | {error, term()}.
@@ -454,6 +635,15 @@ entities(Shard, After, Prefix, Aggregates, Limit) ->
     ?ANSWER(entities(Shard, Place, Prefix, Aggregates, Limit, Tag)).
 
 entities(_Shard, _Place, _Prefix, _Aggregates, _Limit, _Tag) -> ?MISSING.
+
+%% @doc About how many entities a shard has, those of users: up to about 16,000 it is exact but for what changes
+%% meanwhile, and beyond that it may be wrong by some percent. A call takes no longer when there are more. In a shard
+%% that has had events of more than 62 aggregates, Warp's own entities may be counted too. Errors: `closed'; those of
+%% the disk.
+-spec entity_count(shard()) -> {ok, non_neg_integer()} | {error, reason()}.
+entity_count(Shard) -> ?ANSWER(entity_count(Shard, Tag)).
+
+entity_count(_Shard, _Tag) -> ?MISSING.
 
 %% @doc The aggregates that a shard's file has events of, without those given and Warp's own, each with how many
 %% entities have such events.

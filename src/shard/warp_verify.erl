@@ -2,14 +2,14 @@
 %% calling process does it shard by shard, and the engine's threads read the files piece by piece.
 -module(warp_verify).
 
--export([context/2, folder/3]).
+-export([context/2, folder/4]).
 
 -export_type([progress/0, report/0]).
 
 %% How far the check of a shard is: so many of all steps are done. A step is a page of the file, and each row of the
 %% log takes two. The journal comes last, and is one step.
 -type progress() ::
-    #{shard => non_neg_integer(), shards := pos_integer(), part := pages | entities | rows | journal,
+    #{shard => non_neg_integer(), shards := non_neg_integer(), part := pages | entities | rows | journal,
       done := non_neg_integer(), total := non_neg_integer()}.
 -type report() ::
     #{shards := pos_integer(), pages := non_neg_integer(), entities := non_neg_integer(), rows := non_neg_integer(),
@@ -31,7 +31,7 @@ context(#{shards := Shards} = Context, Tell) ->
             none -> {error, interrupted}
         end
     end,
-    all(Shards, Check, Journal, Tell).
+    all(lists:seq(0, Shards - 1), Check, Journal, Tell).
 
 shard(#{shards := Shards} = Context, N, Tell) ->
     warp_context:with_shard(Context, N, fun(Handle) -> begun(warp_nif:check_shard(Handle), N, Shards, Tell) end).
@@ -39,12 +39,15 @@ shard(#{shards := Shards} = Context, N, Tell) ->
 is_closed({error, {shard_unavailable, _}}) -> true;
 is_closed(_Result) -> false.
 
-%% @doc Checks the files in the folder of a context that nobody has open. Kinds are those of its entities.
--spec folder(binary(), [warp_nif:kind()], told()) -> {ok, report()} | {error, term()}.
-folder(Dir, Kinds, Tell) ->
-    case warp_nif:check_folder(Dir, Kinds) of
+%% @doc Checks the files in the folder of a context that nobody has open. Kinds are those of its entities. Given are the
+%% numbers of the shards that have to be there, or `all': each shard of the context.
+-spec folder(binary(), [warp_nif:kind()], Given :: [non_neg_integer()] | all, told()) ->
+    {ok, report()} | {error, term()}.
+folder(Dir, Kinds, Given, Tell) ->
+    case warp_nif:check_folder(Dir, Kinds, Given) of
         {ok, {Folder, Shards}} ->
-            Check = fun(N) -> begun(warp_nif:check_file(Folder, N), N, Shards, Tell) end,
+            Count = length(Shards),
+            Check = fun(N) -> begun(warp_nif:check_file(Folder, N), N, Count, Tell) end,
             try
                 all(Shards, Check, fun() -> warp_nif:check_folder_journal(Folder) end, Tell)
             after
@@ -72,9 +75,9 @@ next(Check, Where, Tell) ->
             Error
     end.
 
-all(Shards, Check, Journal, Tell) ->
+all(Numbers, Check, Journal, Tell) ->
     Nothing = maps:from_keys([pages, entities, rows, events, snapshots], 0),
-    each(lists:seq(0, Shards - 1), Check, Journal, Tell, Nothing#{shards => Shards}, {[], 0}).
+    each(Numbers, Check, Journal, Tell, Nothing#{shards => length(Numbers)}, {[], 0}).
 
 each([N | Ns], Check, Journal, Tell, Report, Damage) ->
     case Check(N) of

@@ -61,6 +61,8 @@ rustler::atoms! {
     closed,
     interrupted,
     changed,
+    incomplete,
+    other_digest,
 
     // What the writer answers.
     warp_replies,

@@ -5,9 +5,8 @@
 //! [`journal`], and one that brings it ([`apply`]) into the shards, each of which is one SQLite file
 //! ([`log`], [`index`], [`erase`]); what it has not brought there yet is in memory ([`tail`]). Both
 //! threads are in [`engine`]; [`reader`] reads beside them; [`open`] opens the files, and [`verify`]
-//! checks them. What projections
-//! made of events may stand in a file of its own ([`projection`]); what all SQLite files have in common
-//! is in [`sqlite`]. What Erlang calls is in [`nifs`]; everything else knows nothing of it.
+//! checks them. A shard can go to another node ([`handoff`]). What projections made of events may stand in a
+//! file of its own ([`projection`]); what all SQLite files have in common is in [`sqlite`]. What Erlang calls is in [`nifs`]; everything else knows nothing of it.
 //!
 //! No module uses, directly or by way of others, one that uses it. The modules of a folder are `pub`,
 //! so that the lint for missing docs looks at all that they offer each other; what other folders
@@ -23,6 +22,7 @@ mod event;
 #[cfg(feature = "fault")]
 mod fault;
 mod files;
+mod handoff;
 mod hash;
 mod index;
 mod journal;

@@ -75,6 +75,13 @@ impl Applier {
             let inbox = self.engine.told(pause, is_idle && !has_ended);
             let hurry = inbox.hurry || has_ended;
             self.take(inbox.attached, inbox.deferred, inbox.snapshots);
+            for (shared, done) in inbox.moves {
+                let engine = Arc::clone(&self.engine);
+                let looked = self.of(&shared);
+                let moved = looked.map_or(Err(Error::Closed), |looked| looked.move_wal(&engine));
+                // Who waits for it may have gone.
+                let _ = done.send(moved);
+            }
             pause = IDLE;
             is_idle = true;
             let (mut unapplied, mut held, mut stuck) = (0, 0, None);

@@ -2,6 +2,7 @@
 //! applies has to look after.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +48,16 @@ pub struct Attached {
     pub keeps: Box<dyn Send>,
 }
 
+/// A shard that comes from another node, for the writer.
+pub struct Coming {
+    /// Its number.
+    pub shard: u16,
+    /// The position that its file has.
+    pub position: i64,
+    /// Who waits until the journal expects it.
+    pub done: Sender<Result<()>>,
+}
+
 /// What the thread that applies is told.
 #[derive(Default)]
 pub struct Inbox {
@@ -56,6 +67,8 @@ pub struct Inbox {
     pub deferred: Vec<(Arc<Shared>, Deferred)>,
     /// Snapshots to be kept, by shard.
     pub snapshots: Vec<(Arc<Shared>, Command)>,
+    /// Shards whose WALs are to be moved, and who waits for that.
+    pub moves: Vec<(Arc<Shared>, Sender<Result<()>>)>,
     /// Look after all shards at once.
     pub hurry: bool,
     /// Nobody looks after anything any more.
@@ -80,6 +93,8 @@ pub struct Engine {
     pub stats: Stats,
     /// Which work of the journal that no caller waits for fails at present.
     pub background: Arc<Background>,
+    /// Shards that come; none once the writer has ended.
+    coming: Mutex<Option<Vec<Coming>>>,
     inbox: Mutex<Inbox>,
     told: Condvar,
     /// Told when something was applied.
@@ -115,6 +130,7 @@ impl Engine {
             lock: Mutex::new(Some(lock)),
             stats: Stats::default(),
             background: Arc::default(),
+            coming: Mutex::new(Some(Vec::new())),
             inbox: Mutex::default(),
             told: Condvar::new(),
             applied: Condvar::new(),
@@ -153,8 +169,47 @@ impl Engine {
     pub fn end(&self) -> Batch {
         self.close();
         let rest = self.queue.end();
+        relock(&self.coming).take();
         self.hurry();
         rest
+    }
+
+    /// Has the writer begin a segment for a shard that comes with this position, and waits for that. Errors: `Closed`;
+    /// those of the journal.
+    pub fn comes(&self, shard: u16, position: i64) -> Result<()> {
+        let (done, answer) = channel();
+        let coming = Coming {
+            shard,
+            position,
+            done,
+        };
+        match &mut *relock(&self.coming) {
+            Some(all) => all.push(coming),
+            None => return Err(Error::Closed),
+        }
+        self.queue.wake();
+        answer.recv().unwrap_or(Err(Error::Closed))
+    }
+
+    /// For the writer: the shards that come.
+    pub fn coming(&self) -> Vec<Coming> {
+        let mut coming = relock(&self.coming);
+        coming.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Has everything that is committed of a shard brought into its file, and its WAL moved, and waits for that. Errors:
+    /// `Closed`; those of the disk.
+    pub fn move_wal(&self, shared: &Arc<Shared>) -> Result<()> {
+        let (done, answer) = channel();
+        {
+            let mut inbox = self.inbox();
+            if inbox.ended {
+                return Err(Error::Closed);
+            }
+            inbox.moves.push((Arc::clone(shared), done));
+        }
+        self.hurry();
+        answer.recv().unwrap_or(Err(Error::Closed))
     }
 
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
@@ -182,6 +237,9 @@ impl Engine {
     pub fn leave(&self) -> bool {
         let mut inbox = self.inbox();
         inbox.ended = inbox.attached.is_empty();
+        if inbox.ended {
+            inbox.moves.clear();
+        }
         inbox.ended
     }
 
@@ -189,6 +247,7 @@ impl Engine {
     pub fn abandon(&self) -> Vec<Attached> {
         let mut inbox = self.inbox();
         inbox.ended = true;
+        inbox.moves.clear();
         std::mem::take(&mut inbox.attached)
     }
 

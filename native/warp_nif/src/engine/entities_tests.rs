@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use crate::engine::testing::{self, KIND, Opened};
+use crate::engine::testing::{self, CLOSING, KIND, Opened};
 use crate::event::{Packed, other_aggregates, parse_row};
 use crate::log::schema;
 use crate::reader::Wanted;
@@ -123,6 +123,45 @@ fn entities_are_found_by_any_of_their_aggregates() {
         reader.other_aggregates(&["A".to_owned()])
     });
     assert_eq!(others.expect("counts"), [("B".to_owned(), 3)]);
+}
+
+fn count(opened: &Opened) -> u64 {
+    with_reader(&opened.shared, |reader| reader.entity_count()).expect("counts")
+}
+
+#[test]
+fn a_count_is_exact_while_there_are_few_and_near_beyond() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut opened = testing::open(&dir.path().join("s.db")).expect("opens");
+    let expect = |opened: &mut Opened, entities: u64| {
+        // In memory, and in the file.
+        assert_eq!(count(opened), entities);
+        opened.apply().expect("applies");
+        assert_eq!(count(opened), entities);
+    };
+    expect(&mut opened, 0);
+    for entity in ["a", "b", "c", "gone"] {
+        append(&mut opened, entity, 0, &["A"]);
+        append(&mut opened, entity, 1, &["B", "A"]);
+    }
+    append(&mut opened, &format!("{KIND}1"), 0, &["$warp/saga"]);
+    append(&mut opened, &format!("{KIND}1"), 1, &[CLOSING]);
+    erase(&mut opened, "gone");
+    expect(&mut opened, 3);
+    append(&mut opened, "a", 3, &["A"]);
+    erase(&mut opened, "b");
+    erase(&mut opened, &format!("{KIND}1"));
+    erase(&mut opened, "never");
+    append(&mut opened, "gone", 0, &["A"]);
+    append(&mut opened, "later", 0, &["A"]);
+    expect(&mut opened, 4);
+    for n in 0..3000 {
+        append(&mut opened, &format!("many/{n}"), 0, &["A"]);
+        append(&mut opened, &format!("{KIND}{n}"), 0, &["$warp/saga"]);
+    }
+    opened.apply().expect("applies");
+    let counted = count(&opened);
+    assert!((2500..3500).contains(&counted), "{counted}");
 }
 
 #[test]

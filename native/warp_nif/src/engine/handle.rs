@@ -116,6 +116,10 @@ impl JournalHandle {
         (counters, engine.background.failing())
     }
 
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
     /// The segments of the journal.
     pub fn segments(&self) -> &Arc<Segments> {
         &self.engine.segments
@@ -234,6 +238,14 @@ impl Shard {
             return Err(Error::Closed);
         }
         self.engine.queue.push(&self.shared, command, receipt)
+    }
+
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     fn end(&self) {

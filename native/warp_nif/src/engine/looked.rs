@@ -48,7 +48,11 @@ pub(super) struct Waiting {
 
 impl Drop for Looked {
     fn drop(&mut self) {
-        drop(self.attached.take());
+        if let Some(Attached { store, keeps, .. }) = self.attached.take() {
+            drop(store);
+            self.shared.close_pages();
+            drop(keeps);
+        }
         self.shared.has_closed();
     }
 }

@@ -4,12 +4,19 @@ pub mod apply;
 mod chunk;
 pub mod context;
 #[cfg(test)]
+mod create_tests;
+#[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
 mod entities_tests;
 #[cfg(test)]
 mod file_damage_tests;
 pub mod handle;
+pub mod handoff;
+#[cfg(test)]
+mod handoff_crash_tests;
+#[cfg(test)]
+mod handoff_tests;
 #[cfg(test)]
 mod kind_tests;
 pub mod looked;

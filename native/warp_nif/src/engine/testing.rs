@@ -8,6 +8,7 @@ use crate::apply::store::Store;
 use crate::error::{Error, Result};
 use crate::event::Packed;
 use crate::files::Access;
+use crate::handoff;
 use crate::journal::note::Note;
 use crate::journal::{Journal, Notes, recover};
 use crate::log::kinds::{Kind, Kinds};
@@ -17,15 +18,18 @@ use crate::shard::shared::Shared;
 use crate::writer::command::{Answer, Append, Command, Submission};
 use crate::writer::staged::Staged;
 
-/// The identity of every shard of a test.
-pub fn identity() -> Identity {
+/// The identity of every shard of a test, in the journal with this number.
+pub fn identity_in(journal: u64) -> Identity {
     Identity {
         context: "test".into(),
         shard: 0,
         shards: 1,
-        journal: 7,
+        journal,
     }
 }
+
+/// The number of the journal, unless a test names another one.
+const JOURNAL: u64 = 7;
 
 /// What the ids of the one kind begin with.
 pub const KIND: &str = "$warp/saga/";
@@ -41,7 +45,7 @@ pub fn kinds() -> Kinds {
 }
 
 /// Keeps notes in a file of their own.
-struct FileNotes(PathBuf);
+pub struct FileNotes(PathBuf);
 
 impl Notes for FileNotes {
     fn write(&self, note: &[u8], _sync: bool) -> Result<()> {
@@ -54,16 +58,24 @@ impl Notes for FileNotes {
     }
 }
 
-/// A journal with one shard, without threads. Dropping it is what a kill does.
+/// A journal without threads, of which no shard is open. Dropping it is what a kill does.
+pub struct Node {
+    pub journal: Journal<FileNotes>,
+    /// The numbers of the journal and of its run.
+    numbers: (u64, i64),
+}
+
+/// Likewise with one shard.
 pub struct Opened {
     pub store: Store,
     pub shared: Arc<Shared>,
-    journal: Journal<FileNotes>,
+    pub journal: Journal<FileNotes>,
+    numbers: (u64, i64),
 }
 
 /// Opens the shard at `path`, creating it where there is none, and the journal beside it.
 pub fn open(path: &Path) -> Result<Opened> {
-    open_run(path, rand_run())
+    node(path.parent().expect("in a folder"), JOURNAL)?.open(path)
 }
 
 fn rand_run() -> i64 {
@@ -72,8 +84,8 @@ fn rand_run() -> i64 {
     RUN.fetch_add(1, Ordering::Relaxed)
 }
 
-fn open_run(path: &Path, run: i64) -> Result<Opened> {
-    let dir = path.parent().expect("in a folder");
+/// Opens the journal in a folder, which gets this number.
+pub fn node(dir: &Path, journal: u64) -> Result<Node> {
     let notes = dir.join("note");
     let note = std::fs::read(&notes).ok();
     let note = match note {
@@ -81,25 +93,70 @@ fn open_run(path: &Path, run: i64) -> Result<Opened> {
         None => None,
     };
     let recovered = recover(dir, Access::Owner, note.as_ref())?;
-    let journal = Journal::new(
-        dir.to_owned(),
-        &recovered,
-        FileNotes(notes),
-        (7, run),
-        false,
-    )?;
-    let (connection, sums) = file::open(path, &identity(), &kinds(), Some(Access::Owner))?;
-    let (mut store, tail) = replay::open(connection, &recovered.segments, 0, &kinds(), run)?;
-    store.watch.add_database(path)?;
-    let shared = Shared::new((path.to_owned(), sums), 0, None, kinds(), tail, 16);
-    Ok(Opened {
-        store,
-        shared: Arc::new(shared),
-        journal,
+    let numbers = (journal, rand_run());
+    let notes = FileNotes(notes);
+    Ok(Node {
+        journal: Journal::new(dir.to_owned(), &recovered, notes, numbers, false)?,
+        numbers,
     })
 }
 
+impl Node {
+    /// Opens the shard at `path`, creating it where there is none.
+    pub fn open(self, path: &Path) -> Result<Opened> {
+        let Self { journal, numbers } = self;
+        let identity = identity_in(numbers.0);
+        let (connection, sums) = file::open(path, &identity, &kinds(), Some(Access::Owner))?;
+        let segments = journal.segments();
+        let (mut store, tail) = replay::open(connection, segments, 0, &kinds(), numbers.1)?;
+        store.watch.add_database(path)?;
+        let shared = Shared::new((path.to_owned(), sums), 0, None, kinds(), tail, 16);
+        Ok(Opened {
+            store,
+            shared: Arc::new(shared),
+            journal,
+            numbers,
+        })
+    }
+
+    /// Makes an empty shard at `path` whose log ends at a position.
+    pub fn create(&mut self, path: &Path, position: i64) -> Result<()> {
+        let journal = &mut self.journal;
+        let identity = identity_in(self.numbers.0);
+        handoff::create(path, &identity, (position, Access::Owner), |position| {
+            journal.segments().prepare_now();
+            journal.adopt(0, position)
+        })
+    }
+
+    /// Adopts the copy beside `path`.
+    pub fn adopt(&mut self, path: &Path) -> Result<()> {
+        let journal = &mut self.journal;
+        let identity = identity_in(self.numbers.0);
+        handoff::adopt(path, &identity, |position| {
+            journal.segments().prepare_now();
+            journal.adopt(0, position)
+        })
+    }
+}
+
 impl Opened {
+    /// Closes the shard, with everything in its file.
+    pub fn close_shard(mut self) -> Result<Node> {
+        self.apply()?;
+        self.store.settle(crate::sqlite::BUSY)?;
+        let positions = std::mem::take(self.store.blank());
+        self.journal.segments().blank(0, &positions)?;
+        self.shared.close();
+        self.shared.end_readers();
+        drop(self.store);
+        self.shared.close_pages();
+        Ok(Node {
+            journal: self.journal,
+            numbers: self.numbers,
+        })
+    }
+
     /// Carries one command out in a commit of its own. Snapshots are applied at once.
     pub fn commit(&mut self, command: Command) -> Result<Option<Answer>> {
         let mut staged = Staged::new(Arc::clone(&self.shared));

@@ -108,6 +108,13 @@ impl Looked {
         }
     }
 
+    /// Brings everything into the file, and moves the WAL there, synced, as far as that can be done beside reads.
+    pub fn move_wal(&mut self, engine: &Engine) -> Result<()> {
+        self.apply(engine)?;
+        let attached = self.attached.as_mut().ok_or(Error::Closed)?;
+        attached.store.make_durable()
+    }
+
     /// Brings the rest into the file and closes it. Up to which position it is durable.
     pub fn finish(&mut self, engine: &Engine) -> i64 {
         self.shared.close();
@@ -150,6 +157,7 @@ impl Looked {
                 durable = store.durable();
                 drop(store);
             }
+            self.shared.close_pages();
             drop(keeps);
         }
         self.fail(engine, &Error::Closed, |_| true);

@@ -47,6 +47,10 @@ pub enum Error {
     Interrupted,
     /// `changed`: the entity was deleted between two pages of one read.
     Changed,
+    /// `{incomplete, Missing}`: so many pages of a shard's copy are missing.
+    Incomplete(u64),
+    /// `other_digest`: a shard's copy is not the one that was meant.
+    OtherDigest,
     /// What a read looked for went from memory into the file after its view of the file had begun. It
     /// begins again; `internal` when that came too often.
     Stale,
@@ -107,6 +111,8 @@ impl Display for Error {
             Self::Closed => write!(f, "the file is closed"),
             Self::Interrupted => write!(f, "the writer went down"),
             Self::Changed => write!(f, "the entity was deleted meanwhile"),
+            Self::Incomplete(missing) => write!(f, "{missing} pages of the copy are missing"),
+            Self::OtherDigest => write!(f, "the copy is not the one that was meant"),
             Self::Stale => write!(f, "a read that began again and again"),
         }
     }

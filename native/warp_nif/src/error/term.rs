@@ -32,6 +32,8 @@ impl Encoder for Error {
             Self::Closed => atoms::closed().encode(env),
             Self::Interrupted => atoms::interrupted().encode(env),
             Self::Changed => atoms::changed().encode(env),
+            Self::Incomplete(missing) => (atoms::incomplete(), missing).encode(env),
+            Self::OtherDigest => atoms::other_digest().encode(env),
             Self::Stale => (atoms::internal(), self.to_string()).encode(env),
         }
     }

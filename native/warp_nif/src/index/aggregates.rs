@@ -72,6 +72,13 @@ impl Names {
         Ok(number)
     }
 
+    /// The set of all aggregates whose names begin so, but for those that share their bit.
+    pub fn set_of_prefix(&self, prefix: &str) -> Set {
+        let own = (0..LAST).zip(&self.0);
+        let found = own.filter(|(_, name)| name.starts_with(prefix));
+        found.fold(0, |set, (number, _)| set | bit(number))
+    }
+
     /// The names without these, each with how many entities have events of it, those left out that have none.
     pub fn others(&self, connection: &Connection, known: &[String]) -> Result<Vec<(String, u64)>> {
         let known: BTreeSet<&str> = known.iter().map(String::as_str).collect();

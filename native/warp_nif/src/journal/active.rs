@@ -31,7 +31,7 @@ impl Active {
             .write_all_at(&bytes, 0)
             .and_then(|()| prepared.file.sync_data())
             .map_err(|error| Error::io(&path, error))?;
-        let live = Live::new(Segment::new(label, path, prepared.file));
+        let live = Live::new(Segment::new(label, path, prepared.file, None));
         let active = Self {
             segment: Arc::clone(&live.segment),
             watch,

@@ -12,6 +12,17 @@ pub struct Read {
     pub scan: Scan,
 }
 
+impl Read {
+    /// Where in the segment so many of its records end.
+    pub fn end_of(&self, count: usize) -> u64 {
+        let last = count
+            .checked_sub(1)
+            .and_then(|last| self.scan.found.get(last));
+        let label = Label::bytes(self.label.positions.len());
+        last.map_or(label, |last| last.at + last.header.size()) as u64
+    }
+}
+
 /// What of the segments counts.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Judged {

@@ -5,7 +5,8 @@
 //! decisions: [`record`] with [`row`], [`label`], [`note`], the commit that is [`gathered`], and for
 //! recovery [`scan`] and [`judge`]. [`recovery`] reads what is on the disk and [`write`] goes on behind
 //! it, in the [`active`] segment. [`segments`] is what all threads share of it, with a [`spare`] one,
-//! and what others do with records: read those that are [`behind`], [`check`] them, and [`blank`] them.
+//! and what others do with records: read those that are [`behind`], [`check`] them, and [`blank`] them; and
+//! shards that [`leave`] and come back.
 
 pub mod active;
 pub mod behind;
@@ -15,6 +16,9 @@ pub mod files;
 pub mod gathered;
 pub mod judge;
 pub mod label;
+pub mod leave;
+#[cfg(test)]
+mod leave_tests;
 pub mod live;
 pub mod note;
 pub mod record;

@@ -44,7 +44,7 @@ pub fn recover(dir: &Path, access: Access, note: Option<&Note>) -> Result<Recove
 pub fn read(dir: &Path, access: Access, note: Option<&Note>) -> Result<(Recovered, Vec<u64>)> {
     let numbers = files::numbers(dir)?;
     let mut journal = note.map(|note| note.journal);
-    let (mut found, mut live, mut unused) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut found, mut files, mut unused) = (Vec::new(), Vec::new(), Vec::new());
     for number in &numbers {
         let path = files::path(dir, *number);
         crate::files::check_kind(&path)?;
@@ -69,7 +69,7 @@ pub fn read(dir: &Path, access: Access, note: Option<&Note>) -> Result<(Recovere
                 journal = Some(label.journal);
                 let scan = scan(&bytes, start, label.first, label.seed());
                 let file = files::open(&path)?;
-                live.push(Live::new(Segment::new(&label, path, file)));
+                files.push((path, file));
                 found.push(Read { label, scan });
             }
         }
@@ -99,7 +99,10 @@ pub fn read(dir: &Path, access: Access, note: Option<&Note>) -> Result<(Recovere
         let last = known.entry(shard).or_insert(0);
         *last = (*last).max(position);
     };
-    for ((read, live), count) in found.iter().zip(&mut live).zip(&judged.counts) {
+    let mut all = Vec::with_capacity(found.len());
+    for ((read, (path, file)), count) in found.iter().zip(files).zip(&judged.counts) {
+        let end = read.end_of(*count);
+        let mut live = Live::new(Segment::new(&read.label, path, file, Some(end)));
         let is_left = note.is_some_and(|note| note.is_behind(read.label.number));
         for (shard, position) in &read.label.positions {
             let shard = u16::try_from(*shard).unwrap_or(u16::MAX);
@@ -121,11 +124,12 @@ pub fn read(dir: &Path, access: Access, note: Option<&Note>) -> Result<(Recovere
             part.push(place.map_err(|_| damaged("a segment is too long"))?);
             know(is_left, shard, position);
         }
+        all.push(live);
     }
     let unused: Vec<u64> = unused.iter().map(|(number, ..)| *number).collect();
     let last = numbers.last().copied().unwrap_or(0);
     let number = last.max(note.map_or(0, |note| note.number));
-    let segments = Segments::new(dir.to_owned(), access, live, known, number + 1);
+    let segments = Segments::new(dir.to_owned(), access, all, known, number + 1);
     let recovered = Recovered {
         segments: Arc::new(segments),
         journal,

@@ -2,12 +2,16 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::label::Label;
 use super::record::{ALIGN, HEADER, Header, Kind};
 use crate::error::{Error, Result};
+
+/// How many bytes are read at once where all of a segment is.
+const PIECE: usize = 1024 * 1024;
 
 /// A segment that was begun.
 ///
@@ -25,11 +29,13 @@ pub struct Segment {
     pub seed: u64,
     /// The run that wrote it.
     pub run: i64,
+    /// Where the records end that count, if an earlier run has written it.
+    end: Option<u64>,
 }
 
 impl Segment {
-    /// The one that begins with this label.
-    pub fn new(label: &Label, path: PathBuf, file: File) -> Self {
+    /// The one that begins with this label. `end` is where the records end that count, if nothing more is written to it.
+    pub fn new(label: &Label, path: PathBuf, file: File, end: Option<u64>) -> Self {
         Self {
             number: label.number,
             path,
@@ -37,6 +43,7 @@ impl Segment {
             size: label.size,
             seed: label.seed(),
             run: label.run,
+            end,
         }
     }
 
@@ -73,6 +80,60 @@ impl Segment {
             self.file.sync_data()
         };
         blank().map_err(|error: io::Error| Error::io(&self.path, error))
+    }
+
+    /// Erases what all records of a shard say, durably, and what stands behind the records that count.
+    pub fn blank_all_of(&self, shard: u16) -> Result<()> {
+        let io = |error| Error::io(&self.path, error);
+        let end = self.end.unwrap_or(self.size);
+        let mut places = Vec::new();
+        let collect = |at: u64, piece: &[u8]| {
+            for (number, bytes) in (at / ALIGN as u64..).zip(piece.chunks_exact(ALIGN)) {
+                let is_written = bytes.iter().any(|byte| *byte != 0);
+                let header = is_written
+                    .then(|| Header::decode(bytes, self.seed))
+                    .flatten();
+                if header.is_some_and(|header| header.shard == shard) {
+                    places.extend(u32::try_from(number));
+                }
+            }
+            Ok(())
+        };
+        self.each_piece(0..end, collect).map_err(io)?;
+        if !places.is_empty() {
+            self.blank(&places)?;
+        }
+        let mut is_left = false;
+        let erase = |at: u64, piece: &[u8]| {
+            if piece.iter().all(|byte| *byte == 0) {
+                return Ok(());
+            }
+            is_left = true;
+            self.file.write_all_at(&vec![0; piece.len()], at)
+        };
+        self.each_piece(end..self.size, erase).map_err(io)?;
+        if is_left {
+            self.file.sync_data().map_err(io)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a part of it in pieces that begin at a multiple of [`ALIGN`], as the part does.
+    fn each_piece(
+        &self,
+        part: Range<u64>,
+        mut look: impl FnMut(u64, &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut buffer = vec![0; PIECE];
+        let mut at = part.start;
+        while at < part.end {
+            let length = usize::try_from(part.end - at).unwrap_or(PIECE).min(PIECE);
+            let piece = buffer.get_mut(..length).unwrap_or_default();
+            self.file.read_exact_at(piece, at)?;
+            look(at, piece)?;
+            at += length as u64;
+        }
+        Ok(())
     }
 
     /// Says of records that they are blank: where their bodies begin, and how many bytes they have. Those that say so

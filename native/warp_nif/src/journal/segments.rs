@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use super::files::{self, Prepared};
 use super::live::Live;
@@ -27,6 +27,8 @@ pub(super) struct Needed {
 pub struct Segments {
     pub(super) dir: PathBuf,
     needed: Mutex<Needed>,
+    /// Held while segments are given back, and by who keeps others from that.
+    pub(super) recycling: Mutex<()>,
     pub(super) spare: Arc<Spare>,
 }
 
@@ -43,6 +45,7 @@ impl Segments {
             spare: Arc::new(Spare::new(dir.clone(), access, next_number)),
             dir,
             needed: Mutex::new(Needed { live, known }),
+            recycling: Mutex::new(()),
         }
     }
 
@@ -59,7 +62,7 @@ impl Segments {
         positions
     }
 
-    /// Notes that a shard was opened, whose log ends at this position.
+    /// Notes that a shard was opened, or comes, whose log ends at this position.
     pub fn know(&self, shard: u16, position: i64) {
         self.needed().known.insert(shard, position);
     }
@@ -115,8 +118,13 @@ impl Segments {
     }
 
     /// Gives back the segments that no shard needs any more: up to `durable` each shard has all in
-    /// its own file, synced. How many were given back.
+    /// its own file, synced. How many were given back: none while someone keeps them from that.
     pub fn recycle(&self, durable: impl Fn(u16) -> i64) -> Result<usize> {
+        let _held = match self.recycling.try_lock() {
+            Err(TryLockError::WouldBlock) => return Ok(0),
+            Ok(held) => held,
+            Err(TryLockError::Poisoned(held)) => held.into_inner(),
+        };
         let numbers: Vec<u64> = {
             let live = &mut self.needed().live;
             let Some(active) = live.pop() else {
@@ -142,6 +150,7 @@ impl Segments {
 
     /// Removes all segments: everything is in the shards.
     pub fn remove_all(&self) -> Result<()> {
+        let _held = relock(&self.recycling);
         self.spare.clear();
         self.needed().live.clear();
         files::remove(&self.dir, &files::numbers(&self.dir)?)

@@ -72,6 +72,11 @@ impl Spare {
         state
     }
 
+    /// Waits until nothing is being prepared.
+    pub fn await_prepared(&self) {
+        drop(self.settled());
+    }
+
     /// Removes the segments that no shard needs any more, but for one that becomes the next.
     ///
     /// What could not be removed is tried again with the next call.

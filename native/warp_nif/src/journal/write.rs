@@ -142,7 +142,7 @@ impl<N: Notes> Journal<N> {
         let bytes = self.gathered.bytes();
         let has_room = |active: &Active| active.has_room(bytes);
         if !self.active.as_ref().is_some_and(has_room) {
-            self.begin(bytes)?;
+            self.begin(bytes, None)?;
         }
         if self.looked.elapsed() >= look_again {
             self.look()?;
@@ -189,12 +189,26 @@ impl<N: Notes> Journal<N> {
         self.notes.write(&note.encode(), sync)
     }
 
-    /// Begins a segment that has room for so many bytes, durably.
-    fn begin(&mut self, bytes: u64) -> Result<()> {
-        self.active = None;
-        let positions = self.segments.positions();
+    /// Goes on in a new segment whose label says that a shard comes with this position, which its file has, durably. From
+    /// then on recovery expects it so. Between two commits only.
+    ///
+    /// Errors: `Corrupt` when the journal knows a later position of the shard; those of the disk. Where the disk has no
+    /// room, nothing changes.
+    pub fn adopt(&mut self, shard: u16, position: i64) -> Result<()> {
+        self.begin(0, Some((shard, position)))
+    }
+
+    /// Begins a segment that has room for so many bytes, durably; for a shard that comes, if one does.
+    fn begin(&mut self, bytes: u64, comes: Option<(u16, i64)>) -> Result<()> {
+        let positions = match comes {
+            Some((shard, position)) => self.segments.positions_with(shard, position)?,
+            None => self.segments.positions(),
+        };
         let label_bytes = Label::bytes(positions.len()) as u64;
         let prepared = self.segments.take(label_bytes + bytes)?;
+        // NOTE: also when this fails from here on. Its label may be on the disk, and cuts off what is written to the
+        // segment before it.
+        self.active = None;
         let label = Label {
             size: prepared.size,
             number: prepared.number,
@@ -207,6 +221,9 @@ impl<N: Notes> Journal<N> {
         self.number = label.number;
         self.note(self.synced, false, true)?;
         self.segments.begin(live);
+        if let Some((shard, position)) = comes {
+            self.segments.know(shard, position);
+        }
         self.active = Some(active);
         self.has_failed = false;
         Ok(())
@@ -220,7 +237,7 @@ impl<N: Notes> Journal<N> {
     /// Tries to begin a segment after a commit that failed.
     pub fn seal(&mut self) -> Result<()> {
         if self.has_failed {
-            self.begin(0)?;
+            self.begin(0, None)?;
         }
         Ok(())
     }

@@ -54,6 +54,13 @@ pub fn insert(statement: &mut CachedStatement<'_>, row: &RowRef<'_>, checksum: i
     Ok(())
 }
 
+/// Writes a row that is erased and never had bytes.
+pub fn insert_erased(connection: &Connection, position: i64) -> Result<()> {
+    insert_statement(connection)?
+        .execute((position, [0; 0], [0; 0], 1, 1, ERASED, 0, ERASED, [0; 0]))?;
+    Ok(())
+}
+
 const SELECT_ROWS: &str =
     "SELECT position, entity, aggregate, seq, count, recorded_at, prev, data, checksum
      FROM log WHERE position >= ?1 AND position <= ?2 ORDER BY position";

@@ -152,6 +152,14 @@ fn entities<'a>(
     })
 }
 
+/// `{ok, Entities}`: about how many entities the shard has, Warp's own left out.
+#[rustler::nif]
+fn entity_count<'a>(env: Env<'a>, shard: ResourceArc<Shard>, tag: Term<'a>) -> Term<'a> {
+    reading(env, shard, tag, move |env, shard| {
+        Ok(shard.read(|reader| reader.entity_count())?.encode(env))
+    })
+}
+
 /// `{ok, [{Aggregate, Entities}]}`: the aggregates that the file has events of, without those given, each with how many
 /// entities have such events.
 #[rustler::nif]

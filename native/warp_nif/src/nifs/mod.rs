@@ -16,9 +16,10 @@
 //! | | `own_journal`, `own_shard` | normal | sets a monitor |
 //! | | `journal_stats`, `stats` | normal | reads counters |
 //! | `files` | `try_lock`, `establish`, `unlock`, `exists`, `file_bytes`, `delete_files`, `open_files` | normal | hand over to a thread of ours |
-//! | `entities` | `head`, `last_row`, `page`, `check_ids`, `open_entities`, `closed_entities`, `entities`, `other_aggregates`, `correlations` | normal | hand over to a thread of ours |
+//! | `entities` | `head`, `last_row`, `page`, `check_ids`, `open_entities`, `closed_entities`, `entities`, `entity_count`, `other_aggregates`, `correlations` | normal | hand over to a thread of ours |
 //! | `log` | `follow`, `follow_entity`, `position_before`, `run_of` | normal | hand over to a thread of ours |
 //! | `verify` | `check_shard`, `check_folder`, `check_file`, `check_next`, `check_journal`, `check_folder_journal`, `uncheck_folder` | normal | hand over to a thread of ours |
+//! | `handoff` | `outline`, `pages`, `digest`, `digest_of`, `move_wal`, `leave`, `forget`, `discard`, `adopt`, `create`, `staged_digest`, `stage_open`, `_aim`, `_next`, `_write`, `_missing`, `_sync`, `_seal`, `_close` | normal | hand over to a thread of ours |
 //! | `found` | `found` | normal | makes terms of at most [`BUDGET`] bytes of rows |
 //! | | `found_dirty` | dirty CPU | makes terms of all that a read has found |
 //! | `projections` | `projection_open`, `_execute`, `_read`, `_tidy`, `_trim`, `_close` | normal | hand over to a thread of ours |
@@ -36,6 +37,7 @@ pub mod events;
 pub mod faults;
 pub mod files;
 pub mod found;
+pub mod handoff;
 pub mod json;
 pub mod log;
 pub mod projections;

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use rustler::{Binary, Encoder, Env, Resource, ResourceArc, Term};
+use rustler::{Atom, Binary, Encoder, Env, Resource, ResourceArc, Term};
 
 use super::terms::{or_none, path, reply};
 use crate::atoms;
@@ -38,27 +38,33 @@ fn check_shard<'a>(env: Env<'a>, shard: ResourceArc<Shard>, tag: Term<'a>) -> Te
     })
 }
 
-/// Opens the folder of a context to check its files: `{ok, {Folder, Shards}}` or `{error, Reason}`.
+/// Opens the folder of a context to check its files, those of all shards or of those given: `{ok, {Folder, Shards}}`, with
+/// the numbers of the shards, or `{error, Reason}`.
 #[rustler::nif]
 fn check_folder<'a>(
     env: Env<'a>,
     dir: Binary<'a>,
     kinds: Vec<(String, String)>,
+    shards: Term<'a>,
     tag: Term<'a>,
-) -> Term<'a> {
+) -> rustler::NifResult<Term<'a>> {
+    let given: Option<Vec<usize>> = match shards.decode::<Atom>() {
+        Ok(atom) if atom == atoms::all() => None,
+        _ => Some(shards.decode()?),
+    };
     let dir = path(&dir);
     let kinds = kinds
         .into_iter()
         .map(|(prefix, closing)| Kind { prefix, closing });
     let kinds = Kinds::new(kinds.collect());
-    answer(env, &FILES, tag, move |env| {
+    Ok(answer(env, &FILES, tag, move |env| {
         let opened = || {
-            let folder = Folder::open(&dir, kinds?)?;
-            let shards = folder.shards.len();
+            let folder = Folder::open(&dir, kinds?, given)?;
+            let shards: Vec<usize> = folder.shards.iter().map(|(shard, _)| *shard).collect();
             Ok((ResourceArc::new(FolderHandle(Mutex::new(folder))), shards))
         };
         reply(env, opened())
-    })
+    }))
 }
 
 /// Begins to check a shard of a folder: `{ok, Check}`; `{ok, none}` when it cannot be read as a shard, which

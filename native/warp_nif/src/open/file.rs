@@ -27,7 +27,7 @@ const SHARD: sqlite::Format = sqlite::Format {
 };
 
 /// Whose file it is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The context's name.
     pub context: String,
@@ -130,6 +130,12 @@ pub fn journal_of(dir: &Path) -> Option<u64> {
     })
 }
 
+/// The format of the shard at `path`; none when there is no file, or an empty one. Errors: `NotAShard`, `NewerFormat`,
+/// `Io`.
+pub fn version_of(path: &Path) -> Result<Option<u32>> {
+    SHARD.version_of(path)
+}
+
 /// The sums of a shard that is only read; none for one that was copied with `VACUUM INTO`.
 ///
 /// Errors: `NotAShard`, `NewerFormat`; `Corrupt`, for one of an earlier format too, which has no sums; `Io`.
@@ -185,8 +191,24 @@ fn create(connection: &Connection, path: &Path, identity: &Identity) -> Result<(
     Ok(())
 }
 
-fn check_identity(connection: &Connection, path: &Path, expected: &Identity) -> Result<()> {
-    let found = (|| -> Result<Identity> {
+/// Checks whose file it is, whichever journal it belongs to: the number of that. Errors: `ShardCount`, `WrongIdentity`,
+/// `Corrupt`.
+pub fn check_all_but_journal(
+    connection: &Connection,
+    path: &Path,
+    expected: &Identity,
+) -> Result<u64> {
+    let found = identity_of(connection, path, expected)?;
+    let expected = Identity {
+        journal: found.journal,
+        ..expected.clone()
+    };
+    check_identity(connection, path, &expected)?;
+    Ok(found.journal)
+}
+
+fn identity_of(connection: &Connection, path: &Path, expected: &Identity) -> Result<Identity> {
+    let read = || -> Result<Identity> {
         let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         Ok(Identity {
             journal: if version < WITH_SUMS {
@@ -199,8 +221,12 @@ fn check_identity(connection: &Connection, path: &Path, expected: &Identity) -> 
             shard: meta(connection, "shard")?,
             shards: meta(connection, "shards")?,
         })
-    })()
-    .map_err(|error| error.at(path))?;
+    };
+    read().map_err(|error| error.at(path))
+}
+
+fn check_identity(connection: &Connection, path: &Path, expected: &Identity) -> Result<()> {
+    let found = identity_of(connection, path, expected)?;
     if found.shards != expected.shards {
         return Err(Error::ShardCount(found.shards, expected.shards));
     }

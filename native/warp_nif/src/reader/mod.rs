@@ -2,6 +2,7 @@
 
 pub mod closed_entities;
 pub mod correlations;
+pub mod count;
 pub mod entities;
 pub mod follow;
 pub mod given_ids;

@@ -1,5 +1,6 @@
 //! What the handle, the writer and the readers of a shard share.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,12 +10,13 @@ use rusqlite::Connection;
 use rustler::LocalPid;
 
 use crate::atoms;
+use crate::error::{Error, Result};
 use crate::log::kinds::Kinds;
 use crate::shard::background::Background;
 use crate::shard::idle::Slot;
 use crate::shard::stats::{Report, Stats};
 use crate::shard::waiting::Waiting;
-use crate::sqlite::{Gate, Sums};
+use crate::sqlite::{self, Gate, Sums, UnderWay};
 use crate::sync::relock;
 use crate::tail::memory::Tail;
 
@@ -43,6 +45,8 @@ pub struct Shared {
     pub gate: Gate,
     /// The writer's own connection to look things up in the file, once it needed one.
     pub lookup: Mutex<Option<Connection>>,
+    /// The file as it is on the disk, once another node wanted pages of it.
+    pages: Mutex<Option<File>>,
     /// The writer is done with it: nothing is added to its tail any more.
     detached: AtomicBool,
     /// Whether its file is closed.
@@ -73,6 +77,7 @@ impl Shared {
             readers: Mutex::new(Vec::new()),
             gate: Gate::default(),
             lookup: Mutex::new(None),
+            pages: Mutex::new(None),
             detached: AtomicBool::new(false),
             closed: Mutex::new(false),
             closing: Condvar::new(),
@@ -122,6 +127,26 @@ impl Shared {
         relock(&self.readers).clear();
         *relock(&self.lookup) = None;
         have_ended
+    }
+
+    /// Pages of the file as they are on the disk, numbered from 1. Errors: `Closed`; `Io`.
+    ///
+    /// NOTE: what was opened for that stays open as long as the shard. On macOS, who closes any descriptor of a database
+    /// takes SQLite's locks on it away.
+    pub fn read_pages(&self, pages: &[u32]) -> Result<Vec<u8>> {
+        let _under_way = UnderWay::begin(&self.gate)?;
+        let mut opened = relock(&self.pages);
+        let io = |error| Error::io(&self.path, error);
+        let file = match opened.take() {
+            Some(file) => file,
+            None => File::open(&self.path).map_err(io)?,
+        };
+        sqlite::read_pages(opened.insert(file), pages).map_err(io)
+    }
+
+    /// When all connections are closed: what was opened beside them.
+    pub fn close_pages(&self) {
+        relock(&self.pages).take();
     }
 
     /// The tail as of the last commit.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::stretch::{Step, Stretch, TailRow};
-use crate::event::Packed;
+use crate::event::{Packed, RESERVED};
 use crate::index::entities::{EntityInfo, Mark};
 use crate::log::Row;
 use crate::log::kinds::Change;
@@ -172,6 +172,25 @@ impl Tail {
             }
         }
         young
+    }
+
+    /// How many users' entities more there are with the steps that are not in the file yet.
+    pub fn users(&self) -> i64 {
+        let unapplied = self.applying.iter().map(Arc::as_ref).chain([&self.current]);
+        let steps = unapplied.flat_map(|stretch| &stretch.steps);
+        let each = steps.map(|step| match step {
+            Step::Row(row) if row.info.rows == 1 => (&row.entity, 1),
+            Step::Erase {
+                entity,
+                info: Some(_),
+            } => (entity, -1),
+            Step::Row(TailRow { entity, .. })
+            | Step::Erase { entity, .. }
+            | Step::Clear { entity, .. }
+            | Step::Retime { entity, .. } => (entity, 0),
+        });
+        let users = each.filter(|(entity, _)| !entity.starts_with(RESERVED));
+        users.map(|(_, more)| more).sum()
     }
 
     /// Entities that were erased, and the positions at which.

@@ -17,8 +17,10 @@ use crate::log::schema::meta;
 
 /// The folder of a context.
 pub struct Folder {
-    /// The files of its shards, in order.
-    pub shards: Vec<PathBuf>,
+    /// Its shards that are checked, in order: the number and the file of each.
+    pub shards: Vec<(usize, PathBuf)>,
+    /// Whether these are all that the context has.
+    are_all: bool,
     kinds: Kinds,
     segments: Option<Arc<Segments>>,
     journal: Option<u64>,
@@ -28,9 +30,16 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Reads the journal. Errors: `InUse` when a VM has the context open, `Io`.
-    pub fn open(dir: &Path, kinds: Kinds) -> Result<Self> {
-        let (shards, lock) = (shards_in(dir)?, lock(dir)?);
+    /// Reads the journal. The shards that have to be there are those with the given numbers, or all of the context.
+    ///
+    /// Errors: `InUse` when a VM has the context open, `Io`.
+    pub fn open(dir: &Path, kinds: Kinds, given: Option<Vec<usize>>) -> Result<Self> {
+        let are_all = given.is_none();
+        let shards = match given {
+            Some(given) => given_in(dir, given),
+            None => (0..).zip(shards_in(dir)?).collect(),
+        };
+        let lock = lock(dir)?;
         let mut findings = Findings::default();
         let read = || {
             let note = lock
@@ -41,6 +50,7 @@ impl Folder {
         let recovered = findings.note(read())?.map(|(recovered, _)| recovered);
         Ok(Self {
             shards,
+            are_all,
             kinds,
             journal: recovered.as_ref().and_then(|recovered| recovered.journal),
             segments: recovered.map(|recovered| recovered.segments),
@@ -49,10 +59,12 @@ impl Folder {
         })
     }
 
-    /// Begins to check one of the shards, counted from 0; none when its file cannot be read as a shard.
-    /// Errors: `NotAShard`, `NewerFormat`, `Io`.
+    /// Begins to check the shard with that number; none when its file is missing, or cannot be read as a shard. Errors:
+    /// `NotAShard`, `NewerFormat`, `Io`.
     pub fn shard(&mut self, number: usize) -> Result<Option<Checker>> {
-        let Some(path) = self.shards.get(number).cloned() else {
+        let mut shards = self.shards.iter();
+        let found = shards.find(|(shard, _)| *shard == number);
+        let Some(path) = found.map(|(_, path)| path.clone()) else {
             return Err(Error::internal("a shard that the folder does not have"));
         };
         let source = Source::closed(path, self.kinds.clone());
@@ -74,7 +86,7 @@ impl Folder {
             if usize::try_from(shard) != Ok(number) {
                 return Err(Error::corrupt(format!("this is shard {shard} under another's name")));
             }
-            if usize::try_from(shards) != Ok(self.shards.len()) {
+            if self.are_all && usize::try_from(shards) != Ok(self.shards.len()) {
                 let found = self.shards.len();
                 return Err(Error::corrupt(format!(
                     "the context has {shards} shards, and its folder has {found}"
@@ -117,6 +129,14 @@ impl Folder {
     pub fn findings(&self) -> &Findings {
         &self.findings
     }
+}
+
+/// The files of the shards with these numbers, each once.
+fn given_in(dir: &Path, mut given: Vec<usize>) -> Vec<(usize, PathBuf)> {
+    given.sort_unstable();
+    given.dedup();
+    let file = |number: usize| (number, dir.join(format!("shard-{number:04}.db")));
+    given.into_iter().map(file).collect()
 }
 
 /// The shards' files. Error: `Io` when there are none, or one is missing between others.

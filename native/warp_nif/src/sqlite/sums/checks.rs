@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use super::frames::{self, Frames};
 use super::table::{self, BLOCK, PAGE, Table};
-use super::{file, header, steps};
+use super::{file, steps};
 use crate::sync::relock;
 
 /// How many bytes at the beginning of a database SQLite reads by themselves, before it knows its pages.
@@ -35,12 +35,12 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Those of an open file.
-    pub fn of(database: &Path, id: u64, file: File, table: Table) -> Arc<Self> {
+    /// Those of an open file, which stands at the second path.
+    pub fn of((database, path): (&Path, PathBuf), id: u64, file: File, table: Table) -> Arc<Self> {
         Arc::new(Self {
             id,
             database: database.to_owned(),
-            path: header::path_of(database),
+            path,
             table: RwLock::new(table),
             frames: RwLock::default(),
             file: Mutex::new(file),
@@ -50,6 +50,12 @@ impl Sums {
     /// The file of sums: it has to stay in its place, as the database has.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The id of the file of sums, and the sums of so many pages as that file has them.
+    pub fn on_disk(&self, pages: usize) -> io::Result<(u64, Vec<u64>)> {
+        let sums = file::sums_of(&relock(&self.file), pages)?;
+        Ok((self.id, sums))
     }
 
     /// A part was opened, and has so many bytes.

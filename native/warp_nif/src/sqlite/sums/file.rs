@@ -70,6 +70,21 @@ pub fn decode(bytes: &[u8]) -> Result<(u64, Vec<u64>), &'static str> {
     Ok((id, sums.collect()))
 }
 
+/// The sums of the first so many pages; 0 where the file has no room for them.
+pub fn sums_of(file: &File, pages: usize) -> io::Result<Vec<u64>> {
+    let mut bytes = vec![0; pages.saturating_mul(8)];
+    let mut read = 0;
+    while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, HEADER.saturating_add(read as u64))? {
+            0 => break,
+            more => read += more,
+        }
+    }
+    let sums = bytes.chunks_exact(8);
+    let sums = sums.map(|sum| u64::from_le_bytes(sum.try_into().unwrap_or_default()));
+    Ok(sums.collect())
+}
+
 /// Makes room for so many blocks, durably.
 pub fn extend(file: &File, blocks: u64) -> io::Result<()> {
     file.set_len(HEADER.saturating_add(blocks.saturating_mul(BLOCK_BYTES)))?;

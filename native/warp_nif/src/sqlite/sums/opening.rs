@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::checks::{Sums, name};
@@ -52,7 +52,11 @@ impl Sums {
     ///
     /// Errors: `Corrupt` when the file of sums is cut or damaged so far that it is of no use, `Io`.
     pub fn find(database: &Path) -> Result<Option<Arc<Self>>> {
-        let path = header::path_of(database);
+        Self::find_at(database, header::path_of(database))
+    }
+
+    /// Likewise where they stand under another name.
+    pub fn find_at(database: &Path, path: PathBuf) -> Result<Option<Arc<Self>>> {
         files::check_kind(&path)?;
         let Some((file, bytes)) = file::read(&path).map_err(|error| Error::io(&path, error))?
         else {
@@ -72,7 +76,7 @@ impl Sums {
         if (sums.len() as u64) < stored.len().div_ceil(PAGE as u64) {
             return Err(damaged("it is too short for them"));
         }
-        Ok(Some(Self::of(database, id, file, Table::new(sums))))
+        Ok(Some(Self::of((database, path), id, file, Table::new(sums))))
     }
 
     /// Opens the sums of a shard that has to have some, or makes those of a copy.
@@ -110,7 +114,7 @@ impl Sums {
         let sums = read_sums(id, source).map_err(|error| Error::io(database, error))?;
         let file = file::write(&path, mode, id, &sums).map_err(|error| Error::io(&path, error))?;
         files::sync_parent(&path)?;
-        Ok(Self::of(database, id, file, Table::new(sums)))
+        Ok(Self::of((database, path), id, file, Table::new(sums)))
     }
 }
 
