@@ -169,6 +169,7 @@
 -type list_error() ::
     context_stopped
     | {shard_unavailable, non_neg_integer()}
+    | {node_unavailable, node()}
     | timeout
     | interrupted
     | {migrate_failed, crash()}
@@ -199,6 +200,11 @@
     | {application_not_started, atom(), term()}
     %% Of a subscriber: see `t:warp_subscription:error()'.
     | {bad_cursor, term()}
+    %% The next four are about the option `cluster', see {@link warp_cluster}.
+    | {already_started, Name :: binary()}
+    | {folder_of_cluster | folder_not_empty, Dir :: binary()}
+    | {folder_of_node, node()}
+    | {cluster_refused, node(), term()}
     | interrupted
     | disk_full
     | {io_error | corrupt | internal, binary()}.
@@ -225,6 +231,10 @@
     | interrupted
     %% Too many requests wait. Nothing was done.
     | overloaded
+    %% The node that has the entity's shard cannot be reached. Nothing was done.
+    | {node_unavailable, node()}
+    %% The connection to that node was lost meanwhile. An append may be stored: append again with the same event id.
+    | {unknown_outcome, node()}
     | {io_error | corrupt, binary()}
     %% A bug of Warp.
     | {internal, binary()}.
@@ -295,6 +305,8 @@
 
 %% How long functions without a timeout wait.
 -define(TIMEOUT_MS, 5000).
+%% How long a deletion waits without a timeout.
+-define(DELETE_MS, 10000).
 %% How much longer a call may take whose page ends at its timeout.
 -define(ROOM_MS, 100).
 
@@ -322,7 +334,10 @@
 %% <li>`steps': functions that the steps of sagas name, see {@link warp_saga}.</li>
 %% <li>`projections' (`none'): `embedded', `{embedded, Config}' or `{rqlite, Config}', see
 %% {@link warp_projection}.</li>
-%% <li>`cluster' (`single_node').</li>
+%% <li>`cluster' (`single_node'): `{clustered, Options}', with a map, shares the context with other nodes, see
+%% {@link warp_cluster}. `seed_nodes' are names of nodes that the context runs on: this node joins the cluster of the
+%% first one that answers. The first seed of the list creates the cluster, when no other seed is a member of one;
+%% with `bootstrap => true' (`false') this node does.</li>
 %% </ul>
 %%
 %% Waits without a limit until all shards are open, as long as the disk takes to open and to recover their files. Does
@@ -383,9 +398,9 @@ stop(Ctx) ->
 %% that: it begins with its first event. An operation on a handle with an invalid id gives
 %% `{error, {bad_entity_id, Why}}'. Ids that begin with `$warp/' are Warp's own: `reserved'.
 -spec entity(ctx(), binary()) -> entity().
-entity({warp_context, Ref, _Shards}, <<"$warp/", _/binary>> = Id) when is_reference(Ref) ->
+entity({warp_context, Ref, _Shards}, <<"$warp/", _/binary>> = Id) when ?IS_REF(Ref) ->
     #warp_entity{ref = Ref, id = Id, shard = {bad_entity_id, reserved}};
-entity({warp_context, Ref, Shards}, Id) when is_reference(Ref), is_integer(Shards) ->
+entity({warp_context, Ref, Shards}, Id) when is_integer(Shards), ?IS_REF(Ref) ->
     case warp_nif:shard_of(Id, Shards) of
         {ok, N} -> #warp_entity{ref = Ref, id = warp_compact:binary(Id), shard = N};
         {error, Why} -> #warp_entity{ref = Ref, id = Id, shard = {bad_entity_id, Why}}
@@ -405,7 +420,9 @@ append(Entity, Event) ->
 %% `t:write_error()'.
 -spec append(entity(), new_event(), append_options()) -> {ok, seq()} | {error, write_error()}.
 append(Entity, Event, Options) ->
-    warp_entity_request:result(one, write(Entity, [Event], Options)).
+    at_owner(Entity, append, [Event, Options], once, fun() ->
+        warp_entity_request:result(one, write(Entity, [Event], Options))
+    end).
 
 %% @equiv append_batch(Entity, Events, #{})
 -spec append_batch(entity(), [new_event()]) -> {ok, {seq(), seq()}} | {error, write_error()}.
@@ -419,7 +436,9 @@ append_batch(Entity, Events) ->
 -spec append_batch(entity(), [new_event()], append_options()) ->
     {ok, {seq(), seq()}} | {error, write_error()}.
 append_batch(Entity, Events, Options) ->
-    warp_entity_request:result(batch, write(Entity, Events, Options)).
+    at_owner(Entity, append_batch, [Events, Options], once, fun() ->
+        warp_entity_request:result(batch, write(Entity, Events, Options))
+    end).
 
 write(Entity, Events, Options) ->
     case packed(Entity, Events, Options) of
@@ -474,7 +493,9 @@ append_request(Entity, Event) ->
 %% the append itself takes.
 -spec append_request(entity(), new_event(), append_options()) -> request_id().
 append_request(Entity, Event, Options) ->
-    warp_entity_request:send(one, Entity, packed(Entity, [Event], Options)).
+    request(Entity, append_request, [Event, Options], fun() ->
+        warp_entity_request:send(one, Entity, packed(Entity, [Event], Options))
+    end).
 
 %% @doc Makes a request as {@link append_request/3} does, and gives the collection with the request, under a label.
 %% Fails with `badarg' for a term that is no collection.
@@ -492,8 +513,24 @@ append_batch_request(Entity, Events) ->
 %% @doc Appends events as {@link append_batch/3} does, but does not wait for the answer: see {@link append_request/3}.
 -spec append_batch_request(entity(), [new_event()], append_options()) -> request_id().
 append_batch_request(Entity, Events, Options) ->
-    warp_entity_request:send(batch, Entity, packed(Entity, Events, Options)).
+    request(Entity, append_batch_request, [Events, Options], fun() ->
+        warp_entity_request:send(batch, Entity, packed(Entity, Events, Options))
+    end).
 
+%% A request that the owner of the entity's shard makes for the calling process. `Local' makes it on this node.
+request(#warp_entity{ref = Ref, shard = N} = Entity, Function, Args, Local) when is_integer(N), N >= 0 ->
+    case warp_context:find(Ref) of
+        {ok, #{shards := Shards} = Context} when N < Shards ->
+            Patience = fun() -> patience(Function, Args) end,
+            case warp_cluster_call:reach(Context, N, Patience) of
+                here -> Local();
+                Reached -> warp_entity_request:forward(Ref, Reached, {?MODULE, Function, [Entity | Args]}, Patience())
+            end;
+        _ ->
+            Local()
+    end;
+request(_NotAHandle, _Function, _Args, Local) ->
+    Local().
 %% @doc Makes a request as {@link append_batch_request/3} does, and gives the collection with the request, under a
 %% label. Fails with `badarg' for a term that is no collection.
 -spec append_batch_request(entity(), [new_event()], append_options(), Label :: term(), request_id_collection()) ->
@@ -596,18 +633,20 @@ decide(Entity, Aggregate, Fun, Options) when is_function(Fun, 1) ->
     case warp_entity_options:decide(Options) of
         {ok, #{timeout := Timeout}} ->
             Deadline = warp_deadline:from(Timeout),
-            in_aggregate(Entity, Aggregate, fun(_Context, _Id) ->
-                case warp_entity_call:call(Entity, {decide, Aggregate, Fun}, 0, Deadline, once) of
-                    {stored, First, Last} -> {ok, lists:seq(First, Last)};
-                    {stored_at, Seqs} -> {ok, Seqs};
-                    {error, _} = Error -> Error
-                end
+            at_owner(Entity, decide, [Aggregate, Fun, Options], once, fun() ->
+                in_aggregate(Entity, Aggregate, fun(_Context, _Id) ->
+                    decided(warp_entity_call:call(Entity, {decide, Aggregate, Fun}, 0, Deadline, once))
+                end)
             end);
         {error, _} = Error ->
             Error
     end;
 decide(_Entity, _Aggregate, _Fun, _Options) ->
     {error, {bad_option, decide, {not_a_function, 1}}}.
+
+decided({stored, First, Last}) -> {ok, lists:seq(First, Last)};
+decided({stored_at, Seqs}) -> {ok, Seqs};
+decided({error, _} = Error) -> Error.
 
 %% @doc Decides as {@link decide/4} does, but does not wait for the result. Casts of one process to one entity are
 %% carried out in their order.
@@ -621,8 +660,10 @@ decide(_Entity, _Aggregate, _Fun, _Options) ->
 -spec cast(entity(), binary(), fun((State :: term()) -> decision(term()))) ->
     ok | {error, write_error()}.
 cast(Entity, Aggregate, Fun) when is_function(Fun, 1) ->
-    in_aggregate(Entity, Aggregate, fun(_Context, _Id) ->
-        warp_entity_call:cast(Entity, {decide, Aggregate, Fun}, warp_deadline:from(?TIMEOUT_MS))
+    at_owner(Entity, cast, [Aggregate, Fun], once, fun() ->
+        in_aggregate(Entity, Aggregate, fun(_Context, _Id) ->
+            warp_entity_call:cast(Entity, {decide, Aggregate, Fun}, warp_deadline:from(?TIMEOUT_MS))
+        end)
     end);
 cast(_Entity, _Aggregate, _Fun) ->
     {error, {bad_option, decide, {not_a_function, 1}}}.
@@ -638,11 +679,13 @@ shard_of(Entity) ->
 %% entity.
 -spec pid(entity()) -> {ok, pid()} | {error, error()}.
 pid(Entity) ->
-    in_context(Entity, fun(Context, _Id) ->
-        case warp_entity_registry:ensure(Context, Entity, warp_deadline:from(?TIMEOUT_MS)) of
-            {ok, Pid, _Pending} -> {ok, Pid};
-            {error, _} = Error -> Error
-        end
+    at_owner(Entity, pid, [], repeatable, fun() ->
+        in_context(Entity, fun(Context, _Id) ->
+            case warp_entity_registry:ensure(Context, Entity, warp_deadline:from(?TIMEOUT_MS)) of
+                {ok, Pid, _Pending} -> {ok, Pid};
+                {error, _} = Error -> Error
+            end
+        end)
     end).
 
 %% @equiv get(Entity, Aggregate, #{})
@@ -672,6 +715,9 @@ get(NotAHandle, Aggregate, Options) ->
     fetch(NotAHandle, Aggregate, Options).
 
 fetch(Entity, Aggregate, Options) ->
+    at_owner(Entity, get, [Aggregate, Options], repeatable, fun() -> fetch_here(Entity, Aggregate, Options) end).
+
+fetch_here(Entity, Aggregate, Options) ->
     case warp_entity_options:read(Options) of
         {ok, #{timeout := Timeout}} ->
             Deadline = warp_deadline:from(Timeout),
@@ -703,8 +749,10 @@ state_at(Entity, Aggregate, {Kind, At} = Point, Options) when
 ->
     case warp_entity_options:read(Options) of
         {ok, #{timeout := Timeout}} ->
-            in_aggregate(Entity, Aggregate, fun(Context, _Id) ->
-                fold_at(Context, Entity, Aggregate, Point, warp_deadline:from(Timeout))
+            at_owner(Entity, state_at, [Aggregate, Point, Options], repeatable, fun() ->
+                in_aggregate(Entity, Aggregate, fun(Context, _Id) ->
+                    fold_at(Context, Entity, Aggregate, Point, warp_deadline:from(Timeout))
+                end)
             end);
         {error, _} = Error ->
             Error
@@ -728,9 +776,11 @@ history(Entity) ->
 history(Entity, Options) ->
     case warp_entity_options:history(Options) of
         {ok, #{timeout := Timeout} = Range} ->
-            in_context(Entity, fun(Context, _Id) ->
-                aside_with_shard(Context, Entity, warp_deadline:from(Timeout), fun(Handle, Id) ->
-                    warp_entity_replay:history(Context, Handle, Id, Range)
+            at_owner(Entity, history, [Options], repeatable, fun() ->
+                in_context(Entity, fun(Context, _Id) ->
+                    aside_with_shard(Context, Entity, warp_deadline:from(Timeout), fun(Handle, Id) ->
+                        warp_entity_replay:history(Context, Handle, Id, Range)
+                    end)
                 end)
             end);
         {error, _} = Error ->
@@ -747,6 +797,9 @@ export(Entity) ->
 %% `timeout' gives one.
 -spec export(entity(), read_options()) -> {ok, [event()]} | {error, error() | warp_check:wrong()}.
 export(Entity, Options) ->
+    at_owner(Entity, export, [Options], repeatable, fun() -> export_here(Entity, Options) end).
+
+export_here(Entity, Options) ->
     case warp_entity_options:export(Options) of
         {ok, #{timeout := infinity}} ->
             %% The caller reads by itself, so that no other process has to copy the events to it.
@@ -842,20 +895,24 @@ delete(Entity) ->
 %%
 %% Warp also clears the entity's payloads from the logs of sagas. Later steps and compensations of a running saga on
 %% the entity are refused with `entity_deleted': a step turns the saga back, and a compensation makes it stuck. In a
-%% context with projections Warp also erases the entity's rows from all tables.
+%% context with projections Warp also erases the entity's rows from all tables. In a cluster all of that happens on
+%% every node; one that is down does its part when it is back, before it shows anything of a new life.
 %%
 %% A deletion is a list of steps on disk, and Warp finishes it by itself when it is interrupted, also after a restart.
 %% The answer comes after `timeout' milliseconds at the latest (10000; `infinity' waits for the end).
 %%
 %% Errors: `timeout': the log may be erased by then or not. `{still_to_erase, #{target, projections, reason}}': the log
-%% is erased, but rows may be left in these tables, since the target or a projector did not answer. After both Warp
-%% goes on by itself. After any other error the caller has to delete the entity again.
+%% is erased, but rows may be left in these tables, since the target or a projector did not answer; or something may be
+%% left on another node of a cluster, such as with the reason `{node_unavailable, Node}'. After both Warp goes on by
+%% itself. After any other error the caller has to delete the entity again.
 -spec delete(entity(), #{timeout => timeout()}) -> ok | {error, delete_error()}.
 delete(Entity, Options) ->
     case warp_entity_options:delete(Options) of
         {ok, #{timeout := Timeout}} ->
             Deadline = warp_deadline:from(Timeout),
-            in_context(Entity, fun(Context, _Id) -> warp_erasure:delete(Context, Entity, Deadline) end);
+            at_owner(Entity, delete, [Options], repeatable, fun() ->
+                in_context(Entity, fun(Context, _Id) -> warp_erasure:delete(Context, Entity, Deadline) end)
+            end);
         {error, _} = Error ->
             Error
     end.
@@ -888,12 +945,13 @@ query(Ctx, Sql, Params, Options) ->
     warp_projection:query(Ctx, Sql, Params, Options).
 
 %% @doc Waits until the projection shows all events that the entity has in its log by now, for `infinity' or up to
-%% 2^32 - 1 milliseconds.
+%% 2^32 - 1 milliseconds. In a cluster an embedded projection is that of this node.
 %%
-%% Errors: `timeout'. `{set_aside, Seq}': the entity's events from that seq on could not be projected, see
-%% {@link warp_projection:set_aside/1}. `rebuild_due': the tables have events that are not in the log of the entity's
-%% shard, as after somebody put an older copy of it back. Then nothing more of that shard is projected before
-%% {@link warp_projection:rebuild/1}. `no_projections', `{bad_option, timeout, Why}', and those of `t:error()'.
+%% Errors: `timeout'. `{node_unavailable, Node}': the node that has the entity cannot be reached. `{set_aside, Seq}':
+%% the entity's events from that seq on could not be projected, see {@link warp_projection:set_aside/1}. `rebuild_due':
+%% the tables have events that are not in the log of the entity's shard, as after somebody put an older copy of it back.
+%% Then nothing more of that shard is projected before {@link warp_projection:rebuild/1}. `no_projections',
+%% `{bad_option, timeout, Why}', and those of `t:error()'.
 -spec await_projection(entity(), timeout()) ->
     ok | {error, error() | {set_aside, seq()} | rebuild_due | no_projections | {bad_option, timeout, term()}}.
 await_projection(Entity, Timeout) ->
@@ -976,7 +1034,7 @@ verify(CtxOrDir, Options) ->
             end;
         {ok, #{progress := Tell}} ->
             case {warp_nif:loaded(), warp_check:one(data_dir, CtxOrDir, fun warp_context_options:data_dir/1)} of
-                {ok, {ok, Dir}} -> warp_verify:folder(Dir, warp_component:kinds(), Tell);
+                {ok, {ok, Dir}} -> warp_verify:folder(Dir, warp_component:kinds(), all, Tell);
                 {{error, _} = Error, _} -> Error;
                 {ok, {error, _} = Error} -> Error
             end;
@@ -1000,6 +1058,9 @@ progress(_) -> {error, {not_a_function, 1}}.
 -spec correct_time(entity(), seq(), micros()) ->
     ok | {error, no_event | error() | disk_full | {bad_option, seq | recorded_at, term()}}.
 correct_time(Entity, Seq, Micros) ->
+    at_owner(Entity, correct_time, [Seq, Micros], repeatable, fun() -> correct_here(Entity, Seq, Micros) end).
+
+correct_here(Entity, Seq, Micros) ->
     case warp_entity_options:correction(Seq, Micros) of
         ok ->
             Correct = fun(Handle, Id) ->
@@ -1028,6 +1089,29 @@ corrected({failed, Reason}, _Entity) ->
     {error, Reason};
 corrected({error, _} = Error, _Entity) ->
     Error.
+
+%% Runs a function of this module, whose first argument is the entity, on the node that has the entity's shard. `Local'
+%% is the same on this node.
+at_owner(#warp_entity{ref = Ref, shard = N} = Entity, Function, Args, Safety, Local) when is_integer(N), N >= 0 ->
+    case warp_context:find(Ref) of
+        {ok, #{shards := Shards} = Context} when N < Shards ->
+            Call = {?MODULE, Function, [Entity | Args]},
+            warp_cluster_call:run(Context, N, Call, {Safety, fun() -> patience(Function, Args) end}, Local);
+        _ ->
+            Local()
+    end;
+at_owner(_NotAHandle, _Function, _Args, _Safety, Local) ->
+    Local().
+
+%% By when a call has to end, whose options are not checked yet.
+patience(Function, Args) ->
+    case lists:reverse(Args) of
+        [#{timeout := infinity} | _] -> infinity;
+        [#{timeout := Timeout} | _] when is_integer(Timeout), Timeout >= 0 -> warp_deadline:from(Timeout);
+        _ when Function =:= export -> infinity;
+        _ when Function =:= delete -> warp_deadline:from(?DELETE_MS);
+        _ -> warp_deadline:from(?TIMEOUT_MS)
+    end.
 
 in_aggregate(Entity, Aggregate, Fun) ->
     in_context(Entity, fun(#{aggregates := Aggregates} = Context, Id) ->

@@ -16,7 +16,7 @@ suite() -> [{timetrap, {seconds, 90}}].
 all() ->
     [no_process_answers, every_function_is_listed, a_shard_that_is_restarted_again_and_again,
      an_entity_that_does_not_answer, a_supervisor_that_does_not_answer, sagas_that_are_not_known_yet,
-     a_saga_that_goes_on, an_event_that_cannot_be_read].
+     a_saga_that_goes_on, an_event_that_cannot_be_read, a_cluster_that_does_not_answer].
 
 init_per_suite(Config) -> warp_killer:quiet(Config).
 end_per_suite(Config) -> warp_killer:loud(Config).
@@ -32,7 +32,8 @@ made() ->
      {warp_projection, delete, 2}, {warp_core, check_response, 2}, {warp_core, check_response, 3},
      {warp_core, reqids_new, 0}, {warp_core, reqids_add, 3}, {warp_core, reqids_size, 1},
      {warp_core, reqids_to_list, 1}, {warp_core, shard_of, 1}, {warp_subscription, ack, 2},
-     {warp_subscription, more, 2}, {warp_subscription, monitor_of, 1}, {warp_subscription, policy, 3}].
+     {warp_subscription, more, 2}, {warp_subscription, monitor_of, 1}, {warp_subscription, policy, 3},
+     {warp_cluster, owner, 1}].
 
 %% Those that wait for as long as it takes, and say so: each but for the first three has a variant with a limit.
 %% What `warp_projection' does for `warp_core' is called through that.
@@ -42,7 +43,8 @@ without_a_limit() ->
      {warp_saga, commit, 2}, {warp_saga, cancel, 2}, {warp_saga, retry, 2}, {warp_saga, resolve, 3},
      {warp_saga, recover_pending, 1}, {warp_projection, query, 4}, {warp_projection, await, 2},
      %% That is each of its commands for as long as it takes.
-     {warp_subscription, transaction, 4}].
+     {warp_subscription, transaction, 4},
+     {warp_cluster, migrate, 1}, {warp_cluster, leave, 1}].
 
 %% Each function with its limit in milliseconds, the given one or the one that it documents. The entity Hot has a
 %% process, Cold has none, and the event of Aside is set aside.
@@ -176,10 +178,37 @@ took(Fun) ->
     {Micros, Answer} = timer:tc(Fun),
     {Micros div 1000, Answer}.
 
+%% Those of a clustered context. They are called in a VM of their own.
+cluster_calls(Ctx) ->
+    Brief = #{timeout => 300},
+    [{{warp_cluster, members, 1}, 5000, fun() -> warp_cluster:members(Ctx) end},
+     {{warp_cluster, status, 1}, 5000, fun() -> warp_cluster:status(Ctx) end},
+     {{warp_cluster, ring, 1}, 5000, fun() -> warp_cluster:ring(Ctx) end},
+     {{warp_cluster, progress, 1}, 5000, fun() -> warp_cluster:progress(Ctx) end},
+     {{warp_cluster, migrate, 2}, 300, fun() -> warp_cluster:migrate(Ctx, Brief) end},
+     {{warp_cluster, pause, 1}, 5000, fun() -> warp_cluster:pause(Ctx) end},
+     {{warp_cluster, resume, 1}, 5000, fun() -> warp_cluster:resume(Ctx) end},
+     {{warp_cluster, leave, 2}, 300, fun() -> warp_cluster:leave(Ctx, Brief) end},
+     {{warp_cluster, adopt, 1}, 5000, fun() -> warp_cluster:adopt(Ctx) end}].
+
+a_cluster_that_does_not_answer(Config) ->
+    Vm = warp_cluster_vm:start(a, proplists:get_value(dir, Config)),
+    ok = warp_cluster_vm:open(Vm, [Vm], #{}),
+    Took = warp_cluster_vm:run(Vm, fun() ->
+        Ctx = warp_cluster_vm:ctx(),
+        ok = lists:foreach(fun({_Part, Pid}) -> sys:suspend(Pid) end, warp_test:processes(Ctx)),
+        warp_test:parallel([fun() -> {Of, Limit, took(Fun)} end || {Of, Limit, Fun} <- cluster_calls(Ctx)])
+    end),
+    ok = warp_cluster_vm:kill(Vm),
+    ?assertEqual([], [Each || {_, Limit, {Millis, _}} = Each <- Took, Millis > Limit + ?GRACE_MS]),
+    ?assertEqual([], [Each || {_, _, {_, Answer}} = Each <- Took, Answer =/= {error, timeout}]).
+
 %% A new function has to say how long it waits.
 every_function_is_listed(_Config) ->
-    Listed = made() ++ without_a_limit() ++ [Of || {Of, _, _} <- calls(none, none, none, none, none)],
-    Exported = [{Module, Name, Arity} || Module <- [warp_core, warp_saga, warp_projection, warp_subscription],
+    Listed = made() ++ without_a_limit()
+             ++ [Of || {Of, _, _} <- calls(none, none, none, none, none) ++ cluster_calls(none)],
+    Exported = [{Module, Name, Arity} || Module <- [warp_core, warp_saga, warp_projection, warp_subscription,
+                                                    warp_cluster],
                                          {Name, Arity} <- Module:module_info(exports), Name =/= module_info],
     ?assertEqual({not_listed, []}, {not_listed, Exported -- lists:usort(Listed)}),
     ?assertEqual({not_there, []}, {not_there, lists:usort(Listed) -- Exported}).

@@ -2,7 +2,7 @@
 -module(warp_specs_tests).
 -include_lib("eunit/include/eunit.hrl").
 
--define(PUBLIC, [warp_core, warp_saga, warp_projection, warp_subscription, warp_test_context]).
+-define(PUBLIC, [warp_core, warp_saga, warp_projection, warp_subscription, warp_cluster, warp_test_context]).
 
 %% ------------------------------------------------------------------ The tests
 
@@ -12,7 +12,8 @@ every_error_has_a_shape_test() ->
 
 the_specs_have_the_reasons_of_the_catalogue_test() ->
     InSpecs = lists:usort([{Kind, area(Of)} || {Of, {_, _} = Kind} <- errors(), element(1, Kind) =/= bad]
-                          ++ [{Kind, step} || Kind <- expand(type(warp_saga, step_error), warp_saga)]),
+                          ++ [{Kind, step} || Kind <- expand(type(warp_saga, step_error), warp_saga)]
+                          ++ [{Kind, cluster} || Kind <- expand(type(warp_cluster, doubt), warp_cluster)]),
     InCatalogue = lists:usort([{kind(Shape), Area}
                                || #{reason := Shape, areas := Areas} <- warp_error:catalogue(), Area <- Areas]),
     ?assertEqual({not_in_the_catalogue, []}, {not_in_the_catalogue, InSpecs -- InCatalogue}),
@@ -28,7 +29,8 @@ area({warp_core, await_projection, _}) -> projection;
 area({warp_core, _, _}) -> entity;
 area({warp_saga, _, _}) -> saga;
 area({warp_projection, _, _}) -> projection;
-area({warp_subscription, _, _}) -> subscription.
+area({warp_subscription, _, _}) -> subscription;
+area({warp_cluster, _, _}) -> cluster.
 
 %% `{shard_unavailable, 2}' of `{shard_unavailable, N}', and `{overloaded, 0}' of an atom.
 kind(Shape) ->

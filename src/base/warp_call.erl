@@ -48,7 +48,7 @@ send(Pid, Request) ->
 
 %% @doc Waits so many milliseconds for the answer, and does not notice when the process ends. `none' when no
 %% answer came.
--spec await(request(), Millis :: non_neg_integer()) -> {answer, term()} | none.
+-spec await(request() | alias(), Millis :: non_neg_integer()) -> {answer, term()} | none.
 await(Alias, Millis) ->
     receive
         {[alias | Alias], Answer} -> {answer, Answer}

@@ -26,9 +26,10 @@
 }.
 %% `start': starting a context. `entity': appending to an entity, reading and deleting it. `query': SQL.
 %% `projection': the functions of `warp_projection', and waiting for a projection. `saga': the functions of
-%% `warp_saga'. `subscription': those of `warp_subscription', and waiting for subscribers. `step': no error of a
-%% function, but why a step of a saga was refused or waits, in its result. `verify': checking files.
--type area() :: start | entity | query | projection | saga | subscription | step | verify.
+%% `warp_saga'. `subscription': those of `warp_subscription', and waiting for subscribers. `cluster': those of
+%% `warp_cluster'. `step': no error of a function, but why a step of a saga was refused or waits, in its result.
+%% `verify': checking files.
+-type area() :: start | entity | query | projection | saga | subscription | cluster | step | verify.
 %% What can stand as `Why' in a reason, which says what is wrong with a value.
 -type problem() :: #{why := binary(), meaning := binary()}.
 
@@ -69,14 +70,52 @@ problems() ->
 %% what to do.
 reasons() ->
     start_reasons() ++ event_reasons() ++ function_reasons() ++ system_reasons() ++ projection_reasons()
-        ++ saga_reasons() ++ subscription_reasons().
+        ++ saga_reasons() ++ subscription_reasons() ++ cluster_reasons().
+
+cluster_reasons() ->
+    [{{node_unavailable, 'Node'}, [entity, projection, saga, subscription],
+      <<"Node {Node}, which has the entity's shard, cannot be reached. Nothing was done.">>,
+      <<"Try again when the node is back. If its disk is lost, see docs/cluster.md.">>},
+     {{unknown_outcome, 'Node'}, [entity, projection, saga, subscription],
+      <<"The connection to node {Node} was lost after the request was sent. It may be carried out or not.">>,
+      <<"Append again with the same event id: what was stored is not stored twice.">>},
+     {{already_started, 'Name'}, [start],
+      <<"A clustered context {Name} runs in this VM already.">>,
+      <<"Stop it first. Two contexts of one cluster need two nodes.">>},
+     {{folder_of_cluster, 'Dir'}, [start],
+      <<"The folder {Dir} belongs to a node of a cluster.">>,
+      <<"Start the context with the option `cluster => {{clustered, #{{seed_nodes => [...]}}}}'.">>},
+     {{folder_of_node, 'Node'}, [start],
+      <<"The folder belongs to node {Node} of the cluster, and this node has another name.">>,
+      <<"Start the VM with that name, or give this node a folder of its own.">>},
+     {{folder_not_empty, 'Dir'}, [start],
+      <<"The folder {Dir} has a context already, and a node that joins a cluster brings none.">>,
+      <<"Give the node an empty folder. To make a cluster of that context start its node first, with "
+        "`bootstrap => true'.">>},
+     {{cluster_refused, 'Node', 'Why'}, [start],
+      <<"Node {Node} does not take this node into its cluster: {Why}.">>,
+      <<"Start the context with the same name and number of shards as the cluster has; a node that was forgotten, or "
+        "whose folder was lost, joins after `warp_cluster:forget/2'.">>},
+     {{in_doubt, 'Why'}, [cluster],
+      <<"This node's folder may be an old copy: {Why}. So that no shard has two owners, the node does not serve its "
+        "shards.">>,
+      <<"Connect it to all other members, which say whether the folder is the right one; or say so yourself with "
+        "`warp_cluster:adopt/1'.">>},
+     {not_in_doubt, [cluster],
+      <<"This node's folder is not in doubt.">>, <<"There is nothing to adopt.">>},
+     {last_member, [cluster],
+      <<"No other member of the cluster takes this node's shards.">>,
+      <<"Start another node first, or stop this one: its folder keeps the shards.">>},
+     {not_clustered, [cluster],
+      <<"The context runs on a single node.">>,
+      <<"Start it with the option `cluster => {{clustered, #{{seed_nodes => [...]}}}}'.">>}].
 
 start_reasons() ->
     [{{missing_option, 'Key'}, [start],
       <<"The option {Key} is missing.">>, <<"Add it to the options.">>},
-     {{unknown_option, 'Key'}, [start, entity, query, saga, subscription, verify],
+     {{unknown_option, 'Key'}, [start, entity, query, saga, subscription, cluster, verify],
       <<"There is no option {Key}.">>, <<"Remove it, or correct its name.">>},
-     {{bad_option, 'Key', 'Why'}, [start, entity, query, projection, saga, subscription, verify],
+     {{bad_option, 'Key', 'Why'}, [start, entity, query, projection, saga, subscription, cluster, verify],
       <<"The option or argument {Key} {Why}.">>, <<"Give another value.">>},
      {{data_dir_in_use, 'Dir'}, [start, verify],
       <<"Another context, of this VM or of another one, has the folder {Dir} open.">>,
@@ -123,7 +162,7 @@ start_reasons() ->
       <<"Make sure that warp_core and the applications it needs are part of the release.">>}].
 
 event_reasons() ->
-    [{{bad_entity_id, 'Why'}, [entity, projection, subscription],
+    [{{bad_entity_id, 'Why'}, [entity, projection, subscription, cluster],
       <<"The entity's id {Why}.">>,
       <<"An id is UTF-8 of 1 to 512 bytes and does not begin with $warp/. Make the handle with warp_core:entity/2 "
         "of this context.">>},
@@ -173,22 +212,22 @@ function_reasons() ->
       <<"Start the context again; give start functions as fun M:F/A, which outlast that.">>}].
 
 system_reasons() ->
-    [{overloaded, [entity, query, projection, saga],
+    [{overloaded, [entity, query, projection, saga, subscription],
       <<"Too many requests wait. Nothing was stored.">>, <<"Try again later, and slower.">>},
-     {timeout, [entity, query, projection, saga, subscription],
+     {timeout, [entity, query, projection, saga, subscription, cluster],
       <<"No answer came in time. What was asked for may still be done.">>,
       <<"Ask again: an append with an event id is stored once, and a saga with the same id runs once.">>},
-     {interrupted, [start, entity, projection, saga, subscription, verify],
+     {interrupted, [start, entity, projection, saga, subscription, cluster, verify],
       <<"The process that was asked ended before it answered. What was asked for may have been done.">>,
       <<"Ask again: an append with an event id is stored once, and a saga with the same id runs once.">>},
      {{shard_unavailable, 'N'}, [entity, projection, saga, subscription, verify],
       <<"Shard {N} is being opened again. Nothing was done.">>,
       <<"Try again. If it stays so, stats and the log say why the shard cannot be opened.">>},
-     {context_stopped, [entity, query, projection, saga, subscription, verify],
+     {context_stopped, [entity, query, projection, saga, subscription, cluster, verify],
       <<"The context is not running.">>, <<"Start it.">>},
-     {disk_full, [start, entity, saga, subscription],
+     {disk_full, [start, entity, saga, subscription, cluster],
       <<"The disk is full. Nothing was stored.">>, <<"Make room; the shard goes on by itself.">>},
-     {{io_error, 'Message'}, [start, entity, projection, saga, subscription, verify],
+     {{io_error, 'Message'}, [start, entity, projection, saga, subscription, cluster, verify],
       <<"The operating system or SQLite refused: {Message}. Nothing was stored.">>,
       <<"See to the disk, and to the file that the message names: another program may have removed, renamed or "
         "replaced it, or it is a symbolic link, which Warp does not follow.">>},
@@ -199,7 +238,7 @@ system_reasons() ->
       <<"Report it with this message and the log.">>},
      {{still_to_erase, #{target => 'Target', projections => 'Tables', reason => 'Reason'}}, [entity],
       <<"The entity is gone from the log, but rows of it may still stand in the tables {Tables} of the target "
-        "{Target}: {Reason}.">>,
+        "{Target}, or another node may still have something of it: {Reason}.">>,
       <<"Warp goes on trying by itself, also after a restart. Delete again to wait again.">>}].
 
 projection_reasons() ->
@@ -331,7 +370,10 @@ whys() ->
      {{not_an_integer_from, 'Min'}, <<"is not an integer from {Min} on">>},
      {{not_an_integer_between, 'Min', 'Max'}, <<"is not an integer from {Min} to {Max}">>},
      {{not_one_of, 'Values'}, <<"is not one of {Values}">>},
-     {no_cluster_yet, <<"is not there yet: a context runs on one node, which is single_node">>},
+     {not_a_cluster, <<"is neither single_node nor {{clustered, #{{seed_nodes => Nodes}}}}">>},
+     {no_seed_nodes, <<"has no seed nodes">>},
+     {node_without_name, <<"needs a VM with a name, such as `erl -name warp@10.0.0.1'">>},
+     {not_a_list_of_nodes, <<"is not a list of node names such as warp@10.0.0.1">>},
      {only_letters_digits_underscore_dot_dash,
       <<"may have only letters, digits, _, . and -, and may not begin with . or -">>},
      {only_letters_digits_underscore, <<"may have only letters, digits and _, and may not begin with a digit">>},

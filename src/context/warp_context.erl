@@ -7,20 +7,28 @@
 -module(warp_context).
 
 -export([find/1, of_handle/1, put/1, erase/1, all/0]).
--export([locate/2, shard_of/2, shard/2, with_shard/3]).
+-export([locate/2, shard_of/2, shard/2, with_shard/3, log/2, with_log/3]).
 -export([register/3, registered/2, unregister/2, unregister/3, new_table/0]).
 -export([membership/1, within/1, mine/1]).
 
--export_type([ctx/0, context/0, membership/0]).
+-include("../base/warp_entity.hrl").
+
+-export_type([ctx/0, ref/0, context/0, membership/0, remote/0, unavailable/0]).
+
 
 %% The handle that users have.
--type ctx() :: {warp_context, reference(), Shards :: pos_integer()}.
+-type ctx() :: {warp_context, ref(), Shards :: pos_integer()}.
+%% What tells a context from others. That of a cluster is the same on all its nodes, and after a restart.
+-type ref() :: reference() | {clustered, Name :: binary()}.
+%% A shard that is on another node: who takes requests for it there.
+-type remote() :: {remote, Server :: pid(), ref(), N :: non_neg_integer(), Epoch :: pos_integer()}.
 -type context() :: #{
-    ref := reference(),
+    ref := ref(),
     name := binary(),
     dir := binary(),
     lock := warp_nif:lock(),
     shards := pos_integer(),
+    owners := warp_context_owners:owners(),
     durability := full | normal,
     file_access := warp_nif:access(),
     %% Counts how often the clock was far behind the previous event.
@@ -29,19 +37,20 @@
     running := ets:table(),
     atom() => term()
 }.
+-type unavailable() :: {shard_unavailable, non_neg_integer()} | {node_unavailable, node()}.
 %% A context, and the supervisors above one of its processes.
--type membership() :: {reference(), Running :: ets:table(), Above :: [pid()]}.
+-type membership() :: {ref(), Running :: ets:table(), Above :: [pid()]}.
 
 %% @doc The context of a handle that a user gives; `not_found' after it was stopped. Raises `{not_a_context, Term}' for
 %% what is no handle: a mistake of the program, such as the context's name in its place.
 %% An entity has the reference alone.
--spec of_handle(ctx() | reference()) -> {ok, context()} | not_found.
-of_handle({warp_context, Ref, Shards}) when is_reference(Ref), is_integer(Shards) -> find(Ref);
-of_handle(Ref) when is_reference(Ref) -> find(Ref);
+-spec of_handle(ctx() | ref()) -> {ok, context()} | not_found.
+of_handle({warp_context, Ref, Shards}) when is_integer(Shards), ?IS_REF(Ref) -> find(Ref);
+of_handle(Ref) when ?IS_REF(Ref) -> find(Ref);
 of_handle(Term) -> error({not_a_context, Term}).
 
 %% @doc The context with that reference or handle; `not_found' after it was stopped.
--spec find(reference() | ctx()) -> {ok, context()} | not_found.
+-spec find(ref() | ctx()) -> {ok, context()} | not_found.
 find({warp_context, Ref, _}) ->
     find(Ref);
 find(Ref) ->
@@ -56,12 +65,12 @@ put(#{ref := Ref} = Context) ->
     persistent_term:put({?MODULE, Ref}, Context).
 
 %% @doc Withdraws a context, so that {@link find/1} finds it no more. False if another process withdrew it before.
--spec erase(reference()) -> boolean().
+-spec erase(ref()) -> boolean().
 erase(Ref) ->
     persistent_term:erase({?MODULE, Ref}).
 
 %% @doc The references of all contexts that can be found.
--spec all() -> [reference()].
+-spec all() -> [ref()].
 all() ->
     [Ref || {{?MODULE, Ref}, #{}} <- persistent_term:get()].
 
@@ -89,12 +98,23 @@ shard_of(#{shards := Shards}, Id) ->
         {error, Why} -> {error, {bad_entity_id, Why}}
     end.
 
-%% @doc The handle of shard N; `{shard_unavailable, N}' while the shard is not open.
+%% @doc The handle of shard N; `{shard_unavailable, N}' while the shard is not open, or is on another node.
 -spec shard(context(), non_neg_integer()) ->
     {ok, warp_nif:shard()} | {error, {shard_unavailable, non_neg_integer()}}.
 shard(Context, N) ->
     case registered(Context, {shard, N}) of
-        {ok, _Handle} = Found -> Found;
+        {ok, Handle} when is_reference(Handle) -> {ok, Handle};
+        _ -> {error, {shard_unavailable, N}}
+    end.
+
+%% @doc Where the log of shard N can be read: the handle of the shard, or what takes requests for it on another node.
+%% Errors: `{shard_unavailable, N}' while the shard is not open, and `{node_unavailable, Node}' while its node cannot be
+%% reached.
+-spec log(context(), non_neg_integer()) -> {ok, warp_nif:shard() | remote()} | {error, unavailable()}.
+log(Context, N) ->
+    case registered(Context, {shard, N}) of
+        {ok, {node_unavailable, _} = Why} -> {error, Why};
+        {ok, _HandleOrRemote} = Found -> Found;
         none -> {error, {shard_unavailable, N}}
     end.
 
@@ -103,15 +123,21 @@ shard(Context, N) ->
 -spec with_shard(context(), non_neg_integer(), fun((warp_nif:shard()) -> Result)) ->
     Result | {error, {shard_unavailable, non_neg_integer()}}.
 with_shard(Context, N, Fun) ->
-    case shard(Context, N) of
-        {ok, Handle} ->
-            case Fun(Handle) of
-                {error, closed} -> {error, {shard_unavailable, N}};
-                Result -> Result
-            end;
-        {error, _} = Error ->
-            Error
-    end.
+    unless_closed(shard(Context, N), N, Fun).
+
+%% @doc Likewise of where the log of shard N can be read. Errors are also those of {@link log/2}.
+-spec with_log(context(), non_neg_integer(), fun((warp_nif:shard() | remote()) -> Result)) ->
+    Result | {error, unavailable()}.
+with_log(Context, N, Fun) ->
+    unless_closed(log(Context, N), N, Fun).
+
+unless_closed({ok, Handle}, N, Fun) ->
+    case Fun(Handle) of
+        {error, closed} -> {error, {shard_unavailable, N}};
+        Result -> Result
+    end;
+unless_closed({error, _} = Error, _N, _Fun) ->
+    Error.
 
 %% @doc Registers a process or handle of the context under a key, such as `{owner, N}' for the process that owns
 %% shard N.

@@ -12,11 +12,11 @@
 -type start() :: {warp_context_options:settings(), Dir :: binary(), warp_nif:lock()}.
 
 %% @doc Starts the keeper of a context, which makes the tables and publishes the context.
--spec start_link(reference(), start()) -> gen_server:start_ret().
+-spec start_link(warp_context:ref(), start()) -> gen_server:start_ret().
 start_link(Ref, Start) ->
     gen_server:start_link(?MODULE, {Ref, Start}, []).
 
--spec init({reference(), start()}) -> {ok, warp_context:context()}.
+-spec init({warp_context:ref(), start()}) -> {ok, warp_context:context()}.
 init({Ref, {Settings, Dir, Lock}}) ->
     #{context := Name, shards := Shards, durability := Durability, file_access := Access} = Settings,
     Own = #{ref => Ref, name => Name, dir => Dir, lock => Lock, shards => Shards,

@@ -12,7 +12,7 @@
     shards := pos_integer(),
     durability := full | normal,
     file_access := owner | umask,
-    cluster := single_node,
+    cluster := single_node | {clustered, map()},
     atom() => term()
 }.
 
@@ -27,8 +27,7 @@ start(Given) ->
         {data_dir, required, fun data_dir/1},
         {shards, 16, fun(N) -> warp_check:integer(N, 1, ?MAX_SHARDS) end},
         {durability, full, fun(D) -> warp_check:one_of(D, [full, normal]) end},
-        {file_access, owner, fun(A) -> warp_check:one_of(A, [owner, umask]) end},
-        {cluster, single_node, fun cluster/1}
+        {file_access, owner, fun(A) -> warp_check:one_of(A, [owner, umask]) end}
     ] ++ warp_component:options()).
 
 %% The name becomes the name of a folder. It has to be valid on every system, and must not be a path.
@@ -39,9 +38,6 @@ context(Name) ->
         nomatch -> {error, only_letters_digits_underscore_dot_dash};
         false -> {error, not_a_binary}
     end.
-
-cluster(single_node) -> {ok, single_node};
-cluster(_) -> {error, no_cluster_yet}.
 
 %% @doc A check: a path. A binary is one in the encoding of the file system already. The result is one too, and
 %% absolute.

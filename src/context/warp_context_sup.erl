@@ -6,11 +6,11 @@
 -export([init/1]).
 
 %% @doc Starts the processes of a context.
--spec start_link(reference(), warp_context_keeper:start()) -> supervisor:startlink_ret().
+-spec start_link(warp_context:ref(), warp_context_keeper:start()) -> supervisor:startlink_ret().
 start_link(Ref, Start) ->
     supervisor:start_link(?MODULE, {Ref, Start}).
 
--spec init({reference(), warp_context_keeper:start()}) ->
+-spec init({warp_context:ref(), warp_context_keeper:start()}) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init({Ref, {Settings, _, _} = Start}) ->
     Keeper = #{id => keeper, start => {warp_context_keeper, start_link, [Ref, Start]}},

@@ -1,6 +1,8 @@
 %% @private Starts and stops contexts.
 -module(warp_contexts).
 
+-include("../base/warp_entity.hrl").
+
 -export([start/1, stop/1, forget_all/0, supervisor/1, stats/1, processes/1]).
 
 %% How long a context waits for the lock, since another one may just be stopping.
@@ -20,12 +22,25 @@ start(Settings) ->
             {error, {application_not_started, App, Reason}}
     end.
 
-start_in_dir(#{context := Name, data_dir := DataDir, shards := Shards, file_access := Access} = Settings) ->
+start_in_dir(#{context := Name, data_dir := DataDir, file_access := Access} = Settings) ->
     Dir = filename:join(DataDir, Name),
     case warp_nif:lock(Dir, ?LOCK_PATIENCE_MS, Access) of
         {ok, Lock} ->
-            Ref = make_ref(),
-            {ok, _Pid} = warp_core_sup:start_context(Ref, {Settings, Dir, Lock}),
+            case warp_component:check_folder(Settings, Dir) of
+                ok ->
+                    start_locked(Settings, Dir, Lock);
+                {error, _} = Error ->
+                    ok = warp_nif:unlock(Lock),
+                    Error
+            end;
+        {error, Reason} ->
+            {error, Reason}
+    end.
+
+start_locked(#{context := Name, shards := Shards} = Settings, Dir, Lock) ->
+    Ref = ref(Settings),
+    case warp_core_sup:start_context(Ref, {Settings, Dir, Lock}) of
+        {ok, _Pid} ->
             case started(Ref, Lock) of
                 ok ->
                     {ok, {warp_context, Ref, Shards}};
@@ -33,47 +48,53 @@ start_in_dir(#{context := Name, data_dir := DataDir, shards := Shards, file_acce
                     ok = stop_ref(Ref),
                     {error, Reason}
             end;
-        {error, Reason} ->
-            {error, Reason}
+        {error, {already_started, _}} ->
+            ok = warp_nif:unlock(Lock),
+            {error, {already_started, Name}}
     end.
+
+%% A context of a cluster is found by its name on every node, and so there is one of that name in a VM.
+ref(#{cluster := single_node}) -> make_ref();
+ref(#{context := Name}) -> {clustered, Name}.
 
 started(Ref, Lock) ->
     {ok, Context} = warp_context:find(Ref),
     case warp_component:await_started(Context) of
-        ok -> warp_nif:establish(Lock);
-        {error, _} = Error -> Error
+        ok ->
+            case warp_nif:establish(Lock) of
+                ok -> warp_component:started(Context);
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
     end.
 
 %% @doc Stops a context, and waits until all its processes have ended and everything acknowledged is on disk. Does
 %% nothing for a context that was stopped before.
 -spec stop(warp_context:ctx()) -> ok.
-stop({warp_context, Ref, _}) when is_reference(Ref) ->
+stop({warp_context, Ref, _}) when ?IS_REF(Ref) ->
     stop_ref(Ref);
 stop(Term) ->
     error({not_a_context, Term}).
 
 stop_ref(Ref) ->
+    Found = warp_context:find(Ref),
     ok = warp_core_sup:stop_context(Ref),
-    forget(Ref).
+    forget(Ref, Found).
 
 %% @doc Withdraws all contexts and gives up their locks, when the application has stopped and their processes with
 %% it.
 -spec forget_all() -> ok.
 forget_all() ->
-    lists:foreach(fun forget/1, warp_context:all()).
+    lists:foreach(fun(Ref) -> forget(Ref, warp_context:find(Ref)) end, warp_context:all()).
 
-forget(Ref) ->
-    case warp_context:find(Ref) of
-        {ok, #{lock := Lock}} ->
-            %% NOTE: another process may be stopping this context just now. The one that withdraws the context
-            %% also gives up the lock.
-            case warp_context:erase(Ref) of
-                true -> warp_nif:unlock(Lock);
-                false -> ok
-            end;
-        not_found ->
-            ok
-    end.
+%% NOTE: two processes may be stopping a context, and in a cluster another one may have begun under its name since, with
+%% a lock of its own.
+forget(Ref, {ok, #{lock := Lock}}) ->
+    _ = [warp_context:erase(Ref) || {ok, #{lock := Now}} <- [warp_context:find(Ref)], Now =:= Lock],
+    warp_nif:unlock(Lock);
+forget(_Ref, not_found) ->
+    ok.
 
 %% @doc The supervisor of a context, or a process that has ended if the context does not run. A caller can monitor
 %% either.

@@ -1,5 +1,5 @@
-%% @private Supervises the contexts of this VM, each of which has a supervisor of its own, and the process that
-%% answers the requests of processes that were killed.
+%% @private Supervises the contexts of this VM, each of which has a supervisor of its own, the process that answers the
+%% requests of processes that were killed, and the one that takes what other nodes send.
 -module(warp_core_sup).
 -behaviour(supervisor).
 
@@ -12,7 +12,7 @@ start_link() ->
     supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
 %% @doc Starts the processes of a context.
--spec start_context(reference(), warp_context_keeper:start()) -> {ok, pid()} | {error, term()}.
+-spec start_context(warp_context:ref(), warp_context_keeper:start()) -> {ok, pid()} | {error, term()}.
 start_context(Ref, Start) ->
     Child = #{
         id => Ref,
@@ -23,7 +23,7 @@ start_context(Ref, Start) ->
     supervisor:start_child(?MODULE, Child).
 
 %% @doc Ends the processes of a context, and waits until they have ended.
--spec stop_context(reference()) -> ok.
+-spec stop_context(warp_context:ref()) -> ok.
 stop_context(Ref) ->
     %% Both give `not_found' for a context that was stopped before.
     _ = supervisor:terminate_child(?MODULE, Ref),
@@ -37,4 +37,5 @@ init([]) ->
     %% The table outlives the process that looks after it.
     ok = warp_requests:new_table(),
     Requests = #{id => requests, start => {warp_requests, start_link, []}},
-    {ok, {#{strategy => one_for_one, intensity => 1000, period => 1}, [Requests]}}.
+    Node = #{id => node, start => {warp_node, start_link, []}},
+    {ok, {#{strategy => one_for_one, intensity => 1000, period => 1}, [Requests, Node]}}.

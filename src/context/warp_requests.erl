@@ -9,6 +9,7 @@
 
 -export([new_table/0, start_link/0]).
 -export([number/0, watch/1, expect/2, forget/1, forget_all/1]).
+-export([linked/1, is_linked/1, lost/1, expect_linked/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -record(state, {watched = #{} :: #{pid() => []}}).
@@ -65,6 +66,50 @@ forget(Alias) ->
 forget_all(Requests) ->
     lists:foreach(fun forget/1, maps:keys(Requests)).
 
+%% @doc Processes of another node can be reached: requests may be sent to them.
+-spec linked([pid()]) -> ok.
+linked(Pids) ->
+    true = ets:insert(?MODULE, [{{linked, Pid}} || Pid <- Pids]),
+    ok.
+
+%% @doc Whether a process of another node can be reached.
+-spec is_linked(pid()) -> boolean().
+is_linked(Pid) ->
+    try
+        ets:member(?MODULE, {linked, Pid})
+    catch
+        error:badarg -> false
+    end.
+
+%% @doc Notes that the calling process expects an answer from a process of another node, under a new alias.
+%% `node_unavailable': the process cannot be reached.
+%%
+%% NOTE: the request is noted before this looks. Who loses the link takes the note of it out first, and answers all
+%% requests then.
+-spec expect_linked(pid()) -> {ok, warp_call:alias()} | {error, {node_unavailable, node()} | context_stopped}.
+expect_linked(Pid) ->
+    Alias = warp_call:alias(),
+    try ets:insert(?MODULE, {Alias, Pid, self()}) andalso ets:member(?MODULE, {linked, Pid}) of
+        true ->
+            {ok, Alias};
+        false ->
+            ok = forget(Alias),
+            ok = warp_call:give_up(#{Alias => []}),
+            {error, {node_unavailable, node(Pid)}}
+    catch
+        error:badarg ->
+            _ = erlang:unalias(Alias),
+            {error, context_stopped}
+    end.
+
+%% @doc Answers the requests that were sent to processes of another node, which cannot be reached any more: nobody knows
+%% whether they were carried out.
+-spec lost([pid()]) -> ok.
+lost(Pids) ->
+    _ = [true = ets:delete(?MODULE, {linked, Pid}) || Pid <- Pids],
+    Lost = maps:from_keys(Pids, lost),
+    answer_all(Lost, fun(Pid) -> {error, {unknown_outcome, node(Pid)}} end).
+
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
     ok = persistent_term:put(?MODULE, erlang:unique_integer([positive])),
@@ -114,15 +159,18 @@ ended(Ended) ->
     end.
 
 %% A process that ended by itself has answered all that it got, or their senders know.
-interrupted(Killed) when map_size(Killed) =:= 0 ->
-    ok;
 interrupted(Killed) ->
+    answer_all(Killed, fun(_Pid) -> {error, interrupted} end).
+
+answer_all(Pids, _Answer) when map_size(Pids) =:= 0 ->
+    ok;
+answer_all(Pids, Answer) ->
     lists:foreach(
-        fun({Alias, _Pid, _Caller}) ->
-            ok = warp_call:answer(Alias, {error, interrupted}),
+        fun({Alias, Pid, _Caller}) ->
+            ok = warp_call:answer(Alias, Answer(Pid)),
             ok = forget(Alias)
         end,
-        [Row || {_Alias, Pid, _Caller} = Row <- ets:tab2list(?MODULE), is_map_key(Pid, Killed)]).
+        [Row || {_Alias, Pid, _Caller} = Row <- ets:tab2list(?MODULE), is_map_key(Pid, Pids)]).
 
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(#{state := #state{watched = Watched}} = Status) ->

@@ -32,10 +32,25 @@ call(Entity, Request, Bytes, Deadline, Safety) ->
 retry({again, later}, #warp_entity{ref = Ref}, _Request, _Bytes, _Deadline, once) ->
     stopped_or(Ref, interrupted);
 retry(_First, #warp_entity{ref = Ref} = Entity, Request, Bytes, Deadline, Safety) ->
-    IsRetried = fun(Result) -> is_retried(Result, Safety) end,
+    IsRetried = fun(Result) -> is_retried(Result, Safety) andalso is_here(Entity) end,
     case warp_retry:while(IsRetried, ?RETRIES, Deadline, fun() -> try_once(Entity, Request, Bytes, Deadline) end) of
-        {again, _} -> stopped_or(Ref, interrupted);
+        {again, now} -> stopped_or(Ref, not_taken(Entity));
+        {again, later} -> stopped_or(Ref, interrupted);
         Answer -> Answer
+    end.
+
+%% No process has taken the request: where the shard is on its way to another node it may be made there.
+not_taken(#warp_entity{shard = N} = Entity) ->
+    case is_here(Entity) of
+        true -> interrupted;
+        false -> {shard_unavailable, N}
+    end.
+
+%% A shard that was handed to another node does not open here again.
+is_here(#warp_entity{ref = Ref, shard = N}) ->
+    case warp_context:find(Ref) of
+        {ok, Context} -> warp_context_owners:is_here(Context, N);
+        not_found -> false
     end.
 
 is_retried({again, When}, Safety) -> When =:= now orelse Safety =:= repeatable;
@@ -77,9 +92,9 @@ reach(#warp_entity{ref = Ref} = Entity, Bytes, Deadline) ->
 %% those of {@link call/5}; after `timeout' the process may still take the request.
 -spec cast(#warp_entity{}, term(), warp_deadline:deadline()) -> ok | {error, term()}.
 cast(#warp_entity{ref = Ref} = Entity, Request, Deadline) ->
-    IsRetried = fun(Result) -> is_retried(Result, once) end,
+    IsRetried = fun(Result) -> is_retried(Result, once) andalso is_here(Entity) end,
     case warp_retry:while(IsRetried, ?RETRIES, Deadline, fun() -> cast_once(Entity, Request, Deadline) end) of
-        {again, now} -> stopped_or(Ref, interrupted);
+        {again, now} -> stopped_or(Ref, not_taken(Entity));
         Result -> Result
     end.
 
@@ -153,7 +168,7 @@ watch(Sent, Pid, Pending, Deadline) ->
     end.
 
 %% @doc The reason as an error, or `context_stopped' if the context has been stopped.
--spec stopped_or(reference(), Reason) -> {error, Reason | context_stopped}.
+-spec stopped_or(warp_context:ref(), Reason) -> {error, Reason | context_stopped}.
 stopped_or(Ref, Reason) ->
     case warp_context:find(Ref) of
         {ok, _} -> {error, Reason};

@@ -2,7 +2,7 @@
 -module(warp_entity_component).
 -behaviour(warp_component).
 
--export([options/0, new/1, shard_children/2, await_started/1, stats/1]).
+-export([options/0, new/1, shard_children/2, await_started/1, shard_closing/3, stats/1]).
 
 %% @doc The options that concern entities.
 -spec options() -> [warp_check:option()].
@@ -29,6 +29,11 @@ shard_children(Membership, N) ->
 -spec await_started(warp_context:context()) -> ok.
 await_started(Context) ->
     warp_entity_names:warn_of_others(Context).
+
+%% @doc Has all entities of shard N leave memory, when they have carried out what they were asked for.
+-spec shard_closing(warp_context:context(), non_neg_integer(), warp_deadline:deadline()) -> ok | {error, timeout}.
+shard_closing(Context, N, Deadline) ->
+    warp_entity_registry:await_none(Context, N, Deadline).
 
 %% @doc How many entities are in memory, and how many states are published.
 -spec stats(warp_context:context()) -> #{atom() => term()}.

@@ -55,8 +55,8 @@ entities({N, After} = Place, Left, Context, #{prefix := Prefix, aggregates := Na
         0 when Place =/= map_get('after', Wanted) ->
             listed(Found, Place);
         _ ->
-            Look = fun(Handle) -> warp_nif:entities(Handle, After, Prefix, Names, Left) end,
-            case warp_context:with_shard(Context, N, Look) of
+            Look = fun(Handle) -> warp_cluster_log:entities(Handle, After, Prefix, Names, Left) end,
+            case warp_context:with_log(Context, N, Look) of
                 {ok, {Piece, Next}} ->
                     Then = case Next of done -> {N + 1, first}; _ -> {N, Next} end,
                     entities(Then, Left - length(Piece), Context, Wanted, Deadline, [Piece | Found]);
@@ -88,8 +88,8 @@ events([N | Ns] = All, Left, Context, Positions, Deadline, Found) ->
             read(Found, Positions, true);
         _ ->
             #{N := After} = Positions,
-            Look = fun(Handle) -> warp_nif:follow(Handle, After, ?LOOK_BYTES, users, all) end,
-            case warp_context:with_shard(Context, N, Look) of
+            Look = fun(Handle) -> warp_cluster_log:follow(Handle, After, ?LOOK_BYTES, users, all) end,
+            case warp_context:with_log(Context, N, Look) of
                 {ok, {Rows, Last, End}} ->
                     case take(Rows, Left, N, Context, []) of
                         {all, Taken, Count} ->

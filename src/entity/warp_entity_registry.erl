@@ -2,9 +2,13 @@
 %% is none. No central process is involved.
 -module(warp_entity_registry).
 
+-export([await_none/3]).
 -export([new/0, lookup/1, ensure/3, register/4, unregister/3, end_all/2, size/1]).
 
 -include("../base/warp_entity.hrl").
+
+%% How often processes that have to leave memory are looked at.
+-define(LEAVING_MS, 2).
 
 %% @doc The table, which the calling process owns: {Entity, Pid, Pending, Shard}.
 -spec new() -> ets:table().
@@ -52,10 +56,11 @@ start(Context, #warp_entity{id = Id, shard = N} = Entity, Deadline) ->
         _ -> {error, {bad_entity_id, not_a_handle}}
     end.
 
+%% In a shard that is being handed to another node no process begins.
 start_in_shard(Context, #warp_entity{id = Id, shard = N}, Deadline) ->
-    case warp_context:registered(Context, {entity_sup, N}) of
+    case warp_context_owners:is_here(Context, N) andalso warp_context:registered(Context, {entity_sup, N}) of
         {ok, Supervisor} -> start_below(Supervisor, Context, Id, N, Deadline);
-        none -> {error, {shard_unavailable, N}}
+        _ -> {error, {shard_unavailable, N}}
     end.
 
 start_below(Supervisor, #{registry := Registry}, Id, N, Deadline) ->
@@ -130,6 +135,38 @@ end_all(#{registry := Registry}, N) ->
             true = ets:delete_object(Registry, Row)
         end,
         Ending).
+
+%% @doc Has all processes of shard N leave memory as soon as they have nothing to do, and waits until they have. None
+%% may begin meanwhile.
+-spec await_none(warp_context:context(), non_neg_integer(), warp_deadline:deadline()) -> ok | {error, timeout}.
+await_none(#{registry := Registry} = Context, N, Deadline) ->
+    Pids = [Pid || [Pid] <- ets:match(Registry, {'_', '$1', '_', N}), is_process_alive(Pid)],
+    case Pids =:= [] andalso have_ended(Context, N) of
+        true ->
+            ok;
+        false ->
+            %% A process that was busy is told again.
+            lists:foreach(fun(Pid) -> Pid ! passivate end, Pids),
+            case warp_deadline:left(Deadline) of
+                0 -> {error, timeout};
+                Left ->
+                    ok = timer:sleep(min(?LEAVING_MS, Left)),
+                    await_none(Context, N, Deadline)
+            end
+    end.
+
+%% Whether the supervisor has seen the end of all processes: one that leaves memory takes itself out of the table
+%% before.
+have_ended(Context, N) ->
+    case warp_context:registered(Context, {entity_sup, N}) of
+        {ok, Supervisor} ->
+            case warp_call:call(Supervisor, count_children, infinity) of
+                {error, _} -> true;
+                Counts -> proplists:get_value(active, Counts) =:= 0
+            end;
+        none ->
+            true
+    end.
 
 %% @doc How many entities are in memory. 0 while the keeper of the table is being restarted.
 -spec size(warp_context:context()) -> non_neg_integer().

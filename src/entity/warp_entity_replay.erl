@@ -25,14 +25,14 @@
 -define(PAGE_COMPACT_BUDGET, 20000).
 
 %% @doc The states of all aggregates of an entity: folds the events behind the latest snapshots.
--spec load(warp_context:context(), warp_nif:shard(), binary()) ->
+-spec load(warp_context:context(), warp_cluster_log:log(), binary()) ->
     {ok, loaded()} | {error, warp_nif:reason()}.
 load(#{aggregates := Aggregates, aliases := Aliases}, Handle, Id) ->
     fold({Aggregates, Aliases}, Handle, Id, {seq, infinity}).
 
 %% @doc The state of one aggregate as it was at a seq, or at a time: after the last event that was recorded by then.
 %% Errors are those of `warp_core:state_at/4' that concern the log and the aggregate's functions.
--spec state_at(warp_context:context(), warp_nif:shard(), binary(), binary(),
+-spec state_at(warp_context:context(), warp_cluster_log:log(), binary(), binary(),
                {seq, warp_core:seq() | infinity} | {time, warp_core:micros()}) ->
     {ok, term()} | {error, term()}.
 state_at(#{aggregates := Aggregates, aliases := Aliases}, Handle, Id, Name, At) ->
@@ -44,7 +44,7 @@ state_at(#{aggregates := Aggregates, aliases := Aliases}, Handle, Id, Name, At) 
 fold({Aggregates, Aliases} = Names, Handle, Id, At) ->
     Initial = warp_aggregate:initial(Aggregates),
     Folding = maps:filter(fun(_, Aggregate) -> warp_aggregate:folds(Aggregate) end, Aggregates),
-    case warp_nif:head(Handle, Id) of
+    case warp_cluster_log:head(Handle, Id) of
         {ok, none} ->
             {ok, loaded(0, 0, 0, Initial, 0)};
         {ok, {Incarnation, Seq, Time}} when map_size(Folding) =:= 0 ->
@@ -77,10 +77,10 @@ last({time, Last}, Handle, Id, {Incarnation, Seq, _}) ->
     recorded_by(Last, Handle, Id, Incarnation, Seq).
 
 %% @doc The life of an entity, 0 for none, and the seq of the last event that was recorded before a time.
--spec recorded_before(warp_nif:shard(), binary(), warp_core:micros()) ->
+-spec recorded_before(warp_cluster_log:log(), binary(), warp_core:micros()) ->
     {ok, {non_neg_integer(), warp_core:seq()}} | {error, warp_nif:reason()}.
 recorded_before(Handle, Id, Time) ->
-    case warp_nif:head(Handle, Id) of
+    case warp_cluster_log:head(Handle, Id) of
         {ok, none} ->
             {ok, {0, 0}};
         {ok, {Incarnation, Seq, _}} ->
@@ -96,7 +96,7 @@ recorded_before(Handle, Id, Time) ->
 recorded_by(_Time, _Handle, _Id, _Incarnation, 0) ->
     {ok, 0};
 recorded_by(Time, Handle, Id, Incarnation, From) ->
-    case warp_nif:page(Handle, Id, Incarnation, From, ?PAGE, backward) of
+    case warp_cluster_log:page(Handle, Id, Incarnation, From, ?PAGE, backward) of
         {ok, {_, Events, Next}} ->
             case lists:search(fun(#{recorded_at := At}) -> At =< Time end, Events) of
                 {value, #{seq := Seq}} -> {ok, Seq};
@@ -169,7 +169,7 @@ snapshots(Folding, Handle, Incarnation, Last) ->
     maps:fold(
         fun(Name, Aggregate, Acc) ->
             Version = warp_aggregate:version(Aggregate),
-            case warp_nif:snapshot(Handle, Incarnation, Name) of
+            case warp_cluster_log:snapshot(Handle, Incarnation, Name) of
                 {ok, {Version, Seq, _Time, Image}} ->
                     case Seq =< Last andalso warp_term:from_bytes(Image) of
                         {ok, {Name, State}} -> Acc#{Name => {Seq, State}};
@@ -184,11 +184,11 @@ snapshots(Folding, Handle, Incarnation, Last) ->
         Folding).
 
 %% @doc Calls Step with the events from seq From on, page by page, until Step gives `enough' or the log ends.
--spec pages(warp_nif:shard(), binary(), non_neg_integer(), warp_core:seq(),
+-spec pages(warp_cluster_log:log(), binary(), non_neg_integer(), warp_core:seq(),
             fun(([warp_core:event()], Acc) -> {go_on | enough, Acc}), Acc) ->
     {ok, Acc} | {error, warp_nif:reason()}.
 pages(Handle, Id, Incarnation, From, Step, Acc0) ->
-    case warp_nif:page(Handle, Id, Incarnation, From, ?PAGE, forward) of
+    case warp_cluster_log:page(Handle, Id, Incarnation, From, ?PAGE, forward) of
         {ok, {_, [], done}} ->
             {ok, Acc0};
         {ok, {Found, Events, Next}} ->
@@ -202,7 +202,7 @@ pages(Handle, Id, Incarnation, From, Step, Acc0) ->
 
 %% @doc The events of a part of the log, migrated to the current schema. Errors are those of `warp_core:history/2' that
 %% concern the log and `migrate'.
--spec history(warp_context:context(), warp_nif:shard(), binary(), map()) ->
+-spec history(warp_context:context(), warp_cluster_log:log(), binary(), map()) ->
     {ok, [warp_core:event()]} | {error, term()}.
 history(Context, Handle, Id, #{from := From, limit := Limit, direction := Direction} = Range) ->
     case collect(Handle, Id, 0, From, Limit, Direction, []) of
@@ -212,7 +212,7 @@ history(Context, Handle, Id, #{from := From, limit := Limit, direction := Direct
     end.
 
 %% @doc All events of the log, as they were stored.
--spec export(warp_nif:shard(), binary()) -> {ok, [warp_core:event()]} | {error, warp_nif:reason()}.
+-spec export(warp_cluster_log:log(), binary()) -> {ok, [warp_core:event()]} | {error, warp_nif:reason()}.
 export(Handle, Id) ->
     case collect(Handle, Id, 0, 1, infinity, forward, []) of
         {error, changed} -> export(Handle, Id);
@@ -220,7 +220,7 @@ export(Handle, Id) ->
     end.
 
 collect(Handle, Id, Incarnation, From, Limit, Direction, Pages) ->
-    case warp_nif:page(Handle, Id, Incarnation, From, min(Limit, ?PAGE), Direction) of
+    case warp_cluster_log:page(Handle, Id, Incarnation, From, min(Limit, ?PAGE), Direction) of
         {ok, {Found, Events, Next}} ->
             Left = left(Limit, length(Events)),
             case is_integer(Next) andalso Left > 0 of

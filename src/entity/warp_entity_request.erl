@@ -6,7 +6,7 @@
 %% process that was killed. So nothing here needs a monitor or a timer for each request.
 -module(warp_entity_request).
 
--export([send/3, result/2]).
+-export([send/3, forward/4, result/2]).
 -export([receive_response/2, receive_response/3, wait_response/2, wait_response/3]).
 -export([check_response/2, check_response/3]).
 -export([new/0, add/3, size/1, to_list/1]).
@@ -15,12 +15,13 @@
 
 -include("../base/warp_entity.hrl").
 
-%% Whether one event was appended or a batch, which have different answers.
--type kind() :: one | batch.
+%% Whether one event was appended or a batch, which have different answers; or whether another node answers with the
+%% response.
+-type kind() :: one | batch | forwarded.
 -record(request, {
     alias :: warp_call:alias(),
     kind :: kind(),
-    ref :: reference() | none,
+    ref :: warp_context:ref() | none,
     %% Packed events so large that their memory is freed when the append was refused.
     pack :: warp_entity_pack:packed() | none
 }).
@@ -51,6 +52,18 @@ kept(Pack) ->
         true -> Pack#{events := none};
         false -> none
     end.
+
+%% @doc Has another node make a request, and answer with the response to it; or gives the request an error for a
+%% response.
+-spec forward(warp_context:ref(), {ok, pid()} | {error, term()}, warp_cluster_call:call(), warp_deadline:deadline()) ->
+    request_id().
+forward(Ref, {ok, Server}, Call, Deadline) ->
+    case warp_cluster_call:request(Server, Call, Deadline) of
+        {ok, Alias} -> #request{alias = Alias, kind = forwarded, ref = Ref, pack = none};
+        {error, _} = Error -> #request{alias = refused(Error), kind = forwarded, ref = none, pack = none}
+    end;
+forward(_Ref, {error, _} = Error, _Call, _Deadline) ->
+    #request{alias = refused(Error), kind = forwarded, ref = none, pack = none}.
 
 %% A request that has its response already.
 refused(Error) ->
@@ -95,7 +108,8 @@ reach(Entity, Bytes, Deadline) ->
 
 is_open(#warp_entity{ref = Ref, shard = N}) ->
     case warp_context:find(Ref) of
-        {ok, Context} -> element(1, warp_context:shard(Context, N)) =:= ok;
+        {ok, Context} ->
+            warp_context_owners:is_here(Context, N) andalso element(1, warp_context:shard(Context, N)) =:= ok;
         not_found -> false
     end.
 
@@ -157,6 +171,7 @@ result(one, {stored, Seq, Seq}) -> {ok, Seq};
 result(one, {stored_at, [Seq]}) -> {ok, Seq};
 result(batch, {stored, First, Last}) -> {ok, {First, Last}};
 result(batch, {stored_at, [First | _] = Seqs}) -> {ok, {First, lists:last(Seqs)}};
+result(forwarded, {response, Response}) -> Response;
 result(_Kind, {error, _} = Error) -> Error.
 
 response({error, interrupted} = Error, #request{ref = Ref} = Request) when Ref =/= none ->

@@ -29,7 +29,7 @@
 }).
 
 %% @doc Starts the owner of the journal, which begins to open it.
--spec start_link(reference()) -> gen_server:start_ret().
+-spec start_link(warp_context:ref()) -> gen_server:start_ret().
 start_link(Ref) ->
     gen_server:start_link(?MODULE, Ref, []).
 
@@ -42,7 +42,7 @@ await(Context) ->
         none -> {error, interrupted}
     end.
 
--spec init(reference()) -> {ok, #state{}, {continue, open}}.
+-spec init(warp_context:ref()) -> {ok, #state{}, {continue, open}}.
 init(Ref) ->
     _ = process_flag(trap_exit, true),
     %% Answers stay in the mailbox only for a short time, but there can be many.

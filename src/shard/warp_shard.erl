@@ -2,7 +2,7 @@
 -module(warp_shard).
 -behaviour(gen_server).
 
--export([start_link/2, status/2, failure/2, await_queue/2]).
+-export([start_link/2, file/2, status/2, failure/2, await_queue/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export([format_status/1]).
 
@@ -32,6 +32,11 @@
 -spec start_link(warp_context:membership(), non_neg_integer()) -> gen_server:start_ret().
 start_link(Membership, N) ->
     gen_server:start_link(?MODULE, {Membership, N}, []).
+
+%% @doc The path of the file of shard N.
+-spec file(warp_context:context(), non_neg_integer()) -> binary().
+file(#{dir := Dir}, N) ->
+    filename:join(Dir, io_lib:format("shard-~4..0b.db", [N])).
 
 %% @doc Whether the shard is open, or why not. Waits for an attempt under way. `interrupted': the owner is being
 %% restarted.
@@ -163,9 +168,10 @@ format_status(Status) ->
     warp_redact:status(Status, #{}).
 
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{handle = undefined}) ->
-    ok;
-terminate(_Reason, #state{handle = Handle} = State) ->
+terminate(_Reason, #state{context = Context, n = N, handle = undefined}) ->
+    warp_context:unregister(Context, {owner, N}, self());
+terminate(_Reason, #state{context = Context, n = N, handle = Handle} = State) ->
+    ok = warp_context:unregister(Context, {owner, N}, self()),
     unpublish(State),
     ok = warp_nif:close(Handle),
     %% Logs the tasks that failed while the shard was closed.
@@ -195,9 +201,6 @@ open_file(#{name := Name, shards := Shards} = Context, N) ->
         {error, _} = Error ->
             Error
     end.
-
-file(#{dir := Dir}, N) ->
-    filename:join(Dir, io_lib:format("shard-~4..0b.db", [N])).
 
 files_lost(What, Message, State) ->
     ?LOG_ERROR("Warp: shard ~b of context ~ts ~ts: ~ts", [State#state.n, name(State), What, Message]).

@@ -1,4 +1,5 @@
-%% @private Supervises one shard: the owner of its file, and behind it the components' processes of this shard.
+%% @private Supervises one shard: the owner of its file, and behind it the components' processes of this shard. Of a
+%% shard on another node only those that follow its log.
 -module(warp_shard_sup).
 -behaviour(supervisor).
 
@@ -14,12 +15,19 @@ start_link(Membership, N) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init({Given, N}) ->
     Membership = warp_context:within(Given),
+    Children =
+        case warp_context_owners:has(warp_context:mine(Given), N) of
+            true -> of_owner(Membership, N);
+            false -> warp_component:follower_children(Membership, N)
+        end,
+    %% Entities and sagas hold the handle of their shard, so they end with the shard's owner.
+    {ok, {#{strategy => rest_for_one, intensity => 1000, period => 1}, Children}}.
+
+of_owner(Membership, N) ->
     Shard = #{
         id => shard,
         start => {warp_shard, start_link, [Membership, N]},
         %% An owner that closes its file writes the rest of the index, which can take long on a slow disk.
         shutdown => 60000
     },
-    %% Entities and sagas hold the handle of their shard, so they end with the shard's owner.
-    {ok, {#{strategy => rest_for_one, intensity => 1000, period => 1},
-          [Shard | warp_component:shard_children(Membership, N)]}}.
+    [Shard | warp_component:shard_children(Membership, N)].

@@ -98,7 +98,7 @@ the_table_is_sound_test() ->
     lists:foreach(
         fun(#{reason := Shape, areas := Areas, meaning := Meaning, to_do := ToDo}) ->
             ?assertMatch([_ | _], Areas),
-            ?assertEqual([], Areas -- [start, entity, query, projection, saga, subscription, step, verify]),
+            ?assertEqual([], Areas -- [start, entity, query, projection, saga, subscription, cluster, step, verify]),
             _ = [?assertEqual({Shape, $.}, {Shape, binary:last(Text)}) || Text <- [Meaning, ToDo]],
             Variables = variables(Shape),
             ?assertEqual({Shape, []}, {Shape, [Name || Name <- names(Meaning) ++ names(ToDo),

@@ -60,7 +60,8 @@ a_wrong_option_is_named(Config) ->
         ++ [{snapshot_every, N} || N <- [0, -1, 1.5, never]]
         ++ [{idle_timeout, T} || T <- [-1, 1.5, never]]
         ++ [{max_pending, N} || N <- [0, -1, 1.5, infinity]]
-        ++ [{cluster, C} || C <- [nonsense, 1]]
+        ++ [{cluster, C} || C <- [nonsense, 1, {clustered, []}, {clustered, #{}}, {clustered, #{seed_nodes => [a]}},
+                               {clustered, #{seed_nodes => [<<"a@b">> | c]}}, {clustered, #{bootstrap => 1}}]]
         ++ [{projections, P} || P <- [nonsense, 1]],
     [assert_refused(Config, (required(Config))#{Key => Value}, {bad_option, Key, '_'})
      || {Key, Value} <- Wrong].

@@ -147,4 +147,5 @@ sagas_are_told(Config) ->
     {ok, Context} = warp_context:find(Ctx),
     Plan = #{id => <<"b">>, steps => [(Run(<<"gone">>))#{n => 0, forward => {run, <<"gone">>, #{}}}],
              deadline => infinity},
-    {_, {stale_function, #{step := <<"gone">>}}} = warp_saga_step:run(Context, Plan, forward, {0, first}).
+    {_, {stale_function, #{step := <<"gone">>}}} =
+        warp_saga_step:run(#{context => Context, shard => 0, epoch => 1}, Plan, forward, {0, first}).

@@ -2,7 +2,7 @@
 
 -include_lib("eunit/include/eunit.hrl").
 
-context() -> #{followers => warp_follower:new(3)}.
+context() -> #{followers => warp_follower:new(3), owners => warp_context_owners:all_here()}.
 
 %% A process that sleeps at these shards, and says what wakes it.
 follower(Context, Shards) ->

@@ -1,0 +1,81 @@
+%% Nodes that join, and calls that concern entities of other nodes.
+-module(warp_cluster_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
+-export([a_node_joins_by_a_seed/1, every_node_is_asked_about_every_entity/1, a_node_that_stopped_is_unavailable/1]).
+
+suite() -> [{timetrap, {minutes, 2}}].
+
+all() ->
+    [a_node_joins_by_a_seed, every_node_is_asked_about_every_entity, a_node_that_stopped_is_unavailable].
+
+init_per_testcase(_Case, Config) ->
+    Dir = warp_test:new_dir(),
+    Vms = [warp_cluster_vm:start(Name, Dir) || Name <- [a, b]],
+    [{vms, Vms}, {dir, Dir} | Config].
+
+end_per_testcase(_Case, Config) ->
+    _ = [catch warp_cluster_vm:kill(Vm) || Vm <- vms(Config)],
+    warp_test:remove_dir(proplists:get_value(dir, Config)).
+
+vms(Config) -> proplists:get_value(vms, Config).
+
+%% All shards stay on the first node.
+open_and_stay(A, B) ->
+    ok = warp_cluster_vm:open(A, [A], #{}),
+    ok = warp_cluster_vm:run(A, fun() -> warp_cluster:pause(warp_cluster_vm:ctx()) end),
+    warp_cluster_vm:open(B, [A], #{}).
+
+a_node_joins_by_a_seed(Config) ->
+    [A, B] = Vms = vms(Config),
+    ok = warp_cluster_vm:open_all(Vms, #{}),
+    [NodeA, NodeB] = [warp_cluster_vm:node_of(Vm) || Vm <- Vms],
+    Members = fun() -> {ok, Of} = warp_cluster:members(warp_cluster_vm:ctx()), Of end,
+    %% The one that joined before has heard of the other by then.
+    [?assertMatch([#{node := NodeA, state := up, is_linked := true}, #{node := NodeB, state := up, is_linked := true}],
+                  warp_cluster_vm:run(Vm, Members)) || Vm <- [A, B]].
+
+every_node_is_asked_about_every_entity(Config) ->
+    [A, B] = vms(Config),
+    ok = open_and_stay(A, B),
+    Alice = fun() -> warp_cluster_vm:entity(<<"alice">>) end,
+    ?assertEqual(warp_cluster_vm:run(A, Alice), warp_cluster_vm:run(B, Alice)),
+    Use = fun() ->
+        E = Alice(),
+        {ok, 1} = warp_core:append(E, warp_test:credited(5)),
+        {ok, {2, 3}} = warp_core:append_batch(E, [warp_test:credited(1), warp_test:credited(2)]),
+        {error, {wrong_expected_seq, 3}} = warp_core:append(E, warp_test:credited(5), #{expected => 1}),
+        {error, {bad_event, 1, typ, unknown_field}} = warp_core:append(E, #{typ => <<"x">>, payload => #{}}),
+        {error, {bad_option, expected, _}} = warp_core:append(E, warp_test:credited(5), #{expected => x}),
+        {ok, State} = warp_core:get(E, <<"Account">>),
+        {ok, State} = warp_core:state_at(E, <<"Account">>, {seq, 3}),
+        {error, {unknown_aggregate, <<"Nobody">>}} = warp_core:get(E, <<"Nobody">>),
+        {ok, [#{seq := 2}]} = warp_core:history(E, #{from => 2, limit => 1}),
+        {ok, [_, _, _]} = warp_core:export(E),
+        {ok, [4]} = warp_core:decide(E, <<"Account">>, fun(_) -> {ok, [warp_test:credited(1)]} end),
+        {ok, 4} = warp_core:wait(E, 4, 5000),
+        {ok, #{entities := [#{id := <<"alice">>, seq := 4}]}} = warp_core:entities(warp_cluster_vm:ctx()),
+        {ok, #{events := [_, _, _, _]}} = warp_core:events(warp_cluster_vm:ctx()),
+        {ok, Pid} = warp_core:pid(E),
+        ok = warp_core:delete(E),
+        {ok, []} = warp_core:history(E),
+        node(Pid)
+    end,
+    Node = warp_cluster_vm:node_of(A),
+    ?assertEqual(Node, warp_cluster_vm:run(A, Use)),
+    ?assertEqual(Node, warp_cluster_vm:run(B, Use)),
+    ?assertEqual({ok, Node}, warp_cluster_vm:run(B, fun() -> warp_cluster:owner(Alice()) end)).
+
+a_node_that_stopped_is_unavailable(Config) ->
+    [A, B] = vms(Config),
+    ok = open_and_stay(A, B),
+    Append = fun() -> warp_core:append(warp_cluster_vm:entity(<<"alice">>), warp_test:credited(1)) end,
+    ?assertEqual({ok, 1}, warp_cluster_vm:run(B, Append)),
+    ok = warp_cluster_vm:close(A),
+    ?assertEqual({error, {node_unavailable, warp_cluster_vm:node_of(A)}}, warp_cluster_vm:run(B, Append)),
+    ok = warp_cluster_vm:open(A, [A], #{}),
+    ok = warp_test:wait_until(fun() -> warp_cluster_vm:run(B, Append) =:= {ok, 2} end, 20000),
+    %% Also a node that was killed comes back as what it was.
+    ok = warp_cluster_vm:kill(A).

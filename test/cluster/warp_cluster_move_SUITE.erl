@@ -1,0 +1,156 @@
+%% Shards that move while they are used.
+-module(warp_cluster_move_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
+-export([nodes_join_and_leave_under_load/1, requests_keep_their_order/1, a_giver_that_is_killed_goes_on/1,
+         a_receiver_that_is_killed_goes_on/1, nothing_is_left_with_the_giver/1]).
+
+suite() -> [{timetrap, {minutes, 4}}].
+
+all() ->
+    [nodes_join_and_leave_under_load, requests_keep_their_order, a_giver_that_is_killed_goes_on,
+     a_receiver_that_is_killed_goes_on, nothing_is_left_with_the_giver].
+
+init_per_testcase(_Case, Config) ->
+    Dir = warp_test:new_dir(),
+    Vms = [warp_cluster_vm:start(Name, Dir) || Name <- [a, b, c]],
+    [{vms, Vms}, {dir, Dir} | Config].
+
+end_per_testcase(_Case, Config) ->
+    _ = [catch warp_cluster_vm:kill(Vm) || Vm <- vms(Config)],
+    warp_test:remove_dir(proplists:get_value(dir, Config)).
+
+vms(Config) -> proplists:get_value(vms, Config).
+
+settled(Vm) ->
+    Ctx = fun warp_cluster_vm:ctx/0,
+    case warp_cluster_vm:run(Vm, fun() -> warp_cluster:migrate(Ctx(), #{timeout => 60000}) end) of
+        ok -> ok;
+        Error ->
+            Said = fun() -> {warp_cluster:progress(Ctx()), warp_cluster:status(Ctx())} end,
+            error({Error, warp_cluster_vm:run(Vm, Said)})
+    end.
+
+%% How many shards each node has, the largest number first.
+spread(Vm) ->
+    {ok, #{shards := Shards}} = warp_cluster_vm:run(Vm, fun() -> warp_cluster:status(warp_cluster_vm:ctx()) end),
+    lists:reverse(lists:sort([length(Ns) || Ns <- maps:values(Shards)])).
+
+nodes_join_and_leave_under_load(Config) ->
+    [A, B, C] = vms(Config),
+    Start = fun(Vm, Prefix) -> warp_cluster_vm:run(Vm, fun() -> warp_cluster_load:start(4, Prefix) end) end,
+    ok = warp_cluster_vm:open(A, [A], #{}),
+    ok = Start(A, <<"a">>),
+    ok = warp_cluster_vm:open(B, [A], #{}),
+    ok = Start(B, <<"b">>),
+    ok = settled(A),
+    ?assertEqual([4, 4], spread(A)),
+    ok = warp_cluster_vm:open(C, [B], #{}),
+    ok = settled(B),
+    ?assertEqual([3, 3, 2], spread(C)),
+    ok = warp_cluster_vm:run(A, fun() -> warp_cluster:leave(warp_cluster_vm:ctx(), #{timeout => 60000}) end),
+    ?assertEqual([4, 4], spread(B)),
+    lists:foreach(
+        fun(Vm) ->
+            Load = warp_cluster_vm:run(Vm, fun warp_cluster_load:stop/0),
+            #{acknowledged := Acknowledged, errors := Errors, longest := Longest} = Load,
+            ct:pal("~b acknowledged, the longest call took ~b ms", [Acknowledged, Longest]),
+            ?assertEqual([], Errors),
+            ?assert(Acknowledged > 100),
+            ?assertEqual([], warp_cluster_vm:run(C, fun() -> warp_cluster_load:check(Load) end))
+        end,
+        [A, B]).
+
+%% Requests of one process to one entity are stored in the order in which they were made, wherever the entity is.
+requests_keep_their_order(Config) ->
+    [A, B, _] = vms(Config),
+    ok = warp_cluster_vm:open(A, [A], #{}),
+    Requests = fun() ->
+        Ctx = warp_cluster_vm:ctx(),
+        Entities = [warp_core:entity(Ctx, <<"r", (integer_to_binary(N))/binary>>) || N <- lists:seq(1, 20)],
+        Made = [{E, N, warp_core:append_request(E, warp_test:credited(N))} || N <- lists:seq(1, 200), E <- Entities],
+        Bad = [R || {_, N, Request} <- Made, R <- [warp_core:receive_response(Request, 20000)], R =/= {ok, N}],
+        Amounts = fun({ok, Events}) -> [N || #{payload := #{<<"amount">> := N}} <- Events] end,
+        Logs = [Amounts(warp_core:export(E)) || E <- Entities],
+        {Bad, lists:usort(Logs)}
+    end,
+    Self = self(),
+    ok = warp_cluster_vm:open(B, [A], #{}),
+    _ = spawn_link(fun() -> Self ! {made, warp_cluster_vm:run(B, Requests)} end),
+    ok = settled(A),
+    receive {made, Made} -> ?assertEqual({[], [lists:seq(1, 200)]}, Made) end.
+
+a_giver_that_is_killed_goes_on(Config) ->
+    killed(a, Config).
+
+a_receiver_that_is_killed_goes_on(Config) ->
+    killed(b, Config).
+
+%% Kills a node again and again while shards move between two, at moments of the hand-offs that differ.
+killed(Which, Config) ->
+    [A0, B0, _] = vms(Config),
+    Dir = proplists:get_value(dir, Config),
+    ok = warp_cluster_vm:open(A0, [A0], #{}),
+    ok = fill(A0),
+    ok = warp_cluster_vm:open(B0, [A0], #{}),
+    Other = case Which of a -> b; b -> a end,
+    Vms = lists:foldl(
+        fun(Round, #{Which := Killed, Other := Stays} = Vms) ->
+            Load = fun() -> warp_cluster_load:start(2, <<"k", (integer_to_binary(Round))/binary, "-">>) end,
+            ok = warp_cluster_vm:run(Stays, Load),
+            timer:sleep(rand:uniform(1200)),
+            ok = warp_cluster_vm:kill(Killed),
+            Again = warp_cluster_vm:start(Which, Dir),
+            ok = warp_cluster_vm:open(Again, [Stays], #{}),
+            ok = settled(Stays),
+            #{errors := Errors} = Said = warp_cluster_vm:run(Stays, fun warp_cluster_load:stop/0),
+            Node = warp_cluster_vm:node_of(Killed),
+            %% Nobody is told of anything else than of the node that was killed.
+            ?assertEqual([], [E || E <- Errors, E =/= {node_unavailable, Node}, E =/= {unknown_outcome, Node}]),
+            ?assertEqual([], warp_cluster_vm:run(Again, fun() -> warp_cluster_load:check(Said) end)),
+            ?assertEqual([4, 4], spread(Again)),
+            %% All go to the other one, and half of them come back.
+            leave_and_return(Other, Vms#{Which := Again}, Dir)
+        end,
+        #{a => A0, b => B0}, lists:seq(1, rounds())),
+    _ = [warp_cluster_vm:kill(Vm) || Vm <- maps:values(Vms)],
+    ok.
+
+rounds() ->
+    case os:getenv("WARP_LONG") of false -> 3; _ -> 100 end.
+
+%% A node that has left, and joins again as a new one.
+leave_and_return(Name, Vms, Dir) ->
+    #{Name := Vm} = Vms,
+    [Stays] = maps:values(maps:remove(Name, Vms)),
+    ok = warp_cluster_vm:run(Vm, fun() -> warp_cluster:leave(warp_cluster_vm:ctx(), #{timeout => 60000}) end),
+    ok = warp_cluster_vm:stop(Vm),
+    Again = warp_cluster_vm:start(Name, Dir),
+    ok = warp_cluster_vm:open(Again, [Stays], #{}),
+    Vms#{Name := Again}.
+
+fill(Vm) ->
+    warp_cluster_vm:run(Vm, fun() ->
+        Ctx = warp_cluster_vm:ctx(),
+        Batch = [warp_test:credited(N) || N <- lists:seq(1, 500)],
+        lists:foreach(fun(N) ->
+            {ok, _} = warp_core:append_batch(warp_core:entity(Ctx, <<"f", (integer_to_binary(N))/binary>>), Batch)
+        end, lists:seq(1, 100))
+    end).
+
+nothing_is_left_with_the_giver(Config) ->
+    [A, B, _] = vms(Config),
+    ok = warp_cluster_vm:open(A, [A], #{}),
+    Put = fun() ->
+        {ok, _} = warp_core:append(warp_cluster_vm:entity(<<"somebody">>),
+                                   #{type => <<"Credited">>, aggregate => <<"Account">>,
+                                     payload => #{amount => 1, note => <<"needle-in-a-haystack">>}})
+    end,
+    {ok, 1} = warp_cluster_vm:run(A, Put),
+    ok = warp_cluster_vm:open(B, [A], #{}),
+    ok = settled(A),
+    ok = warp_cluster_vm:run(A, fun() -> warp_cluster:leave(warp_cluster_vm:ctx(), #{timeout => 60000}) end),
+    ?assertMatch([_ | _], warp_test:files_with(warp_cluster_vm:dir_of(B), <<"needle-in-a-haystack">>)),
+    ?assertEqual([], warp_test:files_with(warp_cluster_vm:dir_of(A), <<"needle-in-a-haystack">>)).
