@@ -20,7 +20,7 @@
 %% A saga needs the aggregates and step functions that its steps name. When the context is started without
 %% one of them, the saga stays as it is: it is `waiting', and goes on once the context is started with them.
 %%
-%% All functions can be called from any process.
+%% All functions can be called from any process, and in a cluster on any node.
 -module(warp_saga).
 
 -export([new/1, step/2, parallel/2, commit/2, commit/3]).
@@ -51,7 +51,8 @@
     %% Milliseconds from now until the saga turns back, if it is not done. Default: infinity.
     timeout => timeout(),
     %% How often a step is tried again after a transient failure (`overloaded', `timeout',
-    %% `{shard_unavailable, _}', ...), with pauses from 10 ms to 1 s. Default: 10.
+    %% `{shard_unavailable, _}', ...), with pauses from 10 ms to 1 s. Default: 10. While the node of its entity cannot
+    %% be reached a step is tried until the timeout.
     retries => non_neg_integer(),
     %% Milliseconds that the caller waits. The saga goes on all the same. Default: infinity.
     wait => timeout()
@@ -119,6 +120,11 @@
                   | {too_long, pos_integer(), pos_integer()}}
     | context_stopped
     | {shard_unavailable, non_neg_integer()}
+    %% The next three are of clusters. The node that has the saga, or one of those that are asked, cannot be reached;
+    %% it was lost after it was asked, and what was asked for may have begun; it takes no messages just now.
+    | {node_unavailable, node()}
+    | {unknown_outcome, node()}
+    | overloaded
     | interrupted
     %% The caller's time is over; what was asked for goes on.
     | timeout
@@ -136,12 +142,9 @@
     | {batch_too_large_bytes, pos_integer(), Max :: pos_integer()}
     %% There is a saga of that id, with other steps.
     | {saga_conflict, binary()}
-    | overloaded
     | disk_full
     | warp_check:wrong().
 
-%% The pause before a request to a keeper that ended is made again, and how often that is done.
--define(RETRIES, {20, 100}).
 %% How long a read waits for the disk, and how long for all open sagas to be known.
 -define(READ_MS, 5000).
 -define(LOADED_MS, 10000).
@@ -177,45 +180,21 @@ commit(Saga, Ctx) ->
 %% function refuses it; Warp tries again after transient failures first. Nothing is compensated before Warp
 %% knows of each step whether it was applied.
 %%
-%% After an error the saga was not started, with these exceptions. `timeout' and `interrupted': it may have
-%% been; commit it again. `{saga_waits, Map}': it was, and cannot go on for now; see `t:waiting()'.
+%% After an error the saga was not started, with these exceptions. `timeout', `interrupted' and
+%% `{unknown_outcome, Node}': it may have been; commit it again. `{saga_waits, Map}': it was, and cannot go on for now;
+%% see `t:waiting()'.
 -spec commit(saga(), warp_core:ctx(), options()) -> {ok, result()} | {error, commit_error()}.
 commit(Saga, Ctx, Options0) ->
     with_context(Ctx, fun(Context) ->
-        case warp_saga_options:commit(Options0) of
-            {ok, #{wait := Wait} = Options} ->
-                Deadline = warp_deadline:from(Wait),
-                case warp_saga_builder:build(Saga, Context, Options) of
-                    {ok, #{id := Id, hash := Hash} = Plan, Packed} ->
-                        Planned = fun() -> {Plan, Packed} end,
-                        committed(ask(Ctx, Id, {commit, Id, Hash, Planned}, Deadline), Plan, Context, Deadline);
-                    {error, _} = Error ->
-                        Error
-                end;
-            {error, _} = Error ->
+        case {warp_saga_options:commit(Options0), warp_saga_builder:check_id(Saga)} of
+            {{ok, #{wait := Wait} = Options}, {ok, Id}} ->
+                warp_saga_call:run(Context, Id, {commit, Saga, Options}, warp_deadline:from(Wait));
+            {{error, _} = Error, _} ->
+                Error;
+            {_, {error, _} = Error} ->
                 Error
         end
     end).
-
-committed(known, #{id := Id, hash := Hash} = Plan, Context, Deadline) ->
-    case read(Context, Id, Deadline) of
-        {ok, #{core := Core}} ->
-            #{hash := Stored} = warp_saga_core:plan(Core),
-            case warp_saga_hash:is_same(Stored, Hash, fun() -> Plan end) of
-                true -> {ok, warp_saga_core:result(Core)};
-                false -> {error, {saga_conflict, Id}}
-            end;
-        {error, _} = Error ->
-            Error
-    end;
-committed(Answer, _Plan, _Context, _Deadline) ->
-    Answer.
-
-%% The caller gives up at the deadline when the disk does not answer.
-read(Context, Id, infinity) ->
-    warp_saga_log:read(Context, Id);
-read(Context, Id, Deadline) ->
-    warp_entity_call:aside(fun() -> warp_saga_log:read(Context, Id) end, Deadline).
 
 %% @doc Describes a saga as its result does, with `state' (`running', `compensating', `waiting', `stuck',
 %% `committed', `compensated', `resolved'), `started_at' and `updated_at' besides. In a saga under way, steps
@@ -223,50 +202,25 @@ read(Context, Id, Deadline) ->
 %% `not_found'. Waits for five seconds at most.
 -spec status(warp_core:ctx(), binary()) -> {ok, description()} | {error, not_found | error()}.
 status(Ctx, Id) ->
-    with_saga(Ctx, Id, fun(Context) ->
-        case read(Context, Id, warp_deadline:from(?READ_MS)) of
-            {ok, #{core := Core, started_at := Started, updated_at := Updated}} ->
-                State = state(warp_saga_core:phase(Core), Context, Id),
-                {ok, maps:merge((warp_saga_core:describe(Core))#{started_at => Started,
-                                                                 updated_at => Updated}, State)};
-            {error, _} = Error ->
-                Error
-        end
-    end).
-
-state(Phase, Context, Id) when Phase =:= forward; Phase =:= compensating ->
-    case warp_saga_table:waiting(Context, Id) of
-        {ok, Waiting} -> #{state => waiting, waiting => Waiting};
-        none -> #{state => state(Phase)}
-    end;
-state(Phase, _Context, _Id) ->
-    #{state => Phase}.
-
-state(forward) -> running;
-state(Phase) -> Phase.
+    with_saga(Ctx, Id, fun(Context) -> warp_saga_call:run(Context, Id, status, warp_deadline:from(?READ_MS)) end).
 
 %% @doc The sagas under way, in no order. Where the state is `waiting', the key `waiting' says which step can
 %% neither be done nor reversed in this start of the context, why, and since when. Waits for ten seconds at
 %% most until all sagas that the files have open are known; else `{shard_unavailable, N}'.
 -spec pending(warp_core:ctx()) -> {ok, [warp_saga_stats:under_way()]} | {error, error()}.
 pending(Ctx) ->
-    with_loaded(Ctx, warp_deadline:from(?LOADED_MS), fun(Context) -> {ok, warp_saga_stats:under_way(Context)} end).
+    with_context(Ctx, fun(Context) -> warp_saga_gather:all(Context, under_way, warp_deadline:from(?LOADED_MS)) end).
 
 %% @doc The sagas that wait for an operator, because a compensation was refused. `retry/2' tries it
 %% again; `resolve/3' closes the saga as it is. Waits for ten seconds at most, as `pending/1' does.
 -spec stuck(warp_core:ctx()) -> {ok, [description()]} | {error, error()}.
 stuck(Ctx) ->
-    Deadline = warp_deadline:from(?LOADED_MS),
-    with_loaded(Ctx, Deadline, fun(Context) ->
-        warp_entity_call:aside(fun() -> described(lists:sort(warp_saga_table:stuck(Context)), Context) end, Deadline)
+    with_context(Ctx, fun(Context) ->
+        case warp_saga_gather:all(Context, stuck, warp_deadline:from(?LOADED_MS)) of
+            {ok, Stuck} -> {ok, lists:sort(fun(#{id := A}, #{id := B}) -> A =< B end, Stuck)};
+            {error, _} = Error -> Error
+        end
     end).
-
-described(Ids, Context) ->
-    Read = [warp_saga_log:read(Context, Id) || Id <- Ids],
-    case [Error || {error, Reason} = Error <- Read, Reason =/= not_found] of
-        [] -> {ok, [warp_saga_core:describe(Core) || {ok, #{core := Core}} <- Read]};
-        [Error | _] -> Error
-    end.
 
 %% @equiv cancel(Ctx, Id, #{})
 -spec cancel(warp_core:ctx(), binary()) -> {ok, result()} | {error, not_found | error()}.
@@ -279,17 +233,7 @@ cancel(Ctx, Id) ->
 -spec cancel(warp_core:ctx(), binary(), wait_options()) ->
     {ok, result()} | {error, not_found | error() | warp_check:wrong()}.
 cancel(Ctx, Id, Options) ->
-    waiting(Ctx, Id, Options, fun(Context, Deadline) ->
-        result(ask(Ctx, Id, {cancel, Id}, Deadline), Id, Context, Deadline)
-    end).
-
-result(known, Id, Context, Deadline) ->
-    case read(Context, Id, Deadline) of
-        {ok, #{core := Core}} -> {ok, warp_saga_core:result(Core)};
-        {error, _} = Error -> Error
-    end;
-result(Answer, _Id, _Context, _Deadline) ->
-    Answer.
+    waiting(Ctx, Id, Options, fun(Context, Deadline) -> warp_saga_call:run(Context, Id, cancel, Deadline) end).
 
 %% @equiv retry(Ctx, Id, #{})
 -spec retry(warp_core:ctx(), binary()) ->
@@ -301,9 +245,7 @@ retry(Ctx, Id) ->
 -spec retry(warp_core:ctx(), binary(), wait_options()) ->
     {ok, result()} | {error, not_found | {not_stuck, atom()} | error() | warp_check:wrong()}.
 retry(Ctx, Id, Options) ->
-    waiting(Ctx, Id, Options, fun(Context, Deadline) ->
-        unless_known(ask(Ctx, Id, {retry, Id}, Deadline), Id, Context, Deadline)
-    end).
+    waiting(Ctx, Id, Options, fun(Context, Deadline) -> warp_saga_call:decide(Context, Id, retry, Deadline) end).
 
 %% @equiv resolve(Ctx, Id, Note, #{})
 -spec resolve(warp_core:ctx(), binary(), binary()) ->
@@ -319,18 +261,10 @@ resolve(Ctx, Id, Note) ->
 resolve(Ctx, Id, Note, Options) ->
     waiting(Ctx, Id, Options, fun(Context, Deadline) ->
         case warp_text:check(Note, ?MAX_NOTE_BYTES) of
-            ok -> unless_known(ask(Ctx, Id, {resolve, Id, Note}, Deadline), Id, Context, Deadline);
+            ok -> warp_saga_call:decide(Context, Id, {resolve, Note}, Deadline);
             {error, Why} -> {error, {bad_note, Why}}
         end
     end).
-
-unless_known(known, Id, Context, Deadline) ->
-    case read(Context, Id, Deadline) of
-        {ok, #{core := Core}} -> {error, {not_stuck, state(warp_saga_core:phase(Core))}};
-        {error, _} = Error -> Error
-    end;
-unless_known(Answer, _Id, _Context, _Deadline) ->
-    Answer.
 
 %% @equiv recover_pending(Ctx, #{})
 -spec recover_pending(warp_core:ctx()) -> {ok, recovered()} | {error, error()}.
@@ -347,26 +281,30 @@ recover_pending(Ctx, Options) ->
         {ok, #{wait := Wait}} ->
             Deadline = warp_deadline:from(Wait),
             Loaded = warp_deadline:earlier(Deadline, warp_deadline:from(?LOADED_MS)),
-            with_loaded(Ctx, Loaded, fun(Context) ->
-                Ids = [Id || #{id := Id} <- warp_saga_stats:under_way(Context)],
-                Counts = #{committed => 0, compensated => 0, stuck => 0, waiting => 0},
-                finished(Ids, Ctx, Context, Deadline, Counts)
+            with_context(Ctx, fun(Context) ->
+                case warp_saga_gather:all(Context, under_way, Loaded) of
+                    {ok, Sagas} ->
+                        Counts = #{committed => 0, compensated => 0, stuck => 0, waiting => 0},
+                        finished([Id || #{id := Id} <- Sagas], Ctx, Deadline, Counts);
+                    {error, _} = Error ->
+                        Error
+                end
             end);
         {error, _} = Error ->
             Error
     end.
 
-finished([], _Ctx, _Context, _Deadline, Counts) ->
+finished([], _Ctx, _Deadline, Counts) ->
     {ok, Counts};
-finished([Id | Ids], Ctx, Context, Deadline, Counts) ->
-    case result(ask(Ctx, Id, {join, Id}, Deadline), Id, Context, Deadline) of
+finished([Id | Ids], Ctx, Deadline, Counts) ->
+    case with_context(Ctx, fun(Context) -> warp_saga_call:run(Context, Id, join, Deadline) end) of
         {ok, {How, _}} ->
-            finished(Ids, Ctx, Context, Deadline, maps:update_with(How, fun(N) -> N + 1 end, Counts));
+            finished(Ids, Ctx, Deadline, maps:update_with(How, fun(N) -> N + 1 end, Counts));
         {error, {saga_waits, _}} ->
-            finished(Ids, Ctx, Context, Deadline, maps:update_with(waiting, fun(N) -> N + 1 end, Counts));
+            finished(Ids, Ctx, Deadline, maps:update_with(waiting, fun(N) -> N + 1 end, Counts));
         %% Its plan was not stored after all.
         {error, not_found} ->
-            finished(Ids, Ctx, Context, Deadline, Counts);
+            finished(Ids, Ctx, Deadline, Counts);
         {error, _} = Error ->
             Error
     end.
@@ -392,28 +330,3 @@ waiting(Ctx, Id, Options, Fun) ->
         {error, _} = Error ->
             Error
     end.
-
-with_loaded(Ctx, Deadline, Fun) ->
-    with_context(Ctx, fun(Context) ->
-        case warp_saga_loaded:await(Context, Deadline) of
-            ok -> with_context(Ctx, Fun);
-            {error, _} = Error -> Error
-        end
-    end).
-
-%% Asks the keeper of the saga's shard, and asks again when the keeper or the shard is being restarted.
-ask(Ctx, Id, Request, Deadline) ->
-    Entity = warp_saga_plan:entity_id(Id),
-    warp_retry:while(fun is_gone/1, ?RETRIES, Deadline, fun() -> ask_once(Ctx, Entity, Request, Deadline) end).
-
-is_gone({error, interrupted}) -> true;
-is_gone({error, {shard_unavailable, _}}) -> true;
-is_gone(_Answer) -> false.
-
-ask_once(Ctx, Entity, Request, Deadline) ->
-    with_context(Ctx, fun(Context) ->
-        case warp_context:locate(Context, Entity) of
-            {ok, {N, _}} -> warp_saga_keeper:ask(Context, N, Request, Deadline);
-            {error, _} = Error -> Error
-        end
-    end).

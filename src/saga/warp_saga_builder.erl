@@ -1,7 +1,7 @@
 %% @private Makes the plan of a saga of what a caller builds, and checks it.
 -module(warp_saga_builder).
 
--export([new/1, step/2, parallel/2, build/3]).
+-export([new/1, step/2, parallel/2, check_id/1, build/3]).
 
 -export_type([saga/0]).
 
@@ -29,13 +29,22 @@ parallel({warp_saga, Id, Groups}, Steps) when length(Steps) > 0 ->
 parallel({warp_saga, Id, Groups}, Other) ->
     {warp_saga, Id, [{not_a_list, Other} | Groups]}.
 
-%% @doc Checks what a caller built. Gives the plan and the packed row that stores it. The options are those
-%% that `warp_saga_options:commit/1' gives.
+%% @doc The id of what a caller built.
+-spec check_id(term()) -> {ok, binary()} | {error, {bad_saga_id, not_a_saga | warp_text:problem()}}.
+check_id({warp_saga, Id, _Groups}) ->
+    case warp_saga_plan:check_id(Id) of
+        ok -> {ok, Id};
+        {error, _} = Error -> Error
+    end;
+check_id(_NotASaga) ->
+    {error, {bad_saga_id, not_a_saga}}.
+
+%% @doc Checks what a caller built, but for the id. Gives the plan and the packed row that stores it. The options are
+%% those that `warp_saga_options:commit/1' gives.
 -spec build(saga(), warp_context:context(), map()) ->
     {ok, warp_saga_plan:plan(), warp_nif:packed()} | {error, term()}.
 build({warp_saga, Id, Groups0}, Context, #{timeout := Timeout, retries := Retries}) ->
     try
-        ok = ok_or_throw(warp_saga_plan:check_id(Id)),
         {Steps, Groups} = number(lists:reverse(Groups0), Context),
         Encoded = warp_saga_hash:encode(Id, Steps, Groups),
         Plan = #{id => Id, steps => Steps, groups => Groups, deadline => deadline(Timeout),
@@ -52,9 +61,7 @@ build({warp_saga, Id, Groups0}, Context, #{timeout := Timeout, retries := Retrie
         end
     catch
         throw:Reason -> {error, Reason}
-    end;
-build(_NotASaga, _Context, _Options) ->
-    {error, {bad_saga_id, not_a_saga}}.
+    end.
 
 pack(Plan, #{saga_rules := Rules}) ->
     case warp_saga_plan:pack(Plan, Rules) of
@@ -68,9 +75,6 @@ pack(Plan, #{saga_rules := Rules}) ->
         {error, Reason} ->
             throw(Reason)
     end.
-
-ok_or_throw(ok) -> ok;
-ok_or_throw({error, Reason}) -> throw(Reason).
 
 %% The plan stays in memory for as long as the saga takes. What its payloads were cut from should not.
 compact(Plan) ->

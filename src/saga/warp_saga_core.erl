@@ -64,6 +64,8 @@
     | absent
     %% Not known, or not possible now: to be tried again.
     | {transient, term()}
+    %% Nothing was sent this time, since the node of the entity cannot be reached: to be tried again until it can.
+    | {not_sent, term()}
     %% The event is in no log, nor on its way there, and this start of the context lacks what it takes.
     | {waiting, term()}.
 -type result() :: {committed | compensated | stuck, map()}.
@@ -79,6 +81,8 @@
     note = none :: none | binary(),
     %% How often each step failed for a transient reason.
     tries = #{} :: #{n() => pos_integer()},
+    %% How often in a row nothing of a step could be sent.
+    not_sent = #{} :: #{n() => pos_integer()},
     %% Steps that this start of the context can neither do nor reverse, and why.
     waiting = #{} :: #{n() => term()},
     pause = 0 :: non_neg_integer(),
@@ -131,7 +135,7 @@ replay({committed, Seqs}, #core{plan = #{steps := Steps}} = Core) ->
 replay({compensating, Failure, Known}, #core{plan = #{steps := Steps}} = Core) ->
     Fates = maps:from_list([{N, fate(Fate)} || {#{n := N}, Fate} <- lists:zip(Steps, Known)]),
     Core#core{phase = compensating, fates = Fates, failed = Failure, stop = none,
-              tries = #{}, waiting = #{}, pause = 0};
+              tries = #{}, not_sent = #{}, waiting = #{}, pause = 0};
 replay({compensated, Reversed}, Core) ->
     Core#core{phase = compensated, fates = reversed(Reversed, Core#core.fates)};
 replay({stuck, Reversed, {N, Reason} = Failure}, Core) ->
@@ -139,7 +143,7 @@ replay({stuck, Reversed, {N, Reason} = Failure}, Core) ->
     Core#core{phase = stuck, fates = Fates#{N := {blocked, Seq, Reason}}, blocked = Failure,
               waiting = #{}};
 replay(retried, #core{fates = Fates} = Core) ->
-    Core#core{phase = compensating, fates = unblocked(Fates), blocked = none, tries = #{}};
+    Core#core{phase = compensating, fates = unblocked(Fates), blocked = none, tries = #{}, not_sent = #{}};
 replay({resolved, Note}, Core) ->
     Core#core{phase = resolved, note = Note}.
 
@@ -174,8 +178,8 @@ stop(_Reason, Core) ->
 
 %% @doc What to do next at this time.
 -spec next(core(), warp_core:micros()) -> {action(), core()}.
-next(#core{ahead = true, stop = none, tries = Tries, waiting = Waiting} = Core, Now)
-  when map_size(Tries) =:= 0, map_size(Waiting) =:= 0 ->
+next(#core{ahead = true, stop = none, tries = Tries, waiting = Waiting, not_sent = NotSent} = Core, Now)
+  when map_size(Tries) =:= 0, map_size(Waiting) =:= 0, map_size(NotSent) =:= 0 ->
     #core{plan = #{groups := Groups, deadline := Deadline}} = Core,
     case groups_left(Groups, Core) of
         [] -> {{close, committed(Core)}, Core};
@@ -250,9 +254,11 @@ is_applied(N, #core{fates = Fates}) ->
         #{} -> false
     end.
 
-%% Steps whose compensation was sent, and is not known to be stored.
-in_doubt(#core{fates = Fates, tries = Tries, waiting = Waiting}) ->
-    lists:sort([N || {N, {applied, _}} <- maps:to_list(Fates), is_map_key(N, Tries),
+%% Steps whose compensation was sent, and is not known to be stored. An earlier runner may have sent those that this one
+%% could not send.
+in_doubt(#core{fates = Fates, tries = Tries, not_sent = NotSent, recovered = Recovered, waiting = Waiting}) ->
+    lists:sort([N || {N, {applied, _}} <- maps:to_list(Fates),
+                     is_map_key(N, Tries) orelse (Recovered andalso is_map_key(N, NotSent)),
                      not is_map_key(N, Waiting)]).
 
 tasks(Ns, Core) ->
@@ -308,8 +314,12 @@ reversed(Fates) ->
 -spec outcome(n(), outcome(), core()) -> core().
 outcome(N, {waiting, Reason}, #core{waiting = Waiting, pause = Pause} = Core) ->
     not_sent(N, Core#core{waiting = Waiting#{N => Reason}, pause = max(Pause, ?WAITING_PAUSE_MS)});
-outcome(N, Outcome, #core{waiting = Waiting} = Core) ->
-    sent(N, Outcome, Core#core{waiting = maps:remove(N, Waiting)}).
+%% What was sent before, if anything was, may be anywhere still.
+outcome(N, {not_sent, _}, #core{not_sent = NotSent, pause = Pause} = Core) ->
+    Count = maps:get(N, NotSent, 0) + 1,
+    Core#core{not_sent = NotSent#{N => Count}, pause = max(Pause, backoff(Count))};
+outcome(N, Outcome, #core{waiting = Waiting, not_sent = NotSent} = Core) ->
+    sent(N, Outcome, Core#core{waiting = maps:remove(N, Waiting), not_sent = maps:remove(N, NotSent)}).
 
 %% A step that waits was neither tried nor refused.
 not_sent(N, #core{phase = forward, fates = Fates} = Core) ->
@@ -351,8 +361,10 @@ fail(_N, _Reason, Core) ->
 
 retry_later(N, #core{tries = Tries, pause = Pause} = Core) ->
     Count = maps:get(N, Tries, 0) + 1,
-    Backoff = min(?LAST_PAUSE_MS, ?FIRST_PAUSE_MS bsl min(Count - 1, 10)),
-    Core#core{tries = Tries#{N => Count}, pause = max(Pause, Backoff)}.
+    Core#core{tries = Tries#{N => Count}, pause = max(Pause, backoff(Count))}.
+
+backoff(Count) ->
+    min(?LAST_PAUSE_MS, ?FIRST_PAUSE_MS bsl min(Count - 1, 10)).
 
 %% @doc The first step that waits for another start of the context, and why.
 -spec waiting(core()) -> none | failure().

@@ -7,7 +7,7 @@
 -module(warp_saga_keeper).
 -behaviour(gen_server).
 
--export([start_link/2, ask/4, shard_opened/2]).
+-export([start_link/2, ask/4, shard_opened/2, end_runners/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -16,13 +16,14 @@
 
 -type request() ::
     {commit, binary(), warp_saga_plan:hash(), warp_saga_runner:planned()}
-    | {join | cancel | retry, binary()}
-    | {resolve, binary(), binary()}.
+    | {join | cancel, binary()}
+    %% Of a saga that is stuck, and whose log ends at this seq.
+    | {retry, binary(), warp_core:seq()}
+    | {resolve, binary(), warp_core:seq(), Note :: binary()}.
 -type answer() ::
     %% `known': the saga is not under way, so its log says all that there is.
     warp_saga_runner:finish()
-    | {error, overloaded | {saga_conflict, binary()} | {not_stuck, running}
-            | {shard_unavailable, non_neg_integer()}
+    | {error, overloaded | interrupted | {saga_conflict, binary()} | {shard_unavailable, non_neg_integer()}
             | {saga_waits, warp_saga_table:waiting()} | {unknown_request, term()}}.
 
 %% A saga that is under way or stuck.
@@ -41,7 +42,9 @@
     failure = none :: none | {warp_nif:reason(), Timer :: reference()},
     sagas = #{} :: #{Id :: binary() => #saga{}},
     %% The runners that have not ended.
-    runners = #{} :: #{pid() => Id :: binary()}
+    runners = #{} :: #{pid() => Id :: binary()},
+    %% Of the shard, for as long as this keeper runs.
+    epoch :: non_neg_integer()
 }).
 
 %% How many sagas of one shard may be under way.
@@ -78,7 +81,7 @@ init({Membership, N}) ->
     %% NOTE: the keeper registers itself before it looks for the shard's handle, and the owner of the shard
     %% registers the handle before it looks for the keeper. So at least one of them finds the other.
     ok = warp_context:register(Context, {saga_keeper, N}, self()),
-    {ok, #state{context = Context, n = N}, {continue, load}}.
+    {ok, #state{context = Context, n = N, epoch = warp_context_owners:epoch(Context, N)}, {continue, load}}.
 
 -spec handle_continue(load, #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_continue(load, State) ->
@@ -99,20 +102,22 @@ load(State) -> State.
 try_to_load(#state{context = Context, n = N} = State) ->
     case warp_context:shard(Context, N) of
         {ok, Handle} ->
-            ok = await_runners(Context, N),
+            ok = end_runners(Context, N),
+            ok = warp_shard:await_queue(Context, N),
             loaded(warp_saga_open:read(Context, N, Handle), Handle, State);
         {error, _} ->
             State#state{failure = none}
     end.
 
-%% Ends the runners of the keeper before this one. What they sent last is either in the log or will never be
-%% once the writer has passed it.
-await_runners(Context, N) ->
+%% @doc Ends the runners of the keeper before this one, or of the last one. What they sent last is either in the log or
+%% will never be once the writer has passed it.
+-spec end_runners(warp_context:context(), non_neg_integer()) -> ok.
+end_runners(Context, N) ->
     Pids = warp_saga_table:runners(Context, N),
     Monitors = [erlang:monitor(process, Pid) || Pid <- Pids],
     _ = [exit(Pid, kill) || Pid <- Pids],
     _ = [receive {'DOWN', Monitor, process, _, _} -> ok end || Monitor <- Monitors],
-    warp_shard:await_queue(Context, N).
+    ok.
 
 loaded({ok, Read, Ids}, Handle, #state{context = Context, n = N} = State) ->
     Closed = warp_saga_table:ids(Context, N) -- Ids,
@@ -155,8 +160,8 @@ hash(#{core := Core}) ->
 
 %% Starts a runner, in that function of `warp_saga_runner'.
 start(Id, #saga{callers = Callers} = Saga, Function, Args, State) ->
-    #state{context = Context, n = N, handle = Handle, sagas = Sagas, runners = Runners} = State,
-    Home = #{context => Context, shard => N, handle => Handle, keeper => self()},
+    #state{context = Context, n = N, epoch = Epoch, handle = Handle, sagas = Sagas, runners = Runners} = State,
+    Home = #{context => Context, shard => N, epoch => Epoch, handle => Handle, keeper => self()},
     Runner = spawn_opt(warp_saga_runner, Function, [Home | Args], [link, {min_heap_size, ?HEAP_WORDS}]),
     %% The runner before this one may have ended without having read it.
     _ = [warp_saga_runner:cancel(Runner) || warp_saga_callers:is_any_cancelling(Callers)],
@@ -201,10 +206,10 @@ request({Kind, Id}, Caller, #state{sagas = Sagas} = State) when Kind =:= join; K
         #{} ->
             {reply, known, State}
     end;
-request({retry, Id}, Caller, State) ->
-    decide_stuck(Id, Caller, retry, [], State);
-request({resolve, Id, Note}, Caller, State) when is_binary(Note) ->
-    decide_stuck(Id, Caller, resolve, [Note], State);
+request({retry, Id, Seq}, Caller, State) ->
+    decide_stuck({Id, Seq}, Caller, retry, [], State);
+request({resolve, Id, Seq, Note}, Caller, State) when is_binary(Note) ->
+    decide_stuck({Id, Seq}, Caller, resolve, [Note], State);
 request(Unknown, _Caller, State) ->
     unknown(Unknown, State).
 
@@ -223,19 +228,25 @@ join(Id, Caller, #state{sagas = Sagas, context = Context} = State) ->
             {noreply, State#state{sagas = Sagas#{Id := Joined}}}
     end.
 
-%% An operator has decided about a stuck saga.
-decide_stuck(Id, Caller, Function, Args, #state{sagas = Sagas, handle = Handle} = State) ->
+%% An operator has decided about a saga that is stuck as its log says up to that seq. A log that goes on says that it
+%% was decided: by this request, when it was made before, or by another one.
+decide_stuck({Id, Seq}, Caller, Function, Args, #state{sagas = Sagas, handle = Handle} = State) ->
     case Sagas of
-        #{Id := #saga{runner = stuck} = Saga} ->
+        #{Id := #saga{runner = Runner} = Saga} ->
             case warp_saga_log:read_shard(Handle, Id) of
-                {ok, Read} ->
+                {ok, #{seq := Seq} = Read} when Runner =:= stuck ->
                     Joined = Saga#saga{callers = only(Caller)},
                     {noreply, start(Id, Joined, Function, [Id, Read | Args], State)};
+                %% Its runner is about to end.
+                {ok, #{seq := Seq}} ->
+                    {reply, {error, interrupted}, State};
+                {ok, _} when is_pid(Runner) ->
+                    join(Id, Caller, State);
+                {ok, _} ->
+                    {reply, known, State};
                 {error, _} = Error ->
                     {reply, Error, State}
             end;
-        #{Id := #saga{}} ->
-            {reply, {error, {not_stuck, running}}, State};
         #{} ->
             {reply, known, State}
     end.

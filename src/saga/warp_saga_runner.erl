@@ -19,6 +19,7 @@
 -type home() :: #{
     context := warp_context:context(),
     shard := non_neg_integer(),
+    epoch := non_neg_integer(),
     handle := warp_nif:shard(),
     keeper := pid()
 }.
@@ -108,34 +109,42 @@ state(#{context := Context} = Home, Id, #{core := Core, seq := Seq, updated_at :
     ok = warp_saga_table:set_runner(Context, Id, warp_saga_core:phase(Core)),
     #state{home = Home, id = Id, core = Core, seq = Seq, time = Time}.
 
-run(#state{home = #{context := Context}, core = Core0, id = Id} = State0) ->
+run(#state{home = #{context := Context} = Home, core = Core0, id = Id} = State0) ->
     State = show(State0#state{core = hear_cancel(Core0, 0)}),
     case warp_saga_core:next(State#state.core, os:system_time(microsecond)) of
         {{wait, Millis}, Core} ->
             run(State#state{core = hear_cancel(Core, Millis)});
         {{forward, Tasks}, Core} ->
-            Do = fun(Task) -> warp_saga_step:run(Context, plan(State), forward, Task) end,
+            Do = fun(Task) -> warp_saga_step:run(Home, plan(State), forward, Task) end,
             run(each(Do, Tasks, State#state{core = Core}));
         {{ahead, Ns}, Core} ->
-            #state{ticket = Ticket} = State,
-            Do = fun({N, ahead}) -> warp_saga_step:ahead(Context, plan(State), Ticket, N) end,
-            run(each(Do, [{N, ahead} || N <- Ns], State#state{core = Core}));
+            run(ahead(Ns, State#state{core = Core}));
         {{close, Entry}, Core} ->
             run(close(Entry, State#state{core = Core}));
         {settle, Core} ->
             run(settle([], 0, State#state{core = Core}));
         {{probe, Ns}, Core} ->
-            Probe = fun({N, again}) -> warp_saga_step:probe(Context, Id, forward, planned_step(N, State)) end,
+            Probe = fun({N, again}) -> warp_saga_step:probe(Home, plan(State), forward, N) end,
             run(each(Probe, [{N, again} || N <- Ns], State#state{core = Core}));
         {{reverse, Tasks}, Core} ->
             Do = fun({N, _} = Task) ->
-                warp_saga_step:run(Context, plan(State), {reverse, applied_at(N, Core)}, Task)
+                warp_saga_step:run(Home, plan(State), {reverse, applied_at(N, Core)}, Task)
             end,
             run(each(Do, Tasks, State#state{core = Core}));
         {{record, Entries, Clear}, Core} ->
             run(record(Entries, Clear, State#state{core = Core}));
         {finished, Core} ->
             finish({ok, warp_saga_core:result(Core)}, Context, Id)
+    end.
+
+%% Only steps in this node's journal are stored behind the plan. Before the first one that is not, all has to be stored.
+ahead(Ns, #state{home = Home, ticket = Ticket} = State) ->
+    case warp_saga_step:is_ahead_possible(Home, plan(State), Ns) of
+        true ->
+            Do = fun({N, ahead}) -> warp_saga_step:ahead(Home, plan(State), Ticket, N) end,
+            each(Do, [{N, ahead} || N <- Ns], State);
+        false ->
+            settle([], 0, State)
     end.
 
 %% Queues how the saga ends behind its steps. When that is stored, everything before it is.

@@ -13,21 +13,21 @@
     started_at := warp_core:micros()
 }.
 
-%% @doc The counts of {@link warp_saga_table}, and how many sagas are running, how many of these wait,
-%% and how many are stuck.
+%% @doc Of the sagas of this node: the counts of {@link warp_saga_table}, and how many sagas are running, how many of
+%% these wait, and how many are stuck.
 -spec read(warp_context:context()) -> #{atom() => non_neg_integer()}.
 read(Context) ->
-    UnderWay = under_way(Context),
+    UnderWay = [Saga || {_N, Saga} <- under_way(Context)],
     (warp_saga_table:counts(Context))#{
         running => length(UnderWay),
         waiting => length([Id || #{id := Id, state := waiting} <- UnderWay]),
         stuck => length(warp_saga_table:stuck(Context))}.
 
-%% @doc The sagas that are neither finished nor stuck.
--spec under_way(warp_context:context()) -> [under_way()].
+%% @doc The sagas of this node that are neither finished nor stuck, each with its shard.
+-spec under_way(warp_context:context()) -> [{non_neg_integer(), under_way()}].
 under_way(Context) ->
-    [(state(Phase))#{id => Id, started_at => Started}
-     || {Id, Phase, Started} <- warp_saga_table:under_way(Context)].
+    [{N, (state(Phase))#{id => Id, started_at => Started}}
+     || {N, Id, Phase, Started} <- warp_saga_table:under_way(Context)].
 
 state(compensating) -> #{state => compensating};
 state({waiting, Waiting}) -> #{state => waiting, waiting => Waiting};

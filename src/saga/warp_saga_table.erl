@@ -3,6 +3,7 @@
 %% ```
 %% {{saga, Id}, Shard, Runner, Entities, Phase, StartedAt}   one for each saga
 %% {{doomed, Id, Entity}}                                     steps of that saga on that entity are refused
+%% {{doomed, Id, Entity}, Seconds}                            likewise, of a saga of another node, since then
 %% {{loaded, Shard}, Keeper}                                  the keeper has listed what the file has open
 %% {{cleared, Shard}}                                         the WAL may hold what was cleared
 %% '''
@@ -12,8 +13,8 @@
 
 -export([new/0]).
 -export([add_new/4, add_found/4, set_entities/3, set_runner/3, set_phase/3, set_stuck/2, remove/2]).
--export([ids/2, runners/2, with_entity/2, under_way/1, stuck/1, waiting/2]).
--export([doom/2, is_doomed/3]).
+-export([forget/2, ids/2, runners/2, with_entity/2, under_way/1, stuck/1, waiting/2]).
+-export([doom/2, doom_these/3, doom_of_others/3, is_doomed/3]).
 -export([set_loaded/2, unset_loaded/2, is_loaded/2]).
 -export([set_cleared/2, unset_cleared/2, cleared/1]).
 -export([count/2, counts/1]).
@@ -43,6 +44,9 @@
 -define(COUNTED, [committed, compensated, became_stuck, resolved, recovered, removed]).
 %% Behind those: how often an entity of a saga under way was deleted.
 -define(DOOMED, (length(?COUNTED) + 1)).
+
+%% For how long sagas of other nodes are refused: longer than any request of them is under way.
+-define(REMEMBERED_S, 600).
 
 -define(RUNNER, 3).
 -define(ENTITIES, 4).
@@ -104,6 +108,13 @@ remove(#{sagas := {Table, _} = Sagas}, Id) ->
             ok
     end.
 
+%% @doc A shard has gone to another node: nothing of it is listed any more.
+-spec forget(warp_context:context(), non_neg_integer()) -> ok.
+forget(#{sagas := {Table, _}} = Context, Shard) ->
+    ok = lists:foreach(fun(Id) -> remove(Context, Id) end, ids(Context, Shard)),
+    true = ets:delete(Table, {loaded, Shard}),
+    unset_cleared(Context, Shard).
+
 %% @doc The ids of the sagas that are listed of a shard.
 -spec ids(warp_context:context(), non_neg_integer()) -> [binary()].
 ids(#{sagas := {Table, _}}, Shard) ->
@@ -130,15 +141,17 @@ with_entity(#{sagas := {Table, _}}, Entity) ->
         [],
         Table).
 
-%% @doc The sagas that have neither ended nor are stuck.
--spec under_way(warp_context:context()) -> [{Id :: binary(), phase(), StartedAt :: warp_core:micros()}].
+%% @doc The sagas that have neither ended nor are stuck, each behind its shard.
+-spec under_way(warp_context:context()) ->
+    [{non_neg_integer(), Id :: binary(), phase(), StartedAt :: warp_core:micros()}].
 under_way(Context) ->
-    select(Context, {{{saga, '$1'}, '_', '$2', '_', '$3', '$4'}, [{'=/=', '$2', stuck}], [{{'$1', '$3', '$4'}}]}).
+    Row = {{saga, '$1'}, '$2', '$3', '_', '$4', '$5'},
+    select(Context, {Row, [{'=/=', '$3', stuck}], [{{'$2', '$1', '$4', '$5'}}]}).
 
-%% @doc The ids of the sagas that are stuck.
--spec stuck(warp_context:context()) -> [binary()].
+%% @doc The ids of the sagas that are stuck, each behind its shard.
+-spec stuck(warp_context:context()) -> [{non_neg_integer(), binary()}].
 stuck(Context) ->
-    select(Context, {{{saga, '$1'}, '_', stuck, '_', '_', '_'}, [], ['$1']}).
+    select(Context, {{{saga, '$1'}, '$2', stuck, '_', '_', '_'}, [], [{{'$2', '$1'}}]}).
 
 select(#{sagas := {Table, _}}, Match) ->
     try
@@ -159,14 +172,28 @@ waiting(#{sagas := {Table, _}}, Id) ->
 
 %% @doc Has the steps of all sagas that are listed by now refused on that entity.
 -spec doom(warp_context:context(), Entity :: binary()) -> ok.
-doom(#{sagas := {Table, Counts}} = Context, Entity) ->
-    lists:foreach(
-        fun({Id, _Entities}) ->
-            %% NOTE: the count first. Who reads it as zero does not look at the table.
-            ok = counters:add(Counts, ?DOOMED, 1),
-            true = ets:insert(Table, {{doomed, Id, Entity}})
-        end,
-        with_entity(Context, Entity)).
+doom(Context, Entity) ->
+    doom_these(Context, Entity, [Id || {Id, _Entities} <- with_entity(Context, Entity)]).
+
+%% @doc Likewise the steps of these sagas, which are listed.
+-spec doom_these(warp_context:context(), Entity :: binary(), [binary()]) -> ok.
+doom_these(#{sagas := Sagas}, Entity, Ids) ->
+    lists:foreach(fun(Id) -> doomed({{doomed, Id, Entity}}, Sagas) end, Ids).
+
+%% @doc Likewise the steps of sagas of another node, which refuses them by itself too from now on. So this is for what
+%% it has sent before, and is forgotten after a while.
+-spec doom_of_others(warp_context:context(), Entity :: binary(), [binary()]) -> ok.
+doom_of_others(#{sagas := {Table, _} = Sagas}, Entity, Ids) ->
+    Now = erlang:monotonic_time(second),
+    _ = [ets:select_delete(Table, [{{{doomed, '_', '_'}, '$1'}, [{'<', '$1', Now - ?REMEMBERED_S}], [true]}])
+         || Ids =/= []],
+    lists:foreach(fun(Id) -> doomed({{doomed, Id, Entity}, Now}, Sagas) end, Ids).
+
+doomed(Row, {Table, Counts}) ->
+    %% NOTE: the count first. Who reads it as zero does not look at the table.
+    ok = counters:add(Counts, ?DOOMED, 1),
+    true = ets:insert(Table, Row),
+    ok.
 
 %% @doc Whether the steps of a saga on that entity are refused.
 -spec is_doomed(warp_context:context(), Id :: binary(), Entity :: binary()) -> boolean().

@@ -7,7 +7,7 @@
 -define(FUEL, 2000).
 
 every_saga_ends_whole_or_reversed_test_() ->
-    {timeout, 120, ?_assert(proper:quickcheck(prop_whole_or_reversed(), [{numtests, 2000}, {to_file, user}]))}.
+    {timeout, 120, ?_assert(proper:quickcheck(prop_whole_or_reversed(), [{numtests, 10000}, {to_file, user}]))}.
 
 %% One of a group cannot be reversed, and of another, beside it, the answer got lost.
 what_is_in_doubt_is_settled_before_a_saga_is_stuck_test() ->
@@ -47,6 +47,51 @@ a_compensation_that_waits_keeps_waiting_test() ->
     ?assertMatch({{record, [{compensated, [{0, 4}]}], []}, _}, warp_saga_core:next(Reversed, 0)),
     ?assertEqual(none, warp_saga_core:waiting(Reversed)).
 
+%% A step whose node cannot be reached is tried until the deadline, however few retries there are. Where nothing was
+%% ever sent of it, nobody has to be asked what became of it.
+a_step_that_cannot_be_sent_is_tried_until_the_deadline_test() ->
+    Core0 = warp_saga_core:new((plan([1, 1], 0))#{deadline := 1000000}),
+    {{forward, [{0, first}]}, Core1} = warp_saga_core:next(Core0, 0),
+    {{forward, [{1, first}]}, Core2} = warp_saga_core:next(warp_saga_core:outcome(0, {applied, 7}, Core1), 0),
+    {Core3, Pauses} = not_sent(1, forward, first, 20, Core2),
+    ?assertEqual({10, 1000}, {hd(Pauses), lists:last(Pauses)}),
+    {{record, [{compensating, {none, timeout}, [{applied, 7}, not_run]} = Entry], [1]}, Core4} =
+        warp_saga_core:next(Core3, 2000000),
+    %% The compensation waits for its node, and nothing makes it stuck.
+    {{reverse, [{0, first}]}, Core5} = warp_saga_core:next(warp_saga_core:replay(Entry, Core4), 0),
+    {Core6, _} = not_sent(0, reverse, first, 20, Core5),
+    ?assertMatch({{record, [{compensated, [{0, 8}]}], []}, _},
+                 warp_saga_core:next(warp_saga_core:outcome(0, {applied, 8}, Core6), 2000000)).
+
+%% Something was sent, and then the node was lost: the saga turns back only when it knows what became of that.
+what_was_sent_to_a_lost_node_is_looked_for_until_it_is_known_test() ->
+    Plan = (plan([1], 3))#{deadline := 1000000},
+    {{forward, [{0, first}]}, Core0} = warp_saga_core:next(warp_saga_core:new(Plan), 0),
+    Lost = warp_saga_core:outcome(0, {transient, {unknown_outcome, n}}, Core0),
+    {{wait, 10}, Core1} = warp_saga_core:next(Lost, 0),
+    {{forward, [{0, again}]}, Core2} = warp_saga_core:next(Core1, 0),
+    {Core3, _} = not_sent(0, forward, again, 20, Core2),
+    {{probe, [0]}, Core4} = warp_saga_core:next(Core3, 2000000),
+    Core5 = lists:foldl(
+        fun(_, Core) ->
+            {{wait, 1000}, Waited} = warp_saga_core:next(warp_saga_core:outcome(0, {not_sent, n}, Core), 2000000),
+            {{probe, [0]}, Next} = warp_saga_core:next(Waited, 2000000),
+            Next
+        end, Core4, lists:seq(1, 20)),
+    ?assertMatch({{record, [{committed, [5]}], []}, _},
+                 warp_saga_core:next(warp_saga_core:outcome(0, {applied, 5}, Core5), 2000000)),
+    ?assertMatch({{record, [{compensating, {none, timeout}, [not_run]}, _], [0]}, _},
+                 warp_saga_core:next(warp_saga_core:outcome(0, absent, Core5), 2000000)).
+
+%% So many attempts at a step that were not sent: where the saga stands then, without a pause to come, and the pauses.
+not_sent(N, Kind, Time, Count, Core0) ->
+    lists:foldl(
+        fun(_, {Core, Pauses}) ->
+            {{wait, Pause}, Waited} = warp_saga_core:next(warp_saga_core:outcome(N, {not_sent, n}, Core), 0),
+            {{Kind, [{N, Time}]}, Next} = warp_saga_core:next(Waited, 0),
+            {Next, Pauses ++ [Pause]}
+        end, {Core0, []}, lists:seq(1, Count)).
+
 %% Only the result is waited for, and no function runs ahead of the plan.
 a_new_saga_runs_ahead_until_something_is_wrong_test() ->
     Core0 = warp_saga_core:ahead(warp_saga_core:new(plan([1, 2, 1], 0))),
@@ -64,6 +109,7 @@ a_new_saga_runs_ahead_until_something_is_wrong_test() ->
      || {Core, Now} <- [{warp_saga_core:outcome(3, {refused, no}, Core4), 0},
                         {warp_saga_core:outcome(3, {transient, interrupted}, Core4), 0},
                         {warp_saga_core:outcome(3, {waiting, lacking}, Core4), 0},
+                        {warp_saga_core:outcome(3, {not_sent, n}, Core4), 0},
                         {warp_saga_core:stop(cancelled, Core4), 0}, {Core4, 1000}]],
     #{steps := [#{forward := Event} = First | Steps]} = Plan = plan([1, 1], 0),
     Calls = Plan#{steps := [First#{forward := setelement(1, Event, run)} | Steps]},
@@ -166,7 +212,8 @@ each(Kind, [{N, Time} | Tasks], Die, Core, World0, Fuel) ->
 %% An entity: it has an event of each id at most once, and refuses what it has not, sometimes.
 attempt(probe, N, _, Roll, #{events := Events} = World) ->
     case lists:member({forward, N}, Events) of
-        _ when Roll < 20 -> {{transient, timeout}, World};
+        _ when Roll < 15 -> {{transient, timeout}, World};
+        _ when Roll < 25 -> {{not_sent, away}, World};
         true -> {{applied, seq(forward, N)}, World};
         false -> {absent, World}
     end;
@@ -179,7 +226,8 @@ attempt(ahead, N, _, Roll, #{events := Events, begun := Begun, is_void := IsVoid
     if
         Roll < 10 -> {{transient, overloaded}, World};
         Roll < 20 -> {{refused, no}, World};
-        Roll < 25 -> {{waiting, lacking}, World0};
+        Roll < 22 -> {{waiting, lacking}, World0};
+        Roll < 25 -> {{not_sent, away}, World0};
         %% Accepted, and nobody hears of it.
         Roll < 30, not IsVoid -> {{transient, interrupted}, Stored};
         Roll < 40; IsVoid -> {{accepted, seq(forward, N)}, World#{is_void := true}};
@@ -190,6 +238,8 @@ attempt(Kind, N, Time, Roll, #{events := Events, begun := Begun} = World0) ->
     _ = [?assertNot(lists:member({Kind, N}, Begun)) || Time =:= first],
     World = World0#{begun := [{Kind, N} | Begun]},
     case lists:member({Kind, N}, Events) of
+        %% The node cannot be reached: what was sent before may be there.
+        _ when Roll >= 70, Roll < 80 -> {{not_sent, away}, World0};
         %% Nothing was sent, and what had been is not in the log: it was looked for.
         false when Roll >= 60, Roll < 70 ->
             {{waiting, lacking}, World0#{begun := [Of || Of <- Begun, Of =/= {Kind, N}]}};

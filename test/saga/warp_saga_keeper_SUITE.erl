@@ -14,9 +14,34 @@ end_per_suite(Config) -> warp_killer:loud(Config).
 all() ->
     [sagas_go_on_once_their_shard_can_be_opened,
      sagas_go_on_with_a_keeper_that_starts_after_the_shard_was_opened,
-     a_saga_cancelled_while_its_runner_is_restarted_turns_back].
+     a_saga_cancelled_while_its_runner_is_restarted_turns_back,
+     a_decision_that_is_made_again_is_carried_out_once].
 init_per_testcase(_, Config) -> warp_test:init_case(Config).
 end_per_testcase(_, Config) -> warp_test:end_case(Config).
+
+%% Whoever decides may not hear of it, and says it again.
+a_decision_that_is_made_again_is_carried_out_once(Config) ->
+    Ctx = gated(Config),
+    {ok, 1} = warp_core:append(warp_core:entity(Ctx, <<"a">>), warp_test:credited(10)),
+    Unreversible = warp_saga_test:step(<<"a">>, warp_saga_test:action(<<"Credited">>, 1),
+                                       warp_saga_test:action(<<"Debited">>, 1000)),
+    Refused = warp_saga_test:step(<<"b">>, <<"Debited">>, 1),
+    {ok, {stuck, _}} = warp_saga:commit(saga(<<"x">>, [Unreversible, Refused]), Ctx),
+    Context = context(Ctx),
+    {ok, N} = warp_context:shard_of(Context, warp_saga_plan:entity_id(<<"x">>)),
+    Ask = fun(Request) -> warp_saga_keeper:ask(Context, N, Request, infinity) end,
+    Seq = fun() -> {ok, #{seq := Of}} = warp_saga_log:read(Context, <<"x">>), Of end,
+    Stuck = Seq(),
+    ?assertMatch({ok, {stuck, _}}, Ask({retry, <<"x">>, Stuck})),
+    Again = Seq(),
+    ?assert(Again > Stuck),
+    ?assertEqual([known, known], [Ask({retry, <<"x">>, Stuck}), Ask({resolve, <<"x">>, Stuck, <<"no">>})]),
+    ?assertEqual(Again, Seq()),
+    ?assertMatch({ok, {stuck, #{note := <<"yes">>}}}, Ask({resolve, <<"x">>, Again, <<"yes">>})),
+    ?assertEqual(known, Ask({resolve, <<"x">>, Again, <<"yes">>})),
+    Request = fun(Note) -> warp_saga_call:run(Context, <<"x">>, {resolve, Again, Note}, infinity) end,
+    ?assertMatch({ok, {stuck, #{note := <<"yes">>}}}, Request(<<"yes">>)),
+    ?assertEqual({error, {not_stuck, resolved}}, Request(<<"other">>)).
 
 %% The keeper starts long before the shard is open.
 sagas_go_on_once_their_shard_can_be_opened(Config) ->

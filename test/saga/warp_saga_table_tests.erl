@@ -6,7 +6,7 @@
 a_new_saga_is_found_by_its_entities_once_it_has_them_test() ->
     Context = context(),
     ok = warp_saga_table:add_new(Context, <<"x">>, 3, 17),
-    ?assertEqual([{<<"x">>, forward, 17}], warp_saga_table:under_way(Context)),
+    ?assertEqual([{3, <<"x">>, forward, 17}], warp_saga_table:under_way(Context)),
     ?assertEqual([self()], warp_saga_table:runners(Context, 3)),
     ?assertEqual([], warp_saga_table:with_entity(Context, <<"a">>)),
     ok = warp_saga_table:set_entities(Context, <<"x">>, [<<"a">>, <<"b">>, <<"a">>]),
@@ -36,11 +36,11 @@ a_stuck_saga_is_not_under_way_test() ->
     Context = context(),
     ok = warp_saga_table:add_found(Context, <<"x">>, 0, found(stuck)),
     ok = warp_saga_table:add_found(Context, <<"y">>, 1, found(compensating)),
-    ?assertEqual([<<"x">>], warp_saga_table:stuck(Context)),
-    ?assertEqual([{<<"y">>, compensating, 5}], warp_saga_table:under_way(Context)),
+    ?assertEqual([{0, <<"x">>}], warp_saga_table:stuck(Context)),
+    ?assertEqual([{1, <<"y">>, compensating, 5}], warp_saga_table:under_way(Context)),
     ok = warp_saga_table:set_runner(Context, <<"x">>, compensating),
     ok = warp_saga_table:set_stuck(Context, <<"y">>),
-    ?assertEqual([<<"y">>], warp_saga_table:stuck(Context)),
+    ?assertEqual([{1, <<"y">>}], warp_saga_table:stuck(Context)),
     ?assertEqual({[<<"x">>], [<<"y">>]}, {warp_saga_table:ids(Context, 0), warp_saga_table:ids(Context, 1)}).
 
 a_shard_is_loaded_for_as_long_as_its_keeper_lives_test() ->

@@ -27,7 +27,7 @@ callers(Ctx) ->
     lists:sum([length(List) || {saga_keeper, Keeper} <- warp_test:processes(Ctx),
                                {saga, _, _, {callers, List, _}} <- maps:values(sagas(sys:get_state(Keeper)))]).
 
-sagas({state, _Context, _N, _Handle, _Failure, Sagas, _Runners}) ->
+sagas({state, _Context, _N, _Handle, _Failure, Sagas, _Runners, _Epoch}) ->
     Sagas.
 
 %% The process of a saga, which is the only one of its shard.
