@@ -100,9 +100,11 @@
 %% How many events are acknowledged at once, and how many of a held entity are handled before others get a turn.
 -define(ACK, 50).
 -define(TURN, 20).
-%% How long to wait before going on after an error: the first time, and at most; and after how many times it is logged.
+%% How long to wait before going on after an error: the first time, at most, and at most for another node; and after how
+%% many times it is logged.
 -define(PAUSE_MS, 20).
 -define(LONGEST_MS, 60000).
+-define(AWAY_MS, 1000).
 -define(LOGGED, 6).
 -define(PATIENCE_MS, 10000).
 -define(MAX_WHY_BYTES, 1000).
@@ -254,7 +256,8 @@ stalled(Why, #state{context = Context, name = Name, why = Before, tries = Tries}
          || Tries =:= ?LOGGED],
     Since = case Before of none -> os:system_time(microsecond); {_, First} -> First end,
     ok = warp_subscription_table:put_why(Context, Name, {Why, Since}),
-    {min(?LONGEST_MS, ?PAUSE_MS bsl min(Tries, 16)), State#state{why = {Why, Since}, tries = Tries + 1}}.
+    Longest = case Why of {node_unavailable, _} -> ?AWAY_MS; _ -> ?LONGEST_MS end,
+    {min(Longest, ?PAUSE_MS bsl min(Tries, 16)), State#state{why = {Why, Since}, tries = Tries + 1}}.
 
 goes_on(#state{why = none} = State) ->
     State;
@@ -264,7 +267,9 @@ goes_on(#state{context = Context, name = Name} = State) ->
 
 %% ------------------------------------------------------------------ Messages
 
-message({active, Shards}, #state{context = Context, name = Name} = State) ->
+%% It may have had shards before, whose events it was sent and has not acknowledged. These come again.
+message({active, Shards}, #state{context = Context, name = Name} = Before) ->
+    State = (acked(Before))#state{queue = queue:new()},
     Deadline = warp_deadline:from(?PATIENCE_MS),
     Place = warp_subscription_names:place(Context, Name, Deadline),
     case {warp_subscription_names:held(Context, Name, Deadline), Place} of
@@ -388,7 +393,7 @@ acked(State) ->
 fail(#{entity := Entity, shard := N, position := Position} = Event, Why, #state{context = Context} = State) ->
     case warp_subscription_reader:life(Context, Entity, N, Position) of
         {ok, Life} ->
-            Hold = warp_subscription_holds:fail(Event, Life, why(Why), {tries(State), os:system_time(microsecond)},
+            Hold = warp_subscription_holds:fail(Event, Life, why(Why), {tries(Why, State), os:system_time(microsecond)},
                                                 now_ms()),
             case hold(Hold, State) of
                 {ok, Held} -> {ok, done(Event, due_soon(Held))};
@@ -457,7 +462,7 @@ waited([#{seq := Seq} = Event | Events], Then, Turns, {#{entity := Entity}, _, _
         {ok, Next} ->
             waited(Events, Then, Turns - 1, Hold, Next);
         {error, Why} ->
-            Failed = warp_subscription_holds:fail_again(Seq, why(Why), tries(State), now_ms(),
+            Failed = warp_subscription_holds:fail_again(Seq, why(Why), tries(Why, State), now_ms(),
                                                         os:system_time(microsecond), Hold),
             kept(Failed, Entity, State)
     end;
@@ -504,7 +509,9 @@ due_soon(#state{holds = Holds, timer = Timer} = State) ->
             State#state{timer = {erlang:send_after(max(0, Due - now_ms()), self(), due), Due}}
     end.
 
-tries(#state{options = #{tries := Tries}}) -> Tries.
+%% A node that cannot be reached says nothing about the event, which is not parked.
+tries({command_failed, _, {Away, _}}, _State) when Away =:= node_unavailable; Away =:= unknown_outcome -> infinity;
+tries(_Why, #state{options = #{tries := Tries}}) -> Tries.
 
 why(Why) ->
     Text = text(Why),

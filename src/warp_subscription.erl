@@ -88,6 +88,8 @@
     | {others_say, pos_integer()}
     | context_stopped
     | {shard_unavailable, non_neg_integer()}
+    %% The node that has the shard cannot be reached.
+    | {node_unavailable, node()}
     | timeout
     | interrupted
     | disk_full
@@ -104,8 +106,12 @@
     why := binary(),
     since := warp_core:micros()
 }.
+%% In a cluster another node may keep the name: `{node_unavailable, Node}': it cannot be reached, and nothing was done;
+%% `{unknown_outcome, Node}': it was lost after it was asked; `overloaded': it takes no requests just now.
 -type name_error() ::
-    unknown_subscription | context_stopped | interrupted | timeout | disk_full | {io_error | corrupt, binary()}.
+    unknown_subscription | context_stopped | interrupted | timeout | overloaded | disk_full
+    | {node_unavailable | unknown_outcome, node()} | {shard_unavailable, non_neg_integer()}
+    | {io_error | corrupt, binary()}.
 %% What follows from an event: events that are appended to an entity as a batch, or a saga that is committed. The id of
 %% the saga has to follow from the event too, so that the saga runs once.
 -type command() :: {append, EntityId :: binary(), warp_core:new_event() | [warp_core:new_event()]}
@@ -126,8 +132,10 @@
 %%
 %% Errors: `{bad_option, Key, Why}' and `{unknown_option, Key}'; `{bad_cursor, Why}' for a cursor that is none, that
 %% belongs to something else, or that is ahead of a log, which was replaced by an older copy, also for a name that is
-%% ahead; `{others_say, N}'; `{shard_unavailable, N}' while a shard is not open; `timeout' after 5 seconds;
-%% `context_stopped'; those of reading, and for a name those of writing its file.
+%% ahead; `{others_say, N}'; `{shard_unavailable, N}' while a shard is not open; `{node_unavailable, Node}' where it
+%% begins `now' or at a time, and that node cannot be asked (from a cursor it begins, and waits for the node), or where
+%% that node keeps the name; `timeout' after 5 seconds; `context_stopped'; those of reading, and for a name those of
+%% writing its file.
 -spec subscribe(warp_core:ctx() | warp_core:entity(), options()) -> {ok, subscription()} | {error, error()}.
 subscribe(#warp_entity{ref = Ref, id = Id, shard = N}, Options) ->
     case warp_context:find(Ref) of
@@ -240,9 +248,12 @@ more(Sub, Count) ->
 
 %% @doc The cursor: up to where everything was acknowledged. A subscription from there on gets everything else. Of one
 %% with a name it is on disk when this returns, and stands for all consumers of the name. Errors: `subscription_ended';
-%% `timeout' after 5 seconds; for a name those of writing its file.
+%% `timeout' after 5 seconds; for a name those of writing its file, and `{node_unavailable, Node}' where that node keeps
+%% it and cannot be reached.
 -spec cursor(subscription()) ->
-    {ok, cursor()} | {error, subscription_ended | timeout | disk_full | {io_error | corrupt, binary()}}.
+    {ok, cursor()}
+    | {error, subscription_ended | timeout | overloaded | disk_full | {node_unavailable, node()}
+              | {io_error | corrupt, binary()}}.
 cursor(Sub) ->
     case warp_call:call(pid(Sub), cursor, warp_deadline:from(?TIMEOUT_MS)) of
         {error, interrupted} -> {error, subscription_ended};

@@ -9,7 +9,7 @@
 %% events of one shard are in order.
 -module(warp_subscription_core).
 
--export([new/1, start/1, assign/3, read/3, not_read/4, joined/3, live/4, lost/2, again/2]).
+-export([new/1, start/1, assign/3, unassign/1, read/3, not_read/4, joined/3, live/4, lost/2, again/2]).
 -export([ack/2, more/2, erased/3, tick/1]).
 -export([cursor/1, marks/1, state/1, positions/1, positions_of/1]).
 
@@ -123,6 +123,17 @@ assign(Marks, Erased, #core{shards = Shards} = Core) when map_size(Shards) =:= 0
           Core#core{shards = maps:map(fun(_, Mark) -> shard(Mark) end, Marks), turn = Turn,
                     buffer = queue:from_list([{erased, Entity} || Entity <- Erased])}).
 
+%% @doc A subscription with a name has lost its shards. What was not acknowledged comes again to whoever gets them next,
+%% and so a subscriber with a number as credit has all of it again.
+-spec unassign(core()) -> {[effect()], core()}.
+unassign(#core{shards = Shards, buffer = Buffer, credit = Credit} = Core) ->
+    All = maps:values(Shards),
+    Live = [x || {_, _, _, live} <- queue:to_list(Buffer)] ++ lists:append([Held || #shard{held = Held} <- All]),
+    Open = lists:sum([Count || #shard{open = Given} <- All, {_, Count, _} <- queue:to_list(Given)]),
+    {[{taken, length(Live)} || Live =/= []],
+     Core#core{shards = #{}, turn = [], buffer = queue:new(), ahead = 0, is_reading = false, is_caught_up = false,
+               credit = Credit + Open}}.
+
 %% ------------------------------------------------------------------ Reading
 
 %% @doc A piece of a shard's log was read: its events, the place behind them, and whether the log ends there.
@@ -159,12 +170,12 @@ not_read(N, Read, Why, Core) ->
     Pause = min(?LONGEST_MS, ?PAUSE_MS bsl min(Tries, 10)),
     go_on([{again_in, N, Pause} | Given], behind_again(put_shard(N, Up, Added#core{is_reading = false}))).
 
-%% @doc The pause is over.
+%% @doc The pause is over, or the log may have changed.
 -spec again(non_neg_integer(), core()) -> {[effect()], core()}.
-again(N, Core) ->
-    case of_shard(N, Core) of
-        #shard{is = {stalled, _}} -> go_on([], turned(N, behind, Core));
-        _ -> {[], Core}
+again(N, #core{shards = Shards} = Core) ->
+    case Shards of
+        #{N := #shard{is = {stalled, _}}} -> go_on([], turned(N, behind, Core));
+        #{} -> {[], Core}
     end.
 
 %% @doc A shard is sent live what comes behind a position.

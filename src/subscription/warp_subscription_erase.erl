@@ -14,7 +14,7 @@ tell(Context, #{entity := Entity, shard := N, incarnation := Life}) ->
     %% NOTE: first what was read from the log before it was erased has to be with the subscriptions.
     Deadline = warp_deadline:from(?SETTLE_MS),
     case warp_subscription_live:settle(Context, N, Deadline) of
-        ok -> noted(warp_subscription_names:erase(Context, Entity, N, Deadline), Context, Entity, N, Life);
+        ok -> noted(warp_subscription_names:erase(Context, Entity, N, Life, Deadline), Context, Entity, N, Life);
         {error, _} = Error -> Error
     end.
 
@@ -22,10 +22,12 @@ tell(Context, #{entity := Entity, shard := N, incarnation := Life}) ->
 noted({error, _} = Error, _Context, _Entity, _N, _Life) ->
     Error;
 noted(ok, Context, Entity, N, Life) ->
-    warp_context:with_shard(Context, N, fun(Handle) ->
-        Until = warp_shard_stats:log_position(Handle),
-        Pids = warp_subscription_table:concerned(Context, Entity),
-        Each = [spawn_monitor(fun() -> warp_subscription_process:erased(Pid, Entity, N, Life, Until) end)
-                || Pid <- Pids],
-        lists:foreach(fun({_, Monitor}) -> receive {'DOWN', Monitor, process, _, _} -> ok end end, Each)
-    end).
+    case warp_context:with_log(Context, N, fun warp_cluster_log:position/1) of
+        {ok, Until} ->
+            Pids = warp_subscription_table:concerned(Context, Entity),
+            Each = [spawn_monitor(fun() -> warp_subscription_process:erased(Pid, Entity, N, Life, Until) end)
+                    || Pid <- Pids],
+            lists:foreach(fun({_, Monitor}) -> receive {'DOWN', Monitor, process, _, _} -> ok end end, Each);
+        {error, _} = Error ->
+            Error
+    end.

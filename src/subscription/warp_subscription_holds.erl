@@ -13,15 +13,18 @@
 %% Up to where events have come: a row, up to one of its seqs.
 -type upto() :: {Position :: non_neg_integer(), warp_core:seq() | all}.
 -type hold() :: {warp_subscription_store:held(), upto(), Due :: millis() | never}.
+%% With how many failures an event is parked; `infinity' where the failure says nothing about the event.
+-type tries() :: pos_integer() | infinity.
 %% Monotonic time.
 -type millis() :: integer().
 -opaque holds() :: #{Entity :: binary() => hold()}.
 
 %% How many entities are held at most. Beyond that a subscriber takes no events.
 -define(MAX, 1000).
-%% The pause before an event is tried again: the first one, and the longest.
+%% The pause before an event is tried again: the first one, and the longest; and the longest of what is never parked.
 -define(PAUSE_MS, 100).
 -define(LONGEST_MS, 60000).
+-define(AWAY_MS, 2000).
 
 -spec new() -> holds().
 new() -> #{}.
@@ -57,13 +60,13 @@ passed(#{entity := Entity, position := Position, seq := Seq}, Holds) ->
 
 %% @doc An event of an entity that is not held has failed. `Life' is that of the entity.
 -spec fail(warp_core:placed_event(), Life :: pos_integer(), Why :: binary(),
-           {Tries :: pos_integer(), Time :: warp_core:micros()}, Now :: millis()) -> hold().
+           {Tries :: tries(), Time :: warp_core:micros()}, Now :: millis()) -> hold().
 fail(#{entity := Entity, shard := N, position := Position, seq := Seq}, Life, Why, {Tries, Time}, Now) ->
     failed(#{entity => Entity, shard => N, life => Life, seq => Seq, tries => 0, since => Time}, {Position, Seq}, Why,
            Tries, Now).
 
 %% @doc The first event that waits, which is that one, has failed again; or it is the first one now, and has failed.
--spec fail_again(warp_core:seq(), Why :: binary(), Tries :: pos_integer(), Now :: millis(), Time :: warp_core:micros(),
+-spec fail_again(warp_core:seq(), Why :: binary(), tries(), Now :: millis(), Time :: warp_core:micros(),
                  hold()) -> hold().
 fail_again(Seq, Why, Tries, Now, _Time, {#{seq := Seq} = Held, Upto, _}) ->
     failed(Held, Upto, Why, Tries, Now);
@@ -74,10 +77,12 @@ failed(#{tries := Before} = Held, Upto, Why, Tries, Now) ->
     Failed = Held#{tries := Before + 1, why => Why},
     case Before + 1 >= Tries of
         true -> {Failed#{state => parked}, Upto, never};
-        false -> {Failed#{state => retrying}, Upto, Now + pause(Before)}
+        false -> {Failed#{state => retrying}, Upto, Now + pause(Before, Tries)}
     end.
 
-pause(Tries) -> min(?LONGEST_MS, ?PAUSE_MS bsl min(Tries, 16)).
+pause(Before, Tries) ->
+    Longest = case Tries of infinity -> ?AWAY_MS; _ -> ?LONGEST_MS end,
+    min(Longest, ?PAUSE_MS bsl min(Before, 16)).
 
 %% @doc The events before that one are done.
 -spec advance(warp_core:seq(), Time :: warp_core:micros(), Now :: millis(), hold()) -> hold().

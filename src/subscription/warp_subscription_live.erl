@@ -8,7 +8,7 @@
 -module(warp_subscription_live).
 -behaviour(gen_server).
 
--export([start_link/2, join/5, settle/3, tell/2]).
+-export([start_link/2, join/5, leave/2, settle/3, tell/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -export_type([taken/0]).
@@ -57,6 +57,14 @@ start_link(Membership, N) ->
 join(Pid, Tag, Filter, Taken, Position) ->
     gen_server:cast(Pid, {join, self(), Tag, Filter, Taken, Position}).
 
+%% @doc The calling process is sent nothing of shard N any more, but for what is on its way.
+-spec leave(warp_context:context(), non_neg_integer()) -> ok.
+leave(Context, N) ->
+    case warp_context:registered(Context, {live, N}) of
+        {ok, Pid} -> gen_server:cast(Pid, {leave, self()});
+        none -> ok
+    end.
+
 %% @doc Waits until everything that was read of shard N was sent on.
 -spec settle(warp_context:context(), non_neg_integer(), warp_deadline:deadline()) -> ok | {error, timeout}.
 settle(Context, N, Deadline) ->
@@ -98,6 +106,8 @@ handle_cast({join, Pid, Tag, Filter, Taken, Position}, #state{joined = Joined} =
     #state{at = At} = Ready = case map_size(Joined) of 0 -> State#state{at = Position}; _ -> State end,
     Pid ! {warp_live, Tag, {joined, At}},
     {noreply, read_soon(put(Pid, Tag, Filter, Taken, Ready))};
+handle_cast({leave, Pid}, State) ->
+    {noreply, remove(Pid, State)};
 handle_cast(Stray, State) ->
     ok = warp_stray:note(?MODULE, cast, Stray),
     {noreply, State}.

@@ -12,11 +12,10 @@
     #{subscriber := pid(),
       filter := warp_subscription_filter:filter(),
       core := warp_subscription_core:settings(),
-      named := none | named(),
+      %% The name, and how many consumers split its shards.
+      named := none | {Name :: binary(), Consumers :: pos_integer()},
       %% Gives what the subscriber is sent in place of an event.
       convert := none | fun((warp_core:placed_event()) -> term())}.
-%% The name, and how many consumers split its shards.
--type named() :: {Name :: binary(), Consumers :: pos_integer()}.
 
 -record(state, {
     context :: warp_context:context(),
@@ -28,18 +27,20 @@
     %% What messages to the subscriber are marked with.
     handle = none :: none | {Tag :: term(), Sub :: term()},
     taken = counters:new(1, []) :: warp_subscription_live:taken(),
+    %% The process that reads a log of another node, which may take long.
+    reading = none :: none | {Monitor :: reference(), N :: non_neg_integer()},
     %% By shard, the monitor of the process that sends live events, which marks its messages with it.
     live = #{} :: #{non_neg_integer() => reference()},
     shown :: {warp_subscription_core:state(), warp_core:micros()},
     timer = none :: none | reference(),
-    named = none :: none | named(),
+    named = none :: none | warp_subscription_name:name(),
     %% Of whose erasures it is told: those whose events it may have had, with a name also before its filter changed.
     told_of :: warp_subscription_filter:route(),
-    %% The cursor of the name, as it was on disk last.
-    stored = none :: none | warp_subscription_cursor:cursor(),
-    %% What was acknowledged, as it was passed on last, and the timer for doing so again.
-    passed_on = #{} :: warp_subscription_names:marks(),
+    %% The timer for passing on what was acknowledged, to the process that keeps the name.
     passing = none :: none | reference(),
+    %% Erasures that could not be noted where the name is kept, or came while it was kept nowhere: the subscriber is
+    %% told before it gets events of the shards again.
+    missed = #{} :: #{binary() => {N :: non_neg_integer(), Life :: non_neg_integer()}},
     %% Entities whose erasure the subscriber has to take before it gets events, where these follow, and behind which
     %% entity others were erased.
     notices = none :: none | {#{binary() => []}, warp_subscription_names:marks(), After :: binary()}
@@ -52,8 +53,10 @@
 %% How long acknowledgements wait for others before they are passed on, and how long one waits until they are on disk.
 -define(PASS_ON_MS, 50).
 -define(SAVE_MS, 5000).
-%% How many messages its subscriber may leave unread and still be told of an erasure, which needs no credit.
+%% How many messages its subscriber may leave unread and still be told of an erasure, which needs no credit; and how
+%% many erasures one with a name may be told of and not take. The next one is told of them from the file, in pieces.
 -define(UNREAD, 100000).
+-define(UNTAKEN, 10000).
 %% How long a deletion waits for one subscription.
 -define(ERASE_MS, 15000).
 
@@ -83,9 +86,13 @@ init({Membership, #{subscriber := Subscriber, filter := Filter, core := #{source
     Context = warp_context:mine(Membership),
     _ = erlang:monitor(process, Subscriber),
     %% NOTE: of all, until the name says of which ones.
-    ToldOf = case Named of none -> warp_subscription_filter:route(Filter); _ -> {prefix, <<>>} end,
+    {ToldOf, Of} =
+        case {Named, warp_subscription_filter:route(Filter)} of
+            {none, Route} -> {Route, none};
+            {_, {prefix, Prefix}} -> {{prefix, <<>>}, warp_subscription_name:new(Context, Named, Prefix, Subscriber)}
+        end,
     State = #state{context = Context, core = warp_subscription_core:new(Settings), subscriber = Subscriber,
-                   source = Source, reader = warp_subscription_reader:new(Context, Filter), named = Named,
+                   source = Source, reader = warp_subscription_reader:new(Context, Filter), named = Of,
                    told_of = ToldOf, convert = Convert,
                    shown = {catching_up, os:system_time(microsecond)}},
     _ = erlang:send_after(?BEGIN_MS, self(), unbegun),
@@ -113,35 +120,72 @@ handle_call(cursor, _From, #state{core = Core, named = none} = State) ->
 handle_call(cursor, _From, State) ->
     {Answer, Saved} = save(State),
     {reply, Answer, Saved};
+%% As `cursor', and also of what was passed over since it was last told.
+handle_call(look, _From, #state{context = Context, core = Core} = State) ->
+    Shards = maps:keys(warp_subscription_core:marks(Core)),
+    ok = lists:foreach(fun(N) -> warp_subscription_live:tell(Context, N) end, Shards),
+    {Answer, Saved} = save(State),
+    {reply, Answer, Saved};
 handle_call({erased, Entity, N, Life, Until}, _From, #state{told_of = ToldOf} = State) ->
-    case warp_subscription_filter:concerns(Entity, ToldOf) of
-        true -> {reply, ok, erased({Entity, N, Life, Until}, State)};
-        false -> {reply, ok, State}
+    case {warp_subscription_filter:concerns(Entity, ToldOf), follows(N, State)} of
+        {true, true} -> {reply, ok, noted({Entity, N, Life, Until}, State)};
+        {true, false} -> {reply, ok, missed({Entity, N, Life}, State)};
+        {false, _} -> {reply, ok, State}
     end;
 handle_call(stop, _From, #state{named = none} = State) ->
     {stop, normal, ok, State};
-handle_call(stop, _From, #state{named = {Name, _}, context = Context} = State) ->
-    Passed = passed_on(State),
+handle_call(stop, _From, #state{named = Of, core = Core} = State) ->
     %% NOTE: whoever ended it may forget the name right after that.
-    _ = warp_subscription_names:leave(Context, Name, warp_deadline:from(?SAVE_MS)),
-    {stop, normal, ok, Passed};
+    ok = warp_subscription_name:leave(warp_subscription_core:marks(Core), Of),
+    {stop, normal, ok, State};
 handle_call(Stray, _From, State) ->
     ok = warp_stray:note(?MODULE, call, Stray),
     {reply, {error, {unknown_request, Stray}}, State}.
 
 join(#state{named = none} = State) ->
     {ok, State};
-join(#state{named = {Name, Consumers}, context = Context, reader = Reader, told_of = All} = State) ->
-    {prefix, Own} = warp_subscription_filter:route(warp_subscription_reader:filter(Reader)),
-    case warp_subscription_names:join(Context, Name, Consumers, Own, warp_deadline:from(?SAVE_MS)) of
-        {ok, Prefix} ->
-            Joined = State#state{told_of = {prefix, Prefix}},
-            ok = show(Joined),
-            _ = [ok = warp_subscription_table:remove(Context, All) || {prefix, Prefix} =/= All],
-            {ok, Joined};
-        {error, _} = Error ->
-            Error
+join(#state{named = Of} = State) ->
+    case warp_subscription_name:join(Of, warp_deadline:from(?SAVE_MS)) of
+        {ok, Prefix, Joined} -> {ok, joined(Prefix, Joined, State)};
+        {error, _} = Error -> Error
     end.
+
+joined(Prefix, Of, #state{told_of = Before, context = Context} = State) ->
+    Joined = State#state{told_of = {prefix, Prefix}, named = Of},
+    ok = show(Joined),
+    _ = [ok = warp_subscription_table:remove(Context, Before) || {prefix, Prefix} =/= Before],
+    Joined.
+
+follows(N, #state{core = Core, notices = Notices}) ->
+    is_map_key(N, warp_subscription_core:marks(Core))
+        orelse Notices =/= none andalso is_map_key(N, element(2, Notices)).
+
+%% NOTE: the subscriber is told what the keeper of its name has noted, so that it is told again if it does not take it.
+noted(Erased, #state{named = none} = State) ->
+    erased(Erased, State);
+noted({Entity, N, Life, _} = Erased, #state{named = Of} = State) ->
+    case warp_subscription_name:erase(Entity, N, Life, Of) of
+        ok ->
+            Noted = warp_subscription_name:erased([{Entity, Life}], Of),
+            _ = warp_subscription_name:count(Noted) > ?UNTAKEN andalso ended(erasures_not_taken),
+            erased(Erased, State#state{named = Noted});
+        %% It tells nothing, and whoever gets the shard next is told of it first.
+        {error, _} ->
+            left(miss({Entity, N, Life}, State))
+    end.
+
+%% Of a standby's shards the consumer that has them is told.
+missed(_Erased, #state{named = none} = State) ->
+    State;
+missed(Erased, #state{named = Of} = State) ->
+    case warp_subscription_name:is_kept(Of) of
+        true -> State;
+        false -> miss(Erased, State)
+    end.
+
+miss({Entity, N, Life}, #state{missed = Missed} = State) ->
+    _ = map_size(Missed) >= ?UNTAKEN andalso ended(erasures_not_taken),
+    State#state{missed = Missed#{Entity => {N, Life}}}.
 
 erased({Entity, N, _Life, _Until}, #state{notices = {Waiting, Marks, After}} = State) when is_map_key(N, Marks) ->
     Told = perform({send, {erased, Entity}}, State),
@@ -164,12 +208,35 @@ handle_cast(Stray, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
 handle_info({warp_live, Tag, What}, State) ->
     live(What, shard_of(Tag, State), State);
-handle_info({read, N, Place}, #state{reader = Reader} = State) ->
-    next(read(warp_subscription_reader:piece(Reader, N, Place), N), State);
-handle_info({again, N}, State) ->
+handle_info({read, Tag, N, Place}, #state{reader = Reader, context = Context} = State) ->
+    Read = fun() -> warp_subscription_reader:piece(Reader, N, Place) end,
+    case {tag(State), warp_context_owners:is_here(Context, N)} of
+        {Tag, true} ->
+            has_read(Read(), N, State);
+        {Tag, false} ->
+            {noreply, State#state{reading = {warp_subscription_aside:start(Read), N}}};
+        %% It has lost its shards since.
+        _ ->
+            {noreply, State}
+    end;
+handle_info({'DOWN', Monitor, process, _, Reason}, #state{reading = {Monitor, N}} = State) ->
+    Read = case Reason of {done, Of} -> Of; _ -> {error, interrupted} end,
+    has_read(Read, N, State#state{reading = none});
+handle_info({again, Tag, N}, State) ->
+    case tag(State) of
+        Tag -> next(fun(Core) -> warp_subscription_core:again(N, Core) end, State);
+        _ -> {noreply, State}
+    end;
+%% A node that could not be reached is back.
+handle_info({log_grew, N}, State) ->
     next(fun(Core) -> warp_subscription_core:again(N, Core) end, State);
-handle_info({warp_subscription_assigned, Stored, Marks, Erased, Then}, State) ->
-    assigned(Marks, Erased, Then, State#state{passed_on = Marks, stored = Stored});
+handle_info({warp_subscription_name, Tag, Message}, State) ->
+    case tag(State) of
+        Tag -> of_keeper(Message, State);
+        _ -> {noreply, State}
+    end;
+handle_info(join, #state{named = Of} = State) ->
+    {noreply, State#state{named = warp_subscription_name:join_again(Of)}};
 handle_info(pass_on, State) ->
     {noreply, passed_on(State#state{passing = none})};
 handle_info(tick, #state{core = Core} = State) ->
@@ -183,9 +250,9 @@ handle_info(unbegun, State) ->
     {noreply, State};
 handle_info({'DOWN', _, process, Subscriber, _}, #state{subscriber = Subscriber} = State) ->
     {stop, normal, State};
-handle_info({'DOWN', Monitor, process, _, _} = Message, State) ->
+handle_info({'DOWN', Monitor, process, _, Reason} = Message, State) ->
     case shard_of(Monitor, State) of
-        none -> stray(Message, State);
+        none -> down(Monitor, Reason, Message, State);
         N -> lost(N, State)
     end;
 handle_info({'EXIT', _, Reason}, State) ->
@@ -196,6 +263,27 @@ handle_info(Message, State) ->
 stray(Message, State) ->
     ok = warp_stray:note(?MODULE, message, Message),
     {noreply, State}.
+
+down(_Monitor, _Reason, Message, #state{named = none} = State) ->
+    stray(Message, State);
+down(Monitor, Reason, Message, #state{named = Of} = State) ->
+    case {warp_subscription_name:is_keeper(Monitor, Of), warp_subscription_name:has_joined(Monitor, Reason, Of)} of
+        {true, _} ->
+            {noreply, left(State)};
+        {false, {ok, Prefix, Joined}} ->
+            {noreply, pass_on_soon(shown(joined(Prefix, Joined, State)))};
+        {false, {again_in, Millis, Next}} ->
+            _ = erlang:send_after(Millis, self(), join),
+            {noreply, shown(State#state{named = Next})};
+        {false, {stop, Why}} ->
+            ended(Why);
+        {false, no} ->
+            stray(Message, State)
+    end.
+
+%% What it has sent to itself is marked with this. It changes when a subscription with a name loses its shards.
+tag(#state{named = none}) -> none;
+tag(#state{named = Of}) -> warp_subscription_name:tag(Of).
 
 shard_of(Tag, #state{live = Live}) ->
     case [N || {N, Of} <- maps:to_list(Live), Of =:= Tag] of
@@ -219,66 +307,110 @@ live(_, none, State) ->
 lost(N, #state{live = Live} = State) ->
     next(fun(Core) -> warp_subscription_core:lost(N, Core) end, State#state{live = maps:remove(N, Live)}).
 
+has_read({error, {node_unavailable, _}} = Read, N, #state{context = Context} = State) ->
+    %% NOTE: should the node come back before this, the pause ends the waiting.
+    ok = warp_follower:sleep(Context, N),
+    next(read(Read, N), State);
+has_read(Read, N, State) ->
+    next(read(Read, N), State).
+
 read({ok, Read}, N) -> fun(Core) -> warp_subscription_core:read(N, Read, Core) end;
 read({stopped, Read, Why}, N) -> fun(Core) -> warp_subscription_core:not_read(N, Read, Why, Core) end;
 read({error, Why}, N) -> fun(Core) -> warp_subscription_core:not_read(N, none, Why, Core) end.
 
 %% ------------------------------------------------------------------ Of a name
 
+of_keeper({assigned, {Stored, Marks, Erased, Then}}, #state{named = Of, missed = Missed} = State) ->
+    %% NOTE: the node that keeps the name may not have come to these deletions, and this one may show new lives already.
+    Late = [Erasure || {_, {N, _}} = Erasure <- maps:to_list(Missed), is_map_key(N, Marks)],
+    case [Error || {Entity, {N, Life}} <- Late,
+                   {error, _} = Error <- [warp_subscription_name:erase(Entity, N, Life, Of)]] of
+        [] ->
+            All = [{Entity, Life} || {Entity, {_, Life}} <- Late]
+                ++ [Erasure || {Entity, _} = Erasure <- Erased, not lists:keymember(Entity, 1, Late)],
+            assigned(Marks, All, Then,
+                     State#state{named = warp_subscription_name:assigned(Stored, Marks, Of), missed = #{}});
+        [_ | _] ->
+            {noreply, left(State)}
+    end;
+of_keeper(yield, #state{named = Of, core = Core} = State) ->
+    ok = warp_subscription_name:yield(warp_subscription_core:marks(Core), Of),
+    {noreply, left(State)};
+of_keeper(lost, State) ->
+    {noreply, left(State)};
+of_keeper({waits, Retrying, Parked}, #state{named = Of} = State) ->
+    Next = State#state{named = warp_subscription_name:waits({Retrying, Parked}, Of)},
+    ok = show(Next),
+    {noreply, Next}.
+
+%% It has no shards any more, and joins again. What was not acknowledged comes to whoever gets them.
+left(#state{named = Of, core = Core, context = Context, live = Live, reading = Reading} = State) ->
+    {Effects, Without} = warp_subscription_core:unassign(Core),
+    lists:foreach(
+        fun({N, Monitor}) ->
+            true = erlang:demonitor(Monitor, [flush]),
+            ok = warp_subscription_live:leave(Context, N)
+        end,
+        maps:to_list(Live)),
+    _ = [erlang:demonitor(Monitor, [flush]) || {Monitor, _} <- [Reading]],
+    Left = State#state{core = Without, live = #{}, reading = none, notices = none,
+                       named = warp_subscription_name:join_again(Of)},
+    shown(lists:foldl(fun perform/2, Left, Effects)).
+
 %% The subscriber is told of many erased entities in pieces, and of the last one with the first events.
-assigned(Marks, Erased, done, State) ->
-    next(fun(Core) -> warp_subscription_core:assign(Marks, Erased, Core) end, State#state{notices = none});
-assigned(Marks, Erased, {more, After}, State) ->
-    Told = lists:foldl(fun(Entity, Acc) -> perform({send, {erased, Entity}}, Acc) end, State, Erased),
-    await_told(Told#state{notices = {maps:from_list([{Entity, []} || Entity <- Erased]), Marks, After}}).
+assigned(Marks, Erased, Then, #state{named = Of} = State) ->
+    Entities = [Entity || {Entity, _} <- Erased],
+    Owed = State#state{named = warp_subscription_name:erased(Erased, Of)},
+    case Then of
+        done ->
+            next(fun(Core) -> warp_subscription_core:assign(Marks, Entities, Core) end, Owed#state{notices = none});
+        {more, After} ->
+            Told = lists:foldl(fun(Entity, Acc) -> perform({send, {erased, Entity}}, Acc) end, Owed, Entities),
+            await_told(Told#state{notices = {maps:from_keys(Entities, []), Marks, After}})
+    end.
 
 told(_Entity, #state{named = none} = State) ->
     State;
-told(Entity, #state{named = {Name, _}, context = Context, notices = Notices} = State) ->
-    ok = warp_subscription_names:told(Context, Name, Entity),
+told(Entity, #state{named = Of, notices = Notices} = State) ->
+    Taken = pass_on_soon(State#state{named = warp_subscription_name:taken(Entity, Of)}),
     case Notices of
         none ->
-            State;
+            Taken;
         {Waiting, Marks, After} ->
-            {noreply, Next} = await_told(State#state{notices = {maps:remove(Entity, Waiting), Marks, After}}),
+            {noreply, Next} = await_told(Taken#state{notices = {maps:remove(Entity, Waiting), Marks, After}}),
             Next
     end.
 
 await_told(#state{notices = {Waiting, _, _}} = State) when map_size(Waiting) > 0 ->
     {noreply, shown(State)};
-await_told(#state{notices = {_, Marks, After}, named = {Name, _}, context = Context} = State) ->
-    case warp_subscription_names:notices(Context, Name, After, warp_deadline:from(?SAVE_MS)) of
+await_told(#state{notices = {_, Marks, After}, named = Of} = State) ->
+    case warp_subscription_name:notices(After, Of) of
         {ok, Erased, Then} -> assigned(Marks, Erased, Then, State);
-        %% Its subscriber is told that it ended, and subscribes again.
-        {error, Why} -> exit({shutdown, Why})
+        %% Whoever gets the shards next is told from the beginning.
+        {error, _} -> {noreply, left(State)}
     end.
 
 pass_on_soon(#state{named = none} = State) ->
     State;
-pass_on_soon(#state{passing = none, core = Core, passed_on = Before} = State) ->
-    case warp_subscription_core:marks(Core) of
-        Before -> State;
-        _ -> State#state{passing = erlang:send_after(?PASS_ON_MS, self(), pass_on)}
+pass_on_soon(#state{passing = none, core = Core, named = Of} = State) ->
+    case warp_subscription_name:has_passed(warp_subscription_core:marks(Core), Of) of
+        true -> State;
+        false -> State#state{passing = erlang:send_after(?PASS_ON_MS, self(), pass_on)}
     end;
 pass_on_soon(State) ->
     State.
 
-passed_on(#state{named = {Name, _}, context = Context, core = Core, passed_on = Before} = State) ->
-    case warp_subscription_core:marks(Core) of
-        Before ->
-            State;
-        Marks ->
-            ok = warp_subscription_names:acked(Context, Name, Marks),
-            State#state{passed_on = Marks}
+passed_on(#state{named = Of, core = Core} = State) ->
+    case warp_subscription_name:pass_on(warp_subscription_core:marks(Core), Of) of
+        {true, Passed} -> State#state{named = Passed};
+        %% The other node takes no messages just now.
+        {false, _} -> pass_on_soon(State)
     end.
 
 %% Waits until everything that was acknowledged is on disk. Gives the cursor of the name.
-save(#state{named = {Name, _}, context = Context, core = Core} = State) ->
-    Marks = warp_subscription_core:marks(Core),
-    case warp_subscription_names:save(Context, Name, Marks, warp_deadline:from(?SAVE_MS)) of
-        {ok, Stored} = Saved -> {Saved, State#state{passed_on = Marks, stored = Stored}};
-        {error, _} = Error -> {Error, State}
-    end.
+save(#state{named = Of, core = Core} = State) ->
+    {Answer, Saved} = warp_subscription_name:save(warp_subscription_core:marks(Core), Of),
+    {Answer, State#state{named = Saved}}.
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{context = Context, told_of = ToldOf, named = Named} = State) ->
@@ -300,9 +432,10 @@ next(Decide, #state{core = Core} = State) ->
     {noreply, pass_on_soon(tick_soon(shown(Done)))}.
 
 %% The cursor of a name is one of all its consumers, and of what is on disk.
-perform({send, {What, _Cursor}}, #state{named = {_, _}} = State) when What =:= checkpoint; What =:= caught_up ->
-    {_, #state{stored = Stored} = Saved} = save(State),
-    sent({What, Stored}, Saved);
+perform({send, {What, _Cursor}}, #state{named = Named} = State)
+  when Named =/= none, What =:= checkpoint; Named =/= none, What =:= caught_up ->
+    {_, #state{named = Of} = Saved} = save(State),
+    sent({What, warp_subscription_name:stored(Of)}, Saved);
 perform({send, {events, Events}}, #state{convert = Convert} = State) when Convert =/= none ->
     sent({events, lists:map(Convert, Events)}, State);
 perform({send, {erased, _} = Message}, #state{subscriber = Subscriber} = State) ->
@@ -319,10 +452,10 @@ perform({taken, Count}, #state{taken = Taken} = State) ->
     State;
 perform({read, N, Place}, State) ->
     %% NOTE: by a message, so that acknowledgements that are there are seen first.
-    self() ! {read, N, Place},
+    self() ! {read, tag(State), N, Place},
     State;
 perform({again_in, N, Millis}, State) ->
-    _ = erlang:send_after(Millis, self(), {again, N}),
+    _ = erlang:send_after(Millis, self(), {again, tag(State), N}),
     State;
 perform({join, N, Position}, #state{context = Context, reader = Reader, taken = Taken, live = Live} = State) ->
     case warp_context:registered(Context, {live, N}) of
@@ -355,13 +488,19 @@ shown(#state{shown = {Before, _}} = State) ->
             Shown
     end.
 
-state_of(#state{notices = none, core = Core}) -> warp_subscription_core:state(Core);
-state_of(#state{}) -> waiting_for_credit.
+state_of(#state{notices = none, core = Core, named = Named}) ->
+    case {warp_subscription_core:state(Core), Named =/= none andalso warp_subscription_name:why(Named)} of
+        {standby, Why} when Why =/= none, Why =/= false -> {stalled, Why};
+        {Is, _} -> Is
+    end;
+state_of(#state{}) ->
+    waiting_for_credit.
 
 show(#state{context = Context, core = Core, told_of = ToldOf, source = Source, subscriber = Subscriber,
             named = Named, shown = {Is, Since}}) ->
     Info = #{source => Source, subscriber => Subscriber, state => Is, since => Since,
-             name => case Named of {Name, _} -> Name; none -> none end,
+             name => case Named of none -> none; _ -> warp_subscription_name:name(Named) end,
+             waiting => case Named of none -> {0, 0}; _ -> warp_subscription_name:waits(Named) end,
              positions => warp_subscription_core:positions(Core)},
     warp_subscription_table:put(Context, ToldOf, Info).
 

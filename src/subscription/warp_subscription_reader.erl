@@ -48,10 +48,10 @@ piece(Reader, N, Place) ->
     end.
 
 read(#{context := Context, names := Names} = Reader, N, Place) ->
-    warp_context:with_shard(Context, N, fun(Handle) ->
+    warp_context:with_log(Context, N, fun(Handle) ->
         case Place of
             {_, _, _} -> entity(Reader, N, Handle, Place);
-            Position -> rows(warp_nif:follow(Handle, Position, ?BYTES, users, Names), Reader, N)
+            Position -> rows(warp_cluster_log:follow(Handle, Position, ?BYTES, users, Names), Reader, N)
         end
     end).
 
@@ -87,10 +87,15 @@ is_held(Context, Entity, Row) ->
 
 %% NOTE: the end of the shard's log is looked at first, so that each row of the entity up to there is among those that
 %% are read until there are no more.
-entity(#{context := Context, filter := Filter, names := Names} = Reader, N, Handle, {Life, Seq, Before} = Place) ->
+entity(#{filter := Filter, names := Names} = Reader, N, Handle, Place) ->
     {entity, Id} = warp_subscription_filter:route(Filter),
-    End = warp_shard_stats:log_position(Handle),
-    case warp_nif:follow_entity(Handle, Id, Life, Seq + 1, ?EVENTS, Names) of
+    case warp_cluster_log:position(Handle) of
+        {ok, End} -> entity(Reader, N, Handle, Place, Id, End, Names);
+        {error, _} = Error -> Error
+    end.
+
+entity(#{context := Context} = Reader, N, Handle, {Life, Seq, Before} = Place, Id, End, Names) ->
+    case warp_cluster_log:follow_entity(Handle, Id, Life, Seq + 1, ?EVENTS, Names) of
         {ok, {0, [], done}} ->
             {ok, {[], {0, 0, End}, done}};
         {ok, {Found, Rows, Next}} ->
@@ -134,8 +139,8 @@ of_entity(Context, Filter, Entity, N, {Life, From}) ->
 -spec life(warp_context:context(), Entity :: binary(), non_neg_integer(), Position :: pos_integer()) ->
     {ok, Life :: pos_integer()} | gone | {error, term()}.
 life(Context, Entity, N, Position) ->
-    warp_context:with_shard(Context, N, fun(Handle) ->
-        case warp_nif:head(Handle, Entity) of
+    warp_context:with_log(Context, N, fun(Handle) ->
+        case warp_cluster_log:head(Handle, Entity) of
             {ok, {Life, _, _}} when Life =< Position -> {ok, Life};
             {ok, _} -> gone;
             {error, _} = Error -> Error
@@ -145,7 +150,8 @@ life(Context, Entity, N, Position) ->
 %% @doc For how many seconds the first row behind a position has been there; 0.0 where that cannot be read.
 -spec age(warp_context:context(), non_neg_integer(), Position :: non_neg_integer()) -> float().
 age(Context, N, Position) ->
-    case warp_context:with_shard(Context, N, fun(Handle) -> warp_nif:follow(Handle, Position, 1, users, all) end) of
+    First = fun(Log) -> warp_cluster_log:follow(Log, Position, 1, users, all) end,
+    case warp_context:with_log(Context, N, First) of
         {ok, {[{_, _, _, _, [#{recorded_at := Time} | _]} | _], _, _}} ->
             max(0, os:system_time(microsecond) - Time) / 1000000;
         _ ->
@@ -157,28 +163,25 @@ age(Context, N, Position) ->
 -spec place(reader(), non_neg_integer(), beginning | now | {time, warp_core:micros()}) ->
     {ok, warp_subscription_core:place()} | {error, term()}.
 place(#{context := Context, filter := Filter}, N, From) ->
-    warp_context:with_shard(Context, N, fun(Handle) ->
-        case warp_subscription_filter:route(Filter) of
-            {entity, Id} -> place_of_entity(Handle, Id, From);
-            {prefix, _} -> position(Handle, From)
-        end
-    end).
+    case {warp_subscription_filter:route(Filter), From} of
+        {{entity, _}, beginning} -> {ok, {0, 0, 0}};
+        {{prefix, _}, beginning} -> {ok, 0};
+        {{entity, Id}, _} -> warp_cluster_log:with_moving(Context, N, fun(Log) -> place_of_entity(Log, Id, From) end);
+        {{prefix, _}, _} -> warp_cluster_log:with_moving(Context, N, fun(Log) -> position(Log, From) end)
+    end.
 
-position(_Handle, beginning) ->
-    {ok, 0};
 position(Handle, now) ->
-    {ok, warp_shard_stats:log_position(Handle)};
+    warp_cluster_log:position(Handle);
 position(Handle, {time, Time}) ->
-    warp_nif:position_before(Handle, Time).
+    warp_cluster_log:position_before(Handle, Time).
 
-place_of_entity(_Handle, _Id, beginning) ->
-    {ok, {0, 0, 0}};
 place_of_entity(Handle, Id, now) ->
-    End = warp_shard_stats:log_position(Handle),
-    case warp_nif:head(Handle, Id) of
-        {ok, none} -> {ok, {0, 0, End}};
-        {ok, {Life, Seq, _}} -> {ok, {Life, Seq, End}};
-        {error, _} = Error -> Error
+    %% NOTE: the end of the log first, so that what is appended meanwhile comes behind it.
+    case {warp_cluster_log:position(Handle), warp_cluster_log:head(Handle, Id)} of
+        {{ok, End}, {ok, none}} -> {ok, {0, 0, End}};
+        {{ok, End}, {ok, {Life, Seq, _}}} -> {ok, {Life, Seq, End}};
+        {{error, _} = Error, _} -> Error;
+        {_, {error, _} = Error} -> Error
     end;
 place_of_entity(Handle, Id, {time, Time}) ->
     case warp_entity_replay:recorded_before(Handle, Id, Time) of

@@ -41,7 +41,10 @@ begin_names(Context, [Subscriber | Others]) ->
         ok -> begin_names(Context, Others);
         %% The name is there, and its subscriber says what is wrong.
         {error, {bad_cursor, {ahead_of_log, _}}} -> begin_names(Context, Others);
+        %% In a cluster another node may have to be asked. Its subscriber begins as soon as that can be.
+        {error, {Away, _}} when Away =:= node_unavailable; Away =:= unknown_outcome -> begin_names(Context, Others);
         {error, {shard_unavailable, _}} -> {error, interrupted};
+        {error, overloaded} -> {error, interrupted};
         {error, timeout} -> {error, {io_error, <<"where subscribers begin could not be written in time">>}};
         {error, _} = Error -> Error
     end.
@@ -115,6 +118,8 @@ of_cursor(Marks, _Source, Shards, Reader) ->
         case warp_subscription_reader:place(Reader, N, now) of
             {ok, End} when Position > End -> {error, {bad_cursor, {ahead_of_log, N}}};
             {ok, _} -> {ok, Mark};
+            %% It begins all the same, and shows that it waits for that node.
+            {error, {node_unavailable, _}} -> {ok, Mark};
             {error, _} = Error -> Error
         end
     end,

@@ -5,10 +5,11 @@
 -module(warp_subscription_store).
 
 -export([exists/1, open/1, close/1, names/1, create/4, prefix/3, remove/2, save/3]).
--export([erase/4, notices/4]).
+-export([erase/5, notices/4]).
 -export([hold/3, held/1, release/3]).
+-export([rows/2, put_rows/3, gone/1, set_gone/3, clear_gone/1]).
 
--export_type([store/0, held/0]).
+-export_type([store/0, held/0, rows/0]).
 
 -opaque store() :: warp_own_file:file().
 %% An entity of which an event failed: that event is the one at `seq', and what comes later waits.
@@ -26,6 +27,9 @@
     since := warp_core:micros()
 }.
 
+%% All that there is of names, as another node stores it.
+-type rows() :: [{Table :: binary(), [[term()]]}].
+
 path(#{dir := Dir}) ->
     filename:join(Dir, <<"subscriptions.db">>).
 
@@ -41,10 +45,11 @@ open(#{file_access := Access} = Context) ->
         <<"CREATE TABLE IF NOT EXISTS names (name TEXT NOT NULL PRIMARY KEY, cursor TEXT NOT NULL, "
           "prefix TEXT NOT NULL) WITHOUT ROWID">>,
         <<"CREATE TABLE IF NOT EXISTS notices (name TEXT NOT NULL, entity TEXT NOT NULL, shard INTEGER NOT NULL, "
-          "PRIMARY KEY (name, entity)) WITHOUT ROWID">>,
+          "life INTEGER NOT NULL, PRIMARY KEY (name, entity)) WITHOUT ROWID">>,
         <<"CREATE TABLE IF NOT EXISTS held (name TEXT NOT NULL, entity TEXT NOT NULL, shard INTEGER NOT NULL, "
           "life INTEGER NOT NULL, seq INTEGER NOT NULL, tries INTEGER NOT NULL, state TEXT NOT NULL, "
-          "why TEXT NOT NULL, since INTEGER NOT NULL, PRIMARY KEY (name, entity)) WITHOUT ROWID">>
+          "why TEXT NOT NULL, since INTEGER NOT NULL, PRIMARY KEY (name, entity)) WITHOUT ROWID">>,
+        <<"CREATE TABLE IF NOT EXISTS gone (shard INTEGER PRIMARY KEY)">>
     ], Access).
 
 %% @doc Closes the file.
@@ -73,19 +78,24 @@ prefix(Store, Name, Prefix) ->
     warp_own_file:execute(Store, [{<<"UPDATE names SET prefix = ?2 WHERE name = ?1">>,
                                    [[Name, binary:encode_hex(Prefix)]]}]).
 
-%% @doc Removes a name and everything that belongs to it.
--spec remove(store(), Name :: binary()) -> ok | {error, term()}.
-remove(Store, Name) ->
-    tidied(warp_own_file:execute(Store, [{<<"DELETE FROM ", Table/binary, " WHERE name = ?1">>, [[Name]]}
-                           || Table <- [<<"notices">>, <<"held">>, <<"names">>]]), Store).
+%% @doc Removes names and everything that belongs to them.
+-spec remove(store(), Names :: [binary()]) -> ok | {error, term()}.
+remove(Store, Names) ->
+    tidied(warp_own_file:execute(Store, removed(Names)), Store).
 
-%% @doc Writes how far names are, and of which erased entities subscribers were told.
+removed(Names) ->
+    [{<<"DELETE FROM ", Table/binary, " WHERE name = ?1">>, [[Name] || Name <- Names]} || Table <- tables()].
+
+tables() -> [<<"notices">>, <<"held">>, <<"names">>].
+
+%% @doc Writes how far names are, and of which erased lives of entities subscribers were told.
 -spec save(store(), [{Name :: binary(), warp_subscription_cursor:cursor()}],
-           Told :: [{Name :: binary(), Entity :: binary()}]) -> ok | {error, term()}.
+           Told :: [{Name :: binary(), Entity :: binary(), Life :: non_neg_integer()}]) -> ok | {error, term()}.
 save(Store, Cursors, Told) ->
     Saved = warp_own_file:execute(Store, [
         {<<"UPDATE names SET cursor = ?2 WHERE name = ?1">>, [[Name, Cursor] || {Name, Cursor} <- Cursors]},
-        {<<"DELETE FROM notices WHERE name = ?1 AND entity = ?2">>, [[Name, Entity] || {Name, Entity} <- Told]}]),
+        {<<"DELETE FROM notices WHERE name = ?1 AND entity = ?2 AND life <= ?3">>,
+         [[Name, Entity, Life] || {Name, Entity, Life} <- Told]}]),
     case Told of
         [] -> Saved;
         _ -> tidied(Saved, Store)
@@ -93,21 +103,23 @@ save(Store, Cursors, Told) ->
 
 %% ------------------------------------------------------------------ Deletions
 
-%% @doc Erases what there is of an entity, and notes that these names have to be told.
--spec erase(store(), Entity :: binary(), N :: non_neg_integer(), Names :: [binary()]) -> ok | {error, term()}.
-erase(Store, Entity, N, Names) ->
+%% @doc Erases what there is of an entity, of which that life was deleted, and notes that these names have to be told.
+-spec erase(store(), Entity :: binary(), N :: non_neg_integer(), Life :: non_neg_integer(), Names :: [binary()]) ->
+    ok | {error, term()}.
+erase(Store, Entity, N, Life, Names) ->
     tidied(warp_own_file:execute(Store, [
         {<<"DELETE FROM held WHERE entity = ?1">>, [[Entity]]},
-        {<<"INSERT INTO notices VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING">>,
-         [[Name, Entity, N] || Name <- Names]}]), Store).
+        {<<"INSERT INTO notices VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET life = max(life, excluded.life)">>,
+         [[Name, Entity, N, Life] || Name <- Names]}]), Store).
 
-%% @doc Entities that were erased, of which a name was not told yet: so many at most, behind one in the order of ids.
+%% @doc Entities that were erased, of which a name was not told yet, with the life that was erased last: so many at
+%% most, behind one in the order of ids.
 -spec notices(store(), Name :: binary(), After :: binary(), Limit :: pos_integer()) ->
-    {ok, [{Entity :: binary(), N :: non_neg_integer()}]} | {error, term()}.
+    {ok, [{Entity :: binary(), N :: non_neg_integer(), Life :: non_neg_integer()}]} | {error, term()}.
 notices(Store, Name, After, Limit) ->
-    Sql = <<"SELECT entity, shard FROM notices WHERE name = ?1 AND entity > ?2 ORDER BY entity LIMIT ?3">>,
+    Sql = <<"SELECT entity, shard, life FROM notices WHERE name = ?1 AND entity > ?2 ORDER BY entity LIMIT ?3">>,
     case warp_own_file:read(Store, Sql, [Name, After, Limit]) of
-        {ok, Rows} -> {ok, [{Entity, N} || [Entity, N] <- Rows]};
+        {ok, Rows} -> {ok, [{Entity, N, Life} || [Entity, N, Life] <- Rows]};
         {error, _} = Error -> Error
     end.
 
@@ -148,6 +160,47 @@ state(_) -> parked.
 -spec release(store(), Name :: binary(), Entity :: binary()) -> ok | {error, term()}.
 release(Store, Name, Entity) ->
     warp_own_file:execute(Store, [{<<"DELETE FROM held WHERE name = ?1 AND entity = ?2">>, [[Name, Entity]]}]).
+
+%% ------------------------------------------------------------------ When a shard moves
+
+%% @doc All that there is of these names.
+-spec rows(store(), Names :: [binary()]) -> {ok, rows()} | {error, term()}.
+rows(Store, Names) ->
+    Read = [{Table, [warp_own_file:read(Store, <<"SELECT * FROM ", Table/binary, " WHERE name = ?1">>, [Name])
+                     || Name <- Names]} || Table <- tables()],
+    case [Error || {_, Results} <- Read, {error, _} = Error <- Results] of
+        [] -> {ok, [{Table, lists:append([Rows || {ok, Rows} <- Results])} || {Table, Results} <- Read]};
+        [Error | _] -> Error
+    end.
+
+%% @doc Writes what another node had of names, in place of all that there is of these others.
+-spec put_rows(store(), Names :: [binary()], rows()) -> ok | {error, term()}.
+put_rows(Store, Names, Given) ->
+    warp_own_file:execute(Store, removed(Names) ++ [
+        {<<"INSERT INTO ", Table/binary, " VALUES (", (places(Rows))/binary, ")">>, Rows}
+        || Table <- tables(), {Of, [_ | _] = Rows} <- Given, Of =:= Table]).
+
+places([Row | _]) ->
+    list_to_binary(lists:join(", ", ["?" ++ integer_to_list(N) || N <- lists:seq(1, length(Row))])).
+
+%% @doc The shards that were given away with names while a deletion was under way here.
+-spec gone(store()) -> {ok, [non_neg_integer()]} | {error, term()}.
+gone(Store) ->
+    case warp_own_file:read(Store, <<"SELECT shard FROM gone">>, []) of
+        {ok, Rows} -> {ok, lists:append(Rows)};
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Notes that a shard was given away with these names, which are removed.
+-spec set_gone(store(), non_neg_integer(), Names :: [binary()]) -> ok | {error, term()}.
+set_gone(Store, N, Names) ->
+    Gone = {<<"INSERT OR REPLACE INTO gone VALUES (?1)">>, [[N]]},
+    tidied(warp_own_file:execute(Store, [Gone | removed(Names)]), Store).
+
+%% @doc No deletion is under way any more.
+-spec clear_gone(store()) -> ok | {error, term()}.
+clear_gone(Store) ->
+    warp_own_file:execute(Store, [{<<"DELETE FROM gone">>, [[]]}]).
 
 %% ------------------------------------------------------------------
 

@@ -5,7 +5,8 @@
 -export([start_link/3]).
 -export([init/1]).
 
--spec start_link(reference(), pos_integer(), [warp_subscription_options:subscriber()]) -> supervisor:startlink_ret().
+-spec start_link(warp_context:ref(), pos_integer(), [warp_subscription_options:subscriber()]) ->
+    supervisor:startlink_ret().
 start_link(Ref, Shards, Subscribers) ->
     supervisor:start_link(?MODULE, {{warp_context, Ref, Shards}, Subscribers}).
 

@@ -6,7 +6,7 @@
 -export([start_link/1, start_subscription/3]).
 -export([init/1]).
 
--spec start_link(reference()) -> supervisor:startlink_ret().
+-spec start_link(warp_context:ref()) -> supervisor:startlink_ret().
 start_link(Ref) ->
     supervisor:start_link(?MODULE, Ref).
 
@@ -26,7 +26,7 @@ start_subscription(Context, Settings, Deadline) ->
             {error, interrupted}
     end.
 
--spec init(reference()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+-spec init(warp_context:ref()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init(Ref) ->
     {ok, Context} = warp_context:find(Ref),
     ok = warp_context:register(Context, subscriptions, self()),

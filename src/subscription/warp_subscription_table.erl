@@ -1,7 +1,7 @@
 %% @private Which subscriptions there are, and how they are. No other module knows the shape of this table.
 -module(warp_subscription_table).
 
--export([new/0, put/3, remove/2, concerned/2, all/1, subscriber/2]).
+-export([new/0, put/3, remove/2, concerned/2, all/1]).
 -export([put_name/3, remove_name/2, names/1, put_why/3, why/1]).
 
 -export_type([info/0, name/0]).
@@ -12,7 +12,9 @@
     name := none | binary(),
     state := warp_subscription_core:state(),
     since := warp_core:micros(),
-    positions := #{non_neg_integer() => non_neg_integer()}
+    positions := #{non_neg_integer() => non_neg_integer()},
+    %% How many entities wait for a consumer of a name that another node keeps.
+    waiting := {Retrying :: non_neg_integer(), Parked :: non_neg_integer()}
 }.
 
 %% How a name is.
@@ -56,14 +58,6 @@ concerned(#{subscriptions := Table}, Entity) ->
     Wide = [Pid || [Prefix, Pid] <- ets:match(Table, {{{prefix, '$1'}, '$2'}, '_'}),
                    warp_subscription_filter:concerns(Entity, {prefix, Prefix})],
     [Pid || [Pid] <- ets:match(Table, {{{entity, Entity}, '$1'}, '_'})] ++ Wide.
-
-%% @doc The subscriber of the subscription with that process, `none' if there is no such subscription.
--spec subscriber(warp_context:context(), pid()) -> pid() | none.
-subscriber(#{subscriptions := Table}, Pid) ->
-    case ets:match(Table, {{'_', Pid}, #{subscriber => '$1'}}) of
-        [[Subscriber]] -> Subscriber;
-        [] -> none
-    end.
 
 %% @doc Shows how a name is.
 -spec put_name(warp_context:context(), Name :: binary(), name()) -> ok.

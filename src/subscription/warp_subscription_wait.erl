@@ -16,7 +16,7 @@
     {ok, warp_core:seq()} | {error, term()}.
 entity(#{ref := Ref} = Context, Id, N, Until, Deadline) ->
     %% What is there is found whatever the time is.
-    case is_integer(Until) andalso has(Context, Id, N, Until) of
+    case is_integer(Until) andalso warp_context_owners:is_here(Context, N) andalso has(Context, Id, N, Until) of
         true -> {ok, Until};
         _ -> wait_aside(Ref, Context, Id, N, Until, Deadline)
     end.
@@ -54,7 +54,7 @@ is_there(_Context, _Id, _N, Until, Pid, Monitor) ->
     listen(Until, Pid, Monitor).
 
 has(Context, Id, N, Seq) ->
-    case warp_context:with_shard(Context, N, fun(Handle) -> warp_nif:head(Handle, Id) end) of
+    case warp_cluster_log:with_moving(Context, N, fun(Log) -> warp_cluster_log:head(Log, Id) end) of
         {ok, {_Life, Last, _}} -> Last >= Seq;
         {ok, none} -> Seq =:= 0;
         {error, _} = Error -> Error
@@ -89,9 +89,7 @@ look(Until, [#{seq := Seq} = Event | Events]) ->
 %% @doc Waits until each subscription with a name has acknowledged everything that is stored, and none holds an entity.
 %% Error: `{behind, Names}' at the deadline.
 -spec caught_up(warp_context:context(), warp_deadline:deadline()) -> ok | {error, {behind, [binary()]} | term()}.
-caught_up(#{shards := Shards} = Context, Deadline) ->
-    %% What is not for a subscription it is told of from time to time only.
-    ok = lists:foreach(fun(N) -> warp_subscription_live:tell(Context, N) end, lists:seq(0, Shards - 1)),
+caught_up(Context, Deadline) ->
     case behind(Context) of
         {ok, []} ->
             ok;
@@ -115,7 +113,7 @@ behind(Context) ->
     case warp_subscription_names:marks(Context, Look) of
         {ok, All} ->
             %% Those that are consumed may be farther.
-            _ = [warp_call:call(Pid, cursor, Look) || {_, _, _, Pids} <- All, Pid <- Pids],
+            _ = [warp_call:call(Pid, look, Look) || {_, _, _, Pids} <- All, Pid <- Pids],
             case warp_subscription_names:marks(Context, Look) of
                 {ok, Now} ->
                     {ok, [Name || {Name, Marks, Waiting, _} <- Now, Waiting > 0 orelse is_behind(Marks, Context)]};
@@ -127,5 +125,5 @@ behind(Context) ->
 
 is_behind(Marks, #{shards := Shards} = Context) ->
     Positions = warp_subscription_core:positions_of(Marks),
-    lists:any(fun(N) -> maps:get(N, Positions, 0) < warp_shard_stats:log_position(Context, N) end,
+    lists:any(fun(N) -> maps:get(N, Positions, 0) < warp_cluster_log:position(Context, N) end,
               lists:seq(0, Shards - 1)).

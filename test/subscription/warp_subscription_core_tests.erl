@@ -44,7 +44,8 @@ command() ->
         {2, {leave, Range(0, ?SHARDS - 1)}},
         {2, {erase, Range(1, ?ENTITIES)}},
         {1, fail},
-        {1, restart}
+        {1, restart},
+        {1, lose}
     ]).
 
 %% A subscriber that takes nothing leaves erasures lying behind its events.
@@ -104,6 +105,8 @@ perform({send, {events, Events}}, #{sent := Sent, open := Open, acked := Acked} 
 perform({send, {erased, Entity}}, #{sent := Sent} = World) ->
     World#{sent := [{erased, Entity} | Sent]};
 perform({send, {_, Cursor}}, World) when is_binary(Cursor) ->
+    World;
+perform({send, {active, [_ | _]}}, World) ->
     World;
 perform({taken, _}, World) ->
     World;
@@ -181,11 +184,25 @@ run(fail, World) ->
     World#{fails := true};
 %% What it was still to be told of as erased is lost with it.
 %% What it was given and has not acknowledged has to come again.
-run(restart, #{source := Source, core := Core, sent := Sent, open := Open, gone := Gone} = World) ->
+run(restart, World) ->
+    again(fun start/2, World);
+%% One with a name loses its shards, and gets them again.
+run(lose, #{source := {entity, _}} = World) ->
+    World;
+run(lose, #{core := Core} = World) ->
+    Assign = fun(Marks, Ended) ->
+        {Effects, Without} = warp_subscription_core:unassign(Core),
+        ?assertEqual([], [Effect || Effect <- Effects, element(1, Effect) =/= taken]),
+        next(fun(Of) -> warp_subscription_core:assign(Marks, [], Of) end,
+             Ended#{core := Without, live := #{}, tags := #{}, mail := queue:new(), open := []})
+    end,
+    again(Assign, World).
+
+again(Begin, #{source := Source, core := Core, sent := Sent, open := Open, gone := Gone} = World) ->
     Told = [Entity || {erased, Entity} <- Sent],
     Left = lists:foldl(fun(Entity, Acc) -> lists:keydelete(Entity, 1, Acc) end, lists:reverse(Gone), Told),
     {ok, Places} = warp_subscription_cursor:decode(Source, warp_subscription_core:cursor(Core)),
-    start(case Places of
+    Begin(case Places of
               {Life, Seq} -> maps:map(fun(_, _) -> standing(Life, Seq, World) end, marks(Source));
               _ -> maps:merge(marks(Source), Places)
           end, World#{gone := Gone -- Left, sent := Sent -- Open}).

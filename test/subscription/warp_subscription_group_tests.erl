@@ -15,6 +15,54 @@ each_slot_has_one_consumer_test_() ->
         ?assert(proper:quickcheck(Property, [quiet, {numtests, ?ROUNDS}]))
     end}.
 
+%% After any joins and leaves, and when those that were asked to have left and joined again: a node has at most one slot
+%% more than another one on which somebody waits.
+slots_are_spread_over_nodes_test_() ->
+    {timeout, 300, fun() ->
+        Pid = proper_types:tuple([proper_types:oneof([a, b, c]), proper_types:integer(1, 5)]),
+        Steps = proper_types:list(proper_types:tuple([proper_types:oneof([join, leave]), Pid])),
+        Property = proper:forall(proper_types:tuple([proper_types:integer(1, 9), Steps]), fun({Consumers, Taken}) ->
+            {Group, Here} = lists:foldl(fun(Step, Acc) -> on_nodes(Step, Consumers, Acc) end,
+                                        {warp_subscription_group:new(), []}, Taken),
+            is_spread(Group, Here)
+        end),
+        ?assert(proper:quickcheck(Property, [quiet, {numtests, ?ROUNDS}]))
+    end}.
+
+on_nodes({join, {Node, N}}, Consumers, {Group, Here}) ->
+    case lists:member(pid(Node, N), Here) of
+        true -> {Group, Here};
+        false ->
+            {_, Joined} = warp_subscription_group:join(pid(Node, N), Consumers, Group),
+            yielded(Consumers, warp_subscription_group:yield(Joined), [pid(Node, N) | Here])
+    end;
+on_nodes({leave, {Node, N}}, Consumers, {Group, Here}) ->
+    {_, Left} = warp_subscription_group:leave(pid(Node, N), Group),
+    yielded(Consumers, warp_subscription_group:yield(Left), lists:delete(pid(Node, N), Here)).
+
+%% Those that yield leave, and are standbys then.
+yielded(_Consumers, {[], Group}, Here) ->
+    {Group, Here};
+yielded(Consumers, {Pids, Group}, Here) ->
+    Again = lists:foldl(fun(Pid, Acc) ->
+        {{Next, _}, Left} = warp_subscription_group:leave(Pid, Acc),
+        true = Next =/= Pid,
+        {standby, Joined} = warp_subscription_group:join(Pid, Consumers, Left),
+        Joined
+    end, Group, Pids),
+    yielded(Consumers, warp_subscription_group:yield(Again), Here).
+
+is_spread(Group, Here) ->
+    Active = maps:values(warp_subscription_group:active(Group)),
+    Count = fun(Node) -> length([Pid || Pid <- Active, node(Pid) =:= Node]) end,
+    Counts = [Count(node(Pid)) || Pid <- Here -- Active],
+    Counts =:= [] orelse lists:max([Count(node(Pid)) || Pid <- Active]) =< lists:min(Counts) + 1.
+
+%% A process of another node, as the external term format has it.
+pid(Node, N) ->
+    Name = atom_to_binary(Node),
+    binary_to_term(<<131, 88, 119, (byte_size(Name) + 2), Name/binary, "@h", N:32, 0:32, 1:32>>).
+
 %% Here: those that are there, in the order in which they came, each with its slot or none.
 run([], _Consumers, _Group, _Here) ->
     true;
