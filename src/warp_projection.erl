@@ -19,6 +19,11 @@
 %% <b>Events that cannot be projected</b>, since `project' crashes or the database refuses a command, are set aside,
 %% with all later events of the same entity, since an entity's events are projected in order. No other entity waits
 %% for them. See {@link set_aside/1}, {@link retry/2} and {@link skip/2}.
+%%
+%% <b>In a cluster</b> each node has an embedded projection of its own, of all shards. The functions of this module are
+%% about that of the node where they are called. An rqlite is shared: each node brings the shards that it has, and the
+%% functions do the same on all nodes, except that {@link status/1} and {@link rebuild_progress/1} show the shards that
+%% this node has.
 -module(warp_projection).
 
 -export([upsert/3, increment/3, delete/2]).
@@ -66,10 +71,14 @@
     %% The function's own limit of time, or the given one, is over.
     | timeout
     %% The target is unreachable, or cannot be used now.
-    | {target_away, term()}.
+    | {target_away, term()}
+    %% The node that has the entity's shard cannot be reached.
+    | {node_unavailable, node()}.
 %% Errors of functions that concern one entity.
 -type entity_error() ::
-    error() | {bad_entity_id, term()} | not_set_aside | rebuild_due | {set_aside, warp_core:seq()} | {stalled, term()}.
+    error() | {bad_entity_id, term()} | not_set_aside | rebuild_due | {set_aside, warp_core:seq()} | {stalled, term()}
+    %% The connection to the node that has the shard was lost on the way.
+    | {unknown_outcome, node()}.
 
 %% How many entries `set_aside/1' gives.
 -define(LIMIT, 100).
@@ -135,24 +144,24 @@ entries(Ctx, Limit) ->
 
 entry(Context, [Id, Seq, Aggregate, Type, Reason, At], Deadline) ->
     {Waiting, Event} =
-        case warp_context:locate(Context, Id) of
-            {ok, {_N, Handle}} -> {waiting(Handle, Id, Seq), event(Context, Handle, Id, Seq, Deadline)};
+        case log_of(Context, Id) of
+            {ok, {_N, Log}} -> {waiting(Log, Id, Seq), event(Context, Log, Id, Seq, Deadline)};
             {error, _} -> {0, undefined}
         end,
     #{entity => Id, seq => Seq, aggregate => Aggregate, type => Type, reason => Reason, at => At,
       waiting => Waiting, event => Event}.
 
 %% How many events of the entity come after the one that was set aside.
-waiting(Handle, Id, Seq) ->
-    case warp_nif:last_row(Handle, Id) of
+waiting(Log, Id, Seq) ->
+    case warp_cluster_log:last_row(Log, Id) of
         {ok, {_, Last, _}} -> max(0, Last - Seq);
         _ -> 0
     end.
 
 %% Another process reads the event, since the aggregate's `migrate' may never return.
-event(Context, Handle, Id, Seq, Deadline) ->
+event(Context, Log, Id, Seq, Deadline) ->
     Read = fun() ->
-        warp_entity_replay:history(Context, Handle, Id, #{from => Seq, limit => 1, direction => forward})
+        warp_entity_replay:history(Context, Log, Id, #{from => Seq, limit => 1, direction => forward})
     end,
     Soon = warp_deadline:earlier(Deadline, warp_deadline:from(?EVENT_MS)),
     case not warp_deadline:is_over(Deadline) andalso warp_entity_call:aside(Read, Soon) of
@@ -166,7 +175,8 @@ event(Context, Handle, Id, Seq, Deadline) ->
 %% Errors: `{set_aside, Seq}': the event with that seq failed again. `not_set_aside': no event of the entity is set
 %% aside. `timeout' after 30 seconds: an entity whose retry has begun goes on by itself, and others are not tried;
 %% {@link set_aside/1} shows which are left. `{stalled, Why}' and `rebuild_due': the shard is not projected now, as
-%% {@link status/1} shows. `{bad_entity_id, Why}', and those of `t:error()'.
+%% {@link status/1} shows. `{bad_entity_id, Why}', and those of `t:error()'. `{unknown_outcome, Node}': the connection
+%% to the node that has the shard was lost on the way; {@link set_aside/1} shows whether it worked.
 -spec retry(warp_core:ctx(), binary() | all) ->
     ok | {error, entity_error()}.
 retry(Ctx, all) ->
@@ -197,19 +207,28 @@ go_on(Ctx, How, Id, Deadline) ->
     with(Ctx, fun(Context) ->
         case warp_context:shard_of(Context, Id) of
             {ok, N} ->
-                with_projector(Context, N, fun(Pid) ->
-                    case warp_deadline:is_over(Deadline) of
-                        true -> {error, timeout};
-                        false -> warp_projection_projector:retry(Pid, How, Id, Deadline)
-                    end
+                %% NOTE: not made again where its outcome is not known. It could skip the next event that fails.
+                at_projector(Context, N, {?MODULE, How, [Ctx, Id]}, once, Deadline, fun() ->
+                    go_on_here(Context, How, Id, N, Deadline)
                 end);
             {error, _} = Error -> Error
+        end
+    end).
+
+go_on_here(Context, How, Id, N, Deadline) ->
+    with_projector(Context, N, fun(Pid) ->
+        case warp_deadline:is_over(Deadline) of
+            true -> {error, timeout};
+            false -> warp_projection_projector:retry(Pid, How, Id, Deadline)
         end
     end).
 
 %% @doc Begins to make all tables again from the log, while queries read the previous tables. At the end one transaction
 %% replaces these. Does not wait for that. A rebuild that was cancelled, or interrupted by a crash, goes on where it
 %% was.
+%%
+%% Where nodes share an rqlite, all of them make its tables, and the rebuild waits for nodes that are down and for those
+%% with another version of the aggregates.
 %%
 %% Rebuild after a change of `project': raise the aggregate's `version', and {@link status/1} says that a rebuild is
 %% due.
@@ -241,7 +260,8 @@ rebuild_progress(Ctx) -> with(Ctx, fun(Context) -> {ok, warp_projection_progress
 
 %% @doc The state of the target, and of each shard's projector. `behind_seconds' is the age of the oldest event that is
 %% not projected. Of each shard, `state' is the state of its projector, `since' says since when (in microseconds since
-%% 1970), and `why' gives the reason. Waits for no process. Errors: `no_projections' and `context_stopped'.
+%% 1970), and `why' gives the reason. Waits for no process, and no longer than a second for other nodes. Errors:
+%% `no_projections' and `context_stopped'.
 %%
 %% The states are `starting', `live' (the projector is at the end of the log), `catching_up' (it is behind, and goes
 %% on), and `stalled'. A projector is stalled for one of these reasons:
@@ -252,6 +272,7 @@ rebuild_progress(Ctx) -> with(Ctx, fun(Context) -> {ok, warp_projection_progress
 %% <li>`{stale_function, What}': a function of an aggregate cannot be called any more.</li>
 %% <li>`{away, Why}': the target is unreachable.</li>
 %% <li>`{shard_unavailable, N}' or `{log, Why}': the log cannot be read.</li>
+%% <li>`{node_unavailable, Node}': the shard's node cannot be reached.</li>
 %% <li>`{calling, project | apply | load, #{position, seq}}': a call of the aggregate's code has taken some seconds.
 %% Warp ends it after 10 seconds.</li>
 %% <li>`reading', `writing', `joining' or `paused': the projector has waited some seconds for the log, for the target,
@@ -346,24 +367,39 @@ await(Entity, Timeout) ->
         {error, _} = Error -> Error
     end.
 
-await_checked(#warp_entity{ref = Ref, id = Id}, Timeout) ->
+await_checked(#warp_entity{ref = Ref, id = Id} = Entity, Timeout) ->
     Deadline = warp_deadline:from(Timeout),
     with(Ref, fun(Context) ->
-        case warp_context:locate(Context, Id) of
-            {ok, {N, Handle} = Shard} ->
-                case warp_nif:last_row(Handle, Id) of
-                    {ok, none} -> ok;
-                    {ok, {_, _, Position}} -> await(Context, Id, Shard, Position, Deadline);
-                    {error, closed} -> {error, {shard_unavailable, N}};
-                    {error, _} = Failed -> Failed
-                end;
+        case warp_context:shard_of(Context, Id) of
+            {ok, N} ->
+                Call = {warp_core, await_projection, [Entity, Timeout]},
+                at_projector(Context, N, Call, repeatable, Deadline, fun() -> await_here(Context, Id, N, Deadline) end);
             {error, _} = Error ->
                 Error
         end
     end).
 
-await(#{ref := Ref}, Id, {N, Handle}, Position, Deadline) ->
-    Await = fun(Pid) -> warp_projection_projector:await(Pid, Id, Handle, Position, Deadline) end,
+await_here(Context, Id, N, Deadline) ->
+    %% A shard that moves to another node has no log for a moment.
+    Moves = fun(Result) ->
+        Result =:= {error, {shard_unavailable, N}} andalso not warp_context_owners:is_here(Context, N)
+    end,
+    Last = warp_retry:while(Moves, {?PAUSE_MS, infinity}, Deadline, fun() ->
+        warp_context:with_log(Context, N, fun(Log) ->
+            case warp_cluster_log:last_row(Log, Id) of
+                {ok, Row} -> {ok, {Log, Row}};
+                {error, _} = Error -> Error
+            end
+        end)
+    end),
+    case Last of
+        {ok, {_, none}} -> ok;
+        {ok, {Log, {_, _, Position}}} -> await(Context, Id, {N, Log}, Position, Deadline);
+        {error, _} = Error -> Error
+    end.
+
+await(#{ref := Ref}, Id, {N, Log}, Position, Deadline) ->
+    Await = fun(Pid) -> warp_projection_projector:await(Pid, Id, Log, Position, Deadline) end,
     Result = warp_retry:while(fun is_restarting/1, {?PAUSE_MS, infinity}, Deadline, fun() ->
         with(Ref, fun(Context) -> with_projector(Context, N, Await) end)
     end),
@@ -382,6 +418,23 @@ with(Ctx, Fun) ->
         {ok, #{projections := none}} -> {error, no_projections};
         {ok, Context} -> Fun(Context);
         not_found -> {error, context_stopped}
+    end.
+
+%% A projection in a file of its own is one of each node. One that nodes share is fed by the node that has the shard.
+at_projector(#{projections := #{target := embedded}}, _N, _Call, _Safety, _Deadline, Here) ->
+    Here();
+at_projector(Context, N, Call, Safety, Deadline, Here) ->
+    warp_cluster_call:run(Context, N, Call, {Safety, fun() -> Deadline end}, Here).
+
+log_of(Context, Id) ->
+    case warp_context:shard_of(Context, Id) of
+        {ok, N} ->
+            case warp_context:log(Context, N) of
+                {ok, Log} -> {ok, {N, Log}};
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
     end.
 
 with_manager(Ctx, Fun) ->

@@ -8,6 +8,8 @@
 %% What a projector wants to have written, in one transaction.
 -type batch() :: #{
     shard := non_neg_integer(),
+    %% The epoch at which this node has the shard; 0 in a file of its own.
+    epoch := non_neg_integer(),
     generation := pos_integer(),
     %% Where the shard's checkpoint stands, and the position that it is to be moved to.
     turn := non_neg_integer(),
@@ -24,7 +26,7 @@
     %% By this the batch is recognized in the target.
     mark := pos_integer()
 }.
-%% What a statement is for: the check of the turn, the event of that index, or it cannot be told.
+%% What a statement is for: the check of who writes and of the turn, the event of that index, or it cannot be told.
 -type origin() :: guard | pos_integer() | unknown.
 
 %% @doc The statements of a batch whose turn it is, in their order, and the catalog after them.
@@ -39,10 +41,13 @@ statements(#{generation := Generation, work := Work} = Batch, Catalog) ->
         {ok, Growing, Grown} ->
             case changes(Set, Work, Grown) of
                 {ok, Changes} ->
-                    {Guard, Run, Moved} = checkpoint(Set, Batch, Catalog),
+                    {Guards, Run, Moved} = checkpoint(Set, Batch, Catalog),
                     Ddl = warp_projection_sql_tables:statements(Set, Generation, Growing),
-                    {ok, [{guard, Guard} | of_none(Run ++ Ddl)] ++ Changes ++ of_none(notes(Set, Batch)),
-                     warp_projection_catalog:put_schema(Set, Grown, Moved)};
+                    Noted = [warp_projection_sql_own:layout_changes() || Ddl =/= []],
+                    Next = case Ddl of [] -> Moved; _ -> warp_projection_catalog:layout_changed(Moved) end,
+                    {ok, [{guard, Guard} || Guard <- Guards] ++ of_none(Run ++ Noted ++ Ddl) ++ Changes
+                         ++ of_none(notes(Set, Batch)),
+                     warp_projection_catalog:put_schema(Set, Grown, Next)};
                 {impossible, _, _} = Impossible ->
                     Impossible
             end;
@@ -52,13 +57,14 @@ statements(#{generation := Generation, work := Work} = Batch, Catalog) ->
 
 of_none(Statements) -> [{unknown, Statement} || Statement <- Statements].
 
-checkpoint(Set, #{shard := Shard, turn := Turn, mark := Mark, position := Position, run := Run, events := Events},
-           Catalog) ->
+checkpoint(Set, #{shard := Shard, epoch := Epoch, turn := Turn, mark := Mark, position := Position, run := Run,
+                  events := Events}, Catalog) ->
     {ok, #{events := Before, run := Known}} = warp_projection_catalog:checkpoint(Set, Shard, Catalog),
     Next = #{turn => Turn + 1, mark => Mark, position => Position, run => Run, events => Before + Events},
-    {warp_projection_sql_own:guard(Set, Shard, {Turn, Mark, Position}, Events),
+    {[warp_projection_sql_own:claim(Shard, Epoch, warp_projection_catalog:layout(Catalog)),
+      warp_projection_sql_own:guard(Set, Shard, {Turn, Mark, Position}, Events)],
      [warp_projection_sql_own:set_run(Set, Shard, Run) || Run =/= Known],
-     warp_projection_catalog:move(Set, Shard, Next, Catalog)}.
+     warp_projection_catalog:claim(Shard, Epoch, warp_projection_catalog:move(Set, Shard, Next, Catalog))}.
 
 notes(Set, #{shard := Shard, aside := Aside, clear := Clear, skip := Skip}) ->
     warp_projection_sql_own:set_aside(Set, Aside)

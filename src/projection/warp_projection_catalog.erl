@@ -5,10 +5,10 @@
 %% whose transaction that was.
 -module(warp_projection_catalog).
 
--export([new/4, generation/1, version/1, rebuild/1, is_building/1]).
+-export([new/5, generation/1, version/1, rebuild/1, is_building/1, layout/1, layout_changed/1]).
 -export([set/2, sets/1, schema/2, put_schema/3, tables/1]).
 -export([checkpoint/3, move/4, turn/2]).
--export([erasures/1, erased/1]).
+-export([epoch/2, claim/3, erasures/2, erased/2]).
 
 -export_type([catalog/0, checkpoint/0]).
 
@@ -27,18 +27,21 @@
     %% What stands in `_warp_meta', by name.
     meta :: #{binary() => term()},
     schemas :: #{warp_projection_schema:set() => warp_projection_schema:schema()},
-    checkpoints :: #{key() => checkpoint()}
+    checkpoints :: #{key() => checkpoint()},
+    %% Of each shard the highest epoch of those that have written, and how many transactions have erased entities.
+    writers :: #{Shard :: non_neg_integer() => {Epoch :: non_neg_integer(), Erasures :: non_neg_integer()}}
 }).
 
 -opaque catalog() :: #catalog{}.
 
 %% @doc From the rows of Warp's own tables.
--spec new(Meta :: #{binary() => term()}, Checkpoints :: [[integer()]], Runs :: [[integer()]],
+-spec new(Meta :: #{binary() => term()}, Checkpoints :: [[integer()]], Runs :: [[integer()]], Writers :: [[integer()]],
           Columns :: #{warp_projection_schema:set() => [[term()]]}) -> catalog().
-new(Meta, Checkpoints, Runs, Columns) ->
+new(Meta, Checkpoints, Runs, Writers, Columns) ->
     RunOf = maps:from_list([{{Building, Shard}, Run} || [Building, Shard, Run] <- Runs]),
     #catalog{
         meta = Meta,
+        writers = maps:from_list([{Shard, {Epoch, Erasures}} || [Shard, Epoch, Erasures] <- Writers]),
         schemas = maps:map(fun(_, Rows) -> warp_projection_schema:from_rows(Rows) end, Columns),
         checkpoints = maps:from_list(
             [{{built(Building), Shard},
@@ -69,6 +72,15 @@ rebuild(Catalog) ->
 %% @doc Whether there are tables of a rebuild.
 -spec is_building(catalog()) -> boolean().
 is_building(#catalog{checkpoints = Checkpoints}) -> is_map_key({building, 0}, Checkpoints).
+
+%% @doc How often tables were changed.
+-spec layout(catalog()) -> pos_integer().
+layout(Catalog) -> meta(<<"layout">>, Catalog).
+
+%% @doc The catalog after a transaction that changes tables.
+-spec layout_changed(catalog()) -> catalog().
+layout_changed(#catalog{meta = Meta} = Catalog) ->
+    Catalog#catalog{meta = Meta#{<<"layout">> := layout(Catalog) + 1}}.
 
 meta(Name, #catalog{meta = Meta}) -> maps:get(Name, Meta).
 
@@ -116,27 +128,38 @@ move(Set, Shard, Checkpoint, #catalog{checkpoints = Checkpoints} = Catalog) ->
     Catalog#catalog{checkpoints = Checkpoints#{{Set, Shard} := Checkpoint}}.
 
 %% @doc What has become of a batch: it is the next one of its shard, or it was `written', or the checkpoint
-%% stands elsewhere (`stale').
+%% stands elsewhere, or a later owner of the shard has written (`stale').
 -spec turn(warp_projection_batch:batch(), catalog()) -> next | written | stale.
-turn(#{generation := Generation, shard := Shard, turn := Turn, mark := Mark}, Catalog) ->
+turn(#{generation := Generation, shard := Shard, epoch := Epoch, turn := Turn, mark := Mark}, Catalog) ->
+    IsOld = Epoch < epoch(Shard, Catalog),
     case set(Generation, Catalog) of
         {ok, Set} ->
             case checkpoint(Set, Shard, Catalog) of
-                {ok, #{turn := Turn}} -> next;
                 {ok, #{turn := After, mark := Mark}} when After =:= Turn + 1 -> written;
+                {ok, #{turn := Turn}} when not IsOld -> next;
                 _ -> stale
             end;
         stale ->
             stale
     end.
 
-%% ------------------------------------------------------------------ Erasures
+%% ------------------------------------------------------------------ Who writes
 
-%% @doc How many transactions have erased entities.
--spec erasures(catalog()) -> non_neg_integer().
-erasures(Catalog) -> meta(<<"erasures">>, Catalog).
+%% @doc The highest epoch of those that have written of a shard.
+-spec epoch(Shard :: non_neg_integer(), catalog()) -> non_neg_integer().
+epoch(Shard, #catalog{writers = Writers}) -> element(1, maps:get(Shard, Writers)).
 
-%% @doc The catalog after one more of them.
--spec erased(catalog()) -> catalog().
-erased(#catalog{meta = Meta} = Catalog) ->
-    Catalog#catalog{meta = Meta#{<<"erasures">> := erasures(Catalog) + 1}}.
+-spec claim(Shard :: non_neg_integer(), Epoch :: non_neg_integer(), catalog()) -> catalog().
+claim(Shard, Epoch, #catalog{writers = Writers} = Catalog) ->
+    #{Shard := {_, Erasures}} = Writers,
+    Catalog#catalog{writers = Writers#{Shard := {Epoch, Erasures}}}.
+
+%% @doc How many transactions have erased entities of a shard.
+-spec erasures(Shard :: non_neg_integer(), catalog()) -> non_neg_integer().
+erasures(Shard, #catalog{writers = Writers}) -> element(2, maps:get(Shard, Writers)).
+
+%% @doc The catalog after one more of them, in these shards at these epochs.
+-spec erased([{Shard :: non_neg_integer(), Epoch :: non_neg_integer()}], catalog()) -> catalog().
+erased(Shards, #catalog{writers = Writers} = Catalog) ->
+    Catalog#catalog{writers = lists:foldl(
+        fun({Shard, Epoch}, Acc) -> Acc#{Shard := {Epoch, erasures(Shard, Catalog) + 1}} end, Writers, Shards)}.

@@ -19,7 +19,7 @@
 -module(warp_projection_component).
 -behaviour(warp_component).
 
--export([options/0, new/1, files/1, children/2, await_started/1, stats/1]).
+-export([options/0, new/1, files/1, children/2, await_started/1, shard_opened/2, stats/1]).
 -export([erase_steps/1, erase/3, deleted/2]).
 
 %% The projection's file and its readers.
@@ -37,7 +37,7 @@ new(Settings) ->
 files(#{projections := none}) -> 0;
 files(#{projections := _}) -> ?FILES.
 
--spec children(reference(), warp_component:settings()) -> [supervisor:child_spec()].
+-spec children(warp_context:ref(), warp_component:settings()) -> [supervisor:child_spec()].
 children(_Ref, #{projections := none}) ->
     [];
 children(Ref, #{projections := _}) ->
@@ -59,6 +59,16 @@ await_started(#{projections := #{target := Target}} = Context) ->
             Error
     end.
 
+%% @doc The projectors of a target that nodes share begin with the shard.
+-spec shard_opened(warp_context:context(), non_neg_integer()) -> ok.
+shard_opened(#{projections := none}, _N) ->
+    ok;
+shard_opened(Context, N) ->
+    case warp_projection_table:is_shared(Context) andalso warp_projection_table:process(Context, manager) of
+        {ok, Manager} -> warp_projection_rebuild:shard_opened(Manager, N);
+        _ -> ok
+    end.
+
 -spec stats(warp_context:context()) -> #{atom() => term()}.
 stats(#{projections := none}) -> #{};
 stats(Context) -> #{projections => warp_projection_stats:context(Context)}.
@@ -66,7 +76,9 @@ stats(Context) -> #{projections => warp_projection_stats:context(Context)}.
 %% @doc The step has the name of the target, so that it is never taken on another target.
 -spec erase_steps(warp_context:context()) -> [warp_component:erase_step()].
 erase_steps(#{projections := none}) -> [];
-erase_steps(#{projections := #{target := Target}}) -> [{after_log, atom_to_binary(Target)}].
+erase_steps(#{projections := #{target := embedded}}) -> [{after_log, <<"embedded">>}];
+%% All nodes of a cluster have one rqlite.
+erase_steps(#{projections := #{target := rqlite}}) -> [{after_log_at_owner, <<"rqlite">>}].
 
 -spec erase(warp_erasure_list:step(), warp_context:context(), warp_component:deletion()) -> ok.
 erase(_Target, Context, Deletion) ->

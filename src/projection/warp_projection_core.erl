@@ -45,22 +45,22 @@ summary(Core) -> warp_projection_core_state:summary(Core).
 -spec join(core()) -> result().
 join(Core) -> out(ask_to_join(Core)).
 
-%% @doc The writer has answered, the shard is open, and the log has that run at the checkpoint's position;
-%% or why that is not so.
--spec joined({ok, joining(), warp_nif:shard(), {ok, non_neg_integer() | none} | {error, term()}}
-             | {error, Why :: term()}, core()) -> result().
-joined(Answer, Core) -> out(begins(Answer, Core#core{joining = none})).
+%% @doc The writer has answered, and the log can be read; or why that is not so. The worker looks next whether the log
+%% still has what the checkpoint stands on.
+-spec joined({ok, joining(), warp_cluster_log:log()} | {error, Why :: term()}, core()) -> result().
+joined({ok, Joining, Log}, Core) ->
+    out(schedule((void(Core))#core{joining = none, checking = {Joining, Log}}));
+joined({error, Why}, Core) ->
+    out(join_in(?RETRY_MS, show({stalled, Why}, Core#core{joining = none, checking = none}))).
 
-begins({ok, _, _, {ok, none}}, Core) ->
+begins(_Joining, _Log, {ok, none}, Core) ->
     forked(the_log_has_lost_events, Core);
-begins({ok, #{run := Run} = Joining, Handle, {ok, Found}}, Core) when Found =:= Run; Run =:= unknown ->
-    schedule(answer(publish((begin_at(Joining, Handle, Core))#core{run = Found})));
-begins({ok, _, _, {ok, _Another}}, Core) ->
+begins(#{run := Run} = Joining, Log, {ok, Found}, Core) when Found =:= Run; Run =:= unknown ->
+    schedule(answer(publish((begin_at(Joining, Log, Core))#core{run = Found})));
+begins(_Joining, _Log, {ok, _Another}, Core) ->
     forked(the_log_is_another_one, Core);
-begins({ok, _, _, {error, Reason}}, Core) ->
-    trouble(Reason, Core#core{handle = none});
-begins({error, Why}, Core) ->
-    join_in(?RETRY_MS, show({stalled, Why}, Core)).
+begins(_Joining, _Log, {error, Reason}, Core) ->
+    trouble(Reason, Core#core{handle = none}).
 
 %% The tables have events that are not in the log: an older copy of the shard was put in its place,
 %% or a power failure took what was not fsynced. Other events have their positions, or will have.
@@ -95,7 +95,7 @@ who_asked({begun, Retry}) -> warp_projection_retry:from(Retry).
 %% ------------------------------------------------------------------ Requests
 
 %% @doc Answers when everything up to a position, which was seen in the log with that handle, is written.
--spec await(warp_projection_waiters:waiter(), warp_nif:shard(), Now :: integer(), core()) -> result().
+-spec await(warp_projection_waiters:waiter(), warp_cluster_log:log() | none, Now :: integer(), core()) -> result().
 await({_, _, _, From}, _Handle, _Now, #core{shown = {stalled, {rebuild_due, _}}} = Core) ->
     out(do({reply, From, {error, rebuild_due}}, Core));
 await(Waiter, Handle, Now, #core{waiters = Waiters} = Core) ->
@@ -170,6 +170,10 @@ look(Core) -> out(schedule(Core#core{asleep = false, scheduled = false})).
 -spec work(Now :: integer(), core()) -> result().
 work(Now, Core) -> out(step(Now, Core#core{scheduled = false})).
 
+step(_Now, #core{checking = {#{position := Position}, Log}, ended = no, job = none} = Core) ->
+    ask(check, check, #{handle => Log, position => Position}, Core);
+step(_Now, #core{checking = {_, _}} = Core) ->
+    Core;
 step(_Now, #core{paused = {From, Monitor}, flying = none, committed = Committed} = Core) when From =/= answered ->
     do({reply, From, {ok, Committed}}, Core#core{paused = {answered, Monitor}});
 step(_Now, #core{paused = Paused, handle = Handle, ended = Ended, job = Job} = Core)
@@ -197,8 +201,12 @@ step(_Now, Core) ->
 read(#core{position = Position, aside = Aside, left_out = LeftOut, told = Told, blame = Blame} = Core) ->
     Now = {Aside, LeftOut},
     Job = (warp_projection_blame:reading(Blame))#{
-        position => Position, told => case Told of Now -> same; _ -> Now end},
+        position => Position, run => read_run(Core), told => case Told of Now -> same; _ -> Now end},
     ask(read, read, Job, Core#core{told = Now}).
+
+%% The run that wrote the row up to which the log is read.
+read_run(#core{flying = {_, #batch{run = Run}}}) -> Run;
+read_run(#core{run = Run}) -> Run.
 
 %% @doc The worker has done a job.
 -spec did(pos_integer(), Result :: term(), core()) -> result().
@@ -207,7 +215,10 @@ did(_Late, _Result, Core) -> out(Core).
 
 done(void, _Result, Core) ->
     schedule(Core#core{told = none});
-done(read, {part, Part}, #core{erased = Erased} = Core) ->
+done(check, Found, #core{checking = {Joining, Log}} = Core) ->
+    begins(Joining, Log, Found, Core#core{checking = none});
+done(read, {part, #{log_end := LogEnd} = Part}, #core{erased = Erased} = Core0) ->
+    Core = Core0#core{log_end = LogEnd},
     case lists:any(fun(Entity) -> mentions(Entity, Part) end, Erased) of
         true -> schedule(Core#core{told = none});
         false -> took(Part, Core)

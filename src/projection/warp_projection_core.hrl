@@ -22,10 +22,12 @@
 -record(core, {
     n :: non_neg_integer(),
     generation :: pos_integer(),
-    handle = none :: none | warp_nif:shard(),
+    handle = none :: none | warp_cluster_log:log(),
+    %% What the writer said of where to go on, and the log that has to have that checkpoint.
+    checking = none :: none | {warp_projection_core:joining(), warp_cluster_log:log()},
     %% What the worker does; `void' when nobody wants the result any more. Entities that were erased since
     %% it was asked.
-    job = none :: none | {pos_integer(), read | void | {retry, warp_projection_retry:retry()}},
+    job = none :: none | {pos_integer(), read | check | void | {retry, warp_projection_retry:retry()}},
     erased = [] :: [binary()],
     %% What the worker knows of what is set aside, and what it has to forget.
     told = none :: none | warp_projection_worker:told(),
@@ -45,6 +47,8 @@
     %% The run that wrote the row at that position.
     run = 0 :: non_neg_integer(),
     events = 0 :: non_neg_integer(),
+    %% Where the log was last seen to end.
+    log_end = 0 :: non_neg_integer(),
     %% Events read since the checkpoint was moved, that led to nothing.
     skipped = 0 :: non_neg_integer(),
     ready = none :: none | #batch{},

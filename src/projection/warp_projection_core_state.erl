@@ -23,7 +23,7 @@
     | {ask, pos_integer(), warp_projection_worker:job()}
     | end_worker
     %% Have something written. The log has to have a row of that run at the position.
-    | {write, pos_integer(), changes(), {at, warp_nif:shard()} | unchecked}
+    | {write, pos_integer(), changes(), {at, warp_cluster_log:log()} | unchecked}
     | {show, shown()} | {publish, warp_projection_table:position()} | unpublish
     | {release, Monitor :: reference()}
     | {log, term()}.
@@ -97,14 +97,14 @@ answer(#core{waiters = Waiters, committed = Committed, aside = Aside} = Core) ->
 %% ------------------------------------------------------------------ The worker and the writer
 
 %% @doc Gives the worker a job.
--spec ask(read | {retry, warp_projection_retry:retry()}, read | retry, map(), #core{}) -> #core{}.
+-spec ask(read | check | {retry, warp_projection_retry:retry()}, read | check | retry, map(), #core{}) -> #core{}.
 ask(What, Kind, Job, #core{handle = Handle, forget = Forget} = Core0) ->
     {Number, Core} = next_number(Core0),
-    tick_soon(do({ask, Number, {Kind, Job#{handle => Handle, forget => Forget}}},
+    tick_soon(do({ask, Number, {Kind, maps:merge(#{handle => Handle, forget => Forget}, Job)}},
                  Core#core{job = {Number, What}, forget = [], erased = []})).
 
 %% @doc Hands something to the writer, with the turn of the checkpoint.
--spec write(pos_integer(), map(), {at, warp_nif:shard()} | unchecked, #core{}) -> #core{}.
+-spec write(pos_integer(), map(), {at, warp_cluster_log:log()} | unchecked, #core{}) -> #core{}.
 write(Tag, Changes, Check, #core{n = N, generation = Generation, turn = Turn} = Core) ->
     do({write, Tag, Changes#{shard => N, generation => Generation, turn => Turn}, Check}, Core).
 
@@ -120,20 +120,22 @@ moved(Core) ->
 -spec trouble(Reason :: term(), #core{}) -> #core{}.
 trouble(Reason, #core{shown = Shown, handle = Handle} = Core) ->
     Now = {stalled, why(Reason)},
+    %% The shard that is opened again, or that is on another node by now, may have another log: that is looked at first.
+    IsGone = Reason =:= closed orelse (is_tuple(Reason) andalso element(1, Reason) =:= node_unavailable),
     Logged =
-        case Reason =:= closed orelse Shown =:= Now of
+        case IsGone orelse Shown =:= Now of
             true -> Core;
             false -> do({log, {trouble, why(Reason)}}, Core)
         end,
     Stalled = show(Now, Logged),
-    case Reason of
-        %% The shard that is opened again may have another log: that is looked at first.
-        closed -> join_in(?RETRY_MS, Stalled);
-        _ when Handle =:= none -> join_in(?LOOK_MS, Stalled);
-        _ -> do({look_in, ?LOOK_MS}, Stalled)
+    if
+        IsGone -> join_in(?RETRY_MS, Stalled);
+        Handle =:= none -> join_in(?LOOK_MS, Stalled);
+        true -> do({look_in, ?LOOK_MS}, Stalled)
     end.
 
 why({stale_function, _} = Stale) -> Stale;
+why({node_unavailable, _} = Away) -> Away;
 why(Reason) -> {log, Reason}.
 
 %% ------------------------------------------------------------------ Taking back
@@ -179,7 +181,7 @@ mentions(Entity, #{work := Work, aside := Aside, seen := Seen}) ->
 
 %% @doc How far it is.
 -spec publish(#core{}) -> #core{}.
-publish(#core{committed = Committed, events = Events, skipped = Skipped, aside = Aside} = Core) ->
+publish(#core{committed = Committed, events = Events, skipped = Skipped, aside = Aside, log_end = LogEnd} = Core) ->
     Oldest =
         case Core of
             #core{flying = {_, #batch{oldest = Time}}} when is_integer(Time) -> Time;
@@ -187,7 +189,7 @@ publish(#core{committed = Committed, events = Events, skipped = Skipped, aside =
             #core{} -> none
         end,
     do({publish, #{position => Committed, events => Events + Skipped, oldest => Oldest,
-                   set_aside => map_size(Aside)}}, Core).
+                   set_aside => map_size(Aside), log_end => max(LogEnd, Committed)}}, Core).
 
 %% @doc How it is.
 -spec show(shown(), #core{}) -> #core{}.

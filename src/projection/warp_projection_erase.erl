@@ -14,17 +14,18 @@ rows(#{projections := #{target := Target}} = Context, #{entity := Id, shard := N
     lists:foreach(fun(Pid) -> ok = warp_projection_projector:flush(Pid, Id) end,
                   warp_projection_table:projectors_of(Context, N)),
     ok = Left(#{reason => no_answer}),
-    erase(Context, Id, Left).
+    erase(Context, {Id, N}, Left).
 
-erase(Context, Id, Left) ->
+erase(Context, Entity, Left) ->
     ok = warp_retry:while(fun(Result) -> Result =:= no_writer end, ?RETRY, infinity,
-                          fun() -> erase_once(Context, Id, Left) end).
+                          fun() -> erase_once(Context, Entity, Left) end).
 
-erase_once(Context, Id, Left) ->
+erase_once(Context, {Id, N}, Left) ->
+    Epoch = warp_projection_table:epoch(Context, N),
     case warp_projection_table:process(Context, writer) of
         {ok, Writer} ->
             Tag = erlang:monitor(process, Writer),
-            ok = warp_projection_writer:erase(Writer, Tag, Id),
+            ok = warp_projection_writer:erase(Writer, Tag, {Id, N, Epoch}),
             erasing(Tag, Left);
         none ->
             no_writer
@@ -35,6 +36,10 @@ erasing(Tag, Left) ->
         {warp_erased, Tag} ->
             true = erlang:demonitor(Tag, [flush]),
             ok;
+        %% The shard was on another node since, and may be here again.
+        {warp_not_erased, Tag, old_epoch} ->
+            true = erlang:demonitor(Tag, [flush]),
+            no_writer;
         {warp_not_erased, Tag, Reason} ->
             ok = Left(#{reason => Reason}),
             erasing(Tag, Left);

@@ -5,15 +5,18 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export_type([result/0]).
+-export_type([result/0, erased/0]).
 
-%% Entities that are gone from the target, with their bytes; those that the database refused to erase; and
-%% `{away, Why}' when the target became unreachable before the others were reached.
--type result() :: {ok | {away, term()}, Erased :: [binary()], Refused :: [{binary(), Message :: binary()}],
+%% An entity, its shard, and the epoch at which this node has the shard (0 for a target of its own).
+-type erased() :: {binary(), Shard :: non_neg_integer(), Epoch :: non_neg_integer()}.
+%% Why some were not reached: the target became unreachable, or its tables or who may write are not as the catalog has
+%% it; entities that are gone from the target, with their bytes; and those that the database refused to erase.
+-type result() :: {ok | {away, term()} | out_of_turn, Erased :: [erased()],
+                   Refused :: [{erased(), Message :: binary()}],
                    warp_projection_catalog:catalog()}.
 
 %% @doc Erases entities: all in one transaction, and when the database refuses that, each by itself.
--spec erase([binary()], warp_context:context(), warp_projection_target:open(), warp_projection_catalog:catalog()) ->
+-spec erase([erased()], warp_context:context(), warp_projection_target:open(), warp_projection_catalog:catalog()) ->
     result().
 erase([Entity], Context, Target, Catalog) ->
     alone(Entity, Context, Target, Catalog);
@@ -46,20 +49,25 @@ alone(Entity, #{name := Name}, Target, Catalog) ->
 transaction(Entities, How, Target, Catalog) ->
     case warp_projection_target:execute(Target, statements(Entities, How, Catalog)) of
         ok ->
-            tidy(Entities, Target, warp_projection_catalog:erased(Catalog));
+            tidy(Entities, Target, warp_projection_catalog:erased(shards(Entities), Catalog));
         {error, {refused, 1, _}} ->
-            {{away, out_of_turn}, [], [], Catalog};
+            {out_of_turn, [], [], Catalog};
         {error, {refused, _, Message}} ->
             {refused, Message};
         {error, {away, _} = Away} ->
             {Away, [], [], Catalog}
     end.
 
+%% The shards of entities, each with its highest epoch.
+shards(Entities) ->
+    maps:to_list(maps:from_list(lists:sort([{N, Epoch} || {_, N, Epoch} <- Entities]))).
+
 %% NOTE: the first statement counts erasures. It refuses a transaction that was sent again after the same
 %% one was carried out unnoticed.
 statements(Entities, How, Catalog) ->
-    Rows = [[Entity] || Entity <- Entities],
-    [warp_projection_sql_own:tally_erasure(warp_projection_catalog:erasures(Catalog))
+    Rows = [[Entity] || {Entity, _, _} <- Entities],
+    Shards = [[N, Epoch, warp_projection_catalog:erasures(N, Catalog)] || {N, Epoch} <- shards(Entities)],
+    [warp_projection_sql_own:tally_erasures(warp_projection_catalog:layout(Catalog), Shards)
      | warp_projection_sql_own:erase_aside(Rows)]
         ++ [{Sql, [Row]}
             || Set <- warp_projection_catalog:sets(Catalog),

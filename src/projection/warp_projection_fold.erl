@@ -86,7 +86,7 @@ fetch(Rows, #fold{young = Young, old = Old, kept = Kept} = Fold) ->
 %% after them, events of other aggregates included. Blamed are events that the target refused or whose
 %% call did not return. Skipped events are left out if they fail. An error means that the log cannot be
 %% read or that a function is stale; then no event is to blame.
--spec events(warp_nif:shard(), {binary(), warp_core:seq(), warp_core:seq()}, [warp_core:event()],
+-spec events(warp_cluster_log:log(), {binary(), warp_core:seq(), warp_core:seq()}, [warp_core:event()],
              {blamed(), Skipped :: #{{binary(), warp_core:seq()} => []}}, fold()) ->
     {[outcome()], fold()} | {error, term()}.
 events(_Handle, _Row, [], _Blamed, Fold) ->

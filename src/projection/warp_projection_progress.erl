@@ -2,7 +2,7 @@
 %% the projection show in their table, and waits for none of them.
 -module(warp_projection_progress).
 
--export([rebuild/1, has_forked/2, events/1]).
+-export([rebuild/1, has_forked/2, events/1, log_end/3]).
 
 -export_type([progress/0]).
 
@@ -57,9 +57,17 @@ events(Positions) ->
 %% How many events the log has, about: those that were projected, and as many per position beyond.
 total(Context, Generation) ->
     lists:sum(
-        [case warp_shard_stats:log_position(Context, N) of
+        [case log_end(Context, N, Known) of
              Log when Position > 0 -> round(Events * max(Log, Position) / Position);
              Log -> Log
          end
-         || {N, #{position := Position, events := Events}}
+         || {N, #{position := Position, events := Events} = Known}
                 <- maps:to_list(warp_projection_table:positions(Context, Generation))]).
+
+%% @doc Where the log of a shard ends. Of a shard that is not open here, where a projector last saw it end.
+-spec log_end(warp_context:context(), non_neg_integer(), warp_projection_table:position()) -> non_neg_integer().
+log_end(Context, N, #{log_end := Seen}) ->
+    case warp_context:shard(Context, N) of
+        {ok, Handle} -> warp_shard_stats:log_position(Handle);
+        {error, _} -> Seen
+    end.

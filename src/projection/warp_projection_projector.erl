@@ -10,7 +10,7 @@
 -module(warp_projection_projector).
 -behaviour(gen_server).
 
--export([start_link/3, await/5, flush/2, retry/4, pause/2, prod/1]).
+-export([start_link/3, await/5, flush/2, retry/4, pause/3, prod/1]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -21,6 +21,8 @@
     context :: warp_context:context(),
     n :: non_neg_integer(),
     generation :: pos_integer(),
+    %% At which this node had the shard when it was found out where to go on.
+    epoch = 0 :: non_neg_integer(),
     core :: warp_projection_core:core(),
     worker :: pid(),
     at :: warp_projection_user_code:at(),
@@ -37,7 +39,7 @@ start_link(Membership, N, Generation) ->
 
 %% @doc Waits until everything up to that position, which was seen in the log with that handle, is
 %% written.
--spec await(pid(), binary(), warp_nif:shard(), non_neg_integer(), warp_deadline:deadline()) ->
+-spec await(pid(), binary(), warp_cluster_log:log() | none, non_neg_integer(), warp_deadline:deadline()) ->
     ok | {error, timeout | interrupted | rebuild_due | {set_aside, warp_core:seq()}}.
 await(Pid, Entity, Handle, Position, Deadline) ->
     warp_call:call(Pid, {await, Entity, Handle, Position, Deadline}, Deadline).
@@ -57,11 +59,11 @@ flush(Pid, Entity) ->
 retry(Pid, How, Entity, Deadline) ->
     warp_call:call(Pid, {retry, How, Entity, Deadline}, Deadline).
 
-%% @doc Has it hand nothing more over for as long as the caller lives. Answers where it stands, once what it had is
-%% written.
--spec pause(pid(), warp_deadline:deadline()) -> {ok, non_neg_integer()} | {error, interrupted | timeout}.
-pause(Pid, Deadline) ->
-    warp_call:call(Pid, {pause, self()}, Deadline).
+%% @doc Has it hand nothing more over for as long as a process lives, perhaps on another node. Answers where it stands,
+%% once what it had is written.
+-spec pause(pid(), pid(), warp_deadline:deadline()) -> {ok, non_neg_integer()} | {error, interrupted | timeout}.
+pause(Pid, For, Deadline) ->
+    warp_call:call(Pid, {pause, For}, Deadline).
 
 %% @doc What it waited for may have changed.
 -spec prod(pid()) -> ok.
@@ -128,8 +130,8 @@ handle_info({unwritable, Tag, Found}, State) ->
     next(fun(Core) -> warp_projection_core:unwritable(Tag, Found, Core) end, State);
 handle_info({warp_job, Number, Result}, State) ->
     next(fun(Core) -> warp_projection_core:did(Number, Result, Core) end, State);
-handle_info(no_writer, State) ->
-    joined({error, no_writer}, State);
+handle_info({not_joined, Why}, State) ->
+    next(fun(Core) -> warp_projection_core:joined({error, Why}, Core) end, State);
 handle_info({'EXIT', Worker, Reason}, #state{worker = Worker, at = At} = State) ->
     #state{context = Context, n = N, generation = Generation} = State,
     {NewWorker, NewAt} = warp_projection_worker:start_link(Context, N, Generation),
@@ -157,12 +159,14 @@ stray(Message, State) ->
     ok = warp_stray:note(?MODULE, message, Message),
     {noreply, State}.
 
-%% What the writer says, put together with what the log says now.
+%% What the writer says, put together with where the log is now.
 joined(Answer, #state{context = Context, n = N} = State) ->
+    %% NOTE: before the log. Where the shard leaves and comes back, an epoch that is too old is refused.
+    Epoch = warp_projection_table:epoch(Context, N),
     Joined =
-        case {Answer, warp_context:shard(Context, N)} of
-            {{ok, #{position := Position} = Joining}, {ok, Handle}} ->
-                {ok, Joining, Handle, warp_nif:run_of(Handle, Position)};
+        case {Answer, log(State)} of
+            {{ok, Joining}, {ok, Log}} ->
+                {ok, Joining, Log};
             {_, {error, _} = Unavailable} ->
                 Unavailable;
             {{error, {away, _}} = Away, _} ->
@@ -170,7 +174,11 @@ joined(Answer, #state{context = Context, n = N} = State) ->
             {{error, Why}, _} ->
                 {error, {away, Why}}
         end,
-    next(fun(Core) -> warp_projection_core:joined(Joined, Core) end, State#state{joining = none}).
+    next(fun(Core) -> warp_projection_core:joined(Joined, Core) end, State#state{joining = none, epoch = Epoch}).
+
+%% A projection in a file of its own follows all shards; to one that nodes share, each node brings its own shards.
+log(#state{context = #{projections := #{target := embedded}} = Context, n = N}) -> warp_context:log(Context, N);
+log(#state{context = Context, n = N}) -> warp_context:shard(Context, N).
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{worker = Worker, context = Context, n = N, generation = Generation}) ->
@@ -196,11 +204,15 @@ next(Decide, #state{core = Core} = State) ->
     {noreply, lists:foldl(fun perform/2, State#state{core = Next}, Effects)}.
 
 perform(join, #state{context = Context, n = N, generation = Generation} = State) ->
-    case warp_projection_table:process(Context, writer) of
-        {ok, Writer} ->
+    %% The writer is not asked for what cannot go on.
+    case {log(State), warp_projection_table:process(Context, writer)} of
+        {{error, Why}, _} ->
+            self() ! {not_joined, Why},
+            State;
+        {_, {ok, Writer}} ->
             State#state{writer = Writer, joining = warp_projection_writer:join(Writer, N, Generation)};
-        none ->
-            self() ! no_writer,
+        {_, none} ->
+            self() ! {not_joined, {away, no_writer}},
             State
     end;
 perform({join_in, Millis}, State) ->
@@ -229,8 +241,8 @@ perform(end_worker, #state{worker = Worker} = State) ->
 perform({write, Tag, Changes, unchecked}, State) ->
     write(Tag, Changes, State);
 perform({write, Tag, #{position := Position, run := Run} = Changes, {at, Handle}}, State) ->
-    case warp_nif:run_of(Handle, Position) of
-        {ok, Run} ->
+    case found(Handle, Position, State) of
+        {ok, Of} when Of =:= Run; Of =:= unknown ->
             write(Tag, Changes, State);
         Found ->
             self() ! {unwritable, Tag, Found},
@@ -252,6 +264,16 @@ perform({log, What}, #state{context = #{name := Name}, n = N} = State) ->
     ok = log(What, Name, N),
     State.
 
+%% The run of a position. Another node is not asked, since that may take long: it is enough that the log is still there.
+found({remote, _, _, _, _} = Log, _Position, State) ->
+    case log(State) of
+        {ok, Log} -> {ok, unknown};
+        {error, {node_unavailable, _}} = Error -> Error;
+        _ -> {error, closed}
+    end;
+found(Handle, Position, _State) ->
+    warp_nif:run_of(Handle, Position).
+
 %% Looks again after so long, or before.
 look_in(Millis, #state{looking = none} = State) ->
     State#state{looking = erlang:send_after(Millis, self(), look)};
@@ -264,11 +286,11 @@ look_in(Millis, #state{looking = Timer} = State) ->
             State
     end.
 
-write(Tag, #{aside := Notes, position := Position} = Changes, #state{writer = Writer, n = N} = State) ->
+write(Tag, #{aside := Notes, position := Position} = Changes, #state{writer = Writer, n = N, epoch = Epoch} = State) ->
     Now = os:system_time(microsecond),
     Rows = [[Entity, N, Position, Seq, Aggregate, Type, Reason, Now]
             || {Entity, {Seq, Aggregate, Type, Reason}} <- Notes],
-    ok = warp_projection_writer:batch(Writer, Tag, Changes#{aside := Rows}),
+    ok = warp_projection_writer:batch(Writer, Tag, Changes#{aside := Rows, epoch => Epoch}),
     State.
 
 log({forked, Why}, Name, N) ->

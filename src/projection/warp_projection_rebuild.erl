@@ -4,10 +4,13 @@
 %%
 %% What has to wait for the writer, the target or a projector is done by a task, which is a linked process,
 %% one at a time. So this process can always answer.
+%%
+%% To a target that nodes share, each node brings the shards that it has, for a rebuild too: its projectors begin and
+%% end with the shards. The node that has shard 0 exchanges the tables; the others find out.
 -module(warp_projection_rebuild).
 -behaviour(gen_server).
 
--export([start_link/1, rebuild/2, cancel/2, await/2]).
+-export([start_link/1, rebuild/2, cancel/2, await/2, shard_opened/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -15,6 +18,7 @@
 -define(TICK_MS, 100).
 %% How long after an exchange that did not succeed the next one is tried.
 -define(AGAIN_MS, 10000).
+-define(SOON_MS, 500).
 -define(LOG_MS, 10000).
 
 -record(state, {
@@ -29,6 +33,12 @@
     logged = 0 :: integer(),
     %% The tables are not exchanged before then.
     swap_at = 0 :: integer(),
+    %% The target has changed while a task was under way.
+    missed = false :: boolean(),
+    %% The rebuild is one for the version of this node's aggregates.
+    fits = true :: boolean(),
+    %% The owners of the files of shards that are here, where nodes share the target.
+    owners = #{} :: #{reference() => non_neg_integer()},
     ticking = false :: boolean(),
     waiters = [] :: [{warp_deadline:deadline(), gen_server:from()}],
     task = none :: none | {pid(), rebuild | cancel | swap | restart, gen_server:from() | nobody},
@@ -51,6 +61,12 @@ cancel(Pid, Timeout) -> call(Pid, cancel, Timeout).
 -spec await(pid(), timeout()) -> ok | {error, timeout | cancelled | not_running | interrupted}.
 await(Pid, Timeout) -> call(Pid, await, Timeout).
 
+%% @doc The owner of a shard's file has opened it, and calls this.
+-spec shard_opened(pid(), non_neg_integer()) -> ok.
+shard_opened(Pid, N) ->
+    Pid ! {shard_opened, N, self()},
+    ok.
+
 call(Pid, Request, Timeout) ->
     Deadline = warp_deadline:from(Timeout),
     warp_call:call(Pid, {Request, Deadline}, Deadline).
@@ -69,7 +85,7 @@ init(Membership) ->
 handle_call({Known, _}, _From, #state{generation = none} = State)
   when Known =:= rebuild; Known =:= cancel; Known =:= await ->
     {reply, {error, {target_away, not_reached_yet}}, State};
-handle_call({rebuild, _}, _From, #state{task = Task, rebuild = running} = State)
+handle_call({rebuild, _}, _From, #state{task = Task, rebuild = running, fits = true} = State)
   when Task =:= none; element(2, Task) =:= swap ->
     {reply, {error, already_running}, State};
 handle_call({cancel, _}, _From, #state{task = none, rebuild = Rebuild} = State) when Rebuild =/= running ->
@@ -100,23 +116,15 @@ handle_cast(Stray, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
-handle_info({warp_projection_ready, _}, #state{generation = G} = State) when G =/= none ->
-    {noreply, State};
-handle_info({warp_projection_ready, #{generation := G, due := Due, rebuild := Rebuild}}, State) ->
-    #state{context = #{name := Name} = Context, membership = Membership} = State,
-    Stopped = case Rebuild of cancelled -> cancelled; _ -> none end,
-    %% NOTE: before the projectors show how they are, since a status reads both.
-    Known = shown(State#state{generation = G, due = Due, rebuild = Stopped}),
-    ok = warp_projection_table:put_generation(Context, G),
-    ok = warp_projection_projectors_sup:start_all(Membership, Context, G),
-    _ = [?LOG_NOTICE("Warp: the projection of context ~ts was made by another version of its "
-                     "aggregates: warp_projection:rebuild/1 is due", [Name])
-         || Due andalso Rebuild =/= running],
-    %% Projectors that the previous process of this kind has left: of a rebuild that ended after that was
-    %% killed, or of tables that were dropped since.
-    Others = [G - 1 | [G + 1 || Rebuild =/= running]],
-    lists:foreach(fun(Other) -> warp_projection_projectors_sup:stop_all(Context, Other) end, Others),
-    {noreply, case Rebuild of running -> run(Known); _ -> Known end};
+handle_info({warp_projection_ready, Ready}, #state{generation = none} = State) ->
+    {noreply, ready(Ready, State)};
+handle_info({warp_projection_ready, Ready}, State) ->
+    {noreply, changed(Ready, State)};
+handle_info({shard_opened, N, Owner}, State) ->
+    {noreply, start(N, owned(N, Owner, State))};
+handle_info({'DOWN', Monitor, process, _, _}, #state{owners = Owners} = State) when is_map_key(Monitor, Owners) ->
+    {N, Left} = maps:take(Monitor, Owners),
+    {noreply, closed(N, State#state{owners = Left})};
 handle_info(tick, State) ->
     {noreply, tick(State#state{ticking = false})};
 handle_info({done, Pid, Result}, #state{task = {Pid, What, From}} = State) ->
@@ -143,7 +151,98 @@ format_status(#{state := #state{} = S} = Status) ->
 format_status(Status) ->
     warp_redact:status(Status, #{}).
 
+%% ------------------------------------------------------------------ What the target says
+
+ready(#{generation := G, due := Due, rebuild := Rebuild, fits := Fits}, State) ->
+    #state{context = #{name := Name} = Context, membership = Membership} = State,
+    Stopped = case Rebuild of cancelled -> cancelled; _ -> none end,
+    %% NOTE: before the projectors show how they are, since a status reads both.
+    Known = shown(State#state{generation = G, due = Due, rebuild = Stopped, fits = is_own(Fits, Context)}),
+    ok = warp_projection_table:put_generation(Context, G),
+    ok = warp_projection_projectors_sup:start_all(Membership, Context, G),
+    _ = [?LOG_NOTICE("Warp: the projection of context ~ts was made by another version of its "
+                     "aggregates: warp_projection:rebuild/1 is due", [Name])
+         || Due andalso Rebuild =/= running],
+    %% Projectors that the previous process of this kind has left: of a rebuild that ended after that was
+    %% killed, of tables that were dropped since, or of shards that have left.
+    Others = [G - 1 | [G + 1 || Rebuild =/= running]],
+    lists:foreach(fun(Other) -> warp_projection_projectors_sup:stop_all(Context, Other) end, Others),
+    Watching = lists:foldl(fun watch/2, Known, warp_projection_table:followed(Context)),
+    Followed = case warp_projection_table:is_shared(Context) of
+                   true -> lists:foldl(fun closed/2, Watching, others(Context));
+                   false -> Watching
+               end,
+    case Rebuild of running -> run(Followed); _ -> Followed end.
+
+%% After it was unreachable, or another node has changed it. What is said may be older than what a task does.
+changed(#{generation := Now}, #state{task = Task} = State) when Task =/= none ->
+    exchanged(Now, State#state{missed = true});
+changed(#{generation := Now, due := Due, rebuild := Rebuild, fits := Fits}, #state{context = Context} = State0) ->
+    State = exchanged(Now, State0#state{due = Due, fits = is_own(Fits, Context)}),
+    case {Rebuild, State#state.rebuild} of
+        {running, running} -> shown(build(State));
+        {running, _} -> run(State);
+        {cancelled, running} -> cancelled(State);
+        _ -> shown(State)
+    end.
+
+%% Nodes may have different versions while they are upgraded, one after the other.
+is_own(Fits, Context) -> Fits orelse not warp_projection_table:is_shared(Context).
+
+%% The tables of a rebuild are those that are queried by now.
+exchanged(Now, #state{generation = Now} = State) ->
+    State;
+exchanged(Now, #state{context = Context, membership = Membership, generation = Before} = State) ->
+    ok = warp_projection_table:put_generation(Context, Now),
+    ok = warp_projection_projectors_sup:start_all(Membership, Context, Now),
+    lists:foreach(fun(Old) -> warp_projection_projectors_sup:stop_all(Context, Old) end, lists:seq(Before, Now - 1)),
+    tell(ok, shown(State#state{generation = Now, rebuild = none, due = false})).
+
+cancelled(#state{context = Context, generation = Generation} = State) ->
+    ok = warp_projection_projectors_sup:stop_all(Context, Generation + 1),
+    tell({error, cancelled}, shown(State#state{rebuild = cancelled})).
+
+%% ------------------------------------------------------------------ Shards that come and go
+
+others(#{shards := Shards} = Context) -> lists:seq(0, Shards - 1) -- warp_projection_table:followed(Context).
+
+watch(N, #state{context = Context} = State) ->
+    case warp_context:registered(Context, {owner, N}) of
+        {ok, Owner} -> owned(N, Owner, State);
+        none -> State
+    end.
+
+%% The projectors of a shard end with the owner of its file, where nodes share the target.
+owned(N, Owner, #state{context = Context, owners = Owners} = State) ->
+    case warp_projection_table:is_shared(Context) of
+        true -> State#state{owners = Owners#{erlang:monitor(process, Owner) => N}};
+        false -> State
+    end.
+
+%% Before the target was reached there are none, and those of a rebuild only while one runs.
+start(_N, #state{generation = none} = State) ->
+    State;
+start(N, #state{context = Context, membership = Membership} = State) ->
+    _ = [ok = warp_projection_projectors_sup:start(Membership, Context, N, Generation)
+         || lists:member(N, warp_projection_table:followed(Context)), Generation <- generations(State)],
+    State.
+
+%% The file may be opened again.
+closed(N, #state{context = Context} = State) ->
+    _ = [ok = warp_projection_projectors_sup:stop(Context, {N, Generation})
+         || not warp_context_owners:is_here(Context, N), Generation <- generations(State)],
+    State.
+
+generations(#state{generation = none}) -> [];
+generations(#state{generation = G, rebuild = running, fits = true}) -> [G, G + 1];
+generations(#state{generation = G}) -> [G].
+
+%% ------------------------------------------------------------------ Requests
+
 %% The next request, when no task is under way.
+next(#state{task = none, missed = true, writer = Writer} = State) ->
+    ok = warp_projection_writer:announce(Writer),
+    next(State#state{missed = false});
 next(#state{task = none, queue = Queue} = State) ->
     case waiting(Queue) of
         [{Request, _, From} | Rest] -> begin_request(Request, From, State#state{queue = Rest});
@@ -152,11 +251,11 @@ next(#state{task = none, queue = Queue} = State) ->
 next(State) ->
     State.
 
-begin_request(rebuild, From, #state{rebuild = running} = State) ->
+begin_request(rebuild, From, #state{rebuild = running, fits = true} = State) ->
     gen_server:reply(From, {error, already_running}),
     next(State);
 begin_request(rebuild, From, #state{writer = Writer} = State) ->
-    task(rebuild, From, fun() -> warp_projection_writer:rebuild(Writer, start) end, State);
+    task(rebuild, From, fun() -> warp_projection_writer:rebuild(Writer, start) end, State#state{fits = true});
 begin_request(cancel, From, #state{rebuild = running, writer = Writer} = State) ->
     task(cancel, From, fun() -> warp_projection_writer:rebuild(Writer, cancel) end, State);
 begin_request(cancel, From, State) ->
@@ -171,26 +270,33 @@ task(What, From, Fun, State) ->
 done(rebuild, {ok, _}, From, State) ->
     gen_server:reply(From, ok),
     run(State);
-done(cancel, {ok, _}, From, #state{context = Context, generation = Generation} = State) ->
-    ok = warp_projection_projectors_sup:stop_all(Context, Generation + 1),
+done(cancel, {ok, _}, From, State) ->
     gen_server:reply(From, ok),
-    tell({error, cancelled}, shown(State#state{rebuild = cancelled}));
-done(swap, {ok, #{generation := Now}}, nobody, #state{context = Context, generation = Before} = State) ->
-    ok = warp_projection_table:put_generation(Context, Now),
-    ok = warp_projection_projectors_sup:stop_all(Context, Before),
-    tell(ok, shown(State#state{generation = Now, rebuild = none, due = false}));
+    cancelled(State);
+done(swap, {ok, #{generation := Now}}, nobody, State) ->
+    exchanged(Now, State);
 done(restart, _Result, nobody, State) ->
     %% After a failure the projectors stand still as before, and the restart is tried again.
     run(State);
+%% Nobody was halted, or not for long.
+done(swap, Early, nobody, State) when Early =:= not_close; Early =:= {error, interrupted} ->
+    State#state{swap_at = now_ms() + ?SOON_MS};
 done(swap, _NotReached, nobody, State) ->
     State#state{swap_at = now_ms() + ?AGAIN_MS};
 done(_What, Failed, From, State) ->
     gen_server:reply(From, Failed),
     State.
 
-run(#state{context = Context, membership = Membership, generation = Generation} = State) ->
+run(State) ->
+    ticking(shown((build(State))#state{rebuild = running, began = none, logged = now_ms(), swap_at = now_ms()})).
+
+%% The projectors of a rebuild that another version of the aggregates makes are not those of this node.
+build(#state{fits = false, context = Context, generation = Generation} = State) ->
+    ok = warp_projection_projectors_sup:stop_all(Context, Generation + 1),
+    State;
+build(#state{context = Context, membership = Membership, generation = Generation} = State) ->
     ok = warp_projection_projectors_sup:start_all(Membership, Context, Generation + 1),
-    ticking(shown(State#state{rebuild = running, began = none, logged = now_ms(), swap_at = now_ms()})).
+    State.
 
 ticking(#state{ticking = true} = State) ->
     State;
@@ -223,11 +329,14 @@ restart(#state{context = Context, generation = Generation, writer = Writer} = St
 
 go_on(#state{context = Context, generation = Generation, writer = Writer, task = Task} = State) ->
     Going = say(shown(begun(ticking(State)))),
-    case Task =:= none andalso now_ms() >= State#state.swap_at
+    case Task =:= none andalso now_ms() >= State#state.swap_at andalso leads(Context)
         andalso warp_projection_swap:is_close(Context, Generation) of
         true -> task(swap, nobody, fun() -> warp_projection_swap:run(Context, Generation, Writer) end, Going);
         false -> Going
     end.
+
+%% Of nodes that share a target one exchanges the tables.
+leads(Context) -> not warp_projection_table:is_shared(Context) orelse warp_context_owners:is_here(Context, 0).
 
 begun(#state{began = none, context = Context, generation = Generation} = State) ->
     Building = warp_projection_table:positions(Context, Generation + 1),

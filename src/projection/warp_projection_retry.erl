@@ -35,7 +35,7 @@ new(skip, Entity, Seq, From) -> #retry{entity = Entity, from = From, next = Seq,
 
 %% @doc What to do next: write a piece, read the log on first, or answer. The fold has the states behind a
 %% piece for the next one.
--spec next(retry(), warp_nif:shard(), warp_projection_fold:fold(),
+-spec next(retry(), warp_cluster_log:log(), warp_projection_fold:fold(),
            {Committed :: non_neg_integer(), Seen :: #{binary() => warp_core:seq()},
             Skipped :: #{{binary(), warp_core:seq()} => []}}) ->
     {{write, map(), retry()} | {later, retry()} | {done, binary(), gen_server:from(), term()},
@@ -45,7 +45,7 @@ next(#retry{then = {stop, Seq}} = Retry, _Handle, Fold, _At) ->
 next(#retry{then = stop} = Retry, _Handle, Fold, _At) ->
     {done(ok, Retry), Fold};
 next(#retry{last = unknown, entity = Entity, head = Head} = Retry, Handle, Fold, {At, Seen, Skipped}) ->
-    case warp_nif:last_row(Handle, Entity) of
+    case warp_cluster_log:last_row(Handle, Entity) of
         {ok, none} ->
             %% The entity was deleted meanwhile.
             piece(Retry#retry{last = 0}, Handle, Fold, Skipped);
@@ -73,7 +73,7 @@ piece(#retry{next = Next, last = Last} = Retry, _Handle, Fold, _Skipped) when Ne
 piece(#retry{entity = Entity, next = Next, last = Last, blamed = Blamed} = Retry, Handle, Fold,
       Skipped) ->
     Count = min(?PIECE, Last - Next + 1),
-    case warp_nif:page(Handle, Entity, Retry#retry.incarnation, Next, Count, forward) of
+    case warp_cluster_log:page(Handle, Entity, Retry#retry.incarnation, Next, Count, forward) of
         {ok, {_, [], _}} ->
             {write([], [], done, Retry#retry{then = stop}), Fold};
         {ok, {_, Page, _}} ->

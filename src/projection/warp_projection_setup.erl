@@ -43,19 +43,24 @@ connect(Target, #{context := #{name := Name, shards := Shards}, version := Versi
     {ok, warp_projection_catalog:catalog()} | {error, failure()}.
 load(Target, #{context := Context} = Settings) ->
     try
-        Meta = maps:from_list([{Name, Value} || [Name, Value] <- read(Target, warp_projection_sql_own:read_meta())]),
-        ok = identify(Meta, Context),
+        ok = identify(meta(Target), Context),
         ok = upgrade(Target),
+        %% NOTE: first the layout, so that what is read of tables is not older than what it says.
+        Meta = meta(Target),
         Catalog = warp_projection_catalog:new(
             Meta,
             read(Target, warp_projection_sql_own:read_checkpoints()),
             read(Target, warp_projection_sql_own:read_runs()),
+            read(Target, warp_projection_sql_own:read_writers()),
             maps:from_list([{Set, read(Target, warp_projection_sql_own:read_columns(Set))}
                             || Set <- [live, building]])),
         {ok, declare(Target, Settings, Catalog)}
     catch
         throw:{failed, Why} -> {error, Why}
     end.
+
+meta(Target) ->
+    maps:from_list([{Name, Value} || [Name, Value] <- read(Target, warp_projection_sql_own:read_meta())]).
 
 identify(#{<<"format">> := Format}, _Context) when Format > 1 ->
     throw({failed, {newer_format, ?TARGET, Format}});
@@ -80,8 +85,10 @@ declare(Target, #{declared := Declared}, Catalog) ->
         Missing ->
             {Changes, New} = warp_projection_schema:declared(Missing),
             Generation = warp_projection_catalog:generation(Catalog),
-            ok = execute(Target, warp_projection_sql_tables:statements(live, Generation, Changes)),
-            warp_projection_catalog:put_schema(live, warp_projection_schema:merge(Schema, New), Catalog)
+            Change = warp_projection_sql_own:change_layout(warp_projection_catalog:layout(Catalog)),
+            ok = execute(Target, [Change | warp_projection_sql_tables:statements(live, Generation, Changes)]),
+            warp_projection_catalog:put_schema(live, warp_projection_schema:merge(Schema, New),
+                                               warp_projection_catalog:layout_changed(Catalog))
     end.
 
 read(Target, Sql) ->
@@ -93,5 +100,7 @@ read(Target, Sql) ->
 execute(Target, Statements) ->
     case warp_projection_target:execute(Target, Statements) of
         ok -> ok;
+        %% Another node has changed the tables: they are read again.
+        {error, {refused, 1, _}} -> throw({failed, {away, out_of_turn}});
         {error, Why} -> throw({failed, Why})
     end.

@@ -6,7 +6,8 @@
 
 -export([setup/3, read_meta/0, read_checkpoints/0, read_columns/1, read_aside/1]).
 -export([lacking/0, added/1, read_runs/0, set_run/3]).
--export([guard/4, set_meta/2, tally_erasure/1]).
+-export([read_writers/0, read_layout/0]).
+-export([claim/3, guard/4, layout_changes/0, change_layout/1, set_meta/2, tally_erasures/2]).
 -export([read_skipped/0, skip/1]).
 -export([set_aside/2, clear_aside/3, erase_aside/1, begin_building/2, drop_building/0, swap/1]).
 
@@ -36,14 +37,16 @@ setup(Context, Shards, Version) ->
            "WITHOUT ROWID">>),
      run(<<"CREATE TABLE IF NOT EXISTS _warp_skipped (entity TEXT NOT NULL, seq INTEGER NOT NULL, "
            "shard INTEGER NOT NULL, PRIMARY KEY (entity, seq)) WITHOUT ROWID">>),
-     runs_table()]
+     runs_table(),
+     writers_table()]
         ++ counts_table(live, 1)
         ++ [{<<"INSERT INTO _warp_meta VALUES (?1, ?2) ON CONFLICT DO NOTHING">>,
              [[<<"format">>, ?FORMAT], [<<"context">>, Context], [<<"shards">>, Shards],
               [<<"generation">>, 1], [<<"version">>, Version], [<<"building_version">>, <<>>],
-              [<<"rebuild">>, <<"none">>], [<<"erasures">>, 0]]},
+              [<<"rebuild">>, <<"none">>], [<<"erasures">>, 0], [<<"layout">>, 1]]},
             {<<"INSERT INTO _warp_checkpoints VALUES (0, ?1, 0, 0, 0, 0) ON CONFLICT DO NOTHING">>,
-             [[N] || N <- lists:seq(0, Shards - 1)]}].
+             [[N] || N <- lists:seq(0, Shards - 1)]},
+            writers()].
 
 counts_table(Set, Generation) ->
     G = integer_to_binary(Generation),
@@ -67,15 +70,41 @@ read_checkpoints() ->
 lacking() ->
     <<"SELECT name FROM sqlite_master WHERE name IN ('_warp_counts', '_warp_counts_new') "
       "AND instr(sql, ', high ') = 0 UNION ALL SELECT '_warp_runs' "
-      "WHERE NOT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_warp_runs')">>.
+      "WHERE NOT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_warp_runs') UNION ALL SELECT '_warp_writers' "
+      "WHERE NOT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_warp_writers')">>.
 
 %% @doc The statements that add what is lacking.
 -spec added([binary()]) -> [statement()].
 added(Lacking) ->
-    [case Name of
-         <<"_warp_runs">> -> runs_table();
-         Counts -> run(<<"ALTER TABLE ", Counts/binary, " ADD COLUMN ", ?HIGH>>)
-     end || Name <- Lacking].
+    lists:append([added_for(Name) || Name <- Lacking]).
+
+added_for(<<"_warp_runs">>) ->
+    [runs_table()];
+added_for(<<"_warp_writers">>) ->
+    [writers_table(), writers(),
+     run(<<"INSERT INTO _warp_meta VALUES ('layout', 1) ON CONFLICT DO NOTHING">>),
+     %% An erasure of the earlier version whose outcome is unknown is not carried out any more.
+     run(<<"UPDATE _warp_meta SET value = value + 1 WHERE name = 'erasures'">>)];
+added_for(Counts) ->
+    [run(<<"ALTER TABLE ", Counts/binary, " ADD COLUMN ", ?HIGH>>)].
+
+%% Of each shard the highest epoch of those that have written, and how many transactions have erased entities.
+writers_table() ->
+    run(<<"CREATE TABLE IF NOT EXISTS _warp_writers (shard INTEGER NOT NULL PRIMARY KEY, epoch INTEGER NOT NULL, "
+          "erasures INTEGER NOT NULL) WITHOUT ROWID">>).
+
+writers() ->
+    run(<<"INSERT INTO _warp_writers SELECT shard, 0, 0 FROM _warp_checkpoints WHERE building = 0 "
+          "ON CONFLICT DO NOTHING">>).
+
+-spec read_writers() -> binary().
+read_writers() ->
+    <<"SELECT shard, epoch, erasures FROM _warp_writers">>.
+
+%% @doc How often tables were changed.
+-spec read_layout() -> binary().
+read_layout() ->
+    <<"SELECT value FROM _warp_meta WHERE name = 'layout'">>.
 
 runs_table() ->
     run(<<"CREATE TABLE IF NOT EXISTS _warp_runs (building INTEGER NOT NULL, shard INTEGER NOT NULL, "
@@ -101,6 +130,17 @@ read_aside(Set) ->
     <<"SELECT entity, seq FROM _warp_set_aside WHERE shard = ?1 AND building = ",
       (bit(Set))/binary>>.
 
+%% @doc The first guard: refuses a node that had the shard before one that has written since, and one that does not know
+%% how the tables are by now. From now on nobody writes who had the shard at an earlier epoch.
+%%
+%% NOTE: the row is always there. That of a checkpoint is not, once another node has exchanged the tables.
+-spec claim(Shard :: non_neg_integer(), Epoch :: non_neg_integer(), Layout :: pos_integer()) -> statement().
+claim(Shard, Epoch, Layout) ->
+    {<<"UPDATE _warp_writers SET epoch = iif(epoch <= ?2 AND ", (is_layout(<<"?3">>))/binary, ", ?2, NULL) "
+       "WHERE shard = ?1">>, [[Shard, Epoch, Layout]]}.
+
+is_layout(Param) -> <<"(SELECT value = ", Param/binary, " FROM _warp_meta WHERE name = 'layout')">>.
+
 %% @doc Moves the checkpoint of a shard on, and refuses unless it has the expected turn: each transaction of a
 %% shard has a turn of its own. The mark tells which transaction that was, since two may have been sent for
 %% the same turn.
@@ -112,15 +152,27 @@ guard(Set, Shard, {Turn, Mark, Position}, Events) ->
        "events = events + ?5 WHERE shard = ?1 AND building = ", (bit(Set))/binary>>,
      [[Shard, Turn, Mark, Position, Events]]}.
 
+%% @doc Notes that the transaction changes tables. Its first guard has looked whether the writer knows them.
+-spec layout_changes() -> statement().
+layout_changes() ->
+    run(<<"UPDATE _warp_meta SET value = value + 1 WHERE name = 'layout'">>).
+
+%% @doc Likewise, for a transaction without a guard of its own: refuses if the tables were changed meanwhile.
+-spec change_layout(pos_integer()) -> statement().
+change_layout(Layout) ->
+    {<<"UPDATE _warp_meta SET value = iif(value = ?1, value + 1, NULL) WHERE name = 'layout'">>, [[Layout]]}.
+
 -spec set_meta(binary(), warp_projection_target:value()) -> statement().
 set_meta(Name, Value) ->
     {<<"UPDATE _warp_meta SET value = ?2 WHERE name = ?1">>, [[Name, Value]]}.
 
-%% @doc The guard of an erasure: an erasure whose outcome is unknown must not be carried out after a later one.
--spec tally_erasure(non_neg_integer()) -> statement().
-tally_erasure(Before) ->
-    {<<"UPDATE _warp_meta SET value = iif(value = ?1, value + 1, NULL) WHERE name = 'erasures'">>,
-     [[Before]]}.
+%% @doc The guard of an erasure in shards, `[Shard, Epoch, Erasures]': an erasure whose outcome is unknown must not be
+%% carried out after a later one of the shard, nor by a node that had the shard before.
+-spec tally_erasures(pos_integer(), [[non_neg_integer()]]) -> statement().
+tally_erasures(Layout, Shards) ->
+    {<<"UPDATE _warp_writers SET erasures = iif(erasures = ?3 AND epoch <= ?2 AND ", (is_layout(<<"?4">>))/binary,
+       ", erasures + 1, NULL), epoch = ?2 WHERE shard = ?1">>,
+     [Shard ++ [Layout] || Shard <- Shards]}.
 
 %% @doc Notes events that were set aside: `[Entity, Shard, Position, Seq, Aggregate, Type, Reason,
 %% At]'.

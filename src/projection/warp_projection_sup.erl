@@ -6,11 +6,11 @@
 -export([start_link/1]).
 -export([init/1]).
 
--spec start_link(reference()) -> supervisor:startlink_ret().
+-spec start_link(warp_context:ref()) -> supervisor:startlink_ret().
 start_link(Ref) ->
     supervisor:start_link(?MODULE, Ref).
 
--spec init(reference()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+-spec init(warp_context:ref()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init(Ref) ->
     {ok, #{projections := #{target := Target}} = Context} = warp_context:find(Ref),
     Membership = warp_context:membership(Context),

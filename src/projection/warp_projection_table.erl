@@ -8,6 +8,7 @@
 -export([new/1]).
 -export([put_process/3, process/2]).
 -export([put_target/2, target/1, put_target_state/2, target_state/1, put_tables/2, tables/1]).
+-export([is_shared/1, followed/1, epoch/2]).
 -export([put_generation/2, generation/1, put_rebuild/2, rebuild/1]).
 -export([put_projector/3, projector/2, projectors/2, projectors_of/2, take_projector/2]).
 -export([put_position/3, positions/2, position/2, take_position/2]).
@@ -27,7 +28,9 @@
     %% When the oldest event was recorded that the projector has read and that is not in the target.
     oldest := none | warp_core:micros(),
     %% How many entities are set aside.
-    set_aside := non_neg_integer()
+    set_aside := non_neg_integer(),
+    %% Where the projector last saw the log end.
+    log_end := non_neg_integer()
 }.
 %% How a projector is, since when, and why. `live': it is at the end of the log. `catching_up': it is
 %% behind, and goes on. `stalled': it does not go on.
@@ -85,6 +88,29 @@ tables(Context) ->
     case get(Context, tables) of
         {ok, Tables} -> Tables;
         none -> []
+    end.
+
+%% ------------------------------------------------------------------ Nodes that share a target
+
+%% @doc Whether other nodes write to the target as well, each what follows from the shards that it has.
+-spec is_shared(warp_context:context()) -> boolean().
+is_shared(#{projections := #{target := Target}, owners := Owners}) ->
+    Target =/= embedded andalso not warp_context_owners:is_single(Owners).
+
+%% @doc The shards that this node projects: those that are here, or all, to a file of its own.
+-spec followed(warp_context:context()) -> [non_neg_integer()].
+followed(#{shards := Shards} = Context) ->
+    case is_shared(Context) of
+        true -> warp_context_owners:here(Context);
+        false -> lists:seq(0, Shards - 1)
+    end.
+
+%% @doc The epoch at which this node has a shard; 0 where no other node writes to the target.
+-spec epoch(warp_context:context(), non_neg_integer()) -> non_neg_integer().
+epoch(Context, N) ->
+    case is_shared(Context) of
+        true -> warp_context_owners:epoch(Context, N);
+        false -> 0
     end.
 
 %% ------------------------------------------------------------------ Generations of tables

@@ -10,7 +10,7 @@
 %% table, so it has to be a small term that can be shared, such as a reference or a map.
 -module(warp_projection_target).
 
--export([module/1, open/3, read/3, execute/2, tidy/1, close/1]).
+-export([module/1, open/3, read/3, peek/2, execute/2, tidy/1, close/1]).
 
 -export_type([open/0, target/0, config/0, about/0, statement/0, value/0, query_options/0, result/0]).
 
@@ -89,8 +89,8 @@
 
 -callback close(target()) -> ok.
 
-%% Warp's own queries, which the projection's writer makes.
--define(QUERY, #{max_rows => infinity, timeout => 5000, level => strong}).
+%% How long one of Warp's own queries may take, which the projection's writer makes.
+-define(TIMEOUT_MS, 5000).
 
 %% @doc The module of a target.
 -spec module(embedded | rqlite) -> module().
@@ -107,8 +107,16 @@ open(Module, Config, About) ->
 %% @doc The rows of one of Warp's own queries, as fresh as the target can make them. Any failure makes the
 %% target one that cannot be reached.
 -spec read(open(), binary(), [value()]) -> {ok, [[term()]]} | {error, {away, term()}}.
-read({Module, Target}, Sql, Params) ->
-    case Module:query(Target, Sql, Params, ?QUERY) of
+read(Open, Sql, Params) ->
+    read(Open, Sql, Params, strong).
+
+%% @doc Likewise, of a query that need not be so fresh, and costs less.
+-spec peek(open(), binary()) -> {ok, [[term()]]} | {error, {away, term()}}.
+peek(Open, Sql) ->
+    read(Open, Sql, [], weak).
+
+read({Module, Target}, Sql, Params, Level) ->
+    case Module:query(Target, Sql, Params, #{max_rows => infinity, timeout => ?TIMEOUT_MS, level => Level}) of
         {ok, #{rows := Rows}} -> {ok, Rows};
         {error, {away, _}} = Away -> Away;
         {error, Why} -> {error, {away, Why}}

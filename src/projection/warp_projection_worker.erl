@@ -12,9 +12,13 @@
 %% The entities that are set aside, and the events that are left out if they fail.
 -type told() :: {#{binary() => warp_core:seq()}, #{{binary(), warp_core:seq()} => []}}.
 -type job() ::
-    {read, #{handle := warp_nif:shard(), position := non_neg_integer(), bytes := pos_integer(),
+    %% Which run wrote the row at that position.
+    {check, #{handle := warp_cluster_log:log(), position := non_neg_integer(), forget := [binary()]}}
+    %% Reads behind that position, whose row that run wrote.
+    | {read, #{handle := warp_cluster_log:log(), position := non_neg_integer(), run := non_neg_integer(),
+             bytes := pos_integer(),
              told := told() | same, blamed := blamed(), single := boolean(), forget := [binary()]}}
-    | {retry, #{handle := warp_nif:shard(), retry := warp_projection_retry:retry(), forget := [binary()],
+    | {retry, #{handle := warp_cluster_log:log(), retry := warp_projection_retry:retry(), forget := [binary()],
                at := {non_neg_integer(), #{binary() => warp_core:seq()}, #{{binary(), warp_core:seq()} => []}}}}.
 %% Events that are to blame, with the reason. Where the worker ended, only the position is known at first.
 -type blamed() :: #{{binary(), warp_core:seq()} | {at, pos_integer()} => term()}.
@@ -32,6 +36,8 @@
     oldest := none | warp_core:micros(),
     %% The run of the shard's writer that wrote the last row.
     run => non_neg_integer(),
+    %% Where the log ends, as far as that is known.
+    log_end => non_neg_integer(),
     %% Why the piece ends there: the log ends, there was enough, the next row is held, or it cannot be read.
     then := done | more | held | {error, term()}
 }.
@@ -103,6 +109,8 @@ run(Job, State) ->
                   [{M, F, if is_list(A) -> length(A); true -> A end} || {M, F, A, _} <- Stack]})
     end.
 
+job({check, #{handle := Handle, position := Position, forget := Forget}}, State) ->
+    {warp_cluster_log:run_of(Handle, Position), forgotten(Forget, State)};
 job({read, #{told := Told, forget := Forget} = Job}, #state{told = Before} = State) ->
     Now = case Told of same -> Before; _ -> Told end,
     read(Job, forgotten(Forget, State#state{told = Now}));
@@ -116,24 +124,41 @@ forgotten(Entities, #state{fold = Fold} = State) ->
     State#state{fold = lists:foldl(fun warp_projection_fold:forget/2, Fold, Entities)}.
 
 read(#{handle := Handle, position := Position, bytes := Bytes} = Job, #state{fold = Fold} = State) ->
-    case warp_nif:follow(Handle, Position, Bytes, users, warp_projection_fold:names(Fold)) of
+    case warp_cluster_log:follow(Handle, Position, Bytes, users, warp_projection_fold:names(Fold)) of
         {ok, {Rows, Last, Then}} ->
             Fetched = State#state{fold = warp_projection_fold:fetch(Rows, Fold)},
             Enough = erlang:monotonic_time(millisecond) + ?ENOUGH_MS,
             Part = #{to => Position, events => 0, rows => 0, projected => [], work => none,
                      aside => #{}, seen => #{}, oldest => none, then => Then},
             {Done, #state{fold = Used} = Next} = rows(Rows, Part, Job#{last => Last, enough => Enough}, Fetched),
-            {with_run(work(Done, Job), Handle), Next#state{fold = warp_projection_fold:trim(Used)}};
+            {standing(work(Done, Job), Last, Job), Next#state{fold = warp_projection_fold:trim(Used)}};
         {error, Reason} ->
             {{error, Reason}, State}
     end.
 
-with_run(#{to := To} = Part, Handle) ->
-    case warp_nif:run_of(Handle, To) of
-        {ok, Run} when is_integer(Run) -> {part, Part#{run => Run}};
-        {ok, none} -> {error, {corrupt, <<"the log ends before what was read of it">>}};
-        {error, _} = Error -> Error
+%% The run that wrote the last row of a part, and where the log ends.
+standing(#{to := To, then := Then} = Part, Last, #{handle := Handle} = Job) ->
+    case {is_the_same(Handle, Job), warp_cluster_log:run_of(Handle, To), log_end(Handle, Then, Last)} of
+        {ok, {ok, Run}, {ok, LogEnd}} when is_integer(Run) -> {part, Part#{run => Run, log_end => LogEnd}};
+        {ok, {ok, none}, _} -> {error, {corrupt, <<"the log ends before what was read of it">>}};
+        {{error, _} = Error, _, _} -> Error;
+        {_, {error, _} = Error, _} -> Error;
+        {_, _, {error, _} = Error} -> Error
     end.
+
+%% NOTE: the handle of a shard that was opened again is another one. That of a shard on another node is the same, and so
+%% it is looked at, after the rows were read, whether the log still has what they were read behind.
+is_the_same({remote, _, _, _, _} = Handle, #{position := Position, run := Run}) ->
+    case warp_cluster_log:run_of(Handle, Position) of
+        {ok, Run} -> ok;
+        {ok, _Another} -> {error, closed};
+        {error, _} = Error -> Error
+    end;
+is_the_same(_Handle, _Job) ->
+    ok.
+
+log_end(_Handle, done, Last) -> {ok, Last};
+log_end(Handle, _Then, _Last) -> warp_cluster_log:position(Handle).
 
 rows([], Part, #{last := Last}, State) ->
     {Part#{to := Last}, State};

@@ -5,7 +5,7 @@
 -module(warp_projection_writer).
 -behaviour(gen_server).
 
--export([start_link/1, status/1, join/3, batch/3, erase/3, rebuild/2, subscribe/1]).
+-export([start_link/1, status/1, join/3, batch/3, erase/3, rebuild/2, subscribe/1, announce/1]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -14,6 +14,8 @@
 -define(STATUS_MS, 10000).
 -define(RETRY_MIN_MS, 100).
 -define(RETRY_MAX_MS, 5000).
+%% How often a writer looks whether another node has changed the tables.
+-define(LOOK_MS, 1000).
 %% The casts that bring something to be written.
 -define(ITEMS, #{batch => [], erase => []}).
 
@@ -31,7 +33,9 @@
     queue = [] :: [item()]
 }).
 
--type item() :: {batch, pid(), Tag :: term(), warp_projection_batch:batch()} | {erase, pid(), Tag :: term(), binary()}.
+-type item() ::
+    {batch, pid(), Tag :: term(), warp_projection_batch:batch()}
+    | {erase, pid(), Tag :: term(), warp_projection_erase_rows:erased()}.
 
 -spec start_link(warp_context:membership()) -> gen_server:start_ret().
 start_link(Membership) ->
@@ -60,8 +64,9 @@ batch(Pid, Tag, Batch) ->
     gen_server:cast(Pid, {batch, self(), Tag, Batch#{mark => rand:uniform(1 bsl 62)}}).
 
 %% @doc Has an entity erased from all tables. The caller gets `{warp_erased, Tag}', and, for as long
-%% as it does not work, `{warp_not_erased, Tag, Reason}' each time it was tried.
--spec erase(pid(), reference(), binary()) -> ok.
+%% as it does not work, `{warp_not_erased, Tag, Reason}' each time it was tried. It is not tried again where Reason is
+%% `old_epoch': another node has had the shard since.
+-spec erase(pid(), reference(), warp_projection_erase_rows:erased()) -> ok.
 erase(Pid, Tag, Entity) ->
     gen_server:cast(Pid, {erase, self(), Tag, Entity}).
 
@@ -70,10 +75,16 @@ erase(Pid, Tag, Entity) ->
 rebuild(Pid, Step) ->
     warp_call:call(Pid, {rebuild, Step}, infinity).
 
-%% @doc The caller gets `{warp_projection_ready, #{generation, due, rebuild}}' each time the target was reached.
+%% @doc The caller gets `{warp_projection_ready, #{generation, due, rebuild, fits}}' each time the target was reached,
+%% or another node has changed it. `fits': the rebuild is one for the version of this node's aggregates.
 -spec subscribe(pid()) -> ok.
 subscribe(Pid) ->
     gen_server:cast(Pid, {subscribe, self()}).
+
+%% @doc The caller gets it once more, if the target can be reached.
+-spec announce(pid()) -> ok.
+announce(Pid) ->
+    gen_server:cast(Pid, {announce, self()}).
 
 -spec init(warp_context:membership()) -> {ok, #state{}, {continue, open}}.
 init(Membership) ->
@@ -95,6 +106,7 @@ handle_continue(open, #state{module = Module, config = Config} = State) ->
     case warp_projection_target:open(Module, Config, About) of
         {ok, Target} ->
             ok = warp_projection_table:put_target(Context, Target),
+            _ = [self() ! look || warp_projection_table:is_shared(Context)],
             {noreply, connect(State#state{target = Target})};
         {error, disk_full} ->
             {noreply, reached({away, disk_full}, later(open, State))};
@@ -147,6 +159,9 @@ joined(Set, Shard, #state{catalog = Catalog, target = Target}) ->
 handle_cast({subscribe, Pid}, #state{subscribers = Others, reached = Reached} = State) ->
     _ = [announce(Pid, State) || Reached =:= up],
     {noreply, State#state{subscribers = [Pid | Others]}};
+handle_cast({announce, Pid}, #state{reached = Reached} = State) ->
+    _ = [announce(Pid, State) || Reached =:= up],
+    {noreply, State};
 handle_cast({Kind, _, _, _} = Item, #state{queue = Queue} = State) when Kind =:= batch; Kind =:= erase ->
     Items = gather([Item]),
     Queued = State#state{queue = Items ++ Queue},
@@ -174,6 +189,9 @@ handle_info(open, State) ->
     handle_continue(open, State);
 handle_info(connect, State) ->
     {noreply, connect(State)};
+handle_info(look, State) ->
+    _ = erlang:send_after(?LOOK_MS, self(), look),
+    {noreply, look(State)};
 handle_info({again, {erase, _, _, _} = Item}, State) ->
     handle_cast(Item, State);
 handle_info({warp_projection_lost, Message}, State) ->
@@ -228,11 +246,7 @@ log(_Before, {error, Why}, Name) ->
 connect(#state{target = Target, settings = Settings} = State) ->
     case warp_projection_setup:connect(Target, Settings) of
         {ok, Catalog} ->
-            Known = State#state{catalog = Catalog, retry_ms = ?RETRY_MIN_MS},
-            ok = show_tables(Known),
-            Up = reached(up, Known),
-            lists:foreach(fun(Pid) -> announce(Pid, Up) end, Up#state.subscribers),
-            write(Up);
+            write(loaded(Catalog, reached(up, State#state{retry_ms = ?RETRY_MIN_MS})));
         {error, Why} ->
             down(Why, State)
     end.
@@ -243,11 +257,28 @@ down({newer_format, _, _} = Why, State) -> reached({error, Why}, later(connect, 
 down({away, _} = Away, State) -> reached(Away, later(connect, State)).
 
 announce(Pid, #state{catalog = Catalog, settings = #{version := Version}}) ->
-    #{live := Made} = warp_projection_catalog:version(Catalog),
+    #{live := Made, building := Making} = warp_projection_catalog:version(Catalog),
     Pid ! {warp_projection_ready, #{generation => warp_projection_catalog:generation(Catalog),
                                     due => Made =/= Version,
-                                    rebuild => warp_projection_catalog:rebuild(Catalog)}},
+                                    rebuild => warp_projection_catalog:rebuild(Catalog),
+                                    fits => Making =:= Version}},
     ok.
+
+%% Another node may have changed tables, begun a rebuild or ended one.
+look(#state{reached = up, target = Target, settings = Settings, catalog = Catalog} = State) ->
+    Known = warp_projection_catalog:layout(Catalog),
+    case warp_projection_target:peek(Target, warp_projection_sql_own:read_layout()) of
+        {ok, [[Layout]]} when Layout =/= Known ->
+            case warp_projection_setup:load(Target, Settings) of
+                {ok, Loaded} -> loaded(Loaded, State);
+                {error, Why} -> down(Why, State)
+            end;
+        %% What cannot be reached is noticed by the next write.
+        _ ->
+            State
+    end;
+look(State) ->
+    State.
 
 %% Which tables there are, also for those who ask while the target is unreachable.
 show_tables(#state{catalog = Catalog} = State) ->
@@ -321,8 +352,7 @@ alone({batch, Pid, Tag, Batch} = Item, Rest, #state{catalog = Catalog, target = 
                 {error, {refused, N, Message}} ->
                     case warp_projection_batch:origin(N, Statements) of
                         guard ->
-                            %% Something of ours was carried out and we did not hear of it.
-                            away({away, out_of_turn}, [Item | Rest], State);
+                            look_again([Item | Rest], State);
                         Index ->
                             Pid ! {warp_refused, Tag, Index, warp_projection_sql_rows:explain(Message)},
                             write(Rest, State)
@@ -342,6 +372,23 @@ written(Items, Catalog, #state{catalog = Before} = State) ->
     _ = [show_tables(Now) || Schema(Catalog) =/= Schema(Before)],
     Now.
 
+%% Something of ours was carried out and we did not hear of it, or another node has written: the next owner of a shard,
+%% or one that has changed tables.
+look_again(Items, #state{target = Target, settings = Settings, catalog = Before} = State) ->
+    case warp_projection_setup:load(Target, Settings) of
+        %% What was carried out does not show yet.
+        {ok, Before} -> away({away, out_of_turn}, Items, State);
+        {ok, Catalog} -> write(Items, loaded(Catalog, State));
+        {error, Why} -> away(Why, Items, State)
+    end.
+
+%% Tells of it who has to know.
+loaded(Catalog, State) ->
+    Known = State#state{catalog = Catalog},
+    ok = show_tables(Known),
+    lists:foreach(fun(Pid) -> announce(Pid, Known) end, Known#state.subscribers),
+    Known.
+
 %% The items are kept until the target can be reached.
 away(Away, Items, #state{queue = Queue} = State) ->
     ok = not_erased(Items, Away),
@@ -354,14 +401,25 @@ not_erased(Items, Why) ->
 %% ------------------------------------------------------------------ Erasing
 
 erase_all(Items, Rest, #state{catalog = Catalog, target = Target} = State) ->
-    Entities = lists:usort([Entity || {erase, _, _, Entity} <- Items]),
-    {Then, Erased, Refused, Next} = warp_projection_erase_rows:erase(Entities, context(State), Target, Catalog),
-    Left = [Item || Item <- Items, is_left(Item, Erased, Refused)],
-    Known = State#state{catalog = Next},
-    case Then of
-        ok -> write(Rest, Known);
-        {away, _} = Away -> away(Away, Left ++ Rest, Known)
+    case [Item || Item <- Items, not is_old(Item, Catalog)] of
+        [] ->
+            write(Rest, State);
+        Current ->
+            Entities = lists:usort([Entity || {erase, _, _, Entity} <- Current]),
+            {Then, Erased, Refused, Next} = warp_projection_erase_rows:erase(Entities, context(State), Target, Catalog),
+            Left = [Item || Item <- Current, is_left(Item, Erased, Refused)],
+            Known = State#state{catalog = Next},
+            case Then of
+                ok -> write(Rest, Known);
+                out_of_turn -> look_again(Left ++ Rest, Known);
+                {away, _} = Away -> away(Away, Left ++ Rest, Known)
+            end
     end.
+
+is_old({erase, Pid, Tag, {_, N, Epoch}}, Catalog) ->
+    IsOld = Epoch < warp_projection_catalog:epoch(N, Catalog),
+    _ = [Pid ! {warp_not_erased, Tag, old_epoch} || IsOld],
+    IsOld.
 
 %% Tells who asked. Others need not wait for one that was refused, since what would bring its rows back is
 %% held: so it is tried again later.
@@ -380,7 +438,19 @@ is_left({erase, Pid, Tag, Entity} = Item, Erased, Refused) ->
 
 %% ------------------------------------------------------------------ Rebuilding
 
-rebuild_step(Step, #state{target = Target, settings = Settings, catalog = Catalog, reached = up} = State) ->
+rebuild_step(Step, #state{reached = up, catalog = Catalog, settings = #{version := Version}} = State) ->
+    #{building := Making} = warp_projection_catalog:version(Catalog),
+    case {Step, warp_projection_catalog:rebuild(Catalog)} of
+        {start, running} when Making =:= Version -> {{error, already_running}, State};
+        {cancel, Is} when Is =/= running -> {{error, not_running}, State};
+        %% Another node has ended it.
+        {_, Is} when Step =/= start, Is =/= running -> {{error, interrupted}, State};
+        _ -> rebuild_now(Step, State)
+    end;
+rebuild_step(_Step, #state{reached = Reached} = State) ->
+    {{error, {target_away, Reached}}, State}.
+
+rebuild_now(Step, #state{target = Target, settings = Settings, catalog = Catalog} = State) ->
     case warp_projection_target:execute(Target, warp_projection_sql_rebuild:statements(Step, Settings, Catalog)) of
         ok ->
             case warp_projection_setup:load(Target, Settings) of
@@ -391,10 +461,20 @@ rebuild_step(Step, #state{target = Target, settings = Settings, catalog = Catalo
                 {error, Why} ->
                     {{error, {target_away, Why}}, down(Why, State)}
             end;
+        {error, {refused, 1, _}} ->
+            changed(Step, State);
         {error, {refused, _, Message}} ->
             {{error, {target_refused, Message}}, State};
         {error, {away, Why} = Away} ->
             {{error, {target_away, Why}}, down(Away, State)}
-    end;
-rebuild_step(_Step, #state{reached = Reached} = State) ->
-    {{error, {target_away, Reached}}, State}.
+    end.
+
+%% Another node has changed the tables. What was asked for may be out of place by now, and is only done again where
+%% somebody wants it.
+changed(Step, #state{target = Target, settings = Settings, catalog = Before} = State) ->
+    case warp_projection_setup:load(Target, Settings) of
+        {ok, Before} -> {{error, {target_away, out_of_turn}}, down({away, out_of_turn}, State)};
+        {ok, Catalog} when Step =:= start; Step =:= cancel -> rebuild_step(Step, loaded(Catalog, State));
+        {ok, Catalog} -> {{error, interrupted}, loaded(Catalog, State)};
+        {error, Why} -> {{error, {target_away, Why}}, down(Why, State)}
+    end.

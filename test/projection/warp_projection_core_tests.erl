@@ -15,8 +15,16 @@ joining(Position) ->
 joined(Handle) -> joined(Handle, joining(10)).
 
 joined(Handle, Joining) ->
+    {Number, Checking} = checking(Handle, Joining),
+    warp_projection_core:did(Number, {ok, 3}, Checking).
+
+%% One whose worker looks which run wrote the row at the checkpoint.
+checking(Handle, #{position := Position} = Joining) ->
     {_, Asking} = warp_projection_core:join(warp_projection_core:new(0, 1)),
-    warp_projection_core:joined({ok, Joining, Handle, {ok, 3}}, Asking).
+    {_, Answered} = warp_projection_core:joined({ok, Joining, Handle}, Asking),
+    {Effects, Checking} = warp_projection_core:work(?NOW, Answered),
+    {ask, Number, {check, #{handle := Handle, position := Position}}} = lists:keyfind(ask, 1, Effects),
+    {Number, Checking}.
 
 reading(Handle) ->
     {_, Core0} = joined(Handle),
@@ -26,6 +34,7 @@ reading(Handle) ->
 
 part(To, Then) ->
     #{to => To, events => 2, rows => 2, projected => [{<<"a">>, 1}], run => 3, aside => #{}, seen => #{}, oldest => 7,
+      log_end => 90,
       work => {sequence, [{1, <<"a">>, 1, {delete, <<"t">>, 1}}], #{}}, then => Then}.
 
 %% One that has a batch at the writer.
@@ -46,15 +55,15 @@ starts_by_asking_the_writer_test() ->
 
 goes_on_from_the_checkpoint_test() ->
     {Effects, Core} = joined(handle()),
-    ?assertEqual(#{position => 10, events => 40, oldest => none, set_aside => 0},
+    ?assertEqual(#{position => 10, events => 40, oldest => none, set_aside => 0, log_end => 10},
                  proplists:get_value(publish, Effects)),
     {Asked, _} = warp_projection_core:work(?NOW, Core),
     ?assertMatch({ask, _, {read, #{position := 10, single := false}}}, lists:keyfind(ask, 1, Asked)).
 
 another_log_is_not_followed_test() ->
     [begin
-         {_, Asking} = warp_projection_core:join(warp_projection_core:new(0, 1)),
-         {Effects, Core} = warp_projection_core:joined({ok, joining(10), handle(), {ok, Found}}, Asking),
+         {Number, Checking} = checking(handle(), joining(10)),
+         {Effects, Core} = warp_projection_core:did(Number, {ok, Found}, Checking),
          ?assertEqual({stalled, {rebuild_due, Why}}, proplists:get_value(show, Effects)),
          ?assert(lists:member(unpublish, Effects)),
          ?assertEqual([{reply, me, {error, rebuild_due}}],
@@ -189,3 +198,35 @@ unwritable_test() ->
     {Effects, _} = warp_projection_core:unwritable(Tag, {error, closed}, Core),
     ?assertEqual({stalled, {log, closed}}, proplists:get_value(show, Effects)),
     ?assert(lists:keymember(join_in, 1, Effects)).
+
+%% The node that has the shard is unreachable: the projector says so, and looks where the log is now.
+unreachable_test() ->
+    Why = {node_unavailable, 'b@host'},
+    {Number, Reading} = reading(handle()),
+    {Effects, Core} = warp_projection_core:did(Number, {error, Why}, Reading),
+    ?assertEqual([{show, {stalled, Why}}, {join_in, 100}], Effects),
+    %% It is shown once, with the time when it began.
+    {_, Asking} = warp_projection_core:join(Core),
+    ?assertEqual([{join_in, 100}], element(1, warp_projection_core:joined({error, Why}, Asking))),
+    %% Nothing is read before the checkpoint was looked up.
+    {_, Answered} = warp_projection_core:joined({ok, joining(10), handle()}, Asking),
+    {Looking, _} = warp_projection_core:work(?NOW, Answered),
+    ?assertMatch({ask, _, {check, #{position := 10}}}, lists:keyfind(ask, 1, Looking)).
+
+%% A piece is read behind a row of the run that wrote what was read before.
+reads_behind_the_run_test() ->
+    {Number, Core0} = reading(handle()),
+    {_, Core1} = warp_projection_core:did(Number, {part, (part(20, more))#{run := 8}}, Core0),
+    {_, Core2} = warp_projection_core:work(?NOW, Core1),
+    {Ahead, _} = warp_projection_core:work(?NOW, Core2),
+    ?assertMatch({ask, _, {read, #{position := 20, run := 8}}}, lists:keyfind(ask, 1, Ahead)).
+
+%% What the worker was doing when the checkpoint was asked for again counts no more; its check waits for its end.
+checks_when_the_worker_is_free_test() ->
+    {Number, Core0} = reading(handle()),
+    {_, Core1} = warp_projection_core:joined({ok, joining(15), handle()}, Core0),
+    {Waiting, Core2} = warp_projection_core:work(?NOW, Core1),
+    ?assertEqual([], Waiting),
+    {_, Core3} = warp_projection_core:did(Number, {part, part(20, more)}, Core2),
+    {Effects, _} = warp_projection_core:work(?NOW, Core3),
+    ?assertMatch({ask, _, {check, #{position := 15}}}, lists:keyfind(ask, 1, Effects)).

@@ -277,7 +277,7 @@ who_halts_it_may_go(Config) ->
     Projector = projector(Ctx),
     Self = self(),
     Halting = spawn(fun() ->
-        Self ! {halted, warp_projection_projector:pause(Projector, warp_deadline:from(5000))},
+        Self ! {halted, warp_projection_projector:pause(Projector, self(), warp_deadline:from(5000))},
         receive go -> ok end
     end),
     receive {halted, Halted} -> ?assertEqual({ok, 1}, Halted) end,
