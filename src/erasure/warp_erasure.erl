@@ -1,10 +1,14 @@
 %% @private Deletes entities. This process starts a process for each deletion, which carries it out
 %% ({@link warp_erasure_steps}), and answers the callers, at their deadlines at the latest. When it starts it resumes
 %% the deletions that a crash left in the list ({@link warp_erasure_list}).
+%%
+%% In a cluster it deletes the entities of the shards that are on this node, whose deletions come and go with them
+%% ({@link warp_erasure_moves}).
 -module(warp_erasure).
 -behaviour(gen_server).
 
 -export([start_link/1, delete/3, await_left/1, claim_target/2]).
+-export([shard_opened/2, shard_closing/3, give/2, take/3, given/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -include("../base/warp_entity.hrl").
@@ -22,15 +26,19 @@
 %% How many deletions may be under way at once.
 -define(MAX_UNDER_WAY, 10000).
 
+%% What is left, before more is known.
+-define(NO_ANSWER, #{target => none, projections => [], reason => no_answer}).
+
 %% A caller that waits, and the timer that ends the waiting.
 -type asker() :: {gen_server:from(), reference() | none}.
 
 -record(deletion, {
     pid :: pid(),
+    shard :: non_neg_integer(),
     askers = [] :: [asker()],
     log_erased = false :: boolean(),
     %% What is still to be erased after the log.
-    left = #{target => none, projections => [], reason => no_answer} :: map(),
+    left = ?NO_ANSWER :: map(),
     %% Whether a crash left this deletion in the list.
     resumed = false :: boolean(),
     %% The callers that asked while this deletion was under way. The entity may have begun a new life by then, which
@@ -45,13 +53,17 @@
     %% The deletions under way by entity, and the entities by process.
     deletions = #{} :: #{binary() => #deletion{}},
     running = #{} :: #{pid() => binary()},
+    %% Callers whose deletions wait for other nodes alone, by entity.
+    waiting = #{} :: #{binary() => [asker()]},
+    %% Shards that have come here, and whose deletions are not in the list yet.
+    arriving = #{} :: #{non_neg_integer() => []},
     %% Whether the start is over, and the callers that wait for that.
     started = false :: boolean(),
     starting = [] :: [gen_server:from()]
 }).
 
 %% @doc Starts the process that deletes entities of a context.
--spec start_link(reference()) -> gen_server:start_ret().
+-spec start_link(warp_context:ref()) -> gen_server:start_ret().
 start_link(Ref) ->
     gen_server:start_link(?MODULE, Ref, []).
 
@@ -59,25 +71,34 @@ start_link(Ref) ->
 %% a step after it is not done yet, and `timeout' when it is not known whether the log is erased. Either way the
 %% deletion goes on, also after a restart. `{bad_entity_id, Why}': the handle is not valid. `overloaded': too many
 %% deletions are under way. `context_stopped'; and `disk_full', `{io_error, Why}' or other errors of a step before
-%% the log, after which the entity is not deleted.
+%% the log, after which the entity is not deleted. `{shard_unavailable, N}' also when the shard goes to another node.
 -spec delete(warp_context:context(), #warp_entity{}, warp_deadline:deadline()) -> ok | {error, term()}.
-delete(#{ref := Ref}, Entity, Deadline) ->
-    %% A deletion can be repeated, so after an error that does not last it is.
-    warp_retry:while(fun is_passing/1, ?RETRIES, Deadline, fun() -> ask_to_delete(Ref, Entity, Deadline) end).
+delete(#{ref := Ref} = Context, #warp_entity{shard = N} = Entity, Deadline) ->
+    %% A deletion can be repeated, so after an error that does not last it is. Where the shard is on its way to another
+    %% node, it is repeated there.
+    IsRetried = fun(Answer) -> is_passing(Answer) andalso warp_context_owners:is_here(Context, N) end,
+    warp_retry:while(IsRetried, ?RETRIES, Deadline, fun() -> ask_to_delete(Ref, Entity, Deadline) end).
 
 is_passing({error, interrupted}) -> true;
 is_passing({error, {shard_unavailable, _}}) -> true;
 is_passing(_Answer) -> false.
 
-ask_to_delete(Ref, Entity, Deadline) ->
+ask_to_delete(Ref, #warp_entity{shard = N} = Entity, Deadline) ->
     case warp_context:find(Ref) of
         {ok, Context} ->
             case {ask(Context, {delete, Entity, Deadline}, Deadline), warp_context:find(Ref)} of
                 {{error, _}, not_found} -> {error, context_stopped};
+                {{error, interrupted}, _} -> interrupted(Context, N);
                 {Answer, _} -> Answer
             end;
         not_found ->
             {error, context_stopped}
+    end.
+
+interrupted(Context, N) ->
+    case warp_context_owners:is_here(Context, N) of
+        true -> {error, interrupted};
+        false -> {error, {shard_unavailable, N}}
     end.
 
 ask(Context, Request, Deadline) ->
@@ -99,7 +120,35 @@ await_left(Context) ->
 claim_target(Context, Target) ->
     ask(Context, {claim_target, Target}, infinity).
 
--spec init(reference()) -> {ok, #state{}} | {stop, {shutdown, context_stopped}}.
+%% @doc Shard N was opened here: its deletions go on. Waits for nothing.
+-spec shard_opened(warp_context:context(), non_neg_integer()) -> ok.
+shard_opened(Context, N) ->
+    _ = [Pid ! {shard_opened, N} || {ok, Pid} <- [warp_context:registered(Context, erasure)]],
+    ok.
+
+%% @doc Ends the deletions of shard N, which is frozen. Each step can be taken again.
+-spec shard_closing(warp_context:context(), non_neg_integer(), warp_deadline:deadline()) -> ok | {error, timeout}.
+shard_closing(Context, N, Deadline) ->
+    case ask(Context, {shard_closing, N}, Deadline) of
+        ok -> ok;
+        %% With that process, its deletions have ended.
+        {error, interrupted} -> ok;
+        {error, timeout} = Error -> Error
+    end.
+
+%% @doc The deletions of shard N, for the node that gets the shard.
+-spec give(warp_context:context(), non_neg_integer()) -> {ok, warp_erasure_moves:given()} | {error, term()}.
+give(Context, N) -> ask(Context, {give, N}, infinity).
+
+%% @doc Keeps what another node gave with shard N.
+-spec take(warp_context:context(), non_neg_integer(), warp_erasure_moves:given()) -> ok | {error, term()}.
+take(Context, N, Given) -> ask(Context, {take, N, Given}, infinity).
+
+%% @doc Shard N is another node's: removes its deletions.
+-spec given(warp_context:context(), non_neg_integer()) -> ok | {error, term()}.
+given(Context, N) -> ask(Context, {given, N}, infinity).
+
+-spec init(warp_context:ref()) -> {ok, #state{}} | {stop, {shutdown, context_stopped}}.
 init(Ref) ->
     _ = process_flag(trap_exit, true),
     case warp_context:find(Ref) of
@@ -117,8 +166,11 @@ open(#state{context = Context} = State) ->
     case warp_erasure_list:exists(Context) of
         false ->
             case warp_erasure_holds:all(Context) of
-                [] -> State#state{list = none};
-                _ -> opened(State)
+                [] ->
+                    ok = warp_erasure_elsewhere:load(Context, none),
+                    State#state{list = none};
+                _ ->
+                    opened(State)
             end;
         true ->
             opened(State);
@@ -131,7 +183,8 @@ opened(#state{context = #{file_access := Access} = Context} = State) ->
         {ok, List} ->
             case left(Context, List) of
                 {ok, Left} ->
-                    lists:foldl(fun resume/2, State#state{list = List}, Left);
+                    ok = warp_context:register(Context, erasure_list, List),
+                    opened_here(Left, State#state{list = List});
                 {error, Reason} ->
                     ok = warp_erasure_list:close(List),
                     failed(Reason, State)
@@ -139,6 +192,13 @@ opened(#state{context = #{file_access := Access} = Context} = State) ->
         {error, Reason} ->
             failed(Reason, State)
     end.
+
+%% In a cluster those of shards that are not open here yet go on when these are opened.
+opened_here(Left, #state{context = #{cluster := single_node}} = State) ->
+    lists:foldl(fun resume/2, State, Left);
+opened_here(_Left, #state{context = Context} = State) ->
+    lists:foldl(fun opened_shard/2, State, [N || N <- warp_context_owners:here(Context),
+                                                 warp_context:registered(Context, {owner, N}) =/= none]).
 
 failed(Reason, State) ->
     _ = erlang:send_after(?RETRY_MS, self(), open),
@@ -152,13 +212,37 @@ left(Context, List) ->
             _ = [warp_erasure_holds:hold(Context, Id, Incarnation)
                  || {#{entity := Id, incarnation := Incarnation}, _} <- Noted],
             Old = warp_erasure_steps:without_steps(Target),
-            note_again(Context, List, [{Entry, case Steps of [] -> Old; _ -> Steps end}
-                                       || {Entry, Steps} <- Noted]);
+            All = note_again(Context, List, [{Entry, case Steps of [] -> Old; _ -> Steps end}
+                                             || {Entry, Steps} <- Noted]),
+            case {hold_taken(Context, List), warp_erasure_elsewhere:load(Context, List)} of
+                {ok, ok} -> All;
+                {{error, _} = Error, _} -> Error;
+                {_, {error, _} = Error} -> Error
+            end;
         {{error, _} = Error, _} ->
             Error;
         {_, {error, _} = Error} ->
             Error
     end.
+
+%% What came with shards that are not here yet.
+hold_taken(Context, List) ->
+    case warp_erasure_list:taken(List) of
+        {ok, Taken} -> lists:foreach(fun({N, Given}) -> hold_expected(Context, N, Given) end, maps:to_list(Taken));
+        {error, _} = Error -> Error
+    end.
+
+%% NOTE: before the shard is here. The followers on this node must not go on in its log before its deletions are known.
+hold_expected(Context, N, Given) ->
+    {Own, _} = arriving(Context, N, Given),
+    Local = warp_erasure_steps:on_each_node(Context),
+    _ = [ok = warp_erasure_holds:hold_for_another(Context, Entity, Incarnation)
+         || {#{entity := Entity, incarnation := Incarnation}, Steps} <- Own, Steps -- Local =/= Steps],
+    ok.
+
+arriving(Context, N, Given) ->
+    warp_erasure_moves:arriving(Given, {node(), warp_erasure_steps:on_each_node(Context)}, N,
+                                fun(Deletion) -> warp_erasure_part:is_done(Context, Deletion) end).
 
 note_again(Context, List, Noted) ->
     Known = maps:from_list([{Id, noted} || {#{entity := Id}, _} <- Noted]),
@@ -174,17 +258,58 @@ note_again(Context, List, Noted) ->
         [Error | _] -> Error
     end.
 
-resume({#{entity := Id} = Entry, Steps}, #state{context = Context, list = List} = State0) ->
-    State = run(fun(Tell) -> warp_erasure_steps:resume(Context, List, Entry, Steps, Tell) end, Id, [], State0),
+resume({#{entity := Id}, _Steps}, #state{deletions = Deletions} = State) when is_map_key(Id, Deletions) ->
+    State;
+resume({#{entity := Id, shard := N} = Entry, Steps}, #state{context = Context, list = List} = State0) ->
+    State = run(fun(Tell) -> warp_erasure_steps:resume(Context, List, Entry, Steps, Tell) end, Id, N, [], State0),
     #state{deletions = #{Id := Deletion} = Deletions} = State,
     State#state{deletions = Deletions#{Id := Deletion#deletion{resumed = true}}}.
 
 %% Runs Fun in a process of its own, which tells this process how far the deletion is.
-run(Fun, Id, Askers, #state{running = Running, deletions = Deletions} = State) ->
+run(Fun, Id, N, Askers, #state{running = Running, deletions = Deletions} = State) ->
     Self = self(),
     Pid = spawn_link(fun() -> Fun(fun(What) -> Self ! {deletion, self(), What}, ok end) end),
     State#state{running = Running#{Pid => Id},
-                deletions = Deletions#{Id => #deletion{pid = Pid, askers = Askers}}}.
+                deletions = Deletions#{Id => #deletion{pid = Pid, shard = N, askers = Askers}}}.
+
+%% Puts what came with a shard into the list, and goes on with what the list has of the shard.
+opened_shard(_N, #state{context = #{cluster := single_node}} = State) ->
+    State;
+opened_shard(N, #state{list = none} = State) ->
+    State#state{arriving = maps:remove(N, State#state.arriving)};
+opened_shard(N, #state{list = {error, _}} = State) ->
+    opened_later(N, State);
+opened_shard(N, #state{context = Context, list = List, deletions = Deletions, arriving = Arriving} = State) ->
+    IsUnderWay = lists:any(fun(#deletion{shard = Of}) -> Of =:= N end, maps:values(Deletions)),
+    case adopt(N, Context, List) of
+        {ok, {Entries, _} = Given} ->
+            %% What runs has noted something that the list may not have yet.
+            _ = [ok = warp_erasure_elsewhere:opened(Context, N, Given) || not IsUnderWay],
+            Left = [Of || {#{entity := Id}, _} = Of <- Entries, not is_map_key(Id, Deletions)],
+            _ = [ok = warp_erasure_holds:hold(Context, Id, Incarnation)
+                 || {#{entity := Id, incarnation := Incarnation}, _} <- Left],
+            lists:foldl(fun resume/2, State#state{arriving = maps:remove(N, Arriving)}, Left);
+        {error, _} ->
+            opened_later(N, State)
+    end.
+
+opened_later(N, #state{arriving = Arriving} = State) ->
+    _ = erlang:send_after(?RETRY_MS, self(), {shard_opened, N}),
+    State#state{arriving = Arriving#{N => []}}.
+
+adopt(N, Context, List) ->
+    case warp_erasure_list:taken(List) of
+        {ok, #{N := Given}} ->
+            {Entries, Rows} = Arrived = arriving(Context, N, Given),
+            case warp_erasure_list:adopt(List, N, Entries, Rows) of
+                ok -> {ok, Arrived};
+                {error, _} = Error -> Error
+            end;
+        {ok, _} ->
+            warp_erasure_list:give(List, N);
+        {error, _} = Error ->
+            Error
+    end.
 
 %% Answers the callers that wait for the start if the start is over, or has failed.
 started(#state{started = true} = State) ->
@@ -215,9 +340,54 @@ handle_call({claim_target, Target}, _From, State0) ->
 handle_call({delete, #warp_entity{id = Id, shard = N} = Entity, Until}, From, #state{context = Context} = State)
   when is_integer(Until); Until =:= infinity ->
     case warp_context:shard_of(Context, Id) of
-        {ok, N} -> delete(Id, Entity, From, Until, State);
+        {ok, N} when is_map_key(N, State#state.arriving) -> {reply, {error, {shard_unavailable, N}}, State};
+        {ok, N} ->
+            case warp_context_owners:is_here(Context, N) of
+                true -> delete(Id, Entity, From, Until, State);
+                false -> {reply, {error, {shard_unavailable, N}}, State}
+            end;
         {ok, _Another} -> {reply, {error, {bad_entity_id, not_a_handle}}, State};
         {error, _} = Error -> {reply, Error, State}
+    end;
+handle_call({shard_closing, N}, _From, State) ->
+    {reply, ok, closing(N, State)};
+handle_call({give, _N}, _From, #state{list = none} = State) ->
+    {reply, {ok, {[], []}}, State};
+handle_call({give, _N}, _From, #state{list = {error, _} = Error} = State) ->
+    {reply, Error, State};
+handle_call({give, N}, _From, #state{context = Context, list = List} = State) ->
+    Local = warp_erasure_steps:on_each_node(Context),
+    case warp_erasure_list:give(List, N) of
+        {ok, Given} ->
+            Leaving = warp_erasure_moves:leaving(Given, {node(), Local}, fun warp_erasure_elsewhere:random/0),
+            {reply, {ok, Leaving}, State};
+        {error, _} = Error ->
+            {reply, Error, State}
+    end;
+handle_call({take, _N, {[], []}}, _From, #state{list = none} = State) ->
+    {reply, ok, State};
+handle_call({take, N, Given}, _From, #state{context = Context} = State0) ->
+    case with_list(State0) of
+        {ok, List, State} ->
+            case warp_erasure_list:take(List, N, Given) of
+                ok ->
+                    ok = warp_erasure_elsewhere:expected(Context, N, Given),
+                    {reply, hold_expected(Context, N, Given), State};
+                {error, _} = Error -> {reply, Error, State}
+            end;
+        {error, _} = Error ->
+            {reply, Error, State0}
+    end;
+handle_call({given, _N}, _From, #state{list = none} = State) ->
+    {reply, ok, State};
+handle_call({given, _N}, _From, #state{list = {error, _} = Error} = State) ->
+    {reply, Error, State};
+handle_call({given, N}, _From, #state{context = Context, list = List} = State) ->
+    case warp_erasure_list:give(List, N) of
+        {ok, {Entries, _}} ->
+            {reply, left_shard(warp_erasure_list:given(List, N), N, [Entry || {Entry, _} <- Entries], Context), State};
+        {error, _} = Error ->
+            {reply, Error, State}
     end;
 handle_call(Stray, _From, State) ->
     ok = warp_stray:note(erasure, call, Stray),
@@ -225,6 +395,33 @@ handle_call(Stray, _From, State) ->
 
 started_for(#state{started = true} = State) -> told_start(ok, State);
 started_for(State) -> started(State).
+
+%% The node that has the shard lets this one read on once it has told it of what is left to do here.
+left_shard(ok, N, Entries, Context) ->
+    ok = warp_erasure_elsewhere:given(Context, N),
+    lists:foreach(
+        fun(#{entity := Id} = Deletion) ->
+            ok = warp_erasure_holds:release(Context, Id),
+            ok = warp_component:deleted(Context, Deletion)
+        end,
+        Entries);
+left_shard({error, _} = Error, _N, _Entries, _Context) ->
+    Error.
+
+%% The callers ask again where the shard is then.
+closing(N, #state{context = Context, deletions = Deletions, running = Running, waiting = Waiting} = State) ->
+    Closing = maps:filter(fun(_, #deletion{shard = Of}) -> Of =:= N end, Deletions),
+    Monitors = [begin true = unlink(Pid), exit(Pid, kill), erlang:monitor(process, Pid) end
+                || #deletion{pid = Pid} <- maps:values(Closing)],
+    ok = lists:foreach(fun(Monitor) -> receive {'DOWN', Monitor, process, _, _} -> ok end end, Monitors),
+    Gone = maps:filter(fun(Id, _) -> warp_context:shard_of(Context, Id) =:= {ok, N} end, Waiting),
+    Askers = [Of || #deletion{askers = Of} <- maps:values(Closing)]
+        ++ [Of || #deletion{next = {_, Of}} <- maps:values(Closing)]
+        ++ maps:values(Gone),
+    ok = reply({error, {shard_unavailable, N}}, lists:append(Askers)),
+    started(State#state{deletions = maps:without(maps:keys(Closing), Deletions),
+                        running = maps:filter(fun(_, Id) -> not is_map_key(Id, Closing) end, Running),
+                        waiting = maps:without(maps:keys(Gone), Waiting)}).
 
 with_list(#state{list = none} = State) ->
     case opened(State) of
@@ -268,7 +465,8 @@ asked(Id, Entity, Asker, #state{deletions = Deletions} = State) ->
     end.
 
 start(Id, Entity, Askers, #state{context = Context, list = List} = State) ->
-    run(fun(Tell) -> warp_erasure_steps:new(Context, List, Entity, Tell) end, Id, Askers, State).
+    #warp_entity{shard = N} = Entity,
+    run(fun(Tell) -> warp_erasure_steps:new(Context, List, Entity, Tell) end, Id, N, Askers, State).
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(Stray, State) ->
@@ -276,6 +474,17 @@ handle_cast(Stray, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({deletion, Pid, {result, ok}}, #state{context = Context, running = Running} = State)
+  when is_map_key(Pid, Running) ->
+    #{Pid := Id} = Running,
+    #state{deletions = #{Id := #deletion{askers = Askers} = Deletion} = Deletions, waiting = Waiting} = State,
+    Next = State#state{deletions = Deletions#{Id := Deletion#deletion{askers = []}},
+                       waiting = Waiting#{Id => Askers ++ maps:get(Id, Waiting, [])}},
+    {noreply, done_elsewhere(Id, Next, Context)};
+handle_info({done_elsewhere, Ids}, #state{context = Context} = State) ->
+    {noreply, lists:foldl(fun(Id, Acc) -> done_elsewhere(Id, Acc, Context) end, State, Ids)};
+handle_info({shard_opened, N}, State) ->
+    {noreply, started(opened_shard(N, State))};
 handle_info({deletion, Pid, What}, #state{running = Running, deletions = Deletions} = State) ->
     case Running of
         #{Pid := Id} ->
@@ -285,11 +494,15 @@ handle_info({deletion, Pid, What}, #state{running = Running, deletions = Deletio
             ok = warp_stray:note(erasure, message, {deletion, Pid, What}),
             {noreply, State}
     end;
-handle_info({patience, Id, From}, #state{deletions = Deletions} = State) ->
-    case Deletions of
-        #{Id := Deletion} ->
+handle_info({patience, Id, From}, #state{context = Context, deletions = Deletions, waiting = Waiting} = State) ->
+    case {lists:keytake(From, 1, maps:get(Id, Waiting, [])), Deletions} of
+        {{value, _, Left}, _} ->
+            ok = gen_server:reply(From, {error, {still_to_erase, left_elsewhere(Id, Context)}}),
+            Others = case Left of [] -> maps:remove(Id, Waiting); _ -> Waiting#{Id := Left} end,
+            {noreply, State#state{waiting = Others}};
+        {false, #{Id := Deletion}} ->
             {noreply, State#state{deletions = Deletions#{Id := impatient(From, Deletion, State)}}};
-        #{} ->
+        {false, #{}} ->
             {noreply, State}
     end;
 handle_info({'EXIT', Pid, Reason}, #state{running = Running, deletions = Deletions} = State) ->
@@ -322,6 +535,26 @@ handle_info(started, State) ->
 handle_info(Stray, State) ->
     ok = warp_stray:note(erasure, message, Stray),
     {noreply, State}.
+
+%% Answers the callers of deletions of the entity that wait for other nodes alone, when these have done their part.
+done_elsewhere(Id, #state{waiting = Waiting} = State, Context) ->
+    case maps:take(Id, Waiting) of
+        {Askers, Left} ->
+            case warp_erasure_elsewhere:left(Context, Id) of
+                [] ->
+                    ok = reply(ok, Askers),
+                    State#state{waiting = Left};
+                _ when Askers =:= [] ->
+                    State#state{waiting = Left};
+                _ ->
+                    State
+            end;
+        error ->
+            State
+    end.
+
+left_elsewhere(Id, Context) ->
+    maps:merge(?NO_ANSWER, case warp_erasure_elsewhere:left(Context, Id) of [{_, Why} | _] -> Why; [] -> #{} end).
 
 told(log_erased, Deletion) -> Deletion#deletion{log_erased = true};
 told({left, What}, #deletion{left = Left} = Deletion) -> Deletion#deletion{left = maps:merge(Left, What)};

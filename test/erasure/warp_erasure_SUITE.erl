@@ -34,10 +34,12 @@ a_crash_after_each_step(Config) ->
     warp_test:stop(Ctx),
     Seen = crash_after(1, Dir, read_all(Dir), []),
     ct:log("steps left after each commit:~n~tp", [Seen]),
-    %% Each list of steps was met: nothing done, the sagas, the log, the subscriptions, the tables.
+    %% Each list of steps was met: nothing done, the sagas, the log, the subscriptions. The last step goes with the
+    %% note: a note without steps was left by a version that had none, and all its steps would be taken again.
     All = [<<"sagas">>, <<"log">>, <<"subscriptions">>, <<"embedded">>],
-    Expected = [lists:nthtail(Done, All) || Done <- lists:seq(0, length(All))],
-    ?assertEqual([], Expected -- Seen).
+    Expected = [lists:nthtail(Done, All) || Done <- lists:seq(0, length(All) - 1)],
+    ?assertEqual([], Expected -- Seen),
+    ?assertNot(lists:member([], Seen)).
 
 crash_after(N, Dir, Files, Seen) ->
     restore(Dir, Files),
