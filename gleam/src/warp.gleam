@@ -40,6 +40,7 @@ import gleam/otp/supervision.{type ChildSpecification}
 import gleam/result
 import warp/append
 import warp/call
+import warp/cluster
 import warp/context.{type WarpOptions}
 import warp/error.{type Error}
 import warp/event.{type Event}
@@ -400,6 +401,13 @@ pub fn correct_time(
   seq seq: Int,
   recorded_at recorded_at: Int,
 ) -> Result(Nil, Error(reason))
+
+/// Waits until each shard of a clustered context is on the node where it should
+/// be, as after nodes were added: see `cluster.migrate`.
+///
+pub fn migrate(context: Context) -> Result(Nil, Error(reason)) {
+  cluster.migrate(context)
+}
 
 /// Runs one SQL statement that reads the tables of projections, with a `?` for
 /// each parameter.

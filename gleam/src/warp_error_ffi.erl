@@ -72,6 +72,12 @@ reason({cannot_read, File, Why}) -> {cannot_read, file(File), text(Why)};
 reason({no_certificates_of_this_system, Why}) -> {no_certificates_of_this_system, text(Why)};
 reason({application_not_started, App, Reason}) -> {application_not_started, format("~tp: ~tp", [App, Reason])};
 
+reason({already_started, Name}) -> {already_started, Name};
+reason({folder_of_cluster, Dir}) -> {folder_of_cluster, Dir};
+reason({folder_of_node, Node}) -> {folder_of_node, text(Node)};
+reason({folder_not_empty, Dir}) -> {folder_not_empty, Dir};
+reason({cluster_refused, Node, Why}) -> {cluster_refused, text(Node), text(Why)};
+
 reason(no_projections) -> no_projections;
 reason(read_only) -> read_only;
 reason({sql_error, Message}) -> {sql_error, Message};
@@ -120,6 +126,13 @@ reason({behind, Names}) -> {behind, Names};
 reason({bad_command, Term}) -> {bad_command, Term};
 reason({command_failed, N, Why}) -> {command_failed, N, reason(Why)};
 reason({until_failed, Crash}) -> {until_failed, crash(Crash)};
+
+reason({node_unavailable, Node}) -> {node_unavailable, text(Node)};
+reason({unknown_outcome, Node}) -> {unknown_outcome, text(Node)};
+reason({in_doubt, Why}) -> {in_doubt, text(Why)};
+reason(not_in_doubt) -> not_in_doubt;
+reason(last_member) -> last_member;
+reason(not_clustered) -> not_clustered;
 
 reason(Reason) -> {unknown, Reason}.
 
@@ -173,7 +186,10 @@ because({too_large, Max}) -> format("there are more than ~b bytes", [Max]);
 because({too_large, Size, Unit}) -> format("it has more than ~b ~ts", [Size, Unit]);
 because({not_a_function, Arity, Other}) -> format("it is not a function of ~b or ~b arguments", [Arity, Other]);
 because(only_letters_digits_underscore) -> <<"it has other characters than letters, digits and _">>;
-because(no_cluster_yet) -> <<"clusters are not there yet, and a context runs on one node: give SingleNode">>;
+because(no_seed_nodes) -> <<"it has no seed nodes">>;
+because(node_without_name) -> <<"it needs a VM with a name, such as erl -name warp@10.0.0.1">>;
+because({seed_nodes, not_a_list_of_nodes}) -> <<"its seed nodes are not all names of nodes such as warp@10.0.0.1">>;
+because({seed_nodes, {too_many, Max}}) -> format("it has more than ~b seed nodes", [Max]);
 because(neither_type_nor_run) -> <<"it has neither a type nor a step function to run">>;
 because({duplicate_name, Name}) -> format("two have the name ~ts", [text(Name)]);
 because(neither_time_nor_cursor) -> <<"it is neither a time nor a cursor">>;
@@ -188,7 +204,7 @@ because(Why) -> text(Why).
 file(File) when is_list(File) -> text(unicode:characters_to_binary(File));
 file(File) -> text(File).
 
-%% @doc A term in one line. A binary that is UTF-8 is text already.
+%% @doc A term in one line, such as the name of a node. A binary that is UTF-8 is text already.
 -spec text(term()) -> binary().
 text(Text) when is_binary(Text) ->
     case unicode:characters_to_binary(Text) of

@@ -171,6 +171,21 @@ pub fn messages() -> Int
 @external(erlang, "warp_testing_ffi", "with_small_disk")
 pub fn with_small_disk(run: fn(String) -> Nil) -> Nil
 
+/// A VM of its own with a name.
+///
+pub type Node
+
+/// Runs a test with VMs of these names, which find each other on this machine,
+/// whatever the addresses in their names. They end with the test.
+///
+@external(erlang, "warp_testing_nodes_ffi", "with_nodes")
+pub fn with_nodes(names: List(String), run: fn(List(Node)) -> a) -> a
+
+/// Calls a function in a VM. If it crashes there, it crashes here.
+///
+@external(erlang, "warp_testing_nodes_ffi", "on_node")
+pub fn on_node(node: Node, run: fn() -> a) -> a
+
 /// Any term as any type.
 ///
 @external(erlang, "warp_ffi", "identity")

@@ -42,7 +42,7 @@ pub fn banking(dir: String) -> Nil {
   warp.stop(ctx)
 }
 
-/// Nodes that know of each other. This version has no cluster, and says so.
+/// Nodes that know of each other. This VM has no name, and so it cannot be one.
 pub fn cluster(dir: String) -> Nil {
   let assert Error(error.BadOption("cluster", _)) =
     warp.start(

@@ -106,9 +106,16 @@ pub type FileAccess {
 pub type Cluster {
   /// On this node alone.
   SingleNode
-  /// On all nodes that know one of these nodes, such as `"warp@10.0.0.1"`. This
-  /// version of Warp has no cluster: the start returns `error.BadOption`.
+  /// On several nodes, which share the shards. This node joins the cluster of
+  /// the first of these nodes that answers. Give all nodes the same list, such as
+  /// `["warp@10.0.0.1"]`: the first node of it creates the cluster, when no other
+  /// one is a member. The VM needs a name, as in `erl -name warp@10.0.0.4`, and
+  /// the cookie of the others. See `warp/cluster`.
   Clustered(seed_nodes: List(String))
+  /// As `Clustered`, and this node creates the cluster when none of the other
+  /// seed nodes is a member of one. The list may be empty. Start one node so, and
+  /// only until the cluster is there.
+  Bootstrap(seed_nodes: List(String))
 }
 
 /// Where Warp projects events to.

@@ -149,6 +149,22 @@ pub type Error(reason) {
   NoCertificatesOfThisSystem(why: String)
   /// The OTP application `warp_core` could not start.
   ApplicationNotStarted(reason: String)
+  /// A clustered context of this name runs in this VM already. Two contexts of
+  /// one cluster need two nodes.
+  AlreadyStarted(context: String)
+  /// The folder belongs to a node of a cluster, and the option `cluster` is
+  /// `SingleNode`.
+  FolderOfCluster(dir: String)
+  /// The folder belongs to this node of the cluster, and the VM has another
+  /// name. Start the VM with that name, or give this node a folder of its own.
+  FolderOfNode(node: String)
+  /// The folder has a context already, and a node that joins a cluster brings
+  /// none. To make a cluster of that context, start its node first, with
+  /// `context.Bootstrap`.
+  FolderNotEmpty(dir: String)
+  /// This node does not take the other one into its cluster: the number of
+  /// shards differs, or the folder that the node had in the cluster is lost.
+  ClusterRefused(node: String, why: String)
 
   // Projections.
   /// The context was started without projections.
@@ -252,6 +268,22 @@ pub type Error(reason) {
   CommandFailed(number: Int, reason: Error(reason))
   /// The function that says which event to wait for crashed.
   UntilFailed(crash: String)
+
+  // Clusters.
+  /// The node that has the entity's shard cannot be reached. Nothing was done.
+  NodeUnavailable(node: String)
+  /// The connection to this node was lost after the request was sent. An append
+  /// may or may not have been stored, as after `Timeout`.
+  UnknownOutcome(node: String)
+  /// This node's folder may be an old copy, and so it does not serve its shards:
+  /// see `cluster.adopt`.
+  InDoubt(why: String)
+  /// This node's folder is not in doubt, and there is nothing to adopt.
+  NotInDoubt
+  /// No other member of the cluster takes this node's shards.
+  LastMember
+  /// The context runs on a single node.
+  NotClustered
 
   /// A reason that this version of the package does not know: a newer
   /// `warp_core` returned it.
@@ -502,6 +534,29 @@ pub fn to_string(error: Error(reason)) -> String {
       <> ". Install them, or name a file with projection.ca_certificates."
     ApplicationNotStarted(reason) ->
       "The application warp_core could not start: " <> reason
+    AlreadyStarted(name) ->
+      "A clustered context "
+      <> quote(name)
+      <> " runs in this VM already. Stop it first."
+    FolderOfCluster(dir) ->
+      dir
+      <> " belongs to a node of a cluster. Set the option cluster to Clustered."
+    FolderOfNode(node) ->
+      "The folder belongs to node "
+      <> node
+      <> ". Start the VM with that name, or give this node another folder."
+    FolderNotEmpty(dir) ->
+      dir
+      <> " has a context already, and a node that joins a cluster brings none. "
+      <> "Give the node an empty folder. To make a cluster of that context, start "
+      <> "its node first, with Bootstrap."
+    ClusterRefused(node, why) ->
+      "Node "
+      <> node
+      <> " does not take this node into its cluster: "
+      <> why
+      <> ". Start the context with the cluster's number of shards, and with the "
+      <> "folder that the node had."
 
     NoProjections ->
       "The context has no projections. Start it with Embedded or Rqlite."
@@ -633,6 +688,30 @@ pub fn to_string(error: Error(reason)) -> String {
       <> to_string(reason)
     UntilFailed(crash) ->
       "The function that says which event to wait for crashed: " <> crash
+
+    NodeUnavailable(node) ->
+      "Node "
+      <> node
+      <> ", which has the entity's shard, cannot be reached. Nothing was done. "
+      <> "Try again when the node is back."
+    UnknownOutcome(node) ->
+      "The connection to node "
+      <> node
+      <> " was lost after the request was sent. The request may have been "
+      <> "carried out. Repeat an append with its event id: the event is stored "
+      <> "once."
+    InDoubt(why) ->
+      "This node's folder may be an old copy: "
+      <> why
+      <> ". Start all other members, which say whether it is the right one, or "
+      <> "say so with cluster.adopt."
+    NotInDoubt -> "This node's folder is not in doubt."
+    LastMember ->
+      "No other member of the cluster takes this node's shards. Start another "
+      <> "node first."
+    NotClustered ->
+      "The context runs on a single node. Start it with the option cluster set "
+      <> "to Clustered."
 
     Unknown(reason) ->
       "warp_core returned a reason that this version of the package does not "

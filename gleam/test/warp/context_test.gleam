@@ -8,7 +8,7 @@ import testkit
 import warp
 import warp/aggregate
 import warp/context.{
-  ActorMode, After, Clustered, Embedded, EmbeddedWith, Full, KeepFor,
+  ActorMode, After, Bootstrap, Clustered, Embedded, EmbeddedWith, Full, KeepFor,
   KeepForever, Never, Normal, ReadThrough, Rqlite, SingleNode, Umask, WarpOptions, defaults,
 }
 import warp/internal/settings
@@ -61,11 +61,19 @@ pub fn every_option_reaches_the_engine_test() {
     == term(
       "#{context => <<\"banking\">>, data_dir => <<\"/data\">>, shards => 4,
         mode => read_through, durability => normal,
-        file_access => umask, cluster => {clustered, [<<\"warp@10.0.0.1\">>]},
+        file_access => umask, cluster => {clustered, #{seed_nodes => [<<\"warp@10.0.0.1\">>]}},
         projections => {embedded, #{tables => #{}}}, keep_sagas => infinity,
         snapshot_every => 7,
         idle_timeout => infinity, max_pending => 8, subscribers => []}",
     )
+}
+
+pub fn the_first_node_of_a_cluster_is_told_so_test() {
+  let assert Ok(cluster) =
+    WarpOptions(..defaults(), cluster: Bootstrap(seed_nodes: []))
+    |> engine
+    |> dict.get(term("cluster"))
+  assert cluster == term("{clustered, #{seed_nodes => [], bootstrap => true}}")
 }
 
 pub fn every_target_reaches_the_engine_test() {

@@ -8,12 +8,15 @@ import warp
 import warp/aggregate.{
   type Aggregate, type AggregateDefinition, AggregateDefinition,
 }
+import warp/cluster
 import warp/context.{ActorMode, Clustered, SingleNode, WarpOptions, defaults}
-import warp/error
+import warp/error.{type Error}
 import warp/event.{type Event}
 import warp/json.{type Json}
 import warp/projection as p
-import warp_testing.{type AccountEvent, type Overdraft, Credited, Debited}
+import warp_testing.{
+  type AccountEvent, type Overdraft, Credited, Debited, on_node, with_nodes,
+}
 
 // `account.append(Credited(5000))`: a module as a user writes it.
 
@@ -56,25 +59,41 @@ pub fn a_context_and_its_first_entity_test() {
   warp.stop(ctx)
 }
 
-pub fn a_cluster_is_a_value_that_the_engine_refuses_so_far_test() {
+fn payments(dir: String) -> Result(warp.Context, Error(Nil)) {
+  warp.start(
+    WarpOptions(
+      ..defaults(),
+      context: "payments",
+      aggregates: [account_aggregate()],
+      shards: 16,
+      data_dir: dir,
+      mode: ActorMode,
+      cluster: Clustered(seed_nodes: ["warp@10.0.0.1"]),
+    ),
+  )
+}
+
+pub fn a_node_joins_by_its_seed_node_test() {
   use dir <- with_dir
-  assert warp.start(
-      WarpOptions(
-        ..defaults(),
-        context: "payments",
-        aggregates: [account_aggregate()],
-        shards: 16,
-        data_dir: dir,
-        mode: ActorMode,
-        cluster: Clustered(seed_nodes: ["warp@10.0.0.1"]),
-      ),
-    )
-    == Error(error.BadOption(
-      "cluster",
-      error.Because(
-        "clusters are not there yet, and a context runs on one node: give SingleNode",
-      ),
-    ))
+  use nodes <- with_nodes(["warp@10.0.0.1", "warp@10.0.0.4"])
+  let assert [seed, joiner] = nodes
+  let assert Ok(ctx) = on_node(seed, fn() { payments(dir <> "/seed") })
+  let alice = warp.entity(ctx, "alice")
+  let assert Ok(1) = on_node(seed, fn() { alice |> append(Credited(5000)) })
+
+  let assert Ok(joined) = on_node(joiner, fn() { payments(dir <> "/joiner") })
+  assert warp.entity(joined, "alice") == alice
+  // Half of the shards move.
+  assert on_node(joiner, fn() { warp.migrate(joined) }) == Ok(Nil)
+  let assert Ok([a, b]) = on_node(seed, fn() { cluster.members(ctx) })
+  assert #(a.node, a.shards) == #("warp@10.0.0.1", 8)
+  assert #(b.node, b.shards) == #("warp@10.0.0.4", 8)
+
+  // Each node can be asked about each entity.
+  assert on_node(joiner, fn() { alice |> append(Debited(1000)) }) == Ok(2)
+  let balance = fn() { alice |> aggregate.get(account()) }
+  assert on_node(seed, balance) == Ok(4000)
+  assert on_node(joiner, balance) == Ok(4000)
 }
 
 // The read model's aggregate.

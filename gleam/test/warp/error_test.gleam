@@ -217,15 +217,20 @@ pub fn what_is_wrong_with_an_option_is_said_test() {
     WarpOptions(..options, idle_timeout: After(-1)),
     error.BadOption("idle_timeout", between(0, 4_294_967_295)),
   )
-  refused(
-    WarpOptions(..options, cluster: Clustered(seed_nodes: ["warp@10.0.0.1"])),
-    error.BadOption(
-      "cluster",
-      error.Because(
-        "clusters are not there yet, and a context runs on one node: give SingleNode",
-      ),
-    ),
+  let cluster = fn(seed_nodes, text) {
+    refused(
+      WarpOptions(..options, cluster: Clustered(seed_nodes:)),
+      error.BadOption("cluster", error.Because(text)),
+    )
+  }
+  cluster(
+    ["warp@10.0.0.1"],
+    "it needs a VM with a name, such as erl -name warp@10.0.0.1",
   )
+  let names = "its seed nodes are not all names of nodes such as warp@10.0.0.1"
+  cluster(["warp"], names)
+  cluster([coerce(7)], names)
+  cluster(many(101, fn(_) { "warp@10.0.0.1" }), "it has more than 100 seed nodes")
   // Values that only other languages can pass.
   refused(
     WarpOptions(..options, durability: coerce("maybe")),
@@ -833,6 +838,17 @@ pub fn every_error_says_what_to_do_test() {
     error.BadCommand(dynamic.int(1)),
     error.CommandFailed(2, error.DiskFull),
     error.UntilFailed("x"),
+    error.AlreadyStarted("x"),
+    error.FolderOfCluster("x"),
+    error.FolderOfNode("x"),
+    error.FolderNotEmpty("x"),
+    error.ClusterRefused("x", "y"),
+    error.NodeUnavailable("x"),
+    error.UnknownOutcome("x"),
+    error.InDoubt("x"),
+    error.NotInDoubt,
+    error.LastMember,
+    error.NotClustered,
     error.EntityDeleted,
     error.UnknownStep("x"),
     error.StepArity("x", 3),

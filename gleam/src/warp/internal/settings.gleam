@@ -38,8 +38,15 @@ type Mode {
 
 type Cluster {
   SingleNode
-  Clustered(List(String))
+  Clustered(ClusterOptions)
 }
+
+type ClusterOption {
+  SeedNodes(List(String))
+  Bootstrap(Bool)
+}
+
+type ClusterOptions
 
 type Projections {
   Embedded(projection.Config)
@@ -64,7 +71,10 @@ pub fn from_options(options: WarpOptions) -> Settings {
     FileAccess(options.file_access),
     Cluster(case options.cluster {
       context.SingleNode -> SingleNode
-      context.Clustered(seed_nodes:) -> Clustered(seed_nodes)
+      context.Clustered(seed_nodes:) ->
+        Clustered(cluster_options([SeedNodes(seed_nodes)]))
+      context.Bootstrap(seed_nodes:) ->
+        Clustered(cluster_options([SeedNodes(seed_nodes), Bootstrap(True)]))
     }),
     Subscribers(options.subscribers),
     KeepSagas(case options.keep_sagas {
@@ -129,6 +139,9 @@ fn with_projections(
 
 @external(erlang, "maps", "from_list")
 fn from_list(settings: List(Setting)) -> Settings
+
+@external(erlang, "maps", "from_list")
+fn cluster_options(options: List(ClusterOption)) -> ClusterOptions
 
 @external(erlang, "warp_ffi", "identity")
 fn finite(milliseconds: Int) -> Time
