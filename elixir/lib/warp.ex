@@ -34,7 +34,8 @@ defmodule Warp do
 
   See also `Warp.Aggregate`, `Warp.Event`, `Warp.Type`, `Warp.Saga` for operations over several entities,
   `Warp.Projection` for tables that can be queried, `Warp.Subscription` for processes that are sent events,
-  `Warp.Subscriber` for handlers of events that Warp runs, and `Warp.Test`.
+  `Warp.Subscriber` for handlers of events that Warp runs, `Warp.Cluster` for contexts that several nodes share, and
+  `Warp.Test`.
 
   The examples of this page have the account of `Warp.Aggregate` in a context `"bank"`.
   """
@@ -81,6 +82,9 @@ defmodule Warp do
     * `:projections` (`:none`) - `:embedded`, `{:embedded, config}` or `{:rqlite, config}`, see `Warp.Projection`.
     * `:subscribers` (`[]`) - modules that `use Warp.Subscriber`, such a module with its argument as `{module, arg}`,
       and policies of `Warp.Subscription.policy/3`.
+    * `:cluster` (`:single_node`) - or `{:clustered, options}`, which shares the context with other nodes, see
+      `Warp.Cluster`. The options are `:seed_nodes`, a list of names of nodes; and `:bootstrap` (`false`), with which
+      this node creates the cluster when none of the seed nodes is a member of one.
 
   Waits until all files are open. After an error nothing is left running.
   """
@@ -112,7 +116,7 @@ defmodule Warp do
 
     with %{aggregates: [_ | _] = aggregates} <- options,
          {:ok, definitions} <- definitions(aggregates, []) do
-      {:ok, %{options | aggregates: definitions} |> with_steps() |> with_subscribers()}
+      {:ok, %{options | aggregates: definitions} |> with_steps() |> with_subscribers() |> with_cluster()}
     else
       {:error, why} -> {:error, {:bad_option, :aggregates, why}}
       # warp_core says what is wrong with it.
@@ -134,6 +138,11 @@ defmodule Warp do
     do: %{options | subscribers: Options.map_list(subscribers, &Warp.Subscriber.definition/1)}
 
   defp with_subscribers(options), do: options
+
+  defp with_cluster(%{cluster: {:clustered, cluster}} = options),
+    do: %{options | cluster: {:clustered, Options.to_map(cluster)}}
+
+  defp with_cluster(options), do: options
 
   @doc """
   Stops a context that `start/1` started. Everything that was acknowledged is on disk. Does nothing for one that is

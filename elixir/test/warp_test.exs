@@ -11,5 +11,6 @@ defmodule WarpTest do
   doctest Warp
   doctest Warp.Saga
   doctest Warp.Subscription
+  doctest Warp.Cluster
   doctest Warp.Test
 end

@@ -13,7 +13,8 @@ defmodule Warp.ApiTest do
       warp_core: Warp,
       warp_saga: Warp.Saga,
       warp_projection: Warp.Projection,
-      warp_subscription: Warp.Subscription
+      warp_subscription: Warp.Subscription,
+      warp_cluster: Warp.Cluster
     ]
 
     for {erlang, elixir} <- pairs do
