@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup build nif nif-fault nif-weak gleam test test-long test-otp27 test-otp28 check bench bench-peers
-.PHONY: demo demo-rqlite demo-transfer clean
+.PHONY: demo demo-rqlite demo-transfer demo-cluster clean
 
 # Arguments that bench, demo and test-otp27 hand on: make demo ARGS="--csv orders.csv --id customer"
 ARGS ?=
@@ -66,6 +66,9 @@ demo-rqlite: build ## The same with its read model in a real rqlite, fetched wit
 
 demo-transfer: build ## Watch transfers commit, be reversed, get stuck, and survive a kill
 	@scripts/run-erlang demo warp_demo_transfer
+
+demo-cluster: build ## Watch nodes join, get killed and leave under load: make demo-cluster ARGS=--tls
+	@scripts/run-erlang demo warp_demo_cluster $(ARGS)
 
 clean: ## Remove everything that was built, the demo's data too
 	@rm -rf _build elixir/_build target priv/*.so priv/warp_query gleam/build gleam/*/build gleam/standins/*/build examples/*/build
