@@ -2,7 +2,7 @@
 %% projection, and aggregates that project.
 -module(warp_projection_test).
 
--export([groups/1, init_group/2, end_group/1, init_case/1, end_case/1, projections/1, projections/2]).
+-export([groups/1, init_group/2, end_group/1, init_case/1, end_case/1, emptied/1, projections/1, projections/2]).
 -export([start/2, start/3, rows/2, rows/3, await/1, await_all/1, dump/1, even/1]).
 -export([hold/2, release/1]).
 -export([shop/0, placed/1, placed/2, event/2, commands/0, does/1]).
@@ -36,13 +36,16 @@ end_group(Config) ->
     end.
 
 init_case(Config) ->
-    ok = emptied(?config(target, Config), Config),
+    ok = emptied(Config),
     warp_test:init_case(Config).
 
 %% A server that a case halted goes on.
 end_case(Config) ->
     _ = [warp_rqlite_server:resume(Server) || {server, Server} <- Config],
     warp_test:end_case(Config).
+
+%% What an earlier case has left in the server.
+emptied(Config) -> emptied(?config(target, Config), Config).
 
 emptied(rqlite, Config) ->
     {ok, Checked} = warp_rqlite:check(#{nodes => [warp_rqlite_server:url(?config(server, Config))]}),
