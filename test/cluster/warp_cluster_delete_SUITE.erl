@@ -138,8 +138,11 @@ a_node_that_stands_still_shows_nothing_new(Config) ->
     [A, B] = Vms = cluster([a, b], Config),
     Id = victim(A, A),
     ok = watch(Vms),
+    %% The node that stands still keeps the name of this one.
+    ok = watch(A, kept_there, #{name => victim(B, A)}),
     ok = append(A, Id, ?SECRET),
     ok = until_shown(Vms, Id, 1),
+    ok = wait(fun() -> alive(seen(A, kept_there, Id)) =:= 1 end),
     ok = warp_cluster_vm:freeze(B),
     ?assertMatch({error, {still_to_erase, #{reason := {node_unavailable, _}}}}, delete(A, Id, 15000)),
     ok = append(A, Id, <<"again">>),
@@ -150,6 +153,8 @@ a_node_that_stands_still_shows_nothing_new(Config) ->
     ok = wait(fun() -> lists:last(seen(B, plain, Id)) =:= {Id, 1, <<"again">>} end),
     ?assertEqual([], [Wrong || {_, 1, <<"again">>} = Wrong <- lists:droplast(seen(B, plain, Id))]),
     ?assert(lists:member({Id, erased}, seen(B, plain, Id))),
+    ok = wait(fun() -> length(seen(A, kept_there, Id)) >= 3 end),
+    ?assertEqual([{Id, 1, ?SECRET}, {Id, erased}, {Id, 1, <<"again">>}], seen(A, kept_there, Id)),
     ?assertEqual([], [File || Vm <- Vms, File <- files(Vm)]).
 
 %% The VM that has the entity ends after the first, the second, ... write of the deletion.
@@ -450,13 +455,13 @@ watch(Vms) ->
     lists:foreach(
         fun(Vm) ->
             Name = atom_to_binary(warp_cluster_vm:node_of(Vm)),
-            Watch = fun(As, Options) ->
-                ok = warp_cluster_vm:run(Vm, fun() -> warp_cluster_watcher:start(As, Options#{from => beginning}) end)
-            end,
-            ok = Watch(plain, #{}),
-            ok = Watch(named, #{name => Name})
+            ok = watch(Vm, plain, #{}),
+            ok = watch(Vm, named, #{name => Name})
         end,
         Vms).
+
+watch(Vm, As, Options) ->
+    warp_cluster_vm:run(Vm, fun() -> warp_cluster_watcher:start(As, Options#{from => beginning}) end).
 
 seen(Vm, Name, Id) ->
     [Of || Of <- warp_cluster_vm:run(Vm, fun() -> warp_cluster_watcher:seen(Name) end), element(1, Of) =:= Id].
