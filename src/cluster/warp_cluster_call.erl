@@ -92,13 +92,19 @@ in_order(Context, N, Call, {_, Deadline} = How, Local) ->
             {error, interrupted}
     end.
 
+look_again(Where, Context, N, Call, {_, Deadline} = How, Local) ->
+    case moved(Where, Context, N, Deadline) of
+        {ok, Next, Now} -> run(Next, Now, N, Call, How, Local);
+        {error, _} = Error -> Error
+    end.
+
 %% Waits until the shard is somewhere else, and looks where.
-look_again(Where, #{ref := Ref} = Context, N, Call, {_, Deadline} = How, Local) ->
+moved(Where, #{ref := Ref} = Context, N, Deadline) ->
     ok = warp_context_owners:await_change(Context, N, Where, {?LOOK_MS, Deadline}),
     case {warp_deadline:is_over(Deadline), warp_context:find(Ref)} of
         {_, not_found} -> {error, context_stopped};
         {true, _} -> {error, late(Where, N)};
-        {false, {ok, Now}} -> run(warp_context_owners:where(Now, N), Now, N, Call, How, Local)
+        {false, {ok, Now}} -> {ok, warp_context_owners:where(Now, N), Now}
     end.
 
 late(unknown, N) -> {shard_unavailable, N};
@@ -124,18 +130,16 @@ reach(#{owners := Owners} = Context, N, Patience) ->
 
 reached(here, _Context, _N, _Deadline) ->
     here;
-reached(Where, #{ref := Ref} = Context, N, Deadline) ->
+reached(Where, Context, N, Deadline) ->
     case {Where, warp_context:log(Context, N)} of
         {{at, _}, {ok, {remote, Server, _, _, _}}} ->
             {ok, Server};
         {{at, _}, {error, {node_unavailable, _}} = Error} ->
             Error;
         _ ->
-            ok = warp_context_owners:await_change(Context, N, Where, {?LOOK_MS, Deadline}),
-            case {warp_deadline:is_over(Deadline), warp_context:find(Ref)} of
-                {_, not_found} -> {error, context_stopped};
-                {true, _} -> {error, late(Where, N)};
-                {false, {ok, Now}} -> reached(warp_context_owners:where(Now, N), Now, N, Deadline)
+            case moved(Where, Context, N, Deadline) of
+                {ok, Next, Now} -> reached(Next, Now, N, Deadline);
+                {error, _} = Error -> Error
             end
     end.
 
