@@ -150,17 +150,7 @@ each_node_sets_aside_and_retries_by_itself(Config) ->
     [A, B, _] = ?config(vms, Config),
     Options = (embedded())#{aggregates => [flaky()]},
     ok = warp_cluster_vm:open_all([A, B], Options),
-    ok = settled(A),
-    Ids = [<<"f", (integer_to_binary(N))/binary>> || N <- lists:seq(1, 16)],
-    ok = each([A, B], fun(Vm) -> warp_cluster_vm:run(Vm, fun() -> persistent_term:put(?MODULE, crash) end) end),
-    ok = warp_cluster_vm:run(A, fun() -> lists:foreach(fun done_thrice/1, Ids) end),
-    Aside = fun() ->
-        {ok, Entries} = warp_projection:set_aside(warp_cluster_vm:ctx()),
-        lists:sort([{Id, Seq, Waiting, maps:get(type, Event)}
-                    || #{entity := Id, seq := Seq, waiting := Waiting, event := Event} <- Entries])
-    end,
-    All = lists:sort([{Id, 1, 2, <<"Done">>} || Id <- Ids]),
-    ok = each([A, B], fun(Vm) -> warp_test:wait_until(fun() -> warp_cluster_vm:run(Vm, Aside) =:= All end) end),
+    {Ids, Aside, All} = set_aside([A, B]),
     %% Each node has tables of its own.
     true = warp_cluster_vm:run(A, fun() -> persistent_term:erase(?MODULE) end),
     ok = warp_cluster_vm:run(A, fun() -> warp_projection:retry(warp_cluster_vm:ctx(), all) end),
@@ -302,17 +292,7 @@ who_had_the_shard_brings_nothing_back(Config) ->
 retried_and_skipped_from_any_node(Config) ->
     [A, B, _] = ?config(vms, Config),
     ok = warp_cluster_vm:open_all([A, B], (rqlite(Config))#{aggregates => [flaky()]}),
-    ok = settled(A),
-    Ids = [<<"f", (integer_to_binary(N))/binary>> || N <- lists:seq(1, 16)],
-    ok = each([A, B], fun(Vm) -> warp_cluster_vm:run(Vm, fun() -> persistent_term:put(?MODULE, crash) end) end),
-    ok = warp_cluster_vm:run(A, fun() -> lists:foreach(fun done_thrice/1, Ids) end),
-    Aside = fun() ->
-        {ok, Entries} = warp_projection:set_aside(warp_cluster_vm:ctx()),
-        lists:sort([{Id, Seq, Waiting, maps:get(type, Event)}
-                    || #{entity := Id, seq := Seq, waiting := Waiting, event := Event} <- Entries])
-    end,
-    All = lists:sort([{Id, 1, 2, <<"Done">>} || Id <- Ids]),
-    ok = each([A, B], fun(Vm) -> warp_test:wait_until(fun() -> warp_cluster_vm:run(Vm, Aside) =:= All end) end),
+    {Ids, Aside, _All} = set_aside([A, B]),
     {Skipped, Retried} = lists:split(8, Ids),
     Do = fun(Vm, How, Some) ->
         warp_cluster_vm:run(Vm, fun() ->
@@ -442,6 +422,22 @@ commands(Column, Id) ->
 
 embedded() ->
     #{projections => embedded, aggregates => [warp_read_model:aggregate()]}.
+
+%% Has each of 16 entities one event set aside on all nodes, with two behind it: their ids, what looks at a node's, and
+%% what that finds.
+set_aside([A | _] = Vms) ->
+    ok = settled(A),
+    Ids = [<<"f", (integer_to_binary(N))/binary>> || N <- lists:seq(1, 16)],
+    ok = each(Vms, fun(Vm) -> warp_cluster_vm:run(Vm, fun() -> persistent_term:put(?MODULE, crash) end) end),
+    ok = warp_cluster_vm:run(A, fun() -> lists:foreach(fun done_thrice/1, Ids) end),
+    Aside = fun() ->
+        {ok, Entries} = warp_projection:set_aside(warp_cluster_vm:ctx()),
+        lists:sort([{Id, Seq, Waiting, maps:get(type, Event)}
+                    || #{entity := Id, seq := Seq, waiting := Waiting, event := Event} <- Entries])
+    end,
+    All = lists:sort([{Id, 1, 2, <<"Done">>} || Id <- Ids]),
+    ok = each(Vms, fun(Vm) -> warp_test:wait_until(fun() -> warp_cluster_vm:run(Vm, Aside) =:= All end) end),
+    {Ids, Aside, All}.
 
 flaky() ->
     #{name => <<"Flaky">>,
