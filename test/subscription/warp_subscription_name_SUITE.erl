@@ -82,7 +82,7 @@ turns(Parent, Sub, Left) ->
             Parent ! {got, self(), Events},
             receive
                 last -> ack(Sub, Events), turns(Parent, Sub, 1000);
-                _ when Left =:= 0 -> ok;
+                go_on when Left =:= 0 -> ok;
                 go_on -> ack(Sub, Events), turns(Parent, Sub, Left - 1)
             end;
         {warp_subscription, Sub, _} ->
