@@ -12,9 +12,9 @@
 -module(warp_cluster).
 
 -export([members/1, owner/1, status/1, ring/1, adopt/1]).
--export([progress/1, migrate/1, migrate/2, pause/1, resume/1, leave/1, leave/2]).
+-export([progress/1, migrate/1, migrate/2, pause/1, resume/1, leave/1, leave/2, forget/2, forget/3]).
 
--export_type([member/0, status/0, progress/0, error/0, doubt/0]).
+-export_type([member/0, status/0, progress/0, error/0, doubt/0, forget_error/0]).
 
 -include("base/warp_entity.hrl").
 
@@ -22,16 +22,19 @@
 %% Why a node does not serve its shards.
 -type doubt() :: {in_doubt, Why :: term()}.
 %% `up': shards are on it, or come to it. `leaving': it gives its shards away. `left': it has none any more.
-%% `forgotten': the others take it in no more. `is_linked': this node can reach it now.
+%% `forgetting': somebody began to forget it, and has to go on ({@link forget/2}). `forgotten': the others take it in no
+%% more. `is_linked': this node can reach it now.
 -type member() :: #{
     node := node(),
-    state := up | leaving | left | forgotten,
+    state := up | leaving | left | forgetting | forgotten,
     is_linked := boolean(),
     %% How often the member was started.
     incarnation := pos_integer(),
     %% How many shards it has.
     shards := non_neg_integer()
 }.
+-type forget_error() ::
+    {not_a_member, term()} | {node_up, node()} | {node_unavailable, node()} | disk_full | {io_error, binary()}.
 -type status() :: #{
     node := node(),
     %% `joining': it looks for its cluster. `doubt': it does not serve its shards, since its folder may be an old copy.
@@ -219,11 +222,55 @@ has_left(Context, Deadline) ->
         {error, _} = Error -> Error
     end.
 
+%% @equiv forget(Ctx, Nodes, #{})
+-spec forget(warp_core:ctx(), node() | binary() | [node() | binary()]) -> ok | {error, forget_error() | error()}.
+forget(Ctx, Nodes) ->
+    forget(Ctx, Nodes, #{}).
+
+%% @doc Forgets members that are lost for good, with their disks: an operator knows that they will never run again.
+%% Other members take their shards over. A shard of which another member has a copy, since it was about to move, goes on
+%% with what that has; all others are empty, and their entities begin with seq 1. Read models keep what they have of
+%% lost events, until they are rebuilt. A node of that name, with an empty folder, can join again.
+%%
+%% It cannot be taken back. If a forgotten node does run again, the others refuse it, and it serves nothing once it has
+%% heard that; before it has, it takes what it had for its own. So be sure that it does not run.
+%%
+%% All other members have to run, so members that are lost together are forgotten together: give all of them.
+%%
+%% Option: `timeout' (`infinity') in milliseconds. When it is over, or the caller ends, or another error comes, a part
+%% may be done (the node is `forgetting'): forget it again. Errors: `{not_a_member, Node}'; `{node_up, Node}': it can be
+%% reached, from here or from another member, so have it leave or stop it; `{node_unavailable, Node}': this other member
+%% cannot be reached; `disk_full', `{io_error, Message}': it could not be noted.
+-spec forget(warp_core:ctx(), node() | binary() | [node() | binary()], #{timeout => timeout()}) ->
+    ok | {error, forget_error() | error() | warp_check:wrong()}.
+forget(Ctx, Nodes, Options) ->
+    with_timeout(Options, fun(Deadline) ->
+        with_info(Ctx, Deadline, fun(Context, #{members := Members}) ->
+            case names(Nodes, Members) of
+                {ok, Names} -> warp_cluster_forget:forget(Context, Names, Deadline);
+                {error, _} = Error -> Error
+            end
+        end)
+    end).
+
+%% No atom is made of a name.
+names(Nodes, Members) when is_list(Nodes) ->
+    Known = maps:from_list([{atom_to_binary(Node), Node} || Node <- maps:keys(Members)]),
+    Text = fun(Node) when is_atom(Node) -> atom_to_binary(Node); (Node) -> Node end,
+    case [Node || Node <- Nodes, not is_map_key(Text(Node), Known)] of
+        [] -> {ok, lists:usort([maps:get(Text(Node), Known) || Node <- Nodes])};
+        [Node | _] -> {error, {not_a_member, Node}}
+    end;
+names(Node, Members) ->
+    names([Node], Members).
+
 %% @doc Takes this node's folder for the right one, for an operator who knows that it is: the node serves its shards
 %% then, but for those that another member owns by now. The context may still be starting, and so its name is enough.
 %%
-%% Errors: `not_in_doubt'; `disk_full', `{io_error, Message}': it could not be noted.
--spec adopt(warp_core:ctx() | binary()) -> ok | {error, not_in_doubt | error() | disk_full | {io_error, binary()}}.
+%% Errors: `not_in_doubt'; `forgotten': the others have forgotten this node, whose shards others have by now;
+%% `disk_full', `{io_error, Message}': it could not be noted.
+-spec adopt(warp_core:ctx() | binary()) ->
+    ok | {error, not_in_doubt | forgotten | error() | disk_full | {io_error, binary()}}.
 adopt(Name) when is_binary(Name) ->
     with(fun warp_context:find/1, {clustered, Name}, fun adopt_here/1);
 adopt(Ctx) ->

@@ -6,14 +6,17 @@
 %%    +----------+----------+----------+      the record `given' is written
 %% '''
 %% Up to `frozen' the attempt may end, and the node serves as before. While the record is being written the node waits
-%% for that and for nothing else. A node that starts is `serving' or `given', as it has recorded.
+%% for that and for nothing else. A node that starts is `serving' or `given', as it has recorded. When the receiver was
+%% forgotten before it said `owned', a node that is told to take the shard over looks whether it is whole, since it may
+%% have begun to remove it (`verifying'), and records `own' again (`reclaiming').
 -module(warp_cluster_giver).
 
 -export([start/1, input/2, info/1]).
 
 -export_type([giver/0, phase/0]).
 
--type phase() :: serving | offered | freezing | frozen | committing | given | cleaning | recording.
+-type phase() :: serving | offered | freezing | frozen | committing | given | cleaning | recording
+               | verifying | reclaiming.
 
 -record(giver, {
     held :: warp_cluster_record:held(),
@@ -24,6 +27,8 @@
     attempt :: undefined | warp_cluster_handoff:attempt(),
     digest :: undefined | warp_cluster_handoff:digest(),
     extras :: term(),
+    %% Since when the shard is this node's, when it takes it over.
+    since :: undefined | warp_cluster_handoff:epoch(),
     %% Whether the receiver said something since the last look.
     heard = false :: boolean()
 }).
@@ -62,6 +67,19 @@ input({give, To, Attempt}, Giver) ->
     {[{ended, To, Attempt, busy}], Giver};
 input(cancel, Giver) ->
     over(cancelled, Giver);
+input({take_over, Epoch, _Position, Lost}, #giver{phase = given, to = To} = Giver) ->
+    case lists:member(To, Lost) of
+        true -> enter(verifying, Giver#giver{since = Epoch});
+        false -> {[], Giver}
+    end;
+input({verified, Result}, #giver{phase = verifying} = Giver) ->
+    case Result of
+        ok -> enter(reclaiming, Giver);
+        {error, not_whole} -> enter(cleaning, Giver);
+        {error, Why} -> failed({not_verified, Why}, Giver)
+    end;
+input({owner, Higher}, #giver{phase = given, epoch = Epoch} = Giver) when Higher > Epoch ->
+    enter(cleaning, Giver);
 input({timer, {again, Phase, Attempt}}, #giver{phase = Phase, attempt = Attempt} = Giver) ->
     enter(Phase, Giver);
 input({timer, {silence, Attempt}}, #giver{phase = offered, attempt = Attempt, heard = Heard} = Giver) ->
@@ -77,11 +95,13 @@ input({closed, Attempt, Result}, #giver{phase = freezing, attempt = Attempt} = G
         {ok, Digest, Extras} -> enter(frozen, Giver#giver{digest = Digest, extras = Extras});
         {error, Why} -> over({not_closed, Why}, Giver)
     end;
-input({written, Result}, #giver{phase = Phase} = Giver) when Phase =:= committing; Phase =:= recording ->
+input({written, Result}, #giver{phase = Phase} = Giver)
+  when Phase =:= committing; Phase =:= recording; Phase =:= reclaiming ->
     #{held := Held} = record(Giver),
     case {Result, Phase} of
         {ok, committing} -> gave(Giver#giver{held = Held});
         {ok, recording} -> {[], {gave, Held}};
+        {ok, reclaiming} -> start(Held);
         {{error, Why}, _} -> failed({not_written, Why}, Giver)
     end;
 input({cleaned, Result}, #giver{phase = cleaning} = Giver) ->
@@ -157,9 +177,12 @@ act(#giver{phase = Phase, to = To, epoch = Epoch, attempt = Attempt, digest = Di
         frozen -> [{send, To, {frozen, Epoch, Attempt, Digest, Extras}}, again(Giver)];
         given -> [{send, To, {given, Epoch, Attempt, Digest}}, again(Giver)];
         cleaning -> [clean];
-        _ when Phase =:= committing; Phase =:= recording -> [{write, record(Giver)}]
+        verifying -> [{verify, Digest}];
+        _ when Phase =:= committing; Phase =:= recording; Phase =:= reclaiming -> [{write, record(Giver)}]
     end.
 
+record(#giver{phase = reclaiming, since = Since}) ->
+    #{held => {own, Since}, stage => none};
 record(#giver{phase = Phase, to = To, epoch = Epoch, attempt = Attempt, digest = Digest}) ->
     #{held => {given, Epoch, To, Attempt, Digest, Phase =:= recording}, stage => none}.
 

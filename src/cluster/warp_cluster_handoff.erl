@@ -21,17 +21,20 @@
 %% input may come late, when its attempt is over, except behind `stop': nothing follows from it then. When the process
 %% or the node ends, it starts again with what is recorded.
 %%
-%% Four kinds of inputs come from elsewhere. `{message, From, Message}': whoever passes a message on has checked that
+%% Six kinds of inputs come from elsewhere. `{message, From, Message}': whoever passes a message on has checked that
 %% it comes from a member, in its present incarnation. `{give, To, Attempt}': the shard should be on another node.
-%% `cancel': it should not any more, as when the other node is no member any more, which ends what is not decided.
-%% `{timer, Tag}'. A node that wants no shard, since it leaves or has no room, answers an offer with `refuse' itself,
+%% `cancel': it should not any more, which ends what is not decided. `{take_over, Epoch, Position, Lost}': the members
+%% Lost are no members any more, one of them had the shard, and this node alone was chosen to have it from Epoch on,
+%% which is higher than any that they can have reached; what it has of the shard counts, and if that is nothing it makes
+%% an empty one, whose log ends at Position. While something is written nothing follows, and it comes again.
+%% `{owner, Epoch}': another node has recorded that it owns the shard since Epoch. `{timer, Tag}'. A node that wants no shard, since it leaves or has no room, answers an offer with `refuse' itself,
 %% without asking here.
 %%
 %% The giver's process lets the receiver read the file's outline and pages for as long as {@link info/1} has this
 %% receiver and attempt, in a phase of `offered', `freezing', `frozen', `committing' or `given'.
 -module(warp_cluster_handoff).
 
--export([start/1, input/2, info/1]).
+-export([start/1, input/2, info/1, is_writing/1]).
 
 -export_type([handoff/0, member/0, epoch/0, attempt/0, digest/0, input/0, effect/0, message/0, tag/0, phase/0,
               result/0, info/0]).
@@ -64,10 +67,13 @@
 -type input() ::
     {give, To :: member(), attempt()}
     | cancel
+    | {take_over, epoch(), Position :: non_neg_integer(), Lost :: [member()]}
+    | {owner, epoch()}
     | {message, From :: member(), message()}
     | {timer, tag()}
     | {written, result()}
     | {cleaned, result()}
+    | {created | verified, result()}
     | {closed, attempt(), {ok, digest(), Extras :: term()} | {error, Why :: term()}}
     | {copied | sealed | checked | adopted, attempt(), result()}.
 
@@ -104,6 +110,11 @@
     %% `{adopted, Attempt, ok}'. It is done again after a crash, wherever that came, and is an error where neither the
     %% stage with this digest is there nor what it became.
     | {adopt, attempt(), digest()}
+    %% Compare the file of the shard, which is closed. Then `{verified, ok}'; `{verified, {error, not_whole}}' where a part
+    %% of it or all was removed.
+    | {verify, digest()}
+    %% Remove what there is of the shard, and make an empty one, whose log ends at the position. Then `{created, ok}'.
+    | {create, Position :: non_neg_integer()}
     %% Overwrite and remove the stage, if there is one. The next `copy' waits for that.
     | discard
     %% Then `{timer, Tag}'. A timer replaces one with the same tag, and none has to be cancelled.
@@ -117,8 +128,9 @@
 -type tag() :: {again, phase(), attempt()} | {silence | patience | leftover, attempt()}.
 -type phase() :: warp_cluster_giver:phase() | warp_cluster_receiver:phase().
 
-%% The phase, and of a hand-off under way the epoch it leads to, the other node, and the attempt.
--type info() :: {phase(), none | {epoch(), member(), attempt()}}.
+%% The phase, and of a hand-off under way the epoch it leads to, the other node, and the attempt; where an empty shard is
+%% made there is no other node.
+-type info() :: {phase(), none | {epoch(), member() | undefined, attempt()}}.
 
 -opaque handoff() :: {giver, warp_cluster_giver:giver()} | {receiver, warp_cluster_receiver:receiver()}.
 
@@ -161,3 +173,9 @@ behind(Effects, {More, Handoff}) -> {Effects ++ More, Handoff}.
 -spec info(handoff()) -> info().
 info({giver, Giver}) -> warp_cluster_giver:info(Giver);
 info({receiver, Receiver}) -> warp_cluster_receiver:info(Receiver).
+
+%% @doc Whether a record is being written, so that what is recorded may be the record before it or behind it.
+-spec is_writing(handoff()) -> boolean().
+is_writing(Handoff) ->
+    {Phase, _} = info(Handoff),
+    lists:member(Phase, [committing, recording, reclaiming, forgetting, taking, replacing, owning]).

@@ -11,6 +11,7 @@
 
 -export([start_link/1, await_started/1, started/1, info/1, info/2, adopt/2, set_state/3]).
 -export([records/1, put_record/3, mark/3, tell/3, server/3, other_members/1]).
+-export([promise/3, promised/1, forgotten/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -export_type([info/0]).
@@ -43,7 +44,9 @@
     members := warp_cluster_view:members(),
     linked := [node()],
     %% The owner of each shard that it has heard of, with the epoch.
-    owners := warp_cluster_view:owners()
+    owners := warp_cluster_view:owners(),
+    %% That of the forgetting that it has said yes to last.
+    generation := non_neg_integer()
 }.
 
 -record(state, {
@@ -155,6 +158,20 @@ other_members(Context) ->
             Error
     end.
 
+%% @doc Says yes to the forgetting of these members, unless it has said yes to a later one: `{promised, Generation}'.
+%% On disk when this returns; from then on nothing is heard of them. Gives what this node knows then.
+-spec promise(warp_context:context(), warp_cluster_forget:ballot(), warp_cluster_view:members()) ->
+    {ok, warp_cluster_forget:known()} | {error, {promised, non_neg_integer()} | term()}.
+promise(Context, Ballot, Lost) -> ask(Context, {promise, Ballot, Lost}).
+
+%% @doc The forgetting that this node has said yes to last.
+-spec promised(warp_context:context()) -> warp_cluster_forget:ballot() | {error, interrupted}.
+promised(Context) -> ask(Context, promised).
+
+%% @doc These members are none any more, and their shards have other owners.
+-spec forgotten(warp_context:context(), [node()], warp_deadline:deadline()) -> ok | {error, term()}.
+forgotten(Context, Nodes, Deadline) -> ask(Context, {forgotten, Nodes}, Deadline).
+
 ask(Context, Request) -> ask(Context, Request, infinity).
 
 ask(Context, Request, Deadline) ->
@@ -194,7 +211,8 @@ failed_at_once(Reason, Context, Store) ->
            self = unknown_self(), failed = Reason}.
 
 unknown_self() ->
-    #{cluster => none, member => warp_random:hex(16), incarnation => 1, node => node(), folder => <<>>}.
+    #{cluster => none, member => warp_random:hex(16), incarnation => 1, node => node(), folder => <<>>,
+      promised => {0, <<>>}}.
 
 begun(#{self := none}, #state{context = Context} = State) ->
     save_self((unknown_self())#{folder => warp_cluster_folder:id(Context)}, State);
@@ -225,9 +243,10 @@ member_again(#{self := #{incarnation := Incarnation, folder := Was} = Self, memb
     State1 = save_self(Self#{incarnation := Incarnation + 1}, State0),
     State = State1#state{members = maps:from_list([{Node, Member} || #{node := Node} = Member <- Members]),
                          records = Records, owners = Owners},
-    case IsOriginal of
-        true -> serve(State);
-        false -> confirmed(doubt(copied, State))
+    case State#state.members of
+        #{node() := #{state := forgotten}} -> doubt(forgotten, State);
+        #{} when IsOriginal -> serve(State);
+        #{} -> confirmed(doubt(copied, State))
     end.
 
 save_self(Self, #state{store = Store} = State) ->
@@ -341,9 +360,9 @@ handle_call(started, _From, #state{context = Context} = State) ->
     ok = warp_context:register(Context, started, true),
     {reply, ok, State#state{is_started = true}};
 handle_call(info, _From, #state{phase = Phase, why = Why, self = Self, members = Members, links = Links} = State) ->
-    #{cluster := Cluster, incarnation := Incarnation} = Self,
+    #{cluster := Cluster, incarnation := Incarnation, promised := {Generation, _}} = Self,
     {reply, #{phase => Phase, why => Why, cluster => Cluster, incarnation => Incarnation, members => Members,
-              linked => maps:keys(Links), owners => all_owners(State)}, State};
+              linked => maps:keys(Links), owners => all_owners(State), generation => Generation}, State};
 handle_call({set_state, Is}, _From, #state{members = Members} = State) ->
     #{node() := #{version := Version, state := Was} = Own} = Members,
     case warp_cluster_view:taking_part(Members) -- [node()] of
@@ -360,6 +379,21 @@ handle_call(records, {Pid, _}, #state{phase = member, is_started = true, records
     {reply, {ok, Records}, State#state{mover = Pid}};
 handle_call(records, _From, State) ->
     {reply, {error, not_started}, State};
+handle_call({promise, {Generation, _} = Ballot, Lost}, _From, #state{phase = member, self = Self} = State) ->
+    #{promised := {Promised, _} = Last} = Self,
+    case Generation > Promised orelse Ballot =:= Last of
+        true -> promised(Self#{promised := Ballot}, Lost, State);
+        false -> {reply, {error, {promised, Promised}}, State}
+    end;
+handle_call({promise, _, _}, _From, State) ->
+    {reply, {error, not_started}, State};
+handle_call(promised, _From, #state{self = #{promised := Promised}} = State) ->
+    {reply, Promised, State};
+handle_call({forgotten, Nodes}, _From, State) ->
+    Next = in_state(forgotten, Nodes, State),
+    {reply, are_in_state(forgotten, Nodes, Next), Next};
+handle_call(adopt, _From, #state{phase = doubt, why = forgotten} = State) ->
+    {reply, {error, forgotten}, State};
 handle_call(adopt, From, #state{phase = doubt, waiting = Waiting} = State) ->
     {noreply, adopted((adopt_as_newest(State))#state{waiting = [From | Waiting]})};
 handle_call(adopt, _From, State) ->
@@ -387,6 +421,39 @@ handle_call({mark, N, How}, _From, State) ->
 handle_call(Stray, _From, State) ->
     ok = warp_stray:note(?MODULE, call, Stray),
     {reply, {error, {unknown_request, Stray}}, State}.
+
+%% NOTE: what these nodes have said before is in the records by now.
+promised(Self, Lost, #state{links = Links, store = Store} = State) ->
+    case [Node || Node <- maps:keys(Lost), Node =:= node() orelse is_map_key(Node, Links)] of
+        [] ->
+            case warp_cluster_store:set_self(Store, Self) of
+                ok ->
+                    Next = in_state(forgetting, maps:keys(Lost), heard_of(maps:values(Lost), State#state{self = Self})),
+                    case are_in_state(forgetting, maps:keys(Lost), Next) of
+                        ok -> {reply, {ok, known(Next)}, Next};
+                        {error, _} = Error -> {reply, Error, Next}
+                    end;
+                {error, _} = Error ->
+                    {reply, Error, State}
+            end;
+        [Node | _] ->
+            {reply, {error, {node_up, Node}}, State}
+    end.
+
+known(#state{members = Members, records = Records, self = #{promised := {Generation, _}}} = State) ->
+    #{members => Members, owners => all_owners(State), records => Records, generation => Generation}.
+
+%% What is further than that stays as it is.
+in_state(Is, Nodes, #state{members = Members} = State) ->
+    heard_of([Member#{state := Is, version := Version + 1}
+              || #{state := Was, version := Version} = Member <- maps:values(maps:with(Nodes, Members)),
+                 Was =/= Is, Was =/= forgotten], State).
+
+are_in_state(Is, Nodes, #state{members = Members}) ->
+    case [Node || Node <- Nodes, #{Node := #{state := Was}} <- [Members], Was =/= Is, Was =/= forgotten] of
+        [] -> ok;
+        [_ | _] -> {error, {io_error, <<"cluster.db could not be written">>}}
+    end.
 
 own(N, Where, #state{context = Context} = State) ->
     {Epoch, Node} = owner(N, State),
@@ -526,10 +593,11 @@ say_hello(Node, #state{links = Links} = State) ->
     send(Node, {hello, (hello(State))#{is_linked => is_map_key(Node, Links)}}, State).
 
 hello(#state{context = #{shards := Shards} = Context, phase = Phase, members = Members,
-             self = #{cluster := Cluster}} = State) ->
+             self = #{cluster := Cluster, promised := {Generation, _}}} = State) ->
     Servers = list_to_tuple(servers(Context)),
     IsEmpty = Cluster =:= none andalso warp_nif:exists(warp_shard:file(Context, 0)) =:= false,
     #{shards => Shards, phase => Phase, cluster => Cluster, is_empty => IsEmpty, servers => Servers,
+      generation => Generation,
       members => maps:values(Members), owners => case Phase of member -> all_owners(State); _ -> #{} end}.
 
 %% The supervisor has started them before this process, and they end with it.
@@ -651,7 +719,8 @@ refused(Why, Node, #state{phase = joining} = State) ->
 refused(Why, Node, #state{context = #{name := Name}, phase = member} = State) ->
     ?LOG_ERROR("Warp: node ~ts refuses this node in the cluster of context ~ts: ~tp", [Node, Name, Why]),
     case Why of
-        forgotten -> doubt(forgotten, State);
+        %% NOTE: noted, so that it does not serve either when it is started again.
+        forgotten -> doubt(forgotten, in_state(forgotten, [node()], State));
         _ -> State
     end;
 refused(_Why, _Node, State) ->
@@ -682,13 +751,14 @@ wants_to_join(_Hello, #{node := Node, member := Member, incarnation := Incarnati
     end.
 
 %% A member has taken this node in.
-joined(Cluster, #{members := Said} = Hello, #{node := Node} = From,
-       #state{self = #{member := Member} = Self, context = #{name := Name}} = State) ->
+joined(Cluster, #{members := Said, generation := Generation} = Hello, #{node := Node} = From,
+       #state{self = #{member := Member, promised := {Promised, _}} = Self, context = #{name := Name}} = State) ->
     case [M || #{node := Of, member := Is} = M <- Said, Of =:= node(), Is =:= Member] of
         [_] ->
             ?LOG_NOTICE("Warp: this node has joined the cluster of context ~ts by node ~ts", [Name, Node]),
             Known = heard_of(Said, State),
-            #state{failed = Failed} = Saved = save_self(Self#{cluster := Cluster}, Known),
+            Knows = Self#{cluster := Cluster, promised := {max(Generation, Promised), <<>>}},
+            #state{failed = Failed} = Saved = save_self(Knows, Known),
             case Failed of
                 none -> met(Hello, From, serve(Saved));
                 _ -> Saved
@@ -704,7 +774,7 @@ met(#{members := Said, owners := Owners, phase := Phase, servers := Servers, is_
     #{node := Node, pid := Pid, member := Member, incarnation := Incarnation, start := Start},
     #state{members = Members, links = Links} = State) ->
     case {Members, Links} of
-        {#{Node := #{state := forgotten, member := Member}}, _} ->
+        {#{Node := #{state := Is, member := Member}}, _} when Is =:= forgetting; Is =:= forgotten ->
             _ = send(Node, {refused, forgotten}, State),
             State;
         {#{Node := #{member := Other}}, _} when Other =/= Member ->

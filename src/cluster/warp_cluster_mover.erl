@@ -5,6 +5,7 @@
 -behaviour(gen_server).
 
 -export([start_link/1, started/1, progress/2, progress_here/1, pause/3, has_none/2, settle_copy/2, rounds_here/2]).
+-export([promise/4, take_over/5]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -export_type([progress/0]).
@@ -148,6 +149,19 @@ rounds_here(Ref, N) ->
 -spec has_none(warp_context:context(), warp_deadline:deadline()) -> boolean() | {error, interrupted | timeout}.
 has_none(Context, Deadline) -> ask(Context, has_none, Deadline).
 
+%% @doc Says yes to the forgetting of members: {@link warp_cluster_member:promise/3}. What they have said of hand-offs
+%% before was taken then. `busy': ask again later.
+-spec promise(warp_context:context(), warp_cluster_forget:ballot(), warp_cluster_view:members(),
+              warp_deadline:deadline()) -> {ok, warp_cluster_forget:known()} | {error, term()}.
+promise(Context, Ballot, Lost, Deadline) -> ask(Context, {promise, Ballot, Lost}, Deadline).
+
+%% @doc Takes over shard N of a member that is forgotten: what {@link warp_cluster_handoff} calls `take_over'. On disk
+%% when this returns `ok'. `{promised, Generation}': this node has said yes to another forgetting since. `busy': ask
+%% again later.
+-spec take_over(warp_context:context(), warp_cluster_forget:ballot(), non_neg_integer(), warp_cluster_handoff:input(),
+                warp_deadline:deadline()) -> ok | {error, busy | {promised, non_neg_integer()} | term()}.
+take_over(Context, Ballot, N, Order, Deadline) -> ask(Context, {take_over, Ballot, N, Order}, Deadline).
+
 ask(Context, Request, Deadline) ->
     case warp_context:registered(Context, mover) of
         {ok, Pid} -> warp_call:call(Pid, Request, Deadline);
@@ -182,6 +196,26 @@ handle_call({rounds, N}, _From, #state{handoffs = Handoffs, rounds = Rounds} = S
     end;
 handle_call(has_none, _From, #state{context = Context, handoffs = Handoffs} = State) ->
     {reply, warp_context_owners:here(Context) =:= [] andalso lists:all(fun is_idle/1, maps:values(Handoffs)), State};
+handle_call({promise, _, _}, _From, #state{is_started = false} = State) ->
+    {reply, {error, not_started}, State};
+handle_call({promise, Ballot, Lost}, _From, #state{context = Context, handoffs = Handoffs} = State) ->
+    case lists:any(fun warp_cluster_handoff:is_writing/1, maps:values(Handoffs)) of
+        false -> {reply, warp_cluster_member:promise(Context, Ballot, Lost), State};
+        true -> {reply, {error, busy}, State}
+    end;
+handle_call({take_over, Ballot, N, Order}, _From, #state{context = Context, handoffs = Handoffs} = State)
+  when is_map_key(N, Handoffs) ->
+    case warp_cluster_member:promised(Context) of
+        Ballot ->
+            Next = input(N, Order, State),
+            {reply, taken_over(N, Next), Next};
+        {error, _} = Error ->
+            {reply, Error, State};
+        {Generation, _} ->
+            {reply, {error, {promised, Generation}}, State}
+    end;
+handle_call({take_over, _, _, _}, _From, State) ->
+    {reply, {error, not_started}, State};
 handle_call(Stray, _From, State) ->
     ok = warp_stray:note(?MODULE, call, Stray),
     {reply, {error, {unknown_request, Stray}}, State}.
@@ -269,19 +303,26 @@ is_absent(none) -> true;
 is_absent(#{held := Held, stage := none}) -> not warp_cluster_record:is_giver(Held);
 is_absent(_Record) -> false.
 
-plan(#state{is_paused = true} = State) ->
-    State;
 plan(#state{context = Context} = State) ->
     case warp_cluster_member:info(Context) of
-        #{phase := member, linked := Linked} = Info ->
-            Wanted = [{N, To} || {N, To} <- to_give(Info, Context), lists:member(To, Linked)],
-            Giving = [N || {N, gives, _} <- under_way(State)],
-            case length(Giving) < ?MOST andalso [Move || {N, _} = Move <- Wanted, not lists:member(N, Giving)] of
-                [{N, To} | _] -> input(N, {give, To, warp_random:bytes(16)}, State);
-                _ -> State
-            end;
-        _ ->
-            State
+        #{phase := member, owners := Owners} = Info -> give(Info, heard_of_owners(Owners, State));
+        _ -> State
+    end.
+
+%% What another node owns since is no more to be handed over.
+heard_of_owners(Owners, State) ->
+    Passed = [{N, Higher} || {N, _, {Epoch, _, _}} <- under_way(State), #{N := {Higher, Node}} <- [Owners],
+                             Node =/= node(), Higher > Epoch],
+    lists:foldl(fun({N, Epoch}, Acc) -> input(N, {owner, Epoch}, Acc) end, State, Passed).
+
+give(_Info, #state{is_paused = true} = State) ->
+    State;
+give(#{linked := Linked} = Info, #state{context = Context} = State) ->
+    Wanted = [{N, To} || {N, To} <- to_give(Info, Context), lists:member(To, Linked)],
+    Giving = [N || {N, gives, _} <- under_way(State)],
+    case length(Giving) < ?MOST andalso [Move || {N, _} = Move <- Wanted, not lists:member(N, Giving)] of
+        [{N, To} | _] -> input(N, {give, To, warp_random:bytes(16)}, State);
+        _ -> State
     end.
 
 %% The shards that this node should give, and to whom.
@@ -420,6 +461,19 @@ progress_of(#state{context = Context} = State) ->
                 end || {N, Direction, _} <- under_way(State)],
     #{is_paused => IsPaused, to_give => ToGive, given => Given, got => Got, bytes => Bytes, micros => Micros,
       pauses_ms => Pauses, under_way => UnderWay, alarms => Alarms}.
+
+%% What is being written decides.
+taken_over(N, #state{context = #{name := Name}, handoffs = Handoffs}) ->
+    case warp_cluster_handoff:info(maps:get(N, Handoffs)) of
+        {creating, _} -> ok;
+        {replacing, _} ->
+            ?LOG_WARNING("Warp: shard ~b of context ~ts was lost with its node; an empty one takes its place", [N, Name]);
+        {Phase, _} ->
+            case lists:member(Phase, [taking, adopting, owning, reclaiming, serving]) of
+                true -> ok;
+                false -> {error, busy}
+            end
+    end.
 
 is_idle(Handoff) ->
     warp_cluster_handoff:info(Handoff) =:= {idle, none}.

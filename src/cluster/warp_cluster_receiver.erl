@@ -10,6 +10,10 @@
 %% If it is not there, the node asks what became of the attempt without saying so (`unsure'). If it was given the
 %% shard, the shard is `lost' until somebody brings the stage back and starts the node again. A node that starts with
 %% `taken' adopts.
+%%
+%% When the owner was forgotten, this node is told to take the shard over (`take_over'): what it has recorded as
+%% `staged' counts as taken then; and where it has nothing, it records that it makes an empty shard (`replacing'), and
+%% makes it (`creating').
 -module(warp_cluster_receiver).
 
 -export([start/1, input/2, info/1]).
@@ -17,7 +21,7 @@
 -export_type([receiver/0, phase/0]).
 
 -type phase() :: idle | copying | copied | sealing | recording | checking | staged | unsure | lost | forgetting
-               | taking | adopting | owning.
+               | taking | adopting | replacing | creating | owning.
 
 -record(receiver, {
     held :: warp_cluster_record:held(),
@@ -27,6 +31,8 @@
     epoch :: undefined | warp_cluster_handoff:epoch(),
     attempt = <<>> :: warp_cluster_handoff:attempt(),
     digest :: undefined | warp_cluster_handoff:digest(),
+    %% Of an empty shard that is made, where its log ends.
+    position = 0 :: non_neg_integer(),
     %% Whether the giver said something since the last look.
     heard = false :: boolean()
 }).
@@ -46,6 +52,8 @@
 -spec start(warp_cluster_record:record()) -> {[warp_cluster_handoff:effect()], receiver()}.
 start(#{held := Held, stage := none}) ->
     idle(#receiver{held = Held, phase = idle});
+start(#{held := Held, stage := {empty, Epoch, Position}}) ->
+    enter(creating, #receiver{held = Held, phase = creating, epoch = Epoch, position = Position});
 start(#{held := Held, stage := {Kind, Epoch, From, Attempt, Digest}}) ->
     Phase = case Kind of staged -> checking; taken -> adopting end,
     enter(Phase, #receiver{held = Held, phase = Phase, from = From, epoch = Epoch, attempt = Attempt,
@@ -64,6 +72,17 @@ input({give, To, Attempt}, Receiver) ->
     {[{ended, To, Attempt, not_owner}], Receiver};
 input(cancel, #receiver{phase = Phase} = Receiver) when ?IS_VOLATILE(Phase) ->
     abandon(Receiver);
+input({take_over, Epoch, _Position, Lost}, #receiver{phase = staged, from = From} = Receiver) ->
+    case lists:member(From, Lost) of
+        true -> enter(taking, Receiver#receiver{epoch = Epoch});
+        false -> {[], Receiver}
+    end;
+input({take_over, Epoch, Position, _Lost}, #receiver{phase = Phase, held = Held} = Receiver)
+  when Phase =:= idle; Phase =:= unsure; Phase =:= lost; ?IS_VOLATILE(Phase) ->
+    {Effects, Next} = enter(replacing, #receiver{held = Held, phase = replacing, epoch = Epoch, position = Position}),
+    {[Stop || ?IS_VOLATILE(Phase), Stop <- stop(Receiver)] ++ Effects, Next};
+input({owner, Higher}, #receiver{phase = Phase, epoch = Epoch} = Receiver) when ?IS_STAGED(Phase), Higher > Epoch ->
+    enter(forgetting, Receiver);
 input({timer, {again, Phase, Attempt}}, #receiver{phase = Phase, attempt = Attempt} = Receiver) ->
     enter(Phase, Receiver);
 input({timer, {silence, Attempt}}, #receiver{phase = Phase, attempt = Attempt, heard = Heard} = Receiver)
@@ -97,12 +116,18 @@ input({adopted, Attempt, Result}, #receiver{phase = adopting, attempt = Attempt}
         ok -> enter(owning, Receiver);
         {error, Why} -> failed({not_adopted, Why}, Receiver)
     end;
+input({created, Result}, #receiver{phase = creating} = Receiver) ->
+    case Result of
+        ok -> enter(owning, Receiver);
+        {error, Why} -> failed({not_created, Why}, Receiver)
+    end;
 input({written, Result}, #receiver{phase = Phase} = Receiver)
-  when Phase =:= recording; Phase =:= forgetting; Phase =:= taking; Phase =:= owning ->
+  when Phase =:= recording; Phase =:= forgetting; Phase =:= taking; Phase =:= replacing; Phase =:= owning ->
     case {Result, Phase} of
         {ok, recording} -> enter(staged, Receiver);
         {ok, forgetting} -> idle(Receiver);
         {ok, taking} -> enter(adopting, Receiver);
+        {ok, replacing} -> enter(creating, Receiver);
         {ok, owning} -> owns(Receiver);
         {{error, Why}, _} -> failed({not_written, Why}, Receiver)
     end;
@@ -111,7 +136,7 @@ input(_Late, Receiver) ->
     {[], Receiver}.
 
 owns(#receiver{from = From, epoch = Epoch, attempt = Attempt}) ->
-    {[{send, From, {owned, Epoch, Attempt}}], {owns, {own, Epoch}}}.
+    {[{send, From, {owned, Epoch, Attempt}} || From =/= undefined], {owns, {own, Epoch}}}.
 
 %% ------------------------------------------------------------------ Messages
 
@@ -194,11 +219,14 @@ act(#receiver{phase = Phase, attempt = Attempt, digest = Digest} = Receiver) ->
         _ when Phase =:= staged; Phase =:= unsure -> said(Receiver) ++ [again(Receiver)];
         checking -> [{check, Attempt, Digest}];
         adopting -> [{adopt, Attempt, Digest}];
+        creating -> [{create, Receiver#receiver.position}];
         _ -> [{write, record(Receiver)}]
     end.
 
 record(#receiver{phase = owning, epoch = Epoch}) ->
     #{held => {own, Epoch}, stage => none};
+record(#receiver{phase = replacing, held = Held, epoch = Epoch, position = Position}) ->
+    #{held => Held, stage => {empty, Epoch, Position}};
 record(#receiver{phase = Phase, held = Held, from = From, epoch = Epoch, attempt = Attempt, digest = Digest}) ->
     #{held => Held,
       stage => case Phase of

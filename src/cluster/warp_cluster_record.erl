@@ -3,10 +3,11 @@
 %% A record has two parts. `held' is the last that the node knows for certain: that it owns the shard, or gave it, when
 %% and to whom. `stage' is a copy of the shard that the node has ready beside it: `staged' until it knows whether the
 %% shard was given to it, `taken' from then on until it owns it. So a node that had the shard, gave it, and is to get it
-%% back still knows that it gave it if that comes to nothing.
+%% back still knows that it gave it if that comes to nothing. `empty': the shard was lost with its owner, which was
+%% forgotten, and this node will own it when it has made an empty one.
 -module(warp_cluster_record).
 
--export([new/1, epoch/1, is_giver/1, answer/3]).
+-export([new/1, epoch/1, is_giver/1, answer/3, comes/1, left_of/2]).
 
 -export_type([record/0, held/0, stage/0]).
 
@@ -21,7 +22,9 @@
 -type stage() ::
     none
     | {staged | taken, warp_cluster_handoff:epoch(), From :: warp_cluster_handoff:member(),
-       warp_cluster_handoff:attempt(), warp_cluster_handoff:digest()}.
+       warp_cluster_handoff:attempt(), warp_cluster_handoff:digest()}
+    %% Where its log ends.
+    | {empty, warp_cluster_handoff:epoch(), Position :: non_neg_integer()}.
 
 %% @doc The record of the node that creates the shard, or of one that joins.
 -spec new(creator | joiner) -> record().
@@ -39,6 +42,28 @@ epoch({given, Epoch, _, _, _, _}) -> Epoch.
 is_giver({own, _}) -> true;
 is_giver({given, _, _, _, _, Cleaned}) -> not Cleaned;
 is_giver(none) -> false.
+
+%% @doc Whether the node will own the shard, whatever others say.
+-spec comes(record()) -> boolean().
+comes(#{stage := {taken, _, _, _, _}}) -> true;
+comes(#{stage := {empty, _, _}}) -> true;
+comes(_Record) -> false.
+
+%% @doc What the node has of a shard that these members got last or had last, if it has something: since which epoch it
+%% would be the other's.
+-spec left_of([warp_cluster_handoff:member()], record()) -> {ok, warp_cluster_handoff:epoch()} | none.
+left_of(Members, #{held := Held, stage := Stage}) ->
+    case {Stage, Held} of
+        {{staged, Epoch, From, _, _}, _} -> if_of(From, Members, Epoch);
+        {none, {given, Epoch, To, _, _, false}} -> if_of(To, Members, Epoch);
+        _ -> none
+    end.
+
+if_of(Member, Members, Epoch) ->
+    case lists:member(Member, Members) of
+        true -> {ok, Epoch};
+        false -> none
+    end.
 
 %% @doc What is answered to a message that is not of the attempt under way.
 -spec answer(warp_cluster_handoff:member(), warp_cluster_handoff:message(), held()) ->

@@ -18,6 +18,8 @@
     %% How often the member was started.
     incarnation := pos_integer(),
     node := node(),
+    %% The forgetting of a member that this node has said yes to last: {@link warp_cluster_forget}.
+    promised := warp_cluster_forget:ballot(),
     %% Which file `lock' of the folder is: a copy of the folder has another one.
     folder := binary()
 }.
@@ -27,7 +29,7 @@
     incarnation := non_neg_integer(),
     %% A random number of the start with that incarnation: a copy of the folder that is started has another one.
     start := binary(),
-    state := up | leaving | left | forgotten,
+    state := up | leaving | left | forgetting | forgotten,
     %% Of two things that are said of a member the one with the higher version holds.
     version := pos_integer()
 }.
@@ -52,7 +54,8 @@ exists(Context) ->
 open(#{file_access := Access} = Context) ->
     warp_own_file:open(path(Context), [
         <<"CREATE TABLE IF NOT EXISTS self (one INTEGER PRIMARY KEY, cluster TEXT, member TEXT NOT NULL, "
-          "incarnation INTEGER NOT NULL, node TEXT NOT NULL, folder TEXT NOT NULL)">>,
+          "incarnation INTEGER NOT NULL, node TEXT NOT NULL, folder TEXT NOT NULL, generation INTEGER NOT NULL, "
+          "ballot TEXT NOT NULL)">>,
         <<"CREATE TABLE IF NOT EXISTS members (node TEXT NOT NULL PRIMARY KEY, member TEXT NOT NULL, "
           "incarnation INTEGER NOT NULL, start TEXT NOT NULL, state TEXT NOT NULL, version INTEGER NOT NULL) "
           "WITHOUT ROWID">>,
@@ -72,7 +75,7 @@ close(Store) ->
 -spec load(store()) -> {ok, loaded()} | {error, term()}.
 load(Store) ->
     Read = [warp_own_file:read(Store, Sql, [])
-            || Sql <- [<<"SELECT cluster, member, incarnation, node, folder FROM self">>,
+            || Sql <- [<<"SELECT cluster, member, incarnation, node, folder, generation, ballot FROM self">>,
                        <<"SELECT node, member, incarnation, start, state, version FROM members ORDER BY node">>,
                        <<"SELECT shard, state, epoch, node, attempt, digest FROM held">>,
                        <<"SELECT shard, state, epoch, node, attempt, digest FROM staged">>,
@@ -91,9 +94,10 @@ load(Store) ->
 
 self_of([]) ->
     none;
-self_of([[Cluster, Member, Incarnation, Node, Folder]]) ->
+self_of([[Cluster, Member, Incarnation, Node, Folder, Generation, Ballot]]) ->
     Known = case Cluster of null -> none; _ -> Cluster end,
-    #{cluster => Known, member => Member, incarnation => Incarnation, node => binary_to_atom(Node), folder => Folder}.
+    #{cluster => Known, member => Member, incarnation => Incarnation, node => binary_to_atom(Node), folder => Folder,
+      promised => {Generation, Ballot}}.
 
 member([Node, Member, Incarnation, Start, State, Version]) ->
     #{node => binary_to_atom(Node), member => Member, incarnation => Incarnation, start => Start,
@@ -102,6 +106,7 @@ member([Node, Member, Incarnation, Start, State, Version]) ->
 state(<<"up">>) -> up;
 state(<<"leaving">>) -> leaving;
 state(<<"left">>) -> left;
+state(<<"forgetting">>) -> forgetting;
 state(<<"forgotten">>) -> forgotten.
 
 held([N, <<"own">>, Epoch, _, _, _]) ->
@@ -110,6 +115,8 @@ held([N, State, Epoch, Node, Attempt, Digest]) ->
     IsCleaned = case State of <<"cleaned">> -> true; <<"given">> -> false end,
     {N, {given, Epoch, binary_to_atom(Node), binary:decode_hex(Attempt), binary:decode_hex(Digest), IsCleaned}}.
 
+staged([N, <<"empty">>, Epoch, _, _, Position]) ->
+    {N, {empty, Epoch, binary_to_integer(Position)}};
 staged([N, State, Epoch, Node, Attempt, Digest]) ->
     Is = case State of <<"staged">> -> staged; <<"taken">> -> taken end,
     {N, {Is, Epoch, binary_to_atom(Node), binary:decode_hex(Attempt), binary:decode_hex(Digest)}}.
@@ -120,10 +127,12 @@ records(Held, Staged) ->
 
 %% @doc Writes who this node is.
 -spec set_self(store(), self()) -> ok | {error, term()}.
-set_self(Store, #{cluster := Cluster, member := Member, incarnation := Incarnation, node := Node, folder := Folder}) ->
+set_self(Store, #{cluster := Cluster, member := Member, incarnation := Incarnation, node := Node, folder := Folder,
+                  promised := {Generation, Ballot}}) ->
     Known = case Cluster of none -> null; _ -> Cluster end,
-    warp_own_file:execute(Store, [{<<"INSERT OR REPLACE INTO self VALUES (1, ?1, ?2, ?3, ?4, ?5)">>,
-                                   [[Known, Member, Incarnation, atom_to_binary(Node), Folder]]}]).
+    warp_own_file:execute(Store, [{<<"INSERT OR REPLACE INTO self VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7)">>,
+                                   [[Known, Member, Incarnation, atom_to_binary(Node), Folder, Generation,
+                                     Ballot]]}]).
 
 %% @doc Writes what is known of members.
 -spec put_members(store(), [member()]) -> ok | {error, term()}.
@@ -150,6 +159,8 @@ row({own, Epoch}) ->
 row({given, Epoch, Node, Attempt, Digest, IsCleaned}) ->
     State = case IsCleaned of true -> <<"cleaned">>; false -> <<"given">> end,
     [State, Epoch, atom_to_binary(Node), binary:encode_hex(Attempt), binary:encode_hex(Digest)];
+row({empty, Epoch, Position}) ->
+    [<<"empty">>, Epoch, <<>>, <<>>, integer_to_binary(Position)];
 row({Is, Epoch, Node, Attempt, Digest}) ->
     [atom_to_binary(Is), Epoch, atom_to_binary(Node), binary:encode_hex(Attempt), binary:encode_hex(Digest)].
 

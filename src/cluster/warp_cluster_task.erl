@@ -60,6 +60,8 @@ came({copy, _, Attempt}, Result) -> {copied, Attempt, Result};
 came({seal, _, Attempt, _, _}, Result) -> {sealed, Attempt, Result};
 came({check, Attempt, _}, Result) -> {checked, Attempt, Result};
 came({adopt, Attempt, _}, Result) -> {adopted, Attempt, Result};
+came({create, _}, Result) -> {created, Result};
+came({verify, _}, Result) -> {verified, Result};
 %% Nothing is to be done about others, which go on until they work.
 came(_Effect, _Result) -> {timer, {leftover, <<>>}}.
 
@@ -115,6 +117,21 @@ run({adopt, _Attempt, _Digest} = Effect, N, Stage, #{name := Name, shards := Sha
             {error, _} = Error -> Error
         end,
     Tell({input, came(Effect, Adopted)});
+run({create, Position} = Effect, N, Stage, #{name := Name, shards := Shards} = Context, Tell) ->
+    _ = [ok = warp_nif:stage_close(Stage) || Stage =/= none],
+    ok = Tell(no_stage),
+    Created =
+        case warp_journal:await(Context) of
+            {ok, Journal} ->
+                first_error([fun() -> warp_nif:discard(file(N, Context)) end,
+                             fun() -> warp_component:given(Context, N) end,
+                             fun() -> warp_nif:create(Journal, file(N, Context), {Name, N, Shards}, Position) end]);
+            {error, _} = Error ->
+                Error
+        end,
+    Tell({input, came(Effect, Created)});
+run({verify, Digest} = Effect, N, _Stage, Context, Tell) ->
+    Tell({input, came(Effect, verified(Digest, N, Context))});
 run(discard, N, Stage, Context, Tell) ->
     _ = [ok = warp_nif:stage_close(Stage) || Stage =/= none],
     ok = Tell(no_stage),
@@ -166,18 +183,32 @@ closed(N, Context) ->
 clean(N, Context) ->
     case warp_journal:await(Context) of
         {ok, Journal} ->
-            warp_retry_all([fun() -> warp_nif:leave(Journal, N) end,
+            first_error([fun() -> warp_nif:leave(Journal, N) end,
                             fun() -> warp_nif:discard(file(N, Context)) end,
                             fun() -> warp_component:given(Context, N) end]);
         {error, _} = Error ->
             Error
     end.
 
-warp_retry_all([]) -> ok;
-warp_retry_all([Step | Steps]) ->
+first_error([]) -> ok;
+first_error([Step | Steps]) ->
     case Step() of
-        ok -> warp_retry_all(Steps);
+        ok -> first_error(Steps);
         {error, _} = Error -> Error
+    end.
+
+verified(Digest, N, Context) ->
+    case {warp_journal:await(Context), warp_nif:exists(file(N, Context))} of
+        {{ok, Journal}, true} ->
+            case warp_nif:digest_of(Journal, file(N, Context), N) of
+                {ok, Digest} -> ok;
+                {ok, _Other} -> {error, not_whole};
+                {error, {Kind, _}} when Kind =:= corrupt; Kind =:= not_a_shard -> {error, not_whole};
+                {error, _} = Error -> Error
+            end;
+        {{ok, _}, false} -> {error, not_whole};
+        {{ok, _}, {error, _} = Error} -> Error;
+        {{error, _} = Error, _} -> Error
     end.
 
 %% The least loaded moment of a short time: the first look with as few appends as the fewest that were seen.

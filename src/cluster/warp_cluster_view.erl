@@ -71,6 +71,7 @@ contradicted(Self, Records, Said) ->
 
 contradicts(Self, #{held := {own, Mine}}, Epoch, Node) -> Node =/= Self andalso Epoch >= Mine orelse Epoch > Mine;
 contradicts(Self, #{stage := {_, Staged, _, _, _}}, Epoch, Self) -> Epoch > Staged;
+contradicts(Self, #{stage := {empty, Begun, _}}, Epoch, Self) -> Epoch > Begun;
 contradicts(Self, #{held := {given, Mine, _, _, _, _}}, Epoch, Self) -> Epoch > Mine;
 contradicts(Self, _None, _Epoch, Node) -> Node =:= Self.
 

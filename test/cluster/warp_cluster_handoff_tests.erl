@@ -53,6 +53,28 @@ is_right(Done, Model) ->
             failed({Problems, lists:reverse(Done)})
     end.
 
+%% Wherever the shard is on its way when a node is lost for good and is forgotten: it has one owner in the end, and
+%% nothing is missing that one of the others had.
+a_node_is_forgotten_test_() ->
+    {timeout, 3600, fun() ->
+        ?assert(proper:quickcheck(
+            proper:forall({proper_types:list(command()), proper_types:elements([a, b, c])}, fun({Commands, Gone}) ->
+                try
+                    {Done, Model} = lists:foldl(fun run/2, {[], ?MODEL:new([a, b, c], #{})}, Commands),
+                    #{acked := Acked} = Model,
+                    #{had := Had} = Forgotten = ?MODEL:forget(Gone, Model),
+                    #{acked := Left} = Healed = ?MODEL:heal(Forgotten),
+                    case {?MODEL:problems(Healed), Had =:= [] orelse Left =:= Acked} of
+                        {[], true} -> true;
+                        {Problems, _} -> failed({Gone, Problems, Had, Left, Acked, lists:reverse(Done)})
+                    end
+                catch
+                    Class:Reason:Stack -> failed({Class, Reason, Stack})
+                end
+            end),
+            [{numtests, long(5000, 100000)}, {max_size, 1500}, {to_file, user}]))
+    end}.
+
 %% ------------------------------------------------------------------ All schedules of a few hand-offs
 
 %% What may happen, and how often; and whether all there is was seen. A message can come again and again once it
@@ -267,6 +289,55 @@ what_was_copied_does_not_stay_for_ever_test() ->
     ?assertMatch({[discard], _}, inputs([{timer, {leftover, ?X}}], Idle)),
     %% But what another attempt goes on with does.
     ?assertMatch({[], _}, inputs([{message, a, {offer, 5, ?Y}}, {timer, {leftover, ?X}}], Idle)).
+
+take_over(Lost) -> {take_over, 1000, 77, Lost}.
+
+what_is_staged_is_taken_over_test() ->
+    {[{write, #{held := none, stage := {taken, 1000, a, ?X, <<"digest">>}}}], Taking} =
+        inputs([{checked, ?X, ok}, take_over([a])], staged()),
+    {[{adopt, ?X, <<"digest">>}], Adopting} = warp_cluster_handoff:input({written, ok}, Taking),
+    %% It may come again.
+    ?assertMatch({[], Adopting}, warp_cluster_handoff:input(take_over([a]), Adopting)),
+    ?assertMatch({[{write, #{held := {own, 1000}, stage := none}}], _},
+                 warp_cluster_handoff:input({adopted, ?X, ok}, Adopting)),
+    %% Not while it is looked at, nor what another one has staged.
+    ?assertMatch({[], _}, inputs([take_over([a])], staged())),
+    ?assertMatch({[], _}, inputs([{checked, ?X, ok}, take_over([b])], staged())).
+
+what_was_given_and_is_here_is_taken_over_test() ->
+    {[{verify, <<"digest">>}], _} = Verifying = inputs([take_over([b])], given(false)),
+    {[{write, #{held := {own, 1000}, stage := none}}], Reclaiming} = inputs([{verified, ok}], Verifying),
+    %% It had begun to remove it.
+    {[clean], Cleaning} = inputs([{verified, {error, not_whole}}], Verifying),
+    {[{alarm, {not_verified, eio}}, {timer, _, Tag}], Failed} = inputs([{verified, {error, eio}}], Verifying),
+    ?assertMatch({[{verify, <<"digest">>}], _}, warp_cluster_handoff:input({timer, Tag}, Failed)),
+    ?assertMatch({[{write, #{held := {given, 5, b, ?X, <<"digest">>, true}}}], _},
+                 warp_cluster_handoff:input({cleaned, ok}, Cleaning)),
+    ?assertMatch({[{serve, 1000}], _}, warp_cluster_handoff:input({written, ok}, Reclaiming)),
+    ?assertMatch({[], _}, inputs([take_over([a])], given(false))).
+
+an_empty_shard_takes_the_place_of_what_is_lost_test() ->
+    Empty = {empty, 1000, 77},
+    Lost = inputs([{checked, ?X, {error, enoent}}, {message, a, {given, 5, ?X, <<"digest">>}}], staged()),
+    Copying = inputs([{message, a, {offer, 5, ?X}}], warp_cluster_handoff:start(warp_cluster_record:new(joiner))),
+    [begin
+         {Effects, Replacing} = inputs([take_over([a])], Start),
+         ?assertMatch([{write, #{stage := Empty}}], [Write || {write, _} = Write <- Effects]),
+         ?assertMatch({[{create, 77}], _}, warp_cluster_handoff:input({written, ok}, Replacing))
+     end || Start <- [Lost, Copying, given(true), warp_cluster_handoff:start(warp_cluster_record:new(joiner))]],
+    %% What was decided is done after a crash, and until it works.
+    {[{create, 77}], _} = Created = warp_cluster_handoff:start(#{held => none, stage => Empty}),
+    {[{alarm, {not_created, eio}}, {timer, _, Tag}], Failed} = inputs([{created, {error, eio}}], Created),
+    {[{create, 77}], Again} = warp_cluster_handoff:input({timer, Tag}, Failed),
+    {[{write, #{held := {own, 1000}, stage := none}}], Owning} = warp_cluster_handoff:input({created, ok}, Again),
+    ?assertMatch({[{serve, 1000}], _}, warp_cluster_handoff:input({written, ok}, Owning)).
+
+%% Another node owns it at an epoch behind that of the hand-off.
+what_others_own_is_handed_over_no_more_test() ->
+    ?assertMatch({[clean], _}, inputs([{owner, 6}], given(false))),
+    ?assertMatch({[], _}, inputs([{owner, 5}], given(false))),
+    ?assertMatch({[{write, #{stage := none}}], _}, inputs([{checked, ?X, ok}, {owner, 6}], staged())),
+    ?assertMatch({[], _}, inputs([{checked, ?X, ok}, {owner, 5}], staged())).
 
 failed(What) ->
     io:format("~p~n", [What]),

@@ -5,7 +5,7 @@
 %% it, behind it, and before its answer is taken.
 -module(warp_cluster_model).
 
--export([new/2, actions/1, do/2, problems/1, heal/1]).
+-export([new/2, actions/1, do/2, problems/1, heal/1, forget/2]).
 
 -export_type([model/0, action/0]).
 
@@ -198,6 +198,7 @@ did({lie, Name, Op}, Model) ->
 
 failure({write, _}) -> {written, {error, injected}};
 failure({clean}) -> {cleaned, {error, injected}};
+failure({verify, _}) -> {verified, {error, injected}};
 failure({freeze, Attempt}) -> {closed, Attempt, {error, injected}};
 failure({copy, _, Attempt}) -> {copied, Attempt, {error, injected}};
 failure({seal, _, Attempt, _, _}) -> {sealed, Attempt, {error, injected}};
@@ -221,12 +222,19 @@ carry_out({freeze, Attempt}, Name, Model) ->
     {{closed, Attempt, {ok, digest(File), extras(File)}}, put_node(Name, Node#{open := no}, Model)};
 carry_out({clean}, Name, #{nodes := Nodes} = Model) ->
     #{record := #{held := {given, Epoch, To, _, _, _}}} = Node = node_of(Name, Model),
-    #{To := #{record := #{held := Held}}} = Nodes,
     Cleaned = put_node(Name, Node#{file := none}, Model),
-    {{cleaned, ok}, case warp_cluster_record:epoch(Held) >= Epoch of
+    #{To := #{record := #{held := Held}}} = Nodes,
+    %% What a lost node had recorded nobody knows.
+    Owned = maps:get(gone, Model, none) =:= To orelse warp_cluster_record:epoch(Held) >= Epoch,
+    {{cleaned, ok}, case Owned of
                         true -> Cleaned;
                         false -> problem({Name, cleans_what, To, does_not_own}, Cleaned)
                     end};
+carry_out({verify, Digest}, Name, Model) ->
+    #{file := File} = node_of(Name, Model),
+    {{verified, case digest(File) of Digest -> ok; _ -> {error, not_whole} end}, Model};
+carry_out({create, _Position}, Name, Model) ->
+    {{created, ok}, put_node(Name, (node_of(Name, Model))#{file := [], stage := none}, Model#{acked := []})};
 carry_out({copy, From, Attempt}, Name, Model) ->
     case served(From, Name, Attempt, Model) of
         {ok, File} ->
@@ -307,14 +315,15 @@ problems(#{problems := Problems}) -> Problems.
 
 %% The network is whole, all nodes run, and what has to happen happens, until all are at rest; and what is wrong then.
 heal(#{nodes := Nodes} = Model) ->
+    Names = maps:keys(Nodes) -- [maps:get(gone, Model, none)],
     Up = lists:foldl(fun(Name, Acc) ->
                          case node_of(Name, Acc) of #{up := false} -> do({restart, Name}, Acc); _ -> Acc end
-                     end, Model#{cut := [], budget := #{}}, maps:keys(Nodes)),
+                     end, Model#{cut := [], budget := #{}}, Names),
     Timed = lists:foldl(fun(Name, Acc) ->
                             #{timers := Timers} = Node = node_of(Name, Acc),
                             Due = maps:from_list([{Tag, 0} || Tag <- timers(Node, Model)]),
                             put_node(Name, Node#{timers := maps:merge(Due, Timers)}, Acc)
-                        end, Up, maps:keys(Nodes)),
+                        end, Up, Names),
     at_rest(rest(Timed, 3000)).
 
 rest(#{lost := Lost} = Model, Left) when Lost =/= no, Left < 2500 ->
@@ -323,7 +332,8 @@ rest(Model, 0) ->
     problem({no_rest, maps:get(net, Model)}, Model);
 rest(#{problems := [_ | _]} = Model, _) ->
     Model;
-rest(#{nodes := Nodes, net := Net, now := Now} = Model, Left) ->
+rest(Model0, Left) ->
+    #{nodes := Nodes, net := Net, now := Now} = Model = told_owner(Model0),
     Names = lists:sort(maps:keys(Nodes)),
     Ops = [{done, Name, hd(Pending)} || Name <- Names, #{pending := [_ | _] = Pending} <- [node_of(Name, Model)]],
     Timers = lists:sort([{Due, Name, Tag} || Name <- Names,
@@ -336,7 +346,8 @@ rest(#{nodes := Nodes, net := Net, now := Now} = Model, Left) ->
     end.
 
 %% When a stage was lost that was given, the shard stands still, and somebody said so.
-at_rest(#{nodes := Nodes, lost := Lost} = Model) ->
+at_rest(#{nodes := All, lost := Lost} = Model) ->
+    Nodes = maps:remove(maps:get(gone, Model, none), All),
     Each = maps:to_list(Nodes),
     Open = [Name || {Name, #{open := Open}} <- Each, Open =/= no],
     Owners = [Name || {Name, #{open := yes, stage := none, record := #{held := {own, _}, stage := none},
@@ -346,7 +357,91 @@ at_rest(#{nodes := Nodes, lost := Lost} = Model) ->
                                handoff := Handoff}} <- Each,
                       warp_cluster_handoff:info(Handoff) =:= {idle, none}],
     case {length(Owners), length(Owners ++ Others)} of
-        {1, All} when All =:= map_size(Nodes) -> Model;
+        {1, Count} when Count =:= map_size(Nodes) -> Model;
         _ when Lost =:= loudly, Open =:= [] -> Model;
         _ -> problem(not_at_rest, Model)
     end.
+
+%% ------------------------------------------------------------------ A node that is lost for good
+
+%% All other nodes run, the node is forgotten, and one of them takes the shard over; what was acknowledged is there
+%% still if one of them had all of it. The model before anything else happens.
+forget(Gone, #{nodes := Nodes, net := Net, budget := Budget} = Model0) ->
+    Others = maps:keys(Nodes) -- [Gone],
+    Lost = (node_of(Gone, did({crash, Gone}, Model0)))#{record := warp_cluster_record:new(joiner), file := none,
+                                                        stage := none},
+    Model = lists:foldl(fun(Name, Acc) ->
+                            case node_of(Name, Acc) of #{up := false} -> boot(Name, Acc); _ -> Acc end
+                        end, put_node(Gone, Lost, Model0#{gone => Gone, cut := [], lost := silently, budget := #{},
+                                                          net := [Each || {From, To, _} = Each <- Net,
+                                                                          From =/= Gone, To =/= Gone]}), Others),
+    Written = lists:foldl(fun written/2, Model, Others),
+    ordered(decided(Others, Gone, Written), 100, Written#{had => [Name || Name <- Others, had_all(Name, Written)],
+                                                          budget := Budget}).
+
+%% Nobody says yes while it writes a record.
+written(Name, Model) ->
+    #{handoff := Handoff} = node_of(Name, Model),
+    case warp_cluster_handoff:is_writing(Handoff) of
+        true -> written(Name, gone_on(Name, Model));
+        false -> Model
+    end.
+
+%% The next that the node does by itself.
+gone_on(Name, Model) ->
+    case node_of(Name, Model) of
+        #{pending := [Op | _]} -> do({done, Name, Op}, Model);
+        Node -> do({timer, Name, hd(timers(Node, Model))}, Model)
+    end.
+
+had_all(Name, #{acked := Acked} = Model) ->
+    #{handoff := Handoff} = Node = node_of(Name, Model),
+    case Node of
+        #{file := Acked} -> element(1, warp_cluster_handoff:info(Handoff)) =/= cleaning;
+        #{stage := {Acked, _}, record := #{stage := {_, _, _, _, _}}} -> true;
+        #{} -> false
+    end.
+
+%% What {@link warp_cluster_forget} makes of the records.
+decided(Others, Gone, Model) ->
+    Up = maps:from_list([{Name, #{node => Name, member => <<>>, incarnation => 1, start => <<>>, state => up,
+                                  version => 1}} || Name <- Others]),
+    Known = fun(Name) ->
+        #{record := Record} = node_of(Name, Model),
+        Owners = case warp_cluster_view:owner(Name, Record, none) of none -> #{}; Owner -> #{0 => Owner} end,
+        #{members => Up, owners => Owners, records => #{0 => Record}, generation => 0}
+    end,
+    warp_cluster_forget:decide({1, <<>>}, [Gone], maps:from_list([{Name, Known(Name)} || Name <- Others]), 1).
+
+ordered([], _Left, Model) ->
+    Model;
+ordered(_Orders, 0, Model) ->
+    problem(order_is_not_taken, Model);
+ordered([{0, Name, Order}] = Orders, Left, Model0) ->
+    #{handoff := Handoff, file := File, stage := Stage} = node_of(Name, Model = input(Name, Order, Model0)),
+    {Phase, _} = warp_cluster_handoff:info(Handoff),
+    case Phase of
+        taking -> Model#{acked := element(1, Stage)};
+        reclaiming -> Model#{acked := File};
+        replacing -> Model;
+        %% It comes again.
+        _ -> ordered(Orders, Left - 1, gone_on(Name, Model))
+    end.
+
+%% A node that hands over what another one owns by now is told so. What is said to the lost node is lost.
+told_owner(#{gone := Gone, nodes := Nodes, net := Net} = Model0) ->
+    Model = Model0#{net := [Each || {_, To, _} = Each <- Net, To =/= Gone]},
+    case [{Epoch, Name} || {Name, #{record := #{held := {own, Epoch}}}} <- maps:to_list(Nodes)] of
+        [{Epoch, Owner}] ->
+            lists:foldl(fun(Name, Acc) ->
+                            #{handoff := Handoff} = node_of(Name, Acc),
+                            case warp_cluster_handoff:info(Handoff) of
+                                {_, {Known, _, _}} when Epoch > Known -> input(Name, {owner, Epoch}, Acc);
+                                _ -> Acc
+                            end
+                        end, Model, maps:keys(Nodes) -- [Owner, Gone]);
+        _ ->
+            Model
+    end;
+told_owner(Model) ->
+    Model.
