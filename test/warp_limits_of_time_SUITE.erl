@@ -44,7 +44,7 @@ without_a_limit() ->
      {warp_saga, recover_pending, 1}, {warp_projection, query, 4}, {warp_projection, await, 2},
      %% That is each of its commands for as long as it takes.
      {warp_subscription, transaction, 4},
-     {warp_cluster, migrate, 1}, {warp_cluster, leave, 1}].
+     {warp_cluster, migrate, 1}, {warp_cluster, leave, 1}, {warp_cluster, forget, 2}].
 
 %% Each function with its limit in milliseconds, the given one or the one that it documents. The entity Hot has a
 %% process, Cold has none, and the event of Aside is set aside.
@@ -190,6 +190,7 @@ cluster_calls(Ctx) ->
      {{warp_cluster, pause, 1}, 5000, fun() -> warp_cluster:pause(Ctx) end},
      {{warp_cluster, resume, 1}, 5000, fun() -> warp_cluster:resume(Ctx) end},
      {{warp_cluster, leave, 2}, 300, fun() -> warp_cluster:leave(Ctx, Brief) end},
+     {{warp_cluster, forget, 3}, 300, fun() -> warp_cluster:forget(Ctx, ['x@127.0.0.1'], Brief) end},
      {{warp_cluster, adopt, 1}, 5000, fun() -> warp_cluster:adopt(Ctx) end}].
 
 a_cluster_that_does_not_answer(Config) ->

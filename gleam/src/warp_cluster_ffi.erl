@@ -1,7 +1,8 @@
 %% The engine's clusters as the types of `warp/cluster'. This module reshapes terms and decides nothing.
 -module(warp_cluster_ffi).
 
--export([members/1, owner/1, ring/1, status/1, progress/1, migrate/2, pause/1, resume/1, leave/2, adopt/1]).
+-export([members/1, owner/1, ring/1, status/1, progress/1, migrate/2, pause/1, resume/1, leave/2, forget/3]).
+-export([adopt/1]).
 
 -import(warp_error_ffi, [text/1]).
 
@@ -69,6 +70,10 @@ resume(Ctx) ->
 -spec leave(warp_core:ctx(), map()) -> {ok, nil} | {error, warp_error_ffi:error()}.
 leave(Ctx, Options) ->
     nil(warp_cluster:leave(Ctx, Options)).
+
+-spec forget(warp_core:ctx(), [binary()], map()) -> {ok, nil} | {error, warp_error_ffi:error()}.
+forget(Ctx, Nodes, Options) ->
+    nil(warp_cluster:forget(Ctx, Nodes, Options)).
 
 -spec adopt(binary()) -> {ok, nil} | {error, warp_error_ffi:error()}.
 adopt(Context) ->

@@ -131,6 +131,9 @@ reason({node_unavailable, Node}) -> {node_unavailable, text(Node)};
 reason({unknown_outcome, Node}) -> {unknown_outcome, text(Node)};
 reason({in_doubt, Why}) -> {in_doubt, text(Why)};
 reason(not_in_doubt) -> not_in_doubt;
+reason(forgotten) -> forgotten;
+reason({not_a_member, Node}) -> {not_a_member, text(Node)};
+reason({node_up, Node}) -> {node_up, text(Node)};
 reason(last_member) -> last_member;
 reason(not_clustered) -> not_clustered;
 

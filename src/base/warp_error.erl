@@ -73,8 +73,8 @@ reasons() ->
         ++ saga_reasons() ++ subscription_reasons() ++ cluster_reasons().
 
 cluster_reasons() ->
-    [{{node_unavailable, 'Node'}, [entity, projection, saga, subscription],
-      <<"Node {Node}, which has the entity's shard, cannot be reached. Nothing was done.">>,
+    [{{node_unavailable, 'Node'}, [entity, projection, saga, subscription, cluster],
+      <<"Node {Node} cannot be reached, and nothing can be done without it.">>,
       <<"Try again when the node is back. If its disk is lost, see docs/cluster.md.">>},
      {{unknown_outcome, 'Node'}, [entity, projection, saga, subscription],
       <<"The connection to node {Node} was lost after the request was sent. It may be carried out or not.">>,
@@ -103,6 +103,14 @@ cluster_reasons() ->
         "`warp_cluster:adopt/1'.">>},
      {not_in_doubt, [cluster],
       <<"This node's folder is not in doubt.">>, <<"There is nothing to adopt.">>},
+     {forgotten, [cluster],
+      <<"The cluster has forgotten this node, and other nodes have its shards by now.">>,
+      <<"Keep the folder aside for what it has, and start the node with an empty one: it joins as a new node.">>},
+     {{not_a_member, 'Node'}, [cluster],
+      <<"{Node} is no member of this cluster.">>, <<"`warp_cluster:members/1' lists the members.">>},
+     {{node_up, 'Node'}, [cluster],
+      <<"Node {Node} can be reached from a member of the cluster, so it is not lost.">>,
+      <<"Have it leave with `warp_cluster:leave/1'; or stop it for good, and try again.">>},
      {last_member, [cluster],
       <<"No other member of the cluster takes this node's shards.">>,
       <<"Start another node first, or stop this one: its folder keeps the shards.">>},

@@ -176,7 +176,8 @@ soon() -> warp_deadline:from(?PATIENCE_MS).
 %% copy of it; and where nobody has one, that which should have the shard. Pure.
 -spec decide(ballot(), Lost :: [node()], #{node() => known()}, Shards :: pos_integer()) -> [order()].
 decide({Generation, _}, Lost, Promised, Shards) ->
-    Records = [{Node, N, Record} || {Node, #{records := Of}} <- maps:to_list(Promised), {N, Record} <- maps:to_list(Of)],
+    Records = [{Node, N, Record} || {Node, #{records := Of}} <- maps:to_list(Promised),
+                                    {N, Record} <- maps:to_list(Of)],
     Comes = [N || {_, N, Record} <- Records, warp_cluster_record:comes(Record)],
     Owners = maps:filter(fun(_, {_, Node}) -> is_map_key(Node, Promised) end, owners(Promised)),
     Orphans = [N || N <- lists:seq(0, Shards - 1), not is_map_key(N, Owners), not lists:member(N, Comes)],

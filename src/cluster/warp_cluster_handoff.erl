@@ -21,14 +21,14 @@
 %% input may come late, when its attempt is over, except behind `stop': nothing follows from it then. When the process
 %% or the node ends, it starts again with what is recorded.
 %%
-%% Six kinds of inputs come from elsewhere. `{message, From, Message}': whoever passes a message on has checked that
-%% it comes from a member, in its present incarnation. `{give, To, Attempt}': the shard should be on another node.
+%% Six kinds of inputs come from elsewhere. `{message, From, Message}': whoever passes a message on has checked that it
+%% comes from a member, in its present incarnation. `{give, To, Attempt}': the shard should be on another node.
 %% `cancel': it should not any more, which ends what is not decided. `{take_over, Epoch, Position, Lost}': the members
 %% Lost are no members any more, one of them had the shard, and this node alone was chosen to have it from Epoch on,
 %% which is higher than any that they can have reached; what it has of the shard counts, and if that is nothing it makes
-%% an empty one, whose log ends at Position. While something is written nothing follows, and it comes again.
-%% `{owner, Epoch}': another node has recorded that it owns the shard since Epoch. `{timer, Tag}'. A node that wants no shard, since it leaves or has no room, answers an offer with `refuse' itself,
-%% without asking here.
+%% an empty one, whose log ends at Position. While something is written nothing follows, and it comes again. `{owner,
+%% Epoch}': another node has recorded that it owns the shard since Epoch. `{timer, Tag}'. A node that wants no shard,
+%% since it leaves or has no room, answers an offer with `refuse' itself, without asking here.
 %%
 %% The giver's process lets the receiver read the file's outline and pages for as long as {@link info/1} has this
 %% receiver and attempt, in a phase of `offered', `freezing', `frozen', `committing' or `given'.
@@ -110,8 +110,8 @@
     %% `{adopted, Attempt, ok}'. It is done again after a crash, wherever that came, and is an error where neither the
     %% stage with this digest is there nor what it became.
     | {adopt, attempt(), digest()}
-    %% Compare the file of the shard, which is closed. Then `{verified, ok}'; `{verified, {error, not_whole}}' where a part
-    %% of it or all was removed.
+    %% Compare the file of the shard, which is closed. Then `{verified, ok}'; `{verified, {error, not_whole}}' where a
+    %% part of it or all was removed.
     | {verify, digest()}
     %% Remove what there is of the shard, and make an empty one, whose log ends at the position. Then `{created, ok}'.
     | {create, Position :: non_neg_integer()}
@@ -128,8 +128,8 @@
 -type tag() :: {again, phase(), attempt()} | {silence | patience | leftover, attempt()}.
 -type phase() :: warp_cluster_giver:phase() | warp_cluster_receiver:phase().
 
-%% The phase, and of a hand-off under way the epoch it leads to, the other node, and the attempt; where an empty shard is
-%% made there is no other node.
+%% The phase, and of a hand-off under way the epoch it leads to, the other node, and the attempt; where an empty shard
+%% is made there is no other node.
 -type info() :: {phase(), none | {epoch(), member() | undefined, attempt()}}.
 
 -opaque handoff() :: {giver, warp_cluster_giver:giver()} | {receiver, warp_cluster_receiver:receiver()}.

@@ -467,7 +467,8 @@ taken_over(N, #state{context = #{name := Name}, handoffs = Handoffs}) ->
     case warp_cluster_handoff:info(maps:get(N, Handoffs)) of
         {creating, _} -> ok;
         {replacing, _} ->
-            ?LOG_WARNING("Warp: shard ~b of context ~ts was lost with its node; an empty one takes its place", [N, Name]);
+            ?LOG_WARNING("Warp: shard ~b of context ~ts was lost with its node; an empty one takes its place",
+                         [N, Name]);
         {Phase, _} ->
             case lists:member(Phase, [taking, adopting, owning, reclaiming, serving]) of
                 true -> ok;

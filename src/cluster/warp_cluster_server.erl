@@ -15,9 +15,9 @@
 %% How many calls may be under way in one of these processes.
 -define(MAX_CALLS, 20000).
 %% The modules whose functions other nodes may call.
--define(SERVED, [warp_core, warp_cluster_log, warp_cluster_copy, warp_cluster_mover, warp_cluster_forget, warp_erasure_part,
-                 warp_saga_erase, warp_subscription_names, warp_saga_call, warp_saga_gather, warp_saga_step,
-                 warp_projection, warp_projection_stats, warp_projection_swap]).
+-define(SERVED, [warp_core, warp_cluster_log, warp_cluster_copy, warp_cluster_mover, warp_cluster_forget,
+                 warp_erasure_part, warp_saga_erase, warp_subscription_names, warp_saga_call, warp_saga_gather,
+                 warp_saga_step, warp_projection, warp_projection_stats, warp_projection_swap]).
 
 %% The pause before something is said again to a node that takes no messages just now.
 -define(BUSY_MS, 5).

@@ -30,12 +30,13 @@ defmodule Warp.Cluster do
 
   @typedoc """
   A member. It is `:up`, with shards on it or coming to it; `:leaving`, while it gives its shards away; `:left`, without
-  any; or `:forgotten`, and the others take it in no more. `is_linked` says whether this node can reach it now,
+  any; `:forgetting`, when somebody began to forget it and has to go on (`forget/3`); or `:forgotten`, and the others
+  take it in no more. `is_linked` says whether this node can reach it now,
   `incarnation` how often it was started, and `shards` how many it has.
   """
   @type member :: %{
           node: node,
-          state: :up | :leaving | :left | :forgotten,
+          state: :up | :leaving | :left | :forgetting | :forgotten,
           is_linked: boolean,
           incarnation: pos_integer,
           shards: non_neg_integer
@@ -126,10 +127,26 @@ defmodule Warp.Cluster do
   def leave(context, options \\ []), do: :warp_cluster.leave(context, Options.to_map(options))
 
   @doc """
+  Forgets members that are lost for good, with their disks: an operator knows that they will never run again. Other
+  members take their shards over. A shard of which another member has a copy, since it was about to move, goes on with
+  what that has; all others are empty, and their entities begin with seq 1. Read models keep what they have of lost
+  events, until they are rebuilt. A node of that name, with an empty folder, can join again. It cannot be taken back.
+
+  All other members have to run, so members that are lost together are forgotten together: give a list of them.
+
+  Option: `:timeout` (`:infinity`) in milliseconds. When it is over, or another error comes, a part may be done: forget
+  the node again. Errors: `{:not_a_member, node}`; `{:node_up, node}`, it can be reached; `{:node_unavailable, node}`,
+  another member cannot be reached; `:timeout`; `:disk_full` and `{:io_error, message}`, it could not be noted.
+  """
+  @spec forget(Warp.context(), node | String.t() | [node | String.t()], keyword) :: :ok | {:error, Warp.reason()}
+  def forget(context, nodes, options \\ []), do: :warp_cluster.forget(context, nodes, Options.to_map(options))
+
+  @doc """
   Takes this node's folder for the right one, for an operator who knows that it is: the node serves its shards then, but
   for those that another member owns by now. The context may still be starting, and so its name is enough.
 
-  Errors: `:not_in_doubt`; `:disk_full` and `{:io_error, message}`, it could not be noted.
+  Errors: `:not_in_doubt`; `:forgotten`, the others have forgotten this node; `:disk_full` and `{:io_error, message}`,
+  it could not be noted.
   """
   @spec adopt(Warp.context() | String.t()) :: :ok | {:error, Warp.reason()}
   defdelegate adopt(context_or_name), to: :warp_cluster

@@ -58,6 +58,8 @@ defmodule Warp.ClusterTest do
     assert {:ok, ^node_one} = on(two, Cluster, :owner, [alice])
     assert {:error, :last_member} = on(one, Cluster, :leave, [bank])
     assert {:error, :not_in_doubt} = on(one, Cluster, :adopt, ["bank"])
+    assert {:error, {:node_up, ^node_one}} = on(one, Cluster, :forget, [bank, node_one])
+    assert {:error, {:not_a_member, "x@y"}} = on(one, Cluster, :forget, [bank, ["x@y"], [timeout: 5000]])
   end
 
   test "options of clusters are checked", %{dir: dir} do

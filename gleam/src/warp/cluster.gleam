@@ -53,6 +53,8 @@ pub type MemberState {
   Leaving
   /// It has no shard any more.
   Left
+  /// Somebody began to forget it, and has to go on: see `forget`.
+  Forgetting
   /// The others do not take it in any more.
   Forgotten
 }
@@ -246,13 +248,46 @@ pub fn leave_with(
   engine_leave(context, call.to_map(options))
 }
 
+/// Forgets members that are lost for good, with their disks: an operator knows
+/// that they will never run again. Other members take their shards over. A shard of
+/// which another member has a copy, since it was about to move, goes on with what
+/// that has; all others are empty, and their entities begin with seq 1. Read models
+/// keep what they have of lost events until they are rebuilt. A node of that name,
+/// with an empty folder, can join again. It cannot be taken back.
+///
+/// All other members have to run, so members that are lost together are forgotten
+/// together: give all of them. Waits for as long as it takes. If it is interrupted
+/// a member may be `Forgetting`: forget it again.
+///
+/// Returns `error.NotAMember`; `error.NodeUp` if one of them can be reached;
+/// `error.NodeUnavailable` if another member cannot; and `error.DiskFull` or
+/// `error.IoError` if this could not be noted.
+///
+pub fn forget(
+  context: Context,
+  nodes: List(String),
+) -> Result(Nil, Error(reason)) {
+  forget_with(context, nodes, call.options())
+}
+
+/// Forgets as `forget` does, with a timeout: see `warp/call`.
+///
+pub fn forget_with(
+  context: Context,
+  nodes: List(String),
+  options: call.Options,
+) -> Result(Nil, Error(reason)) {
+  engine_forget(context, nodes, call.to_map(options))
+}
+
 /// Takes this node's folder for the right one, for an operator who knows that it
 /// is: the node then serves its shards, but for those that another member owns by
 /// now. `context` is the name of the context, since its start may still be waiting
 /// for this.
 ///
-/// Returns `error.NotInDoubt` if the folder is not in doubt, and `error.DiskFull`
-/// or `error.IoError` if this could not be noted.
+/// Returns `error.NotInDoubt` if the folder is not in doubt, `error.Forgotten` if
+/// the others have forgotten this node, and `error.DiskFull` or `error.IoError` if
+/// this could not be noted.
 ///
 @external(erlang, "warp_cluster_ffi", "adopt")
 pub fn adopt(context: String) -> Result(Nil, Error(reason))
@@ -260,6 +295,13 @@ pub fn adopt(context: String) -> Result(Nil, Error(reason))
 @external(erlang, "warp_cluster_ffi", "migrate")
 fn engine_migrate(
   context: Context,
+  options: call.Map,
+) -> Result(Nil, Error(reason))
+
+@external(erlang, "warp_cluster_ffi", "forget")
+fn engine_forget(
+  context: Context,
+  nodes: List(String),
   options: call.Map,
 ) -> Result(Nil, Error(reason))
 

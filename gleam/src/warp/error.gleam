@@ -280,6 +280,13 @@ pub type Error(reason) {
   InDoubt(why: String)
   /// This node's folder is not in doubt, and there is nothing to adopt.
   NotInDoubt
+  /// The cluster has forgotten this node: see `cluster.forget`. Other nodes have
+  /// its shards by now.
+  Forgotten
+  /// No member of the cluster has this name.
+  NotAMember(node: String)
+  /// The node can be reached from a member of the cluster, so it is not lost.
+  NodeUp(node: String)
   /// No other member of the cluster takes this node's shards.
   LastMember
   /// The context runs on a single node.
@@ -706,6 +713,15 @@ pub fn to_string(error: Error(reason)) -> String {
       <> ". Start all other members, which say whether it is the right one, or "
       <> "say so with cluster.adopt."
     NotInDoubt -> "This node's folder is not in doubt."
+    Forgotten ->
+      "The cluster has forgotten this node. Keep its folder aside, and start it "
+      <> "with an empty one: it joins as a new node."
+    NotAMember(node) -> node <> " is no member of this cluster."
+    NodeUp(node) ->
+      "Node "
+      <> node
+      <> " can be reached from a member of the cluster, so it is not lost. Have it "
+      <> "leave, or stop it for good."
     LastMember ->
       "No other member of the cluster takes this node's shards. Start another "
       <> "node first."

@@ -30,6 +30,7 @@ pub fn a_context_of_a_single_node_is_no_cluster_test() {
   assert cluster.pause(ctx) == Error(error.NotClustered)
   assert cluster.resume(ctx) == Error(error.NotClustered)
   assert cluster.leave(ctx) == Error(error.NotClustered)
+  assert cluster.forget(ctx, ["x@y"]) == Error(error.NotClustered)
   assert cluster.adopt("nothing") == Error(error.ContextStopped)
   assert cluster.owner(warp.entity(ctx, "alice")) == Ok(Some("nonode@nohost"))
   assert cluster.owner(warp.entity(ctx, ""))
@@ -76,6 +77,10 @@ pub fn shards_move_to_a_node_that_joins_and_back_test() {
   assert on_node(first, fn() { cluster.leave(ctx) }) == Error(error.LastMember)
   assert on_node(first, fn() { cluster.adopt("bank") })
     == Error(error.NotInDoubt)
+  assert on_node(first, fn() { cluster.forget(ctx, [one]) })
+    == Error(error.NodeUp(one))
+  assert on_node(first, fn() { cluster.forget(ctx, ["x@y"]) })
+    == Error(error.NotAMember("x@y"))
   assert on_node(first, fn() { cluster.pause(ctx) }) == Ok(Nil)
 
   // Another node joins, and nothing moves.
