@@ -54,8 +54,8 @@ seed(Seed) when is_atom(Seed) ->
 
 %% @doc A context of a single node must not run in the folder of a member of a cluster.
 -spec check_folder(warp_component:settings(), Dir :: binary()) -> ok | {error, term()}.
-check_folder(#{cluster := single_node}, Dir) ->
-    case warp_cluster_store:exists(#{dir => Dir}) of
+check_folder(#{cluster := single_node, file_access := Access}, Dir) ->
+    case warp_cluster_store:is_members(#{dir => Dir, file_access => Access}) of
         true -> {error, {folder_of_cluster, Dir}};
         false -> ok;
         {error, _} = Error -> Error

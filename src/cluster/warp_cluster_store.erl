@@ -4,7 +4,7 @@
 %% When a function that writes returns `ok', what it wrote is on disk.
 -module(warp_cluster_store).
 
--export([exists/1, open/1, close/1, load/1, set_self/2, put_members/2, put_records/2, put_owners/2]).
+-export([is_members/1, open/1, close/1, load/1, set_self/2, put_members/2, put_records/2, put_owners/2]).
 
 -export_type([store/0, self/0, member/0, loaded/0]).
 
@@ -44,10 +44,29 @@
 path(#{dir := Dir}) ->
     filename:join(Dir, <<"cluster.db">>).
 
-%% @doc Whether a folder is that of a member of a cluster, or of a node that is going to be one.
--spec exists(#{dir := binary(), atom() => term()}) -> boolean() | {error, term()}.
-exists(Context) ->
-    warp_nif:exists(path(Context)).
+%% @doc Whether a folder is that of a member of a cluster, or of one that was. The file of a node that has only waited
+%% for its cluster is removed.
+-spec is_members(#{dir := binary(), file_access := warp_nif:access(), atom() => term()}) ->
+    boolean() | {error, term()}.
+is_members(#{dir := Dir} = Context) ->
+    case warp_nif:exists(path(Context)) andalso loaded(Context) of
+        {ok, #{self := Self, members := [], records := Records}}
+          when map_size(Records) =:= 0, Self =:= none orelse map_get(cluster, Self) =:= none ->
+            _ = warp_nif:delete_files(Dir, <<"cluster.db">>),
+            false;
+        {ok, _} -> true;
+        Other -> Other
+    end.
+
+loaded(Context) ->
+    case open(Context) of
+        {ok, Store} ->
+            Loaded = load(Store),
+            ok = close(Store),
+            Loaded;
+        {error, _} = Error ->
+            Error
+    end.
 
 %% @doc Opens the file for the calling process, and creates it if there is none.
 -spec open(warp_context:context()) -> {ok, store()} | {error, term()}.
