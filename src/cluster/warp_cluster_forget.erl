@@ -153,13 +153,16 @@ look_here(Ref) ->
 
 %% @doc Says yes for this node: {@link warp_cluster_mover:promise/4}.
 -spec promise_here(warp_context:ref(), ballot(), warp_cluster_view:members()) -> {ok, known()} | {error, term()}.
-promise_here(Ref, Ballot, Lost) ->
+promise_here(Ref, {Generation, Random} = Ballot, Lost)
+  when is_integer(Generation), is_binary(Random), is_map(Lost) ->
+    true = warp_cluster_message:are_members(maps:values(Lost)),
     here(Ref, fun(Context) -> warp_cluster_mover:promise(Context, Ballot, Lost, soon()) end).
 
 %% @doc Takes a shard over on this node: {@link warp_cluster_mover:take_over/5}.
 -spec take_over_here(warp_context:ref(), ballot(), non_neg_integer(), warp_cluster_handoff:input()) ->
     ok | {error, term()}.
-take_over_here(Ref, Ballot, N, Order) ->
+take_over_here(Ref, Ballot, N, {take_over, Epoch, Position, Lost} = Order)
+  when is_integer(Epoch), Epoch > 0, is_integer(Position), Position >= 0, is_list(Lost) ->
     here(Ref, fun(Context) -> warp_cluster_mover:take_over(Context, Ballot, N, Order, soon()) end).
 
 here(Ref, Fun) ->

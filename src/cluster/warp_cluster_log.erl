@@ -17,6 +17,8 @@
 
 %% How long another node may take for one read. It reads pieces of bounded size.
 -define(PATIENCE_MS, 30000).
+%% What another node may read.
+-define(READS, [follow, follow_entity, head, page, snapshot, position_before, run_of, last_row, entities, position]).
 %% How long to wait before looking again at a shard that is being handed over.
 -define(LOOK_MS, 50).
 
@@ -123,6 +125,7 @@ call(Handle, Function, Args) ->
 -spec serve(warp_context:ref(), {node(), warp_cluster_withheld:session()}, non_neg_integer(), Function :: atom(),
             Args :: [term()]) -> term().
 serve(Ref, Reader, N, Function, Args) ->
+    true = lists:member(Function, ?READS),
     case warp_context:find(Ref) of
         {ok, Context} ->
             case warp_context:shard(Context, N) of

@@ -517,8 +517,15 @@ handle_info({'EXIT', Pid, _}, #state{connecting = Connecting} = State) when is_m
         true -> {noreply, greet(Node, Next)};
         false -> {noreply, without(Node, Next)}
     end;
-handle_info({warp_cluster, {From, Said}}, #state{failed = none} = State) when is_map(From) ->
-    {noreply, said(Said, From, State)};
+handle_info({warp_cluster, Message}, #state{failed = none, context = #{shards := Shards}} = State) ->
+    case warp_cluster_message:has_form(Message, Shards) of
+        true ->
+            {From, Said} = Message,
+            {noreply, said(Said, From, State)};
+        false ->
+            ok = warp_stray:note(?MODULE, message, Message),
+            {noreply, State}
+    end;
 handle_info({warp_cluster, _}, State) ->
     {noreply, State};
 handle_info(Stray, State) ->

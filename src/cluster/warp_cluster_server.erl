@@ -14,18 +14,19 @@
 
 %% How many calls may be under way in one of these processes.
 -define(MAX_CALLS, 20000).
-%% The modules whose functions other nodes may call.
--define(SERVED, [warp_core, warp_cluster_log, warp_cluster_copy, warp_cluster_mover, warp_cluster_forget,
-                 warp_erasure_part, warp_saga_erase, warp_subscription_names, warp_saga_call, warp_saga_gather,
-                 warp_saga_step, warp_projection, warp_projection_stats, warp_projection_swap]).
-
 %% The pause before something is said again to a node that takes no messages just now.
 -define(BUSY_MS, 5).
 %% How many requests for one shard wait while it is handed over.
 -define(MAX_WAITING, 10000).
+%% How often at most one of these processes says that a call has failed.
+-define(SAY_MS, 60000).
+-define(IS_SHARD(N, Shards), is_integer(N), N >= 0, N < Shards).
 
 -record(state, {
     context :: warp_context:context(),
+    shards :: pos_integer(),
+    %% When it last said that a call has failed.
+    said = none :: none | integer(),
     calls = 0 :: non_neg_integer(),
     order = warp_cluster_order:new() :: warp_cluster_order:order(),
     %% Which processes like this one, on other nodes, are to be told when the log of a shard grows.
@@ -54,7 +55,7 @@ init({Ref, Nth}) ->
     ok = warp_context:register(Context, {cluster_server_nth, Nth}, self()),
     ok = lists:foreach(fun(N) -> warp_context:register(Context, {cluster_server, N}, self()) end,
                        [N || N <- lists:seq(0, Shards - 1), 1 + N rem Count =:= Nth]),
-    {ok, #state{context = Context}}.
+    {ok, #state{context = Context, shards = Shards}}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, {error, term()}, #state{}}.
 handle_call(Stray, _From, State) ->
@@ -72,50 +73,51 @@ handle_info({warp_call, Alias, _Call}, #state{calls = Calls} = State)
     ok = answer(Alias, {error, overloaded}),
     {noreply, State};
 handle_info({warp_call, Alias, {Module, Function, Args} = Call}, #state{calls = Calls} = State)
-  when is_reference(Alias), is_atom(Module), is_atom(Function), is_list(Args) ->
-    case lists:member(Module, ?SERVED) of
+  when is_reference(Alias), is_atom(Module), is_atom(Function), length(Args) >= 0 ->
+    case warp_cluster_served:is_call(Call) of
         true ->
             _ = spawn_monitor(fun() -> work(Alias, Call) end),
             {noreply, State#state{calls = Calls + 1}};
         false ->
-            ok = answer(Alias, {error, {unknown_request, {Module, Function, length(Args)}}}),
-            {noreply, State}
+            {noreply, unknown(Alias, Call, State)}
     end;
-handle_info({warp_call, Alias, {Module, Function, Args, {_Key, N, Epoch} = Of} = Call}, State)
-  when is_reference(Alias), is_atom(Module), is_atom(Function), is_list(Args), is_integer(N), is_integer(Epoch) ->
-    {noreply, in_order(Alias, Call, Of, lists:member(Module, ?SERVED), State)};
-handle_info({warp_request, Alias, {Module, Function, [Entity | _] = Args} = Call}, State)
-  when is_reference(Alias), is_atom(Module), is_atom(Function) ->
-    case lists:member(Module, ?SERVED) of
-        true -> {noreply, request(Alias, Call, shard_of(Entity), State)};
-        false ->
-            ok = answer(Alias, {error, {unknown_request, {Module, Function, length(Args)}}}),
-            {noreply, State}
+handle_info({warp_call, Alias, {Module, Function, Args, {_Key, N, Epoch} = Of} = Call}, #state{shards = Shards} = State)
+  when is_reference(Alias), is_atom(Module), is_atom(Function), length(Args) >= 0, ?IS_SHARD(N, Shards),
+       is_integer(Epoch) ->
+    case warp_cluster_served:is_call({Module, Function, Args}) of
+        true -> {noreply, in_order(Alias, Call, Of, State)};
+        false -> {noreply, unknown(Alias, {Module, Function, Args}, State)}
     end;
-handle_info({warp_waiting, N}, #state{waiting = Waiting} = State) ->
+handle_info({warp_request, Alias, {Module, Function, [#warp_entity{shard = N} | Others] = Args} = Call}, State)
+  when is_reference(Alias), is_atom(Module), is_atom(Function), length(Others) >= 0 ->
+    case warp_cluster_served:is_request(Call) of
+        true -> {noreply, request(Alias, Call, N, State)};
+        false -> {noreply, unknown(Alias, {Module, Function, Args}, State)}
+    end;
+handle_info({warp_waiting, N}, #state{waiting = Waiting} = State) when is_map_key(N, Waiting) ->
     {Requests, Left} = maps:take(N, Waiting),
     Again = fun({Alias, Call}, Acc) -> request(Alias, Call, N, Acc) end,
     {noreply, lists:foldr(Again, State#state{waiting = Left}, Requests)};
 handle_info({[alias | _], _Answer} = Message, #state{requests = Requests} = State) ->
     {noreply, State#state{requests = maps:map(fun(Module, Of) -> responded(Module, Message, Of) end, Requests)}};
-handle_info({'DOWN', _, process, Pid, _}, #state{calls = Calls, order = Order} = State) ->
-    {noreply, State#state{calls = Calls - 1, order = warp_cluster_order:ended(Pid, Order)}};
+handle_info({'DOWN', _, process, Pid, Reason}, #state{calls = Calls, order = Order} = State) ->
+    {noreply, said(Reason, State#state{calls = Calls - 1, order = warp_cluster_order:ended(Pid, Order)})};
 handle_info({'EXIT', _Pid, _Reason}, State) ->
     {noreply, State};
 %% A follower of this node sleeps at the end of a log of another node.
-handle_info({warp_arm, N}, #state{context = Context} = State) ->
+handle_info({warp_arm, N}, #state{context = Context, shards = Shards} = State) when ?IS_SHARD(N, Shards) ->
     case warp_context:log(Context, N) of
         {ok, {remote, Server, _, _, _}} -> ok = say(Server, {warp_sleep, N, self()}, {warp_arm, N});
         %% It looks again when there is a log to be read.
         _ -> ok
     end,
     {noreply, State};
-handle_info({warp_log_grew, N}, #state{context = Context} = State) when is_integer(N) ->
+handle_info({warp_log_grew, N}, #state{context = Context, shards = Shards} = State) when ?IS_SHARD(N, Shards) ->
     ok = warp_follower:committed(Context, N),
     {noreply, State};
 %% NOTE: the log may have grown after that follower has read it, and before this message has come.
-handle_info({warp_sleep, N, Pid}, #state{context = Context, armed = Armed, told = Told} = State)
-  when is_pid(Pid), is_integer(N) ->
+handle_info({warp_sleep, N, Pid}, #state{context = Context, shards = Shards, armed = Armed, told = Told} = State)
+  when is_pid(Pid), ?IS_SHARD(N, Shards) ->
     case warp_context_owners:is_here(Context, N) of
         true ->
             ok = warp_follower:sleep(Context, N),
@@ -131,10 +133,10 @@ handle_info({warp_sleep, N, Pid}, #state{context = Context, armed = Armed, told 
 handle_info({log_grew, N}, #state{armed = Armed} = State) ->
     Pids = maps:keys(maps:get(N, Armed, #{})),
     {noreply, lists:foldl(fun(Pid, Acc) -> tell(Pid, N, Acc) end, State#state{armed = maps:remove(N, Armed)}, Pids)};
-handle_info({warp_answer, Alias, Answer}, State) ->
+handle_info({warp_answer, Alias, Answer}, State) when is_reference(Alias) ->
     ok = say(Alias, {[alias | Alias], Answer}, {warp_answer, Alias, Answer}),
     {noreply, State};
-handle_info({warp_tell, Pid, N}, State) ->
+handle_info({warp_tell, Pid, N}, #state{shards = Shards} = State) when is_pid(Pid), ?IS_SHARD(N, Shards) ->
     {noreply, tell(Pid, N, State)};
 handle_info({nodedown, Node}, #state{told = Told, armed = Armed} = State) ->
     OfOthers = fun(Pids) -> maps:filter(fun(Pid, _) -> node(Pid) =/= Node end, Pids) end,
@@ -146,7 +148,7 @@ handle_info(Stray, State) ->
     ok = warp_stray:note(?MODULE, message, Stray),
     {noreply, State}.
 
-in_order(Alias, Call, {_Key, N, _Epoch} = Of, true, #state{context = Context, calls = Calls, order = Order} = State) ->
+in_order(Alias, Call, {_Key, N, _Epoch} = Of, #state{context = Context, calls = Calls, order = Order} = State) ->
     case warp_cluster_order:next(Of, warp_context_owners:epoch(Context, N), Order) of
         {ok, Before} ->
             {Pid, _} = spawn_opt(fun() -> ok = await_end(Before), work(Alias, Call) end, [link, monitor]),
@@ -154,8 +156,9 @@ in_order(Alias, Call, {_Key, N, _Epoch} = Of, true, #state{context = Context, ca
         {error, _} = Error ->
             ok = answer(Alias, Error),
             State
-    end;
-in_order(Alias, {Module, Function, Args, _}, _Of, false, State) ->
+    end.
+
+unknown(Alias, {Module, Function, Args}, State) ->
     ok = answer(Alias, {error, {unknown_request, {Module, Function, length(Args)}}}),
     State.
 
@@ -165,12 +168,9 @@ await_end(Pid) ->
     Monitor = erlang:monitor(process, Pid),
     receive {'DOWN', Monitor, process, Pid, _} -> ok end.
 
-%% The number of the entity's shard, as its handle says.
-shard_of(#warp_entity{shard = N}) -> N;
-shard_of(_NotAHandle) -> none.
-
 %% Requests for one shard are made in their order, also those that wait.
-request(Alias, Call, N, #state{context = Context, waiting = Waiting} = State) when is_integer(N) ->
+request(Alias, Call, N, #state{context = Context, shards = Shards, waiting = Waiting} = State)
+  when ?IS_SHARD(N, Shards) ->
     IsWaiting = is_map_key(N, Waiting),
     case IsWaiting orelse warp_context_owners:where(Context, N) of
         true ->
@@ -187,7 +187,8 @@ request(Alias, Call, N, #state{context = Context, waiting = Waiting} = State) wh
         _ ->
             make(Alias, Call, State)
     end;
-request(Alias, Call, none, State) ->
+%% Its response says what is wrong with the entity.
+request(Alias, Call, _N, State) ->
     make(Alias, Call, State).
 
 make(Alias, {Module, Function, Args}, #state{requests = Requests} = State) ->
@@ -224,16 +225,30 @@ format_status(Status) ->
 
 %% Whoever asked may be gone, or its node slow: this process alone waits for that.
 work(Alias, Call) ->
-    Result =
+    {Result, Crash} =
         try
-            warp_cluster_call:serving(Call)
+            {warp_cluster_call:serving(Call), none}
         catch
-            Class:Reason:Stack ->
-                ?LOG_ERROR("Warp: a call of another node failed: ~ts. Its caller got `interrupted'. This is a bug of "
-                           "Warp, please report it.", [warp_redact:crash(Class, Reason, Stack)]),
-                {error, interrupted}
+            Class:Reason:Stack -> {{error, interrupted}, warp_redact:crash(Class, Reason, Stack)}
         end,
-    warp_call:answer(Alias, Result).
+    ok = warp_call:answer(Alias, Result),
+    _ = [exit({shutdown, {call_failed, Crash}}) || Crash =/= none],
+    ok.
+
+%% A call that fails is a bug of Warp, or the other node has another version. There may be very many.
+said({shutdown, {call_failed, Crash}}, #state{said = Said} = State) ->
+    Now = erlang:monotonic_time(millisecond),
+    case Said =:= none orelse Now - Said >= ?SAY_MS of
+        true ->
+            ?LOG_ERROR("Warp: a call of another node failed: ~ts. Its caller got `interrupted'. If both nodes have the "
+                       "same version, this is a bug of Warp, please report it. Others are not said for a minute.",
+                       [Crash]),
+            State#state{said = Now};
+        false ->
+            State
+    end;
+said(_Reason, State) ->
+    State.
 
 %% This process does not wait.
 answer(Alias, Answer) ->
