@@ -5,9 +5,9 @@
 
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
 -export([a_wrong_message_is_ignored/1, only_what_is_served_is_called/1, failing_calls_are_said_once/1]).
--import(proper_types, [any/0, bind/3, frequency/1, list/1, non_neg_integer/0, oneof/1]).
+-import(proper_types, [any/0, bind/3, frequency/1, list/1, oneof/1]).
 %% Inside a VM
--export([log/2, processes_here/0, identity/0]).
+-export([log/2, processes_here/0, parts_here/0, identity/0]).
 
 suite() -> [{timetrap, {minutes, 3}}].
 
@@ -41,9 +41,10 @@ a_wrong_message_is_ignored(Config) ->
     Processes = warp_cluster_vm:run(A, fun ?MODULE:processes_here/0),
     ?assert(length(Processes) >= 12),
     #{from := #{pid := Caller}} = Identity = warp_cluster_vm:run(B, fun ?MODULE:identity/0),
-    Message = message(messages(Identity, Processes), Caller),
+    Known = messages(Identity, warp_cluster_vm:run(A, fun ?MODULE:parts_here/0)),
+    Messages = proper_types:vector(30, message(Processes, Known, Caller)),
     Lines = lines(A),
-    Ignored = proper:forall(list({oneof(Processes), Message}), fun(Sent) ->
+    Ignored = proper:forall(Messages, fun(Sent) ->
         ok = send(B, Sent),
         {Processes, [ok]} =:= {warp_cluster_vm:run(A, fun ?MODULE:processes_here/0), append_each(A)}
     end),
@@ -60,7 +61,7 @@ a_wrong_message_is_ignored(Config) ->
 only_what_is_served_is_called(Config) ->
     {A, B} = {proplists:get_value(a, Config), proplists:get_value(b, Config)},
     Ctx = warp_cluster_vm:run(A, fun warp_cluster_vm:ctx/0),
-    [Server | _] = [Pid || Pid <- warp_cluster_vm:run(A, fun ?MODULE:processes_here/0), is_server(Pid, A)],
+    [Server | _] = servers(A),
     Call = fun(Message) ->
         warp_cluster_vm:run(B, fun() ->
             Alias = erlang:alias([reply]),
@@ -89,7 +90,7 @@ only_what_is_served_is_called(Config) ->
 %% A node of another version asks thousands of times for what it does not have.
 failing_calls_are_said_once(Config) ->
     {A, B} = {proplists:get_value(a, Config), proplists:get_value(b, Config)},
-    Servers = [Pid || Pid <- warp_cluster_vm:run(A, fun ?MODULE:processes_here/0), is_server(Pid, A)],
+    Servers = servers(A),
     Lines = lines(A),
     ok = warp_cluster_vm:run(B, fun() ->
         Bad = {warp_call, make_ref(), {warp_cluster_log, serve, [wrong, wrong, wrong, wrong, wrong]}},
@@ -105,20 +106,21 @@ failing_calls_are_said_once(Config) ->
 send(Vm, Messages) ->
     warp_cluster_vm:run(Vm, fun() -> lists:foreach(fun({To, Message}) -> To ! Message end, Messages) end).
 
-message(Known, Caller) ->
-    frequency([{2, bind(oneof(Known), fun wrong/1, false)},
-               {1, any()},
-               {1, {'$gen_cast', any()}},
-               {1, {'$gen_call', {Caller, make_ref()}, any()}}]).
+%% To whom, and what: mostly something wrong of the kind that this process gets.
+message(Processes, Known, Caller) ->
+    To = oneof(Processes),
+    frequency([{6, bind({oneof(Known), path(), odd()},
+                        fun({{Whom, Message}, Path, Odd}) -> {oneof(Whom), replaced(Path, Message, Odd)} end, false)},
+               {1, {To, any()}},
+               {1, {To, {'$gen_cast', any()}}},
+               {1, {To, {'$gen_call', {Caller, make_ref()}, any()}}}]).
 
-%% A message of nodes with something in it that never stands there.
-wrong(Message) ->
-    bind({list(non_neg_integer()), odd()}, fun({Path, Odd}) -> replaced(Path, Message, Odd) end, false).
+%% Which part of a term, which part of that, and so on.
+path() -> proper_types:non_empty(list(proper_types:range(0, 59))).
 
 odd() ->
     oneof([wrong, -1, 1.5, <<1:3>>, {}, {wrong}, "wrong", proper_types:exactly([wrong | wrong]), 1 bsl 70, fun erlang:halt/0]).
 
-%% The path says which part of the term, which part of that, and so on.
 replaced([Nth | Path], Term, Odd) when is_tuple(Term), tuple_size(Term) > 0 ->
     At = 1 + Nth rem tuple_size(Term),
     setelement(At, Term, replaced(Path, element(At, Term), Odd));
@@ -135,25 +137,25 @@ replaced([Nth | Path], Term, Odd) when length(Term) > 0 ->
 replaced(_Path, _Term, Odd) ->
     Odd.
 
-%% All that nodes send each other, as node B would.
-messages(#{from := From, hello := Hello, members := Members, owners := Owners, entity := Entity}, Processes) ->
-    Pid = hd(Processes),
+%% All that nodes send each other, as node B would, with the processes that get it.
+messages(#{from := From, hello := Hello, members := Members, owners := Owners, entity := Entity},
+         #{node := Node, member := Member, servers := [Pid | _] = Servers}) ->
     Attempt = <<0:128>>,
-    Said = [{hello, Hello}, beat, confirmed, {members, Members}, {owners, Owners}]
+    Said = [{hello, Hello}, {members, Members}, {owners, Owners}]
            ++ [{handoff, {0, Handoff}} || Handoff <- [{offer, 1, Attempt}, {void, 1, Attempt}, {copied, 1, Attempt},
                                                      {accept, 1, Attempt}, {abandon, 1, Attempt}, {owned, 1, Attempt},
                                                      {refuse, 1, Attempt, busy}, {given, 1, Attempt, Attempt},
                                                      {staged, 1, Attempt, Attempt}, {frozen, 1, Attempt, Attempt, []}]],
     Get = [Entity, <<"Account">>, #{}],
-    Order = {key, 0, 1},
     Ref = make_ref(),
-    [{warp_cluster, <<"bank">>, {From, What}} || What <- Said] ++ [{warp_cluster, {From, What}} || What <- Said]
-    ++ [{warp_call, Ref, {warp_core, get, Get}}, {warp_call, Ref, {warp_core, get, Get, Order}},
-        {warp_call, Ref, {warp_cluster_log, serve, [{clustered, <<"bank">>}, {node(), Ref}, 0, position, []]}},
-        {warp_request, Ref, {warp_core, append_request, [Entity, #{}, #{}]}},
-        {warp_arm, 0}, {warp_sleep, 0, Pid}, {warp_tell, Pid, 0}, {warp_log_grew, 0}, {log_grew, 0},
-        {warp_waiting, 0}, {warp_answer, Ref, answer}, {[alias | Ref], answer}, {nodedown, nobody, []},
-        {'EXIT', Pid, normal}].
+    ToServers = [{warp_call, Ref, {warp_core, get, Get}}, {warp_call, Ref, {warp_core, get, Get, {key, 0, 1}}},
+                 {warp_call, Ref, {warp_cluster_log, serve, [{clustered, <<"bank">>}, {node(), Ref}, 0, position, []]}},
+                 {warp_request, Ref, {warp_core, append_request, [Entity, #{}, #{}]}},
+                 {warp_arm, 0}, {warp_sleep, 0, Pid}, {warp_tell, Pid, 0}, {warp_log_grew, 0}, {log_grew, 0},
+                 {warp_waiting, 0}, {warp_answer, Ref, answer}, {[alias | Ref], answer}],
+    [{[Node], {warp_cluster, <<"bank">>, {From, What}}} || What <- Said]
+    ++ [{[Member], {warp_cluster, {From, What}}} || What <- Said]
+    ++ [{Servers, Message} || Message <- ToServers].
 
 %% ------------------------------------------------------------------ Node A
 
@@ -165,8 +167,7 @@ append_each(Vm) ->
 
 lines(Vm) -> warp_cluster_vm:run(Vm, fun() -> lists:sort(ets:tab2list(?MODULE)) end).
 
-is_server(Pid, Vm) ->
-    warp_cluster_vm:run(Vm, fun() -> proc_lib:initial_call(Pid) =:= {warp_cluster_server, init, ['Argument__1']} end).
+servers(Vm) -> maps:get(servers, warp_cluster_vm:run(Vm, fun ?MODULE:parts_here/0)).
 
 %% ------------------------------------------------------------------ Inside a VM
 
@@ -179,8 +180,16 @@ processes_here() ->
     {ok, Context} = warp_context:of_handle(warp_cluster_vm:ctx()),
     Named = [Pid || Name <- registered(), "warp_" ++ _ <- [atom_to_list(Name)], Pid <- [whereis(Name)],
                     not is_supervisor(Pid)],
-    Keys = [cluster, mover | [{cluster_server_nth, Nth} || Nth <- lists:seq(1, 8)]],
-    lists:sort(Named ++ [element(2, {ok, _} = warp_context:registered(Context, Key)) || Key <- Keys]).
+    #{member := Member, servers := Servers} = parts_here(),
+    {ok, Mover} = warp_context:registered(Context, mover),
+    lists:usort([Mover, Member | Named ++ Servers]).
+
+parts_here() ->
+    {ok, Context} = warp_context:of_handle(warp_cluster_vm:ctx()),
+    {ok, Member} = warp_context:registered(Context, cluster),
+    #{node => whereis(warp_node), member => Member,
+      servers => [element(2, {ok, _} = warp_context:registered(Context, {cluster_server_nth, Nth}))
+                  || Nth <- lists:seq(1, 8)]}.
 
 is_supervisor(Pid) -> element(1, proc_lib:initial_call(Pid)) =:= supervisor.
 
@@ -188,11 +197,9 @@ is_supervisor(Pid) -> element(1, proc_lib:initial_call(Pid)) =:= supervisor.
 identity() ->
     Ctx = warp_cluster_vm:ctx(),
     {ok, Context} = warp_context:of_handle(Ctx),
-    {ok, Pid} = warp_context:registered(Context, cluster),
+    #{member := Pid, servers := Servers} = parts_here(),
     #{members := #{} = Members, owners := Owners, cluster := Cluster} = warp_cluster_member:info(Context),
     #{member := Member, incarnation := Incarnation, start := Start} = maps:get(node(), Members),
-    Servers = [element(2, {ok, _} = warp_context:registered(Context, {cluster_server_nth, Nth}))
-               || Nth <- lists:seq(1, 8)],
     #{from => #{node => node(), pid => Pid, member => Member, incarnation => Incarnation, start => Start},
       hello => #{shards => 8, phase => member, cluster => Cluster, is_empty => false, is_linked => true,
                  servers => list_to_tuple(Servers), members => maps:values(Members), owners => Owners},
