@@ -60,6 +60,8 @@
     alarms = #{} :: #{non_neg_integer() => term()},
     is_started = false :: boolean(),
     is_paused = false :: boolean(),
+    %% The shard whose hand-off has begun last.
+    last = -1 :: integer(),
     given = 0 :: non_neg_integer(),
     got = 0 :: non_neg_integer(),
     bytes = 0 :: non_neg_integer(),
@@ -317,13 +319,19 @@ heard_of_owners(Owners, State) ->
 
 give(_Info, #state{is_paused = true} = State) ->
     State;
-give(#{linked := Linked} = Info, #state{context = Context} = State) ->
+give(#{linked := Linked} = Info, #state{context = Context, last = Last} = State) ->
     Wanted = [{N, To} || {N, To} <- to_give(Info, Context), lists:member(To, Linked)],
     Giving = [N || {N, gives, _} <- under_way(State)],
-    case length(Giving) < ?MOST andalso [Move || {N, _} = Move <- Wanted, not lists:member(N, Giving)] of
-        [{N, To} | _] -> input(N, {give, To, warp_random:bytes(16)}, State);
+    Others = [Move || {N, _} = Move <- Wanted, not lists:member(N, Giving)],
+    case length(Giving) < ?MOST andalso behind(Last, Others) of
+        [{N, To} | _] -> input(N, {give, To, warp_random:bytes(16)}, State#state{last = N});
         _ -> State
     end.
+
+%% One after the other, so that a shard that cannot be given now holds up no other.
+behind(Last, Moves) ->
+    {Before, Behind} = lists:partition(fun({N, _}) -> N =< Last end, lists:sort(Moves)),
+    Behind ++ Before.
 
 %% The shards that this node should give, and to whom.
 to_give(#{members := Members, owners := Owners}, #{shards := Shards}) ->

@@ -5,13 +5,14 @@
 
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
 -export([nodes_join_and_leave_under_load/1, requests_keep_their_order/1, a_giver_that_is_killed_goes_on/1,
-         a_receiver_that_is_killed_goes_on/1, nothing_is_left_with_the_giver/1]).
+         a_receiver_that_is_killed_goes_on/1, nothing_is_left_with_the_giver/1,
+         a_shard_that_stays_holds_up_no_other/1]).
 
 suite() -> [{timetrap, {minutes, 4}}].
 
 all() ->
     [nodes_join_and_leave_under_load, requests_keep_their_order, a_giver_that_is_killed_goes_on,
-     a_receiver_that_is_killed_goes_on, nothing_is_left_with_the_giver].
+     a_receiver_that_is_killed_goes_on, nothing_is_left_with_the_giver, a_shard_that_stays_holds_up_no_other].
 
 init_per_testcase(_Case, Config) ->
     Dir = warp_test:new_dir(),
@@ -154,3 +155,41 @@ nothing_is_left_with_the_giver(Config) ->
     ok = warp_cluster_vm:run(A, fun() -> warp_cluster:leave(warp_cluster_vm:ctx(), #{timeout => 60000}) end),
     ?assertMatch([_ | _], warp_test:files_with(warp_cluster_vm:dir_of(B), <<"needle-in-a-haystack">>)),
     ?assertEqual([], warp_test:files_with(warp_cluster_vm:dir_of(A), <<"needle-in-a-haystack">>)).
+
+%% A shard is not given while a function of a user runs in it.
+a_shard_that_stays_holds_up_no_other(Config) ->
+    [A, B, _] = vms(Config),
+    ok = warp_cluster_vm:open(A, [A], #{}),
+    ok = warp_cluster_vm:run(A, fun() -> warp_cluster:pause(warp_cluster_vm:ctx()) end),
+    ok = warp_cluster_vm:open(B, [A], #{}),
+    NodeB = warp_cluster_vm:node_of(B),
+    {ok, Ring} = warp_cluster_vm:run(A, fun() -> warp_cluster:ring(warp_cluster_vm:ctx()) end),
+    [First, _, _, _] = lists:sort([N || {N, Node} <- maps:to_list(Ring), Node =:= NodeB]),
+    ok = warp_cluster_vm:run(A, fun() ->
+        Entity = hd([E || N <- lists:seq(1, 1000), E <- [warp_cluster_vm:entity(integer_to_binary(N))],
+                          warp_test:shard_of(E) =:= First]),
+        ok = persistent_term:put(stays, true),
+        _ = spawn(fun() -> again_and_again(Entity) end),
+        ok
+    end),
+    ok = warp_cluster_vm:run(A, fun() -> warp_cluster:resume(warp_cluster_vm:ctx()) end),
+    ok = warp_test:wait_until(fun() -> spread(A) =:= [5, 3] end, 30000),
+    {ok, #{shards := #{NodeB := Given}}} =
+        warp_cluster_vm:run(A, fun() -> warp_cluster:status(warp_cluster_vm:ctx()) end),
+    ?assertNot(lists:member(First, Given)),
+    ok = warp_cluster_vm:run(A, fun() -> persistent_term:put(stays, false) end),
+    ok = settled(A),
+    ?assertEqual([4, 4], spread(A)).
+
+%% The function is ended when an attempt to give the shard is given up, and called again as a saga would.
+again_and_again(Entity) ->
+    Stays = fun Stays(_) ->
+        case persistent_term:get(stays) of
+            true -> timer:sleep(20), Stays(again);
+            false -> {ok, [warp_test:credited(1)]}
+        end
+    end,
+    case warp_core:decide(Entity, <<"Account">>, Stays, #{timeout => infinity}) of
+        {ok, _} -> ok;
+        {error, _} -> again_and_again(Entity)
+    end.
