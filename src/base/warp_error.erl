@@ -84,8 +84,8 @@ cluster_reasons() ->
       <<"Stop it first. Two contexts of one cluster need two nodes.">>},
      {{folder_of_cluster, 'Dir'}, [start],
       <<"The folder {Dir} belongs to a node of a cluster.">>,
-      <<"Start the context with the option `cluster => {{clustered, #{{seed_nodes => [...]}}}}'. With `[node()]' a node that "
-        "is alone goes on as before; there is no way back to `single_node'.">>},
+      <<"Start the context with the option `cluster => {{clustered, #{{seed_nodes => [...]}}}}'. With `[node()]' a "
+        "node that is alone goes on as before; there is no way back to `single_node'.">>},
      {{folder_of_node, 'Node'}, [start],
       <<"The folder belongs to node {Node} of the cluster, and this node has another name.">>,
       <<"Start the VM with that name, or give this node a folder of its own.">>},

@@ -1,7 +1,7 @@
 %% @private Which functions a node runs for other nodes. Pure: {@link warp_cluster_server} runs them.
 %%
-%% A node that is connected could run any function by other means of Erlang's distribution. The list keeps one of another
-%% version, or with a fault, from running by Warp's own means what was not meant to be.
+%% A node that is connected could run any function by other means of Erlang's distribution. The list keeps a node of
+%% another version, or one with a fault, from running by Warp's own means what was not meant to be.
 -module(warp_cluster_served).
 
 -export([is_call/1, is_request/1, all/0]).

@@ -1,4 +1,4 @@
-%% A cluster without epmd: each node listens on the same port of an address of its own, with the flags of docs/cluster.md.
+%% A cluster without epmd, with the flags of docs/cluster.md: each node listens on the same port of its own address.
 -module(warp_cluster_epmdless_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").

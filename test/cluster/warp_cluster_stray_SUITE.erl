@@ -119,7 +119,8 @@ message(Processes, Known, Caller) ->
 path() -> proper_types:non_empty(list(proper_types:range(0, 59))).
 
 odd() ->
-    oneof([wrong, -1, 1.5, <<1:3>>, {}, {wrong}, "wrong", proper_types:exactly([wrong | wrong]), 1 bsl 70, fun erlang:halt/0]).
+    oneof([wrong, -1, 1.5, <<1:3>>, {}, {wrong}, "wrong", proper_types:exactly([wrong | wrong]), 1 bsl 70,
+           fun erlang:halt/0]).
 
 replaced([Nth | Path], Term, Odd) when is_tuple(Term), tuple_size(Term) > 0 ->
     At = 1 + Nth rem tuple_size(Term),
