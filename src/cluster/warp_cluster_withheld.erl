@@ -6,7 +6,7 @@
 -module(warp_cluster_withheld).
 
 -export([new/0, nobody/0, session/1, begun/1, withhold/4, knows/5, forget/4, forget_all_but/4, only/4, anyone/3]).
--export([is_withheld/4, may_follow/3]).
+-export([is_withheld/4, left/4, may_follow/3]).
 
 -export_type([withheld/0, key/0, session/0]).
 
@@ -84,6 +84,16 @@ anyone(#{withheld := Table}, N, Entity) ->
 -spec is_withheld(warp_context:context(), node(), non_neg_integer(), Entity :: binary()) -> boolean().
 is_withheld(#{withheld := Table}, Node, N, Entity) ->
     ets:select(Table, [{{{node, Node, N, {Entity, '_'}}, none}, [], [true]}], 1) =/= '$end_of_table'.
+
+%% @doc Deletions of entities of shard N that a node has to know of or knows of: so many at most, and whether these are
+%% all.
+-spec left(warp_context:context(), node(), non_neg_integer(), pos_integer()) -> {[key()], done | more}.
+left(#{withheld := Table}, Node, N, Max) ->
+    case ets:select(Table, [{{{node, Node, N, '$1'}, '_'}, [], ['$1']}], Max) of
+        '$end_of_table' -> {[], done};
+        {Keys, '$end_of_table'} -> {Keys, done};
+        {Keys, _} -> {Keys, more}
+    end.
 
 %% @doc Whether a node may follow the log of shard N.
 -spec may_follow(warp_context:context(), {node(), session()}, non_neg_integer()) -> boolean().

@@ -7,7 +7,7 @@
 -module(warp_erasure).
 -behaviour(gen_server).
 
--export([start_link/1, delete/3, await_left/1, claim_target/2]).
+-export([start_link/1, delete/3, await_left/1, claim_target/2, left_for/4]).
 -export([shard_opened/2, shard_closing/3, give/2, take/3, given/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
@@ -55,7 +55,7 @@
     running = #{} :: #{pid() => binary()},
     %% Callers whose deletions wait for other nodes alone, by entity.
     waiting = #{} :: #{binary() => [asker()]},
-    %% Shards that have come here, and whose deletions are not in the list yet.
+    %% Shards that come here or have come, and whose deletions are not in the list yet.
     arriving = #{} :: #{non_neg_integer() => []},
     %% Whether the start is over, and the callers that wait for that.
     started = false :: boolean(),
@@ -120,6 +120,13 @@ await_left(Context) ->
 claim_target(Context, Target) ->
     ask(Context, {claim_target, Target}, infinity).
 
+%% @doc Erased lives of entities of shard N of which a node has not done its part: of so many deletions at most, and
+%% whether these are all. Errors: `{shard_unavailable, N}' where it is not known yet; `interrupted', and `timeout'.
+-spec left_for(warp_context:context(), node(), non_neg_integer(), {Max :: pos_integer(), warp_deadline:deadline()}) ->
+    {ok, {[{Entity :: binary(), Life :: non_neg_integer()}], done | more}}
+    | {error, {shard_unavailable, non_neg_integer()} | interrupted | timeout}.
+left_for(Context, Node, N, {Max, Deadline}) -> ask(Context, {left_for, Node, N, Max}, Deadline).
+
 %% @doc Shard N was opened here: its deletions go on. Waits for nothing.
 -spec shard_opened(warp_context:context(), non_neg_integer()) -> ok.
 shard_opened(Context, N) ->
@@ -182,9 +189,9 @@ opened(#state{context = #{file_access := Access} = Context} = State) ->
     case warp_erasure_list:open(warp_erasure_list:path(Context), Access) of
         {ok, List} ->
             case left(Context, List) of
-                {ok, Left} ->
+                {ok, Left, Arriving} ->
                     ok = warp_context:register(Context, erasure_list, List),
-                    opened_here(Left, State#state{list = List});
+                    opened_here(Left, State#state{list = List, arriving = maps:from_keys(Arriving, [])});
                 {error, Reason} ->
                     ok = warp_erasure_list:close(List),
                     failed(Reason, State)
@@ -215,7 +222,7 @@ left(Context, List) ->
             All = note_again(Context, List, [{Entry, case Steps of [] -> Old; _ -> Steps end}
                                              || {Entry, Steps} <- Noted]),
             case {hold_taken(Context, List), warp_erasure_elsewhere:load(Context, List)} of
-                {ok, ok} -> All;
+                {{ok, Taken}, ok} -> with_taken(All, Taken);
                 {{error, _} = Error, _} -> Error;
                 {_, {error, _} = Error} -> Error
             end;
@@ -225,10 +232,15 @@ left(Context, List) ->
             Error
     end.
 
-%% What came with shards that are not here yet.
+with_taken({ok, All}, Taken) -> {ok, All, Taken};
+with_taken({error, _} = Error, _Taken) -> Error.
+
+%% What came with shards that are not here yet. Gives these.
 hold_taken(Context, List) ->
     case warp_erasure_list:taken(List) of
-        {ok, Taken} -> lists:foreach(fun({N, Given}) -> hold_expected(Context, N, Given) end, maps:to_list(Taken));
+        {ok, Taken} ->
+            ok = lists:foreach(fun({N, Given}) -> hold_expected(Context, N, Given) end, maps:to_list(Taken)),
+            {ok, maps:keys(Taken)};
         {error, _} = Error -> Error
     end.
 
@@ -349,6 +361,14 @@ handle_call({delete, #warp_entity{id = Id, shard = N} = Entity, Until}, From, #s
         {ok, _Another} -> {reply, {error, {bad_entity_id, not_a_handle}}, State};
         {error, _} = Error -> {reply, Error, State}
     end;
+handle_call({left_for, _Node, N, _Max}, _From, #state{list = List, arriving = Arriving} = State)
+  when element(1, List) =:= error; is_map_key(N, Arriving) ->
+    {reply, {error, {shard_unavailable, N}}, State};
+handle_call({left_for, Node, N, Max}, _From, #state{context = Context} = State) ->
+    case warp_context_owners:is_here(Context, N) of
+        true -> {reply, {ok, warp_erasure_elsewhere:left_for(Context, Node, N, Max)}, State};
+        false -> {reply, {error, {shard_unavailable, N}}, State}
+    end;
 handle_call({shard_closing, N}, _From, State) ->
     {reply, ok, closing(N, State)};
 handle_call({give, _N}, _From, #state{list = none} = State) ->
@@ -372,7 +392,8 @@ handle_call({take, N, Given}, _From, #state{context = Context} = State0) ->
             case warp_erasure_list:take(List, N, Given) of
                 ok ->
                     ok = warp_erasure_elsewhere:expected(Context, N, Given),
-                    {reply, hold_expected(Context, N, Given), State};
+                    ok = hold_expected(Context, N, Given),
+                    {reply, ok, State#state{arriving = (State#state.arriving)#{N => []}}};
                 {error, _} = Error -> {reply, Error, State}
             end;
         {error, _} = Error ->

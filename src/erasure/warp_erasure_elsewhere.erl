@@ -6,7 +6,7 @@
 -export([new/0, load/2, opened/3, expected/3, given/2, random/0]).
 -export([begin_with/2, begun/2, never_begun/3, ensure/3, later/5, erased/5, kept/3]).
 -export([knows/4, noted/3, drop/3, failed/3]).
--export([open/2, left/2, next/4, targets/1, target/1, count/1, since/1]).
+-export([open/2, left/2, left_for/4, next/4, targets/1, target/1, count/1, since/1]).
 
 -export_type([target/0, key/0]).
 
@@ -291,6 +291,18 @@ open(Context, Entity) -> [Row || {_, Row} <- find(Context, Entity, open)].
 left(#{elsewhere := Table} = Context, Entity) ->
     [{Target, Why} || Target <- targets(Context),
                       Why <- ets:select(Table, [{{{Target, Entity, '_'}, #{state => erased}, '$1', '_'}, [], ['$1']}])].
+
+%% @doc Erased lives of entities of shard N of which a node has not done its part, of each entity the last one: of so
+%% many deletions at most, and whether these are all.
+-spec left_for(warp_context:context(), node(), non_neg_integer(), pos_integer()) ->
+    {[{Entity :: binary(), Life :: non_neg_integer()}], done | more}.
+left_for(#{elsewhere := Table} = Context, Node, N, Max) ->
+    {Keys, Then} = warp_cluster_withheld:left(Context, Node, N, Max),
+    Lives = fun(Entity) ->
+        ets:select(Table, [{{{Node, Entity, '_'}, #{state => erased, incarnation => '$1'}, '_', '_'}, [], ['$1']}])
+    end,
+    {[{Entity, lists:max(Of)} || Entity <- lists:usort([Id || {Id, _} <- Keys]), Of <- [Lives(Entity)], Of =/= []],
+     Then}.
 
 %% @doc All that have something left to do.
 -spec targets(warp_context:context()) -> [target()].

@@ -14,7 +14,13 @@ tell(Context, #{entity := Entity, shard := N, incarnation := Life}) ->
     %% NOTE: first what was read from the log before it was erased has to be with the subscriptions.
     Deadline = warp_deadline:from(?SETTLE_MS),
     case warp_subscription_live:settle(Context, N, Deadline) of
-        ok -> noted(warp_subscription_names:erase(Context, Entity, N, Life, Deadline), Context, Entity, N, Life);
+        ok -> noted(names_told(Context, Entity, N, Life, Deadline), Context, Entity, N, Life);
+        {error, _} = Error -> Error
+    end.
+
+names_told(Context, Entity, N, Life, Deadline) ->
+    case warp_subscription_names:next_life(Context, N, Entity) of
+        {ok, Next} -> warp_subscription_names:erase(Context, {Entity, N, Life, Next}, Deadline);
         {error, _} = Error -> Error
     end.
 

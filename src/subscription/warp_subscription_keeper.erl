@@ -36,7 +36,7 @@
     %% What is not written yet.
     unsaved = #{} :: #{Name :: binary() => []},
     told = [] :: [{Name :: binary(), Entity :: binary(), Life :: non_neg_integer()}],
-    %% Lives of which names were told before this node had come to its part of the deletion.
+    %% Lives whose erasure was noted for names before this node had come to its part of the deletion.
     early = #{} :: #{{Name :: binary(), Entity :: binary()} => Life :: pos_integer()},
     %% Shards that are coming with names, and those that were given away with names while a deletion was under way here.
     coming = #{} :: #{non_neg_integer() => []},
@@ -51,7 +51,7 @@
 -define(NOTICES, 1000).
 %% How often the nodes of consumers, and the places of shards, are looked at.
 -define(LOOK_MS, 1000).
-%% Beyond so many names that were told early, names may be told twice.
+%% Beyond so many erasures that were noted early, all consumers have to join again.
 -define(EARLY, 10000).
 
 %% @doc Starts the process that keeps the names of a context.
@@ -150,18 +150,21 @@ is_open(State) -> {ok, State}.
 answer(marks, State) ->
     {reply, {ok, [{Name, Marks, map_size(Held), maps:values(warp_subscription_group:active(Group))}
                   || {Name, #name{marks = Marks, held = Held, group = Group}} <- here(State)]}, State};
-answer({erase, Entity, N, Life}, #state{early = Early, names = Names} = State) ->
-    Concerned = [Name || Name <- concerned(Entity, State), maps:get({Name, Entity}, Early, -1) < Life],
+answer({erase, {Entity, _, _, _} = Erasure}, #state{early = Early, names = Names} = State) ->
+    Concerned = to_note(all, [Erasure], State),
     Left = maps:without([{Name, Entity} || Name <- maps:keys(Names)], Early),
-    case erase(Entity, N, Life, Concerned, State#state{early = Left}) of
+    case erase(Concerned, State#state{early = Left}) of
         {reply, ok, Next} -> {reply, {ok, gone(Next)}, Next};
         Failed -> Failed
     end;
-answer({erase_of, Whose, {Entity, N, Life}}, #state{early = Early} = State) ->
-    Concerned = [Name || Name <- concerned(Entity, State), is_of(Whose, Name, State)],
-    Noted = case map_size(Early) > ?EARLY of true -> #{}; false -> Early end,
-    Now = maps:from_list([{{Name, Entity}, Life} || Life > 0, Name <- Concerned]),
-    erase(Entity, N, Life, Concerned, State#state{early = maps:merge(Noted, Now)});
+answer({erase_of, _Whose, _Erasures} = Request, #state{early = Early, consumers = Consumers} = State)
+  when map_size(Early) > ?EARLY ->
+    %% Those that join again have noted again what this node has left to do.
+    answer(Request, lose_all([Consumer || {Consumer, _} <- maps:values(Consumers)], State#state{early = #{}}));
+answer({erase_of, Whose, Erasures}, #state{early = Early} = State) ->
+    Concerned = to_note(Whose, Erasures, State),
+    Now = maps:from_list([{{Name, Entity}, Life} || {Entity, _, Life, Of} <- Concerned, Name <- Of, Life > 0]),
+    erase(Concerned, State#state{early = maps:merge(Early, Now)});
 answer({yield, N}, State) ->
     {reply, ok, lists:foldl(fun(Consumer, Acc) -> say(Consumer, yield, Acc) end, State, consumers_of(N, State))};
 answer({count, N}, State) ->
@@ -242,7 +245,11 @@ of_name({save, Name, Pid, Passed}, _Of, State) ->
         {Error, Unsaved} -> {reply, Error, Unsaved}
     end;
 of_name({notices, Name, Pid, After}, Of, State) ->
-    {reply, read_notices(Name, Pid, After, Of, State), State};
+    %% NOTE: one that was taken, behind which events of the next life may have been acknowledged, is not told again.
+    case save(State) of
+        {ok, Saved} -> {reply, read_notices(Name, Pid, After, Of, Saved), Saved};
+        {Error, Unsaved} -> {reply, Error, Unsaved}
+    end;
 of_name({forget, Name}, #name{group = Group}, #state{names = Names, unsaved = Unsaved} = State) ->
     case maps:values(warp_subscription_group:active(Group)) of
         [Pid | _] ->
@@ -405,19 +412,10 @@ spread(Name, #state{names = Names, consumers = Consumers} = State) ->
                 State#state{names = Names#{Name := Of#name{group = Yielding}}}, Pids).
 
 assign(Pid, Name, #state{names = Names, consumers = Consumers} = State) ->
-    #{Name := #name{marks = Marks} = Of} = Names,
-    case read_notices(Name, Pid, <<>>, Of, State) of
-        {ok, Erased, Then} ->
-            Mine = maps:from_list([{N, maps:get(N, Marks, 0)} || N <- shards_of(Pid, Of, State)]),
-            #{Pid := {Consumer, _}} = Consumers,
-            say(Consumer, {assigned, {cursor(Of, State), Mine, Erased, Then}}, State);
-        {error, Reason} ->
-            %% Its subscriber is told that it ended, and subscribes again.
-            ?LOG_WARNING("Warp: the subscription ~ts cannot begin, since its file cannot be read: ~ts",
-                         [Name, warp_redact:reason(Reason)]),
-            true = exit(Pid, kill),
-            State
-    end.
+    #{Name := #name{marks = Marks, prefix = Prefix} = Of} = Names,
+    #{Pid := {Consumer, _}} = Consumers,
+    Mine = maps:with(shards_of(Pid, Of, State), Marks),
+    say(Consumer, {assigned, #{keeper => node(), prefix => Prefix, cursor => cursor(Of, State), marks => Mine}}, State).
 
 %% To a node that takes no messages just now it is said later; to one that is lost it is not said.
 say(#{pid := Pid, tag := Tag} = Consumer, Message, State) ->
@@ -473,8 +471,11 @@ look(#state{context = Context, consumers = Consumers} = State) ->
     Lost = [Consumer || {#{name := Name, pid := Pid, server := Server} = Consumer, _} <- maps:values(Consumers),
                         node(Pid) =/= node() andalso not warp_requests:is_linked(Server)
                             orelse not warp_context_owners:has(Context, shard_of(Name, State))],
-    %% Those that wait go first, so that none of them is given a slot.
-    {Active, Standby} = lists:partition(fun(Consumer) -> has_slot(Consumer, State) end, Lost),
+    lose_all(Lost, State).
+
+%% Those that wait go first, so that none of them is given a slot.
+lose_all(Consumers, State) ->
+    {Active, Standby} = lists:partition(fun(Consumer) -> has_slot(Consumer, State) end, Consumers),
     lists:foldl(fun lose/2, State, Standby ++ Active).
 
 has_slot(#{pid := Pid, name := Name}, #state{names = Names}) ->
@@ -565,7 +566,7 @@ none_under_way(#state{store = {open, Store}, context = Context, gone = Gone} = S
         [] ->
             %% What cannot be written costs a call more at the next deletion.
             _ = [warp_subscription_store:clear_gone(Store) || Gone =/= []],
-            State#state{early = #{}, gone = []};
+            State#state{gone = []};
         _ ->
             State
     end;
@@ -574,19 +575,30 @@ none_under_way(State) ->
 
 %% ------------------------------------------------------------------ Erasures
 
-concerned(Entity, #state{names = Names}) ->
-    [Name || {Name, #name{prefix = Prefix}} <- maps:to_list(Names),
-             warp_subscription_filter:concerns(Entity, {prefix, Prefix})].
+%% Each erasure with the names that are to be told of it. A name was told already if the erasure was noted early, or if
+%% it has had events of the entity's next life. To be told behind these would be wrong.
+to_note(Whose, Erasures, #state{names = Names, early = Early} = State) ->
+    [{Entity, N, Life, [Name || {Name, #name{prefix = Prefix, marks = Marks}} <- maps:to_list(Names),
+                                is_of(Whose, Name, State),
+                                warp_subscription_filter:concerns(Entity, {prefix, Prefix}),
+                                maps:get({Name, Entity}, Early, -1) < Life,
+                                not has_passed(maps:get(N, Marks, 0), Life, Next)]}
+     || {Entity, N, Life, Next} <- Erasures].
 
+has_passed({Position, _Seq}, Life, Next) -> has_passed(Position, Life, Next);
+has_passed(Position, Life, Next) -> is_integer(Next) andalso Next > Life andalso Position >= Next.
+
+is_of(all, _Name, _State) -> true;
 is_of({name, Name}, Name, _State) -> true;
 is_of({name, _}, _Name, _State) -> false;
 is_of({shard, N}, Name, State) -> shard_of(Name, State) =:= N.
 
-erase(_Entity, _N, _Life, _Concerned, #state{store = none} = State) ->
+erase(_Erased, #state{store = none} = State) ->
     {reply, ok, State};
-erase(Entity, N, Life, Concerned, #state{names = Names} = State) ->
-    Without = fun(_, #name{held = Held} = Of) -> Of#name{held = maps:remove(Entity, Held)} end,
-    written(fun(Store) -> warp_subscription_store:erase(Store, Entity, N, Life, Concerned) end,
+erase(Erased, #state{names = Names} = State) ->
+    Entities = [Entity || {Entity, _, _, _} <- Erased],
+    Without = fun(_, #name{held = Held} = Of) -> Of#name{held = maps:without(Entities, Held)} end,
+    written(fun(Store) -> warp_subscription_store:erase(Store, Erased) end,
             fun() -> shown_all(State#state{names = maps:map(Without, Names)}) end, State).
 
 %% ------------------------------------------------------------------ What is acknowledged

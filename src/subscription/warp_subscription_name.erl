@@ -5,9 +5,9 @@
 %% process of its own does that, since it can take long.
 -module(warp_subscription_name).
 
--export([new/4, name/1, tag/1, join/2, join_again/1, has_joined/3, is_keeper/2, is_kept/1, is_remote/1, why/1]).
--export([stored/1, assigned/3, has_passed/2, pass_on/2, save/2, notices/2, leave/2, yield/2]).
--export([erase/4, erased/2, taken/2, count/1, waits/1, waits/2]).
+-export([new/4, name/1, tag/1, join/2, join_again/1, step_back/2, has_joined/3, is_keeper/2, is_remote/1, why/1]).
+-export([stored/1, assigned/2, has_passed/2, pass_on/2, save/2, notices/2, leave/2, yield/2]).
+-export([catch_up/2, erase/4, erased/2, is_told/2, taken/2, count/1, waits/1, waits/2]).
 
 -export_type([name/0]).
 
@@ -17,6 +17,8 @@
     %% Who keeps the name, when it has joined there, and the process that joins.
     keeper := none | {pid(), Monitor :: reference()},
     joining := none | Monitor :: reference(),
+    %% The node that keeps the name, when it has got shards.
+    node := none | node(),
     %% Why it could not join.
     why := none | term(),
     %% The cursor of the name, as it was on disk last.
@@ -51,7 +53,8 @@ server(Context) ->
     end.
 
 left(Of) ->
-    Of#{keeper => none, joining => none, passed => #{}, told => #{}, count => 0, untaken => #{}, waits => {0, 0}}.
+    Of#{keeper => none, joining => none, node => none, passed => #{}, told => #{}, count => 0, untaken => #{},
+        waits => {0, 0}}.
 
 -spec name(name()) -> binary().
 name(#{consumer := #{name := Name}}) -> Name.
@@ -74,21 +77,24 @@ join(#{context := Context, consumer := Consumer} = Of, Deadline) ->
 
 %% @doc It has left, or nobody knows it any more, and joins where the name is kept by now.
 -spec join_again(name()) -> name().
-join_again(#{context := #{ref := Ref} = Context, consumer := Before} = Of) ->
-    ok = ended(Of),
-    Consumer = Before#{tag := make_ref(), server := server(Context)},
+join_again(Before) ->
+    #{context := #{ref := Ref} = Context, consumer := Consumer} = Of = ended(Before),
     Join = fun() ->
         case warp_context:find(Ref) of
             {ok, Context} -> warp_subscription_names:join(Context, Consumer, warp_deadline:from(?CALL_MS));
             not_found -> {error, context_stopped}
         end
     end,
-    (left(Of))#{consumer := Consumer, joining := warp_subscription_aside:start(Join)}.
+    Of#{joining := warp_subscription_aside:start(Join)}.
 
-ended(#{keeper := Keeper, joining := Joining}) ->
+%% @doc It could not begin, and is to join again after that pause.
+-spec step_back(Why :: term(), name()) -> {again_in, pos_integer(), name()}.
+step_back(Why, Of) -> {again_in, ?PAUSE_MS, (ended(Of))#{why := Why}}.
+
+ended(#{keeper := Keeper, joining := Joining, context := Context, consumer := Consumer} = Of) ->
     _ = [erlang:demonitor(Monitor, [flush]) || {_, Monitor} <- [Keeper]],
     _ = [erlang:demonitor(Joining, [flush]) || Joining =/= none],
-    ok.
+    (left(Of))#{consumer := Consumer#{tag := make_ref(), server := server(Context)}}.
 
 %% @doc What came of joining, where that is the monitor of the process that joins: with what the ids of entities begin;
 %% or after which pause it is to join again; or why it ends. `no': the monitor is another one.
@@ -113,14 +119,9 @@ has_joined(_Monitor, _Reason, _Of) ->
 is_keeper(Monitor, #{keeper := {_, Monitor}}) -> true;
 is_keeper(_Monitor, _Of) -> false.
 
-%% @doc Whether it has joined where the name is kept.
--spec is_kept(name()) -> boolean().
-is_kept(#{keeper := Keeper}) -> Keeper =/= none.
-
-%% @doc Whether another node keeps the name.
+%% @doc Whether another node keeps the name of which it has got shards.
 -spec is_remote(name()) -> boolean().
-is_remote(#{keeper := {Pid, _}}) -> node(Pid) =/= node();
-is_remote(_Of) -> true.
+is_remote(#{node := Node}) -> Node =/= node().
 
 %% ------------------------------------------------------------------ What is acknowledged
 
@@ -128,9 +129,10 @@ is_remote(_Of) -> true.
 -spec stored(name()) -> none | warp_subscription_cursor:cursor().
 stored(#{stored := Stored}) -> Stored.
 
-%% @doc It has got shards, which begin there.
--spec assigned(warp_subscription_cursor:cursor(), warp_subscription_names:marks(), name()) -> name().
-assigned(Stored, Marks, Of) -> Of#{stored := Stored, passed := Marks}.
+%% @doc It has got shards.
+-spec assigned(warp_subscription_names:assigned(), name()) -> name().
+assigned(#{keeper := Keeper, cursor := Stored, marks := Marks}, Of) ->
+    Of#{node := Keeper, stored := Stored, passed := Marks}.
 
 %% @doc Whether the keeper was told what was acknowledged up to there, or it has none to be told.
 -spec has_passed(warp_subscription_names:marks(), name()) -> boolean().
@@ -183,12 +185,23 @@ yield(_Marks, _Of) ->
 
 %% ------------------------------------------------------------------ Erasures
 
+%% @doc Has the keeper note the erasures in these shards that its node has not come to. Gives the shards of which that
+%% could not be done, each with why not. Waits for other nodes, and may be called by any process.
+-spec catch_up([non_neg_integer()], name()) -> [{N :: non_neg_integer(), Why :: term()}].
+catch_up(Shards, #{context := Context, node := Keeper} = Of) ->
+    Deadline = warp_deadline:from(?CALL_MS),
+    Each = [{N, warp_subscription_names:catch_up(Context, {name(Of), Keeper}, N, Deadline)} || N <- Shards],
+    [{N, Why} || {N, {error, Why}} <- Each].
+
 %% @doc Has the keeper note an erasure, where that is on another node, which may not have heard of it.
 -spec erase(Entity :: binary(), N :: non_neg_integer(), Life :: non_neg_integer(), name()) -> ok | {error, term()}.
 erase(Entity, N, Life, #{context := Context} = Of) ->
     case is_remote(Of) of
-        true -> warp_subscription_names:erase_of(Context, name(Of), Entity, N, Life, warp_deadline:from(?CALL_MS));
-        false -> ok
+        true ->
+            Erasure = {Entity, N, Life, none},
+            warp_subscription_names:erase_of(Context, name(Of), [Erasure], warp_deadline:from(?CALL_MS));
+        false ->
+            ok
     end.
 
 %% @doc The subscriber is told of erasures.
@@ -200,6 +213,12 @@ erased(Erased, Of) ->
             Acc#{count := Count + 1, untaken := Untaken#{Entity => {Times + 1, max(Life, Before)}}}
         end,
         Of, Erased).
+
+%% @doc Whether the subscriber was told of that erasure, and the keeper may not know yet that it has taken it.
+-spec is_told({Entity :: binary(), Life :: non_neg_integer()}, name()) -> boolean().
+is_told({Entity, Life}, #{untaken := Untaken, told := Told}) ->
+    {_, Last} = maps:get(Entity, Untaken, {0, -1}),
+    max(Last, maps:get(Entity, Told, -1)) >= Life.
 
 %% @doc The subscriber has taken an erasure. One of an entity that was deleted again since is to be taken again.
 -spec taken(Entity :: binary(), name()) -> name().

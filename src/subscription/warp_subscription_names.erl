@@ -4,11 +4,11 @@
 -module(warp_subscription_names).
 
 -export([place/3, create/5, join/3, leave/4, passed/4, left/3, save/4, notices/4]).
--export([erase/5, erase_of/6, deleted/1, forget/3, hold/4, release/4, held/3, change/5, marks/2]).
+-export([erase/3, erase_of/4, catch_up/4, deleted/1, forget/3, hold/4, release/4, held/3, change/5, marks/2]).
 -export([closing/3, give/2, take/3, given/2, opened/2]).
--export([asked/4]).
+-export([asked/4, asked_left_for/4, next_life/3]).
 
--export_type([marks/0, told/0, consumer/0, assigned/0, message/0]).
+-export_type([marks/0, told/0, erasure/0, consumer/0, assigned/0, message/0]).
 
 -type marks() :: #{N :: non_neg_integer() => warp_subscription_core:mark()}.
 %% Erased lives of entities that a subscriber was told of and has taken.
@@ -27,11 +27,17 @@
     %% What can be reached of its node for as long as the node is linked; `none' in a context of a single node.
     server := pid() | none
 }.
-%% What a consumer is sent when it gets a slot: the cursor of the name, where its own shards begin, entities that were
-%% erased, each with its life, and behind which of them there are more.
--type assigned() ::
-    {warp_subscription_cursor:cursor(), marks(), Erased :: [{binary(), Life :: non_neg_integer()}],
-     done | {more, After :: binary()}}.
+%% A life of an entity of shard N that was erased, and at which position the next life begins, as far as one knows.
+-type erasure() ::
+    {Entity :: binary(), N :: non_neg_integer(), Life :: non_neg_integer(), Next :: pos_integer() | none}.
+%% What a consumer is sent when it gets a slot: which node keeps the name; with what the ids of all entities begin of
+%% whose erasures it is told; the cursor of the name; and where its own shards begin.
+-type assigned() :: #{
+    keeper := node(),
+    prefix := binary(),
+    cursor := warp_subscription_cursor:cursor(),
+    marks := marks()
+}.
 %% What a consumer is sent, as `{warp_subscription_name, Tag, Message}'. `yield': it is to say how far it is, and to
 %% leave. `lost': it has left. In both cases it joins again. `waits': how many entities wait for its subscriber.
 -type message() ::
@@ -40,6 +46,8 @@
 %% How long consumers of a shard that is being handed over may take to say how far they are.
 -define(YIELD_MS, 500).
 -define(LOOK_MS, 5).
+%% How many deletions that the node of a name has left are noted at once.
+-define(LEFT, 1000).
 
 %% @doc Where a name stands, `unknown' if there is no such name. Errors of this and of all others: those of the file;
 %% `interrupted' while the process is being restarted, and `timeout'; those of asking another node, see
@@ -91,32 +99,83 @@ save(Context, Name, Passed, Deadline) -> ask(Context, {save, Name, self(), Passe
     {ok, [{binary(), Life :: non_neg_integer()}], done | {more, binary()}} | {error, term()}.
 notices(Context, Name, After, Deadline) -> ask(Context, {notices, Name, self(), After}, repeatable, Deadline).
 
-%% @doc Erases what this node keeps of an entity of shard N, of which that life was deleted, and has each name told that
-%% may have had events of it. Every node does so for the names that it keeps. For names that have left this node before
-%% it has done so, the node that keeps them by now does it.
--spec erase(warp_context:context(), Entity :: binary(), non_neg_integer(), Life :: non_neg_integer(),
-            warp_deadline:deadline()) -> ok | {error, term()}.
-erase(Context, Entity, N, Life, Deadline) ->
-    case here(Context, {erase, Entity, N, Life}, Deadline) of
-        {ok, Gone} -> erase_at(Gone, Context, {Entity, N, Life}, Deadline);
+%% @doc Erases what this node keeps of an entity of which a life was deleted, and has each name told that may have had
+%% events of it, and none of the next life. Every node does so for the names that it keeps. For names that have left
+%% this node before it has done so, the node that keeps them by now does it.
+-spec erase(warp_context:context(), erasure(), warp_deadline:deadline()) -> ok | {error, term()}.
+erase(Context, Erasure, Deadline) ->
+    case here(Context, {erase, Erasure}, Deadline) of
+        {ok, Gone} -> erase_at(Gone, Context, Erasure, Deadline);
         {error, _} = Error -> Error
     end.
 
-erase_at([], _Context, _Erased, _Deadline) ->
+erase_at([], _Context, _Erasure, _Deadline) ->
     ok;
-erase_at([Shard | Shards], Context, Erased, Deadline) ->
-    case at(Context, Shard, {erase_of, {shard, Shard}, Erased}, repeatable, Deadline) of
-        ok -> erase_at(Shards, Context, Erased, Deadline);
+erase_at([Shard | Shards], Context, Erasure, Deadline) ->
+    case at(Context, Shard, {erase_of, {shard, Shard}, [Erasure]}, repeatable, Deadline) of
+        ok -> erase_at(Shards, Context, Erasure, Deadline);
         {error, _} = Error -> Error
     end.
 
-%% @doc Has the node that keeps a name note an erasure for it now, whether that node has come to its own part of the
-%% deletion or not: a consumer does not tell its subscriber before that.
--spec erase_of(warp_context:context(), Name :: binary(), Entity :: binary(), non_neg_integer(),
-               Life :: non_neg_integer(), warp_deadline:deadline()) -> ok | {error, term()}.
-erase_of(Context, Name, Entity, N, Life, Deadline) ->
+%% @doc Has the node that keeps a name note erasures for it now, whether that node has come to its own part of the
+%% deletions or not: a consumer does not tell its subscriber before that.
+-spec erase_of(warp_context:context(), Name :: binary(), [erasure()], warp_deadline:deadline()) -> ok | {error, term()}.
+erase_of(Context, Name, Erasures, Deadline) ->
     case warp_context:shard_of(Context, Name) of
-        {ok, Shard} -> at(Context, Shard, {erase_of, {name, Name}, {Entity, N, Life}}, repeatable, Deadline);
+        {ok, Shard} -> at(Context, Shard, {erase_of, {name, Name}, Erasures}, repeatable, Deadline);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Has the node that keeps a name, which is `Keeper', note the erasures in shard N that it has not come to: a node
+%% that was down, or stood still, may have deletions left to do. Errors also: `{deletions_left, Keeper}' when it has so
+%% many left that they are not noted in one go; it is to be asked again.
+-spec catch_up(warp_context:context(), {Name :: binary(), Keeper :: node()}, non_neg_integer(),
+               warp_deadline:deadline()) -> ok | {error, term()}.
+catch_up(Context, {Name, Keeper}, N, Deadline) ->
+    case left_for(Context, Keeper, N, Deadline) of
+        {ok, {Erasures, Then}} ->
+            case {Erasures =:= [] orelse erase_of(Context, Name, Erasures, Deadline), Then} of
+                {{error, _} = Error, _} -> Error;
+                {_, more} -> {error, {deletions_left, Keeper}};
+                {_, done} -> ok
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+left_for(#{ref := Ref} = Context, Node, N, Deadline) ->
+    Call = {?MODULE, asked_left_for, [Ref, Node, N, warp_deadline:left(Deadline)]},
+    Here = fun() -> left_here(Context, Node, N, Deadline) end,
+    warp_cluster_call:run(Context, N, Call, {repeatable, fun() -> Deadline end}, Here).
+
+%% @doc Answers for another node, which asks since this one has shard N.
+-spec asked_left_for(warp_context:ref(), node(), non_neg_integer(), timeout()) ->
+    {ok, {[erasure()], done | more}} | {error, term()}.
+asked_left_for(Ref, Node, N, Millis) ->
+    case warp_context:find(Ref) of
+        {ok, Context} -> left_here(Context, Node, N, warp_deadline:from(Millis));
+        not_found -> {error, {not_here, node()}}
+    end.
+
+left_here(Context, Node, N, Deadline) ->
+    case warp_erasure:left_for(Context, Node, N, {?LEFT, Deadline}) of
+        {ok, {Left, Then}} ->
+            Erasures = [{Entity, N, Life, next_life(Context, N, Entity)} || {Entity, Life} <- Left],
+            case [Error || {_, _, _, {error, _} = Error} <- Erasures] of
+                [] -> {ok, {[{Entity, N, Life, Next} || {Entity, _, Life, {ok, Next}} <- Erasures], Then}};
+                [Error | _] -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc At which position the life of an entity begins that is there now.
+-spec next_life(warp_context:context(), non_neg_integer(), Entity :: binary()) ->
+    {ok, pos_integer() | none} | {error, term()}.
+next_life(Context, N, Entity) ->
+    case warp_context:with_log(Context, N, fun(Log) -> warp_cluster_log:head(Log, Entity) end) of
+        {ok, {Position, _, _}} -> {ok, Position};
+        {ok, none} -> {ok, none};
         {error, _} = Error -> Error
     end.
 

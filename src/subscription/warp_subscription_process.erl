@@ -38,9 +38,10 @@
     told_of :: warp_subscription_filter:route(),
     %% The timer for passing on what was acknowledged, to the process that keeps the name.
     passing = none :: none | reference(),
-    %% Erasures that could not be noted where the name is kept, or came while it was kept nowhere: the subscriber is
-    %% told before it gets events of the shards again.
-    missed = #{} :: #{binary() => {N :: non_neg_integer(), Life :: non_neg_integer()}},
+    %% The process that has another node, which keeps the name, note the erasures that it has not come to; and shards of
+    %% which that could not be done, and which are not read before it is.
+    catching_up = none :: none | reference(),
+    uncaught = #{} :: #{non_neg_integer() => []},
     %% Entities whose erasure the subscriber has to take before it gets events, where these follow, and behind which
     %% entity others were erased.
     notices = none :: none | {#{binary() => []}, warp_subscription_names:marks(), After :: binary()}
@@ -127,10 +128,10 @@ handle_call(look, _From, #state{context = Context, core = Core} = State) ->
     {Answer, Saved} = save(State),
     {reply, Answer, Saved};
 handle_call({erased, Entity, N, Life, Until}, _From, #state{told_of = ToldOf} = State) ->
-    case {warp_subscription_filter:concerns(Entity, ToldOf), follows(N, State)} of
-        {true, true} -> {reply, ok, noted({Entity, N, Life, Until}, State)};
-        {true, false} -> {reply, ok, missed({Entity, N, Life}, State)};
-        {false, _} -> {reply, ok, State}
+    %% NOTE: of shards that it gets later it is told by the keeper of its name.
+    case warp_subscription_filter:concerns(Entity, ToldOf) andalso follows(N, State) of
+        true -> {reply, ok, noted({Entity, N, Life, Until}, State)};
+        false -> {reply, ok, State}
     end;
 handle_call(stop, _From, #state{named = none} = State) ->
     {stop, normal, ok, State};
@@ -150,6 +151,7 @@ join(#state{named = Of} = State) ->
         {error, _} = Error -> Error
     end.
 
+%% NOTE: it may be assigned shards before it knows that it has joined.
 joined(Prefix, Of, #state{told_of = Before, context = Context} = State) ->
     Joined = State#state{told_of = {prefix, Prefix}, named = Of},
     ok = show(Joined),
@@ -164,28 +166,18 @@ follows(N, #state{core = Core, notices = Notices}) ->
 noted(Erased, #state{named = none} = State) ->
     erased(Erased, State);
 noted({Entity, N, Life, _} = Erased, #state{named = Of} = State) ->
-    case warp_subscription_name:erase(Entity, N, Life, Of) of
-        ok ->
-            Noted = warp_subscription_name:erased([{Entity, Life}], Of),
-            _ = warp_subscription_name:count(Noted) > ?UNTAKEN andalso ended(erasures_not_taken),
-            erased(Erased, State#state{named = Noted});
-        %% It tells nothing, and whoever gets the shard next is told of it first.
-        {error, _} ->
-            left(miss({Entity, N, Life}, State))
-    end.
-
-%% Of a standby's shards the consumer that has them is told.
-missed(_Erased, #state{named = none} = State) ->
-    State;
-missed(Erased, #state{named = Of} = State) ->
-    case warp_subscription_name:is_kept(Of) of
+    %% A step of a deletion may be taken again.
+    case warp_subscription_name:is_told({Entity, Life}, Of) orelse warp_subscription_name:erase(Entity, N, Life, Of) of
         true -> State;
-        false -> miss(Erased, State)
+        ok -> tell(Erased, State);
+        %% It tells nothing, and whoever gets the shard next is told of it first.
+        {error, _} -> left(State)
     end.
 
-miss({Entity, N, Life}, #state{missed = Missed} = State) ->
-    _ = map_size(Missed) >= ?UNTAKEN andalso ended(erasures_not_taken),
-    State#state{missed = Missed#{Entity => {N, Life}}}.
+tell({Entity, _, Life, _} = Erased, #state{named = Of} = State) ->
+    Told = warp_subscription_name:erased([{Entity, Life}], Of),
+    _ = warp_subscription_name:count(Told) > ?UNTAKEN andalso ended(erasures_not_taken),
+    erased(Erased, State#state{named = Told}).
 
 erased({Entity, N, _Life, _Until}, #state{notices = {Waiting, Marks, After}} = State) when is_map_key(N, Marks) ->
     Told = perform({send, {erased, Entity}}, State),
@@ -208,16 +200,25 @@ handle_cast(Stray, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
 handle_info({warp_live, Tag, What}, State) ->
     live(What, shard_of(Tag, State), State);
-handle_info({read, Tag, N, Place}, #state{reader = Reader, context = Context} = State) ->
+handle_info({read, Tag, N, Place}, #state{reader = Reader, context = Context, uncaught = Uncaught} = State) ->
     Read = fun() -> warp_subscription_reader:piece(Reader, N, Place) end,
-    case {tag(State), warp_context_owners:is_here(Context, N)} of
-        {Tag, true} ->
+    case {tag(State), is_map_key(N, Uncaught), warp_context_owners:is_here(Context, N)} of
+        {Tag, false, true} ->
             has_read(Read(), N, State);
-        {Tag, false} ->
-            {noreply, State#state{reading = {warp_subscription_aside:start(Read), N}}};
+        {Tag, false, false} ->
+            {noreply, read_aside(Read, N, State)};
+        {Tag, true, _} ->
+            #state{named = Of} = State,
+            {noreply, read_aside(fun() -> caught_up(N, Read, Of) end, N, State)};
         %% It has lost its shards since.
         _ ->
             {noreply, State}
+    end;
+handle_info({'DOWN', Monitor, process, _, Reason}, #state{catching_up = Monitor} = State) ->
+    case Reason of
+        {done, Not} ->
+            await_told(State#state{catching_up = none, uncaught = maps:from_list([{N, []} || {N, _} <- Not])});
+        _ -> {noreply, left(State)}
     end;
 handle_info({'DOWN', Monitor, process, _, Reason}, #state{reading = {Monitor, N}} = State) ->
     Read = case Reason of {done, Of} -> Of; _ -> {error, interrupted} end,
@@ -272,9 +273,8 @@ down(Monitor, Reason, Message, #state{named = Of} = State) ->
             {noreply, left(State)};
         {false, {ok, Prefix, Joined}} ->
             {noreply, pass_on_soon(shown(joined(Prefix, Joined, State)))};
-        {false, {again_in, Millis, Next}} ->
-            _ = erlang:send_after(Millis, self(), join),
-            {noreply, shown(State#state{named = Next})};
+        {false, {again_in, _, _} = Again} ->
+            {noreply, again_in(Again, State)};
         {false, {stop, Why}} ->
             ended(Why);
         {false, no} ->
@@ -307,6 +307,15 @@ live(_, none, State) ->
 lost(N, #state{live = Live} = State) ->
     next(fun(Core) -> warp_subscription_core:lost(N, Core) end, State#state{live = maps:remove(N, Live)}).
 
+read_aside(Read, N, State) ->
+    State#state{reading = {warp_subscription_aside:start(Read), N}}.
+
+%% NOTE: what was read from the log is given behind what the notices say now.
+has_read({caught_up, Read}, N, #state{uncaught = Uncaught} = State) ->
+    case tell_more(<<>>, N, State) of
+        {ok, Told} -> has_read(Read, N, Told#state{uncaught = maps:remove(N, Uncaught)});
+        {error, Why} -> {noreply, stepped_back(Why, State)}
+    end;
 has_read({error, {node_unavailable, _}} = Read, N, #state{context = Context} = State) ->
     %% NOTE: should the node come back before this, the pause ends the waiting.
     ok = warp_follower:sleep(Context, N),
@@ -320,18 +329,17 @@ read({error, Why}, N) -> fun(Core) -> warp_subscription_core:not_read(N, none, W
 
 %% ------------------------------------------------------------------ Of a name
 
-of_keeper({assigned, {Stored, Marks, Erased, Then}}, #state{named = Of, missed = Missed} = State) ->
-    %% NOTE: the node that keeps the name may not have come to these deletions, and this one may show new lives already.
-    Late = [Erasure || {_, {N, _}} = Erasure <- maps:to_list(Missed), is_map_key(N, Marks)],
-    case [Error || {Entity, {N, Life}} <- Late,
-                   {error, _} = Error <- [warp_subscription_name:erase(Entity, N, Life, Of)]] of
-        [] ->
-            All = [{Entity, Life} || {Entity, {_, Life}} <- Late]
-                ++ [Erasure || {Entity, _} = Erasure <- Erased, not lists:keymember(Entity, 1, Late)],
-            assigned(Marks, All, Then,
-                     State#state{named = warp_subscription_name:assigned(Stored, Marks, Of), missed = #{}});
-        [_ | _] ->
-            {noreply, left(State)}
+%% NOTE: from now on it takes erasures in these shards. Those before that are with the keeper, or on the list of what
+%% its node has left to do: in this order it misses none.
+of_keeper({assigned, #{prefix := Prefix, marks := Marks} = With}, #state{named = Before} = State) ->
+    Of = warp_subscription_name:assigned(With, Before),
+    Assigned = joined(Prefix, Of, State#state{notices = {#{}, Marks, <<>>}}),
+    case warp_subscription_name:is_remote(Of) of
+        true ->
+            CatchUp = fun() -> warp_subscription_name:catch_up(maps:keys(Marks), Of) end,
+            {noreply, shown(Assigned#state{catching_up = warp_subscription_aside:start(CatchUp)})};
+        false ->
+            await_told(Assigned)
     end;
 of_keeper(yield, #state{named = Of, core = Core} = State) ->
     ok = warp_subscription_name:yield(warp_subscription_core:marks(Core), Of),
@@ -343,8 +351,28 @@ of_keeper({waits, Retrying, Parked}, #state{named = Of} = State) ->
     ok = show(Next),
     {noreply, Next}.
 
+%% Reads a shard, once the node that keeps the name has noted the erasures in it.
+caught_up(N, Read, Of) ->
+    case warp_subscription_name:catch_up([N], Of) of
+        [] -> {caught_up, Read()};
+        [{N, Why}] -> {error, Why}
+    end.
+
 %% It has no shards any more, and joins again. What was not acknowledged comes to whoever gets them.
-left(#state{named = Of, core = Core, context = Context, live = Live, reading = Reading} = State) ->
+left(State) ->
+    #state{named = Of} = Left = unassigned(State),
+    shown(Left#state{named = warp_subscription_name:join_again(Of)}).
+
+%% Likewise, after a pause.
+stepped_back(Why, State) ->
+    #state{named = Of} = Left = unassigned(State),
+    again_in(warp_subscription_name:step_back(Why, Of), Left).
+
+again_in({again_in, Millis, Of}, State) ->
+    _ = erlang:send_after(Millis, self(), join),
+    shown(State#state{named = Of}).
+
+unassigned(#state{core = Core, context = Context, live = Live, reading = Reading, catching_up = CatchingUp} = State) ->
     {Effects, Without} = warp_subscription_core:unassign(Core),
     lists:foreach(
         fun({N, Monitor}) ->
@@ -353,12 +381,13 @@ left(#state{named = Of, core = Core, context = Context, live = Live, reading = R
         end,
         maps:to_list(Live)),
     _ = [erlang:demonitor(Monitor, [flush]) || {Monitor, _} <- [Reading]],
-    Left = State#state{core = Without, live = #{}, reading = none, notices = none,
-                       named = warp_subscription_name:join_again(Of)},
-    shown(lists:foldl(fun perform/2, Left, Effects)).
+    _ = [erlang:demonitor(CatchingUp, [flush]) || CatchingUp =/= none],
+    Left = State#state{core = Without, live = #{}, reading = none, notices = none, catching_up = none, uncaught = #{}},
+    lists:foldl(fun perform/2, Left, Effects).
 
 %% The subscriber is told of many erased entities in pieces, and of the last one with the first events.
-assigned(Marks, Erased, Then, #state{named = Of} = State) ->
+assigned(Marks, Noted, Then, #state{named = Of} = State) ->
+    Erased = [Erasure || Erasure <- Noted, not warp_subscription_name:is_told(Erasure, Of)],
     Entities = [Entity || {Entity, _} <- Erased],
     Owed = State#state{named = warp_subscription_name:erased(Erased, Of)},
     case Then of
@@ -381,13 +410,31 @@ told(Entity, #state{named = Of, notices = Notices} = State) ->
             Next
     end.
 
-await_told(#state{notices = {Waiting, _, _}} = State) when map_size(Waiting) > 0 ->
+await_told(#state{notices = {Waiting, _, _}, catching_up = CatchingUp} = State)
+  when map_size(Waiting) > 0; CatchingUp =/= none ->
     {noreply, shown(State)};
-await_told(#state{notices = {_, Marks, After}, named = Of} = State) ->
+await_told(State) ->
+    #state{notices = {_, Marks, After}, named = Of} = Shown = shown(State),
     case warp_subscription_name:notices(After, Of) of
-        {ok, Erased, Then} -> assigned(Marks, Erased, Then, State);
+        {ok, Erased, Then} -> assigned(Marks, Erased, Then, Shown);
         %% Whoever gets the shards next is told from the beginning.
-        {error, _} -> {noreply, left(State)}
+        {error, Why} -> {noreply, stepped_back(Why, Shown)}
+    end.
+
+%% Tells the subscriber of all that is noted of shard N, and was not told.
+tell_more(After, N, #state{named = Of, context = Context} = State) ->
+    case warp_subscription_name:notices(After, Of) of
+        {ok, Noted, Then} ->
+            Told = lists:foldl(fun({Entity, Life}, Acc) -> tell({Entity, N, Life, 0}, Acc) end, State,
+                               [Erasure || {Entity, _} = Erasure <- Noted,
+                                           warp_context:shard_of(Context, Entity) =:= {ok, N},
+                                           not warp_subscription_name:is_told(Erasure, Of)]),
+            case Then of
+                {more, Last} -> tell_more(Last, N, Told);
+                done -> {ok, Told}
+            end;
+        {error, _} = Error ->
+            Error
     end.
 
 pass_on_soon(#state{named = none} = State) ->
@@ -488,20 +535,23 @@ shown(#state{shown = {Before, _}} = State) ->
             Shown
     end.
 
+state_of(#state{notices = {Waiting, _, _}}) ->
+    case map_size(Waiting) of 0 -> catching_up; _ -> waiting_for_credit end;
 state_of(#state{notices = none, core = Core, named = Named}) ->
     case {warp_subscription_core:state(Core), Named =/= none andalso warp_subscription_name:why(Named)} of
         {standby, Why} when Why =/= none, Why =/= false -> {stalled, Why};
         {Is, _} -> Is
-    end;
-state_of(#state{}) ->
-    waiting_for_credit.
+    end.
 
 show(#state{context = Context, core = Core, told_of = ToldOf, source = Source, subscriber = Subscriber,
-            named = Named, shown = {Is, Since}}) ->
+            named = Named, shown = {Is, Since}, notices = Notices}) ->
     Info = #{source => Source, subscriber => Subscriber, state => Is, since => Since,
              name => case Named of none -> none; _ -> warp_subscription_name:name(Named) end,
              waiting => case Named of none -> {0, 0}; _ -> warp_subscription_name:waits(Named) end,
-             positions => warp_subscription_core:positions(Core)},
+             positions => case Notices of
+                              none -> warp_subscription_core:positions(Core);
+                              {_, Marks, _} -> warp_subscription_core:positions_of(Marks)
+                          end},
     warp_subscription_table:put(Context, ToldOf, Info).
 
 tick_soon(#state{timer = none} = State) ->

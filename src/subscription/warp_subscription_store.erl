@@ -5,7 +5,7 @@
 -module(warp_subscription_store).
 
 -export([exists/1, open/1, close/1, names/1, create/4, prefix/3, remove/2, save/3]).
--export([erase/5, notices/4]).
+-export([erase/2, notices/4]).
 -export([hold/3, held/1, release/3]).
 -export([rows/2, put_rows/3, gone/1, set_gone/3, clear_gone/1]).
 
@@ -103,14 +103,14 @@ save(Store, Cursors, Told) ->
 
 %% ------------------------------------------------------------------ Deletions
 
-%% @doc Erases what there is of an entity, of which that life was deleted, and notes that these names have to be told.
--spec erase(store(), Entity :: binary(), N :: non_neg_integer(), Life :: non_neg_integer(), Names :: [binary()]) ->
+%% @doc Erases what there is of entities, of which these lives were deleted, and notes that these names have to be told.
+-spec erase(store(), [{Entity :: binary(), N :: non_neg_integer(), Life :: non_neg_integer(), Names :: [binary()]}]) ->
     ok | {error, term()}.
-erase(Store, Entity, N, Life, Names) ->
+erase(Store, Erased) ->
     tidied(warp_own_file:execute(Store, [
-        {<<"DELETE FROM held WHERE entity = ?1">>, [[Entity]]},
+        {<<"DELETE FROM held WHERE entity = ?1">>, [[Entity] || {Entity, _, _, _} <- Erased]},
         {<<"INSERT INTO notices VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET life = max(life, excluded.life)">>,
-         [[Name, Entity, N, Life] || Name <- Names]}]), Store).
+         [[Name, Entity, N, Life] || {Entity, N, Life, Names} <- Erased, Name <- Names]}]), Store).
 
 %% @doc Entities that were erased, of which a name was not told yet, with the life that was erased last: so many at
 %% most, behind one in the order of ids.

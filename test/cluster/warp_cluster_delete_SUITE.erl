@@ -5,9 +5,10 @@
 
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
 -export([nothing_is_left_on_any_node/1, a_node_that_is_down_does_its_part_later/1, lives_never_mix/1,
-         a_node_that_stands_still_shows_nothing_new/1, the_owner_is_killed_after_each_commit/1,
-         a_node_is_killed_in_the_middle/1, deletions_move_with_their_shard/1, an_entity_that_is_kept_is_shown/1,
-         sagas_of_all_nodes_are_cleared/1,
+         a_node_that_stands_still_shows_nothing_new/1, who_begins_hears_of_what_the_names_node_has_missed/1,
+         who_begins_without_the_owner_hears_of_it_later/1, who_was_told_early_is_not_told_again/1,
+         the_owner_is_killed_after_each_commit/1, a_node_is_killed_in_the_middle/1, deletions_move_with_their_shard/1,
+         an_entity_that_is_kept_is_shown/1, sagas_of_all_nodes_are_cleared/1,
          sagas_of_a_node_that_is_down_are_cleared_later/1, sagas_under_way_do_nothing_more/1]).
 %% Inside a VM
 -export([rows/0, gate/2]).
@@ -18,7 +19,9 @@ suite() -> [{timetrap, {minutes, 4}}].
 
 all() ->
     [nothing_is_left_on_any_node, a_node_that_is_down_does_its_part_later, lives_never_mix,
-     a_node_that_stands_still_shows_nothing_new, the_owner_is_killed_after_each_commit, a_node_is_killed_in_the_middle,
+     a_node_that_stands_still_shows_nothing_new, who_begins_hears_of_what_the_names_node_has_missed,
+     who_begins_without_the_owner_hears_of_it_later, who_was_told_early_is_not_told_again,
+     the_owner_is_killed_after_each_commit, a_node_is_killed_in_the_middle,
      deletions_move_with_their_shard, an_entity_that_is_kept_is_shown, sagas_of_all_nodes_are_cleared,
      sagas_of_a_node_that_is_down_are_cleared_later, sagas_under_way_do_nothing_more].
 
@@ -156,6 +159,107 @@ a_node_that_stands_still_shows_nothing_new(Config) ->
     ok = wait(fun() -> length(seen(A, kept_there, Id)) >= 3 end),
     ?assertEqual([{Id, 1, ?SECRET}, {Id, erased}, {Id, 1, <<"again">>}], seen(A, kept_there, Id)),
     ?assertEqual([], [File || Vm <- Vms, File <- files(Vm)]).
+
+%% The node that keeps a name can be reached, and has not come to a deletion. A subscriber on another node that begins
+%% then is told of it before the new life, once, and so are those that come when that node has done its part.
+who_begins_hears_of_what_the_names_node_has_missed(Config) ->
+    [A, B] = Vms = cluster([a, b], Config),
+    Id = victim(A, A),
+    Options = #{name => victim(B, A)},
+    ok = watch(A, first, Options),
+    ok = append(A, Id, ?SECRET),
+    ok = wait(fun() -> seen(A, first, Id) =:= [{Id, 1, ?SECRET}] end),
+    ok = ended(A, first),
+    ok = lives_again_without(B, A, Id),
+    ok = watch(A, second, Options),
+    ok = wait(fun() -> alive(seen(A, second, Id)) =:= 1 end),
+    ?assertEqual([{Id, erased}, {Id, 1, <<"again">>}], seen(A, second, Id)),
+    ok = ended(A, second),
+    ok = append(A, Id, <<"more">>),
+    ok = watch(A, third, Options),
+    ok = wait(fun() -> seen(A, third, Id) =/= [] end),
+    ?assertEqual([{Id, 2, <<"more">>}], seen(A, third, Id)),
+    ok = ended(A, third),
+    ok = warp_cluster_vm:run(B, fun() -> sys:resume(part()) end),
+    ok = until_idle(Vms),
+    ok = append(A, Id, <<"last">>),
+    ok = watch(A, fourth, Options),
+    ok = wait(fun() -> seen(A, fourth, Id) =/= [] end),
+    ?assertEqual([{Id, 3, <<"last">>}], seen(A, fourth, Id)).
+
+%% When it begins the node that has the entity is down. It gets the events of the other nodes meanwhile.
+who_begins_without_the_owner_hears_of_it_later(Config) ->
+    [A, B, C] = cluster([a, b, c], Config),
+    Id = victim(C, A),
+    Other = victim(A, A),
+    Options = #{name => victim(B, A)},
+    ok = watch(A, first, Options),
+    ok = append(A, Id, ?SECRET),
+    ok = wait(fun() -> seen(A, first, Id) =/= [] end),
+    ok = ended(A, first),
+    ok = lives_again_without(B, A, Id),
+    ok = kill(C),
+    ok = append(A, Other, <<"other">>),
+    ok = watch(A, second, Options),
+    ok = wait(fun() -> seen(A, second, Other) =/= [] end),
+    ?assertMatch([{stalled, {node_unavailable, _}}], states(A, second)),
+    Back = restart(c, C, [A], Config),
+    ok = wait(fun() -> alive(seen(A, second, Id)) =:= 1 end),
+    ?assertEqual([{Id, erased}, {Id, 1, <<"again">>}], seen(A, second, Id)),
+    %% Nothing came twice.
+    ?assertEqual([{Other, 1, <<"other">>}], seen(A, second, Other)),
+    ok = warp_cluster_vm:run(B, fun() -> sys:resume(part()) end),
+    ok = until_idle([A, B, Back]).
+
+states(Vm, As) ->
+    warp_cluster_vm:run(Vm, fun() ->
+        #{subscriptions := All} = warp_core:stats(warp_cluster_vm:ctx()),
+        [{State, Why} || #{subscriber := Pid, state := State, why := Why} <- All, Pid =:= whereis(As)]
+    end).
+
+%% The node of the name has noted an erasure before its own part, and what it knows of that is lost.
+who_was_told_early_is_not_told_again(Config) ->
+    [A, B] = Vms = cluster([a, b], Config),
+    Id = victim(A, A),
+    Options = #{name => victim(B, A)},
+    ok = watch(A, first, Options),
+    ok = append(A, Id, ?SECRET),
+    ok = wait(fun() -> seen(A, first, Id) =/= [] end),
+    ok = lives_again_without(B, A, Id),
+    ok = wait(fun() -> length(seen(A, first, Id)) =:= 3 end),
+    ok = warp_cluster_vm:run(A, fun() -> warp_test_context:await_subscribers(warp_cluster_vm:ctx(), 10000) end),
+    true = warp_cluster_vm:run(B, fun() ->
+        {ok, Keeper} = warp_context:registered(context(), subscription_names),
+        exit(Keeper, kill)
+    end),
+    ok = append(A, Id, <<"more">>),
+    ok = wait(fun() -> lists:last(seen(A, first, Id)) =:= {Id, 2, <<"more">>} end),
+    ok = warp_cluster_vm:run(B, fun() -> sys:resume(part()) end),
+    ok = until_idle(Vms),
+    Seen = seen(A, first, Id),
+    ?assertEqual([{Id, 1, ?SECRET}, {Id, erased}, {Id, 1, <<"again">>}], lists:sublist(Seen, 3)),
+    ?assertNot(lists:member({Id, erased}, lists:nthtail(3, Seen))),
+    ok = ended(A, first),
+    ok = append(A, Id, <<"last">>),
+    ok = watch(A, second, Options),
+    ok = wait(fun() -> seen(A, second, Id) =/= [] end),
+    ?assertEqual([{Id, 3, <<"last">>}], seen(A, second, Id)).
+
+context() ->
+    {ok, Context} = warp_context:find(warp_cluster_vm:ctx()),
+    Context.
+
+%% Deletes an entity, and begins another life. That node cannot come to its part.
+lives_again_without(Node, Vm, Id) ->
+    ok = warp_cluster_vm:run(Node, fun() -> sys:suspend(part()) end),
+    _ = warp_cluster_vm:run(Vm, fun() -> spawn(fun() -> warp_core:delete(warp_cluster_vm:entity(Id)) end) end),
+    ok = append_when_gone(Vm, Id, <<"again">>),
+    wait(fun() -> maps:get(under_way, deletions(Vm)) =:= 0 end).
+
+%% What does a node's part of deletions of other nodes.
+part() ->
+    {ok, Part} = warp_context:registered(context(), erasure_part),
+    Part.
 
 %% The VM that has the entity ends after the first, the second, ... write of the deletion.
 the_owner_is_killed_after_each_commit(Config) ->
@@ -462,6 +566,10 @@ watch(Vms) ->
 
 watch(Vm, As, Options) ->
     warp_cluster_vm:run(Vm, fun() -> warp_cluster_watcher:start(As, Options#{from => beginning}) end).
+
+%% Ends a subscriber, once what it has acknowledged is on disk.
+ended(Vm, As) ->
+    warp_cluster_vm:run(Vm, fun() -> warp_cluster_watcher:stop(As) end).
 
 seen(Vm, Name, Id) ->
     [Of || Of <- warp_cluster_vm:run(Vm, fun() -> warp_cluster_watcher:seen(Name) end), element(1, Of) =:= Id].

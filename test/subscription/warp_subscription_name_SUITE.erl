@@ -318,7 +318,7 @@ erasures_that_nobody_takes_are_bounded(Config) ->
 told_later(Context, Ids) ->
     lists:foreach(fun(Id) ->
         {ok, N} = warp_context:shard_of(Context, Id),
-        ok = warp_subscription_names:erase(Context, Id, N, 0, infinity),
+        ok = warp_subscription_names:erase(Context, {Id, N, 0, none}, infinity),
         [ok = warp_subscription_process:erased(Pid, Id, N, 0, 0)
          || Pid <- warp_subscription_table:concerned(Context, Id)]
     end, Ids).

@@ -1,7 +1,7 @@
 %% A subscriber in a VM of a cluster, which keeps what it is sent, and acknowledges it.
 -module(warp_cluster_watcher).
 
--export([start/2, seen/1]).
+-export([start/2, seen/1, stop/1]).
 
 %% Subscribes in a process of its own, registered under that name.
 start(Name, Options) ->
@@ -33,6 +33,10 @@ loop(Sub, Seen) ->
         {seen, From} ->
             From ! {self(), lists:reverse(Seen)},
             loop(Sub, Seen);
+        {stop, From} ->
+            {ok, _} = warp_subscription:cursor(Sub),
+            ok = warp_subscription:unsubscribe(Sub),
+            From ! {self(), stopped};
         _ ->
             loop(Sub, Seen)
     end.
@@ -42,3 +46,9 @@ seen(Name) ->
     Pid = whereis(Name),
     Pid ! {seen, self()},
     receive {Pid, Seen} -> Seen after 10000 -> error(no_answer) end.
+
+%% Ends it, once what it has acknowledged is on disk.
+stop(Name) ->
+    Pid = whereis(Name),
+    Pid ! {stop, self()},
+    receive {Pid, stopped} -> ok after 10000 -> error(no_answer) end.
