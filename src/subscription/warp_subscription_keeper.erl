@@ -542,7 +542,7 @@ loaded_again(#state{store = {open, Store}, names = Before} = State) ->
 
 %% NOTE: a deletion of which this node has not done its part yet has to reach the names where they are now.
 left_for_good(N, Names, #state{context = Context, names = All, unsaved = Unsaved, gone = Gone} = State) ->
-    Now = case warp_erasure_holds:all(Context) of [] -> Gone; _ -> lists:usort([N | Gone]) end,
+    Now = case warp_erasure_holds:count(Context) of {0, none} -> Gone; _ -> lists:usort([N | Gone]) end,
     Remove = fun(Store) ->
         case Now of
             Gone -> warp_subscription_store:remove(Store, Names);
@@ -562,8 +562,8 @@ gone(#state{gone = Gone, names = Names, coming = Coming, context = Context} = St
     [N || N <- lists:usort(Gone ++ Leaving), not warp_context_owners:is_here(Context, N)].
 
 none_under_way(#state{store = {open, Store}, context = Context, gone = Gone} = State) ->
-    case warp_erasure_holds:all(Context) of
-        [] ->
+    case warp_erasure_holds:count(Context) of
+        {0, none} ->
             %% What cannot be written costs a call more at the next deletion.
             _ = [warp_subscription_store:clear_gone(Store) || Gone =/= []],
             State#state{gone = []};

@@ -43,7 +43,8 @@
 -type message() ::
     {assigned, assigned()} | yield | lost | {waits, Retrying :: non_neg_integer(), Parked :: non_neg_integer()}.
 
-%% How long consumers of a shard that is being handed over may take to say how far they are.
+%% How long consumers of a shard that is being handed over may take to say how far they are, and how long other nodes
+%% may be asked then what this one has not come to.
 -define(YIELD_MS, 500).
 -define(LOOK_MS, 5).
 %% How many deletions that the node of a name has left are noted at once.
@@ -245,9 +246,22 @@ yielded(Context, N, Patience) ->
             ok
     end.
 
-%% @doc All that there is of the names of shard N.
+%% @doc All that there is of the names of shard N. NOTE: with the erasures that this node has not come to, so far as it
+%% can ask for them, since it may have left when it comes to them.
 -spec give(warp_context:context(), non_neg_integer()) -> {ok, warp_subscription_store:rows()} | {error, term()}.
-give(Context, N) -> here(Context, {give, N}, infinity).
+give(#{shards := Shards} = Context, N) ->
+    case here(Context, {give, N}, infinity) of
+        {ok, [_ | _]} ->
+            Deadline = warp_deadline:from(?YIELD_MS),
+            Left = [left_for(Context, node(), Of, Deadline) || Of <- lists:seq(0, Shards - 1),
+                                                               not warp_context_owners:has(Context, Of)],
+            case here(Context, {erase_of, {shard, N}, lists:append([Of || {ok, {Of, _}} <- Left])}, infinity) of
+                ok -> here(Context, {give, N}, infinity);
+                {error, _} = Error -> Error
+            end;
+        Nothing ->
+            Nothing
+    end.
 
 %% @doc Keeps the names that another node gave with shard N, in place of what there is of names of that shard.
 -spec take(warp_context:context(), non_neg_integer(), warp_subscription_store:rows()) -> ok | {error, term()}.

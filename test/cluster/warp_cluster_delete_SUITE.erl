@@ -7,6 +7,7 @@
 -export([nothing_is_left_on_any_node/1, a_node_that_is_down_does_its_part_later/1, lives_never_mix/1,
          a_node_that_stands_still_shows_nothing_new/1, who_begins_hears_of_what_the_names_node_has_missed/1,
          who_begins_without_the_owner_hears_of_it_later/1, who_was_told_early_is_not_told_again/1,
+         a_name_that_moves_knows_what_its_node_has_missed/1,
          the_owner_is_killed_after_each_commit/1, a_node_is_killed_in_the_middle/1, deletions_move_with_their_shard/1,
          an_entity_that_is_kept_is_shown/1, sagas_of_all_nodes_are_cleared/1,
          sagas_of_a_node_that_is_down_are_cleared_later/1, sagas_under_way_do_nothing_more/1]).
@@ -21,6 +22,7 @@ all() ->
     [nothing_is_left_on_any_node, a_node_that_is_down_does_its_part_later, lives_never_mix,
      a_node_that_stands_still_shows_nothing_new, who_begins_hears_of_what_the_names_node_has_missed,
      who_begins_without_the_owner_hears_of_it_later, who_was_told_early_is_not_told_again,
+     a_name_that_moves_knows_what_its_node_has_missed,
      the_owner_is_killed_after_each_commit, a_node_is_killed_in_the_middle,
      deletions_move_with_their_shard, an_entity_that_is_kept_is_shown, sagas_of_all_nodes_are_cleared,
      sagas_of_a_node_that_is_down_are_cleared_later, sagas_under_way_do_nothing_more].
@@ -244,6 +246,21 @@ who_was_told_early_is_not_told_again(Config) ->
     ok = watch(A, second, Options),
     ok = wait(fun() -> seen(A, second, Id) =/= [] end),
     ?assertEqual([{Id, 3, <<"last">>}], seen(A, second, Id)).
+
+%% The node that keeps a name leaves before it has come to a deletion.
+a_name_that_moves_knows_what_its_node_has_missed(Config) ->
+    [A, B] = cluster([a, b], Config),
+    Id = victim(A, A),
+    Options = #{name => victim(B, A)},
+    ok = watch(A, first, Options),
+    ok = append(A, Id, ?SECRET),
+    ok = wait(fun() -> seen(A, first, Id) =/= [] end),
+    ok = ended(A, first),
+    ok = lives_again_without(B, A, Id),
+    ok = warp_cluster_vm:run(B, fun() -> warp_cluster:leave(warp_cluster_vm:ctx(), #{timeout => 60000}) end),
+    ok = watch(A, second, Options),
+    ok = wait(fun() -> alive(seen(A, second, Id)) =:= 1 end),
+    ?assertEqual([{Id, erased}, {Id, 1, <<"again">>}], seen(A, second, Id)).
 
 context() ->
     {ok, Context} = warp_context:find(warp_cluster_vm:ctx()),

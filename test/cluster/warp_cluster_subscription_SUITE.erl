@@ -250,7 +250,7 @@ an_erasure_reaches_a_name_that_has_moved(Config) ->
     ok = warp_cluster_follower:start(B, Name, #{name => Name, from => beginning}),
     ok = warp_cluster_follower:stop(B, Name),
     %% B has taken its step, and A has not, when the name leaves A.
-    ok = warp_cluster_vm:run(A, fun() -> warp_erasure_holds:hold(context(), <<"1">>, 1) end),
+    ok = warp_cluster_vm:run(A, fun() -> warp_erasure_holds:hold_for_another(context(), <<"1">>, 1) end),
     ok = step(B, <<"1">>, 1),
     ok = on(A, fun(Ctx) -> warp_cluster:leave(Ctx, #{timeout => 60000}) end),
     ok = step(A, <<"1">>, 1),
