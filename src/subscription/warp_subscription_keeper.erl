@@ -596,8 +596,9 @@ is_of({shard, N}, Name, State) -> shard_of(Name, State) =:= N.
 erase(_Erased, #state{store = none} = State) ->
     {reply, ok, State};
 erase(Erased, #state{names = Names} = State) ->
-    Entities = [Entity || {Entity, _, _, _} <- Erased],
-    Without = fun(_, #name{held = Held} = Of) -> Of#name{held = maps:without(Entities, Held)} end,
+    Lives = maps:from_list([{Entity, Life} || {Entity, _, Life, _} <- Erased]),
+    IsLeft = fun(Entity, #{life := Life}) -> Life > maps:get(Entity, Lives, -1) end,
+    Without = fun(_, #name{held = Held} = Of) -> Of#name{held = maps:filter(IsLeft, Held)} end,
     written(fun(Store) -> warp_subscription_store:erase(Store, Erased) end,
             fun() -> shown_all(State#state{names = maps:map(Without, Names)}) end, State).
 

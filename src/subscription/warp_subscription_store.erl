@@ -108,7 +108,7 @@ save(Store, Cursors, Told) ->
     ok | {error, term()}.
 erase(Store, Erased) ->
     tidied(warp_own_file:execute(Store, [
-        {<<"DELETE FROM held WHERE entity = ?1">>, [[Entity] || {Entity, _, _, _} <- Erased]},
+        {<<"DELETE FROM held WHERE entity = ?1 AND life <= ?2">>, [[Entity, Life] || {Entity, _, Life, _} <- Erased]},
         {<<"INSERT INTO notices VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET life = max(life, excluded.life)">>,
          [[Name, Entity, N, Life] || {Entity, N, Life, Names} <- Erased, Name <- Names]}]), Store).
 

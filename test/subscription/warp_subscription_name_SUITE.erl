@@ -14,7 +14,7 @@ all() ->
      an_erasure_is_told_although_the_filter_has_changed,
      erasures_are_told_in_pieces, an_entity_that_is_deleted_again_is_told_again,
      erasures_that_nobody_takes_are_bounded, what_a_previous_consumer_holds_counts_no_more,
-     nothing_of_an_erased_entity_is_left,
+     nothing_of_an_erased_entity_is_left, what_waits_of_the_next_life_stays,
      nothing_comes_or_happens_again_after_a_kill,
      names_without_a_consumer_are_shown, a_name_is_forgotten, it_outlives_what_keeps_the_names,
      a_file_that_cannot_be_read_is_named, a_log_that_was_replaced_is_named, wrong_arguments_are_named].
@@ -364,6 +364,23 @@ nothing_of_an_erased_entity_is_left(Config) ->
     erased(Sub, Secret),
     ok = warp_subscription:ack(Sub, {erased, Secret}),
     ok = warp_test:wait_until(fun() -> warp_test:files_with(warp_test:context_dir(Ctx), Secret) =:= [] end).
+
+%% The erasure of a life may come late, when the next life has begun.
+what_waits_of_the_next_life_stays(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 1}),
+    _ = active(subscribe(Ctx, #{})),
+    {ok, Context} = warp_context:of_handle(Ctx),
+    Held = #{entity => <<"alice">>, shard => 0, life => 5, seq => 1, tries => 1, state => parked, why => <<"why">>,
+             since => 1},
+    ok = warp_subscription_names:hold(Context, ?NAME, Held, infinity),
+    Parked = fun(Of) -> {ok, All} = warp_subscription:parked(Of, ?NAME), length(All) end,
+    ok = warp_subscription_names:erase(Context, {<<"alice">>, 0, 3, 5}, infinity),
+    ?assertEqual(1, Parked(Ctx)),
+    Now = warp_test:restart(Ctx),
+    ?assertEqual(1, Parked(Now)),
+    {ok, Again} = warp_context:of_handle(Now),
+    ok = warp_subscription_names:erase(Again, {<<"alice">>, 0, 5, none}, infinity),
+    ?assertEqual(0, Parked(Now)).
 
 %% ------------------------------------------------------------------ Names
 
