@@ -53,19 +53,24 @@
     is_paused := boolean(),
     %% How many shards are not where the ring says, those under way among them.
     to_move := non_neg_integer(),
-    %% Since the nodes were started: how many shards were handed over, and with how many bytes.
+    %% About how many entities these have; `unknown' before that can be told. Those that wait are taken to have as many
+    %% as those under way, which were counted.
+    entities_to_move := non_neg_integer() | unknown,
+    %% Since the nodes were started: how many shards were handed over, with about how many entities and how many bytes.
     moved := non_neg_integer(),
+    entities := non_neg_integer(),
     bytes := non_neg_integer(),
-    %% Of the hand-offs under way: bytes copied by now and in all, bytes per second, and about how many seconds are
-    %% left; `unknown' before that can be told.
+    %% Of the hand-offs under way: bytes copied by now and in all, bytes and entities per second, and about how many
+    %% seconds are left; `unknown' before that can be told.
     copied_bytes := non_neg_integer(),
     of_bytes := non_neg_integer(),
     bytes_per_second := non_neg_integer(),
+    entities_per_second := non_neg_integer(),
     seconds_left := non_neg_integer() | unknown,
     %% How long callers of shards that were handed over waited, in milliseconds.
     pauses_ms := #{count := non_neg_integer(), median := non_neg_integer(), longest := non_neg_integer()},
     under_way := [#{shard := non_neg_integer(), from := node(), to := node(), phase := atom(),
-                    bytes := non_neg_integer(), of_bytes := non_neg_integer()}],
+                    entities := non_neg_integer(), bytes := non_neg_integer(), of_bytes := non_neg_integer()}],
     %% Shards whose hand-off stands still, with the node that says so, and why.
     alarms := [{non_neg_integer(), node(), Why :: term()}],
     %% Nodes that could not be asked.

@@ -36,20 +36,23 @@ phase(doubt, Why) -> {doubtful, warp_error:format_error(Why)}.
 
 -spec progress(warp_core:ctx()) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
 progress(Ctx) ->
-    map(fun(#{is_paused := IsPaused, to_move := ToMove, moved := Moved, bytes := Bytes, copied_bytes := Copied,
-              of_bytes := Of, bytes_per_second := Rate, seconds_left := Left, under_way := UnderWay, alarms := Alarms,
+    map(fun(#{is_paused := IsPaused, to_move := ToMove, entities_to_move := EntitiesToMove, moved := Moved,
+              entities := Entities, bytes := Bytes, copied_bytes := Copied, of_bytes := Of, bytes_per_second := Rate,
+              entities_per_second := EntityRate, seconds_left := Left, under_way := UnderWay, alarms := Alarms,
               pauses_ms := #{count := Count, median := Median, longest := Longest}, unreachable := Unreachable,
               text := Text}) ->
-        {progress, IsPaused, ToMove, Moved, Bytes, Copied, Of, Rate, seconds(Left), {pauses, Count, Median, Longest},
-         [hand_off(HandOff) || HandOff <- UnderWay], [{alarm, N, text(Node), text(Why)} || {N, Node, Why} <- Alarms],
+        {progress, IsPaused, ToMove, known(EntitiesToMove), Moved, Entities, Bytes, Copied, Of, Rate, EntityRate,
+         known(Left), {pauses, Count, Median, Longest}, [hand_off(HandOff) || HandOff <- UnderWay],
+         [{alarm, N, text(Node), text(Why)} || {N, Node, Why} <- Alarms],
          [text(Node) || Node <- Unreachable], Text}
     end, warp_cluster:progress(Ctx)).
 
-seconds(unknown) -> none;
-seconds(Seconds) -> {some, Seconds}.
+known(unknown) -> none;
+known(Number) -> {some, Number}.
 
-hand_off(#{shard := N, from := From, to := To, phase := Phase, bytes := Bytes, of_bytes := Of}) ->
-    {hand_off, N, text(From), text(To), step(Phase), Bytes, Of}.
+hand_off(#{shard := N, from := From, to := To, phase := Phase, entities := Entities, bytes := Bytes,
+           of_bytes := Of}) ->
+    {hand_off, N, text(From), text(To), step(Phase), Entities, Bytes, Of}.
 
 step(offered) -> copying;
 step(Phase) when Phase =:= cleaning; Phase =:= recording -> cleaning;

@@ -1,7 +1,21 @@
 %% @private Serves the file of a shard to the node that gets it, page by page. Nothing of it is locked or held up.
 -module(warp_cluster_copy).
 
--export([outline/2, pages/3]).
+-export([entities/2, outline/2, pages/3]).
+
+%% @doc About how many entities the shard has; 0 where that cannot be told. A thread of the engine looks at some
+%% thousands of them, and nobody waits for it but the caller.
+-spec entities(warp_context:ref(), non_neg_integer()) -> {ok, non_neg_integer()} | {error, term()}.
+entities(Ref, N) ->
+    with_source(Ref, N, fun
+        (File) when is_binary(File) ->
+            {ok, 0};
+        (Shard) ->
+            case warp_nif:entity_count(Shard) of
+                {ok, Count} -> {ok, Count};
+                {error, _} -> {ok, 0}
+            end
+    end).
 
 %% @doc What the file is to look like: the id of its checksums, how many pages it has, and the checksums. What was
 %% committed by now is moved into the file before.

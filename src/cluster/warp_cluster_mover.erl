@@ -28,17 +28,19 @@
     since := warp_core:micros(),
     %% Of the file: how many bytes are copied by now, and how many it has; 0 where that is not known yet.
     bytes := non_neg_integer(),
-    of_bytes := non_neg_integer()
+    of_bytes := non_neg_integer(),
+    %% About how many are in the shard, as the node knows that gets it.
+    entities := non_neg_integer()
 }.
 -type progress() :: #{
     is_paused := boolean(),
     %% How many shards this node still has to give.
     to_give := non_neg_integer(),
-    %% Since the start of the context: how many it gave and got, with how many bytes, in how much time of hand-offs.
+    %% Since the start of the context: how many it gave and got, and about how many entities and bytes it got.
     given := non_neg_integer(),
     got := non_neg_integer(),
+    entities := non_neg_integer(),
     bytes := non_neg_integer(),
-    micros := non_neg_integer(),
     %% How long callers of the shards that were given had to wait, in milliseconds: the newest first, up to 100.
     pauses_ms := [non_neg_integer()],
     under_way := [under_way()],
@@ -56,6 +58,7 @@
     since = #{} :: #{non_neg_integer() => warp_core:micros()},
     frozen = #{} :: #{non_neg_integer() => integer()},
     copied = #{} :: #{non_neg_integer() => {non_neg_integer(), non_neg_integer()}},
+    counted = #{} :: #{non_neg_integer() => non_neg_integer()},
     rounds = #{} :: #{non_neg_integer() => non_neg_integer()},
     alarms = #{} :: #{non_neg_integer() => term()},
     is_started = false :: boolean(),
@@ -64,8 +67,8 @@
     last = -1 :: integer(),
     given = 0 :: non_neg_integer(),
     got = 0 :: non_neg_integer(),
+    entities = 0 :: non_neg_integer(),
     bytes = 0 :: non_neg_integer(),
-    micros = 0 :: non_neg_integer(),
     pauses = [] :: [non_neg_integer()]
 }).
 
@@ -418,9 +421,11 @@ effect(Effect, N, State) ->
 counted(#{held := {given, _, _, _, _, false}}, N, #state{given = Given, frozen = Frozen, pauses = Pauses} = State) ->
     Pause = case Frozen of #{N := At} -> [erlang:monotonic_time(millisecond) - At]; #{} -> [] end,
     State#state{given = Given + 1, pauses = lists:sublist(Pause ++ Pauses, 100), frozen = maps:remove(N, Frozen)};
-counted(#{held := {own, _}, stage := none}, N, #state{got = Got, bytes = Bytes, copied = Copied} = State) ->
+counted(#{held := {own, _}, stage := none}, N, #state{copied = Copied, counted = Counted} = State) ->
+    #state{got = Got, entities = Entities, bytes = Bytes} = State,
     {_, Size} = maps:get(N, Copied, {0, 0}),
-    State#state{got = Got + 1, bytes = Bytes + Size, copied = maps:remove(N, Copied)};
+    State#state{got = Got + 1, entities = Entities + maps:get(N, Counted, 0), bytes = Bytes + Size,
+                copied = maps:remove(N, Copied), counted = maps:remove(N, Counted)};
 counted(_Record, _N, State) ->
     State.
 
@@ -446,6 +451,8 @@ task_said(N, round, #state{rounds = Rounds} = State) ->
     State#state{rounds = maps:update_with(N, fun(Count) -> Count + 1 end, 1, Rounds)};
 task_said(N, frozen, #state{frozen = Frozen} = State) ->
     State#state{frozen = Frozen#{N => erlang:monotonic_time(millisecond)}};
+task_said(N, {entities, Count}, #state{counted = Counted} = State) ->
+    State#state{counted = Counted#{N => Count}};
 task_said(N, {copied, Bytes, OfBytes}, #state{copied = Copied} = State) ->
     State#state{copied = Copied#{N => {Bytes, OfBytes}}};
 task_said(N, {input, Input}, #state{alarms = Alarms} = State) ->
@@ -454,8 +461,8 @@ task_said(N, {input, Input}, #state{alarms = Alarms} = State) ->
 %% ------------------------------------------------------------------ What is moving
 
 progress_of(#state{context = Context} = State) ->
-    #state{is_paused = IsPaused, given = Given, got = Got, bytes = Bytes, micros = Micros, pauses = Pauses,
-           alarms = Alarms, since = Since, copied = Copied} = State,
+    #state{is_paused = IsPaused, given = Given, got = Got, entities = Entities, bytes = Bytes, pauses = Pauses,
+           alarms = Alarms, since = Since, copied = Copied, counted = Counted} = State,
     ToGive =
         case warp_cluster_member:info(Context) of
             #{phase := _} = Info -> length(to_give(Info, Context));
@@ -465,10 +472,10 @@ progress_of(#state{context = Context} = State) ->
                     {Phase, {_, Node, _}} = warp_cluster_handoff:info(maps:get(N, State#state.handoffs)),
                     {Done, Size} = maps:get(N, Copied, {0, 0}),
                     #{shard => N, phase => Phase, direction => Direction, node => Node, bytes => Done,
-                      of_bytes => Size, since => maps:get(N, Since, 0)}
+                      of_bytes => Size, entities => maps:get(N, Counted, 0), since => maps:get(N, Since, 0)}
                 end || {N, Direction, _} <- under_way(State)],
-    #{is_paused => IsPaused, to_give => ToGive, given => Given, got => Got, bytes => Bytes, micros => Micros,
-      pauses_ms => Pauses, under_way => UnderWay, alarms => Alarms}.
+    #{is_paused => IsPaused, to_give => ToGive, given => Given, got => Got, entities => Entities,
+      bytes => Bytes, pauses_ms => Pauses, under_way => UnderWay, alarms => Alarms}.
 
 %% What is being written decides.
 taken_over(N, #state{context = #{name := Name}, handoffs = Handoffs}) ->

@@ -34,21 +34,25 @@ sum(Known, Unreachable, Now) ->
     Each = fun(Key) -> [maps:get(Key, Progress) || {_, Progress} <- Known] end,
     UnderWay = [of_giver(Node, Entry, Known) || {Node, #{under_way := Entries}} <- Known,
                                                 #{direction := gives} = Entry <- Entries],
-    Copying = [{Bytes, Of, Now - Since}
-               || {_, #{under_way := Entries}} <- Known,
-                  #{direction := gets, bytes := Bytes, of_bytes := Of, since := Since} <- Entries],
-    Copied = lists:sum([Bytes || {Bytes, _, _} <- Copying]),
-    Of = lists:sum([Bytes || {_, Bytes, _} <- Copying]),
-    Rate = lists:sum([Bytes * 1000000 div max(1, Micros) || {Bytes, _, Micros} <- Copying]),
+    Copying = [Entry || {_, #{under_way := Entries}} <- Known, #{direction := gets} = Entry <- Entries],
+    OfAll = fun(Key) -> lists:sum([maps:get(Key, Entry) || Entry <- Copying]) end,
+    {Copied, Of} = {OfAll(bytes), OfAll(of_bytes)},
+    PerSecond = fun(Done) -> lists:sum([Done(Entry) * 1000000 div max(1, Now - Since)
+                                        || #{since := Since} = Entry <- Copying]) end,
+    Rate = PerSecond(fun(#{bytes := Bytes}) -> Bytes end),
+    ToMove = lists:sum(Each(to_give)),
     Pauses = lists:sort(lists:append(Each(pauses_ms))),
     Sum = #{is_paused => lists:any(fun(Is) -> Is end, Each(is_paused)),
-            to_move => lists:sum(Each(to_give)),
+            to_move => ToMove,
+            entities_to_move => entities_to_move(ToMove, length(UnderWay), OfAll(entities)),
             moved => lists:sum(Each(got)),
+            entities => lists:sum(Each(entities)),
             bytes => lists:sum(Each(bytes)),
             copied_bytes => Copied,
             of_bytes => Of,
             bytes_per_second => Rate,
-            seconds_left => seconds_left(lists:sum(Each(to_give)), length(UnderWay), Of, Copied, Rate),
+            entities_per_second => PerSecond(fun copied_entities/1),
+            seconds_left => seconds_left(ToMove, length(UnderWay), Of, Copied, Rate),
             pauses_ms => #{count => length(Pauses), median => median(Pauses), longest => lists:max([0 | Pauses])},
             under_way => UnderWay,
             alarms => [{N, Node, Why} || {Node, #{alarms := Alarms}} <- Known, {N, Why} <- maps:to_list(Alarms)],
@@ -57,36 +61,46 @@ sum(Known, Unreachable, Now) ->
 
 %% The receiver knows how much is copied.
 of_giver(Node, #{shard := N, phase := Phase, node := To}, Known) ->
-    {Bytes, Of} =
-        case [{Bytes, Of} || {Receiver, #{under_way := Entries}} <- Known, Receiver =:= To,
-                             #{shard := Same, direction := gets, bytes := Bytes, of_bytes := Of} <- Entries,
-                             Same =:= N] of
-            [Copied] -> Copied;
-            [] -> {0, 0}
+    Copied =
+        case [Entry || {Receiver, #{under_way := Entries}} <- Known, Receiver =:= To,
+                       #{shard := Same, direction := gets} = Entry <- Entries, Same =:= N] of
+            [Entry] -> maps:with([bytes, of_bytes, entities], Entry);
+            [] -> #{bytes => 0, of_bytes => 0, entities => 0}
         end,
-    #{shard => N, from => Node, to => To, phase => Phase, bytes => Bytes, of_bytes => Of}.
+    Copied#{shard => N, from => Node, to => To, phase => Phase}.
+
+%% Entities are spread evenly over the file.
+copied_entities(#{of_bytes := 0}) -> 0;
+copied_entities(#{entities := Entities, bytes := Bytes, of_bytes := Of}) -> Entities * Bytes div Of.
+
+entities_to_move(0, _, _) -> 0;
+entities_to_move(_, _, 0) -> unknown;
+entities_to_move(ToMove, UnderWay, Entities) -> Entities + waiting(ToMove, UnderWay, Entities).
 
 seconds_left(0, _, _, _, _) -> 0;
 seconds_left(_, _, 0, _, _) -> unknown;
 seconds_left(_, _, _, _, 0) -> unknown;
-%% Those that wait are taken to be as large as those under way.
 seconds_left(ToMove, UnderWay, Of, Copied, Rate) ->
-    Waiting = max(0, ToMove - UnderWay) * (Of div max(1, UnderWay)),
-    (Of - Copied + Waiting) div Rate.
+    (Of - Copied + waiting(ToMove, UnderWay, Of)) div Rate.
+
+%% The shards that wait are taken to be as large as those under way.
+waiting(ToMove, UnderWay, Of) -> max(0, ToMove - UnderWay) * Of div max(1, UnderWay).
 
 median([]) -> 0;
 median(Sorted) -> lists:nth((length(Sorted) + 1) div 2, Sorted).
 
-text(#{to_move := 0, under_way := [], moved := Moved, bytes := Bytes} = Sum) ->
-    [io_lib:format("Every shard is where it should be. ~b were moved since the start, ~ts in all.",
-                   [Moved, in_bytes(Bytes)]),
+text(#{to_move := 0, under_way := [], moved := Moved, entities := Entities, bytes := Bytes} = Sum) ->
+    [io_lib:format("Every shard is where it should be. ~b were moved since the start, with about ~b entities and ~ts.",
+                   [Moved, Entities, in_bytes(Bytes)]),
      notes(Sum)];
 text(#{to_move := ToMove, under_way := UnderWay, copied_bytes := Copied, of_bytes := Of, bytes_per_second := Rate,
-       seconds_left := Left} = Sum) ->
-    [io_lib:format("~b shards to move, ~b of them now: ~ts of ~ts copied, ~ts/s, ~ts left.",
-                   [ToMove, length(UnderWay), in_bytes(Copied), in_bytes(Of), in_bytes(Rate), duration(Left)]),
-     [io_lib:format("~n  shard ~4b  ~ts -> ~ts  ~ts", [N, From, To, Phase])
-      || #{shard := N, from := From, to := To, phase := Phase} <- UnderWay],
+       entities_to_move := Entities, entities_per_second := EntityRate, seconds_left := Left} = Sum) ->
+    [io_lib:format("~b shards with ~ts entities to move, ~b of them now: ~ts of ~ts copied, ~ts/s, ~b entities/s, "
+                   "~ts left.",
+                   [ToMove, about(Entities), length(UnderWay), in_bytes(Copied), in_bytes(Of), in_bytes(Rate),
+                    EntityRate, duration(Left)]),
+     [io_lib:format("~n  shard ~4b  ~ts -> ~ts  ~ts, about ~b entities", [N, From, To, Phase, Counted])
+      || #{shard := N, from := From, to := To, phase := Phase, entities := Counted} <- UnderWay],
      notes(Sum)].
 
 notes(#{is_paused := IsPaused, alarms := Alarms, unreachable := Unreachable, pauses_ms := Pauses}) ->
@@ -99,6 +113,9 @@ notes(#{is_paused := IsPaused, alarms := Alarms, unreachable := Unreachable, pau
 
 in_bytes(Bytes) when Bytes < 1024 * 1024 -> io_lib:format("~b KiB", [(Bytes + 1023) div 1024]);
 in_bytes(Bytes) -> io_lib:format("~.1f MiB", [Bytes / 1024 / 1024]).
+
+about(unknown) -> "an unknown number of";
+about(Entities) -> io_lib:format("about ~b", [Entities]).
 
 duration(unknown) -> "an unknown time";
 duration(Seconds) when Seconds < 120 -> io_lib:format("~b s", [Seconds]);

@@ -1,7 +1,8 @@
 %% @private A task of a hand-off: a process that carries out one effect of {@link warp_cluster_handoff} that takes long,
 %% and tells the process that started it, by `{task, N, Task, Said}':
 %% `{input, Input}', what came of it; `{stage, Stage}' and `no_stage', the file that it copies into, which outlives it;
-%% `{copied, Bytes, OfBytes}', how far it is; `frozen', nothing begins in the shard any more;
+%% `{entities, Count}', about how many are copied; `{copied, Bytes, OfBytes}', how far it is; `frozen', nothing begins
+%% in the shard any more;
 %% `round', it has gone through the shard once, and all that was copied is on disk.
 -module(warp_cluster_task).
 
@@ -88,6 +89,8 @@ run({freeze, _Attempt} = Effect, N, _Stage, Context, Tell) ->
 run(clean, N, _Stage, Context, Tell) ->
     Tell({input, came(clean, clean(N, Context))});
 run({copy, From, _Attempt} = Effect, N, Stage, Context, Tell) ->
+    {ok, Entities} = asked(From, N, entities, [], Context),
+    ok = Tell({entities, Entities}),
     {ok, Opened} = opened(Stage, N, Context, Tell),
     ok = rounds(?ROUNDS, From, N, Opened, Context, Tell),
     Tell({input, came(Effect, ok)});

@@ -4,15 +4,16 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
--export([nodes_join_and_leave_under_load/1, requests_keep_their_order/1, a_giver_that_is_killed_goes_on/1,
-         a_receiver_that_is_killed_goes_on/1, nothing_is_left_with_the_giver/1,
+-export([nodes_join_and_leave_under_load/1, progress_says_how_much_was_moved/1, requests_keep_their_order/1,
+         a_giver_that_is_killed_goes_on/1, a_receiver_that_is_killed_goes_on/1, nothing_is_left_with_the_giver/1,
          a_shard_that_stays_holds_up_no_other/1]).
 
 suite() -> [{timetrap, {minutes, 4}}].
 
 all() ->
-    [nodes_join_and_leave_under_load, requests_keep_their_order, a_giver_that_is_killed_goes_on,
-     a_receiver_that_is_killed_goes_on, nothing_is_left_with_the_giver, a_shard_that_stays_holds_up_no_other].
+    [nodes_join_and_leave_under_load, progress_says_how_much_was_moved, requests_keep_their_order,
+     a_giver_that_is_killed_goes_on, a_receiver_that_is_killed_goes_on, nothing_is_left_with_the_giver,
+     a_shard_that_stays_holds_up_no_other].
 
 init_per_testcase(_Case, Config) ->
     Dir = warp_test:new_dir(),
@@ -63,6 +64,22 @@ nodes_join_and_leave_under_load(Config) ->
             ?assertEqual([], warp_cluster_vm:run(C, fun() -> warp_cluster_load:check(Load) end))
         end,
         [A, B]).
+
+progress_says_how_much_was_moved(Config) ->
+    [A, B, _] = vms(Config),
+    ok = warp_cluster_vm:open(A, [A], #{}),
+    ok = fill(A),
+    ok = warp_cluster_vm:open(B, [A], #{}),
+    ok = settled(A),
+    Names = [<<"f", (integer_to_binary(N))/binary>> || N <- lists:seq(1, 100)],
+    {{ok, Progress}, Owners} = warp_cluster_vm:run(A, fun() ->
+        {warp_cluster:progress(warp_cluster_vm:ctx()),
+         [warp_cluster:owner(warp_cluster_vm:entity(Name)) || Name <- Names]}
+    end),
+    Moved = length([here || {ok, Node} <- Owners, Node =:= warp_cluster_vm:node_of(B)]),
+    ?assertMatch(#{to_move := 0, entities_to_move := 0, moved := 4, entities := Moved, entities_per_second := 0},
+                 Progress),
+    ?assert(Moved > 0).
 
 %% Requests of one process to one entity are stored in the order in which they were made, wherever the entity is.
 requests_keep_their_order(Config) ->

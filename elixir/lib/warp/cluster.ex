@@ -55,8 +55,9 @@ defmodule Warp.Cluster do
         }
   @typedoc """
   What is moving. `text` has all of it for people. `to_move` shards are not where `ring/1` says, those under way among
-  them; `moved` shards with `bytes` were handed over since the nodes were started, and `pauses_ms` is how long their
-  callers waited. Of the hand-offs under way, `copied_bytes` of `of_bytes` are copied. `alarms` are shards whose
+  them, with about `entities_to_move` entities. `moved` shards with about `entities` and with `bytes` were handed over
+  since the nodes were started, and `pauses_ms` is how long their callers waited. Of the hand-offs under way,
+  `copied_bytes` of `of_bytes` are copied, at `bytes_per_second` and `entities_per_second`. `alarms` are shards whose
   hand-off stands still, with the node that says so and why, and `unreachable` nodes that could not be asked.
   """
   @type progress :: :warp_cluster.progress()

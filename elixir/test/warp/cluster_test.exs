@@ -48,7 +48,12 @@ defmodule Warp.ClusterTest do
     assert {:ok, ring} = on(one, Cluster, :ring, [bank])
     assert {:ok, %{phase: :member, why: :none, shards: shards}} = on(two, Cluster, :status, [bank])
     assert ring == for({node, numbers} <- shards, n <- numbers, into: %{}, do: {n, node})
-    assert {:ok, %{to_move: 0, moved: 2, text: "Every shard" <> _}} = on(two, Cluster, :progress, [bank])
+
+    assert {:ok, %{to_move: 0, moved: 2, entities: entities, text: "Every shard" <> _}} =
+             on(two, Cluster, :progress, [bank])
+
+    assert {:ok, owner} = on(one, Cluster, :owner, [alice])
+    assert entities == if(owner == node_two, do: 1, else: 0)
 
     assert {:ok, 2} = on(one, Warp, :append, [alice, %Withdrawn{amount: 2}])
     assert {:ok, %Account{balance: 3}} = on(two, Warp, :get, [alice, Account])

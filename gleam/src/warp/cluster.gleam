@@ -121,8 +121,13 @@ pub type Progress {
     is_paused: Bool,
     /// How many shards are not where `ring` says, those under way among them.
     to_move: Int,
+    /// About how many entities these shards have, if it can be told yet. Those that
+    /// wait are taken to have as many as those under way, which were counted.
+    entities_to_move: Option(Int),
     /// How many shards were handed over since the nodes were started.
     moved: Int,
+    /// About how many entities these shards had.
+    entities: Int,
     /// How many bytes these shards had.
     bytes: Int,
     /// How many bytes of the hand-offs under way are copied.
@@ -130,6 +135,7 @@ pub type Progress {
     /// How many bytes the hand-offs under way have.
     of_bytes: Int,
     bytes_per_second: Int,
+    entities_per_second: Int,
     /// An estimate of how many seconds are left, if it can be told yet.
     seconds_left: Option(Int),
     /// How long callers of shards that were handed over waited.
@@ -159,6 +165,8 @@ pub type HandOff {
     from: String,
     to: String,
     step: Step,
+    /// About how many entities the shard has; 0 before they are counted.
+    entities: Int,
     /// How many bytes are copied.
     bytes: Int,
     /// How many bytes the shard has.
