@@ -15,7 +15,8 @@
     {"start", fun warp_bench_reads:start/1},
     {"sagas", fun warp_bench_sagas:sagas/1},
     {"projections", fun warp_bench_projections:projections/1},
-    {"subscriptions", fun warp_bench_subscriptions:subscriptions/1}
+    {"subscriptions", fun warp_bench_subscriptions:subscriptions/1},
+    {"cluster", fun warp_bench_cluster:cluster/1}
 ]).
 
 -spec main() -> no_return().

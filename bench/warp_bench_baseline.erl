@@ -4,18 +4,19 @@
 -export([measured/2, text/1, slower/2, save/3, load/1]).
 -export_type([figure/0, measured/0]).
 
--type figure() :: {per_second, number()} | {micros, number()} | {bytes, number()}.
+-type figure() :: {per_second, number()} | {micros, number()} | {bytes, number()} | {single, number()}.
 %% How often it is done in a second, and in the time of one sync.
 -type measured() :: {PerSecond :: number(), PerSync :: number()}.
 
 %% Machines are noisy: a smaller loss than this says nothing.
 -define(TOLERANCE, 0.25).
 
-%% Memory is not a matter of speed.
+%% Memory is not a matter of speed, and what happens only once, or is the longest of some, is not compared.
 -spec measured(figure(), Syncs :: number()) -> measured() | none.
 measured({per_second, Rate}, Syncs) -> {Rate, Rate / Syncs};
 measured({micros, Micros}, Syncs) -> measured({per_second, 1.0e6 / max(1, Micros)}, Syncs);
-measured({bytes, _}, _) -> none.
+measured({bytes, _}, _) -> none;
+measured({single, _}, _) -> none.
 
 -spec text(number()) -> string().
 text(Ratio) when Ratio >= 99.95 -> integer_to_list(round(Ratio));

@@ -2,9 +2,13 @@
 %% its ratio to the disk's rate of syncs, which was measured just before; both are collected.
 -module(warp_bench_run).
 
--export([machine/2, fdatasync/1, with_context/3, ledger/0, log/0, event/1, callers/3]).
+-export([machine/2, fdatasync/1, with_context/3, ledger/0, log/0, event/1, callers/3, in_turn/2]).
+-export_type([figures/0]).
 -export([title/2, row/3, measured/0]).
 -export([rate/1, micros/1, at/2]).
+
+%% Calls per second, and the latencies at 50 and 99 percent in microseconds.
+-type figures() :: {float(), number(), number()}.
 
 -define(SYNCED, "_build/bench-sync").
 
@@ -66,9 +70,7 @@ with_context(Dir, Options, Fun) ->
     end.
 
 %% N callers call Fun(Caller, Round) for that many seconds, after a fifth of it to warm up.
-%% Gives calls per second and the latencies at 50 and 99 percent, in microseconds.
--spec callers(pos_integer(), pos_integer(), fun((pos_integer(), pos_integer()) -> term())) ->
-    {float(), number(), number()}.
+-spec callers(pos_integer(), pos_integer(), fun((pos_integer(), pos_integer()) -> term())) -> figures().
 callers(N, Seconds, Fun) ->
     Self = self(),
     Go = atomics:new(1, []),
@@ -83,6 +85,14 @@ callers(N, Seconds, Fun) ->
     Calls = lists:sum([Count || {Count, _} <- Counted]),
     Sorted = lists:sort(lists:append([Sample || {_, Sample} <- Counted])),
     {Calls * 1000000 / Took, at(Sorted, 50), at(Sorted, 99)}.
+
+%% Measures several things in turn, so many rounds, since the speed of a machine changes meanwhile: of each the round
+%% with the middle rate.
+-spec in_turn(pos_integer(), [fun(() -> figures())]) -> [figures()].
+in_turn(Rounds, Measures) ->
+    Measured = [[Measure() || Measure <- Measures] || _ <- lists:seq(1, Rounds)],
+    [lists:nth((Rounds + 1) div 2, lists:sort([lists:nth(Nth, Round) || Round <- Measured]))
+     || Nth <- lists:seq(1, length(Measures))].
 
 caller(Parent, Go, Caller, Fun) ->
     {Count, Sample} = count(Go, Caller, Fun, 1, 0, []),

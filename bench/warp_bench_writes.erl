@@ -8,7 +8,7 @@
 -define(BATCH, 500).
 -define(CALLERS, 256).
 -define(IN_FLIGHT, [1, 256, 1000, 10000]).
-%% How often callers and one process are measured in turn, since the speed of a machine changes meanwhile.
+%% How often callers and one process are measured in turn.
 -define(ROUNDS, 3).
 
 -spec singles(map()) -> ok.
@@ -25,18 +25,14 @@ pipelined(#{dir := Dir, shards := Shards, seconds := Seconds}) ->
         Entities = entities(Ctx, ?CALLERS),
         Append = fun(Caller, Round) -> {ok, _} = warp_core:append(element(Caller, Entities), event(Round)) end,
         Each = max(1, Seconds div ?ROUNDS),
-        Rounds = [[callers(?CALLERS, Each, Append) | [one_process(N, Each, Entities) || N <- ?IN_FLIGHT]]
-                  || _ <- lists:seq(1, ?ROUNDS)],
+        Measures = [fun() -> callers(?CALLERS, Each, Append) end
+                    | [fun() -> one_process(N, Each, Entities) end || N <- ?IN_FLIGHT]],
         Names = [callers_text(?CALLERS) | [io_lib:format("1 process, ~b in flight", [N]) || N <- ?IN_FLIGHT]],
-        [{Of, _, _} | _] = Figures = [middle(Nth, Rounds) || Nth <- lists:seq(1, length(Names))],
+        [{Of, _, _} | _] = Figures = warp_bench_run:in_turn(?ROUNDS, Measures),
         [row(Name, {per_second, Rate}, [rate(Rate), micros(P50), micros(P99), io_lib:format("~.2f", [Rate / Of])])
          || {Name, {Rate, P50, P99}} <- lists:zip(Names, Figures)],
         ok
     end).
-
-%% The round with the middle rate.
-middle(Nth, Rounds) ->
-    lists:nth((?ROUNDS + 1) div 2, lists:sort([lists:nth(Nth, Round) || Round <- Rounds])).
 
 %% Gives what `callers' gives: a fifth of the time is to warm up, and one request in 16 is timed.
 one_process(InFlight, Seconds, Entities) ->

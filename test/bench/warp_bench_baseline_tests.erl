@@ -7,6 +7,7 @@ measured_test() ->
     ?assertEqual({100000, 20.0}, warp_bench_baseline:measured({per_second, 100000}, 5000)),
     ?assertEqual({500.0, 0.1}, warp_bench_baseline:measured({micros, 2000}, 5000)),
     ?assertEqual(none, warp_bench_baseline:measured({bytes, 2000}, 5000)),
+    ?assertEqual(none, warp_bench_baseline:measured({single, 2000}, 5000)),
     ?assertEqual({1.0e6, 200.0}, warp_bench_baseline:measured({micros, 0}, 5000)).
 
 text_test() ->
