@@ -20,7 +20,10 @@
 -define(LOOK_MS, 50).
 %% The pause before a message is sent again to a node that takes none just now.
 -define(BUSY_MS, 2).
-%% The process of another node's call has this in its dictionary: it is not sent on.
+%% How long a call of another node waits for a shard that is on its way here, or being opened. It is woken when that is
+%% done, while the node that sent it would only look again from time to time.
+-define(ARRIVAL_MS, 1000).
+%% The process of another node's call has this in its dictionary, with the time until which it waits: it is not sent on.
 -define(SERVING, warp_cluster_serving).
 
 %% @doc Runs a call of a public function where shard N is. `Local' is the same here, and the result of both. The call
@@ -38,15 +41,15 @@ run(#{owners := Owners} = Context, N, Call, {Safety, Patience}, Local) ->
     end.
 
 run(here, Context, N, Call, How, Local) ->
-    case tuple_size(Call) =:= 4 andalso get(?SERVING) =/= true of
+    case tuple_size(Call) =:= 4 andalso get(?SERVING) =:= undefined of
         true -> in_order(Context, N, Call, How, Local);
         false -> here(Context, N, Call, How, Local)
     end;
 run({at, Node}, Context, N, Call, {_, Deadline} = How, Local) ->
     case get(?SERVING) of
-        true ->
+        Until when Until =/= undefined ->
             {error, {not_here, Node}};
-        _ ->
+        undefined ->
             case warp_context:log(Context, N) of
                 {ok, {remote, Server, _, _, _}} ->
                     again(ask(Server, Call, Deadline), Context, N, Call, How, Local);
@@ -56,10 +59,16 @@ run({at, Node}, Context, N, Call, {_, Deadline} = How, Local) ->
                     look_again({at, Node}, Context, N, Call, How, Local)
             end
     end;
-run(Where, Context, N, Call, How, Local) ->
+run(Where, Context, N, Call, {_, Deadline} = How, Local) ->
     case get(?SERVING) of
-        true -> {error, {not_here, node()}};
-        _ -> look_again(Where, Context, N, Call, How, Local)
+        undefined ->
+            look_again(Where, Context, N, Call, How, Local);
+        Until ->
+            case moved(Where, Context, N, warp_deadline:earlier(Until, Deadline)) of
+                {ok, Next, Now} -> run(Next, Now, N, Call, How, Local);
+                {error, context_stopped} = Error -> Error;
+                {error, _} -> {error, {not_here, node()}}
+            end
     end.
 
 here(Context, N, Call, How, Local) ->
@@ -214,5 +223,5 @@ send(Server, Message, Deadline) ->
 serving({Module, Function, Args, _Order}) ->
     serving({Module, Function, Args});
 serving({Module, Function, Args}) ->
-    _ = put(?SERVING, true),
+    _ = put(?SERVING, warp_deadline:from(?ARRIVAL_MS)),
     apply(Module, Function, Args).

@@ -331,8 +331,14 @@ place(N, #state{context = #{ref := Ref} = Context, links = Links} = State) ->
             ok = warp_context_owners:set(Context, N, Epoch, {at, Node}),
             %% Who follows the log looks again.
             ok = warp_follower:committed(Context, N);
-        %% Requests for a shard of this node begin when its process has opened it.
-        _ ->
+        {Epoch, _Here} ->
+            %% Requests for a shard of this node begin when its process has opened it. Where it was on another node,
+            %% they wait from now on.
+            case warp_context_owners:where(Context, N) of
+                {at, _} -> warp_context_owners:set(Context, N, Epoch, unknown);
+                _ -> ok
+            end;
+        none ->
             ok
     end,
     State.

@@ -4,12 +4,14 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
--export([a_node_joins_by_a_seed/1, every_node_is_asked_about_every_entity/1, a_node_that_stopped_is_unavailable/1]).
+-export([a_node_joins_by_a_seed/1, every_node_is_asked_about_every_entity/1, a_node_that_stopped_is_unavailable/1,
+         calls_wait_for_a_shard_that_comes/1]).
 
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [a_node_joins_by_a_seed, every_node_is_asked_about_every_entity, a_node_that_stopped_is_unavailable].
+    [a_node_joins_by_a_seed, every_node_is_asked_about_every_entity, a_node_that_stopped_is_unavailable,
+     calls_wait_for_a_shard_that_comes].
 
 init_per_testcase(_Case, Config) ->
     Dir = warp_test:new_dir(),
@@ -79,3 +81,32 @@ a_node_that_stopped_is_unavailable(Config) ->
     ok = warp_test:wait_until(fun() -> warp_cluster_vm:run(B, Append) =:= {ok, 2} end, 20000),
     %% Also a node that was killed comes back as what it was.
     ok = warp_cluster_vm:kill(A).
+
+%% A call of another node is answered when the shard is served, and not when its node looks again. Where the shard is on
+%% another node, or does not come, that is said.
+calls_wait_for_a_shard_that_comes(Config) ->
+    [A, _] = vms(Config),
+    ok = warp_cluster_vm:open(A, [A], #{}),
+    Served = fun(Before, After) ->
+        Alice = warp_cluster_vm:entity(<<"alice">>),
+        {ok, N} = warp_core:shard_of(Alice),
+        {ok, Context} = warp_context:of_handle(warp_cluster_vm:ctx()),
+        Set = fun(Where) -> ok = warp_context_owners:set(Context, N, 1, Where) end,
+        ok = Set(Before),
+        Self = self(),
+        Pid = spawn_link(fun() ->
+            Self ! {self(), warp_cluster_call:serving({warp_core, append, [Alice, warp_test:credited(1)]})}
+        end),
+        Early = receive {Pid, Answer} -> Answer after 100 -> waits end,
+        ok = Set(After),
+        Late = case Early of waits -> receive {Pid, Later} -> Later after 10000 -> none end; _ -> none end,
+        ok = Set(here),
+        {Early, Late}
+    end,
+    NotHere = {error, {not_here, warp_cluster_vm:node_of(A)}},
+    Run = fun(Before, After) -> warp_cluster_vm:run(A, fun() -> Served(Before, After) end) end,
+    ?assertMatch({waits, {ok, _}}, Run(frozen, here)),
+    ?assertMatch({waits, {ok, _}}, Run(unknown, here)),
+    ?assertEqual({waits, {error, {not_here, other}}}, Run(frozen, {at, other})),
+    ?assertEqual({{error, {not_here, other}}, none}, Run({at, other}, here)),
+    ?assertEqual({waits, NotHere}, Run(unknown, unknown)).
