@@ -45,8 +45,7 @@ impl Segments {
     /// Has the next segment ready, so that who begins one need not wait for the disk. Whoever needs it meets the
     /// error, if there is one.
     pub fn prepare_now(&self) {
-        self.spare.prepare();
-        self.spare.await_prepared();
+        self.spare.prepare_now();
     }
 
     /// What the label of the segment says that is begun for a shard that comes with this position.

@@ -15,6 +15,8 @@ const SMALLEST: u64 = 256 * 1024;
 /// What the size of a segment is a multiple of, where the disk has no room for the usual size.
 const UNIT: u64 = 64 * 1024;
 const LARGEST: u64 = 64 * 1024 * 1024;
+/// The largest that is prepared while callers wait for it.
+const QUICK: u64 = 4 * 1024 * 1024;
 
 enum Next {
     None,
@@ -116,8 +118,18 @@ impl Spare {
         state.waste.clear();
     }
 
-    /// Has a segment prepared by another thread, unless one is prepared already.
+    /// Has a segment of the usual size prepared by another thread, unless one is prepared already.
     pub fn prepare(self: &Arc<Self>) {
+        self.prepare_up_to(LARGEST);
+    }
+
+    /// Likewise one that is soon prepared, and waits for that.
+    pub fn prepare_now(self: &Arc<Self>) {
+        self.prepare_up_to(QUICK);
+        self.await_prepared();
+    }
+
+    fn prepare_up_to(self: &Arc<Self>, most: u64) {
         {
             let mut state = self.state();
             if !matches!(state.next, Next::None | Next::Failed) {
@@ -128,7 +140,7 @@ impl Spare {
         let spare = Arc::clone(self);
         let job = move || {
             // Whoever needs one tries again, and meets the error.
-            let made = spare.make(0).map_or(Next::Failed, Next::Ready);
+            let made = spare.make(0, most).map_or(Next::Failed, Next::Ready);
             spare.settle(made);
         };
         // NOTE: in a thread of its own. Those of the pool may all wait for a writer that waits for this.
@@ -145,26 +157,26 @@ impl Spare {
         self.prepared.notify_all();
     }
 
-    /// Makes a segment of the usual size, or of that many bytes if these are more. Whoever calls says afterwards that
-    /// nothing is being prepared any more.
-    fn make(&self, bytes: u64) -> Result<Prepared> {
+    /// Makes a segment of the usual size and at most of that one, or of that many bytes if these are more. Whoever calls
+    /// says afterwards that nothing is being prepared any more.
+    fn make(&self, bytes: u64, most: u64) -> Result<Prepared> {
         // NOTE: also after a panic something is said, since a commit may wait for it.
-        catch_unwind(AssertUnwindSafe(|| self.make_uncaught(bytes)))
+        catch_unwind(AssertUnwindSafe(|| self.make_uncaught(bytes, most)))
             .unwrap_or_else(|panic| Err(Error::internal(panic_message(&*panic))))
     }
 
-    fn make_uncaught(&self, bytes: u64) -> Result<Prepared> {
-        let made = self.make_of(bytes, SMALLEST);
+    fn make_uncaught(&self, bytes: u64, most: u64) -> Result<Prepared> {
+        let made = self.make_of(bytes, SMALLEST, most);
         if bytes > 0 && matches!(made, Err(Error::DiskFull)) {
-            return self.make_of(bytes, UNIT);
+            return self.make_of(bytes, UNIT, 0);
         }
         made
     }
 
-    fn make_of(&self, bytes: u64, unit: u64) -> Result<Prepared> {
+    fn make_of(&self, bytes: u64, unit: u64, most: u64) -> Result<Prepared> {
         let (number, size, old) = {
             let state = &mut *self.state();
-            let usual = if unit == SMALLEST { state.size } else { 0 };
+            let usual = state.size.min(most);
             let size = usual.max(bytes.next_multiple_of(unit));
             let number = state.number;
             state.number += 1;
@@ -173,7 +185,10 @@ impl Spare {
         let prepared = files::prepare(&self.dir, self.access, number, size, old);
         let state = &mut *self.state();
         if prepared.is_ok() {
-            state.size = (state.size * 2).min(LARGEST);
+            // NOTE: shards that come one after the other, each with a segment of its own, make none larger.
+            if most != QUICK {
+                state.size = (state.size * 2).min(LARGEST);
+            }
         } else if let Some(old) = old {
             // What it was made of is there under the one number or the other.
             state.waste.extend([old, number]);
@@ -191,9 +206,9 @@ impl Spare {
                 self.state().waste.push(small.number);
                 // A disk that is full may need its room. That it cannot be removed is said by the next call.
                 let _ = self.remove_waste();
-                self.make(bytes)
+                self.make(bytes, LARGEST)
             }
-            Next::None | Next::Preparing | Next::Failed => self.make(bytes),
+            Next::None | Next::Preparing | Next::Failed => self.make(bytes, LARGEST),
         };
         self.settle(Next::None);
         taken
@@ -241,6 +256,19 @@ mod tests {
         }
         spare.overwrite_all().expect("removed");
         assert_eq!(entries().count(), 0);
+    }
+
+    #[test]
+    fn those_that_callers_wait_for_stay_small() {
+        let (_dir, spare) = spare();
+        let spare = Arc::new(spare);
+        while spare.take(1).expect("made").size < 2 * QUICK {}
+        for _ in 0..3 {
+            spare.prepare_now();
+            assert_eq!(spare.take(1).expect("prepared").size, QUICK);
+        }
+        spare.prepare();
+        assert_eq!(spare.take(1).expect("prepared").size, 4 * QUICK);
     }
 
     #[test]
