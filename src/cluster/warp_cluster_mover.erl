@@ -413,14 +413,17 @@ effect({alarm, Why}, N, #state{context = #{name := Name}, alarms = Alarms} = Sta
     _ = [?LOG_ERROR("Warp: shard ~b of context ~ts stands still in its hand-off: ~0tp", [N, Name, Why])
          || maps:get(N, Alarms, none) =/= Why],
     State#state{alarms = Alarms#{N => Why}};
+%% The other node owns the shard, and opens it.
+effect(clean, N, #state{frozen = Frozen, pauses = Pauses} = State) ->
+    Pause = case Frozen of #{N := At} -> [erlang:monotonic_time(millisecond) - At]; #{} -> [] end,
+    begin_task(clean, N, State#state{pauses = lists:sublist(Pause ++ Pauses, 100), frozen = maps:remove(N, Frozen)});
 effect({stop, _Attempt}, N, State) ->
     end_task(N, State);
 effect(Effect, N, State) ->
     begin_task(Effect, N, State).
 
-counted(#{held := {given, _, _, _, _, false}}, N, #state{given = Given, frozen = Frozen, pauses = Pauses} = State) ->
-    Pause = case Frozen of #{N := At} -> [erlang:monotonic_time(millisecond) - At]; #{} -> [] end,
-    State#state{given = Given + 1, pauses = lists:sublist(Pause ++ Pauses, 100), frozen = maps:remove(N, Frozen)};
+counted(#{held := {given, _, _, _, _, false}}, _N, #state{given = Given} = State) ->
+    State#state{given = Given + 1};
 counted(#{held := {own, _}, stage := none}, N, #state{copied = Copied, counted = Counted} = State) ->
     #state{got = Got, entities = Entities, bytes = Bytes} = State,
     {_, Size} = maps:get(N, Copied, {0, 0}),

@@ -84,6 +84,8 @@ run({moved, _Epoch, _Node}, N, _Stage, Context, _Tell) ->
     end;
 run({freeze, _Attempt} = Effect, N, _Stage, Context, Tell) ->
     ok = await_quiet(N, Context),
+    %% What is in the file by now need not be brought there while callers wait. What fails is done when it is closed.
+    _ = [warp_nif:move_wal(Shard) || {ok, Shard} <- [warp_context:shard(Context, N)]],
     ok = Tell(frozen),
     Tell({input, came(Effect, close(N, Context))});
 run(clean, N, _Stage, Context, Tell) ->
