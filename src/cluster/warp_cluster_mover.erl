@@ -14,6 +14,8 @@
 
 %% How often it plans.
 -define(PLAN_MS, 500).
+%% When it plans again after a node was busy with other shards.
+-define(BUSY_MS, 50).
 %% How many shards a node gives, and gets, at a time.
 -define(MOST, 1).
 %% How long another node may take to say how far its copy is, and the pause between two looks.
@@ -65,6 +67,8 @@
     is_paused = false :: boolean(),
     %% The shard whose hand-off has begun last.
     last = -1 :: integer(),
+    %% Whether it plans again soon, since a node was busy.
+    is_waiting = false :: boolean(),
     given = 0 :: non_neg_integer(),
     got = 0 :: non_neg_integer(),
     entities = 0 :: non_neg_integer(),
@@ -238,6 +242,8 @@ handle_info(plan, State) ->
     {noreply, plan(State)};
 handle_info(plan_now, State) ->
     {noreply, plan(State)};
+handle_info(plan_soon, State) ->
+    {noreply, plan(State#state{is_waiting = false})};
 handle_info({handoff, N, Node, Message}, #state{is_started = true} = State) ->
     {noreply, heard(N, Node, Message, State)};
 handle_info({handoff, _N, _Node, _Message}, State) ->
@@ -382,8 +388,8 @@ input(N, Input, #state{handoffs = Handoffs, since = Since} = State) ->
     Begun =
         case {warp_cluster_handoff:info(Next), Since} of
             {{_, none}, #{N := _}} ->
-                %% The next one need not wait.
-                self() ! plan_now,
+                %% The next one need not wait, where this one has not come to nothing.
+                _ = [self() ! plan_now || not lists:keymember(ended, 1, Effects)],
                 maps:remove(N, Since);
             {{_, none}, _} -> Since;
             {_, #{N := _}} -> Since;
@@ -405,9 +411,12 @@ effect({write, Record}, N, #state{context = Context} = State) ->
 effect({timer, Millis, Tag}, N, #state{timers = Timers} = State) ->
     _ = [erlang:cancel_timer(Timer) || #{{N, Tag} := Timer} <- [Timers]],
     State#state{timers = Timers#{{N, Tag} => erlang:send_after(Millis, self(), {due, N, Tag})}};
+effect({ended, _Node, _Attempt, {refused, busy}}, _N, #state{is_waiting = IsWaiting} = State) ->
+    _ = [erlang:send_after(?BUSY_MS, self(), plan_soon) || not IsWaiting],
+    State#state{is_waiting = true};
 effect({ended, Node, _Attempt, Why}, N, #state{context = #{name := Name}} = State) ->
-    _ = [?LOG_NOTICE("Warp: shard ~b of context ~ts stays here for now; node ~ts did not take it: ~0tp",
-                     [N, Name, Node, Why]) || Why =/= {refused, busy}],
+    ?LOG_NOTICE("Warp: shard ~b of context ~ts stays here for now; node ~ts did not take it: ~0tp",
+                [N, Name, Node, Why]),
     State;
 effect({alarm, Why}, N, #state{context = #{name := Name}, alarms = Alarms} = State) ->
     _ = [?LOG_ERROR("Warp: shard ~b of context ~ts stands still in its hand-off: ~0tp", [N, Name, Why])

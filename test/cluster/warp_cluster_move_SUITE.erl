@@ -5,15 +5,16 @@
 
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
 -export([nodes_join_and_leave_under_load/1, progress_says_how_much_was_moved/1, requests_keep_their_order/1,
-         a_giver_that_is_killed_goes_on/1, a_receiver_that_is_killed_goes_on/1, nothing_is_left_with_the_giver/1,
+         a_busy_node_is_not_asked_all_the_time/1, a_giver_that_is_killed_goes_on/1,
+         a_receiver_that_is_killed_goes_on/1, nothing_is_left_with_the_giver/1,
          a_shard_that_stays_holds_up_no_other/1]).
 
 suite() -> [{timetrap, {minutes, 4}}].
 
 all() ->
     [nodes_join_and_leave_under_load, progress_says_how_much_was_moved, requests_keep_their_order,
-     a_giver_that_is_killed_goes_on, a_receiver_that_is_killed_goes_on, nothing_is_left_with_the_giver,
-     a_shard_that_stays_holds_up_no_other].
+     a_busy_node_is_not_asked_all_the_time, a_giver_that_is_killed_goes_on, a_receiver_that_is_killed_goes_on,
+     nothing_is_left_with_the_giver, a_shard_that_stays_holds_up_no_other].
 
 init_per_testcase(_Case, Config) ->
     Dir = warp_test:new_dir(),
@@ -80,6 +81,23 @@ progress_says_how_much_was_moved(Config) ->
     ?assertMatch(#{to_move := 0, entities_to_move := 0, moved := 4, entities := Moved, entities_per_second := 0},
                  Progress),
     ?assert(Moved > 0).
+
+%% Two nodes give to a third one, which takes one shard at a time.
+a_busy_node_is_not_asked_all_the_time(Config) ->
+    [A, B, C] = vms(Config),
+    ok = warp_cluster_vm:open_all([A, B], #{}),
+    ok = settled(A),
+    ok = fill(A),
+    [ok = warp_cluster_vm:run(Vm, fun() -> warp_cluster_offers:count() end) || Vm <- [A, B]],
+    Began = erlang:monotonic_time(millisecond),
+    ok = warp_cluster_vm:open(C, [A], #{}),
+    ok = settled(A),
+    Took = erlang:monotonic_time(millisecond) - Began,
+    Offers = [warp_cluster_vm:run(Vm, fun() -> warp_cluster_offers:counted() end) || Vm <- [A, B]],
+    ct:pal("offers ~p in ~b ms", [Offers, Took]),
+    %% Two shards go to the third node. Each of the others asks every 50 ms, and with each of its plans.
+    ?assert(lists:sum(Offers) >= 2),
+    ?assertEqual([], [Count || Count <- Offers, Count > 3 + Took * 25 div 1000]).
 
 %% Requests of one process to one entity are stored in the order in which they were made, wherever the entity is.
 requests_keep_their_order(Config) ->
