@@ -30,7 +30,7 @@ calls() ->
     #{warp_core => [{append, 3}, {append_batch, 3}, {decide, 4}, {cast, 3}, {pid, 1}, {get, 3}, {state_at, 4},
                     {history, 2}, {export, 2}, {delete, 2}, {correct_time, 3}, {await_projection, 2}],
       warp_cluster_log => [{serve, 5}],
-      warp_cluster_copy => [{outline, 2}, {pages, 3}],
+      warp_cluster_copy => [{entities, 2}, {outline, 2}, {pages, 3}],
       warp_cluster_mover => [{progress_here, 1}, {rounds_here, 2}],
       warp_cluster_forget => [{look_here, 1}, {promise_here, 3}, {take_over_here, 4}],
       warp_erasure_part => [{note, 2}, {erase, 2}, {keep, 2}],
@@ -38,7 +38,7 @@ calls() ->
       warp_saga_call => [{serve, 4}],
       warp_saga_gather => [{serve, 4}],
       warp_saga_step => [{serve, 5}],
-      warp_subscription_names => [{asked, 4}],
+      warp_subscription_names => [{asked, 4}, {asked_left_for, 4}],
       warp_projection => [{retry, 2}, {skip, 2}],
       warp_projection_stats => [{ends, 3}],
       warp_projection_swap => [{are_close, 2}, {halt, 4}, {reached, 3}]}.

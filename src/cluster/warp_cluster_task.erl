@@ -300,6 +300,9 @@ asked(From, N, Function, Args, #{ref := Ref} = Context) ->
     case Asked of
         {ok, _} ->
             Asked;
+        %% It is of another version of Warp. The attempt fails, and says so.
+        {error, {unknown_request, _} = Why} ->
+            exit(Why);
         {error, _} ->
             ok = timer:sleep(?PAUSE_MS),
             asked(From, N, Function, Args, Context)
