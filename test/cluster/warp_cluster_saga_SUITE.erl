@@ -379,7 +379,7 @@ attempts_run_in_order(Config) ->
     [A, B] = spread(Config),
     NodeB = node_of(B),
     run(A, fun() ->
-        [Name | _] = names_at(NodeB, <<"x">>, 1),
+        [Name, Other] = names_at(NodeB, <<"x">>, 2),
         Entity = warp_core:entity(ctx(), Name),
         {ok, Context} = warp_context:find(ctx()),
         {ok, N} = warp_context:shard_of(Context, Name),
@@ -388,13 +388,12 @@ attempts_run_in_order(Config) ->
         Ask = fun(Tag, Call) ->
             spawn_link(fun() -> Self ! {Tag, warp_cluster_call:ask(Server, Call, infinity)} end)
         end,
-        Append = {warp_core, append, [Entity, warp_test:credited(1)]},
+        Append = {warp_core, append, [Entity, warp_test:credited(1), #{}]},
         Ordered = fun({M, F, Args}, Key, Epoch) -> {M, F, Args, {Key, 3, Epoch}} end,
-        Wait = {warp_core, wait, [Entity, 1, 2000]},
-        _ = Ask(first, Ordered(Wait, <<"s/fwd/0">>, 1000)),
+        _ = Ask(first, Ordered(looks_later(Name, Other), <<"s/fwd/0">>, 1000)),
         ok = timer:sleep(200),
         _ = Ask(second, Ordered(Append, <<"s/fwd/0">>, 1000)),
-        {error, timeout} = receive {first, First} -> First end,
+        {error, not_there} = receive {first, First} -> First end,
         {ok, 1} = receive {second, Second} -> Second end,
         {error, {old_epoch, 3}} = warp_cluster_call:ask(Server, Ordered(Append, <<"t/fwd/0">>, 999), infinity),
         {error, {unknown_request, {lists, seq, 2}}} =
@@ -404,15 +403,16 @@ attempts_run_in_order(Config) ->
     end),
     %% The node itself waits for what another one has sent, as the saga may have come to it.
     Waits = fun(Context) ->
-        Name = hd(names_at(NodeB, <<"y">>, 1)),
+        [Name, Other] = names_at(NodeB, <<"y">>, 2),
         {ok, N} = warp_context:shard_of(Context, Name),
-        {N, {warp_core, wait, [warp_core:entity(ctx(), Name), 1, 2000], {<<"u/fwd/0">>, 3, 1000}}}
+        {M, F, Args} = looks_later(Name, Other),
+        {N, warp_core:entity(ctx(), Name), {M, F, Args, {<<"u/fwd/0">>, 3, 1000}}}
     end,
     Self = self(),
     _ = spawn_link(fun() ->
         Self ! {waited, run(A, fun() ->
             {ok, Context} = warp_context:find(ctx()),
-            {N, Wait} = Waits(Context),
+            {N, _, Wait} = Waits(Context),
             {ok, {remote, Server, _, _, _}} = warp_context:log(Context, N),
             warp_cluster_call:ask(Server, Wait, infinity)
         end)}
@@ -420,12 +420,22 @@ attempts_run_in_order(Config) ->
     ok = timer:sleep(500),
     ?assertEqual({ok, 1}, run(B, fun() ->
         {ok, Context} = warp_context:find(ctx()),
-        {N, {M, _, [Entity | _], Order}} = Waits(Context),
-        Append = [Entity, warp_test:credited(1)],
+        {N, Entity, {M, _, _, Order}} = Waits(Context),
+        Append = [Entity, warp_test:credited(1), #{}],
         warp_cluster_call:run(Context, N, {M, append, Append, Order}, {once, fun() -> infinity end},
                               fun() -> apply(M, append, Append) end)
     end)),
-    receive {waited, Waited} -> ?assertEqual({error, timeout}, Waited) end.
+    receive {waited, Waited} -> ?assertEqual({error, not_there}, Waited) end.
+
+%% A call that takes two seconds, in a process of another entity, and looks then whether the entity has an event.
+looks_later(Name, Other) ->
+    {warp_core, decide, [warp_core:entity(ctx(), Other), <<"Account">>,
+                         fun(_) ->
+                             ok = timer:sleep(2000),
+                             {ok, Events} = warp_core:history(warp_core:entity(ctx(), Name)),
+                             {error, case Events of [] -> not_there; _ -> there end}
+                         end,
+                         #{}]}.
 
 %% ------------------------------------------------------------------ Transfers
 
