@@ -11,13 +11,15 @@
 %% Inside a VM
 -export([policy/0, failing/0]).
 -export([events_of_another_node_come_once_and_in_order/1, a_subscription_goes_on_when_the_node_is_back/1,
-         entities_of_another_node_are_followed_and_waited_for/1, a_node_that_does_not_answer_holds_up_no_other/1]).
+         entities_of_another_node_are_followed_and_waited_for/1, a_node_that_does_not_answer_holds_up_no_other/1,
+         who_sleeps_at_a_node_without_the_shard_looks_again/1]).
 
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     [events_of_another_node_come_once_and_in_order, a_subscription_goes_on_when_the_node_is_back,
      entities_of_another_node_are_followed_and_waited_for, a_node_that_does_not_answer_holds_up_no_other,
+     who_sleeps_at_a_node_without_the_shard_looks_again,
      a_name_is_used_from_every_node, names_move_with_their_shards, slots_are_spread_over_nodes,
      a_name_is_told_of_an_erasure_once, an_erasure_reaches_a_name_that_has_moved,
      a_name_waits_for_the_node_that_keeps_it, what_waits_is_seen_from_every_node, a_policy_of_all_nodes_acts_once].
@@ -113,6 +115,19 @@ entities_of_another_node_are_followed_and_waited_for(Config) ->
     end),
     ?assertEqual({error, timeout},
                  warp_cluster_vm:run(B, fun() -> warp_core:wait(warp_cluster_vm:entity(<<"alice">>), 4, 100) end)).
+
+%% As while the shard is handed over: the node may get it, or keep it, and nobody would wake the follower.
+who_sleeps_at_a_node_without_the_shard_looks_again(Config) ->
+    [A, _] = vms(Config),
+    ok = settled(A),
+    Woken = on(A, fun(Ctx) ->
+        {ok, Context} = warp_context:of_handle(Ctx),
+        [N | _] = lists:seq(0, 7) -- warp_context_owners:here(Context),
+        {ok, Server} = warp_context:registered(Context, {cluster_server, N}),
+        Server ! {warp_sleep, N, self()},
+        receive {warp_log_grew, N} -> true after 5000 -> false end
+    end),
+    ?assert(Woken).
 
 %% The process of a subscription answers while it waits for a log.
 a_node_that_does_not_answer_holds_up_no_other(Config) ->
