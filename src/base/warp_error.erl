@@ -98,9 +98,9 @@ cluster_reasons() ->
       <<"Start the context with the same name and number of shards as the cluster has; a node that was forgotten, or "
         "whose folder was lost, joins after `warp_cluster:forget/2'.">>},
      {{in_doubt, 'Why'}, [cluster],
-      <<"This node's folder may be an old copy: {Why}. So that no shard has two owners, the node does not serve its "
-        "shards.">>,
-      <<"Connect it to all other members, which say whether the folder is the right one; or say so yourself with "
+      <<"This node's folder may be a copy, or an old one: it {Why}. So that no shard has two owners, the node does not "
+        "serve its shards.">>,
+      <<"See that no other copy of the folder is in use, and that this is the newest one. Then say so with "
         "`warp_cluster:adopt/1'.">>},
      {not_in_doubt, [cluster],
       <<"This node's folder is not in doubt.">>, <<"There is nothing to adopt.">>},
@@ -399,6 +399,10 @@ whys() ->
      {{of_so_many_shards, 'N'}, <<"is that of a context with {N} shards">>},
      {{ahead_of_log, 'N'},
       <<"is ahead of the log of shard {N}: an older copy of the file was put in its place">>},
+     {copied, <<"was copied, or put back">>},
+     {{old_incarnation, 'Count'}, <<"is not that of start {Count} of this node, of which others know">>},
+     {{other_owner, 'Shards'}, <<"does not say of shards {Shards} what others know of their owners">>},
+     {forgotten, <<"is that of a node that the others have forgotten">>},
      {not_seq_or_time, <<"is neither {{seq, Seq}} nor {{time, Micros}}">>},
      {not_any_no_stream_or_a_seq, <<"is neither any nor no_stream nor a seq">>},
      {reserved, <<"is Warp's own">>},

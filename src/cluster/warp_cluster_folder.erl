@@ -12,11 +12,13 @@
 
 %% By how many seconds the two times may differ.
 -define(TOLERANCE, 2).
+%% How often it is written, on a disk that is so slow that they do.
+-define(ATTEMPTS, 5).
 
 %% @doc Which file `lock' is in the folder.
 -spec id(warp_context:context()) -> binary().
 id(#{dir := Dir}) ->
-    case info(Dir, <<"lock">>) of
+    case file:read_file_info(filename:join(Dir, <<"lock">>), [raw, {time, posix}]) of
         {ok, #file_info{major_device = Device, inode = Inode}} ->
             iolist_to_binary(io_lib:format("~b-~b", [Device, Inode]));
         {error, _} ->
@@ -26,19 +28,36 @@ id(#{dir := Dir}) ->
 %% @doc Marks the folder as the one that is in use.
 -spec mark(warp_context:context()) -> ok | {error, {io_error, binary()}}.
 mark(#{dir := Dir}) ->
-    Path = filename:join(Dir, <<"seen">>),
-    Seconds = integer_to_binary(os:system_time(second)),
-    %% NOTE: a loss of power may lose it. Then the others have to say that the folder is the right one.
-    case file:write_file(Path, [Seconds, "\n"], [raw, sync]) of
-        ok -> ok;
-        {error, Why} -> {error, {io_error, iolist_to_binary([Path, ": ", file:format_error(Why)])}}
+    mark(filename:join(Dir, <<"seen">>), ?ATTEMPTS).
+
+%% NOTE: renamed, so that neither a kill nor a loss of power leaves it without the time. The file counts as changed when
+%% it is renamed, and on a slow disk that is later than the time in it.
+mark(Path, Left) ->
+    New = <<Path/binary, ".new">>,
+    case file:write_file(New, [integer_to_binary(os:system_time(second)), "\n"], [raw, sync]) of
+        ok ->
+            case file:rename(New, Path) of
+                ok -> marked(is_marked(Path), Path, Left);
+                {error, _} = Error -> failed(Path, Error)
+            end;
+        {error, _} = Error ->
+            failed(Path, Error)
     end.
+
+marked(false, Path, Left) when Left > 1 -> mark(Path, Left - 1);
+marked(_, _Path, _Left) -> ok.
+
+failed(Path, {error, Why}) ->
+    {error, {io_error, iolist_to_binary([Path, ": ", file:format_error(Why)])}}.
 
 %% @doc Whether the folder is the one that was marked, with that id of its file `lock'.
 -spec is_original(warp_context:context(), Id :: binary()) -> boolean().
 is_original(#{dir := Dir} = Context, Id) ->
-    case {id(Context), info(Dir, <<"seen">>), file:read_file(filename:join(Dir, <<"seen">>))} of
-        {Id, {ok, #file_info{ctime = Changed}}, {ok, Text}} ->
+    id(Context) =:= Id andalso is_marked(filename:join(Dir, <<"seen">>)).
+
+is_marked(Path) ->
+    case {file:read_file_info(Path, [raw, {time, posix}]), file:read_file(Path)} of
+        {{ok, #file_info{ctime = Changed}}, {ok, Text}} ->
             try binary_to_integer(string:trim(Text)) of
                 Marked -> abs(Changed - Marked) =< ?TOLERANCE
             catch
@@ -47,6 +66,3 @@ is_original(#{dir := Dir} = Context, Id) ->
         _ ->
             false
     end.
-
-info(Dir, File) ->
-    file:read_file_info(filename:join(Dir, File), [raw, {time, posix}]).

@@ -69,8 +69,6 @@
     records = #{} :: #{non_neg_integer() => warp_cluster_record:record()},
     owners = #{} :: warp_cluster_view:owners(),
     links = #{} :: #{node() => link()},
-    %% Those that have said that this node's folder is the right one.
-    confirmed = [] :: [node()],
     %% Nodes that are being connected to.
     connecting = #{} :: #{pid() => node()},
     %% Seeds that are no members of a cluster, or cannot be reached; and when others were greeted first.
@@ -246,7 +244,7 @@ member_again(#{self := #{incarnation := Incarnation, folder := Was} = Self, memb
     case State#state.members of
         #{node() := #{state := forgotten}} -> doubt(forgotten, State);
         #{} when IsOriginal -> serve(State);
-        #{} -> confirmed(doubt(copied, State))
+        #{} -> doubt(copied, State)
     end.
 
 save_self(Self, #state{store = Store} = State) ->
@@ -294,25 +292,15 @@ told_started(#state{failed = none, phase = member, waiting = Waiting} = State) -
 told_started(State) ->
     State.
 
-%% Nothing that this node has is served before the others have said, or an operator has, that its folder is the right
-%% one.
+%% Nothing that this node has is served before an operator has said that its folder is the right one. The other members
+%% cannot say it: the node whose folder was copied may run, and serve, where nobody reaches it.
 doubt(Why, #state{context = #{name := Name} = Context, records = Records} = State) ->
     ?LOG_ERROR("Warp: context ~ts does not serve its shards: ~ts", [Name, warp_error:format_error({in_doubt, Why})]),
     Own = [N || {N, #{held := {own, _}}} <- maps:to_list(Records)],
     Epoch = fun(N) -> warp_context_owners:epoch(Context, N) end,
     ok = lists:foreach(fun(N) -> warp_context_owners:set(Context, N, Epoch(N), unknown) end, Own),
     _ = [spawn(fun() -> warp_shards_sup:end_shard(Context, N) end) || N <- Own, State#state.phase =:= member],
-    State#state{phase = doubt, why = Why, confirmed = []}.
-
-%% All other members have to say so: any of them may have what this folder has not heard of.
-confirmed(#state{phase = doubt, why = copied, members = Members, confirmed = Confirmed} = State) ->
-    case [Node || Node <- maps:keys(Members), Node =/= node(), warp_cluster_view:is_taking_part(Node, Members)]
-         -- Confirmed of
-        [] -> serve(State);
-        _ -> State
-    end;
-confirmed(State) ->
-    State.
+    State#state{phase = doubt, why = Why}.
 
 %% ------------------------------------------------------------------ Where shards are
 
@@ -710,8 +698,6 @@ linked_said({owners, Owners}, _Node, State) -> heard_of_owners(Owners, State);
 linked_said({handoff, {N, Message}}, Node, #state{mover = Mover} = State) ->
     _ = [Mover ! {handoff, N, Node, Message} || Mover =/= none],
     State;
-linked_said(confirmed, Node, #state{confirmed = Confirmed} = State) ->
-    confirmed(State#state{confirmed = lists:usort([Node | Confirmed])});
 linked_said(Stray, _Node, State) ->
     ok = warp_stray:note(?MODULE, message, Stray),
     State.
@@ -804,11 +790,15 @@ met(#{members := Said, owners := Owners, phase := Phase, servers := Servers, is_
         _ ->
             Known = heard_of(Said, State),
             #{Node := Of} = Known#state.members,
-            Seen = heard_of([Of#{incarnation := Incarnation, start := Start}], Known),
+            %% NOTE: a copy that is in doubt has not begun, and the node that it is a copy of may come back.
+            Seen =
+                case Phase of
+                    doubt -> Known;
+                    _ -> heard_of([Of#{incarnation := Incarnation, start := Start}], Known)
+                end,
             Linked = linked(Node, #{pid => Pid, incarnation => Incarnation, servers => Servers, phase => Phase,
                                     heard => now_ms(), monitor => erlang:monitor(process, Pid)}, Seen),
             _ = say_hello(Node, Linked),
-            _ = [send(Node, confirmed, Linked) || Phase =:= doubt],
             heard_of_owners(Owners, Linked)
     end.
 

@@ -4,15 +4,15 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
--export([a_copied_folder_is_confirmed_by_the_others/1, an_old_copy_does_not_serve/1,
-         an_old_copy_in_the_same_place_does_not_serve/1, an_old_copy_does_not_serve_alone/1, adopting_yields/1,
+-export([a_copied_folder_waits_for_an_operator/1, a_copy_that_waits_is_not_remembered/1,
+         an_old_copy_does_not_serve/1, an_old_copy_in_the_same_place_does_not_serve/1, an_old_copy_does_not_serve_alone/1, adopting_yields/1,
          a_node_that_stands_still_is_unavailable/1, a_folder_belongs_to_its_node/1,
          a_node_that_joins_brings_nothing/1]).
 
 suite() -> [{timetrap, {minutes, 4}}].
 
 all() ->
-    [a_copied_folder_is_confirmed_by_the_others, an_old_copy_does_not_serve,
+    [a_copied_folder_waits_for_an_operator, a_copy_that_waits_is_not_remembered, an_old_copy_does_not_serve,
      an_old_copy_in_the_same_place_does_not_serve, an_old_copy_does_not_serve_alone, adopting_yields,
      a_node_that_stands_still_is_unavailable, a_folder_belongs_to_its_node, a_node_that_joins_brings_nothing].
 
@@ -55,7 +55,7 @@ copy(From, To) ->
     "" = os:cmd("cp -a " ++ From ++ " " ++ To),
     ok.
 
-a_copied_folder_is_confirmed_by_the_others(Config) ->
+a_copied_folder_waits_for_an_operator(Config) ->
     [A, B] = vms(Config),
     Id = warp_cluster_vm:run(A, fun() -> entity_at(warp_cluster_vm:node_of(B)) end),
     {ok, 1} = append(A, Id),
@@ -64,8 +64,32 @@ a_copied_folder_is_confirmed_by_the_others(Config) ->
     ok = copy(Dir, Dir ++ ".copy"),
     ok = file:del_dir_r(Dir),
     ok = file:rename(Dir ++ ".copy", Dir),
-    ?assertEqual(ok, opens_within(B, [A], 20000)),
-    ?assertEqual({ok, 2}, append(A, Id)).
+    {waits, Opening} = opens_within(B, [A], 5000),
+    ?assertMatch({error, _}, append(A, Id)),
+    ok = warp_cluster_vm:run(B, fun() -> warp_cluster:adopt(<<"bank">>) end),
+    receive {Opening, Opened} -> ?assertEqual(ok, Opened) end,
+    ?assertEqual({ok, 2}, append(B, Id)).
+
+%% The node whose folder was copied goes on when it is back.
+a_copy_that_waits_is_not_remembered(Config) ->
+    [A, B] = vms(Config),
+    Dir = warp_cluster_vm:dir_of(B),
+    ok = warp_cluster_vm:close(B),
+    ok = file:rename(Dir, Dir ++ ".original"),
+    ok = copy(Dir ++ ".original", Dir),
+    ?assertMatch({waits, _}, opens_within(B, [A], 5000)),
+    Linked = fun() ->
+        {ok, Members} = warp_cluster:members(warp_cluster_vm:ctx()),
+        lists:all(fun(#{is_linked := Is}) -> Is end, Members)
+    end,
+    ?assert(warp_cluster_vm:run(A, Linked)),
+    ok = warp_cluster_vm:kill(B),
+    ok = file:del_dir_r(Dir),
+    Again = warp_cluster_vm:start(b, proplists:get_value(dir, Config)),
+    ok = file:del_dir_r(Dir),
+    ok = file:rename(Dir ++ ".original", Dir),
+    ?assertEqual(ok, opens_within(Again, [A], 20000)),
+    ok = warp_cluster_vm:kill(Again).
 
 %% The copy was made before the node was started once more.
 an_old_copy_does_not_serve(Config) ->
