@@ -783,19 +783,19 @@ met(#{members := Said, owners := Owners, phase := Phase, servers := Servers, is_
           when Incarnation < Seen; Incarnation =:= Seen, Start =/= Other ->
             _ = send(Node, {refused, {old_incarnation, Seen}}, State),
             State;
+        %% NOTE: a node in doubt is heard of nothing, and takes no requests in the place of the node whose folder it may
+        %% have a copy of: that one may come back, and would not know what was said to the other one.
+        {_, _} when Phase =:= doubt ->
+            _ = [say_hello(Node, State) || State#state.phase =:= member],
+            State;
         {_, #{Node := #{pid := Pid, phase := Phase, servers := Servers}}} ->
-            %% It has lost the link, as when this node stood still, and this node has not.
-            _ = [say_hello(Node, State) || not IsLinked],
+            %% It has lost the link, as when this node stood still, and this node has not. With one in doubt there is none.
+            _ = [say_hello(Node, State) || not IsLinked, State#state.phase =:= member],
             heard_of_owners(Owners, heard_of(Said, heard(Node, State)));
         _ ->
             Known = heard_of(Said, State),
             #{Node := Of} = Known#state.members,
-            %% NOTE: a copy that is in doubt has not begun, and the node that it is a copy of may come back.
-            Seen =
-                case Phase of
-                    doubt -> Known;
-                    _ -> heard_of([Of#{incarnation := Incarnation, start := Start}], Known)
-                end,
+            Seen = heard_of([Of#{incarnation := Incarnation, start := Start}], Known),
             Linked = linked(Node, #{pid => Pid, incarnation => Incarnation, servers => Servers, phase => Phase,
                                     heard => now_ms(), monitor => erlang:monitor(process, Pid)}, Seen),
             _ = say_hello(Node, Linked),
