@@ -74,6 +74,8 @@
     %% Seeds that are no members of a cluster, or cannot be reached; and when others were greeted first.
     without = [] :: [node()],
     greeted = #{} :: #{node() => integer()},
+    %% Something that was said could not be written, and has to be said again.
+    has_missed = false :: boolean(),
     since :: integer(),
     said = none :: none | integer(),
     %% The start is over: shards may come; and the process that moves them.
@@ -541,7 +543,15 @@ format_status(Status) ->
 tick(#state{failed = Failed} = State) when Failed =/= none ->
     State;
 tick(State) ->
-    say(bootstrap(adopted(connect(beat(silent(State)))))).
+    say(bootstrap(adopted(connect(beat(ask_again(silent(State))))))).
+
+%% A node that is greeted as by one that has no link with it says everything that it knows.
+ask_again(#state{has_missed = true, links = Links} = State) ->
+    Hello = {hello, (hello(State))#{is_linked => false}},
+    _ = [send(Node, Hello, State) || Node <- maps:keys(Links)],
+    State#state{has_missed = false};
+ask_again(State) ->
+    State.
 
 beat(State) ->
     broadcast(beat, State).
@@ -793,13 +803,17 @@ met(#{members := Said, owners := Owners, phase := Phase, servers := Servers, is_
             _ = [say_hello(Node, State) || not IsLinked, State#state.phase =:= member],
             heard_of_owners(Owners, heard_of(Said, heard(Node, State)));
         _ ->
-            Known = heard_of(Said, State),
-            #{Node := Of} = Known#state.members,
-            Seen = heard_of([Of#{incarnation := Incarnation, start := Start}], Known),
-            Linked = linked(Node, #{pid => Pid, incarnation => Incarnation, servers => Servers, phase => Phase,
-                                    heard => now_ms(), monitor => erlang:monitor(process, Pid)}, Seen),
-            _ = say_hello(Node, Linked),
-            heard_of_owners(Owners, Linked)
+            case heard_of(Said, State) of
+                #state{members = #{Node := Of}} = Known ->
+                    Seen = heard_of([Of#{incarnation := Incarnation, start := Start}], Known),
+                    Linked = linked(Node, #{pid => Pid, incarnation => Incarnation, servers => Servers, phase => Phase,
+                                            heard => now_ms(), monitor => erlang:monitor(process, Pid)}, Seen),
+                    _ = say_hello(Node, Linked),
+                    heard_of_owners(Owners, Linked);
+                %% It is new, and that could not be written. It says so again.
+                Unknown ->
+                    Unknown
+            end
     end.
 
 heard(Node, #state{links = Links} = State) ->
@@ -831,8 +845,7 @@ heard_of(Said, #state{members = Members, store = Store} = State) ->
         {Next, New} ->
             case warp_cluster_store:put_members(Store, New) of
                 ok -> broadcast({members, New}, State#state{members = Next});
-                %% It is said again.
-                {error, _} -> State
+                {error, _} -> State#state{has_missed = true}
             end
     end.
 
@@ -840,8 +853,7 @@ heard_of_owners(Said, #state{owners = Owners, records = Records, store = Store, 
     {Known, New} = warp_cluster_view:owners(Owners, Said),
     case map_size(New) =:= 0 orelse warp_cluster_store:put_owners(Store, New) of
         {error, _} ->
-            %% It is said again.
-            State;
+            State#state{has_missed = true};
         _ ->
             Next = lists:foldl(fun place/2, State#state{owners = Known}, maps:keys(New)),
             case warp_cluster_view:contradicted(node(), Records, New) of
