@@ -388,7 +388,7 @@ input(N, Input, #state{handoffs = Handoffs, since = Since} = State) ->
     Begun =
         case {warp_cluster_handoff:info(Next), Since} of
             {{_, none}, #{N := _}} ->
-                %% The next one need not wait, where this one has not come to nothing.
+                %% The next one need not wait, but for one that was given up: it would be so again at once.
                 _ = [self() ! plan_now || not lists:keymember(ended, 1, Effects)],
                 maps:remove(N, Since);
             {{_, none}, _} -> Since;
