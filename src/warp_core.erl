@@ -910,7 +910,7 @@ delete(Entity, Options) ->
     case warp_entity_options:delete(Options) of
         {ok, #{timeout := Timeout}} ->
             Deadline = warp_deadline:from(Timeout),
-            at_owner(Entity, delete, [Options], repeatable, fun() ->
+            at_owner(Entity, delete, [Options], idempotent, fun() ->
                 in_context(Entity, fun(Context, _Id) -> warp_erasure:delete(Context, Entity, Deadline) end)
             end);
         {error, _} = Error ->
@@ -1058,7 +1058,7 @@ progress(_) -> {error, {not_a_function, 1}}.
 -spec correct_time(entity(), seq(), micros()) ->
     ok | {error, no_event | error() | disk_full | {bad_option, seq | recorded_at, term()}}.
 correct_time(Entity, Seq, Micros) ->
-    at_owner(Entity, correct_time, [Seq, Micros], repeatable, fun() -> correct_here(Entity, Seq, Micros) end).
+    at_owner(Entity, correct_time, [Seq, Micros], idempotent, fun() -> correct_here(Entity, Seq, Micros) end).
 
 correct_here(Entity, Seq, Micros) ->
     case warp_entity_options:correction(Seq, Micros) of

@@ -13,8 +13,9 @@
 %% those that this node makes itself. And who makes such a call says of which shard, and in which epoch, it is the
 %% owner: once the node where it would run has heard of a later epoch, it refuses the call with `{old_epoch, N}'.
 -type order() :: {Key :: term(), N :: non_neg_integer(), Epoch :: non_neg_integer()}.
-%% Whether a call may be made again when it is not known whether it was carried out.
--type safety() :: repeatable | once.
+%% Whether a call may be made again when it is not known whether it was carried out. An `idempotent' one changes
+%% something, and so it is still not known when it could not be made again.
+-type safety() :: repeatable | idempotent | once.
 
 %% How long a call waits before it looks again where a shard is.
 -define(LOOK_MS, 50).
@@ -30,7 +31,8 @@
 %% ends by the deadline if what it runs does.
 %%
 %% Errors beside those of the function: `{node_unavailable, Node}': the shard's node cannot be reached, and nothing was
-%% done. `{unknown_outcome, Node}': the connection was lost after the call was sent; a repeatable call is made again.
+%% done. `{unknown_outcome, Node}': the connection was lost after the call was sent; a repeatable call is made again, and an
+%% idempotent one if it can be.
 %% `timeout'; `overloaded': the node takes no messages just now.
 -spec run(warp_context:context(), non_neg_integer(), call(),
           {safety(), fun(() -> warp_deadline:deadline())}, fun(() -> Result)) -> Result | {error, term()}.
@@ -124,6 +126,11 @@ again({error, {not_here, Node}}, Context, N, Call, How, Local) ->
     look_again({at, Node}, Context, N, Call, How, Local);
 again({error, {unknown_outcome, Node}}, Context, N, Call, {repeatable, _} = How, Local) ->
     look_again({at, Node}, Context, N, Call, How, Local);
+again({error, {unknown_outcome, Node}} = Unknown, Context, N, Call, {idempotent, _} = How, Local) ->
+    case look_again({at, Node}, Context, N, Call, How, Local) of
+        {error, {node_unavailable, _}} -> Unknown;
+        Result -> Result
+    end;
 again(Result, _Context, _N, _Call, _How, _Local) ->
     Result.
 

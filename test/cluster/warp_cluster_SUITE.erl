@@ -5,13 +5,13 @@
 
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
 -export([a_node_joins_by_a_seed/1, every_node_is_asked_about_every_entity/1, a_node_that_stopped_is_unavailable/1,
-         calls_wait_for_a_shard_that_comes/1]).
+         calls_wait_for_a_shard_that_comes/1, what_a_lost_node_may_have_done_is_unknown/1]).
 
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     [a_node_joins_by_a_seed, every_node_is_asked_about_every_entity, a_node_that_stopped_is_unavailable,
-     calls_wait_for_a_shard_that_comes].
+     calls_wait_for_a_shard_that_comes, what_a_lost_node_may_have_done_is_unknown].
 
 init_per_testcase(_Case, Config) ->
     Dir = warp_test:new_dir(),
@@ -110,3 +110,28 @@ calls_wait_for_a_shard_that_comes(Config) ->
     ?assertEqual({waits, {error, {not_here, other}}}, Run(frozen, {at, other})),
     ?assertEqual({{error, {not_here, other}}, none}, Run({at, other}, here)),
     ?assertEqual({waits, NotHere}, Run(unknown, unknown)).
+
+%% A deletion is asked for again when the connection is lost, and when it cannot be, the first one may go on.
+what_a_lost_node_may_have_done_is_unknown(Config) ->
+    [A, B] = vms(Config),
+    ok = open_and_stay(A, B),
+    Self = self(),
+    ok = warp_cluster_vm:run(A, fun() ->
+        {ok, Pid} = warp_core:pid(warp_cluster_vm:entity(<<"alice">>)),
+        sys:suspend(Pid)
+    end),
+    Ask = fun(Safety) -> spawn_link(fun() ->
+        Self ! {Safety, warp_cluster_vm:run(B, fun() ->
+            {ok, Context} = warp_context:of_handle(warp_cluster_vm:ctx()),
+            Entity = warp_cluster_vm:entity(<<"alice">>),
+            Call = {warp_core, append, [Entity, warp_test:credited(1), #{timeout => 60000}]},
+            How = {Safety, fun() -> warp_deadline:from(60000) end},
+            warp_cluster_call:run(Context, warp_test:shard_of(Entity), Call, How, fun() -> here end)
+        end)}
+    end) end,
+    _ = [Ask(Safety) || Safety <- [repeatable, idempotent]],
+    timer:sleep(1000),
+    ok = warp_cluster_vm:kill(A),
+    Node = warp_cluster_vm:node_of(A),
+    ?assertEqual({error, {node_unavailable, Node}}, receive {repeatable, Read} -> Read end),
+    ?assertEqual({error, {unknown_outcome, Node}}, receive {idempotent, Changed} -> Changed end).
