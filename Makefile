@@ -1,9 +1,9 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build nif nif-fault nif-weak gleam test test-long test-otp27 test-otp28 check bench bench-peers
+.PHONY: help setup build nif nif-fault nif-weak gleam test test-long test-otp27 test-otp28 chaos check bench bench-peers
 .PHONY: demo demo-rqlite demo-transfer demo-cluster clean
 
-# Arguments that bench, demo and test-otp27 hand on: make demo ARGS="--csv orders.csv --id customer"
+# Arguments that bench, chaos, demo and test-otp27 hand on: make demo ARGS="--csv orders.csv --id customer"
 ARGS ?=
 
 help: ## Say what each target does
@@ -45,6 +45,10 @@ test-otp27: build nif-fault nif-weak ## Run tests with OTP 27, in a Debian 13 of
 
 test-otp28: build nif-fault nif-weak ## The same with the runtime system of OTP 28, which pip fetches
 	@scripts/test-otp 28 $(ARGS)
+
+chaos: build ## Cut, kill, freeze and fill clusters under load, and check it all: make chaos ARGS="--seed 1"
+	@scripts/setup chaos
+	@scripts/chaos $(ARGS)
 
 check: ## Check formatting, lints, calls and types
 	@scripts/setup check

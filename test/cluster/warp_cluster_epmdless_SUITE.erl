@@ -35,7 +35,8 @@ start(Name, Last, Config) ->
     Flags = flags(lists:concat(["127,0,0,", Last]), proplists:get_value(port, Config)),
     %% Where nobody listens: an epmd that runs for others on this machine is not asked.
     NoEpmd = ["-epmd_port", "1"],
-    warp_cluster_vm:start(Name, proplists:get_value(dir, Config), Flags ++ NoEpmd, lists:concat(["127.0.0.", Last])).
+    warp_cluster_vm:start(Name, proplists:get_value(dir, Config), Flags ++ NoEpmd,
+                          #{host => lists:concat(["127.0.0.", Last])}).
 
 nodes_find_each_other_by_the_port(Config) ->
     [A, B, C] = Vms = [start(Name, Last, Config) || {Name, Last} <- [{a, 2}, {b, 3}, {c, 4}]],

@@ -80,7 +80,7 @@ files(Made, Authorities, Round, Host) ->
 start(Name, Config, Flags) -> start(Name, Config, Flags, "127.0.0.1").
 
 start(Name, Config, Flags, Host) ->
-    warp_cluster_vm:start(Name, proplists:get_value(dir, Config), Flags, Host).
+    warp_cluster_vm:start(Name, proplists:get_value(dir, Config), Flags, #{host => Host}).
 
 %% The folder with the files of a node.
 tls(Name, Config) -> filename:join([proplists:get_value(dir, Config), tls, Name]).

@@ -4,7 +4,7 @@
 -module(warp_cluster_vm).
 
 %% From the suite
--export([start/2, start/3, start/4, stop/1, kill/1, freeze/1, thaw/1, run/2, node_of/1, dir_of/1]).
+-export([start/2, start/3, start/4, release/1, stop/1, kill/1, freeze/1, thaw/1, run/2, node_of/1, dir_of/1]).
 -export([open/3, open_all/2, close/1]).
 %% Inside a VM
 -export([open_here/1, close_here/0, ctx/0, entity/1, options/2]).
@@ -17,21 +17,26 @@
 %% A VM whose context lives in a folder of its own below Dir.
 start(Name, Dir) -> start(Name, Dir, []).
 
-start(Name, Dir, Args) -> start(Name, Dir, Args, "127.0.0.1").
+start(Name, Dir, Args) ->
+    start(Name, Dir, Args, #{}).
 
-%% The host is what stands behind the @ of the node's name.
-start(Name, Dir, Args, Host) ->
+%% Options are those of `peer', such as another host, or a program that runs `erl'.
+start(Name, Dir, Args, Options) ->
     %% Names differ between suites that run side by side.
     Full = atom_to_list(Name) ++ "_" ++ os:getpid() ++ "_" ++ integer_to_list(erlang:phash2(Dir)),
     Distribution = ["-setcookie", ?COOKIE, "-kernel", "logger_level", "notice",
                     "-kernel", "prevent_overlapping_partitions", "false"],
-    {ok, Pid, Node} =
-        peer:start_link(#{name => list_to_atom(Full), host => Host, longnames => true,
-                          connection => standard_io, wait_boot => 30000,
-                          args => warp_fault_vm:path() ++ Distribution ++ Args}),
+    Usual = #{name => list_to_atom(Full), host => "127.0.0.1", longnames => true, connection => standard_io,
+              wait_boot => 30000, args => warp_fault_vm:path() ++ Distribution ++ Args},
+    {ok, Pid, Node} = peer:start_link(maps:merge(Usual, Options)),
     Own = filename:join(Dir, atom_to_list(Name)),
     ok = filelib:ensure_dir(filename:join(Own, "x")),
     #vm{pid = Pid, node = Node, os = peer:call(Pid, os, getpid, []), dir = Own}.
+
+%% The VM goes on when the process that has started it ends.
+release(#vm{pid = Pid}) ->
+    true = unlink(Pid),
+    ok.
 
 %% The VM ends as it does by init:stop/0, after its context was stopped.
 stop(#vm{pid = Pid} = Vm) ->
