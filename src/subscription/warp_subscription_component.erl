@@ -3,7 +3,9 @@
 %% The modules of this room (their names have the prefix `warp_subscription_'): `process' is one subscription, for which
 %% `core' decides; `reader' reads files for it, and `live' sends it what commits add, one for each shard. `filter' and
 %% `cursor' say what it gets and where it stands, `table' is what all share, and `erase' is their step of a deletion.
-%% `names' asks about those with names, which `keeper' keeps: `store' is its file, and `group' says who consumes them.
+%% `names' asks about those with names, which `keeper' keeps: `book' is what it knows of them, in its file `store';
+%% `consumers' are those that are there, of which `group' says who consumes a name; and `early' says which names are to
+%% be told of an erasure.
 %% `name' is what the process of a subscription with a name knows of that, and `aside' asks other nodes for it.
 %% `subscribers_sup' starts the subscribers that are callback modules, which keep `holds' on entities of which an event
 %% failed, and for which `effects' says where their effects begin.
