@@ -984,7 +984,8 @@ until(_) -> {error, {bad_option, until, not_a_seq_or_function}}.
 
 %% @doc Counters of a context since it was started, summed over its shards, and the counters of each shard under
 %% `shards': queue depth and limit, commits, appends, events, bytes, and the durations of whole commits (`commit_us')
-%% and of their COMMIT with the fsync (`sync_us'), as `[{BelowMicroseconds, Count}]'. Waits for no process.
+%% and of their COMMIT with the fsync (`sync_us'), as `[{BelowMicroseconds, Count}]'. Waits for no process of this node.
+%% In a cluster it asks the other nodes how far their logs go, and waits for them a second at most.
 %%
 %% `clock' says how often an entity's last event was more than a minute ahead of the clock (`ahead'), and by how many
 %% seconds the last time (`lead_seconds'). `deletions' says how many deletions are under way (`under_way'), and since

@@ -59,7 +59,7 @@
 -callback given(warp_context:context(), non_neg_integer()) -> ok | {error, term()}.
 %% A shard was opened. The owner of its file calls this and waits, so the component only sends messages.
 -callback shard_opened(warp_context:context(), non_neg_integer()) -> ok.
-%% What the component adds to `warp_core:stats/1', without waiting for any process.
+%% What the component adds to `warp_core:stats/1', without waiting for any process of this node.
 -callback stats(warp_context:context()) -> #{atom() => term()}.
 
 %% Waits, for some seconds at most, until the component knows everything that the context's files hold for it.
