@@ -316,12 +316,11 @@ erasures_that_nobody_takes_are_bounded(Config) ->
     ?assertEqual(First, erased(Again)).
 
 told_later(Context, Ids) ->
-    lists:foreach(fun(Id) ->
-        {ok, N} = warp_context:shard_of(Context, Id),
-        ok = warp_subscription_names:erase(Context, {Id, N, 0, none}, infinity),
-        [ok = warp_subscription_process:erased(Pid, Id, N, 0, 0)
-         || Pid <- warp_subscription_table:concerned(Context, Id)]
-    end, Ids).
+    Erasures = [{Id, N, 0, none} || Id <- Ids, {ok, N} <- [warp_context:shard_of(Context, Id)]],
+    ok = warp_subscription_names:erase_of(Context, ?NAME, Erasures, infinity),
+    [ok = warp_subscription_process:erased(Pid, Id, N, 0, 0)
+     || {Id, N, _, _} <- Erasures, Pid <- warp_subscription_table:concerned(Context, Id)],
+    ok.
 
 %% Somebody else decides by now.
 what_a_previous_consumer_holds_counts_no_more(Config) ->
