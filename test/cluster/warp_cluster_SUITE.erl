@@ -7,22 +7,17 @@
 -export([a_node_joins_by_a_seed/1, every_node_is_asked_about_every_entity/1, a_node_that_stopped_is_unavailable/1,
          calls_wait_for_a_shard_that_comes/1, what_a_lost_node_may_have_done_is_unknown/1]).
 
+-import(warp_cluster_vm, [vms/1]).
+
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     [a_node_joins_by_a_seed, every_node_is_asked_about_every_entity, a_node_that_stopped_is_unavailable,
      calls_wait_for_a_shard_that_comes, what_a_lost_node_may_have_done_is_unknown].
 
-init_per_testcase(_Case, Config) ->
-    Dir = warp_test:new_dir(),
-    Vms = [warp_cluster_vm:start(Name, Dir) || Name <- [a, b]],
-    [{vms, Vms}, {dir, Dir} | Config].
+init_per_testcase(_Case, Config) -> warp_cluster_vm:init_case([a, b], Config).
 
-end_per_testcase(_Case, Config) ->
-    _ = [catch warp_cluster_vm:kill(Vm) || Vm <- vms(Config)],
-    warp_test:remove_dir(proplists:get_value(dir, Config)).
-
-vms(Config) -> proplists:get_value(vms, Config).
+end_per_testcase(_Case, Config) -> warp_cluster_vm:end_case(Config).
 
 %% All shards stay on the first node.
 open_and_stay(A, B) ->

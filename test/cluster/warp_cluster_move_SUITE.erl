@@ -9,6 +9,8 @@
          a_receiver_that_is_killed_goes_on/1, nothing_is_left_with_the_giver/1,
          a_shard_that_stays_holds_up_no_other/1]).
 
+-import(warp_cluster_vm, [vms/1, settled/1]).
+
 suite() -> [{timetrap, {minutes, 4}}].
 
 all() ->
@@ -16,25 +18,9 @@ all() ->
      a_busy_node_is_not_asked_all_the_time, a_giver_that_is_killed_goes_on, a_receiver_that_is_killed_goes_on,
      nothing_is_left_with_the_giver, a_shard_that_stays_holds_up_no_other].
 
-init_per_testcase(_Case, Config) ->
-    Dir = warp_test:new_dir(),
-    Vms = [warp_cluster_vm:start(Name, Dir) || Name <- [a, b, c]],
-    [{vms, Vms}, {dir, Dir} | Config].
+init_per_testcase(_Case, Config) -> warp_cluster_vm:init_case([a, b, c], Config).
 
-end_per_testcase(_Case, Config) ->
-    _ = [catch warp_cluster_vm:kill(Vm) || Vm <- vms(Config)],
-    warp_test:remove_dir(proplists:get_value(dir, Config)).
-
-vms(Config) -> proplists:get_value(vms, Config).
-
-settled(Vm) ->
-    Ctx = fun warp_cluster_vm:ctx/0,
-    case warp_cluster_vm:run(Vm, fun() -> warp_cluster:migrate(Ctx(), #{timeout => 60000}) end) of
-        ok -> ok;
-        Error ->
-            Said = fun() -> {warp_cluster:progress(Ctx()), warp_cluster:status(Ctx())} end,
-            error({Error, warp_cluster_vm:run(Vm, Said)})
-    end.
+end_per_testcase(_Case, Config) -> warp_cluster_vm:end_case(Config).
 
 %% How many shards each node has, the largest number first.
 spread(Vm) ->

@@ -13,6 +13,8 @@
          a_rebuild_waits_for_all_nodes/1, a_rebuild_is_cancelled_anywhere/1]).
 -define(PATIENCE_MS, 60000).
 
+-import(warp_cluster_vm, [settled/1]).
+
 suite() -> [{timetrap, {minutes, 4}}].
 
 all() -> [{group, embedded}, {group, rqlite}].
@@ -33,12 +35,9 @@ end_per_group(_Group, Config) -> warp_projection_test:end_group(Config).
 
 init_per_testcase(_Case, Config) ->
     ok = warp_projection_test:emptied(Config),
-    Dir = warp_test:new_dir(),
-    [{vms, [warp_cluster_vm:start(Name, Dir) || Name <- [a, b, c]]}, {dir, Dir} | Config].
+    warp_cluster_vm:init_case([a, b, c], Config).
 
-end_per_testcase(_Case, Config) ->
-    _ = [catch warp_cluster_vm:kill(Vm) || Vm <- ?config(vms, Config)],
-    warp_test:remove_dir(?config(dir, Config)).
+end_per_testcase(_Case, Config) -> warp_cluster_vm:end_case(Config).
 
 %% ------------------------------------------------------------------ In a file of each node
 
@@ -510,9 +509,6 @@ linked(Vms) ->
             length(Members) =:= length(Vms) andalso lists:all(fun(#{is_linked := Is}) -> Is end, Members)
         end, ?PATIENCE_MS)
     end).
-
-settled(Vm) ->
-    warp_cluster_vm:run(Vm, fun() -> warp_cluster:migrate(warp_cluster_vm:ctx(), #{timeout => ?PATIENCE_MS}) end).
 
 leave(Vm) ->
     warp_cluster_vm:run(Vm, fun() -> warp_cluster:leave(warp_cluster_vm:ctx(), #{timeout => ?PATIENCE_MS}) end).

@@ -9,6 +9,8 @@
          a_node_that_stands_still_is_unavailable/1, a_folder_belongs_to_its_node/1,
          a_node_that_joins_brings_nothing/1]).
 
+-import(warp_cluster_vm, [vms/1, settled/1]).
+
 suite() -> [{timetrap, {minutes, 4}}].
 
 all() ->
@@ -17,20 +19,12 @@ all() ->
      a_node_that_stands_still_is_unavailable, a_folder_belongs_to_its_node, a_node_that_joins_brings_nothing].
 
 init_per_testcase(_Case, Config) ->
-    Dir = warp_test:new_dir(),
-    Vms = [warp_cluster_vm:start(Name, Dir) || Name <- [a, b]],
-    ok = warp_cluster_vm:open_all(Vms, #{}),
-    ok = settled(hd(Vms)),
-    [{vms, Vms}, {dir, Dir} | Config].
+    With = warp_cluster_vm:init_case([a, b], Config),
+    ok = warp_cluster_vm:open_all(vms(With), #{}),
+    ok = settled(hd(vms(With))),
+    With.
 
-end_per_testcase(_Case, Config) ->
-    _ = [catch warp_cluster_vm:kill(Vm) || Vm <- vms(Config)],
-    warp_test:remove_dir(proplists:get_value(dir, Config)).
-
-vms(Config) -> proplists:get_value(vms, Config).
-
-settled(Vm) ->
-    ok = warp_cluster_vm:run(Vm, fun() -> warp_cluster:migrate(warp_cluster_vm:ctx(), #{timeout => 60000}) end).
+end_per_testcase(_Case, Config) -> warp_cluster_vm:end_case(Config).
 
 %% An entity of each of the two nodes.
 entity_at(Node) ->

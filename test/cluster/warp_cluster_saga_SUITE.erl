@@ -12,7 +12,7 @@
 %% Step functions, inside a VM.
 -export([gate/2, where/2, undo/3]).
 
--import(warp_cluster_vm, [run/2, ctx/0, node_of/1]).
+-import(warp_cluster_vm, [vms/1, settled/1, run/2, ctx/0, node_of/1]).
 -import(warp_saga_test, [transfer/4, saga/2, step/3, step/4]).
 
 suite() -> [{timetrap, {minutes, 4}}].
@@ -23,16 +23,9 @@ all() ->
      a_saga_turns_back_once_it_knows, a_caller_is_told_that_a_node_was_lost, a_killed_node_loses_no_money,
      a_frozen_node_loses_no_money, attempts_run_in_order].
 
-init_per_testcase(_Case, Config) ->
-    Dir = warp_test:new_dir(),
-    Vms = [warp_cluster_vm:start(Name, Dir) || Name <- [a, b]],
-    [{vms, Vms}, {dir, Dir} | Config].
+init_per_testcase(_Case, Config) -> warp_cluster_vm:init_case([a, b], Config).
 
-end_per_testcase(_Case, Config) ->
-    _ = [catch warp_cluster_vm:kill(Vm) || Vm <- vms(Config)],
-    warp_test:remove_dir(proplists:get_value(dir, Config)).
-
-vms(Config) -> proplists:get_value(vms, Config).
+end_per_testcase(_Case, Config) -> warp_cluster_vm:end_case(Config).
 
 options() ->
     #{steps => #{<<"gate">> => fun ?MODULE:gate/2, <<"where">> => fun ?MODULE:where/2,
@@ -44,9 +37,6 @@ spread(Config) ->
     ok = warp_cluster_vm:open_all(Vms, options()),
     ok = settled(A),
     Vms.
-
-settled(Vm) ->
-    ok = run(Vm, fun() -> warp_cluster:migrate(ctx(), #{timeout => 60000}) end).
 
 %% ------------------------------------------------------------------ Inside a VM
 

@@ -14,6 +14,8 @@
          entities_of_another_node_are_followed_and_waited_for/1, a_node_that_does_not_answer_holds_up_no_other/1,
          who_sleeps_at_a_node_without_the_shard_looks_again/1]).
 
+-import(warp_cluster_vm, [vms/1, settled/1]).
+
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
@@ -25,24 +27,16 @@ all() ->
      a_name_waits_for_the_node_that_keeps_it, what_waits_is_seen_from_every_node, a_policy_of_all_nodes_acts_once].
 
 init_per_testcase(Case, Config) ->
-    Dir = warp_test:new_dir(),
-    Vms = [warp_cluster_vm:start(Name, Dir) || Name <- [a, b]],
+    With = warp_cluster_vm:init_case([a, b], Config),
     Opts =
         case Case of
             a_policy_of_all_nodes_acts_once -> #{subscribers => [policy()]};
             _ -> #{}
         end,
-    ok = warp_cluster_vm:open_all(Vms, Opts),
-    [{vms, Vms}, {dir, Dir} | Config].
+    ok = warp_cluster_vm:open_all(vms(With), Opts),
+    With.
 
-end_per_testcase(_Case, Config) ->
-    _ = [catch warp_cluster_vm:kill(Vm) || Vm <- vms(Config)],
-    warp_test:remove_dir(proplists:get_value(dir, Config)).
-
-vms(Config) -> proplists:get_value(vms, Config).
-
-settled(Vm) ->
-    ok = warp_cluster_vm:run(Vm, fun() -> warp_cluster:migrate(warp_cluster_vm:ctx(), #{timeout => 60000}) end).
+end_per_testcase(_Case, Config) -> warp_cluster_vm:end_case(Config).
 
 %% ------------------------------------------------------------------ Without a name
 

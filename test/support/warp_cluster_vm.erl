@@ -4,6 +4,7 @@
 -module(warp_cluster_vm).
 
 %% From the suite
+-export([init_case/2, end_case/1, vms/1, dir/1, settled/1]).
 -export([start/2, start/3, start/4, release/1, stop/1, kill/1, freeze/1, thaw/1, run/2, node_of/1, dir_of/1]).
 -export([open/3, open_all/2, close/1]).
 %% Inside a VM
@@ -13,6 +14,27 @@
 
 -define(CONTEXT, {?MODULE, context}).
 -define(COOKIE, "warp_cluster_test").
+
+%% For init_per_testcase: VMs with these names, in a folder of the case.
+init_case(Names, Config) ->
+    Dir = warp_test:new_dir(),
+    [{vms, [start(Name, Dir) || Name <- Names]}, {dir, Dir} | Config].
+
+%% For end_per_testcase.
+end_case(Config) ->
+    _ = [catch kill(Vm) || Vm <- vms(Config)],
+    warp_test:remove_dir(dir(Config)).
+
+vms(Config) -> proplists:get_value(vms, Config).
+
+dir(Config) -> proplists:get_value(dir, Config).
+
+%% Until all shards are where they should be.
+settled(Vm) ->
+    case run(Vm, fun() -> warp_cluster:migrate(ctx(), #{timeout => 60000}) end) of
+        ok -> ok;
+        Error -> error({Error, run(Vm, fun() -> {warp_cluster:progress(ctx()), warp_cluster:status(ctx())} end)})
+    end.
 
 %% A VM whose context lives in a folder of its own below Dir.
 start(Name, Dir) -> start(Name, Dir, []).
