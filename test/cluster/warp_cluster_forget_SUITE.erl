@@ -3,6 +3,8 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
+-import(warp_cluster_vm, [vms/1, settled/1]).
+
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
 -export([its_shards_are_taken_over/1, its_name_can_join_again/1, it_serves_no_more/1, who_can_be_reached_stays/1,
          all_others_have_to_run/1, nodes_are_forgotten_together/1, several_forget_at_once/1,
@@ -18,20 +20,12 @@ all() ->
      what_was_just_given_comes_back, it_goes_on_after_a_crash].
 
 init_per_testcase(_Case, Config) ->
-    Dir = warp_test:new_dir(),
-    Vms = [warp_cluster_vm:start(Name, Dir) || Name <- [a, b, c]],
-    ok = warp_cluster_vm:open_all(Vms, #{projections => embedded}),
-    ok = settled(hd(Vms)),
-    [{vms, Vms}, {dir, Dir} | Config].
+    Begun = warp_cluster_vm:init_case([a, b, c], Config),
+    ok = warp_cluster_vm:open_all(vms(Begun), #{projections => embedded}),
+    ok = settled(hd(vms(Begun))),
+    Begun.
 
-end_per_testcase(_Case, Config) ->
-    _ = [catch warp_cluster_vm:kill(Vm) || Vm <- vms(Config)],
-    warp_test:remove_dir(proplists:get_value(dir, Config)).
-
-vms(Config) -> proplists:get_value(vms, Config).
-
-settled(Vm) ->
-    ok = warp_cluster_vm:run(Vm, fun() -> warp_cluster:migrate(warp_cluster_vm:ctx(), #{timeout => 60000}) end).
+end_per_testcase(_Case, Config) -> warp_cluster_vm:end_case(Config).
 
 node_of(Vm) -> warp_cluster_vm:node_of(Vm).
 
@@ -123,7 +117,7 @@ it_serves_no_more(Config) ->
     %% It knows that from the beginning when it is started again, also alone.
     ok = warp_cluster_vm:kill(C),
     [ok = warp_cluster_vm:kill(Vm) || Vm <- [A, B]],
-    Again = warp_cluster_vm:start(c, proplists:get_value(dir, Config)),
+    Again = warp_cluster_vm:start(c, warp_cluster_vm:dir(Config)),
     try
         _ = spawn(fun() -> warp_cluster_vm:open(Again, [A], #{projections => embedded}) end),
         ok = warp_test:wait_until(fun() ->
@@ -307,7 +301,7 @@ it_goes_on_after_a_crash(Config) ->
         receive {'DOWN', Ref, process, Pid, _} -> ok end
      end) || {Vm, Millis} <- [{A, 0}, {B, 1}, {A, 3}, {B, 5}, {A, 10}]],
     ok = warp_cluster_vm:kill(B),
-    B2 = warp_cluster_vm:start(b, proplists:get_value(dir, Config)),
+    B2 = warp_cluster_vm:start(b, warp_cluster_vm:dir(Config)),
     try
         ok = warp_cluster_vm:open(B2, [A], #{projections => embedded}),
         ok = warp_test:wait_until(fun() -> forget(A, Node) =:= ok end, 20000),
