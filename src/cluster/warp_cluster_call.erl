@@ -31,9 +31,8 @@
 %% ends by the deadline if what it runs does.
 %%
 %% Errors beside those of the function: `{node_unavailable, Node}': the shard's node cannot be reached, and nothing was
-%% done. `{unknown_outcome, Node}': the connection was lost after the call was sent; a repeatable call is made again, and an
-%% idempotent one if it can be.
-%% `timeout'; `overloaded': the node takes no messages just now.
+%% done. `{unknown_outcome, Node}': the connection was lost after the call was sent; a repeatable call is made again,
+%% and an idempotent one if it can be. `timeout'; `overloaded': the node takes no messages just now.
 -spec run(warp_context:context(), non_neg_integer(), call(),
           {safety(), fun(() -> warp_deadline:deadline())}, fun(() -> Result)) -> Result | {error, term()}.
 run(#{owners := Owners} = Context, N, Call, {Safety, Patience}, Local) ->

@@ -799,7 +799,7 @@ met(#{members := Said, owners := Owners, phase := Phase, servers := Servers, is_
             _ = [say_hello(Node, State) || State#state.phase =:= member],
             State;
         {_, #{Node := #{pid := Pid, phase := Phase, servers := Servers}}} ->
-            %% It has lost the link, as when this node stood still, and this node has not. With one in doubt there is none.
+            %% It has lost the link, as when this node stood still, and this node has not. In doubt it never has one.
             _ = [say_hello(Node, State) || not IsLinked, State#state.phase =:= member],
             heard_of_owners(Owners, heard_of(Said, heard(Node, State)));
         _ ->

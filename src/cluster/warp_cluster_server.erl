@@ -127,7 +127,7 @@ handle_info({warp_sleep, N, Pid}, #state{context = Context, shards = Shards, arm
                 At -> {noreply, State#state{armed = Armed#{N => Sleeping#{Pid => []}}}};
                 _ -> {noreply, tell(Pid, N, State)}
             end;
-        %% NOTE: while it is handed over nobody is noted here, and the shard may stay. So it looks again, and asks again.
+        %% NOTE: while it is handed over nobody is noted here, and the shard may stay. It looks again, and asks again.
         false ->
             ok = say(Pid, {warp_log_grew, N}, {warp_tell, Pid, N}),
             {noreply, State}

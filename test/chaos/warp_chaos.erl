@@ -1,4 +1,4 @@
-%% Clusters under load to which faults happen, one random schedule after the other, and a check of all that was answered.
+%% Clusters under load to which faults happen, one random schedule after the other, and a check of what was answered.
 -module(warp_chaos).
 
 -export([main/0]).
@@ -7,8 +7,8 @@
 -define(LIFE, 10).
 -define(SEEN_MS, 15000).
 
-%% Arguments: --schedules N, --minutes M: ends with the first of them; --seed S; --nodes N: of each cluster; --clusters N:
-%% side by side. The last line says how many schedules passed. Ends with status 1 if one failed.
+%% Arguments: --schedules N, --minutes M: ends with the first of them; --seed S; --nodes N: of each cluster; --clusters
+%% N: side by side. The last line says how many schedules passed. Ends with status 1 if one failed.
 main() ->
     Options = options(init:get_plain_arguments(), #{schedules => 50, minutes => 24 * 60, nodes => 0, clusters => 2,
                                                     seed => erlang:system_time(microsecond) rem 1000000000}),
@@ -163,4 +163,5 @@ log(Id) ->
 
 %% Of each kind the last one that was started.
 watchers(Seen) ->
-    [lists:max(Of) || Kind <- ["-named", "-unnamed"], Of <- [[W || W <- maps:keys(Seen), lists:suffix(Kind, W)]], Of =/= []].
+    Each = [[Watcher || Watcher <- maps:keys(Seen), lists:suffix(Kind, Watcher)] || Kind <- ["-named", "-unnamed"]],
+    [lists:max(Watchers) || [_ | _] = Watchers <- Each].

@@ -111,8 +111,8 @@ is_whole([First | _] = Seqs) ->
     Seqs =:= lists:duplicate(length(Seqs), none)
         orelse is_integer(First) andalso Seqs =:= lists:seq(First, First + length(Seqs) - 1).
 
-%% A call that begins when an event was acknowledged, or was in a state, shows it too, and what it appends comes later. A
-%% history has an event from the moment on at which it is on disk, a little before.
+%% A call that begins when an event was acknowledged, or was in a state, shows it too, and what it appends comes later.
+%% A history has an event from the moment on at which it is on disk, a little before.
 stale(Entity, Calls) ->
     Ends = lists:keysort(1, [{Ended, shown(Call, Result)} || {_, _, Ended, Call, {ok, Result}} <- Calls,
                                                              element(1, Call) =/= history]),
@@ -179,8 +179,8 @@ dead(Calls, Until) ->
             Last = lists:max(Deletions),
             Open = [Id || {_, _, _, {append, _, Ids}, Result} <- Calls, not is_known(Result), Id <- Ids],
             Later = [Id || {_, Began, _, {append, _, Ids}, _} <- Calls, Began > Last, Id <- Ids],
-            maps:without(Open ++ Later,
-                         maps:from_keys([Id || {_, _, Ended, {append, _, Ids}, _} <- Calls, Ended < Last, Id <- Ids], []))
+            Before = [Id || {_, _, Ended, {append, _, Ids}, _} <- Calls, Ended < Last, Id <- Ids],
+            maps:without(Open ++ Later, maps:from_keys(Before, []))
     end.
 
 is_known({ok, _}) -> true;
@@ -259,7 +259,7 @@ ended(#{seen := Seen, watchers := Watchers}, Log) ->
     [{not_seen, Watcher, Entity, maps:get(Entity, Place, 0), length(Of)}
      || Watcher <- Watchers,
         Named <- [lists:suffix("-named", Watcher)],
-        Place <- [place(since_subscribed(Named, all_before(Named, Watcher, Seen#{Watcher => maps:get(Watcher, Seen, [])})))],
+        Place <- [place(since_subscribed(Named, all_before(Named, Watcher, maps:merge(#{Watcher => []}, Seen))))],
         {Entity, Of} <- maps:to_list(Log),
         not (Named andalso kind(Entity) =:= mortal),
         maps:get(Entity, Place, 0) =/= length(Of)].

@@ -51,8 +51,8 @@ what_is_doubled_is_refused_test() ->
                                                               append(1, never, [<<"a">>], unknown)]}))).
 
 a_gap_is_refused_test() ->
-    ?assertEqual([gap], kinds(logged(#{?E => [{1, <<"a">>}, {3, <<"b">>}]},
-                                     (story())#{calls := [append(1, never, [Id], unknown) || Id <- [<<"a">>, <<"b">>]]}))).
+    Calls = [append(1, never, [Id], unknown) || Id <- [<<"a">>, <<"b">>]],
+    ?assertEqual([gap], kinds(logged(#{?E => [{1, <<"a">>}, {3, <<"b">>}]}, (story())#{calls := Calls}))).
 
 what_was_refused_and_is_there_is_refused_test() ->
     ?assertEqual([refused_is_there],

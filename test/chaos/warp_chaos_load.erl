@@ -31,7 +31,8 @@ fold(Id, {Count, Hash}) -> {Count + 1, erlang:phash2({Hash, Id})}.
 entities(Prefix) -> names(Prefix, <<"log-">>, 10).
 accounts(Prefix) -> names(Prefix, <<"account-">>, 5).
 
-names(Prefix, Kind, Count) -> [<<Prefix/binary, Kind/binary, (integer_to_binary(N))/binary>> || N <- lists:seq(1, Count)].
+names(Prefix, Kind, Count) ->
+    [<<Prefix/binary, Kind/binary, (integer_to_binary(N))/binary>> || N <- lists:seq(1, Count)].
 
 %% What each account has at first.
 funds() -> ?FUNDS.
@@ -145,7 +146,8 @@ history(Entity, Record) ->
 mover(#{prefix := Prefix, worker := Worker} = Options, Record, N) ->
     From = one_of(accounts(Prefix)),
     To = one_of(accounts(Prefix) -- [From]),
-    commit({<<Prefix/binary, Worker/binary, "-", (integer_to_binary(N))/binary>>, From, To, rand:uniform(400)}, Record, 3),
+    Id = <<Prefix/binary, Worker/binary, "-", (integer_to_binary(N))/binary>>,
+    _ = commit({Id, From, To, rand:uniform(400)}, Record, 3),
     next(fun mover/3, Options, Record, N).
 
 commit({Id, From, To, Amount} = Transfer, Record, Tries) ->
@@ -166,7 +168,7 @@ commit({Id, From, To, Amount} = Transfer, Record, Tries) ->
 
 %% Nobody else has to do with these.
 gardener(#{prefix := Prefix, vm := Vm} = Options, Record, N) ->
-    Entity = <<Prefix/binary, "mortal-", (atom_to_binary(Vm))/binary, "-", (integer_to_binary(rand:uniform(2)))/binary>>,
+    Entity = one_of(names(Prefix, <<"mortal-", (atom_to_binary(Vm))/binary, "-">>, 2)),
     _ = case rand:uniform(10) of
             1 -> delete(Entity, Record);
             2 -> history(Entity, Record);
@@ -216,8 +218,8 @@ watching(Sub, Monitor, Record, Options, Seen, Until) ->
                     _ = [ok = warp_chaos_record:seen(Record, {event, Entity, Seq, Id})
                          || #{entity := Entity, seq := Seq, id := Id} <- Events],
                     _ = warp_subscription:ack(Sub, Events),
-                    Next = lists:foldl(fun(#{entity := Entity, seq := Seq}, Acc) -> Acc#{Entity => Seq} end, Seen, Events),
-                    watching(Sub, Monitor, Record, Options, Next, Until);
+                    Come = maps:from_list([{Entity, Seq} || #{entity := Entity, seq := Seq} <- Events]),
+                    watching(Sub, Monitor, Record, Options, maps:merge(Seen, Come), Until);
                 {warp_subscription, Sub, {erased, Entity}} ->
                     ok = warp_chaos_record:seen(Record, {erased, Entity}),
                     _ = warp_subscription:ack(Sub, {erased, Entity}),

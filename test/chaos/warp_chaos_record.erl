@@ -1,5 +1,5 @@
-%% What a worker of the load did, in a file of its own that outlives the VM: a call is written before it is made, and its
-%% result when it is there. All VMs of a machine share the clock.
+%% What a worker of the load did, in a file of its own that outlives the VM: a call is written before it is made, and
+%% its result when it is there. All VMs of a machine share the clock.
 -module(warp_chaos_record).
 
 -export([open/2, call/3, seen/2, read/1]).

@@ -18,7 +18,9 @@ all() ->
 init_per_testcase(_Case, Config) ->
     Dir = warp_test:new_dir(),
     case warp_small_disk:mount(filename:join(Dir, "b"), 32) of
-        {ok, Disk} -> [{disk, Disk}, {vms, [warp_cluster_vm:start(Name, Dir) || Name <- [a, b, c]]}, {dir, Dir} | Config];
+        {ok, Disk} ->
+            Vms = [warp_cluster_vm:start(Name, Dir) || Name <- [a, b, c]],
+            [{disk, Disk}, {vms, Vms}, {dir, Dir} | Config];
         {error, Why} -> {skip, lists:flatten(io_lib:format("no small disk: ~ts", [Why]))}
     end.
 

@@ -5,7 +5,8 @@
 
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
 -export([a_copied_folder_waits_for_an_operator/1, a_copy_that_waits_is_not_remembered/1,
-         an_old_copy_does_not_serve/1, an_old_copy_in_the_same_place_does_not_serve/1, an_old_copy_does_not_serve_alone/1, adopting_yields/1,
+         an_old_copy_does_not_serve/1, an_old_copy_in_the_same_place_does_not_serve/1,
+         an_old_copy_does_not_serve_alone/1, adopting_yields/1,
          a_node_that_stands_still_is_unavailable/1, a_folder_belongs_to_its_node/1,
          a_node_that_joins_brings_nothing/1]).
 
