@@ -10,18 +10,18 @@
 %% Calls per second, and the latencies at 50 and 99 percent in microseconds.
 -type figures() :: {float(), number(), number()}.
 
--define(SYNCED, "_build/bench-sync").
-
 %% The yardstick for everything durable: how often this disk makes 4 kB durable, one by one.
 -spec machine(file:filename(), map()) -> ok.
 machine(Dir, #{shards := Shards, seconds := Seconds}) ->
     ok = filelib:ensure_path(Dir),
+    Synced = filename:join(Dir, "sync"),
     ?MODULE = ets:new(?MODULE, [named_table]),
+    true = ets:insert(?MODULE, {synced, Synced}),
     io:format("~b schedulers, OTP ~s, ~s~n",
               [erlang:system_info(schedulers_online), erlang:system_info(otp_release),
                erlang:system_info(system_architecture)]),
     io:format("~s fdatasync/s of 4 kB, ~b shards, ~b s per figure, durability full~n",
-              [rate(fdatasync(?SYNCED)), Shards, Seconds]).
+              [rate(fdatasync(Synced)), Shards, Seconds]).
 
 %% Syncs per second of 4 kB each, appended to a new file.
 -spec fdatasync(file:filename()) -> float().
@@ -128,7 +128,8 @@ at(Sorted, Percent) ->
 
 -spec title(iodata(), [string()]) -> ok.
 title(Title, Columns) ->
-    true = ets:insert(?MODULE, [{title, Title}, {syncs, fdatasync(?SYNCED)}]),
+    Synced = ets:lookup_element(?MODULE, synced, 2),
+    true = ets:insert(?MODULE, [{title, Title}, {syncs, fdatasync(Synced)}]),
     io:format("~n~-36s~s~n", [Title, [io_lib:format("~12s", [Column]) || Column <- Columns ++ ["per sync"]]]).
 
 -spec row(iodata(), warp_bench_baseline:figure(), [iodata()]) -> ok.

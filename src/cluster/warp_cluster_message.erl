@@ -31,11 +31,11 @@ has_form(_Message, _Shards) ->
     false.
 
 said({hello, #{shards := Count, phase := Phase, cluster := Cluster, is_empty := IsEmpty, servers := Servers,
-               members := Members, owners := Owners, is_linked := IsLinked, generation := Generation}},
-     Node, Shards) ->
+               members := Members, owners := Owners, is_linked := IsLinked,
+               generation := Generation}}, Node, Shards) ->
     ?IS_COUNT(Count) andalso lists:member(Phase, [joining, doubt, member]) andalso is_boolean(IsEmpty)
-        andalso is_boolean(IsLinked) andalso is_integer(Generation) andalso are_members(Members) andalso are_owners(Owners, Shards)
-        andalso are_servers(Servers, Node)
+        andalso is_boolean(IsLinked) andalso is_integer(Generation) andalso are_members(Members)
+        andalso are_owners(Owners, Shards) andalso are_servers(Servers, Node)
         andalso (Cluster =:= none orelse is_binary(Cluster) andalso is_among(Node, Members));
 said({hello, _}, _Node, _Shards) -> false;
 said({refused, {old_incarnation, Incarnation}}, _Node, _Shards) -> ?IS_COUNT(Incarnation);

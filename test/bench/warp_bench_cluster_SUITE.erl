@@ -10,20 +10,14 @@ suite() -> [{timetrap, {minutes, 3}}].
 
 all() -> [it_runs].
 
-%% The benchmark writes below the folder that it is started in.
 init_per_testcase(_Case, Config) ->
-    {ok, Cwd} = file:get_cwd(),
-    Dir = warp_test:new_dir(),
-    ok = filelib:ensure_path(filename:join(Dir, "_build")),
-    ok = file:set_cwd(Dir),
-    [{cwd, Cwd}, {dir, Dir} | Config].
+    [{dir, warp_test:new_dir()} | Config].
 
 end_per_testcase(_Case, Config) ->
-    ok = file:set_cwd(proplists:get_value(cwd, Config)),
     warp_test:remove_dir(proplists:get_value(dir, Config)).
 
 it_runs(Config) ->
-    Dir = filename:join(proplists:get_value(dir, Config), "bench"),
+    Dir = proplists:get_value(dir, Config),
     Options = #{seconds => 1, shards => 2,
                 sizes => #{rounds => 1, callers => [16], shards => 10, entities => 500, events => 20000, moves => 2}},
     ok = ct:capture_start(),

@@ -82,6 +82,13 @@ a_node_that_stopped_is_unavailable(Config) ->
 calls_wait_for_a_shard_that_comes(Config) ->
     [A, _] = vms(Config),
     ok = warp_cluster_vm:open(A, [A], #{}),
+    %% At the start tasks of the mover, which are linked to it, see to it that all shards are served.
+    warp_cluster_vm:run(A, fun() ->
+        {ok, _} = warp_cluster:progress(warp_cluster_vm:ctx()),
+        {ok, Context} = warp_context:of_handle(warp_cluster_vm:ctx()),
+        {ok, Mover} = warp_context:registered(Context, mover),
+        warp_test:wait_until(fun() -> {links, Links} = process_info(Mover, links), length(Links) =:= 1 end)
+    end),
     Served = fun(Before, After) ->
         Alice = warp_cluster_vm:entity(<<"alice">>),
         {ok, N} = warp_core:shard_of(Alice),
