@@ -10,10 +10,11 @@
 arguments(Dir) ->
     {ok, _} = application:ensure_all_started(public_key),
     ok = filelib:ensure_dir(filename:join(Dir, "x")),
-    Key = [{key, {namedCurve, secp256r1}}],
-    %% A certificate names the hosts that may show it: what stands behind the @ of a node's name, whatever that is.
-    Hosts = #'Extension'{extnID = ?'id-ce-subjectAltName', extnValue = [{dNSName, "127.0.0.1"}],
-                         critical = false},
+    Key = [{digest, sha256}, {key, {namedCurve, secp256r1}}],
+    %% A certificate names the hosts that may show it: what stands behind the @ of a node's name. OTP 25 looks for an
+    %% address among the names, OTP 27 among the addresses.
+    Names = [{dNSName, "127.0.0.1"}, {iPAddress, <<127, 0, 0, 1>>}],
+    Hosts = #'Extension'{extnID = ?'id-ce-subjectAltName', extnValue = Names, critical = false},
     Chain = #{root => Key, intermediates => [], peer => [{extensions, [Hosts]} | Key]},
     Made = public_key:pkix_test_data(#{server_chain => Chain, client_chain => Chain}),
     #{server_config := Server, client_config := Client} = Made,
