@@ -77,7 +77,7 @@ here(Context, N, Call, How, Local) ->
         {error, {shard_unavailable, N}} = Unavailable ->
             case warp_context_owners:where(Context, N) of
                 here -> Unavailable;
-                Where -> run(Where, Context, N, Call, How, Local)
+                Where -> tried(fun() -> run(Where, Context, N, Call, How, Local) end, How)
             end;
         Result ->
             Result
@@ -122,16 +122,22 @@ late(_Where, _N) -> timeout.
 
 %% The other node does not have the shard any more, or not yet.
 again({error, {not_here, Node}}, Context, N, Call, How, Local) ->
-    look_again({at, Node}, Context, N, Call, How, Local);
+    tried(fun() -> look_again({at, Node}, Context, N, Call, How, Local) end, How);
 again({error, {unknown_outcome, Node}}, Context, N, Call, {repeatable, _} = How, Local) ->
     look_again({at, Node}, Context, N, Call, How, Local);
-again({error, {unknown_outcome, Node}} = Unknown, Context, N, Call, {idempotent, _} = How, Local) ->
-    case look_again({at, Node}, Context, N, Call, How, Local) of
-        {error, {node_unavailable, _}} -> Unknown;
-        Result -> Result
-    end;
+again({error, {unknown_outcome, Node}}, Context, N, Call, {idempotent, _} = How, Local) ->
+    tried(fun() -> look_again({at, Node}, Context, N, Call, How, Local) end, How);
 again(Result, _Context, _N, _Call, _How, _Local) ->
     Result.
+
+%% What was tried before may have begun, also where the shard has gone since: a deletion goes with its shard.
+tried(Again, {idempotent, _}) ->
+    case Again() of
+        {error, {node_unavailable, Node}} -> {error, {unknown_outcome, Node}};
+        Result -> Result
+    end;
+tried(Again, _How) ->
+    Again().
 
 %% @doc What takes requests for shard N, when it is known: `here', or a process of another node. Waits while the shard
 %% is being handed over. Errors: those of {@link run/5} that come before anything was sent.
