@@ -55,7 +55,7 @@ forget(#{shards := Shards} = Context, Nodes, Known, Deadline) ->
     case Ordered of
         ok ->
             case await_owners(maps:keys(Lost), Context, Deadline) of
-                ok -> warp_cluster_member:forgotten(Context, maps:keys(Lost), Deadline);
+                ok -> warp_cluster_member:forgotten(Context, Lost, Deadline);
                 {error, _} = NotYet -> NotYet
             end;
         %% Somebody else forgets members too.

@@ -24,6 +24,8 @@
 -define(ALONE_MS, 3000).
 %% How often a node that waits says so.
 -define(SAY_MS, 10000).
+%% How often a member's version is raised at most while it is one.
+-define(LIFE, 10).
 
 %% `joining': it looks for a cluster. `doubt': its folder may be an old copy, or a copy beside another one. `member'.
 -type phase() :: joining | doubt | member.
@@ -169,8 +171,8 @@ promise(Context, Ballot, Lost) -> ask(Context, {promise, Ballot, Lost}).
 promised(Context) -> ask(Context, promised).
 
 %% @doc These members are none any more, and their shards have other owners.
--spec forgotten(warp_context:context(), [node()], warp_deadline:deadline()) -> ok | {error, term()}.
-forgotten(Context, Nodes, Deadline) -> ask(Context, {forgotten, Nodes}, Deadline).
+-spec forgotten(warp_context:context(), warp_cluster_view:members(), warp_deadline:deadline()) -> ok | {error, term()}.
+forgotten(Context, Lost, Deadline) -> ask(Context, {forgotten, Lost}, Deadline).
 
 ask(Context, Request) -> ask(Context, Request, infinity).
 
@@ -243,10 +245,10 @@ member_again(#{self := #{incarnation := Incarnation, folder := Was} = Self, memb
     State1 = save_self(Self#{incarnation := Incarnation + 1}, State0),
     State = State1#state{members = maps:from_list([{Node, Member} || #{node := Node} = Member <- Members]),
                          records = Records, owners = Owners},
-    case State#state.members of
-        #{node() := #{state := forgotten}} -> doubt(forgotten, State);
-        #{} when IsOriginal -> serve(State);
-        #{} -> doubt(copied, State)
+    case {is_forgotten(State), IsOriginal} of
+        {true, _} -> doubt(forgotten, State);
+        {false, true} -> serve(State);
+        {false, false} -> doubt(copied, State)
     end.
 
 save_self(Self, #state{store = Store} = State) ->
@@ -297,12 +299,15 @@ told_started(State) ->
 %% Nothing that this node has is served before an operator has said that its folder is the right one. The other members
 %% cannot say it: the node whose folder was copied may run, and serve, where nobody reaches it.
 doubt(Why, #state{context = #{name := Name} = Context, records = Records} = State) ->
-    ?LOG_ERROR("Warp: context ~ts does not serve its shards: ~ts", [Name, warp_error:format_error({in_doubt, Why})]),
+    ?LOG_ERROR("Warp: context ~ts does not serve its shards: ~ts", [Name, in_words(Why)]),
     Own = [N || {N, #{held := {own, _}}} <- maps:to_list(Records)],
     Epoch = fun(N) -> warp_context_owners:epoch(Context, N) end,
     ok = lists:foreach(fun(N) -> warp_context_owners:set(Context, N, Epoch(N), unknown) end, Own),
     _ = [spawn(fun() -> warp_shards_sup:end_shard(Context, N) end) || N <- Own, State#state.phase =:= member],
     State#state{phase = doubt, why = Why}.
+
+in_words(forgotten) -> warp_error:format_error(forgotten);
+in_words(Why) -> warp_error:format_error({in_doubt, Why}).
 
 %% ------------------------------------------------------------------ Where shards are
 
@@ -385,9 +390,9 @@ handle_call({promise, _, _}, _From, State) ->
     {reply, {error, not_started}, State};
 handle_call(promised, _From, #state{self = #{promised := Promised}} = State) ->
     {reply, Promised, State};
-handle_call({forgotten, Nodes}, _From, State) ->
-    Next = in_state(forgotten, Nodes, State),
-    {reply, are_in_state(forgotten, Nodes, Next), Next};
+handle_call({forgotten, Lost}, _From, State) ->
+    Next = in_state(forgotten, Lost, State),
+    {reply, are_in_state(forgotten, Lost, Next), Next};
 handle_call(adopt, _From, #state{phase = doubt, why = forgotten} = State) ->
     {reply, {error, forgotten}, State};
 handle_call(adopt, From, #state{phase = doubt, waiting = Waiting} = State) ->
@@ -424,8 +429,8 @@ promised(Self, Lost, #state{links = Links, store = Store} = State) ->
         [] ->
             case warp_cluster_store:set_self(Store, Self) of
                 ok ->
-                    Next = in_state(forgetting, maps:keys(Lost), heard_of(maps:values(Lost), State#state{self = Self})),
-                    case are_in_state(forgetting, maps:keys(Lost), Next) of
+                    Next = in_state(forgetting, Lost, heard_of(maps:values(Lost), State#state{self = Self})),
+                    case are_in_state(forgetting, Lost, Next) of
                         ok -> {reply, {ok, known(Next)}, Next};
                         {error, _} = Error -> {reply, Error, Next}
                     end;
@@ -439,17 +444,21 @@ promised(Self, Lost, #state{links = Links, store = Store} = State) ->
 known(#state{members = Members, records = Records, self = #{promised := {Generation, _}}} = State) ->
     #{members => Members, owners => all_owners(State), records => Records, generation => Generation}.
 
-%% What is further than that stays as it is.
-in_state(Is, Nodes, #state{members = Members} = State) ->
+%% What is further than that stays as it is, and so does a node that has joined as a new member by the same name.
+in_state(Is, Lost, State) ->
     heard_of([Member#{state := Is, version := Version + 1}
-              || #{state := Was, version := Version} = Member <- maps:values(maps:with(Nodes, Members)),
-                 Was =/= Is, Was =/= forgotten], State).
+              || #{version := Version} = Member <- not_in_state(Is, Lost, State)], State).
 
-are_in_state(Is, Nodes, #state{members = Members}) ->
-    case [Node || Node <- Nodes, #{Node := #{state := Was}} <- [Members], Was =/= Is, Was =/= forgotten] of
+are_in_state(Is, Lost, State) ->
+    case not_in_state(Is, Lost, State) of
         [] -> ok;
         [_ | _] -> {error, {io_error, <<"cluster.db could not be written">>}}
     end.
+
+not_in_state(Is, Lost, #state{members = Members}) ->
+    [Known || {Node, #{member := Member}} <- maps:to_list(Lost),
+              #{Node := #{member := Same, state := Was} = Known} <- [Members],
+              Same =:= Member, Was =/= Is, Was =/= forgotten].
 
 own(N, Where, #state{context = Context} = State) ->
     {Epoch, Node} = owner(N, State),
@@ -670,7 +679,7 @@ say_why(#state{phase = joining, context = #{name := Name}, seeds = Seeds}) ->
     ?LOG_WARNING("Warp: context ~ts waits for a member of its cluster among its seed nodes, ~tp. Start one of them; or "
                  "start the first node of a new cluster with `bootstrap => true'.", [Name, Seeds]);
 say_why(#state{phase = doubt, context = #{name := Name}, why = Why}) ->
-    ?LOG_WARNING("Warp: context ~ts does not serve its shards: ~ts", [Name, warp_error:format_error({in_doubt, Why})]).
+    ?LOG_WARNING("Warp: context ~ts does not serve its shards: ~ts", [Name, in_words(Why)]).
 
 %% ------------------------------------------------------------------ What others say
 
@@ -725,13 +734,15 @@ refused(folder_not_empty, _Node, #state{phase = joining, context = #{dir := Dir}
     fail({folder_not_empty, Dir}, State);
 refused(Why, Node, #state{phase = joining} = State) ->
     fail({cluster_refused, Node, Why}, State);
+%% NOTE: noted, so that it does not serve either when it is started again.
+refused(Why, _Node, #state{self = #{member := Mine}} = State) when Why =:= forgotten; Why =:= other_member ->
+    case in_state(forgotten, #{node() => #{member => Mine}}, State) of
+        #state{why = forgotten} = Noted -> Noted;
+        NotNoted -> doubt(forgotten, NotNoted)
+    end;
 refused(Why, Node, #state{context = #{name := Name}, phase = member} = State) ->
     ?LOG_ERROR("Warp: node ~ts refuses this node in the cluster of context ~ts: ~tp", [Node, Name, Why]),
-    case Why of
-        %% NOTE: noted, so that it does not serve either when it is started again.
-        forgotten -> doubt(forgotten, in_state(forgotten, [node()], State));
-        _ -> State
-    end;
+    State;
 refused(_Why, _Node, State) ->
     State.
 
@@ -752,7 +763,9 @@ wants_to_join(_Hello, #{node := Node, member := Member, incarnation := Incarnati
             _ = send(Node, {refused, {lost_folder, length(Owned)}}, State),
             State;
         #{} ->
-            Version = case Members of #{Node := #{version := V}} -> V + 1; #{} -> 1 end,
+            %% NOTE: the member of that name before it may have raised its version since this node heard of it, by
+            %% leaving and having left, or when it was forgotten.
+            Version = case Members of #{Node := #{version := V}} -> V + ?LIFE; #{} -> 1 end,
             Joined = heard_of([#{node => Node, member => Member, incarnation => Incarnation, start => Start,
                                  state => up, version => Version}], State),
             _ = say_hello(Node, Joined),
@@ -782,7 +795,10 @@ joined(Cluster, #{members := Said, generation := Generation} = Hello, #{node := 
 met(#{members := Said, owners := Owners, phase := Phase, servers := Servers, is_linked := IsLinked},
     #{node := Node, pid := Pid, member := Member, incarnation := Incarnation, start := Start},
     #state{members = Members, links = Links} = State) ->
-    case {Members, Links} of
+    %% It may have joined again, and this node not have heard of that.
+    {Newest, _} = warp_cluster_view:members(maps:with([Node], Members),
+                                            [Of || #{node := Who} = Of <- Said, Who =:= Node]),
+    case {Newest, Links} of
         {#{Node := #{state := Is, member := Member}}, _} when Is =:= forgetting; Is =:= forgotten ->
             _ = send(Node, {refused, forgotten}, State),
             State;
@@ -844,9 +860,26 @@ heard_of(Said, #state{members = Members, store = Store} = State) ->
             State;
         {Next, New} ->
             case warp_cluster_store:put_members(Store, New) of
-                ok -> broadcast({members, New}, State#state{members = Next});
+                ok -> noticed(broadcast({members, New}, State#state{members = Next}));
                 {error, _} -> State#state{has_missed = true}
             end
+    end.
+
+noticed(#state{phase = Phase, why = Why} = State) when Phase =:= joining; Why =:= forgotten ->
+    State;
+noticed(State) ->
+    case is_forgotten(State) of
+        true -> doubt(forgotten, State);
+        false -> State
+    end.
+
+%% Also where another member has this node's name: this one has left, or was forgotten, and the node has joined again in
+%% another folder.
+is_forgotten(#state{members = Members, self = #{member := Mine}}) ->
+    case Members of
+        #{node() := #{member := Mine, state := Is}} -> Is =:= forgetting orelse Is =:= forgotten;
+        #{node() := _} -> true;
+        #{} -> false
     end.
 
 heard_of_owners(Said, #state{owners = Owners, records = Records, store = Store, phase = Phase} = State) ->

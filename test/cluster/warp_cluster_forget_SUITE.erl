@@ -6,7 +6,8 @@
 -import(warp_cluster_vm, [vms/1, settled/1]).
 
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
--export([its_shards_are_taken_over/1, its_name_can_join_again/1, it_serves_no_more/1, who_can_be_reached_stays/1,
+-export([its_shards_are_taken_over/1, its_name_can_join_again/1, it_serves_no_more/1,
+         an_older_folder_of_its_name_serves_no_more/1, who_can_be_reached_stays/1,
          all_others_have_to_run/1, nodes_are_forgotten_together/1, several_forget_at_once/1,
          followers_go_on/1, a_deletion_ends/1, what_another_has_of_it_stays/1,
          what_was_just_given_comes_back/1, it_goes_on_after_a_crash/1]).
@@ -14,7 +15,8 @@
 suite() -> [{timetrap, {minutes, 4}}].
 
 all() ->
-    [its_shards_are_taken_over, its_name_can_join_again, it_serves_no_more, who_can_be_reached_stays,
+    [its_shards_are_taken_over, its_name_can_join_again, it_serves_no_more,
+     an_older_folder_of_its_name_serves_no_more, who_can_be_reached_stays,
      all_others_have_to_run, nodes_are_forgotten_together, several_forget_at_once,
      followers_go_on, a_deletion_ends, what_another_has_of_it_stays,
      what_was_just_given_comes_back, it_goes_on_after_a_crash].
@@ -100,6 +102,28 @@ its_name_can_join_again(Config) ->
     ?assertEqual([up, up, up], states(A)),
     [?assertEqual({Id, ok}, {Id, element(1, append(C, Id))}) || Id <- ids()],
     [_ | _] = ids_at(Node, A).
+
+%% Nor where a node with the same name has joined since.
+an_older_folder_of_its_name_serves_no_more(Config) ->
+    [A, B, C] = vms(Config),
+    [{ok, 1} = append(A, Id) || Id <- ids()],
+    Lost = ids_at(node_of(C), A),
+    Dir = warp_cluster_vm:dir_of(C),
+    ok = warp_cluster_vm:close(C),
+    ok = file:rename(Dir, Dir ++ ".old"),
+    ok = forget_lost(A, node_of(C)),
+    ok = warp_cluster_vm:open(C, [A], #{projections => embedded}),
+    ok = settled(A),
+    ok = warp_cluster_vm:close(C),
+    ok = file:rename(Dir, Dir ++ ".new"),
+    ok = file:rename(Dir ++ ".old", Dir),
+    _ = spawn(fun() -> warp_cluster_vm:open(C, [A], #{projections => embedded}) end),
+    ok = warp_test:wait_until(fun() ->
+        warp_cluster_vm:run(C, fun() -> warp_cluster:adopt(<<"bank">>) end) =:= {error, forgotten}
+    end, 20000),
+    %% The others have not lost the node that has joined.
+    ?assertEqual([up, up, up], states(B)),
+    ?assertMatch([_ | _], [Id || Id <- Lost, element(1, append(A, Id)) =:= ok]).
 
 it_serves_no_more(Config) ->
     [A, B, C] = vms(Config),
