@@ -23,12 +23,12 @@
 %%
 %% Six kinds of inputs come from elsewhere. `{message, From, Message}': whoever passes a message on has checked that it
 %% comes from a member, in its present incarnation. `{give, To, Attempt}': the shard should be on another node.
-%% `cancel': it should not any more, which ends what is not decided. `{take_over, Epoch, Position, Lost}': the members
-%% Lost are no members any more, one of them had the shard, and this node alone was chosen to have it from Epoch on,
-%% which is higher than any that they can have reached; what it has of the shard counts, and if that is nothing it makes
-%% an empty one, whose log ends at Position. While something is written nothing follows, and it comes again. `{owner,
-%% Epoch}': another node has recorded that it owns the shard since Epoch. `{timer, Tag}'. A node that wants no shard,
-%% since it leaves or has no room, answers an offer with `refuse' itself, without asking here.
+%% `cancel': it should not any more, since the other node is lost, which ends what is not decided. `{take_over, Epoch,
+%% Position, Lost}': the members Lost are no members any more, one of them had the shard, and this node alone was chosen
+%% to have it from Epoch on, which is higher than any that they can have reached; what it has of the shard counts, and
+%% if that is nothing it makes an empty one, whose log ends at Position. While something is written nothing follows, and
+%% it comes again. `{owner, Epoch}': another node has recorded that it owns the shard since Epoch. `{timer, Tag}'. A
+%% node that wants no shard, since it leaves or has no room, answers an offer with `refuse' itself, without asking here.
 %%
 %% The giver's process lets the receiver read the file's outline and pages for as long as {@link info/1} has this
 %% receiver and attempt, in a phase of `offered', `freezing', `frozen', `committing' or `given'.

@@ -209,8 +209,13 @@ handle_call({promise, _, _}, _From, #state{is_started = false} = State) ->
     {reply, {error, not_started}, State};
 handle_call({promise, Ballot, Lost}, _From, #state{context = Context, handoffs = Handoffs} = State) ->
     case lists:any(fun warp_cluster_handoff:is_writing/1, maps:values(Handoffs)) of
-        false -> {reply, warp_cluster_member:promise(Context, Ballot, Lost), State};
-        true -> {reply, {error, busy}, State}
+        false ->
+            case warp_cluster_member:promise(Context, Ballot, Lost) of
+                {ok, _} = Yes -> {reply, Yes, cancelled(maps:keys(Lost), State)};
+                {error, _} = Error -> {reply, Error, State}
+            end;
+        true ->
+            {reply, {error, busy}, State}
     end;
 handle_call({take_over, Ballot, N, Order}, _From, #state{context = Context, handoffs = Handoffs} = State)
   when is_map_key(N, Handoffs) ->
@@ -488,6 +493,11 @@ progress_of(#state{context = Context} = State) ->
                 end || {N, Direction, _} <- under_way(State)],
     #{is_paused => IsPaused, to_give => ToGive, given => Given, got => Got, entities => Entities,
       bytes => Bytes, pauses_ms => Pauses, under_way => UnderWay, alarms => Alarms}.
+
+%% Nobody waits for what a lost node would say.
+cancelled(Lost, State) ->
+    Waiting = [N || {N, _, {_, Node, _}} <- under_way(State), lists:member(Node, Lost)],
+    lists:foldl(fun(N, Acc) -> input(N, cancel, Acc) end, State, Waiting).
 
 %% What is being written decides.
 taken_over(N, #state{context = #{name := Name}, handoffs = Handoffs}) ->

@@ -10,7 +10,7 @@
          an_older_folder_of_its_name_serves_no_more/1, who_can_be_reached_stays/1,
          all_others_have_to_run/1, nodes_are_forgotten_together/1, several_forget_at_once/1,
          followers_go_on/1, a_deletion_ends/1, what_another_has_of_it_stays/1,
-         what_was_just_given_comes_back/1, it_goes_on_after_a_crash/1]).
+         what_was_just_given_comes_back/1, a_hand_off_to_it_ends/1, it_goes_on_after_a_crash/1]).
 
 suite() -> [{timetrap, {minutes, 4}}].
 
@@ -19,7 +19,7 @@ all() ->
      an_older_folder_of_its_name_serves_no_more, who_can_be_reached_stays,
      all_others_have_to_run, nodes_are_forgotten_together, several_forget_at_once,
      followers_go_on, a_deletion_ends, what_another_has_of_it_stays,
-     what_was_just_given_comes_back, it_goes_on_after_a_crash].
+     what_was_just_given_comes_back, a_hand_off_to_it_ends, it_goes_on_after_a_crash].
 
 init_per_testcase(_Case, Config) ->
     Begun = warp_cluster_vm:init_case([a, b, c], Config),
@@ -280,6 +280,27 @@ what_was_just_given_comes_back(Config) ->
     ok = forget_lost(B, node_of(C)),
     [?assertEqual({Id, {ok, case lists:member(Id, Lost) of true -> 1; false -> 2 end}}, {Id, append(B, Id)})
      || Id <- ids(), lists:member(Id, in_shard(N, ids(), A) ++ Lost)].
+
+%% The owner would wait for half a minute, and another time.
+a_hand_off_to_it_ends(Config) ->
+    [A, _, C] = vms(Config),
+    ok = warp_cluster_vm:run(C, fun() ->
+        {ok, Context} = warp_context:of_handle(warp_cluster_vm:ctx()),
+        {ok, Mover} = warp_context:registered(Context, mover),
+        sys:suspend(Mover)
+    end),
+    ok = leave(A),
+    Offered = fun() ->
+        warp_cluster_vm:run(A, fun() ->
+            {ok, Context} = warp_context:of_handle(warp_cluster_vm:ctx()),
+            #{under_way := UnderWay} = warp_cluster_mover:progress(Context, infinity),
+            [offered || #{phase := offered, node := To} <- UnderWay, To =:= node_of(C)]
+        end)
+    end,
+    ok = warp_test:wait_until(fun() -> Offered() =/= [] end, 20000),
+    ok = warp_cluster_vm:kill(C),
+    ok = forget_lost(A, node_of(C)),
+    ok = warp_test:wait_until(fun() -> ids_at(node_of(A), A) =:= [] end, 15000).
 
 %% NOTE: in a VM that is killed then.
 stopped_when(Phase) ->
