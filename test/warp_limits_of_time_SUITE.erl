@@ -208,7 +208,7 @@ a_cluster_that_does_not_answer(Config) ->
 %% A new function has to say how long it waits.
 every_function_is_listed(_Config) ->
     Listed = made() ++ without_a_limit()
-             ++ [Of || {Of, _, _} <- calls(none, none, none, none, none) ++ cluster_calls(none)],
+             ++ [Of || {Of, _, _} <- calls(none, none, none, none, {none, none}) ++ cluster_calls(none)],
     Exported = [{Module, Name, Arity} || Module <- [warp_core, warp_saga, warp_projection, warp_subscription,
                                                     warp_cluster],
                                          {Name, Arity} <- Module:module_info(exports), Name =/= module_info],
