@@ -275,6 +275,12 @@ serve(#state{context = Context, start = Start, self = #{incarnation := Incarnati
     lists:foreach(fun(Node) -> say_hello(Node, Ready) end, maps:keys(Ready#state.links)),
     told_started(Ready).
 
+%% NOTE: the folder is marked before it is that of a member. A crash in between leaves one without a cluster, and not
+%% one that looks like a copy.
+member_of(Cluster, State) ->
+    #state{self = Self} = Marked = marked(State),
+    save_self(Self#{cluster := Cluster}, Marked).
+
 marked(#state{context = Context} = State) ->
     case warp_cluster_folder:mark(Context) of
         ok -> State;
@@ -650,14 +656,14 @@ bootstrap(State) ->
     State.
 
 create(#state{context = #{shards := Shards, name := Name}, store = Store, start = Start,
-              self = #{member := Member, incarnation := Incarnation} = Self} = State) ->
+              self = #{member := Member, incarnation := Incarnation}} = State) ->
     Own = #{node => node(), member => Member, incarnation => Incarnation, start => Start, state => up, version => 1},
     Records = maps:from_keys(lists:seq(0, Shards - 1), warp_cluster_record:new(creator)),
     %% NOTE: who this node is comes last. A crash before leaves a node without a cluster, which begins again.
     case {warp_cluster_store:put_members(Store, [Own]), warp_cluster_store:put_records(Store, Records)} of
         {ok, ok} ->
             ?LOG_NOTICE("Warp: this node has created the cluster of context ~ts", [Name]),
-            Created = save_self(Self#{cluster := warp_random:hex(16)}, State),
+            Created = member_of(warp_random:hex(16), State),
             serve(Created#state{members = #{node() => Own}, records = Records});
         _ ->
             State
@@ -779,8 +785,8 @@ joined(Cluster, #{members := Said, generation := Generation} = Hello, #{node := 
         [_] ->
             ?LOG_NOTICE("Warp: this node has joined the cluster of context ~ts by node ~ts", [Name, Node]),
             Known = heard_of(Said, State),
-            Knows = Self#{cluster := Cluster, promised := {max(Generation, Promised), <<>>}},
-            #state{failed = Failed} = Saved = save_self(Knows, Known),
+            Knows = Known#state{self = Self#{promised := {max(Generation, Promised), <<>>}}},
+            #state{failed = Failed} = Saved = member_of(Cluster, Knows),
             case Failed of
                 none -> met(Hello, From, serve(Saved));
                 _ -> Saved
