@@ -327,8 +327,8 @@ plan(#state{context = Context} = State) ->
 
 %% What another node owns since is no more to be handed over.
 heard_of_owners(Owners, State) ->
-    Passed = [{N, Higher} || {N, _, {Epoch, _, _}} <- under_way(State), #{N := {Higher, Node}} <- [Owners],
-                             Node =/= node(), Higher > Epoch],
+    Passed = [{N, Since} || {N, _, {Epoch, _, _}} <- under_way(State), #{N := {Since, Node}} <- [Owners],
+                            Node =/= node(), Since >= Epoch],
     lists:foldl(fun({N, Epoch}, Acc) -> input(N, {owner, Epoch}, Acc) end, State, Passed).
 
 give(_Info, #state{is_paused = true} = State) ->

@@ -81,7 +81,8 @@ input({take_over, Epoch, Position, _Lost}, #receiver{phase = Phase, held = Held}
   when Phase =:= idle; Phase =:= unsure; Phase =:= lost; ?IS_VOLATILE(Phase) ->
     {Effects, Next} = enter(replacing, #receiver{held = Held, phase = replacing, epoch = Epoch, position = Position}),
     {[Stop || ?IS_VOLATILE(Phase), Stop <- stop(Receiver)] ++ Effects, Next};
-input({owner, Higher}, #receiver{phase = Phase, epoch = Epoch} = Receiver) when ?IS_STAGED(Phase), Higher > Epoch ->
+%% NOTE: an epoch has one owner. The giver, whom this node asks, may have given that one to the other node, and be lost.
+input({owner, Since}, #receiver{phase = Phase, epoch = Epoch} = Receiver) when ?IS_STAGED(Phase), Since >= Epoch ->
     enter(forgetting, Receiver);
 input({timer, {again, Phase, Attempt}}, #receiver{phase = Phase, attempt = Attempt} = Receiver) ->
     enter(Phase, Receiver);

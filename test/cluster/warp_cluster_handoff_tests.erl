@@ -332,12 +332,14 @@ an_empty_shard_takes_the_place_of_what_is_lost_test() ->
     {[{write, #{held := {own, 1000}, stage := none}}], Owning} = warp_cluster_handoff:input({created, ok}, Again),
     ?assertMatch({[{serve, 1000}], _}, warp_cluster_handoff:input({written, ok}, Owning)).
 
-%% Another node owns it at an epoch behind that of the hand-off.
+%% Another node owns it, and what is under way comes to nothing.
 what_others_own_is_handed_over_no_more_test() ->
     ?assertMatch({[clean], _}, inputs([{owner, 6}], given(false))),
     ?assertMatch({[], _}, inputs([{owner, 5}], given(false))),
-    ?assertMatch({[{write, #{stage := none}}], _}, inputs([{checked, ?X, ok}, {owner, 6}], staged())),
-    ?assertMatch({[], _}, inputs([{checked, ?X, ok}, {owner, 5}], staged())).
+    %% The giver may have given the same epoch to another node.
+    [?assertMatch({[{write, #{stage := none}}], _}, inputs([{checked, ?X, ok}, {owner, Since}], staged()))
+     || Since <- [5, 6]],
+    ?assertMatch({[], _}, inputs([{checked, ?X, ok}, {owner, 4}], staged())).
 
 failed(What) ->
     io:format("~p~n", [What]),

@@ -436,7 +436,7 @@ told_owner(#{gone := Gone, nodes := Nodes, net := Net} = Model0) ->
             lists:foldl(fun(Name, Acc) ->
                             #{handoff := Handoff} = node_of(Name, Acc),
                             case warp_cluster_handoff:info(Handoff) of
-                                {_, {Known, _, _}} when Epoch > Known -> input(Name, {owner, Epoch}, Acc);
+                                {_, {Known, _, _}} when Epoch >= Known -> input(Name, {owner, Epoch}, Acc);
                                 _ -> Acc
                             end
                         end, Model, maps:keys(Nodes) -- [Owner, Gone]);
