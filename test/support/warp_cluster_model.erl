@@ -376,8 +376,14 @@ forget(Gone, #{nodes := Nodes, net := Net, budget := Budget} = Model0) ->
                                                           net := [Each || {From, To, _} = Each <- Net,
                                                                           From =/= Gone, To =/= Gone]}), Others),
     Written = lists:foldl(fun written/2, Model, Others),
-    ordered(decided(Others, Gone, Written), 100, Written#{had => [Name || Name <- Others, had_all(Name, Written)],
-                                                          budget := Budget}).
+    Epochs = [Epoch || Name <- Others,
+                       {ok, Epoch} <- [warp_cluster_record:left_of([Gone], maps:get(record, node_of(Name, Written)))]],
+    %% Of two copies for the same epoch nobody knows which is the newer one.
+    Had = case lists:reverse(lists:sort(Epochs)) of
+              [Same, Same | _] -> [];
+              _ -> [Name || Name <- Others, had_all(Name, Written)]
+          end,
+    ordered(decided(Others, Gone, Written), 100, Written#{had => Had, budget := Budget}).
 
 %% Nobody says yes while it writes a record.
 written(Name, Model) ->
