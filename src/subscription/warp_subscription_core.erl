@@ -10,7 +10,7 @@
 -module(warp_subscription_core).
 
 -export([new/1, start/1, assign/3, unassign/1, read/3, not_read/4, joined/3, live/4, lost/2, again/2]).
--export([ack/2, more/2, erased/3, tick/1]).
+-export([ack/2, more/2, erased/3, has_read/3, tick/1]).
 -export([cursor/1, marks/1, state/1, positions/1, positions_of/1]).
 
 -export_type([core/0, effect/0, settings/0, place/0, mark/0, state/0]).
@@ -444,6 +444,14 @@ mark_of(Upto, _Acked, _Given) -> Upto.
 -spec more(pos_integer(), core()) -> {[effect()], core()}.
 more(Count, #core{credit = Credit} = Core) ->
     go_on([], Core#core{credit = Credit + Count}).
+
+%% @doc Whether the row at a position of a shard was read; `none' is a row that is not there yet.
+-spec has_read(N :: non_neg_integer(), pos_integer() | none, core()) -> boolean().
+has_read(N, Position, #core{shards = Shards} = Core) when is_integer(Position), is_map_key(N, Shards) ->
+    #shard{at = At} = of_shard(N, Core),
+    position(At) >= Position;
+has_read(_N, _Position, _Core) ->
+    false.
 
 %% @doc A life of an entity was erased from the log of a shard, which ends at that position or before it. Nothing of it
 %% is handed over any more. Where the subscriber takes nothing and too many erasures wait, the subscription ends.

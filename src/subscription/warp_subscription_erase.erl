@@ -14,25 +14,26 @@ tell(Context, #{entity := Entity, shard := N, incarnation := Life}) ->
     %% NOTE: first what was read from the log before it was erased has to be with the subscriptions.
     Deadline = warp_deadline:from(?SETTLE_MS),
     case warp_subscription_live:settle(Context, N, Deadline) of
-        ok -> noted(names_told(Context, Entity, N, Life, Deadline), Context, Entity, N, Life);
-        {error, _} = Error -> Error
+        ok ->
+            case warp_subscription_names:next_life(Context, N, Entity) of
+                {ok, Next} ->
+                    Erasure = {Entity, N, Life, Next},
+                    %% NOTE: what is noted on disk comes first, so that a name is told also if this ends here.
+                    noted(warp_subscription_names:erase(Context, Erasure, Deadline), Context, Erasure);
+                {error, _} = Error ->
+                    Error
+            end;
+        {error, _} = Error ->
+            Error
     end.
 
-names_told(Context, Entity, N, Life, Deadline) ->
-    case warp_subscription_names:next_life(Context, N, Entity) of
-        {ok, Next} -> warp_subscription_names:erase(Context, {Entity, N, Life, Next}, Deadline);
-        {error, _} = Error -> Error
-    end.
-
-%% NOTE: what is noted on disk comes first, so that a name is told also if this ends here.
-noted({error, _} = Error, _Context, _Entity, _N, _Life) ->
+noted({error, _} = Error, _Context, _Erasure) ->
     Error;
-noted(ok, Context, Entity, N, Life) ->
+noted(ok, Context, {Entity, N, _Life, _Next} = Erasure) ->
     case warp_context:with_log(Context, N, fun warp_cluster_log:position/1) of
         {ok, Until} ->
             Pids = warp_subscription_table:concerned(Context, Entity),
-            Each = [spawn_monitor(fun() -> warp_subscription_process:erased(Pid, Entity, N, Life, Until) end)
-                    || Pid <- Pids],
+            Each = [spawn_monitor(fun() -> warp_subscription_process:erased(Pid, Erasure, Until) end) || Pid <- Pids],
             lists:foreach(fun({_, Monitor}) -> receive {'DOWN', Monitor, process, _, _} -> ok end end, Each);
         {error, _} = Error ->
             Error

@@ -3,7 +3,7 @@
 -module(warp_subscription_process).
 -behaviour(gen_server).
 
--export([start_link/2, erased/5]).
+-export([start_link/2, erased/3]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2, format_status/1]).
 
 -export_type([settings/0]).
@@ -66,10 +66,11 @@
 start_link(Membership, Settings) ->
     gen_server:start_link(?MODULE, {Membership, Settings}, [{hibernate_after, 5000}]).
 
-%% @doc A life of an entity was erased. When this returns the subscription hands nothing of it over any more.
--spec erased(pid(), binary(), non_neg_integer(), Life :: non_neg_integer(), Until :: non_neg_integer()) -> ok.
-erased(Pid, Entity, N, Life, Until) ->
-    case warp_call:call(Pid, {erased, Entity, N, Life, Until}, warp_deadline:from(?ERASE_MS)) of
+%% @doc A life of an entity was erased, and the next one, if there is one yet, begins at a position. When this returns
+%% the subscription hands nothing of that life over any more. It may be told again.
+-spec erased(pid(), warp_subscription_names:erasure(), Until :: non_neg_integer()) -> ok.
+erased(Pid, Erasure, Until) ->
+    case warp_call:call(Pid, {erased, Erasure, Until}, warp_deadline:from(?ERASE_MS)) of
         ok ->
             ok;
         {error, interrupted} ->
@@ -127,9 +128,11 @@ handle_call(look, _From, #state{context = Context, core = Core} = State) ->
     ok = lists:foreach(fun(N) -> warp_subscription_live:tell(Context, N) end, Shards),
     {Answer, Saved} = save(State),
     {reply, Answer, Saved};
-handle_call({erased, Entity, N, Life, Until}, _From, #state{told_of = ToldOf} = State) ->
-    %% NOTE: of shards that it gets later it is told by the keeper of its name.
-    case warp_subscription_filter:concerns(Entity, ToldOf) andalso follows(N, State) of
+handle_call({erased, {Entity, N, Life, Next}, Until}, _From, #state{told_of = ToldOf, core = Core} = State) ->
+    %% NOTE: of shards that it gets later it is told by the keeper of its name. And it reads the next life only when it
+    %% was told of this one, or began after it.
+    case warp_subscription_filter:concerns(Entity, ToldOf) andalso follows(N, State)
+             andalso not warp_subscription_core:has_read(N, Next, Core) of
         true -> {reply, ok, noted({Entity, N, Life, Until}, State)};
         false -> {reply, ok, State}
     end;

@@ -13,7 +13,8 @@ all() ->
      events_are_converted_before_they_are_sent, no_more_comes_than_there_is_credit_for,
      events_of_several_shards_are_acknowledged_at_once, whoever_asks_gets_that_many,
      a_slow_subscriber_holds_nobody_up, most_that_stand_still_hold_nobody_up, what_was_erased_comes_no_more,
-     a_deletion_is_told_once_whatever_lies_in_between, a_deletion_that_lasts_holds_nothing_up,
+     a_deletion_is_told_once_whatever_lies_in_between,
+     a_step_that_is_taken_again_tells_nothing_of_a_new_life, a_deletion_that_lasts_holds_nothing_up,
      no_row_of_a_new_life_comes_before_it_was_told, whoever_reads_no_messages_is_not_told_for_ever,
      it_outlives_what_it_reads_from, it_ends_with_what_it_depends_on,
      nothing_is_left_of_one_that_was_ended, a_filter_that_lets_nothing_through_moves_on,
@@ -318,6 +319,31 @@ late([#{payload := #{<<"text">> := Of}} = Event | Items], N) ->
     [Event || binary_to_integer(Of) =/= N] ++ late(Items, N).
 
 %% The tables are unreachable, also after the next start, and the deletion is not done for as long.
+%% The subscribers have the next life by then.
+a_step_that_is_taken_again_tells_nothing_of_a_new_life(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 1}),
+    {ok, Context} = warp_context:of_handle(Ctx),
+    Alice = warp_core:entity(Ctx, <<"alice">>),
+    Subs = [element(2, {ok, _} = warp_subscription:subscribe(Of, #{})) || Of <- [Ctx, Alice]],
+    Next = fun(Sub) ->
+        receive
+            {warp_subscription, Sub, {events, [#{seq := Seq}] = Events}} ->
+                ok = warp_subscription:ack(Sub, Events),
+                Seq;
+            {warp_subscription, Sub, {erased, _}} -> erased
+        after 5000 -> nothing
+        end
+    end,
+    {ok, 1} = warp_core:append(Alice, credited(1)),
+    [?assertEqual(1, Next(Sub)) || Sub <- Subs],
+    ok = warp_core:delete(Alice),
+    [?assertEqual(erased, Next(Sub)) || Sub <- Subs],
+    {ok, 1} = warp_core:append(Alice, credited(1)),
+    [?assertEqual(1, Next(Sub)) || Sub <- Subs],
+    ok = warp_subscription_erase:tell(Context, #{entity => <<"alice">>, shard => 0, incarnation => 1}),
+    {ok, 2} = warp_core:append(Alice, credited(1)),
+    [?assertEqual(2, Next(Sub)) || Sub <- Subs].
+
 a_deletion_that_lasts_holds_nothing_up(Config) ->
     Ctx = warp_test:start(Config, #{projections => {rqlite, #{nodes => ["http://127.0.0.1:1"]}}, shards => 1}),
     Append = fun(Now, Id, Text) -> {ok, _} = warp_core:append(warp_core:entity(Now, Id), noted(Text)) end,

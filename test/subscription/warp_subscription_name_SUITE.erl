@@ -318,7 +318,7 @@ erasures_that_nobody_takes_are_bounded(Config) ->
 told_later(Context, Ids) ->
     Erasures = [{Id, N, 0, none} || Id <- Ids, {ok, N} <- [warp_context:shard_of(Context, Id)]],
     ok = warp_subscription_names:erase_of(Context, ?NAME, Erasures, infinity),
-    [ok = warp_subscription_process:erased(Pid, Id, N, 0, 0)
+    [ok = warp_subscription_process:erased(Pid, {Id, N, 0, none}, 0)
      || {Id, N, _, _} <- Erasures, Pid <- warp_subscription_table:concerned(Context, Id)],
     ok.
 
