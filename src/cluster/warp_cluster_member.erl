@@ -220,8 +220,9 @@ begun(#{self := none}, #state{context = Context} = State) ->
     save_self((unknown_self())#{folder => warp_cluster_folder:id(Context)}, State);
 begun(#{self := #{node := Node}}, State) when Node =/= node() ->
     fail({folder_of_node, Node}, State);
-begun(#{self := #{cluster := none} = Self}, #state{context = Context} = State) ->
-    save_self(Self#{folder := warp_cluster_folder:id(Context)}, State);
+%% NOTE: with an incarnation of its own, since a start that ended while it joined may be known to others.
+begun(#{self := #{cluster := none, incarnation := Incarnation} = Self}, #state{context = Context} = State) ->
+    save_self(Self#{folder := warp_cluster_folder:id(Context), incarnation := Incarnation + 1}, State);
 %% A node that has left comes back as a new one.
 begun(#{self := Self, members := Members} = Loaded, #state{context = Context} = State) ->
     case [Is || #{node := Node, state := Is} <- Members, Node =:= node()] of

@@ -5,7 +5,8 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, groups/0, init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
--export([all_that_it_has_is_the_clusters/1, a_crash_while_it_becomes_one/1, a_cluster_of_one_node_goes_on/1,
+-export([all_that_it_has_is_the_clusters/1, a_crash_while_it_becomes_one/1, a_crash_while_it_joins/1,
+         a_cluster_of_one_node_goes_on/1,
          a_folder_that_did_not_join_stays_what_it_was/1]).
 %% Inside a VM
 -export([gate/2, refused/1, shown/0]).
@@ -15,7 +16,8 @@
 suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
-    [{group, embedded}, {group, rqlite}, a_crash_while_it_becomes_one, a_cluster_of_one_node_goes_on,
+    [{group, embedded}, {group, rqlite}, a_crash_while_it_becomes_one, a_crash_while_it_joins,
+     a_cluster_of_one_node_goes_on,
      a_folder_that_did_not_join_stays_what_it_was].
 
 groups() -> [{Target, [all_that_it_has_is_the_clusters]} || Target <- [embedded, rqlite]].
@@ -94,6 +96,23 @@ a_crash_while_it_becomes_one(Config) ->
     ok = warp_cluster_vm:kill(A),
     Commits = crashed_after(1, Config),
     ?assert(Commits >= 4).
+
+%% The others know of a start that ended before the node knew that it was a member.
+a_crash_while_it_joins(Config) ->
+    A = start(a, Config),
+    ok = warp_cluster_vm:open(A, [A], options(Config)),
+    Joining = (options(Config))#{cluster => {clustered, #{seed_nodes => [warp_cluster_vm:node_of(A)]}}},
+    Ends = [crashed_at(N, Joining, Config) || N <- lists:seq(1, 6)],
+    ?assert(length([crashed || crashed <- Ends]) >= 3),
+    B = start(b, Config),
+    ?assertEqual(ok, warp_cluster_vm:run(B, opening(B, Joining))),
+    ok = warp_cluster_vm:run(A, fun() -> warp_cluster:migrate(warp_cluster_vm:ctx(), #{timeout => 60000}) end).
+
+crashed_at(N, Joining, Config) ->
+    B = start(b, Config),
+    Result = crash(B, N, opening(B, Joining)),
+    _ = [ok = warp_cluster_vm:kill(B) || Result =:= ok],
+    Result.
 
 crashed_after(N, Config) ->
     A = start(a, Config),
