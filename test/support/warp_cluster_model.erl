@@ -397,7 +397,11 @@ written(Name, Model) ->
 gone_on(Name, Model) ->
     case node_of(Name, Model) of
         #{pending := [Op | _]} -> do({done, Name, Op}, Model);
-        Node -> do({timer, Name, hd(timers(Node, Model))}, Model)
+        Node ->
+            case timers(Node, Model) of
+                [Tag | _] -> do({timer, Name, Tag}, Model);
+                [] -> Model
+            end
     end.
 
 had_all(Name, #{acked := Acked} = Model) ->
@@ -431,8 +435,19 @@ ordered([{0, Name, Order}] = Orders, Left, Model0) ->
         reclaiming -> Model#{acked := File};
         replacing -> Model;
         %% It comes again.
-        _ -> ordered(Orders, Left - 1, gone_on(Name, Model))
+        _ -> ordered(Orders, Left - 1, gone_on(Name, heard(Model)))
     end.
+
+%% All that was said has come, and each node has done what it was about to do.
+heard(#{net := Net, gone := Gone, nodes := Nodes} = Model) ->
+    Delivered = lists:foldl(fun(Each, Acc) -> do({deliver, Each}, Acc) end, Model,
+                            [Each || {_, To, _} = Each <- Net, To =/= Gone]),
+    lists:foldl(fun(Name, Acc) ->
+                    case node_of(Name, Acc) of
+                        #{pending := [Op | _]} -> do({done, Name, Op}, Acc);
+                        #{} -> Acc
+                    end
+                end, Delivered, maps:keys(Nodes)).
 
 %% A node that hands over what another one owns by now is told so. What is said to the lost node is lost.
 told_owner(#{gone := Gone, nodes := Nodes, net := Net} = Model0) ->
