@@ -54,11 +54,13 @@ each_node_has_all_events(Config) ->
     [First | Others] = [warp_cluster_vm:run(Vm, Logs) || Vm <- Vms],
     ?assertEqual([First, First], Others),
     ?assert(lists:sum([P || {_, P} <- First]) > 0),
-    ok = each(Vms, fun(Vm) ->
-        warp_test:wait_until(fun() ->
-            #{behind_positions := Behind} = warp_cluster_vm:run(Vm, fun status/0),
-            Behind =:= 0
-        end)
+    ok = each(Vms, fun caught_up/1).
+
+%% Until the projection has everything that is in the logs.
+caught_up(Vm) ->
+    warp_test:wait_until(fun() ->
+        #{behind_positions := Behind} = warp_cluster_vm:run(Vm, fun status/0),
+        Behind =:= 0
     end).
 
 shards_move_while_they_are_projected(Config) ->
@@ -187,12 +189,7 @@ each_node_brings_its_shards(Config) ->
     ok = each(Vms, fun same/1),
     Of = fun(Vm) -> warp_cluster_vm:run(Vm, fun() -> [N || #{shard := N} <- shards()] end) end,
     ?assertEqual([shards_of(A, warp_cluster_vm:node_of(Vm)) || Vm <- Vms], [Of(Vm) || Vm <- Vms]),
-    ok = each(Vms, fun(Vm) ->
-        warp_test:wait_until(fun() ->
-            #{behind_positions := Behind} = warp_cluster_vm:run(Vm, fun status/0),
-            Behind =:= 0
-        end)
-    end).
+    ok = each(Vms, fun caught_up/1).
 
 shards_move_while_an_rqlite_is_fed(Config) ->
     [A, B, C] = ?config(vms, Config),
