@@ -38,38 +38,43 @@
 -spec forget(warp_context:context(), [node()], warp_deadline:deadline()) ->
     ok | {error, {not_a_member, node()} | {node_up, node()} | {node_unavailable, node()} | timeout | term()}.
 forget(Context, Nodes, Deadline) ->
-    case look(Context, Nodes, Deadline) of
-        {ok, Known} -> forget(Context, Nodes, Known, Deadline);
-        {error, _} = Error -> Error
+    until(fun(Result) -> Result =:= {error, busy} orelse is_overtaken(Result) end, Deadline,
+          fun() -> attempt(Context, Nodes, Deadline) end).
+
+%% Somebody else forgets members too.
+is_overtaken({error, {promised, _}}) -> true;
+is_overtaken(_Result) -> false.
+
+until(IsRetried, Deadline, Try) ->
+    Result = warp_retry:while(IsRetried, {?PAUSE_MS, infinity}, Deadline, Try),
+    case IsRetried(Result) of
+        true -> {error, timeout};
+        false -> Result
     end.
 
-forget(#{shards := Shards} = Context, Nodes, Known, Deadline) ->
-    Lost = maps:merge(lost(Known), maps:with(Nodes, members(Known))),
-    Ballot = {1 + highest(Known), warp_random:hex(16)},
-    Promise = fun(Node) -> at(Node, promise_here, [Ballot, Lost], Context, Deadline) end,
-    Ordered =
-        case of_all(Promise, maps:keys(Lost)) of
-            {ok, Promised} -> order(decide(Ballot, maps:keys(Lost), Promised, Shards), Ballot, Context, Deadline);
-            {error, _} = Error -> Error
-        end,
-    case Ordered of
+attempt(Context, Nodes, Deadline) ->
+    case look(Context, Nodes, Deadline) of
+        {ok, Known} ->
+            Lost = maps:merge(lost(Known), maps:with(Nodes, members(Known))),
+            Ballot = {1 + highest(Known), warp_random:hex(16)},
+            Promise = fun(Node) -> at(Node, promise_here, [Ballot, Lost], Context, Deadline) end,
+            case of_all(Promise, maps:keys(Lost)) of
+                {ok, Promised} -> carry_out(Ballot, Lost, Promised, Context, Deadline);
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+carry_out(Ballot, Lost, Promised, #{shards := Shards} = Context, Deadline) ->
+    case order(decide(Ballot, maps:keys(Lost), Promised, Shards), Ballot, Context, Deadline) of
         ok ->
             case await_owners(maps:keys(Lost), Context, Deadline) of
                 ok -> warp_cluster_member:forgotten(Context, Lost, Deadline);
                 {error, _} = NotYet -> NotYet
             end;
-        %% Somebody else forgets members too.
-        {error, {promised, _}} -> again(Context, Nodes, Deadline);
-        {error, busy} -> again(Context, Nodes, Deadline);
-        {error, _} = Failed -> Failed
-    end.
-
-again(Context, Nodes, Deadline) ->
-    case warp_deadline:is_over(Deadline) of
-        true -> {error, timeout};
-        false ->
-            ok = timer:sleep(?PAUSE_MS),
-            forget(Context, Nodes, Deadline)
+        {error, _} = Error ->
+            Error
     end.
 
 %% ------------------------------------------------------------------ Asking all members
@@ -208,21 +213,17 @@ order([{N, Node, Order} | Orders], Ballot, Context, Deadline) ->
 
 %% Until each shard has an owner that is not lost.
 await_owners(Lost, #{shards := Shards} = Context, Deadline) ->
-    case warp_cluster_member:info(Context, Deadline) of
-        #{owners := Owners} ->
-            case [N || N <- lists:seq(0, Shards - 1), not has_owner(N, Owners, Lost)] of
-                [] -> ok;
-                [_ | _] ->
-                    case warp_deadline:is_over(Deadline) of
-                        true -> {error, timeout};
-                        false ->
-                            ok = timer:sleep(?PAUSE_MS),
-                            await_owners(Lost, Context, Deadline)
-                    end
-            end;
-        {error, _} = Error ->
-            Error
-    end.
+    until(fun(Result) -> Result =:= again end, Deadline, fun() ->
+        case warp_cluster_member:info(Context, Deadline) of
+            #{owners := Owners} ->
+                case lists:all(fun(N) -> has_owner(N, Owners, Lost) end, lists:seq(0, Shards - 1)) of
+                    true -> ok;
+                    false -> again
+                end;
+            {error, _} = Error ->
+                Error
+        end
+    end).
 
 has_owner(N, Owners, Lost) ->
     case Owners of
