@@ -25,11 +25,11 @@ to_tell(Erasures, Names, Early) ->
     [{Entity, N, Life, [Name || {Name, #{prefix := Prefix, marks := Marks}} <- maps:to_list(Names),
                                 warp_subscription_filter:concerns(Entity, {prefix, Prefix}),
                                 maps:get({Name, Entity}, Early, -1) < Life,
-                                not has_passed(maps:get(N, Marks, 0), Life, Next)]}
+                                not has_passed(maps:get(N, Marks, 0), Next)]}
      || {Entity, N, Life, Next} <- Erasures].
 
-has_passed({Position, _Seq}, Life, Next) -> has_passed(Position, Life, Next);
-has_passed(Position, Life, Next) -> is_integer(Next) andalso Next > Life andalso Position >= Next.
+has_passed({Position, _Seq}, Next) -> has_passed(Position, Next);
+has_passed(Position, Next) -> is_integer(Next) andalso Position >= Next.
 
 %% @doc These were noted early.
 -spec noted([to_tell()], early()) -> early().

@@ -15,7 +15,7 @@ tell(Context, #{entity := Entity, shard := N, incarnation := Life}) ->
     Deadline = warp_deadline:from(?SETTLE_MS),
     case warp_subscription_live:settle(Context, N, Deadline) of
         ok ->
-            case warp_subscription_names:next_life(Context, N, Entity) of
+            case warp_subscription_names:next_life(Context, N, Entity, Life) of
                 {ok, Next} ->
                     Erasure = {Entity, N, Life, Next},
                     %% NOTE: what is noted on disk comes first, so that a name is told also if this ends here.

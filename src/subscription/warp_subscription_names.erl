@@ -6,7 +6,7 @@
 -export([place/3, create/5, join/3, leave/4, passed/4, left/3, save/4, notices/4]).
 -export([erase/3, erase_of/4, catch_up/4, deleted/1, forget/3, hold/4, release/4, held/3, change/5, marks/2]).
 -export([closing/3, give/2, take/3, given/2, opened/2]).
--export([asked/4, asked_left_for/4, next_life/3]).
+-export([asked/4, asked_left_for/4, next_life/4]).
 
 -export_type([marks/0, told/0, erasure/0, consumer/0, assigned/0, message/0]).
 
@@ -161,7 +161,7 @@ asked_left_for(Ref, Node, N, Millis) ->
 left_here(Context, Node, N, Deadline) ->
     case warp_erasure:left_for(Context, Node, N, {?LEFT, Deadline}) of
         {ok, {Left, Then}} ->
-            Erasures = [{Entity, N, Life, next_life(Context, N, Entity)} || {Entity, Life} <- Left],
+            Erasures = [{Entity, N, Life, next_life(Context, N, Entity, Life)} || {Entity, Life} <- Left],
             case [Error || {_, _, _, {error, _} = Error} <- Erasures] of
                 [] -> {ok, {[{Entity, N, Life, Next} || {Entity, _, Life, {ok, Next}} <- Erasures], Then}};
                 [Error | _] -> Error
@@ -170,13 +170,13 @@ left_here(Context, Node, N, Deadline) ->
             Error
     end.
 
-%% @doc At which position the life of an entity begins that is there now.
--spec next_life(warp_context:context(), non_neg_integer(), Entity :: binary()) ->
+%% @doc At which position the life of an entity begins that follows this one; `none' while there is none.
+-spec next_life(warp_context:context(), non_neg_integer(), Entity :: binary(), Life :: non_neg_integer()) ->
     {ok, pos_integer() | none} | {error, term()}.
-next_life(Context, N, Entity) ->
+next_life(Context, N, Entity, Life) ->
     case warp_context:with_log(Context, N, fun(Log) -> warp_cluster_log:head(Log, Entity) end) of
-        {ok, {Position, _, _}} -> {ok, Position};
-        {ok, none} -> {ok, none};
+        {ok, {Position, _, _}} when Position > Life -> {ok, Position};
+        {ok, _} -> {ok, none};
         {error, _} = Error -> Error
     end.
 

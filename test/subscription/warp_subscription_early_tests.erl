@@ -17,8 +17,6 @@ who_has_had_events_of_the_next_life_is_not_told_test() ->
     New = warp_subscription_early:new(),
     ?assertEqual([<<"behind">>], told({<<"alice">>, 0, 3, 10}, New)),
     ?assertEqual([<<"behind">>, <<"half">>, <<"past">>], told({<<"alice">>, 0, 3, none}, New)),
-    %% That is the life that is erased.
-    ?assertEqual([<<"behind">>, <<"half">>, <<"past">>], told({<<"alice">>, 0, 3, 3}, New)),
     ?assertEqual([<<"behind">>, <<"half">>, <<"other">>], told({<<"bob">>, 1, 3, 10}, New)).
 
 what_was_noted_early_is_noted_once_test() ->
