@@ -381,7 +381,7 @@ forget(Gone, #{nodes := Nodes, net := Net, budget := Budget} = Model0) ->
     %% Of two copies for the same epoch nobody knows which is the newer one.
     Had = case lists:reverse(lists:sort(Epochs)) of
               [Same, Same | _] -> [];
-              _ -> [Name || Name <- Others, had_all(Name, Written)]
+              _ -> [Name || Name <- Others, had_all(Name, Gone, Written)]
           end,
     ordered(decided(Others, Gone, Written), 100, Written#{had => Had, budget := Budget}).
 
@@ -404,12 +404,14 @@ gone_on(Name, Model) ->
             end
     end.
 
-had_all(Name, #{acked := Acked} = Model) ->
-    #{handoff := Handoff} = Node = node_of(Name, Model),
-    case Node of
-        #{file := Acked} -> element(1, warp_cluster_handoff:info(Handoff)) =/= cleaning;
-        #{stage := {Acked, _}, record := #{stage := {_, _, _, _, _}}} -> true;
-        #{} -> false
+%% NOTE: a copy that a living node gave up is not taken, since another one may have got a newer copy after it.
+had_all(Name, Gone, #{acked := Acked} = Model) ->
+    #{handoff := Handoff, record := Record} = Node = node_of(Name, Model),
+    case {Node, warp_cluster_record:left_of([Gone], Record)} of
+        {#{file := Acked}, _} -> element(1, warp_cluster_handoff:info(Handoff)) =/= cleaning;
+        {#{stage := {Acked, _}, record := #{stage := {taken, _, _, _, _}}}, _} -> true;
+        {#{stage := {Acked, _}}, {ok, _}} -> true;
+        {#{}, _} -> false
     end.
 
 %% What {@link warp_cluster_forget} makes of the records.
