@@ -72,7 +72,7 @@ a_node_is_forgotten_test_() ->
                     Class:Reason:Stack -> failed({Class, Reason, Stack})
                 end
             end),
-            [{numtests, long(5000, 100000)}, {max_size, 1500}, {to_file, user}]))
+            [{numtests, long(5000, 300000)}, {max_size, 1500}, {to_file, user}]))
     end}.
 
 %% ------------------------------------------------------------------ All schedules of a few hand-offs

@@ -404,14 +404,15 @@ gone_on(Name, Model) ->
             end
     end.
 
-%% NOTE: a copy that a living node gave up is not taken, since another one may have got a newer copy after it.
+%% NOTE: what a living node gave up, or gave on, is older than what it gave to the lost one, and is not taken.
 had_all(Name, Gone, #{acked := Acked} = Model) ->
-    #{handoff := Handoff, record := Record} = Node = node_of(Name, Model),
-    case {Node, warp_cluster_record:left_of([Gone], Record)} of
-        {#{file := Acked}, _} -> element(1, warp_cluster_handoff:info(Handoff)) =/= cleaning;
-        {#{stage := {Acked, _}, record := #{stage := {taken, _, _, _, _}}}, _} -> true;
-        {#{stage := {Acked, _}}, {ok, _}} -> true;
-        {#{}, _} -> false
+    #{handoff := Handoff, record := #{held := Held} = Record} = Node = node_of(Name, Model),
+    IsNewest = is_tuple(Held) andalso element(1, Held) =:= own orelse warp_cluster_record:comes(Record)
+        orelse warp_cluster_record:left_of([Gone], Record) =/= none,
+    case Node of
+        #{file := Acked} -> IsNewest andalso element(1, warp_cluster_handoff:info(Handoff)) =/= cleaning;
+        #{stage := {Acked, _}} -> IsNewest;
+        #{} -> false
     end.
 
 %% What {@link warp_cluster_forget} makes of the records.
