@@ -1,0 +1,14 @@
+/** The package in Node, Deno and Bun. */
+import { nodePlatform } from "./socket/node.js"
+import type { AnyEvents, AnyStates } from "./types.js"
+import { BaseWarp, type WarpOptions } from "./warp.js"
+
+export * from "./exports.js"
+
+/** A client of a Warp server. See {@link BaseWarp}. */
+export class Warp<E extends object = AnyEvents, S extends object = AnyStates> extends BaseWarp<E, S> {
+  /** Connects nowhere, and does not fail without a token: the first call does. Throws `bad_argument`. */
+  constructor(options: WarpOptions = {}) {
+    super(options, nodePlatform)
+  }
+}
