@@ -63,7 +63,7 @@ class NodeSocket implements Socket {
     })
     this.socket.on("data", (bytes) => this.received(bytes))
     this.socket.on("drain", () => this.handlers.drained())
-    this.socket.on("error", (cause) => this.end({ code: 1006, reason: cause.message, cause }))
+    this.socket.on("error", (cause) => this.end({ code: 1006, reason: reasonOf(cause), cause }))
     this.socket.on("end", () => this.ended())
     this.socket.on("close", () => this.ended())
     this.within(OPEN_MS, `no connection within ${OPEN_MS} ms`)
@@ -199,6 +199,12 @@ function connected({ host, port, tls: isTls, ca }: Target): net.Socket {
   if (!isTls) return net.connect(options)
   const servername = net.isIP(host) === 0 ? { servername: host } : {}
   return tls.connect({ ...options, ...servername, ALPNProtocols: ["http/1.1"], ...(ca === undefined ? {} : { ca }) })
+}
+
+/** An error of several addresses that were tried has no message of its own. */
+function reasonOf(error: Error): string {
+  const all = error instanceof AggregateError ? (error.errors as Error[]) : [error]
+  return all.map(({ message }) => message).join(", ")
 }
 
 function accept(key: string): string {

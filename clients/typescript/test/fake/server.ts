@@ -63,7 +63,8 @@ export class FakeServer {
     socket.on("error", () => undefined)
     this.headers.push(request.headers)
     const status = this.refuse?.()
-    const token = request.headers.authorization?.replace("Bearer ", "")
+    const bearer = request.headers["sec-websocket-protocol"]?.split(/, */).find((name) => name.startsWith("warp.bearer."))
+    const token = request.headers.authorization?.replace("Bearer ", "") ?? bearer?.replace("warp.bearer.", "")
     if (status !== undefined || token !== this.token) {
       const code = status ?? 401
       const body = JSON.stringify({ code: code === 401 ? "unauthorized" : "refused", detail: "It was refused.", advice: "Ask." })
