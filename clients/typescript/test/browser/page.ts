@@ -28,9 +28,17 @@ export class Site {
   private readonly http: Server
   private browser: Browser | undefined
 
-  constructor(private readonly root = ROOT) {
+  /**
+   * @param root - The folder that is served, with a slash behind it.
+   * @param token - What `/token` gives.
+   */
+  constructor(
+    private readonly root = ROOT,
+    token: () => Promise<string> = () => Promise.resolve(""),
+  ) {
     this.http = createServer((request, response) => {
       const path = new URL(request.url ?? "/", "http://localhost").pathname
+      if (path === "/token") return void token().then((given) => response.end(given))
       const file = `${this.root}${path.slice(1)}`
       if (path === "/empty.html") return response.setHeader("content-type", "text/html").end("<!doctype html><title>test</title>")
       if (path.includes("..") || !existsSync(file)) return response.writeHead(404).end()

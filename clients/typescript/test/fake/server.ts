@@ -223,6 +223,8 @@ export class Connection {
       }
       case "saga":
         return { id: call["saga"], result: "COMMITTED", state: "committed", steps: [{ step: 0, entity: "a", compensation_seq: 2 }] }
+      case "token":
+        return { token: this.server.token, expires: Math.round(Date.now() / 1000) + 60 }
       case "stats":
         return {}
       default:
