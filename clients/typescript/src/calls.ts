@@ -142,16 +142,16 @@ export function unknownOutcome(cause: unknown): WarpError {
 }
 
 /** The error of a call whose time is over. `lost`: why there is no connection, where there is none. */
-export function outOfTime(call: Call, server: string, isOpen: boolean, lost: unknown): WarpError {
+export function outOfTime(call: Call, timeout: number, server: string, isOpen: boolean, lost: unknown): WarpError {
   if (isOpen || call.state === "sent") {
-    return new WarpError(`No answer came within ${call.timeout} ms.`, {
+    return new WarpError(`No answer came within ${timeout} ms.`, {
       code: "timeout",
       retryable: call.repeat === "always",
       advice: "Try again with the same event id, or give a longer timeout.",
     })
   }
   const why = lost instanceof Error ? `: ${lost.message}` : ""
-  return new WarpError(`No connection to ${server} within ${call.timeout} ms${why}`, {
+  return new WarpError(`No connection to ${server} within ${timeout} ms${why}`, {
     code: isWarpError(lost, "unauthorized") ? "unauthorized" : "unreachable",
     retryable: true,
     advice: "See whether the server runs, and whether host, port, tls and token are right.",

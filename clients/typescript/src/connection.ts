@@ -34,7 +34,7 @@ export interface Request {
   op: string
   args?: object
   repeat?: CallSpec["repeat"]
-  /** Milliseconds, or `null` for no end. Default: that of the client. */
+  /** Milliseconds, or `null` for no end once it was sent. Default: that of the client. */
   timeout?: number | null | undefined
   isTimed?: boolean
   signal?: AbortSignal | undefined
@@ -195,7 +195,7 @@ export class Connection {
         (result) => done(() => resolve(result)),
         (error) => done(() => reject(error as Error)),
       )
-      const timer = limit === undefined ? undefined : setTimeout(() => this.expired(call), limit)
+      const timer = setTimeout(() => this.expired(call), limit ?? this.settings.timeout)
       signal?.addEventListener("abort", aborted, { once: true })
       this.schedule()
       this.used()
@@ -203,8 +203,11 @@ export class Connection {
   }
 
   private expired(call: Call): void {
+    // A call without an end has to be sent within the client's timeout, and is waited for from then on.
+    if (call.timeout === undefined && call.sentAt > 0) return
     const isUnheard = call.state === "sent" && this.heardAt < call.sentAt
-    call.reject(outOfTime(call, this.server, this.current === "open", this.lastError))
+    const { timeout } = this.settings
+    call.reject(outOfTime(call, call.timeout ?? timeout, this.server, this.current === "open", this.lastError))
     if (isUnheard) this.probe()
   }
 

@@ -148,6 +148,7 @@ export class Saga<E extends object = AnyEvents> implements StepGroup<E> {
    *
    * @throws WarpError `empty_saga`, `bad_step`, `too_many_steps`: it was not started. `saga_conflict`: there is one of
    * that id with other steps. `saga_waits`: it was started, and cannot go on for now. `timeout`: `wait` is over.
+   * `unreachable`: there was no server within the client's `timeout`.
    */
   async commit(options: CommitOptions = {}): Promise<SagaResult> {
     const { timeout, retries, wait, signal } = options

@@ -91,6 +91,7 @@ class NodeSocket implements Socket {
 
   drop(): void {
     this.end({ code: 1006, reason: "the client gave the connection up" })
+    this.socket.destroy()
   }
 
   hold(isHeld: boolean): void {

@@ -61,6 +61,7 @@ export class FakeServer {
 
   private upgrade(request: IncomingMessage, socket: Socket): void {
     socket.on("error", () => undefined)
+    socket.on("end", () => socket.end())
     this.headers.push(request.headers)
     const status = this.refuse?.()
     const bearer = request.headers["sec-websocket-protocol"]?.split(/, */).find((name) => name.startsWith("warp.bearer."))

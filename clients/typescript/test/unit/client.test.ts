@@ -293,6 +293,20 @@ describe("the end", () => {
     await until(() => server.connections.size === 0)
   })
 
+  test("a client that is closed while it connects leaves no connection", async () => {
+    const db = client()
+    let closed: Promise<void> | undefined
+    server.refuse = () => {
+      closed = db.close()
+      return undefined
+    }
+    db.subscribe()
+    await until(() => closed !== undefined)
+    await closed
+    expect(db.state).toBe("closed")
+    await until(() => server.connections.size === 0)
+  })
+
   test("await using closes", async () => {
     let kept: Warp
     {
@@ -356,6 +370,18 @@ describe("a saga", () => {
       ],
     })
     expect(server.calls[0]).not.toHaveProperty("timeout")
+  })
+
+  test("is waited for as long as it takes, but not without a server", async () => {
+    server.fault = () => 300
+    const action = { type: "Debited", payload: {} }
+    const db = client({ timeout: 100 })
+    const commit = () => db.saga("t").step("a", action, action, { aggregate: "A" }).commit()
+    expect((await commit()).resultType).toBe("COMMITTED")
+    server.refuse = () => 503
+    server.cut()
+    await until(() => db.state !== "open")
+    await expect(commit()).rejects.toMatchObject({ code: "unreachable" })
   })
 
   test("is committed again when the connection is lost", async () => {
