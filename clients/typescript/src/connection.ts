@@ -381,7 +381,8 @@ export class Connection {
     const then = next(why, { server: this.server, wasOpen, refusals: this.refusals, canAskAgain })
     this.lastError = then.error
     const unstarted = then.then === "again" ? [] : [...this.subscribers]
-    const failed = then.then === "again" ? [] : this.calls.all().filter(({ state }) => then.then === "stop" || state === "sent")
+    const failed =
+      then.then === "again" ? [] : this.calls.all().filter(({ state }) => then.then === "stop" || state === "sent")
     for (const call of failed) call.reject(then.error)
     for (const call of this.calls.lost()) call.reject(unknownOutcome(then.error))
     for (const [subscriber, subscribed] of unstarted) {
@@ -454,11 +455,14 @@ export class Connection {
     if (socket.ping === undefined) void this.unsubscribe(0)
     else socket.ping()
     clearTimeout(this.heartbeat)
-    this.heartbeat = background(() => {
-      if (socket !== this.socket) return
-      if (this.heardAt >= asked) this.beat()
-      else this.lost({ code: 1006, reason: `the server has not answered for ${Date.now() - this.heardAt} ms` })
-    }, Math.min(PROBE_MS, this.settings.heartbeat))
+    this.heartbeat = background(
+      () => {
+        if (socket !== this.socket) return
+        if (this.heardAt >= asked) this.beat()
+        else this.lost({ code: 1006, reason: `the server has not answered for ${Date.now() - this.heardAt} ms` })
+      },
+      Math.min(PROBE_MS, this.settings.heartbeat),
+    )
   }
 }
 

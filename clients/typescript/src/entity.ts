@@ -115,7 +115,13 @@ export class Entity<E extends object = AnyEvents, S extends object = AnyStates> 
    * @throws WarpError `migrate_failed` when the aggregate's function crashes.
    */
   async history(options: number | HistoryOptions = {}): Promise<StoredEvent<E>[]> {
-    const { limit = PAGE, from, direction, timeout, signal } = typeof options === "number" ? { limit: options } : options
+    const {
+      limit = PAGE,
+      from,
+      direction,
+      timeout,
+      signal,
+    } = typeof options === "number" ? { limit: options } : options
     const events: StoredEvent<E>[] = []
     const page = async (after: unknown) => {
       const args = { from: after, limit: Math.min(PAGE, limit - events.length), direction }

@@ -60,7 +60,8 @@ function errorOf(why: Closed, known: Known): WarpError {
   return new WarpError(reason, {
     code,
     retryable: code === "unreachable",
-    advice: code === "unreachable" ? "See whether the server runs." : "See whether this is a Warp server of this version.",
+    advice:
+      code === "unreachable" ? "See whether the server runs." : "See whether this is a Warp server of this version.",
     parameters: { close: why.code },
     cause: why.cause,
     ...(why.status === undefined ? {} : { status: why.status }),

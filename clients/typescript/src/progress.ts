@@ -16,10 +16,7 @@ export interface Placed {
 type Place = readonly [position: number, seq: number]
 
 /** What the loop gets next. */
-export type Item<E> =
-  | { kind: "event"; event: E }
-  | { kind: "erased"; entity: string }
-  | { kind: "caught_up" }
+export type Item<E> = { kind: "event"; event: E } | { kind: "erased"; entity: string } | { kind: "caught_up" }
 
 /** What is to be sent as an `ack`. */
 export type Ack = { events: [shard: number, position: number, seq: number][] } | { erased: string }

@@ -6,8 +6,7 @@ import type { AggregateName, AnyEvents, CallOptions } from "./types.js"
 
 /** What a step does: it appends an event, or runs a function of the context that decides which one. */
 export type Action<E = AnyEvents, A extends AggregateName<E> = AggregateName<E>> =
-  | { [T in keyof E[A] & string]: { type: T; payload: E[A][T] } }[keyof E[A] & string]
-  | { run: string; input?: unknown }
+  { [T in keyof E[A] & string]: { type: T; payload: E[A][T] } }[keyof E[A] & string] | { run: string; input?: unknown }
 
 /** What a step is about. */
 export interface StepOptions<A extends string = string> {

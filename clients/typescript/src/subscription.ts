@@ -51,7 +51,8 @@ export class Subscription<E = AnyEvents, A extends keyof E & string = keyof E & 
     const request = subscribeArguments(source, options)
     const { signal, name } = options
     this.subscriber = {
-      request: () => (name === undefined && this.cursor !== undefined ? { ...request, from: { cursor: this.cursor } } : request),
+      request: () =>
+        name === undefined && this.cursor !== undefined ? { ...request, from: { cursor: this.cursor } } : request,
       started: (result) => this.started(resultOf(result)["cursor"]),
       message: (message) => this.message(message, source.entity),
       lost: () => this.progress.restart(),
@@ -193,7 +194,8 @@ function ended(): WarpError {
 
 function subscribeArguments({ entity, aggregates }: Source, options: ContextSubscribeOptions): object {
   const { credit = 100, types, prefix, name, consumers, from } = options
-  if (!Number.isInteger(credit) || credit < 1 || credit > 1000) throw badArgument("credit", "is no integer from 1 to 1000")
+  if (!Number.isInteger(credit) || credit < 1 || credit > 1000)
+    throw badArgument("credit", "is no integer from 1 to 1000")
   return {
     entity,
     aggregates,

@@ -18,8 +18,7 @@ export type AnyStates = { [aggregate: string]: any }
 export type AggregateName<E> = keyof E & string
 
 /** The types of the events of an aggregate. */
-export type EventType<E, A extends AggregateName<E> = AggregateName<E>> =
-  { [X in A]: keyof E[X] & string }[A]
+export type EventType<E, A extends AggregateName<E> = AggregateName<E>> = { [X in A]: keyof E[X] & string }[A]
 
 /** The payload of an event, by its aggregate and type. */
 export type PayloadOf<E, A extends AggregateName<E>, T> = T extends keyof E[A] ? E[A][T] : never

@@ -138,10 +138,16 @@ export class BaseWarp<E extends object = AnyEvents, S extends object = AnyStates
    * @throws WarpError `sql_error`, `read_only`, `too_many_rows`, `result_too_large`, `query_too_large`, `bad_param`,
    * `no_projections`, `target_away`, `timeout`.
    */
-  async query<Row = AnyPayload>(sql: string, params: readonly unknown[] = [], options: QueryOptions = {}): Promise<Row[]> {
+  async query<Row = AnyPayload>(
+    sql: string,
+    params: readonly unknown[] = [],
+    options: QueryOptions = {},
+  ): Promise<Row[]> {
     const { timeout, signal, maxRows } = options
     const args = { sql, params, max_rows: maxRows }
-    const { columns, rows } = resultOf(await this.client.connection.call({ op: "query", args, timeout, signal, isTimed: true }))
+    const { columns, rows } = resultOf(
+      await this.client.connection.call({ op: "query", args, timeout, signal, isTimed: true }),
+    )
     if (!Array.isArray(columns) || !Array.isArray(rows)) throw protocolError("rows that are no list")
     return (rows as unknown[][]).map((values) => {
       const row = {}
@@ -208,7 +214,8 @@ export class BaseWarp<E extends object = AnyEvents, S extends object = AnyStates
 }
 
 function targetOf({ host = "localhost", port = 9090, tls = false }: WarpOptions): Target {
-  if (typeof host !== "string" || !/^[A-Za-z0-9._:-]+$/.test(host)) throw badArgument("host", "is no name and no address")
+  if (typeof host !== "string" || !/^[A-Za-z0-9._:-]+$/.test(host))
+    throw badArgument("host", "is no name and no address")
   if (!Number.isInteger(port) || port < 1 || port > 65535) throw badArgument("port", "is no integer from 1 to 65535")
   return { host, port, tls: tls !== false, ca: typeof tls === "object" ? tls.ca : undefined }
 }

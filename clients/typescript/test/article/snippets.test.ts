@@ -50,7 +50,9 @@ test("each block compiles", () => {
     writeFileSync(join(folder, `block${n}.ts`), program(n, 9090))
     return `block${n}.ts`
   })
-  const flags = "--noEmit --strict --target es2022 --module nodenext --lib es2022,dom,esnext.disposable --types".split(" ")
+  const flags = "--noEmit --strict --target es2022 --module nodenext --lib es2022,dom,esnext.disposable --types".split(
+    " ",
+  )
   const tsc = join(PACKAGE, "node_modules/typescript/bin/tsc")
   execFileSync(process.execPath, [tsc, "--ignoreConfig", ...flags, "", ...files], { cwd: folder, encoding: "utf8" })
 })
@@ -80,9 +82,16 @@ describe.each(servers)("with %s", (_, start) => {
 
   test("appends and reads, shows the history, exports and deletes", async () => {
     expect(await run(0, "balance")).toEqual({ balance: 4000 })
-    const [credited, debited] = ["Credited", "Debited"].map((type, n) => ({ type, amount: [5000, 1000][n], seq: n + 1 }))
+    const [credited, debited] = ["Credited", "Debited"].map((type, n) => ({
+      type,
+      amount: [5000, 1000][n],
+      seq: n + 1,
+    }))
     expect(await run(1, "history.map(({ type, seq, amount }) => ({ type, amount, seq }))")).toEqual([credited, debited])
-    expect(await run(2, "allEvents.map(({ type, payload, seq }) => ({ type, ...payload, seq }))")).toEqual([credited, debited])
+    expect(await run(2, "allEvents.map(({ type, payload, seq }) => ({ type, ...payload, seq }))")).toEqual([
+      credited,
+      debited,
+    ])
     expect(await db.entity("user/alice").history()).toEqual([])
   })
 
@@ -100,8 +109,11 @@ describe.each(servers)("with %s", (_, start) => {
     let printed = ""
     child.stdout.on("data", (text: Buffer) => (printed += text.toString()))
     child.stderr.on("data", (text: Buffer) => (printed += text.toString()))
-    const writer = setInterval(() => void db.entity("user/alice").append("Credited", { amount: 5000 }, { aggregate: "Account" }), 100)
-    for (const end = Date.now() + 10_000; !printed.includes("Credited") && Date.now() < end; ) {
+    const writer = setInterval(
+      () => void db.entity("user/alice").append("Credited", { amount: 5000 }, { aggregate: "Account" }),
+      100,
+    )
+    for (const end = Date.now() + 10_000; !printed.includes("Credited") && Date.now() < end;) {
       await new Promise((resolve) => setTimeout(resolve, 20))
     }
     clearInterval(writer)

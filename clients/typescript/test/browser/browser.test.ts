@@ -8,7 +8,8 @@ import { CHROMIUM, hasChromium, Site } from "./page.js"
 
 declare const Warp: typeof WarpType
 
-if (!hasChromium) console.warn(`The tests in a browser are skipped: there is no ${CHROMIUM}. WARP_CHROMIUM can name another one.`)
+if (!hasChromium)
+  console.warn(`The tests in a browser are skipped: there is no ${CHROMIUM}. WARP_CHROMIUM can name another one.`)
 
 describe.skipIf(!hasChromium)("in Chromium", () => {
   const site = new Site()
@@ -36,7 +37,9 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
       const db = new Warp({ port, token: "warp_secret" })
       const alice = db.entity("user/alice")
       await alice.append("Credited", { amount: 5000 }, { aggregate: "Account" })
-      const both = await Promise.all([1, 2].map((amount) => alice.append("Debited", { amount }, { aggregate: "Account" })))
+      const both = await Promise.all(
+        [1, 2].map((amount) => alice.append("Debited", { amount }, { aggregate: "Account" })),
+      )
       const seqs: number[] = []
       for await (const event of alice.subscribe("Account", { from: "beginning" })) {
         seqs.push(event.seq)
@@ -48,7 +51,9 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
     }, server.port)
     expect(seen).toEqual({ state: { balance: 4997 }, seqs: [1, 2, 3], both: [2, 3], end: "closed" })
     expect(server.headers[0]?.["sec-websocket-protocol"]).toContain("warp.bearer.warp_secret")
-    const batches = server.messages.filter((message) => Array.isArray(message) && (message as { op: string }[])[0]?.op === "append")
+    const batches = server.messages.filter(
+      (message) => Array.isArray(message) && (message as { op: string }[])[0]?.op === "append",
+    )
     expect(batches).toHaveLength(1)
   })
 
@@ -89,7 +94,8 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
         (error: { code: string }) => error.code,
       )
     }, server.port)
-    while (![...server.connections].some(({ subscriptions }) => subscriptions.size > 0)) await new Promise((resolve) => setTimeout(resolve, 5))
+    while (![...server.connections].some(({ subscriptions }) => subscriptions.size > 0))
+      await new Promise((resolve) => setTimeout(resolve, 5))
     for (const connection of server.connections) connection.close(4401, "revoked")
     expect(await code).toBe("unauthorized")
   })

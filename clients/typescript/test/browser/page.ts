@@ -40,9 +40,13 @@ export class Site {
       const path = new URL(request.url ?? "/", "http://localhost").pathname
       if (path === "/token") return void token().then((given) => response.end(given))
       const file = `${this.root}${path.slice(1)}`
-      if (path === "/empty.html") return response.setHeader("content-type", "text/html").end("<!doctype html><title>test</title>")
+      if (path === "/empty.html")
+        return response.setHeader("content-type", "text/html").end("<!doctype html><title>test</title>")
       if (path.includes("..") || !existsSync(file)) return response.writeHead(404).end()
-      response.setHeader("content-type", path.endsWith(".js") ? "text/javascript" : path.endsWith(".css") ? "text/css" : "text/html")
+      response.setHeader(
+        "content-type",
+        path.endsWith(".js") ? "text/javascript" : path.endsWith(".css") ? "text/css" : "text/html",
+      )
       response.end(readFileSync(file))
     })
   }

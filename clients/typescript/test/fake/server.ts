@@ -64,13 +64,21 @@ export class FakeServer {
     socket.on("end", () => socket.end())
     this.headers.push(request.headers)
     const status = this.refuse?.()
-    const bearer = request.headers["sec-websocket-protocol"]?.split(/, */).find((name) => name.startsWith("warp.bearer."))
+    const bearer = request.headers["sec-websocket-protocol"]
+      ?.split(/, */)
+      .find((name) => name.startsWith("warp.bearer."))
     const token = request.headers.authorization?.replace("Bearer ", "") ?? bearer?.replace("warp.bearer.", "")
     if (status !== undefined || token !== this.token) {
       const code = status ?? 401
-      const body = JSON.stringify({ code: code === 401 ? "unauthorized" : "refused", detail: "It was refused.", advice: "Ask." })
+      const body = JSON.stringify({
+        code: code === 401 ? "unauthorized" : "refused",
+        detail: "It was refused.",
+        advice: "Ask.",
+      })
       const length = Buffer.byteLength(body)
-      socket.end(`HTTP/1.1 ${code} No\r\nContent-Type: application/problem+json\r\nContent-Length: ${length}\r\n\r\n${body}`)
+      socket.end(
+        `HTTP/1.1 ${code} No\r\nContent-Type: application/problem+json\r\nContent-Length: ${length}\r\n\r\n${body}`,
+      )
       return
     }
     const key = `${request.headers["sec-websocket-key"]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`
@@ -135,7 +143,7 @@ export class Connection {
   private write(bytes: Buffer): void {
     const { chunk } = this.server
     if (chunk === undefined) return void this.socket.write(bytes)
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       const size = chunk()
       this.socket.write(bytes.subarray(at, at + size))
       at += size
@@ -165,7 +173,8 @@ export class Connection {
     const answer = this.carriedOut(call)
     if (answer === undefined || fault === "silence") return
     if (typeof fault === "number") return void setTimeout(() => this.send(answer), fault)
-    if (typeof fault === "object") return this.write(serverFrame(1, Buffer.from(fault.text.replace("ID", String(call.id)))))
+    if (typeof fault === "object")
+      return this.write(serverFrame(1, Buffer.from(fault.text.replace("ID", String(call.id)))))
     if (fault === "cut") return this.cut()
     if (fault === "half") {
       const bytes = serverFrame(1, Buffer.from(JSON.stringify(answer)))
@@ -223,7 +232,12 @@ export class Connection {
         return {}
       }
       case "saga":
-        return { id: call["saga"], result: "COMMITTED", state: "committed", steps: [{ step: 0, entity: "a", compensation_seq: 2 }] }
+        return {
+          id: call["saga"],
+          result: "COMMITTED",
+          state: "committed",
+          steps: [{ step: 0, entity: "a", compensation_seq: 2 }],
+        }
       case "token":
         return { token: this.server.token, expires: Math.round(Date.now() / 1000) + 60 }
       case "stats":

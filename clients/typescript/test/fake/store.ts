@@ -36,7 +36,16 @@ export class Problem extends Error {
   toJSON(): object {
     const { code, retryable, parameters } = this
     const status = retryable ? 503 : 400
-    return { type: `urn:warp:problem:${code}`, title: code, status, detail: `It is ${code}.`, advice: "Do it.", code, retryable, parameters }
+    return {
+      type: `urn:warp:problem:${code}`,
+      title: code,
+      status,
+      detail: `It is ${code}.`,
+      advice: "Do it.",
+      code,
+      retryable,
+      parameters,
+    }
   }
 }
 
@@ -72,7 +81,19 @@ export class Store {
       const seq = log.length + n + 1
       const { type, payload, aggregate = "Account", id = `${entity}#${seq}`, schema_vsn = 1, metadata = {} } = event
       const recorded_at = Date.now() * 1000
-      this.logs[shard]!.push({ entity, shard, position, seq, type, payload, aggregate, id, schema_vsn, metadata, recorded_at })
+      this.logs[shard]!.push({
+        entity,
+        shard,
+        position,
+        seq,
+        type,
+        payload,
+        aggregate,
+        id,
+        schema_vsn,
+        metadata,
+        recorded_at,
+      })
     }
     for (const commit of this.onCommit) commit()
     return { first: log.length + 1, last: log.length + given.length }

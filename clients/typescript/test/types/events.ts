@@ -116,11 +116,9 @@ async function subscribes(): Promise<void> {
 }
 
 async function folds(): Promise<void> {
-  const balance = alice.fold(
-    (sum, event) => (event.type === "Credited" ? sum + event.amount : sum - event.amount),
-    0,
-    { aggregate: "Account" },
-  )
+  const balance = alice.fold((sum, event) => (event.type === "Credited" ? sum + event.amount : sum - event.amount), 0, {
+    aggregate: "Account",
+  })
   same<Awaited<ReturnType<typeof balance.ready>>, number>(true)
   for await (const sum of balance) same<typeof sum, number>(true)
   // @ts-expect-error The reducer gives the state.

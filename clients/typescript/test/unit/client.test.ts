@@ -8,7 +8,13 @@ let server: FakeServer
 let clients: Warp[] = []
 
 function client(options: WarpOptions = {}): Warp {
-  const made = new Warp({ port: server.port, token: "warp_secret", context: "bank", retry: { initialDelay: 5 }, ...options })
+  const made = new Warp({
+    port: server.port,
+    token: "warp_secret",
+    context: "bank",
+    retry: { initialDelay: 5 },
+    ...options,
+  })
   clients.push(made)
   return made
 }
@@ -18,7 +24,7 @@ const credited = (db: Warp, amount: number, options = {}) =>
 
 /** Waits until it is so. */
 async function until(is: () => boolean): Promise<void> {
-  for (const end = Date.now() + 5000; !is() && Date.now() < end; ) await new Promise((resolve) => setTimeout(resolve, 5))
+  for (const end = Date.now() + 5000; !is() && Date.now() < end;) await new Promise((resolve) => setTimeout(resolve, 5))
   expect(is()).toBe(true)
 }
 
@@ -40,7 +46,10 @@ describe("calls", () => {
     await new Promise((resolve) => setTimeout(resolve, 20))
     expect(server.headers).toEqual([])
     await credited(db, 5000)
-    expect(server.headers[0]).toMatchObject({ authorization: "Bearer warp_secret", "sec-websocket-protocol": "warp.v1" })
+    expect(server.headers[0]).toMatchObject({
+      authorization: "Bearer warp_secret",
+      "sec-websocket-protocol": "warp.v1",
+    })
     expect(db.state).toBe("open")
   })
 
@@ -50,7 +59,9 @@ describe("calls", () => {
     const { seq, id } = await credited(db, 5000)
     expect(seq).toBe(1)
     expect(id).toMatch(/^[\w-]{22}$/)
-    expect(await alice.appendBatch([{ type: "Debited", payload: { amount: 1000 }, aggregate: "Account", id: "x" }])).toEqual({
+    expect(
+      await alice.appendBatch([{ type: "Debited", payload: { amount: 1000 }, aggregate: "Account", id: "x" }]),
+    ).toEqual({
       first: 2,
       last: 2,
       ids: ["x"],
@@ -62,7 +73,17 @@ describe("calls", () => {
       { type: "Debited", amount: 1000, seq: 2, eventType: "Debited" },
     ])
     expect(history[0]!.recordedAt).toBeInstanceOf(Date)
-    expect(Object.keys(history[0]!)).toEqual(["type", "payload", "aggregate", "id", "seq", "entity", "recordedAt", "metadata", "schemaVsn"])
+    expect(Object.keys(history[0]!)).toEqual([
+      "type",
+      "payload",
+      "aggregate",
+      "id",
+      "seq",
+      "entity",
+      "recordedAt",
+      "metadata",
+      "schemaVsn",
+    ])
     for (let n = 0; n < 6; n++) await credited(db, 1)
     expect((await alice.history(5)).map((event) => event.seq)).toEqual([1, 2, 3, 4, 5])
     expect((await alice.export()).map((event) => event.seq)).toEqual([1, 2, 3, 4, 5, 6, 7, 8])
@@ -98,7 +119,12 @@ describe("calls", () => {
     await credited(db, 1)
     const error: unknown = await credited(db, 1, { expected: 7 }).catch((thrown: unknown) => thrown)
     expect(isWarpError(error, "wrong_expected_seq")).toBe(true)
-    expect(error).toMatchObject({ retryable: false, advice: "Do it.", parameters: { actual: 1 }, message: "It is wrong_expected_seq." })
+    expect(error).toMatchObject({
+      retryable: false,
+      advice: "Do it.",
+      parameters: { actual: 1 },
+      message: "It is wrong_expected_seq.",
+    })
   })
 
   test("integers of any size come and go", async () => {
@@ -118,21 +144,26 @@ describe("calls", () => {
 
   test("a payload is an object", async () => {
     const alice = client().entity("user/alice")
-    await expect(alice.append("Credited", 5 as never, { aggregate: "Account" })).rejects.toMatchObject({ code: "bad_argument" })
+    await expect(alice.append("Credited", 5 as never, { aggregate: "Account" })).rejects.toMatchObject({
+      code: "bad_argument",
+    })
   })
 })
 
 describe("calls that fail and are made again", () => {
-  test.each(["lose", "cut", "half"] as const)("an append whose connection is lost (%s) is stored once, with one id", async (fault) => {
-    const db = client()
-    let left = 3
-    server.fault = ({ op }) => (op === "append" && left-- > 0 ? fault : "answer")
-    const [{ seq }, second] = await Promise.all([credited(db, 1), credited(db, 2)])
-    expect([seq, second.seq]).toEqual([1, 2])
-    expect(server.store.of("user/alice")).toHaveLength(2)
-    const ids = new Set(server.calls.map(({ event }) => (event as { id: string }).id))
-    expect(ids.size).toBe(2)
-  })
+  test.each(["lose", "cut", "half"] as const)(
+    "an append whose connection is lost (%s) is stored once, with one id",
+    async (fault) => {
+      const db = client()
+      let left = 3
+      server.fault = ({ op }) => (op === "append" && left-- > 0 ? fault : "answer")
+      const [{ seq }, second] = await Promise.all([credited(db, 1), credited(db, 2)])
+      expect([seq, second.seq]).toEqual([1, 2])
+      expect(server.store.of("user/alice")).toHaveLength(2)
+      const ids = new Set(server.calls.map(({ event }) => (event as { id: string }).id))
+      expect(ids.size).toBe(2)
+    },
+  )
 
   test("an answer that comes twice, or in pieces and parts, is one answer", async () => {
     server.fault = () => "twice"
@@ -154,7 +185,9 @@ describe("calls that fail and are made again", () => {
 
   test("attempts can be limited", async () => {
     server.fault = () => new Problem("overloaded", true)
-    await expect(credited(client({ retry: { attempts: 2, initialDelay: 1 } }), 1)).rejects.toMatchObject({ code: "overloaded" })
+    await expect(credited(client({ retry: { attempts: 2, initialDelay: 1 } }), 1)).rejects.toMatchObject({
+      code: "overloaded",
+    })
     expect(server.calls).toHaveLength(2)
   })
 
@@ -181,7 +214,10 @@ describe("calls that fail and are made again", () => {
 describe("time", () => {
   test("a call without an answer ends by its timeout, and the server was told it", async () => {
     server.fault = () => "silence"
-    await expect(client().entity("a").get("Account", { timeout: 80 })).rejects.toMatchObject({ code: "timeout", retryable: true })
+    await expect(client().entity("a").get("Account", { timeout: 80 })).rejects.toMatchObject({
+      code: "timeout",
+      retryable: true,
+    })
     expect(Number(server.calls[0]!["timeout"])).toBeGreaterThan(0)
     expect(Number(server.calls[0]!["timeout"])).toBeLessThanOrEqual(80)
   })
@@ -190,7 +226,11 @@ describe("time", () => {
     const db = client({ timeout: 200 })
     await server.close()
     const error: unknown = await credited(db, 1).catch((thrown: unknown) => thrown)
-    expect(error).toMatchObject({ code: "unreachable", retryable: true, message: expect.stringContaining("ECONNREFUSED") })
+    expect(error).toMatchObject({
+      code: "unreachable",
+      retryable: true,
+      message: expect.stringContaining("ECONNREFUSED"),
+    })
     await server.listen()
   })
 
@@ -212,8 +252,14 @@ describe("time", () => {
     await until(() => server.calls.length === 1)
     ender.abort()
     await expect(got).rejects.toMatchObject({ name: "AbortError" })
-    await expect(client().entity("a").get("Account", { signal: ender.signal })).rejects.toMatchObject({ name: "AbortError" })
-    await expect(client().entity("a").get("Account", { signal: AbortSignal.timeout(20) })).rejects.toMatchObject({ name: "TimeoutError" })
+    await expect(client().entity("a").get("Account", { signal: ender.signal })).rejects.toMatchObject({
+      name: "AbortError",
+    })
+    await expect(
+      client()
+        .entity("a")
+        .get("Account", { signal: AbortSignal.timeout(20) }),
+    ).rejects.toMatchObject({ name: "TimeoutError" })
   })
 
   test("a connection that nobody uses is closed, and opened again", async () => {
@@ -342,7 +388,9 @@ describe("the end", () => {
     const calls = [credited(db, 1), credited(db, 1), credited(db, 1)]
     await expect(calls[2]).rejects.toMatchObject({ code: "too_many_calls" })
     await Promise.all(calls.slice(0, 2))
-    const large = client().entity("a").append("T", { text: "x".repeat(18_000_000) }, { aggregate: "A" })
+    const large = client()
+      .entity("a")
+      .append("T", { text: "x".repeat(18_000_000) }, { aggregate: "A" })
     await expect(large).rejects.toMatchObject({ code: "message_too_large" })
   })
 })
@@ -365,7 +413,13 @@ describe("a saga", () => {
       context: "bank",
       saga: "transfer-001",
       steps: [
-        { entity: "user/alice", aggregate: "Account", schema_vsn: 1, forward: { type: "Debited" }, compensate: { type: "Credited" } },
+        {
+          entity: "user/alice",
+          aggregate: "Account",
+          schema_vsn: 1,
+          forward: { type: "Debited" },
+          compensate: { type: "Credited" },
+        },
         [{ entity: "user/bob" }, { entity: "user/eve", forward: { run: "check", input: { a: 1 } } }],
       ],
     })
@@ -388,6 +442,8 @@ describe("a saga", () => {
     let left = 2
     server.fault = () => (left-- > 0 ? "cut" : "answer")
     const action = { type: "Debited", payload: {} }
-    expect((await client().saga("t").step("a", action, action, { aggregate: "A" }).commit()).resultType).toBe("COMMITTED")
+    expect((await client().saga("t").step("a", action, action, { aggregate: "A" }).commit()).resultType).toBe(
+      "COMMITTED",
+    )
   })
 })

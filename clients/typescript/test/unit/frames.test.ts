@@ -73,12 +73,20 @@ describe("frames of the server", () => {
     ["a ping in parts", serverFrame(9, Buffer.alloc(0), false), 1002],
     ["a ping that is long", serverFrame(9, Buffer.alloc(126)), 1002],
     ["a continuation of nothing", serverFrame(0, Buffer.alloc(1)), 1002],
-    ["a message in a message", Buffer.concat([serverFrame(1, Buffer.alloc(1), false), serverFrame(1, Buffer.alloc(1))]), 1002],
+    [
+      "a message in a message",
+      Buffer.concat([serverFrame(1, Buffer.alloc(1), false), serverFrame(1, Buffer.alloc(1))]),
+      1002,
+    ],
     ["a close of one byte", serverFrame(8, Buffer.alloc(1)), 1002],
     ["a binary message", serverFrame(2, Buffer.alloc(1)), 1003],
     ["text that is no UTF-8", serverFrame(1, Buffer.from([0xff])), 1007],
     ["a message beyond the limit", serverFrame(1, Buffer.alloc(1001)), 1009],
-    ["parts beyond the limit", Buffer.concat([serverFrame(1, Buffer.alloc(600), false), serverFrame(0, Buffer.alloc(600))]), 1009],
+    [
+      "parts beyond the limit",
+      Buffer.concat([serverFrame(1, Buffer.alloc(600), false), serverFrame(0, Buffer.alloc(600))]),
+      1009,
+    ],
     ["a length of 2^63", Buffer.from([0x81, 127, 0x80, 0, 0, 0, 0, 0, 0, 0]), 1009],
   ])("%s is refused", (_, bytes, code) => {
     const refused = (): unknown => new FrameReader(1000).push(bytes)

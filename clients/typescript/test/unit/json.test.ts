@@ -50,12 +50,37 @@ describe("the parser with big integers", () => {
   })
 
   test("refuses what JSON.parse refuses, and takes what it takes", () => {
-    const pieces = fc.array(fc.constantFrom("{", "}", "[", "]", ",", ":", '"a"', '"', "1", "-", "0", ".5", "e3", "true", "nul", " ", "\\", "\n", "12345678901234567890"))
+    const pieces = fc.array(
+      fc.constantFrom(
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        '"a"',
+        '"',
+        "1",
+        "-",
+        "0",
+        ".5",
+        "e3",
+        "true",
+        "nul",
+        " ",
+        "\\",
+        "\n",
+        "12345678901234567890",
+      ),
+    )
     fc.assert(
       fc.property(pieces, (given) => {
         const text = given.join("")
         const long = `[12345678901234567890,${text}]`
-        expect(succeeds(() => parse(long, true)), text).toBe(succeeds(() => JSON.parse(long)))
+        expect(
+          succeeds(() => parse(long, true)),
+          text,
+        ).toBe(succeeds(() => JSON.parse(long)))
       }),
       { numRuns: 5000 },
     )

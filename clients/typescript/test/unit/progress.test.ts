@@ -15,7 +15,14 @@ type Step =
   | { do: "cut" }
 
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 4, arbitrary: fc.record({ do: fc.constant("append" as const), entity: fc.nat(5), count: fc.integer({ min: 1, max: 4 }) }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant("append" as const),
+      entity: fc.nat(5),
+      count: fc.integer({ min: 1, max: 4 }),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("erase" as const), entity: fc.nat(5) }) },
   { weight: 5, arbitrary: fc.record({ do: fc.constant("deliver" as const), count: fc.integer({ min: 1, max: 3 }) }) },
   { weight: 5, arbitrary: fc.record({ do: fc.constant("take" as const), count: fc.integer({ min: 1, max: 8 }) }) },
@@ -126,25 +133,28 @@ function byShard(events: Stored[]): string[][] {
   return [0, 1, 2, 3].map((shard) => events.filter((event) => event.shard === shard).map(keyOf))
 }
 
-describe.each([undefined, "mail"])("a subscription with the name %s, over connections that are cut anywhere", (name) => {
-  test("gives each event once, and those of a shard in order", () => {
-    const credit = fc.integer({ min: 1, max: 20 })
-    fc.assert(
-      fc.property(fc.array(step, { maxLength: 60 }), credit, (steps, credit) => {
-        const world = new World(credit, name)
-        for (const step of steps) world.run(step)
-        world.settle()
-        const isGone = new Set(world.all.map(keyOf))
-        for (const log of world.store.logs) for (const event of log) isGone.delete(keyOf(event))
-        const got = new Set(world.got.map(keyOf))
-        // All that are still stored came, and those of deleted entities that came are among what was stored.
-        const wanted = world.all.filter((event) => !isGone.has(keyOf(event)) || got.has(keyOf(event)))
-        expect(byShard(world.got)).toEqual(byShard(wanted))
-      }),
-      { numRuns: 600 },
-    )
-  })
-})
+describe.each([undefined, "mail"])(
+  "a subscription with the name %s, over connections that are cut anywhere",
+  (name) => {
+    test("gives each event once, and those of a shard in order", () => {
+      const credit = fc.integer({ min: 1, max: 20 })
+      fc.assert(
+        fc.property(fc.array(step, { maxLength: 60 }), credit, (steps, credit) => {
+          const world = new World(credit, name)
+          for (const step of steps) world.run(step)
+          world.settle()
+          const isGone = new Set(world.all.map(keyOf))
+          for (const log of world.store.logs) for (const event of log) isGone.delete(keyOf(event))
+          const got = new Set(world.got.map(keyOf))
+          // All that are still stored came, and those of deleted entities that came are among what was stored.
+          const wanted = world.all.filter((event) => !isGone.has(keyOf(event)) || got.has(keyOf(event)))
+          expect(byShard(world.got)).toEqual(byShard(wanted))
+        }),
+        { numRuns: 600 },
+      )
+    })
+  },
+)
 
 describe("an entity that was deleted", () => {
   const event = (seq: number, entity = "alice"): Stored =>

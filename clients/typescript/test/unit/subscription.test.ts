@@ -8,7 +8,13 @@ let server: FakeServer
 let db: Warp
 
 function client(options: WarpOptions = {}): Warp {
-  return new Warp({ port: server.port, token: "warp_secret", context: "bank", retry: { initialDelay: 2, maxDelay: 10 }, ...options })
+  return new Warp({
+    port: server.port,
+    token: "warp_secret",
+    context: "bank",
+    retry: { initialDelay: 2, maxDelay: 10 },
+    ...options,
+  })
 }
 
 function store(entity: string, count: number): void {
@@ -16,7 +22,7 @@ function store(entity: string, count: number): void {
 }
 
 async function until(is: () => boolean): Promise<void> {
-  for (const end = Date.now() + 5000; !is() && Date.now() < end; ) await new Promise((resolve) => setTimeout(resolve, 5))
+  for (const end = Date.now() + 5000; !is() && Date.now() < end;) await new Promise((resolve) => setTimeout(resolve, 5))
   expect(is()).toBe(true)
 }
 
@@ -162,7 +168,10 @@ describe("connections that are cut", () => {
     const subscription = db.subscribe()
     await subscription.ready()
     for (const connection of server.connections) connection.close(4401, "revoked")
-    await expect(subscription.next()).rejects.toMatchObject({ code: "unauthorized", message: expect.stringContaining("revoked") })
+    await expect(subscription.next()).rejects.toMatchObject({
+      code: "unauthorized",
+      message: expect.stringContaining("revoked"),
+    })
   })
 })
 
@@ -182,7 +191,11 @@ describe("a name", () => {
   test("is told of erasures until they are handled", async () => {
     store("user/alice", 1)
     const erased: string[] = []
-    const subscription = db.subscribe(undefined, { name: "mail", from: "beginning", onErased: (entity) => void erased.push(entity) })
+    const subscription = db.subscribe(undefined, {
+      name: "mail",
+      from: "beginning",
+      onErased: (entity) => void erased.push(entity),
+    })
     await subscription.next()
     server.store.delete("user/alice")
     const next = subscription.next()
