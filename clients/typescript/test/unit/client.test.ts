@@ -1,3 +1,6 @@
+import { execFile } from "node:child_process"
+import { promisify } from "node:util"
+
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 
 import { isWarpError, Warp, type WarpOptions } from "../../src/node.js"
@@ -93,6 +96,17 @@ describe("calls", () => {
     expect(await db.query("SELECT id, balance FROM accounts WHERE balance > ?", ["100000"])).toEqual([
       { id: "user/alice", balance: 150000 },
     ])
+  })
+
+  test("an export is whole, or an error", async () => {
+    const db = client()
+    for (let n = 0; n < 5; n++) await credited(db, 1)
+    server.fault = ({ op, from }) => {
+      if (op === "export" && from !== undefined) server.store.delete("user/alice")
+      return "answer"
+    }
+    await expect(db.entity("user/alice").export()).rejects.toMatchObject({ code: "interrupted", retryable: true })
+    expect(await db.entity("user/alice").export()).toEqual([])
   })
 
   test("calls of one turn go out as one message", async () => {
@@ -280,6 +294,38 @@ describe("time", () => {
   })
 })
 
+describe("whether the server is there", () => {
+  test("a connection on which nothing happens stays open, since the client asks", async () => {
+    const states: string[] = []
+    const db = client({ heartbeat: 40, onState: (state) => states.push(state) })
+    await db.subscribe().ready()
+    await new Promise((resolve) => setTimeout(resolve, 400))
+    expect(states).toEqual(["connecting", "open"])
+  })
+
+  test("a call without an answer has the client ask, before the time for that has come", async () => {
+    const db = client({ heartbeat: 2000 })
+    await credited(db, 1)
+    for (const { socket } of server.connections) socket.pause()
+    await expect(credited(db, 1, { timeout: 50 })).rejects.toMatchObject({ code: "timeout" })
+    await credited(db, 1, { timeout: 3000 })
+  })
+
+  test("a program that has nothing open ends, without closing the client", async () => {
+    const { port } = server
+    const script = `
+      import { Warp } from ${JSON.stringify(new URL("../../dist/esm/node.js", import.meta.url).href)}
+      const db = new Warp({ port: ${port}, token: "warp_secret" })
+      await db.entity("a").append("Credited", {}, { aggregate: "Account" })
+      const subscription = db.subscribe()
+      await subscription.ready()
+      await subscription.close()`
+    const args = ["--input-type=module", "--eval", script]
+    await promisify(execFile)(process.execPath, args, { timeout: 5000 })
+    expect(server.store.of("a")).toHaveLength(1)
+  })
+})
+
 describe("tokens", () => {
   test("a wrong token is an error at once", async () => {
     const error: unknown = await credited(client({ token: "warp_wrong" }), 1).catch((thrown: unknown) => thrown)
@@ -309,6 +355,15 @@ describe("tokens", () => {
     await until(() => db.state !== "open")
     expect((await credited(db, 1)).seq).toBe(2)
     expect(asked).toBe(3)
+  })
+
+  test("a function is asked as often as tokens expire", async () => {
+    const db = client({ token: () => "warp_secret" })
+    for (let n = 1; n <= 5; n++) {
+      expect((await credited(db, 1)).seq).toBe(n)
+      for (const connection of server.connections) connection.close(4401, "expired")
+      await until(() => db.state !== "open")
+    }
   })
 
   test("a function whose tokens are all refused ends in an error", async () => {
