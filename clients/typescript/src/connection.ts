@@ -205,7 +205,7 @@ export class Connection {
   private expired(call: Call): void {
     // A call without an end has to be sent within the client's timeout, and is waited for from then on.
     if (call.timeout === undefined && call.sentAt > 0) return
-    const isUnheard = call.state === "sent" && this.heardAt < call.sentAt
+    const isUnheard = call.state === "sent" && this.heardAt <= call.sentAt
     const { timeout } = this.settings
     call.reject(outOfTime(call, call.timeout ?? timeout, this.server, this.current === "open", this.lastError))
     if (isUnheard) this.probe()
