@@ -122,6 +122,8 @@
     limit => pos_integer(),
     %% Default: forward.
     direction => forward | backward,
+    %% Whether the events are brought up to date, or given as they were stored. Default: true.
+    migrate => boolean(),
     %% How long to wait, in milliseconds. Default: 5000.
     timeout => timeout()
 }.
@@ -770,8 +772,9 @@ fold_at(Context, Entity, Aggregate, Point, Deadline) ->
 history(Entity) ->
     history(Entity, #{}).
 
-%% @doc Events of an entity, migrated to the current schema, in the order that `direction' asks for. Options and errors
-%% are in `t:history_options()' and `t:read_error()'.
+%% @doc Events of an entity, in the order that `direction' asks for, migrated to the current schema; or, with `migrate =>
+%% false', as they were stored, as {@link export/1} gives them. Options and errors are in `t:history_options()' and
+%% `t:read_error()'.
 -spec history(entity(), history_options()) -> {ok, [event()]} | {error, read_error()}.
 history(Entity, Options) ->
     case warp_entity_options:history(Options) of

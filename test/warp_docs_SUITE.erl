@@ -5,7 +5,7 @@
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
--define(MODULES, [warp_core, warp_saga, warp_projection, warp_subscription, warp_cluster, warp_error,
+-define(MODULES, [warp_core, warp_saga, warp_projection, warp_subscription, warp_cluster, warp_error, warp_json,
                   warp_test_aggregate, warp_test_context]).
 
 all() ->
@@ -118,8 +118,8 @@ folder(Config) ->
                  {ok, _} = file:copy(filename:join(Root, File), filename:join(Folder, File)),
                  ok = file:change_time(filename:join(Folder, File), {{2020, 1, 1}, {0, 0, 0}})
              end
-             || File <- ["scripts/build-docs", "src/base/warp_entity.hrl", "src/base/warp_error.erl"]
-                        ++ ["src/" ++ atom_to_list(Module) ++ ".erl" || Module <- ?MODULES -- [warp_error]]]
+             || File <- ["scripts/build-docs", "src/base/warp_entity.hrl", "src/base/warp_error.erl", "src/base/warp_json.erl"]
+                        ++ ["src/" ++ atom_to_list(Module) ++ ".erl" || Module <- ?MODULES -- [warp_error, warp_json]]]
         end,
     Folder.
 

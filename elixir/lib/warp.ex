@@ -462,6 +462,7 @@ defmodule Warp do
     * `:from` - the seq of the first event; default the first event, or backward the last one.
     * `:limit` (1000) - how many events at most.
     * `:direction` (`:forward`) - or `:backward`.
+    * `:migrate` (`true`) - with `false` events as they were stored, as `export/2` gives them.
     * `:timeout` (5000) - milliseconds.
   """
   @spec history(entity, keyword) :: {:ok, [Event.t()]} | {:error, reason}

@@ -10,9 +10,9 @@
 %% The shape of a reason is part of the interface; its text is for people, and may change.
 -module(warp_error).
 
--export([format_error/1, format_error/2, catalogue/0, problems/0]).
+-export([format_error/1, format_error/2, describe/1, catalogue/0, problems/0]).
 
--export_type([entry/0, area/0, problem/0]).
+-export_type([entry/0, area/0, problem/0, description/0]).
 
 %% One kind of reason.
 -type entry() :: #{
@@ -32,6 +32,17 @@
 -type area() :: start | entity | query | projection | saga | subscription | cluster | step | verify.
 %% What can stand as `Why' in a reason, which says what is wrong with a value.
 -type problem() :: #{why := binary(), meaning := binary()}.
+
+%% A reason for programs that hand it on to others, such as over a network.
+-type description() :: #{
+    %% What its shape begins with, such as `shard_unavailable'.
+    reason := atom(),
+    %% What happened, and what to do, as `format_error/1' says them together.
+    meaning := binary(),
+    to_do := binary(),
+    %% By their names in the shape, such as `<<"N">>', the values that this reason has.
+    values := #{binary() => term()}
+}.
 
 %% How deep a term is printed.
 -define(DEPTH, 12).
@@ -54,6 +65,24 @@ format_error(Reason) ->
 -spec format_error(Reason :: term(), Stack :: list()) -> #{reason := binary()}.
 format_error(Reason, _Stack) ->
     #{reason => format_error(Reason)}.
+
+%% @doc What a reason means and what to do about it, apart from each other and with its values. `unknown' for a term that
+%% is no reason of Warp, such as that of a caller's own `decide'.
+-spec describe(Reason :: term()) -> {ok, description()} | unknown.
+describe(Reason) ->
+    try find(Reason, reasons()) of
+        {{Shape, _Areas, Meaning, ToDo}, Values} ->
+            {ok, #{reason => name(Shape), meaning => unicode:characters_to_binary(fill(Meaning, Values)),
+                   to_do => unicode:characters_to_binary(fill(ToDo, Values)), values => Values}};
+        none ->
+            unknown
+    catch
+        %% As in `format_error/1'.
+        error:_ -> unknown
+    end.
+
+name(Shape) when is_atom(Shape) -> Shape;
+name(Shape) -> element(1, Shape).
 
 %% @doc Every reason, in no particular order.
 -spec catalogue() -> [entry(), ...].

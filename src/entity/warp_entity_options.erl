@@ -68,13 +68,14 @@ correction(Seq, Micros) ->
     end.
 
 %% @doc The options of a history: `from' (0, which is the first event, or the last one backward), `limit' (1000),
-%% `direction' (forward), `timeout' (5000 ms).
+%% `direction' (forward), `migrate' (true), `timeout' (5000 ms).
 -spec history(term()) -> {ok, map()} | {error, warp_check:wrong()}.
 history(Given) ->
     warp_check:options(Given, [
         {from, 0, fun seq/1},
         {limit, ?HISTORY_LIMIT, fun seq/1},
         {direction, forward, fun(D) -> warp_check:one_of(D, [forward, backward]) end},
+        {migrate, true, fun(Flag) -> warp_check:one_of(Flag, [true, false]) end},
         {timeout, ?READ_TIMEOUT_MS, fun warp_check:timeout/1}
     ]).
 

@@ -200,13 +200,17 @@ pages(Handle, Id, Incarnation, From, Step, Acc0) ->
             Error
     end.
 
-%% @doc The events of a part of the log, migrated to the current schema. Errors are those of `warp_core:history/2' that
-%% concern the log and `migrate'.
+%% @doc The events of a part of the log, migrated to the current schema unless `migrate' is false. Errors are those of
+%% `warp_core:history/2' that concern the log and `migrate'.
 -spec history(warp_context:context(), warp_cluster_log:log(), binary(), map()) ->
     {ok, [warp_core:event()]} | {error, term()}.
 history(Context, Handle, Id, #{from := From, limit := Limit, direction := Direction} = Range) ->
     case collect(Handle, Id, 0, From, Limit, Direction, []) of
-        {ok, Events} -> migrate(Events, Context);
+        {ok, Events} ->
+            case Range of
+                #{migrate := false} -> {ok, Events};
+                #{} -> migrate(Events, Context)
+            end;
         {error, changed} -> history(Context, Handle, Id, Range);
         {error, _} = Error -> Error
     end.

@@ -45,6 +45,22 @@ text_test_() ->
              {{rejected, overloaded},
               <<"The aggregate's validate refused the event: overloaded. Decide what that means to you.">>}]].
 
+%% The parts of a text, for whoever shows them apart.
+describe_test_() ->
+    [?_assertEqual({ok, #{reason => shard_unavailable, values => #{<<"N">> => 3},
+                          meaning => <<"Shard 3 is being opened again. Nothing was done.">>,
+                          to_do => <<"Try again. If it stays so, stats and the log say why the shard cannot be "
+                                     "opened.">>}},
+                   warp_error:describe({shard_unavailable, 3})),
+     ?_assertMatch({ok, #{reason := overloaded, values := None}} when None =:= #{}, warp_error:describe(overloaded)),
+     ?_assertEqual(unknown, warp_error:describe(insufficient_funds)),
+     [?_assertEqual({Reason, warp_error:format_error(Reason)}, {Reason, described(Reason)})
+      || #{reason := Shape} <- warp_error:catalogue(), Reason <- [put_in(shape(Shape), 7)]]].
+
+described(Reason) ->
+    {ok, #{meaning := Meaning, to_do := ToDo}} = warp_error:describe(Reason),
+    <<Meaning/binary, " ", ToDo/binary>>.
+
 %% Of what is no reason of Warp's, the term is shown.
 other_terms_test_() ->
     [?_assertEqual(Text, warp_error:format_error(Reason))

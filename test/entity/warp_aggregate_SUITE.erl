@@ -165,7 +165,11 @@ history_is_migrated_and_export_is_as_stored(Config) ->
         [{Vsn, Amount} || #{schema_vsn := Vsn, payload := #{<<"amount">> := Amount}} <- Events]
     end,
     ?assertEqual([{2, 3}, {2, 4}], Versions(warp_test:history(Alice))),
-    ?assertEqual([{1, 300}, {2, 4}], Versions(Export)).
+    ?assertEqual([{1, 300}, {2, 4}], Versions(Export)),
+    ?assertEqual({ok, Export}, warp_core:history(Alice, #{migrate => false})),
+    ?assertEqual({ok, lists:reverse(Export)}, warp_core:history(Alice, #{migrate => false, direction => backward})),
+    ?assertEqual({error, {bad_option, migrate, {not_one_of, [true, false]}}},
+                 warp_core:history(Alice, #{migrate => 1})).
 
 a_log_whose_callbacks_now_crash_is_whole_again_once_they_are_mended(Config) ->
     Ctx = start_with(Config, cents()),

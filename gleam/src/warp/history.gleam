@@ -18,6 +18,7 @@ type Setting {
   From(Int)
   Limit(Int)
   Direction(Direction)
+  Migrate(Bool)
   Timeout(Int)
 }
 
@@ -60,6 +61,13 @@ pub fn limit(options: Options, events: Int) -> Options {
 ///
 pub fn backward(options: Options) -> Options {
   set(options, Direction(Backward))
+}
+
+/// Gives the events as they were stored, as `warp.export` does, and not as the
+/// aggregates' `migrate` makes them.
+///
+pub fn as_stored(options: Options) -> Options {
+  set(options, Migrate(False))
 }
 
 /// Sets how long the read may take, in milliseconds, from 0 to 2^32 - 1. The

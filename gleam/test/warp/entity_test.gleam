@@ -248,6 +248,7 @@ pub fn a_part_of_the_history_can_be_read_test() {
   // The last setting counts.
   assert seqs(options |> history.limit(1) |> history.limit(3)) == [1, 2, 3]
   assert seqs(options |> history.timeout(60_000)) == [1, 2, 3, 4]
+  assert alice |> warp.history_with(options |> history.as_stored) == alice |> warp.export()
   assert alice |> warp.history_with(options |> history.limit(0))
     == Error(error.BadOption("limit", error.NotAnIntegerFrom(1)))
 }
