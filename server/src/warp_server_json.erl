@@ -1,0 +1,77 @@
+%% @private What a call gives as JSON text.
+-module(warp_server_json).
+
+-export([encode/1, object/1, list/1, placed_event/1, plain/1, state/2, saga/1]).
+
+%% More bytes than any text has.
+-define(ANY_SIZE, 1 bsl 40).
+-define(MAX_PRINTED, 1024).
+
+%% @doc Terms that are known to have a form in JSON.
+-spec encode(term()) -> binary().
+encode(Term) ->
+    {ok, Json} = warp_json:encode(Term, ?ANY_SIZE),
+    Json.
+
+%% @doc An object of members whose values are JSON text.
+-spec object([{binary(), iodata()}]) -> iodata().
+object(Members) ->
+    [${, lists:join($,, [[$", Name, $", $:, Json] || {Name, Json} <- Members]), $}].
+
+%% @doc A list of values that are JSON text.
+-spec list([iodata()]) -> iodata().
+list(Values) ->
+    [$[, lists:join($,, Values), $]].
+
+%% @doc An event for a subscriber, in the process of its subscription.
+-spec placed_event(warp_core:placed_event()) -> binary().
+placed_event(Event) -> encode(Event).
+
+%% @doc A state, as its context's view shows it. One that has no form in JSON is `state_not_json'.
+-spec state(State :: term(), View :: none | fun((term()) -> term())) -> {ok, iodata()} | {error, state_not_json}.
+state(State, none) ->
+    case warp_json:encode(State, ?ANY_SIZE) of
+        {ok, Json} -> {ok, Json};
+        {error, _} -> {error, state_not_json}
+    end;
+state(State, View) ->
+    state(View(State), none).
+
+%% @doc What a saga's functions tell of it, with each reason as the details of a problem.
+-spec saga(term()) -> term().
+saga(#{} = Description) -> maps:map(fun saga/2, Description).
+
+saga(reason, Reason) -> warp_server_problem:object(Reason);
+saga(state, State) -> string:uppercase(atom_to_binary(State));
+saga(steps, Steps) when is_list(Steps) -> [saga(Step) || Step <- Steps];
+saga(Key, #{} = Inner) when Key =:= failed; Key =:= blocked; Key =:= waiting -> saga(Inner);
+saga(_, Value) -> plain(Value).
+
+%% @doc Any term in a form that JSON has: tuples as lists, and what else has none as text.
+-spec plain(term()) -> term().
+plain(Map) when is_map(Map) ->
+    maps:fold(fun(Key, Value, Shown) -> Shown#{key(Key) => plain(Value)} end, #{}, Map);
+plain(Tuple) when is_tuple(Tuple) -> [plain(Element) || Element <- tuple_to_list(Tuple)];
+plain(List) when is_list(List) ->
+    try
+        [plain(Element) || Element <- List]
+    catch
+        error:_ -> printed(List)
+    end;
+plain(Value) when is_number(Value); is_atom(Value) -> Value;
+plain(Text) when is_binary(Text) ->
+    case unicode:characters_to_binary(Text) of
+        Text -> Text;
+        _ -> printed(Text)
+    end;
+plain(Other) -> printed(Other).
+
+key(Key) when is_atom(Key) -> atom_to_binary(Key);
+key(Key) ->
+    case plain(Key) of
+        Text when is_binary(Text) -> Text;
+        _ -> printed(Key)
+    end.
+
+printed(Term) ->
+    unicode:characters_to_binary(io_lib:format("~0tp", [Term], [{chars_limit, ?MAX_PRINTED}])).
