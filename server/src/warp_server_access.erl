@@ -51,10 +51,12 @@ context(#{<<"context">> := Name}, _Caller) when is_binary(Name) ->
     {ok, Name};
 context(#{<<"context">> := _}, _Caller) ->
     {error, {bad_option, <<"context">>, not_text}};
-context(#{}, Caller) ->
-    case [Name || {ok, Name} <- [warp_server_scope:only_context(Scopes) || Scopes <- scopes(Caller)]] of
-        [Name | _] -> {ok, Name};
-        [] -> {error, {bad_option, <<"context">>, missing}}
+context(#{}, #{server := Server} = Caller) ->
+    #{contexts := Contexts} = warp_server_settings:read(Server),
+    [Scopes | _] = scopes(Caller),
+    case warp_server_scope:only_context(maps:keys(Contexts), Scopes) of
+        {ok, Name} -> {ok, Name};
+        none -> {error, {bad_option, <<"context">>, missing}}
     end.
 
 %% @doc The permissions that an operation needs.

@@ -4,7 +4,7 @@
 %% do what any one of its scopes gives.
 -module(warp_server_scope).
 
--export([operations/0, allows/2, within/2, only_context/1, from_json/1, to_json/1]).
+-export([operations/0, allows/2, within/2, only_context/2, from_json/1, to_json/1]).
 
 -export_type([scope/0, operation/0, permission/0, subject/0]).
 
@@ -67,11 +67,11 @@ is_within(#{operations := Operations, context := In, prefix := Prefix, aggregate
     subset(Operations, Others) andalso (OtherIn =:= all orelse In =:= OtherIn)
         andalso begins(Prefix, OtherPrefix) andalso subset(Aggregates, OtherAggregates).
 
-%% @doc The only context that the scopes are about, for calls that name none.
--spec only_context([scope()]) -> {ok, binary()} | none.
-only_context(Scopes) ->
-    case lists:usort([Context || #{context := Context} <- Scopes]) of
-        [Name] when is_binary(Name) -> {ok, Name};
+%% @doc The only one of these contexts that the scopes are about, for calls that name none.
+-spec only_context([binary()], [scope()]) -> {ok, binary()} | none.
+only_context(Names, Scopes) ->
+    case [Name || Name <- Names, lists:any(fun(#{context := Of}) -> Of =:= all orelse Of =:= Name end, Scopes)] of
+        [Name] -> {ok, Name};
         _ -> none
     end.
 
