@@ -12,7 +12,7 @@
 %% A context is given with a module, a callback module of this behaviour: it says what functions the context has.
 -module(warp_server).
 
--export([start_link/1, child_spec/1, stop/1, configure/2, addresses/1]).
+-export([start_link/1, child_spec/1, stop/1, configure/2, addresses/1, new_token/0, format_error/1]).
 
 -export_type([options/0, context_options/0, context/0, token/0, scope/0, listener/0, start_error/0]).
 
@@ -160,3 +160,25 @@ configure(Server, Options) ->
 %% @doc Where a server listens, in the order of its listeners.
 -spec addresses(pid()) -> [{Address :: binary(), inet:port_number()}].
 addresses(Server) -> warp_server_settings:addresses(Server).
+
+%% @doc A token that nobody can guess, for a client. The server gets its SHA-256, as an option of {@link start_link/1}.
+-spec new_token() -> binary().
+new_token() ->
+    Text = base64:encode(crypto:strong_rand_bytes(32)),
+    <<"warp_", << <<(url(Char))>> || <<Char>> <= Text, Char =/= $= >>/binary>>.
+
+url($+) -> $-;
+url($/) -> $_;
+url(Char) -> Char.
+
+%% @doc What is wrong, and what to do about it, as text: for the errors of {@link start_link/1} and {@link configure/2}, and
+%% for all reasons of Warp.
+-spec format_error(Reason :: term()) -> binary().
+format_error({context, Name, Reason}) ->
+    unicode:characters_to_binary(["The context ", Name, " cannot be started. ", warp_error:format_error(Reason)]);
+format_error({gateway, Why}) ->
+    unicode:characters_to_binary(["The gateway cannot serve: ", Why, "."]);
+format_error({bad_configuration, Message}) ->
+    Message;
+format_error(Reason) ->
+    warp_error:format_error(Reason).
