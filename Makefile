@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup build nif nif-fault nif-weak gleam test test-long test-otp27 test-otp28 chaos check bench bench-peers
-.PHONY: demo demo-rqlite demo-transfer demo-cluster clean
+.PHONY: demo demo-rqlite demo-transfer demo-cluster gateway server clean
 
 # Arguments that bench, chaos, demo and test-otp27 hand on: make demo ARGS="--csv orders.csv --id customer"
 ARGS ?=
@@ -73,6 +73,13 @@ demo-transfer: build ## Watch transfers commit, be reversed, get stuck, and surv
 
 demo-cluster: build ## Watch nodes join, get killed and leave under load: make demo-cluster ARGS=--tls
 	@scripts/run-erlang demo warp_demo_cluster $(ARGS)
+
+gateway: ## Build only the program that has the server's wire, into server/priv/
+	@scripts/setup nif
+	@scripts/build-gateway
+
+server: build gateway ## Start a server with a context to play with: make server ARGS="--port 9090"
+	@scripts/run-erlang demo warp_demo_server $(ARGS)
 
 clean: ## Remove everything that was built, the demo's data too
 	@rm -rf _build elixir/_build target priv/*.so priv/warp_query gleam/build gleam/*/build gleam/standins/*/build examples/*/build
