@@ -772,9 +772,9 @@ fold_at(Context, Entity, Aggregate, Point, Deadline) ->
 history(Entity) ->
     history(Entity, #{}).
 
-%% @doc Events of an entity, in the order that `direction' asks for, migrated to the current schema; or, with `migrate =>
-%% false', as they were stored, as {@link export/1} gives them. Options and errors are in `t:history_options()' and
-%% `t:read_error()'.
+%% @doc Events of an entity, in the order that `direction' asks for, migrated to the current schema. With
+%% `migrate => false' they come as they were stored, as {@link export/1} gives them. Options and errors are in
+%% `t:history_options()' and `t:read_error()'.
 -spec history(entity(), history_options()) -> {ok, [event()]} | {error, read_error()}.
 history(Entity, Options) ->
     case warp_entity_options:history(Options) of

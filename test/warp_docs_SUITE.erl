@@ -118,7 +118,8 @@ folder(Config) ->
                  {ok, _} = file:copy(filename:join(Root, File), filename:join(Folder, File)),
                  ok = file:change_time(filename:join(Folder, File), {{2020, 1, 1}, {0, 0, 0}})
              end
-             || File <- ["scripts/build-docs", "src/base/warp_entity.hrl", "src/base/warp_error.erl", "src/base/warp_json.erl"]
+             || File <- ["scripts/build-docs", "src/base/warp_entity.hrl", "src/base/warp_error.erl",
+                         "src/base/warp_json.erl"]
                         ++ ["src/" ++ atom_to_list(Module) ++ ".erl" || Module <- ?MODULES -- [warp_error, warp_json]]]
         end,
     Folder.

@@ -22,9 +22,10 @@
 
 -type context() :: #{
     aggregates := [warp_core:aggregate()],
-    %% By name, what clients may have decided in an entity's process: the aggregate, and a function that gets its state and
-    %% the client's input, with binary keys. Default: none.
-    commands => #{binary() => {Aggregate :: binary(), fun((State :: term(), Input :: map()) -> warp_core:decision(term()))}},
+    %% By name, what clients may have decided in an entity's process: the aggregate, and a function that gets its state
+    %% and the client's input, with binary keys. Default: none.
+    commands => #{binary() => {Aggregate :: binary(),
+                               fun((State :: term(), Input :: map()) -> warp_core:decision(term()))}},
     %% By aggregate, what clients see of a state that has no form in JSON, such as a tuple. Default: the state itself.
     views => #{binary() => fun((State :: term()) -> term())},
     %% Other options of `warp_core:start/1'.
@@ -75,13 +76,20 @@
     contexts := [context_options()],
     %% Default: one, at 127.0.0.1, port 9090.
     listeners => [listener()],
-    %% The names that clients may call the server by, without ports; `<<"*">>' is any. Default: those of this machine alone.
+    %% The names that clients may call the server by, without ports; `<<"*">>' is any. Default: those of this machine
+    %% alone.
     hosts => [binary()],
     %% Web pages of which origins may use it, such as `<<"https://app.example.com">>'. Default: none.
     origins => [binary()],
     %% Default: none, and then nobody may do anything.
     tokens => [token()],
-    %% See docs/server.md.
+    %% Of the gateway: `connections' (20000), `connections_per_address' (10000); calls under way (`in_flight', 20000)
+    %% and their bytes (`bytes_in_flight', 128 MiB); bytes of a request (`body', 17 MiB), of its head (`header', 16
+    %% KiB) and
+    %% headers (`headers', 64); milliseconds that the head (`head_ms', 10000), the body (`body_ms', 30000) and a pause
+    %% between requests (`idle_ms', 75000) may take, and a client that takes no bytes (`send_ms', 30000); bytes of a
+    %% message of a socket (`message', 17 MiB), and how often a socket is asked for a sign of life (`socket_ping_ms',
+    %% 25000); streams of a connection by HTTP/2 (`streams', 100).
     limits => #{atom() => pos_integer()},
     %% Keys of 32 bytes, as hexadecimal digits, for signed tokens: the first one signs, and all verify. Servers with the
     %% same keys and the same `server' take each other's tokens. Default: one that is made at random.
@@ -124,8 +132,8 @@ started({error, Reason}) -> {error, Reason}.
 child_spec(Options) ->
     #{id => ?MODULE, start => {?MODULE, start_link, [Options]}, type => supervisor, shutdown => infinity}.
 
-%% @doc Stops a server, and the contexts that it started. Does nothing for one that has ended. What is under way may take
-%% three more seconds.
+%% @doc Stops a server, and the contexts that it started. Does nothing for one that has ended. What is under way may
+%% take three more seconds.
 -spec stop(pid()) -> ok.
 stop(Server) ->
     true = unlink(Server),
@@ -135,9 +143,9 @@ stop(Server) ->
         exit:noproc -> ok
     end.
 
-%% @doc Changes a running server: `hosts', `origins', `tokens', `limits', and certificates, with all `listeners' and their
-%% addresses as they were. What is not given stays. Sockets of tokens that are gone or have expired are closed. Reads
-%% certificates again, also when nothing is given.
+%% @doc Changes a running server: `hosts', `origins', `tokens', `limits', and certificates, with all `listeners' and
+%% their addresses as they were. What is not given stays. Sockets of tokens that are gone or have expired are closed.
+%% Reads certificates again, also when nothing is given.
 %%
 %% Errors: those of options, and `{bad_option, listeners, addresses_cannot_change}'; `{gateway, Why}' where the gateway
 %% refuses, such as a certificate: then it goes on as before. `timeout' after 5 seconds.

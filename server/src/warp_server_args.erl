@@ -161,7 +161,8 @@ places(_, _) ->
 after_text(done) -> null;
 after_text({Shard, first}) -> encode(<<Shard:16>>);
 after_text({Shard, {Hash, Life}}) -> encode(<<Shard:16, Hash:64, Life:64>>);
-after_text(Positions) -> encode(<<<<Shard:16, Position:64>> || {Shard, Position} <- lists:sort(maps:to_list(Positions))>>).
+after_text(Positions) ->
+    encode(<<<<Shard:16, Position:64>> || {Shard, Position} <- lists:sort(maps:to_list(Positions))>>).
 
 place(<<Shard:16>>) -> {ok, {Shard, first}};
 place(<<Shard:16, Hash:64/signed, Life:64/signed>>) -> {ok, {Shard, {Hash, Life}}};

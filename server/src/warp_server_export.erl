@@ -29,7 +29,8 @@ first(Entity, Args) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc The next piece. `{error, changed}': the entity was deleted meanwhile, and what follows is not what was asked for.
+%% @doc The next piece. `{error, changed}': the entity was deleted meanwhile, and what follows is not what was asked
+%% for.
 -spec next(export()) -> {ok, iodata(), export() | done} | {error, term()}.
 next(#export{entity = Entity, left = Left, last = #{seq := Seq} = Last}) ->
     %% NOTE: the last event is read again. It is the same as long as the entity lives.

@@ -1,5 +1,5 @@
 %% @private The frames between the VM and the gateway, as bytes and as terms. Pure. The port adds and removes their
-%% lengths. `docs/decisions/054-the-gateway-is-a-program-of-its-own.md' says why there are two programs.
+%% lengths.
 -module(warp_server_frame).
 
 -export([decode/1, term/1]).

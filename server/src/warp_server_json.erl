@@ -23,9 +23,10 @@ object(Members) ->
 list(Values) ->
     [$[, lists:join($,, Values), $]].
 
-%% @doc An event for a subscriber, in the process of its subscription.
--spec placed_event(warp_core:placed_event()) -> binary().
-placed_event(Event) -> encode(Event).
+%% @doc An event for a subscriber, in the process of its subscription: where it stands, and the event as JSON.
+-spec placed_event(warp_core:placed_event()) -> {Shard :: integer(), warp_server_credit:place(), binary()}.
+placed_event(#{shard := Shard, position := Position, seq := Seq} = Event) ->
+    {Shard, {Position, Seq}, encode(Event)}.
 
 %% @doc A state, as its context's view shows it. One that has no form in JSON is `state_not_json'.
 -spec state(State :: term(), View :: none | fun((term()) -> term())) -> {ok, iodata()} | {error, state_not_json}.

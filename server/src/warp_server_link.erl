@@ -221,7 +221,8 @@ begun(Channel, socket, Body, #state{server = Server, writer = Writer, quota = Qu
         {ok, #{} = Open} ->
             case warp_server_access:caller(Server, Open) of
                 {ok, #{token := Token} = Caller} ->
-                    owned(Channel, warp_server_socket:start_link(Channel, Writer, Quota, Caller), {socket, Token}, State);
+                    owned(Channel, warp_server_socket:start_link(Channel, Writer, Quota, Caller), {socket, Token},
+                          State);
                 error ->
                     ok = broken(Channel, {socket, none}, State),
                     State

@@ -29,7 +29,8 @@ problem(What, Reason) ->
 %% Messages of the engine are about files. A crash of a user's function is shown by its place.
 shown({Kind, Message}) when is_atom(Kind), is_binary(Message) -> io_lib:format("~ts: ~ts", [Kind, Message]);
 shown({Kind, {Class, Reason, Stack}}) when is_atom(Kind), is_list(Stack) ->
-    io_lib:format("~ts: ~tp ~tp in ~tp", [Kind, Class, tag(Reason), [frame(Frame) || Frame <- lists:sublist(Stack, 8)]]);
+    io_lib:format("~ts: ~tp ~tp in ~tp",
+                  [Kind, Class, tag(Reason), [frame(Frame) || Frame <- lists:sublist(Stack, 8)]]);
 shown(Reason) -> io_lib:format("~tp", [tag(Reason)]).
 
 %% @doc An entry of the audit log: what was done, and the token, peer, context, entity and operation.

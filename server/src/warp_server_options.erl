@@ -47,8 +47,8 @@ check(Options) ->
         throw:Reason -> {error, Reason}
     end.
 
-%% @doc The settings with other hosts, origins, tokens, limits and certificates. Everything else stays: also the addresses
-%% of the listeners, and which of them have TLS.
+%% @doc The settings with other hosts, origins, tokens, limits and certificates. Everything else stays: also the
+%% addresses of the listeners, and which of them have TLS.
 -spec change(term(), settings()) -> {ok, settings()} | {error, error()}.
 change(Options, #{listeners := Listeners} = Settings) ->
     try

@@ -1,6 +1,7 @@
 %% @private Reasons of errors as HTTP has them: a status, and problem details (RFC 9457). Pure.
 %%
-%% The code of a problem is the name of the reason in {@link warp_error:catalogue/0}, or of one that only the server has.
+%% The code of a problem is the name of the reason in {@link warp_error:catalogue/0}, or of one that only the server
+%% has.
 -module(warp_server_problem).
 
 -export([object/1, json/1, status/1, is_internal/1]).
@@ -72,7 +73,8 @@ is_internal(Code) -> status(Code) =:= 500.
 %% ---------------------------------------------------------------------------------- Reasons of the server alone
 
 own(unauthorized) ->
-    {unauthorized, <<"The token is missing, unknown or expired.">>, <<"Send a token: Authorization: Bearer TOKEN.">>, #{}};
+    {unauthorized, <<"The token is missing, unknown or expired.">>, <<"Send a token: Authorization: Bearer TOKEN.">>,
+     #{}};
 own({forbidden, Operation}) ->
     {forbidden, <<"The token may not do that.">>, <<"Use a token with a scope for it.">>, #{operation => Operation}};
 own(scopes_too_wide) ->
@@ -84,7 +86,8 @@ own({method_not_allowed, Methods}) ->
     {method_not_allowed, <<"The path does not have this method.">>, <<"Use one of those that it has.">>,
      #{allowed => Methods}};
 own({unknown_field, Name}) ->
-    {unknown_field, <<"There is no member or parameter ", Name/binary, " here.">>, <<"Correct its name, or leave it out.">>,
+    {unknown_field, <<"There is no member or parameter ", Name/binary, " here.">>,
+     <<"Correct its name, or leave it out.">>,
      #{name => Name}};
 own({bad_request, Detail}) ->
     {bad_request, Detail, <<"Correct the request.">>, #{}};
@@ -117,9 +120,10 @@ statuses() ->
 
 by_status() ->
     [{400, [bad_json, bad_request, unknown_field, bad_entity_id, bad_event, unknown_aggregate, duplicate_event_id,
-            reserved_id, empty_batch, batch_too_large, batch_too_large_bytes, missing_option, unknown_option, bad_option,
-            bad_saga_id, bad_saga, empty_saga, too_many_steps, bad_step, bad_note, bad_cursor, bad_param, bad_params,
-            bad_command, read_only, sql_error, too_many_rows, result_too_large, query_too_large, no_projections]},
+            reserved_id, empty_batch, batch_too_large, batch_too_large_bytes, missing_option, unknown_option,
+            bad_option, bad_saga_id, bad_saga, empty_saga, too_many_steps, bad_step, bad_note, bad_cursor, bad_param,
+            bad_params, bad_command, read_only, sql_error, too_many_rows, result_too_large, query_too_large,
+            no_projections]},
      {401, [unauthorized]},
      {403, [forbidden, wrong_origin]},
      {404, [not_found, unknown_context, unknown_command, no_event, unknown_subscription, not_waiting, not_set_aside]},

@@ -13,7 +13,8 @@
 route(<<"HEAD">>, Path) ->
     route(<<"GET">>, Path);
 route(Method, Path) ->
-    Found = [{Allowed, Operation, Bound} || {Allowed, Shape, Operation} <- routes(), {ok, Bound} <- [bind(Shape, Path)]],
+    Found =
+        [{Allowed, Operation, Bound} || {Allowed, Shape, Operation} <- routes(), {ok, Bound} <- [bind(Shape, Path)]],
     case lists:keyfind(Method, 1, Found) of
         {_, Operation, Bound} -> {ok, Operation, Bound};
         false when Found =:= [] -> {error, not_found};

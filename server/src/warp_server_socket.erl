@@ -1,5 +1,5 @@
-%% @private The process of one WebSocket. It makes appends by itself, as requests whose answers it takes as they come, so
-%% that thousands are under way; whatever can wait runs in a process of its own. Answers and events that are there
+%% @private The process of one WebSocket. It makes appends by itself, as requests whose answers it takes as they come,
+%% so that thousands are under way; whatever can wait runs in a process of its own. Answers and events that are there
 %% together go out as one message.
 -module(warp_server_socket).
 
@@ -14,9 +14,10 @@
     window = warp_server_window:new() :: warp_server_window:window(),
     %% Parts of calls whose end has not come.
     parts = [] :: iodata(),
-    %% What goes out with the next message, the last first, and how many calls it answers.
+    %% What goes out with the next message, the last first, how many calls it answers, and its bytes.
     ready = [] :: [iodata()],
     answered = 0 :: non_neg_integer(),
+    bytes = 0 :: non_neg_integer(),
     appends = warp_core:reqids_new() :: warp_core:request_id_collection(),
     %% The timer that looks for appends which have taken too long.
     sweep = none :: none | reference(),
@@ -28,6 +29,8 @@
 %% How many answers wait for others at most.
 -define(MAX_READY, 256).
 -define(PIECE_BYTES, 65536).
+%% How long answers wait for others.
+-define(GATHER_MS, 1).
 -define(APPEND_MS, 5000).
 -define(SWEEP_MS, 500).
 -define(IDLE_MS, 1000).
@@ -64,15 +67,24 @@ loop(#state{ready = [], link = Link} = State) ->
         Message -> loop(message(Message, State))
     after ?IDLE_MS -> {hibernate, State}
     end;
-loop(#state{answered = Answered, link = Link} = State) when Answered < ?MAX_READY ->
+loop(#state{answered = Answered, bytes = Bytes, link = Link} = State)
+  when Answered < ?MAX_READY, Bytes < ?PIECE_BYTES ->
     receive
         closed -> ended;
         {'EXIT', Link, _} -> ended;
         Message -> loop(message(Message, State))
-    after 0 -> loop(flush(State))
+    after patience(State) -> loop(flush(State))
     end;
 loop(State) ->
     loop(flush(State)).
+
+%% While more appends are under way than answers are ready, others are likely to come at once: a message costs more than
+%% to wait for them.
+patience(#state{answered = Answered, appends = Appends}) ->
+    case warp_core:reqids_size(Appends) > Answered of
+        true -> ?GATHER_MS;
+        false -> 0
+    end.
 
 message({calls, Bytes}, #state{parts = Parts} = State) ->
     case warp_server_frame:term([Parts | Bytes]) of
@@ -82,10 +94,10 @@ message({calls, Bytes}, #state{parts = Parts} = State) ->
 message({part, Bytes}, #state{parts = Parts} = State) ->
     State#state{parts = [Parts | Bytes]};
 message({taken, <<Bytes:32>>}, #state{window = Window} = State) ->
-    sent(warp_server_window:taken(Bytes, Window), State);
+    gone_on(sent(warp_server_window:taken(Bytes, Window), State));
 message({Id, Sub, Message}, #state{subscriptions = Subs} = State) when is_integer(Id) ->
-    case warp_server_subscriptions:message(Id, Sub, Message, Subs) of
-        {push, Json} -> push(Json, State);
+    case warp_server_subscriptions:message(Id, Sub, Message, is_taking(State), Subs) of
+        {push, Json, Now} -> push(Json, State#state{subscriptions = Now});
         ignored -> State
     end;
 message({'EXIT', Worker, Why}, #state{workers = Workers} = State) ->
@@ -93,8 +105,8 @@ message({'EXIT', Worker, Why}, #state{workers = Workers} = State) ->
         {Id, Others} -> worked(Id, Why, State#state{workers = Others});
         error -> State
     end;
-message({'DOWN', Monitor, process, _, Why}, #state{subscriptions = Subs, quota = Quota, caller = Caller} = State) ->
-    case warp_server_subscriptions:down(Monitor, Why, Subs) of
+message({'DOWN', Monitor, process, _, _}, #state{subscriptions = Subs, quota = Quota, caller = Caller} = State) ->
+    case warp_server_subscriptions:down(Monitor, Subs) of
         {push, Json, Others} ->
             ok = warp_server_quota:give_back(Quota, maps:get(token, Caller), self()),
             push(Json, State#state{subscriptions = Others});
@@ -114,10 +126,10 @@ message(Message, #state{appends = Appends} = State) ->
 call(#{<<"op">> := <<"ack">>} = Call, #state{subscriptions = Subs} = State) ->
     case warp_server_args:check(ack, maps:without([<<"id">>, <<"op">>, <<"context">>], Call), json) of
         {ok, Args} ->
-            ok = warp_server_subscriptions:ack(Args, Subs),
+            Acked = State#state{subscriptions = warp_server_subscriptions:ack(Args, is_taking(State), Subs)},
             case Call of
-                #{<<"id">> := Id} when is_integer(Id) -> ok(Id, <<"{}">>, State);
-                #{} -> State
+                #{<<"id">> := Id} when is_integer(Id) -> ok(Id, <<"{}">>, Acked);
+                #{} -> Acked
             end;
         {error, _} ->
             throw({close, 4400, <<"an ack has a subscription, and events or an erased entity">>})
@@ -227,8 +239,8 @@ swept(#state{appends = Appends} = State0) ->
                 {[], _} ->
                     sweeping(State);
                 {Late, InTime} ->
-                    Left = lists:foldl(fun({Request, Label}, Requests) -> warp_core:reqids_add(Request, Label, Requests) end,
-                                       warp_core:reqids_new(), InTime),
+                    Add = fun({Request, Label}, Requests) -> warp_core:reqids_add(Request, Label, Requests) end,
+                    Left = lists:foldl(Add, warp_core:reqids_new(), InTime),
                     sweeping(lists:foldl(fun give_up/2, State#state{appends = Left}, Late))
             end
     end.
@@ -251,8 +263,8 @@ failed(Id, Reason, State) ->
 answer(Json, #state{answered = Answered} = State) ->
     push(Json, State#state{answered = Answered + 1}).
 
-push(Json, #state{ready = Ready} = State) ->
-    State#state{ready = [Json | Ready]}.
+push(Json, #state{ready = Ready, bytes = Bytes} = State) ->
+    State#state{ready = [Json | Ready], bytes = Bytes + iolist_size(Json)}.
 
 %% Everything that is ready, as one message.
 flush(#state{ready = Ready, answered = Answered, channel = Channel, window = Window} = State) ->
@@ -261,7 +273,8 @@ flush(#state{ready = Ready, answered = Answered, channel = Channel, window = Win
             [Json] -> iolist_to_binary(Json);
             _ -> iolist_to_binary([$[, lists:join($,, lists:reverse(Ready)), $]])
         end,
-    sent(warp_server_window:put(pieces(Message, Answered, Channel), Window), State#state{ready = [], answered = 0}).
+    sent(warp_server_window:put(pieces(Message, Answered, Channel), Window),
+         State#state{ready = [], answered = 0, bytes = 0}).
 
 pieces(<<Piece:?PIECE_BYTES/binary, Rest/binary>>, Answered, Channel) when Rest =/= <<>> ->
     [{?PIECE_BYTES, warp_server_frame:message(Channel, more, Answered, Piece)} | pieces(Rest, 0, Channel)];
@@ -271,3 +284,12 @@ pieces(Last, Answered, Channel) ->
 sent({Frames, Window}, #state{writer = Writer} = State) ->
     ok = lists:foreach(fun(Frame) -> warp_server_writer:send(Writer, Frame) end, Frames),
     State#state{window = Window}.
+
+%% Whether the client takes what is sent, so that nothing waits here.
+is_taking(#state{window = Window}) -> warp_server_window:is_empty(Window).
+
+gone_on(#state{subscriptions = Subs} = State) ->
+    case is_taking(State) of
+        true -> State#state{subscriptions = warp_server_subscriptions:go_on(Subs)};
+        false -> State
+    end.

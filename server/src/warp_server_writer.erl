@@ -1,5 +1,5 @@
-%% @private The one process that writes to the gateway. A port that is busy suspends whoever writes to it, for as long as
-%% the gateway reads nothing: so nobody else does, and {@link warp_server_link} ends a gateway that stays silent.
+%% @private The one process that writes to the gateway. A port that is busy suspends whoever writes to it, for as long
+%% as the gateway reads nothing: so nobody else does, and {@link warp_server_link} ends a gateway that stays silent.
 -module(warp_server_writer).
 
 -export([start_link/1, send/2]).

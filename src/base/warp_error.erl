@@ -66,8 +66,8 @@ format_error(Reason) ->
 format_error(Reason, _Stack) ->
     #{reason => format_error(Reason)}.
 
-%% @doc What a reason means and what to do about it, apart from each other and with its values. `unknown' for a term that
-%% is no reason of Warp, such as that of a caller's own `decide'.
+%% @doc What a reason means and what to do about it, apart from each other and with its values. `unknown' for a term
+%% that is no reason of Warp, such as that of a caller's own `decide'.
 -spec describe(Reason :: term()) -> {ok, description()} | unknown.
 describe(Reason) ->
     try find(Reason, reasons()) of

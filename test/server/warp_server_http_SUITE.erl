@@ -44,7 +44,8 @@ events_are_appended_and_read(Config) ->
               metadata => #{by => <<"me">>}, id => <<"p1">>},
     ?assertEqual({200, #{<<"seq">> => 1}}, warp_server_test:post(Server, Events, Event)),
     ?assertEqual({200, #{<<"seq">> => 1}}, warp_server_test:post(Server, Events, Event)),
-    ?assertEqual({200, #{<<"seq">> => 2}}, warp_server_test:post(Server, Events, (paid(7))#{expected => 1, timeout => 900})),
+    ?assertEqual({200, #{<<"seq">> => 2}},
+                 warp_server_test:post(Server, Events, (paid(7))#{expected => 1, timeout => 900})),
     {409, Conflict} = warp_server_test:post(Server, Events, (paid(7))#{expected => 1}),
     ?assertMatch(#{<<"code">> := <<"wrong_expected_seq">>, <<"parameters">> := #{<<"actual">> := 2},
                    <<"type">> := <<"urn:warp:problem:wrong_expected_seq">>, <<"retryable">> := false,
@@ -54,8 +55,10 @@ events_are_appended_and_read(Config) ->
     ?assertMatch(#{<<"type">> := <<"Paid">>, <<"seq">> := 1, <<"id">> := <<"p1">>, <<"schema_vsn">> := 1,
                    <<"payload">> := #{<<"amount">> := 5, <<"text">> := <<"ä"/utf8>>},
                    <<"metadata">> := #{<<"by">> := <<"me">>}, <<"recorded_at">> := _}, First),
-    ?assertEqual({200, #{<<"events">> => [First], <<"next">> => 2}}, warp_server_test:get(Server, Events ++ "?limit=1")),
-    ?assertEqual({200, #{<<"events">> => [Second], <<"next">> => null}}, warp_server_test:get(Server, Events ++ "?from=2")),
+    ?assertEqual({200, #{<<"events">> => [First], <<"next">> => 2}},
+                 warp_server_test:get(Server, Events ++ "?limit=1")),
+    ?assertEqual({200, #{<<"events">> => [Second], <<"next">> => null}},
+                 warp_server_test:get(Server, Events ++ "?from=2")),
     ?assertEqual({200, #{<<"events">> => [Second], <<"next">> => 1}},
                  warp_server_test:get(Server, Events ++ "?direction=backward&limit=1")),
     {422, Refused} = warp_server_test:post(Server, Events, paid(-100)),
@@ -68,7 +71,8 @@ a_batch_is_appended_at_once(Config) ->
     ?assertEqual({200, #{<<"first">> => 1, <<"last">> => 3000}}, warp_server_test:post(Server, Events, Many)),
     {200, #{<<"events">> := Page, <<"next">> := 1001}} = warp_server_test:get(Server, Events),
     ?assertEqual(lists:seq(1, 1000), [Seq || #{<<"seq">> := Seq} <- Page]),
-    {200, #{<<"events">> := Rest, <<"next">> := null}} = warp_server_test:get(Server, Events ++ "?from=1001&limit=5000"),
+    {200, #{<<"events">> := Rest, <<"next">> := null}} =
+        warp_server_test:get(Server, Events ++ "?from=1001&limit=5000"),
     ?assertEqual(lists:seq(1001, 3000), [Seq || #{<<"seq">> := Seq} <- Rest]),
     {200, Lines} = warp_server_test:get(Server, "/v1/contexts/bank/entities/alice/export"),
     Exported = [warp_server_test:decoded(Line) || Line <- binary:split(Lines, <<"\n">>, [global, trim])],
@@ -117,7 +121,8 @@ entities_and_events_are_listed_page_by_page(Config) ->
      || Bad <- ["events?after=%3F", "entities?after=AA", "events?shard=9", "events?limit=0", "entities?limit=x"]].
 
 pages(Server, Path, Key, Found) ->
-    {200, #{Key := Page, <<"next">> := Next}} = warp_server_test:get(Server, [Path, [["&after=", After] || After <- Found]]),
+    {200, #{Key := Page, <<"next">> := Next}} =
+        warp_server_test:get(Server, [Path, [["&after=", After] || After <- Found]]),
     case Next of
         null -> Page;
         _ -> Page ++ pages(Server, Path, Key, [Next])
@@ -165,7 +170,8 @@ sagas_run_and_are_described(Config) ->
         warp_server_test:post(Server, "/v1/contexts/bank/sagas", #{saga => Id, steps => Steps})
     end,
     ?assertMatch({200, #{<<"result">> := <<"COMMITTED">>, <<"id">> := <<"s1">>,
-                         <<"steps">> := [#{<<"entity">> := <<"a">>, <<"status">> := <<"applied">>, <<"seq">> := 2}, _, _]}},
+                         <<"steps">> := [#{<<"entity">> := <<"a">>, <<"status">> := <<"applied">>, <<"seq">> := 2}, _,
+                                         _]}},
                  Saga(<<"s1">>, 4)),
     ?assertMatch({200, #{<<"result">> := <<"COMPENSATED">>,
                          <<"failed">> := #{<<"step">> := 0, <<"reason">> := #{<<"code">> := <<"rejected">>}}}},
@@ -174,7 +180,8 @@ sagas_run_and_are_described(Config) ->
     ?assertMatch({404, #{<<"code">> := <<"not_found">>}}, warp_server_test:get(Server, "/v1/contexts/bank/sagas/none")),
     ?assertEqual({200, #{<<"sagas">> => []}}, warp_server_test:get(Server, "/v1/contexts/bank/sagas?state=stuck")),
     ?assertEqual({200, #{<<"sagas">> => []}}, warp_server_test:get(Server, "/v1/contexts/bank/sagas?state=pending")),
-    ?assertMatch({409, #{<<"code">> := <<"not_stuck">>}}, warp_server_test:post(Server, "/v1/contexts/bank/sagas/s1/retry", none)),
+    ?assertMatch({409, #{<<"code">> := <<"not_stuck">>}},
+                 warp_server_test:post(Server, "/v1/contexts/bank/sagas/s1/retry", none)),
     ?assertMatch({409, #{<<"code">> := <<"not_stuck">>}},
                  warp_server_test:post(Server, "/v1/contexts/bank/sagas/s1/resolve", #{note => <<"so be it">>})),
     ?assertMatch({200, #{<<"result">> := <<"COMMITTED">>}},
@@ -191,7 +198,8 @@ step(Entity, Amount) ->
 statistics_are_json(Config) ->
     Server = ?config(server, Config),
     {200, _} = warp_server_test:post(Server, "/v1/contexts/bank/entities/a/events", paid(10)),
-    ?assertMatch({200, #{<<"appends">> := _, <<"shards">> := [_, _]}}, warp_server_test:get(Server, "/v1/contexts/bank/stats")).
+    ?assertMatch({200, #{<<"appends">> := _, <<"shards">> := [_, _]}},
+                 warp_server_test:get(Server, "/v1/contexts/bank/stats")).
 
 names_of_subscriptions(Config) ->
     Server = ?config(server, Config),
@@ -200,9 +208,12 @@ names_of_subscriptions(Config) ->
     {ok, Ctx} = warp_core:context(<<"bank">>),
     {ok, Sub} = warp_subscription:subscribe(Ctx, #{name => <<"mail">>}),
     ?assertEqual({200, #{<<"parked">> => []}}, warp_server_test:get(Server, Name ++ "/parked")),
-    ?assertMatch({404, #{<<"code">> := <<"not_waiting">>}}, warp_server_test:post(Server, Name ++ "/skip", #{entity => <<"a">>})),
-    ?assertMatch({404, #{<<"code">> := <<"not_waiting">>}}, warp_server_test:post(Server, Name ++ "/retry", #{entity => <<"a">>})),
-    ?assertMatch({409, _, #{<<"code">> := <<"in_use">>}}, warp_server_test:request(Server, delete, Name, "admin-token", none)),
+    ?assertMatch({404, #{<<"code">> := <<"not_waiting">>}},
+                 warp_server_test:post(Server, Name ++ "/skip", #{entity => <<"a">>})),
+    ?assertMatch({404, #{<<"code">> := <<"not_waiting">>}},
+                 warp_server_test:post(Server, Name ++ "/retry", #{entity => <<"a">>})),
+    ?assertMatch({409, _, #{<<"code">> := <<"in_use">>}},
+                 warp_server_test:request(Server, delete, Name, "admin-token", none)),
     ok = warp_subscription:unsubscribe(Sub),
     ?assertMatch({200, _, _}, warp_server_test:request(Server, delete, Name, "admin-token", none)).
 
@@ -210,7 +221,8 @@ tokens_are_signed(Config) ->
     Server = ?config(server, Config),
     Mint = fun(Body, Token) -> warp_server_test:post(Server, "/v1/tokens", Body, Token) end,
     Scope = #{operations => [read], context => <<"bank">>, prefix => <<"user/alice/">>, aggregates => [<<"Account">>]},
-    {200, #{<<"token">> := Signed, <<"expires">> := Expires}} = Mint(#{seconds => 100, scopes => [Scope]}, "alice-token"),
+    {200, #{<<"token">> := Signed, <<"expires">> := Expires}} =
+        Mint(#{seconds => 100, scopes => [Scope]}, "alice-token"),
     ?assert(abs(Expires - os:system_time(second) - 100) < 5),
     Token = binary_to_list(Signed),
     State = fun(Id, By) -> warp_server_test:get(Server, ["/v1/contexts/bank/entities/", Id, "/states/Account"], By) end,
@@ -218,7 +230,8 @@ tokens_are_signed(Config) ->
     ?assertMatch({403, _}, State("user%2Falice", Token)),
     ?assertMatch({200, _}, State("user%2Falice", "alice-token")),
     %% None may have more than the one that it is made with, nor last longer.
-    ?assertMatch({403, #{<<"code">> := <<"forbidden">>}}, Mint(#{scopes => [Scope#{prefix => <<"user/">>}]}, "alice-token")),
+    ?assertMatch({403, #{<<"code">> := <<"forbidden">>}},
+                 Mint(#{scopes => [Scope#{prefix => <<"user/">>}]}, "alice-token")),
     ?assertMatch({403, _}, Mint(#{scopes => [maps:remove(aggregates, Scope)]}, Token)),
     {200, #{<<"token">> := Short, <<"expires">> := Soon}} = Mint(#{seconds => 3000}, Token),
     ?assertEqual(Expires, Soon),

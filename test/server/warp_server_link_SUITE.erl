@@ -10,7 +10,8 @@ suite() -> [{timetrap, {seconds, 120}}].
 all() ->
     [a_start_that_fails_says_why, a_server_under_a_supervisor, a_killed_gateway_comes_back_under_load,
      a_silent_gateway_is_killed, a_program_that_is_no_gateway, a_channel_that_is_killed_is_one_answer,
-     tokens_change_while_it_runs, a_certificate_is_changed, a_stop_finishes_what_is_under_way, a_stopped_context_is_an_answer,
+     tokens_change_while_it_runs, a_certificate_is_changed, a_stop_finishes_what_is_under_way,
+     a_stopped_context_is_an_answer,
      contexts_that_run_elsewhere, refused_calls_and_exports_are_audited, nothing_secret_is_logged,
      a_deletion_during_an_export_aborts_it, many_sockets, the_settings_survive_their_process].
 
@@ -38,10 +39,13 @@ a_start_that_fails_says_why(Config) ->
     ?assertEqual({error, {missing_option, contexts}}, warp_server:start_link(#{})),
     {ok, Taken} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}]),
     {ok, Port} = inet:port(Taken),
-    ?assertMatch({error, {gateway, <<_, _/binary>>}}, warp_server:start_link(Options(#{listeners => [#{port => Port}]}))),
-    ?assertMatch({error, {gateway, _}}, warp_server:start_link(Options(#{gateway => #{program => "/no/such/program"}}))),
+    ?assertMatch({error, {gateway, <<_, _/binary>>}},
+                 warp_server:start_link(Options(#{listeners => [#{port => Port}]}))),
     ?assertMatch({error, {gateway, _}},
-                 warp_server:start_link(Options(#{listeners => [#{port => 0, tls => #{certificate => "/no", key => "/no"}}]}))),
+                 warp_server:start_link(Options(#{gateway => #{program => "/no/such/program"}}))),
+    ?assertMatch({error, {gateway, _}},
+                 warp_server:start_link(Options(#{listeners => [#{port => 0,
+                                                                  tls => #{certificate => "/no", key => "/no"}}]}))),
     Bad = [#{name => <<"bank">>, data_dir => ?config(dir, Config), options => #{aggregates => []}}],
     ?assertEqual({error, {context, <<"bank">>, {bad_option, aggregates, empty}}},
                  warp_server:start_link(Options(#{contexts => Bad}))),
@@ -83,7 +87,8 @@ a_killed_gateway_comes_back_under_load(Config) ->
     ?assert(lists:sum(Broken) >= 4),
     {ok, Ctx} = warp_core:context(<<"bank">>),
     [begin
-         {ok, Events} = warp_core:history(warp_core:entity(Ctx, <<"c", (integer_to_binary(N))/binary>>), #{limit => 10000}),
+         {ok, Events} =
+             warp_core:history(warp_core:entity(Ctx, <<"c", (integer_to_binary(N))/binary>>), #{limit => 10000}),
          Ids = [Id || #{id := Id} <- Events],
          ?assertEqual([integer_to_binary(Id) || Id <- lists:seq(1, 600)], lists:sort(fun by_number/2, Ids))
      end || N <- lists:seq(1, 4)].
@@ -106,7 +111,8 @@ client(Port, Entity, N, Broken) ->
 
 appends(_, _, 601) -> 601;
 appends(Socket, Entity, N) ->
-    Call = #{id => N, op => append, context => <<"bank">>, entity => Entity, event => (paid(1))#{id => integer_to_binary(N)}},
+    Call = #{id => N, op => append, context => <<"bank">>, entity => Entity,
+             event => (paid(1))#{id => integer_to_binary(N)}},
     try warp_websocket:call(Socket, Call) of
         {ok, #{<<"seq">> := _}} -> timer:sleep(2), appends(Socket, Entity, N + 1);
         _ -> N
@@ -121,7 +127,8 @@ a_silent_gateway_is_killed(Config) ->
     timer:sleep(1000),
     ?assertEqual(OsPid, warp_server_test:os_pid(Server)),
     [] = os:cmd("kill -STOP " ++ integer_to_list(OsPid)),
-    ok = warp_test:wait_until(fun() -> warp_server_sup:link(Server) =/= none andalso is_other(Server, OsPid) end, 20000),
+    ok =
+        warp_test:wait_until(fun() -> warp_server_sup:link(Server) =/= none andalso is_other(Server, OsPid) end, 20000),
     ok = warp_test:wait_until(fun() -> is_up(Server) end, 10000),
     ?assertNotEqual([], os:cmd("kill -0 " ++ integer_to_list(OsPid))).
 
@@ -185,7 +192,8 @@ tokens_change_while_it_runs(Config) ->
     ?assertEqual({error, {bad_option, listeners, addresses_cannot_change}},
                  warp_server:configure(Server, #{listeners => [#{port => 1}]})),
     ?assertEqual({error, {bad_option, listeners, addresses_cannot_change}},
-                 warp_server:configure(Server, #{listeners => [#{port => 0, tls => #{certificate => "a", key => "b"}}]})),
+                 warp_server:configure(Server,
+                                       #{listeners => [#{port => 0, tls => #{certificate => "a", key => "b"}}]})),
     ok = warp_server:configure(Server, #{listeners => [#{port => 0}]}).
 
 a_certificate_is_changed(Config) ->
@@ -224,7 +232,8 @@ a_stop_finishes_what_is_under_way(Config) ->
     {ok, Pid} = warp_core:pid(warp_core:entity(Ctx, <<"a">>)),
     true = erlang:suspend_process(Pid),
     Self = self(),
-    Post = fun() -> Self ! {answer, catch warp_server_test:post(Server, "/v1/contexts/bank/entities/a/events", paid(1))} end,
+    Post = fun() ->
+        Self ! {answer, catch warp_server_test:post(Server, "/v1/contexts/bank/entities/a/events", paid(1))} end,
     Before = links(warp_server_sup:link(Server)),
     _ = spawn_link(Post),
     ok = warp_test:wait_until(fun() -> links(warp_server_sup:link(Server)) -- Before =/= [] end),
@@ -239,15 +248,18 @@ a_stopped_context_is_an_answer(Config) ->
     Server = warp_server_test:start(Config, #{contexts => [{running, <<"elsewhere">>}]}),
     ?assertMatch({503, #{<<"code">> := <<"context_stopped">>, <<"retryable">> := true}},
                  warp_server_test:get(Server, "/v1/contexts/elsewhere/stats")),
-    ?assertMatch({404, #{<<"code">> := <<"unknown_context">>}}, warp_server_test:get(Server, "/v1/contexts/bank/stats")).
+    ?assertMatch({404, #{<<"code">> := <<"unknown_context">>}},
+                 warp_server_test:get(Server, "/v1/contexts/bank/stats")).
 
 contexts_that_run_elsewhere(Config) ->
     Options = maps:without([commands, views], warp_server_test:context(<<"shop">>)),
     {ok, Child, _Ctx} = warp_core:start_link(Options#{context => <<"shop">>, data_dir => ?config(dir, Config)}),
     Server = warp_server_test:start(Config, #{contexts => [{running, <<"shop">>, warp_server_test}]}),
-    ?assertMatch({200, #{<<"seq">> := 1}}, warp_server_test:post(Server, "/v1/contexts/shop/entities/a/events", paid(5))),
+    ?assertMatch({200, #{<<"seq">> := 1}},
+                 warp_server_test:post(Server, "/v1/contexts/shop/entities/a/events", paid(5))),
     ?assertMatch({200, #{<<"seqs">> := [2]}},
-                 warp_server_test:post(Server, "/v1/contexts/shop/entities/a/commands/withdraw", #{input => #{amount => 1}})),
+                 warp_server_test:post(Server, "/v1/contexts/shop/entities/a/commands/withdraw",
+                                       #{input => #{amount => 1}})),
     ok = warp_server:stop(Server),
     ?assertMatch({ok, _}, warp_core:context(<<"shop">>)),
     unlink(Child),
@@ -283,7 +295,8 @@ refused_calls_and_exports_are_audited(Config) ->
     end),
     Audit = [Report || {[warp, audit], {report, Report}, _} <- Logged],
     ?assertMatch([#{what := refused, operation := stats, token := <<"alice">>, context := <<"bank">>, entity := none},
-                  #{what := refused, operation := export, entity := <<"user/alice">>, peer := <<"127.0.0.1:", _/binary>>},
+                  #{what := refused, operation := export, entity := <<"user/alice">>, peer := <<"127.0.0.1:",
+                    _/binary>>},
                   #{what := done, operation := export, token := <<"admin">>, entity := <<"x">>},
                   #{what := done, operation := delete, entity := <<"x">>},
                   #{what := refused, why := _, count := 1}], Audit),
@@ -294,10 +307,12 @@ nothing_secret_is_logged(Config) ->
     Logged = with_log(fun() ->
         Input = #{input => #{word => <<"abracadabra">>}},
         {500, _} = warp_server_test:post(Server, "/v1/contexts/bank/entities/a/commands/crash", Input),
-        Event = #{type => <<"Crash">>, aggregate => <<"Account">>, payload => #{amount => 1, word => <<"abracadabra">>}},
+        Event =
+            #{type => <<"Crash">>, aggregate => <<"Account">>, payload => #{amount => 1, word => <<"abracadabra">>}},
         {500, _} = warp_server_test:post(Server, "/v1/contexts/bank/entities/a/events", Event),
         {ok, Socket} = warp_websocket:open(warp_server_test:port(Server), "admin-token"),
-        {error, _} = warp_websocket:call(Socket, #{id => 1, op => append, context => <<"bank">>, entity => <<"a">>, event => Event}),
+        {error, _} = warp_websocket:call(Socket, #{id => 1, op => append, context => <<"bank">>, entity => <<"a">>,
+                                                   event => Event}),
         %% Reports of supervisors show the arguments of what they start again.
         {settings, Pid, _, _} = lists:keyfind(settings, 1, supervisor:which_children(Server)),
         true = exit(Pid, kill),

@@ -37,13 +37,16 @@ put_in(Shape, Term) when is_map(Shape) -> maps:map(fun(_, Part) -> put_in(Part, 
 put_in(Shape, _Term) -> Shape.
 
 statuses_test_() ->
-    [?_assertEqual({Reason, Status, IsRetryable}, {Reason, maps:get(status, Of(Reason)), maps:get(retryable, Of(Reason))})
+    [?_assertEqual({Reason, Status, IsRetryable},
+                   {Reason, maps:get(status, Of(Reason)), maps:get(retryable, Of(Reason))})
      || Of <- [fun warp_server_problem:object/1],
         {Reason, Status, IsRetryable} <-
             [{{wrong_expected_seq, 3}, 409, false}, {{id_conflict, 3}, 409, false}, {{rejected, no}, 422, false},
              {overloaded, 503, true}, {{shard_unavailable, 1}, 503, true}, {context_stopped, 503, true},
-             {interrupted, 503, true}, {timeout, 504, true}, {{unknown_outcome, node()}, 504, true}, {disk_full, 507, true},
-             {{io_error, <<"x">>}, 500, false}, {not_found, 404, false}, {no_path, 404, false}, {unauthorized, 401, false},
+             {interrupted, 503, true}, {timeout, 504, true}, {{unknown_outcome, node()}, 504, true},
+                 {disk_full, 507, true},
+             {{io_error, <<"x">>}, 500, false}, {not_found, 404, false}, {no_path, 404, false},
+                 {unauthorized, 401, false},
              {{forbidden, read}, 403, false}, {{unknown_context, <<"x">>}, 404, false},
              {{method_not_allowed, [<<"GET">>]}, 405, false}, {{too_many_subscriptions, 3}, 429, true},
              {insufficient_funds, 422, false}, {internal, 500, false}]].
@@ -88,16 +91,19 @@ scopes_test_() ->
              {[Alice], {read, <<"bank">>, {prefix, <<"a/">>, [<<"X">>]}}, true},
              {[Alice], {read, <<"bank">>, {prefix, <<>>, [<<"X">>]}}, false},
              %% Two scopes do not add up for one permission.
-             {[scope(#{prefix => <<"a">>, aggregates => [<<"X">>]}), scope(#{prefix => <<"a">>, aggregates => [<<"Y">>]})],
+             {[scope(#{prefix => <<"a">>, aggregates => [<<"X">>]}),
+               scope(#{prefix => <<"a">>, aggregates => [<<"Y">>]})],
               {read, <<"bank">>, {entity, <<"a">>, [<<"X">>, <<"Y">>]}}, false},
-             {[scope(#{prefix => <<"b">>}), scope(#{prefix => <<"a">>})], {read, <<"c">>, {entity, <<"a">>, all}}, true}]].
+             {[scope(#{prefix => <<"b">>}), scope(#{prefix => <<"a">>})], {read, <<"c">>, {entity, <<"a">>, all}},
+              true}]].
 
 within_test_() ->
     [?_assertEqual({Narrow, Wide, Is}, {Narrow, Wide, warp_server_scope:within([scope(Narrow)], [scope(Wide)])})
      || {Narrow, Wide, Is} <-
             [{#{}, #{}, true}, {#{prefix => <<"ab">>}, #{prefix => <<"a">>}, true},
              {#{prefix => <<"a">>}, #{prefix => <<"ab">>}, false}, {#{}, #{operations => [read]}, false},
-             {#{operations => [read]}, #{operations => [read, append]}, true}, {#{operations => [delete]}, #{operations => [read]}, false},
+             {#{operations => [read]}, #{operations => [read, append]}, true},
+                 {#{operations => [delete]}, #{operations => [read]}, false},
              {#{context => <<"a">>}, #{}, true}, {#{}, #{context => <<"a">>}, false},
              {#{context => <<"a">>}, #{context => <<"b">>}, false}, {#{aggregates => [<<"X">>]}, #{}, true},
              {#{}, #{aggregates => [<<"X">>]}, false}]].
@@ -147,7 +153,8 @@ arguments_test_() ->
                    warp_server_args:check(history, #{<<"entity">> => <<"a">>, <<"limt">> => 1}, json)),
      ?_assertEqual({error, unknown_operation}, warp_server_args:check(module_info, #{}, json)),
      [?_assertEqual({Place, {ok, #{'after' => Place}}},
-                    {Place, warp_server_args:check(entities, #{<<"after">> => warp_server_args:after_text(Place)}, text)})
+                    {Place,
+                     warp_server_args:check(entities, #{<<"after">> => warp_server_args:after_text(Place)}, text)})
       || Place <- [{0, first}, {3, {-1 bsl 63, 1 bsl 62}}, {4095, {5, -7}}]],
      [?_assertEqual({At, {ok, #{'after' => At}}},
                     {At, warp_server_args:check(events, #{<<"after">> => warp_server_args:after_text(At)}, json)})
@@ -156,7 +163,8 @@ arguments_test_() ->
 base64url_test() ->
     [?assertEqual({ok, Bytes}, warp_server_token:from_base64url(warp_server_token:base64url(Bytes)))
      || N <- lists:seq(0, 40), Bytes <- [rand:bytes(N), binary:copy(<<255>>, N)]],
-    [?assertEqual({Bad, error}, {Bad, warp_server_token:from_base64url(Bad)}) || Bad <- [<<"a+">>, <<"a">>, <<"??">>, 1]].
+    [?assertEqual({Bad, error}, {Bad, warp_server_token:from_base64url(Bad)})
+     || Bad <- [<<"a+">>, <<"a">>, <<"??">>, 1]].
 
 %% ------------------------------------------------------------------------------------------------------- Options
 
@@ -174,7 +182,8 @@ options_test_() ->
               {bad_option, contexts, {1, {module, no_such_module}}}},
              {#{contexts => [#{name => <<"a">>, data_dir => "d", module => lists}]},
               {bad_option, contexts, {1, {module, {not_exported, context, 1}}}}},
-             {#{contexts => [{running, <<"a">>}, {running, <<"a">>}]}, {bad_option, contexts, {duplicate_name, <<"a">>}}},
+             {#{contexts => [{running, <<"a">>}, {running, <<"a">>}]},
+              {bad_option, contexts, {duplicate_name, <<"a">>}}},
              {Minimal#{listeners => [#{port => 70000}]},
               {bad_option, listeners, {1, {port, {not_an_integer_between, 0, 65535}}}}},
              {Minimal#{listeners => [#{tls => #{key => "k"}}]},
@@ -182,7 +191,8 @@ options_test_() ->
              {Minimal#{tokens => [Token, Token]}, {bad_option, tokens, {duplicate_name, <<"a">>}}},
              {Minimal#{tokens => [Token#{sha256 => <<"x">>}]}, {bad_option, tokens, {1, {sha256, {not_hex, 32}}}}},
              {Minimal#{tokens => [Token#{scopes => [#{operations => [fly]}]}]},
-              {bad_option, tokens, {1, {scopes, {1, {operations, {1, {not_one_of, warp_server_scope:operations()}}}}}}}},
+              {bad_option, tokens,
+               {1, {scopes, {1, {operations, {1, {not_one_of, warp_server_scope:operations()}}}}}}}},
              {Minimal#{limits => #{bodies => 1}}, {bad_option, limits, {bodies, unknown_key}}},
              {Minimal#{hosts => localhost}, {bad_option, hosts, not_a_list}}],
         Wrong <- [{Given, {error, Why}}]]
@@ -204,7 +214,8 @@ changes_test() ->
 frames_test_() ->
     Bytes = fun iolist_to_binary/1,
     [?_assertEqual({7, request, <<"x">>}, warp_server_frame:decode(<<7:64, 6, "x">>)),
-     [?_assertEqual({error, bad_frame}, warp_server_frame:decode(Bad)) || Bad <- [<<>>, <<1:64>>, <<1:64, 0>>, <<1:64, 12>>]],
+     [?_assertEqual({error, bad_frame}, warp_server_frame:decode(Bad))
+      || Bad <- [<<>>, <<1:64>>, <<1:64, 0>>, <<1:64, 12>>]],
      ?_assertEqual({error, bad_frame}, warp_server_frame:term(<<131, 100, 0, 20, "no_such_atom_at_all_">>)),
      ?_assertEqual({error, bad_frame}, warp_server_frame:term(<<1>>)),
      ?_assertEqual({ok, #{a => 1}}, warp_server_frame:term([<<131>>, tl(binary_to_list(term_to_binary(#{a => 1})))])),
@@ -229,3 +240,24 @@ window_test() ->
     %% Order is kept also where a small piece would fit.
     {[], Waiting} = warp_server_window:put([{1, small}], element(2, warp_server_window:put([{65536, 7}], Fifth))),
     ?assertNot(warp_server_window:is_empty(Waiting)).
+
+%% At most so many events are with a client, and at most so many bytes of them are on their way.
+credit_test() ->
+    {64, New} = warp_server_credit:ask(warp_server_credit:new(1000)),
+    {0, New} = warp_server_credit:ask(New),
+    Event = fun(N) -> {0, {N, N}} end,
+    %% Small events: more are asked for at once.
+    Came = warp_server_credit:came([Event(N) || N <- lists:seq(1, 64)], 64 * 100, New),
+    {124, More} = warp_server_credit:ask(Came),
+    %% Large ones: one at a time.
+    Large = warp_server_credit:came([Event(N) || N <- lists:seq(65, 188)], 124 * 1000000, More),
+    {1, One} = warp_server_credit:ask(Large),
+    {0, One} = warp_server_credit:ask(One),
+    %% With three in all nothing is asked for, until the client has acknowledged some.
+    {3, Few} = warp_server_credit:ask(warp_server_credit:new(3)),
+    Full = warp_server_credit:came([{0, {1, 1}}, {1, {1, 1}}, {0, {2, 2}}], 300, Few),
+    {0, Full} = warp_server_credit:ask(Full),
+    {1, _} = warp_server_credit:ask(warp_server_credit:ack([{0, {1, 1}}], Full)),
+    {2, _} = warp_server_credit:ask(warp_server_credit:ack([{0, {2, 2}}, {0, {2, 2}}, {7, {1, 1}}], Full)),
+    {3, _} = warp_server_credit:ask(warp_server_credit:ack([{0, {9, 9}}, {1, {1, 1}}], Full)),
+    {0, _} = warp_server_credit:ask(warp_server_credit:ack([{0, {0, 9}}], Full)).

@@ -10,7 +10,8 @@ open(Port, Token) ->
 
 open(Port, Token, Headers) ->
     {ok, Tcp} = gen_tcp:connect("127.0.0.1", Port, [binary, {active, false}, {nodelay, true}]),
-    ok = gen_tcp:send(Tcp, ["GET /v1/socket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    ok =
+        gen_tcp:send(Tcp, ["GET /v1/socket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                             "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ", base64:encode(rand:bytes(16)), "\r\n"
                             "Sec-WebSocket-Protocol: warp.v1\r\nAuthorization: Bearer ", Token, "\r\n",
                             [[Name, ": ", Value, "\r\n"] || {Name, Value} <- Headers], "\r\n"]),
