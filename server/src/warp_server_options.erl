@@ -33,7 +33,10 @@
     limits := #{atom() => pos_integer()},
     keys := [binary()],
     server := binary(),
-    gateway := #{program := file:filename_all(), ping_ms := pos_integer(), silent_ms := pos_integer()}
+    gateway := #{program := file:filename_all(), ping_ms := pos_integer(), silent_ms := pos_integer()},
+    %% While the server runs: the process that changes settings, and where the server listens.
+    keeper => pid(),
+    addresses => [{binary(), inet:port_number()}]
 }.
 
 -define(MAX_MS, 16#ffffffff).

@@ -3,7 +3,7 @@
 %% together go out as one message.
 -module(warp_server_socket).
 
--export([start_link/4, run/1]).
+-export([start_link/4, run/1, work/3]).
 
 -record(state, {
     channel :: warp_server_frame:channel(),
@@ -188,7 +188,7 @@ begin_call({subscribe, Args, {Ctx, _}}, Id, #state{subscriptions = Subs, quota =
             failed(Id, {too_many_subscriptions, Max}, State)
     end;
 begin_call({Operation, Args, Target}, Id, #state{workers = Workers, caller = Caller} = State) ->
-    Worker = spawn_link(fun() -> work(Operation, Args, {Target, Caller}) end),
+    Worker = spawn_link(?MODULE, work, [Operation, Args, {Target, Caller}]),
     State#state{workers = Workers#{Worker => Id}}.
 
 requested(Request, Kind, Id, Args, #state{appends = Appends} = State) ->
@@ -198,7 +198,7 @@ requested(Request, Kind, Id, Args, #state{appends = Appends} = State) ->
 sweeping(#state{sweep = none} = State) -> State#state{sweep = erlang:send_after(?SWEEP_MS, self(), sweep)};
 sweeping(State) -> State.
 
-%% The result of a worker is the reason of its end, so that it is one message.
+%% @private What a worker does. Its result is the reason of its end, so that it is one message.
 -spec work(atom(), map(), term()) -> no_return().
 work(Operation, Args, Target) ->
     Result =
