@@ -1,7 +1,7 @@
 %% @private Carries out the operations of a context: from arguments that were checked to JSON text.
 -module(warp_server_call).
 
--export([prepare/4, run/3, context/2, events/1, event/1, append_options/1, log/2]).
+-export([prepare/4, permitted/4, run/3, context/2, events/1, event/1, append_options/1, log/2]).
 
 -export_type([prepared/0, result/0]).
 
@@ -26,17 +26,21 @@ prepare(Operation, Given, Form, Caller) ->
     case warp_server_args:check(Operation, maps:remove(<<"context">>, Given), Form) of
         {ok, Args} ->
             case warp_server_access:context(Given, Caller) of
-                {ok, Name} ->
-                    Permissions = warp_server_access:permissions(Operation, Args, Name),
-                    case warp_server_access:check(Operation, Permissions, Caller) of
-                        ok -> in(Operation, Args, Name, Caller);
-                        {error, _} = Error -> Error
-                    end;
-                {error, _} = Error ->
-                    Error
+                {ok, Name} -> permitted(Operation, Args, Name, Caller);
+                {error, _} = Error -> Error
             end;
         {error, _} = Error ->
             Error
+    end.
+
+%% @doc Checks permissions, and finds the context, for arguments that were checked.
+-spec permitted(atom(), map(), Context :: binary(), warp_server_access:caller()) ->
+    {ok, prepared()} | {error, term()}.
+permitted(Operation, Args, Name, Caller) ->
+    Permissions = warp_server_access:permissions(Operation, Args, Name),
+    case warp_server_access:check(Operation, Permissions, Caller) of
+        ok -> in(Operation, Args, Name, Caller);
+        {error, _} = Error -> Error
     end.
 
 in(Operation, Args, Name, #{server := Server} = Caller) ->

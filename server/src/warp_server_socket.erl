@@ -137,15 +137,23 @@ call(#{<<"op">> := <<"ack">>} = Call, #state{subscriptions = Subs} = State) ->
 call(#{<<"id">> := Id, <<"op">> := Name} = Call, State) when is_integer(Id), Id > 0, is_binary(Name) ->
     case warp_server_subscriptions:has(Id, State#state.subscriptions) of
         true -> throw({close, 4400, <<"the id of a call is that of a subscription">>});
-        false -> operation(operation(Name), Id, maps:without([<<"id">>, <<"op">>], Call), State)
+        false -> operation(Name, Id, maps:without([<<"id">>, <<"op">>], Call), State)
     end;
 call(_, _) ->
     throw({close, 4400, <<"a call is an object with id and op">>}).
 
+%% NOTE: what most calls are, without the ways of the others.
+operation(<<"append">>, Id, #{<<"context">> := Context, <<"entity">> := Entity, <<"event">> := Event} = Given,
+          #state{caller = Caller} = State)
+  when map_size(Given) =:= 3, is_binary(Context), is_binary(Entity) ->
+    begun(warp_server_call:permitted(append, #{entity => Entity, event => Event}, Context, Caller), Id, State);
+operation(Name, Id, Given, State) ->
+    any_operation(operation(Name), Id, Given, State).
+
 operation(Name) ->
     try binary_to_existing_atom(Name) catch error:badarg -> unknown end.
 
-operation(unsubscribe, Id, Given, #state{subscriptions = Subs, quota = Quota, caller = Caller} = State) ->
+any_operation(unsubscribe, Id, Given, #state{subscriptions = Subs, quota = Quota, caller = Caller} = State) ->
     case warp_server_args:check(unsubscribe, maps:remove(<<"context">>, Given), json) of
         {ok, #{subscription := Other}} ->
             case warp_server_subscriptions:remove(Other, Subs) of
@@ -158,11 +166,11 @@ operation(unsubscribe, Id, Given, #state{subscriptions = Subs, quota = Quota, ca
         {error, Reason} ->
             failed(Id, Reason, State)
     end;
-operation(Operation, Id, Given, #state{caller = Caller} = State) ->
-    case warp_server_call:prepare(Operation, Given, json, Caller) of
-        {ok, Prepared} -> begin_call(Prepared, Id, State);
-        {error, Reason} -> failed(Id, Reason, State)
-    end.
+any_operation(Operation, Id, Given, #state{caller = Caller} = State) ->
+    begun(warp_server_call:prepare(Operation, Given, json, Caller), Id, State).
+
+begun({ok, Prepared}, Id, State) -> begin_call(Prepared, Id, State);
+begun({error, Reason}, Id, State) -> failed(Id, Reason, State).
 
 begin_call({append, #{entity := Entity, event := Event} = Args, {Ctx, _}}, Id, State) ->
     Options = warp_server_call:append_options(Args),
