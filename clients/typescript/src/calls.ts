@@ -72,13 +72,13 @@ export class Calls {
     return true
   }
 
-  /** The next calls to send, up to so many characters and at least one, now marked as sent. */
-  next(characters: number, now: number): string[] {
+  /** The next calls to send, up to so many, and about so many characters, now marked as sent. */
+  next(count: number, characters: number, now: number): string[] {
     const texts: string[] = []
     let size = 0
     let taken = 0
     for (const call of this.queue) {
-      if (size >= characters) break
+      if (size >= characters || texts.length >= count) break
       taken++
       if (call.state !== "queued") continue
       const text = sent(call, now)

@@ -5,7 +5,7 @@
 import { Calls, type Call, type CallSpec, outOfTime, unknownOutcome } from "./calls.js"
 import { clientClosed, fromProblem, isObject, WarpError } from "./errors.js"
 import { parse, stringify } from "./json.js"
-import { isRefusal, next } from "./lifecycle.js"
+import { isRefusal, next, TOO_MANY } from "./lifecycle.js"
 import type { Closed, Platform, Socket, Target } from "./platform.js"
 import { pause, type Retry } from "./retry.js"
 import { isToken } from "./socket/handshake.js"
@@ -65,7 +65,8 @@ interface Subscribed {
 
 type Timer = ReturnType<typeof setTimeout>
 
-/** How many characters go out as one message, and how many bytes may wait in the socket. */
+/** How many calls and characters go out as one message, and how many bytes may wait in the socket. */
+const BATCH = 256
 const MESSAGE = 256 * 1024
 const BUFFERED = 1024 * 1024
 /** How many bytes the server takes as one message, less what stands around a call. */
@@ -90,6 +91,8 @@ export class Connection {
   /** Attempts to connect in a row that came to nothing, and how often the token was refused. */
   private tries = 0
   private refusals = 0
+  /** How many calls one message has at most. */
+  private batch = BATCH
   private lastError: WarpError | undefined
   private waiting: Timer | undefined
   private idle: Timer | undefined
@@ -227,7 +230,7 @@ export class Connection {
     for (const subscriber of this.acking) this.gatherAcks(subscriber, this.subscribers.get(subscriber)?.id)
     this.acking.clear()
     while (socket.buffered < BUFFERED && (this.notices.length > 0 || this.calls.hasNext)) {
-      const texts = [...this.notices, ...this.calls.next(MESSAGE, Date.now())]
+      const texts = [...this.notices, ...this.calls.next(this.batch, MESSAGE, Date.now())]
       this.notices = []
       if (texts.length > 0) socket.send(texts.length === 1 ? texts[0]! : `[${texts.join(",")}]`)
     }
@@ -377,6 +380,8 @@ export class Connection {
     socket?.drop()
     this.tries++
     if (isRefusal(why)) this.refusals++
+    // The token may have fewer calls under way than one message had.
+    if (why.code === TOO_MANY) this.batch = Math.max(1, this.batch >> 1)
     const { canAskAgain } = this.settings
     const then = next(why, { server: this.server, wasOpen, refusals: this.refusals, canAskAgain })
     this.lastError = then.error

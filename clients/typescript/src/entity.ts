@@ -15,6 +15,7 @@ import type {
   CallOptions,
   CommandOptions,
   Deleted,
+  Envelope,
   EventType,
   GetOptions,
   HistoryOptions,
@@ -149,16 +150,23 @@ export class Entity<E extends object = AnyEvents, S extends object = AnyStates> 
   }
 
   /** The same as `export`, piece by piece, for logs that should not be in memory at once. */
-  exportEach(options: CallOptions = {}): AsyncGenerator<StoredEvent<E>, void, undefined> {
-    let last = 0
-    return pages(async (from) => {
-      const result = await this.call("export", { from, limit: PAGE }, options, false)
-      const items = readEvents(result["events"], this.id) as StoredEvent<E>[]
-      const isGap = items.length === 0 ? typeof from === "number" : items[0]!.seq !== last + 1
-      if (isGap) throw changedMeanwhile(this.id)
-      last += items.length
-      return { items, next: result["next"] }
-    })
+  async *exportEach(options: CallOptions = {}): AsyncGenerator<StoredEvent<E>, void, undefined> {
+    const page = async (from: unknown, limit = PAGE) => {
+      const result = await this.call("export", { from, limit }, options, false)
+      return { items: readEvents(result["events"], this.id), next: result["next"] }
+    }
+    let first: Envelope | undefined
+    let count = 0
+    let pieces = 0
+    for await (const event of pages((after) => (pieces++, page(after)))) {
+      if (event.seq !== ++count) throw changedMeanwhile(this.id)
+      first ??= event
+      yield event as StoredEvent<E>
+    }
+    if (pieces < 2) return
+    // Between two pieces the entity may have been deleted, and have begun a new life.
+    const [again] = (await page(undefined, 1)).items
+    if (!isSame(again, first)) throw changedMeanwhile(this.id)
   }
 
   /**
@@ -192,14 +200,14 @@ export class Entity<E extends object = AnyEvents, S extends object = AnyStates> 
   }
 
   /**
-   * Waits until the entity has an event of this seq; with options until a projection or a durable subscription has
-   * handled it too.
+   * Waits until the entity has an event of this seq, and with `projection` until the tables that `query` reads have
+   * what follows from it.
    *
    * @throws WarpError `timeout`.
    */
   async wait(seq: number, options: WaitOptions = {}): Promise<void> {
-    const { timeout, signal, projection, subscription } = options
-    await this.call("wait", { seq, projection, subscription }, { timeout, signal })
+    const { timeout, signal, projection } = options
+    await this.call("wait", { seq, projection }, { timeout, signal })
   }
 
   /**
@@ -250,6 +258,10 @@ export class Entity<E extends object = AnyEvents, S extends object = AnyStates> 
 /** What may be one or several, as a list; undefined for all. */
 export function listOf<T extends string>(given: T | readonly T[] | undefined): readonly T[] | undefined {
   return typeof given === "string" ? [given] : given
+}
+
+function isSame(one: Envelope | undefined, other: Envelope | undefined): boolean {
+  return one?.id === other?.id && one?.recordedAt.getTime() === other?.recordedAt.getTime()
 }
 
 function changedMeanwhile(entity: string): WarpError {

@@ -13,6 +13,7 @@ export type {
   SagaDescription,
   SagaResult,
   SagaResultType,
+  SagaState,
   SagaStep,
   StepGroup,
   StepOptions,

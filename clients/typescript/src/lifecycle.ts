@@ -5,6 +5,9 @@ import type { Closed } from "./platform.js"
 /** Codes of a connection that ended over what was sent on it: sending that again would end it again. */
 const OVER_CONTENT: ReadonlySet<number> = new Set([1002, 1003, 1007, 1009, 4400])
 
+/** The code of a connection on which more was asked for at once than the token may. */
+export const TOO_MANY = 4429
+
 /** How often in a row a new token is asked for. */
 const MAX_REFUSALS = 2
 

@@ -40,11 +40,14 @@ export interface SagaStep {
   reason?: unknown
 }
 
-/** How a saga ended, or stands. `RUNNING` and `WAITING` come from `status` alone. */
+/** How a saga ended. */
 export type SagaResultType = "COMMITTED" | "COMPENSATED" | "STUCK"
 
+/** How a saga stands. `RESOLVED`: somebody closed a stuck one as it was. */
+export type SagaState = SagaResultType | "RUNNING" | "COMPENSATING" | "WAITING" | "RESOLVED"
+
 /** A saga as the server describes it. */
-export interface SagaDescription<R extends string = SagaResultType | "RUNNING" | "WAITING"> {
+export interface SagaDescription<R extends string = SagaState> {
   /** The saga's id. */
   id: string
   /**

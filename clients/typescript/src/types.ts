@@ -163,9 +163,7 @@ export interface HistoryOptions extends CallOptions {
 /** Options of `wait`. */
 export interface WaitOptions extends CallOptions {
   /** Waits until the projection has the event too. */
-  projection?: true
-  /** Waits until the durable subscription of this name has handled the event too. */
-  subscription?: string
+  projection?: boolean
 }
 
 /** Options of `command`. */

@@ -161,7 +161,9 @@ export class BaseWarp<E extends object = AnyEvents, S extends object = AnyStates
     const { prefix, aggregate, pageSize = 1000, timeout, signal } = options
     return pages(async (after) => {
       const args = { prefix, aggregate, after, limit: pageSize }
-      const result = resultOf(await this.client.connection.call({ op: "entities", args, timeout, signal }))
+      const result = resultOf(
+        await this.client.connection.call({ op: "entities", args, timeout, signal, isTimed: true }),
+      )
       return { items: result["entities"] as ListedEntity[], next: result["next"] }
     })
   }
@@ -171,7 +173,7 @@ export class BaseWarp<E extends object = AnyEvents, S extends object = AnyStates
     const { shard, pageSize = 1000, timeout, signal } = options
     return pages(async (after) => {
       const args = { shard, after, limit: pageSize }
-      const result = resultOf(await this.client.connection.call({ op: "events", args, timeout, signal }))
+      const result = resultOf(await this.client.connection.call({ op: "events", args, timeout, signal, isTimed: true }))
       const items = readEvents(result["events"]) as StoredEvent<E>[]
       return { items, next: result["more"] === true ? result["next"] : null }
     })

@@ -19,12 +19,7 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
   beforeAll(async () => {
     server = new FakeServer()
     await server.listen()
-    page = await site.open()
-    await page.addScriptTag({
-      type: "module",
-      content: `import { Warp } from "/dist/esm/browser.js"; globalThis.Warp = Warp`,
-    })
-    await page.waitForFunction(() => "Warp" in globalThis)
+    page = await site.openWithWarp()
   })
 
   afterAll(async () => {

@@ -51,21 +51,29 @@ export class Site {
     })
   }
 
-  async open(path = "/empty.html"): Promise<Page> {
-    await new Promise<void>((resolve) => this.http.listen(this.port ?? 0, "127.0.0.1", resolve))
-    this.browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: ARGS })
-    const page = await this.browser.newPage()
-    await page.goto(`${this.origin}${path}`)
-    return page
-  }
-
-  /** The origin of the page, such as for the server's list of origins. */
-  get origin(): string {
+  /** Listens. From then on there is an origin, such as for the server's list of origins. */
+  async listen(): Promise<string> {
+    await new Promise<void>((resolve) => this.http.listen(0, "127.0.0.1", resolve))
     return `http://localhost:${(this.http.address() as AddressInfo).port}`
   }
 
-  /** A fixed port, where the server has to know the origin beforehand. */
-  port: number | undefined
+  /** Listens, unless it does, and opens a page. */
+  async open(path = "/empty.html"): Promise<Page> {
+    if (!this.http.listening) await this.listen()
+    this.browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: ARGS })
+    const page = await this.browser.newPage()
+    await page.goto(`http://localhost:${(this.http.address() as AddressInfo).port}${path}`)
+    return page
+  }
+
+  /** Opens a page that has the built package as `Warp`. */
+  async openWithWarp(): Promise<Page> {
+    const page = await this.open()
+    const content = `import { Warp } from "/dist/esm/browser.js"; globalThis.Warp = Warp`
+    await page.addScriptTag({ type: "module", content })
+    await page.waitForFunction(() => "Warp" in globalThis)
+    return page
+  }
 
   async close(): Promise<void> {
     await this.browser?.close()

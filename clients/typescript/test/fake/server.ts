@@ -240,6 +240,7 @@ export class Connection {
         }
       case "token":
         return { token: this.server.token, expires: Math.round(Date.now() / 1000) + 60 }
+      case "wait":
       case "stats":
         return {}
       default:

@@ -225,6 +225,18 @@ describe("calls that fail and are made again", () => {
   })
 })
 
+test("a token that may have few calls under way gets them in small messages", async () => {
+  const db = client()
+  server.fault = () => {
+    if (!Array.isArray(server.messages.at(-1)) || (server.messages.at(-1) as unknown[]).length <= 20) return "answer"
+    for (const connection of server.connections) connection.close(4429, "too many")
+    return "silence"
+  }
+  const all = await Promise.all(Array.from({ length: 200 }, () => credited(db, 1)))
+  expect(all.map(({ seq }) => seq).sort((a, b) => a - b)).toEqual(all.map((_, n) => n + 1))
+  expect(server.headers.length).toBeLessThan(8)
+})
+
 describe("time", () => {
   test("a call without an answer ends by its timeout, and the server was told it", async () => {
     server.fault = () => "silence"
