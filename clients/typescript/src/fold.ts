@@ -1,4 +1,4 @@
-import { asyncDispose, type Subscription } from "./subscription.js"
+import { asyncDispose, ended, type Subscription } from "./subscription.js"
 import type { AnyEvents, StoredEvent } from "./types.js"
 
 /** What makes the state after an event of the state before it. It may be called again for the same event. */
@@ -57,11 +57,12 @@ export class Fold<State, E = AnyEvents, A extends keyof E & string = keyof E & s
   /**
    * The state, as soon as everything that was stored is in it.
    *
-   * @throws WarpError of the subscription, what the reducer threw, or `undefined` state of a fold that was closed.
+   * @throws WarpError of the subscription, what the reducer threw, or `client_closed` when the fold ended before.
    */
   async ready(): Promise<State> {
     while (!this.isCaughtUp && !this.isOver) await this.changed()
     if (this.error !== undefined) throw this.error
+    if (!this.isCaughtUp) throw ended("fold")
     return this.current
   }
 
@@ -73,7 +74,7 @@ export class Fold<State, E = AnyEvents, A extends keyof E & string = keyof E & s
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<State, void, undefined> {
-    await this.ready()
+    while (!this.isCaughtUp && !this.isOver) await this.changed()
     let shown = -1
     while (!this.isOver) {
       if (this.version === shown) await this.changed()

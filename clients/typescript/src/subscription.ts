@@ -82,7 +82,7 @@ export class Subscription<E = AnyEvents, A extends keyof E & string = keyof E & 
    */
   ready(): Promise<void> {
     if (this.isStarted) return Promise.resolve()
-    if (this.isOver) return Promise.reject((this.error as Error | undefined) ?? ended())
+    if (this.isOver) return Promise.reject((this.error as Error | undefined) ?? ended("subscription"))
     return new Promise((resolve, reject) => this.onStart.push({ resolve, reject }))
   }
 
@@ -178,7 +178,7 @@ export class Subscription<E = AnyEvents, A extends keyof E & string = keyof E & 
     this.isOver = true
     this.error = error
     this.options.signal?.removeEventListener("abort", this.aborted)
-    for (const { reject } of this.onStart.splice(0)) reject(error ?? ended())
+    for (const { reject } of this.onStart.splice(0)) reject(error ?? ended("subscription"))
     this.wakeUp()
   }
 
@@ -188,8 +188,9 @@ export class Subscription<E = AnyEvents, A extends keyof E & string = keyof E & 
   }
 }
 
-function ended(): WarpError {
-  return new WarpError("The subscription has ended.", { code: "client_closed", advice: "Subscribe again." })
+/** The error of whoever waits for the beginning of what has ended. */
+export function ended(what: "subscription" | "fold"): WarpError {
+  return new WarpError(`The ${what} has ended.`, { code: "client_closed", advice: "Subscribe again." })
 }
 
 function subscribeArguments({ entity, aggregates }: Source, options: ContextSubscribeOptions): object {

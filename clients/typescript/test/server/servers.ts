@@ -29,7 +29,7 @@ const ROOT = process.env["WARP_ROOT"] ?? fileURLToPath(new URL("../../../..", im
 export const hasServer =
   existsSync(`${ROOT}/_build/default/lib/warp_server/priv/warp_gateway`) && spawnSync("erl", ["-version"]).status === 0
 
-if (!hasServer) console.warn("The tests with the real server are skipped: it was not built, see CONTRIBUTING.md.")
+if (!hasServer) console.warn("The tests with the real server are skipped: it was not built, see README.md.")
 
 /** Starts the real server. Pages of these origins may use it. */
 export async function startServer(origins: string[] = []): Promise<RealServer> {

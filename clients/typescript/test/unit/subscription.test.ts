@@ -234,6 +234,16 @@ describe("a fold", () => {
     await until(() => balance.state === 1)
   })
 
+  test("that is closed before it has everything has no state, and its loop ends", async () => {
+    server.fault = () => "silence"
+    const fold = db.entity("user/alice").fold(sum, 0)
+    const ready = fold.ready()
+    const loop = fold[Symbol.asyncIterator]().next()
+    await fold.close()
+    await expect(ready).rejects.toMatchObject({ code: "client_closed" })
+    expect(await loop).toEqual({ done: true, value: undefined })
+  })
+
   test("throws what the reducer throws", async () => {
     store("user/alice", 1)
     const broken = db.entity("user/alice").fold(() => {
