@@ -9,6 +9,7 @@ import { isRefusal, next, TOO_MANY } from "./lifecycle.js"
 import type { Closed, Platform, Socket, Target } from "./platform.js"
 import { pause, type Retry } from "./retry.js"
 import { isToken } from "./socket/handshake.js"
+import { type Line, type Subscriber, Subscribers } from "./subscribers.js"
 
 /** `idle`: not connected, since nobody needs it. `waiting`: between two attempts to connect. */
 export type ConnectionState = "idle" | "connecting" | "open" | "waiting" | "closed"
@@ -40,49 +41,22 @@ export interface Request {
   signal?: AbortSignal | undefined
 }
 
-/** Whoever gets the messages of a subscription. */
-export interface Subscriber {
-  /** The arguments to subscribe with now. */
-  request(): object
-  /** The server has answered. */
-  started(result: unknown): void
-  message(message: { [name: string]: unknown }): void
-  /** The subscription is gone with its connection; another one follows. */
-  lost(): void
-  /** It ends for good; without an error when the client was closed. */
-  ended(error?: WarpError): void
-  /** What is to be acknowledged, once. */
-  acks(): object[]
-}
-
-interface Subscribed {
-  /** Of the subscription on this connection. */
-  id: number | undefined
-  isStarted: boolean
-  tries: number
-  timer: Timer | undefined
-}
-
 type Timer = ReturnType<typeof setTimeout>
 
+/** Calls that are about no context. */
+const WITHOUT_CONTEXT: ReadonlySet<string> = new Set(["token", "unsubscribe"])
 /** How many calls and characters go out as one message, and how many bytes may wait in the socket. */
 const BATCH = 256
 const MESSAGE = 256 * 1024
 const BUFFERED = 1024 * 1024
 /** How many bytes the server takes as one message, less what stands around a call. */
 const MAX_CALL = 17 * 1024 * 1024 - 1024
-/** In milliseconds, at most: for the answer to a subscription, to its end, and to the question whether it is there. */
-const SUBSCRIBE_MS = 30_000
-const UNSUBSCRIBE_MS = 2_000
+/** How long the server may take to say that it is there, in milliseconds. */
 const PROBE_MS = 10_000
 
 export class Connection {
   private readonly calls = new Calls()
-  private readonly subscribers = new Map<Subscriber, Subscribed>()
-  private readonly byId = new Map<number, Subscriber>()
-  private readonly acking = new Set<Subscriber>()
-  /** Messages without an answer that go out next. */
-  private notices: string[] = []
+  private readonly subscribers: Subscribers
   private socket: Socket | undefined
   private current: ConnectionState = "idle"
   private isScheduled = false
@@ -106,6 +80,7 @@ export class Connection {
   ) {
     const { host, port, tls } = settings.target
     this.server = `${tls ? "wss" : "ws"}://${host.includes(":") ? `[${host}]` : host}:${port}`
+    this.subscribers = new Subscribers(this.line(), settings.retry)
   }
 
   get state(): ConnectionState {
@@ -128,26 +103,20 @@ export class Connection {
   /** Keeps a subscription, over as many connections as it takes. */
   attach(subscriber: Subscriber): void {
     if (this.isClosing) return subscriber.ended(clientClosed())
-    this.subscribers.set(subscriber, { id: undefined, isStarted: false, tries: 0, timer: undefined })
-    if (this.current === "open") this.subscribe(subscriber)
-    else this.schedule()
+    this.subscribers.add(subscriber)
+    this.schedule()
     this.used()
   }
 
   /** Ends a subscription. The promise is fulfilled when the server has ended it, or cannot be asked. */
   async detach(subscriber: Subscriber): Promise<void> {
-    const subscribed = this.subscribers.get(subscriber)
-    if (subscribed === undefined) return
-    const { id } = subscribed
-    this.gatherAcks(subscriber, id)
-    this.forget(subscriber, subscribed)
-    if (id !== undefined && this.current === "open") await this.unsubscribe(id)
+    await this.subscribers.remove(subscriber)
     this.used()
   }
 
   /** The subscriber has something to acknowledge. */
   acks(subscriber: Subscriber): void {
-    this.acking.add(subscriber)
+    this.subscribers.acks(subscriber)
     this.schedule()
   }
 
@@ -155,13 +124,7 @@ export class Connection {
   async close(): Promise<void> {
     if (!this.isClosing) {
       this.isClosing = true
-      for (const [subscriber, subscribed] of [...this.subscribers]) {
-        const { id } = subscribed
-        this.gatherAcks(subscriber, id)
-        this.forget(subscriber, subscribed)
-        subscriber.ended()
-        if (id !== undefined && this.current === "open") void this.unsubscribe(id)
-      }
+      this.subscribers.end()
     }
     if (this.calls.size > 0) {
       const before = this.onEmpty
@@ -178,7 +141,7 @@ export class Connection {
 
   private begin({ op, args = {}, repeat = "always", timeout, isTimed = false, signal }: Request, id: number) {
     const { context } = this.settings
-    const all = { op, ...(context === undefined || op === "token" ? {} : { context }), ...args }
+    const all = { op, ...(context === undefined || WITHOUT_CONTEXT.has(op) ? {} : { context }), ...args }
     return new Promise<unknown>((resolve, reject) => {
       const text = stringify(all).slice(1, -1)
       if (isTooLarge(text)) throw messageTooLarge(text)
@@ -227,11 +190,10 @@ export class Connection {
     if (this.current === "idle" && this.isNeeded()) return this.connect()
     const { socket } = this
     if (this.current !== "open" || socket === undefined) return
-    for (const subscriber of this.acking) this.gatherAcks(subscriber, this.subscribers.get(subscriber)?.id)
-    this.acking.clear()
-    while (socket.buffered < BUFFERED && (this.notices.length > 0 || this.calls.hasNext)) {
-      const texts = [...this.notices, ...this.calls.next(this.batch, MESSAGE, Date.now())]
-      this.notices = []
+    let notices = this.subscribers.takeNotices()
+    while (socket.buffered < BUFFERED && (notices.length > 0 || this.calls.hasNext)) {
+      const texts = [...notices, ...this.calls.next(this.batch, MESSAGE, Date.now())]
+      notices = []
       if (texts.length > 0) socket.send(texts.length === 1 ? texts[0]! : `[${texts.join(",")}]`)
     }
   }
@@ -244,7 +206,7 @@ export class Connection {
     this.refusals = 0
     for (const message of said) {
       if (!isObject(message)) continue
-      if (typeof message["subscription"] === "number") this.subscriptionMessage(message["subscription"], message)
+      if (typeof message["subscription"] === "number") this.subscribers.message(message["subscription"], message)
       else if (typeof message["id"] === "number") this.answer(message["id"], message)
     }
   }
@@ -273,70 +235,17 @@ export class Connection {
     }, delay)
   }
 
-  // ------------------------------------------------------------------ Subscriptions
-
-  private subscribe(subscriber: Subscriber): void {
-    const subscribed = this.subscribers.get(subscriber)
-    if (subscribed === undefined || this.current !== "open" || subscribed.id !== undefined) return
-    const id = this.calls.newId()
-    Object.assign(subscribed, { id, isStarted: false, timer: undefined })
-    this.byId.set(id, subscriber)
-    const args = subscriber.request()
-    this.begin({ op: "subscribe", args, repeat: "here", timeout: SUBSCRIBE_MS }, id).then(
-      (result) => {
-        if (subscribed.id !== id) return
-        subscribed.isStarted = true
-        subscriber.started(result)
+  /** What subscriptions may do here. */
+  private line(): Line {
+    const isOpen = (): boolean => this.current === "open"
+    return {
+      get isOpen() {
+        return isOpen()
       },
-      (error: unknown) => {
-        if (subscribed.id !== id) return
-        if (error instanceof WarpError && error.code === "timeout") void this.unsubscribe(id)
-        this.notSubscribed(subscriber, subscribed, error)
-      },
-    )
-  }
-
-  private subscriptionMessage(id: number, message: { [name: string]: unknown }): void {
-    const subscriber = this.byId.get(id)
-    const subscribed = subscriber && this.subscribers.get(subscriber)
-    if (subscriber === undefined || subscribed === undefined) return
-    if ("ended" in message) return this.notSubscribed(subscriber, subscribed, fromProblem(message["ended"]))
-    subscribed.tries = 0
-    subscriber.message(message)
-  }
-
-  /** A subscription was refused, or has ended. */
-  private notSubscribed(subscriber: Subscriber, subscribed: Subscribed, error: unknown): void {
-    if (subscribed.id !== undefined) this.byId.delete(subscribed.id)
-    subscribed.id = undefined
-    subscribed.tries++
-    subscriber.lost()
-    if (error instanceof WarpError && (error.retryable || error.code === "timeout")) {
-      const delay = pause(subscribed.tries, this.settings.retry, Math.random())
-      subscribed.timer = setTimeout(() => this.subscribe(subscriber), delay)
-    } else {
-      this.forget(subscriber, subscribed)
-      subscriber.ended(error instanceof WarpError ? error : new WarpError(String(error), { code: "internal" }))
-      this.used()
+      newId: () => this.calls.newId(),
+      ask: (op, args, timeout, id) => this.begin({ op, args, repeat: "here", timeout }, id),
+      changed: () => this.used(),
     }
-  }
-
-  private unsubscribe(id: number): Promise<unknown> {
-    const args = { subscription: id }
-    const request: Request = { op: "unsubscribe", args, repeat: "here", timeout: UNSUBSCRIBE_MS }
-    return this.begin(request, this.calls.newId()).catch(() => undefined)
-  }
-
-  private forget(subscriber: Subscriber, { id, timer }: Subscribed): void {
-    clearTimeout(timer)
-    this.subscribers.delete(subscriber)
-    this.acking.delete(subscriber)
-    if (id !== undefined) this.byId.delete(id)
-  }
-
-  private gatherAcks(subscriber: Subscriber, id: number | undefined): void {
-    if (id === undefined) return
-    for (const ack of subscriber.acks()) this.notices.push(stringify({ op: "ack", subscription: id, ...ack }))
   }
 
   // ------------------------------------------------------------------ The socket
@@ -344,7 +253,7 @@ export class Connection {
   private connect(): void {
     this.become("connecting")
     void this.opened().catch((cause: unknown) => {
-      if (this.current === "connecting") this.lost({ code: 1006, reason: `no token: ${String(cause)}`, cause })
+      if (this.current === "connecting") this.lost({ code: 1006, reason: `no connection: ${String(cause)}`, cause })
     })
   }
 
@@ -368,7 +277,7 @@ export class Connection {
   private open(): void {
     this.become("open")
     this.beat()
-    for (const subscriber of this.subscribers.keys()) this.subscribe(subscriber)
+    this.subscribers.opened()
     this.flush()
     this.used()
   }
@@ -385,15 +294,11 @@ export class Connection {
     const { canAskAgain } = this.settings
     const then = next(why, { server: this.server, wasOpen, refusals: this.refusals, canAskAgain })
     this.lastError = then.error
-    const unstarted = then.then === "again" ? [] : [...this.subscribers]
     const failed =
       then.then === "again" ? [] : this.calls.all().filter(({ state }) => then.then === "stop" || state === "sent")
     for (const call of failed) call.reject(then.error)
     for (const call of this.calls.lost()) call.reject(unknownOutcome(then.error))
-    for (const [subscriber, subscribed] of unstarted) {
-      this.forget(subscriber, subscribed)
-      subscriber.ended(then.error)
-    }
+    if (then.then !== "again") this.subscribers.end(then.error)
     if (!this.isNeeded()) return this.become("idle", then.error)
     this.become("waiting", then.error)
     this.waiting = setTimeout(() => this.connect(), pause(this.tries, this.settings.retry, Math.random()))
@@ -402,15 +307,9 @@ export class Connection {
   /** Nothing of the connection is left. */
   private disconnected(): void {
     this.socket = undefined
-    this.notices = []
     clearTimeout(this.heartbeat)
     clearTimeout(this.idle)
-    this.byId.clear()
-    for (const [subscriber, subscribed] of this.subscribers) {
-      clearTimeout(subscribed.timer)
-      if (subscribed.id !== undefined) subscriber.lost()
-      subscribed.id = undefined
-    }
+    this.subscribers.lost()
   }
 
   private end(state: "idle" | "closed"): void {
@@ -457,7 +356,7 @@ export class Connection {
     const { socket } = this
     if (socket === undefined || this.current !== "open") return
     const asked = Date.now()
-    if (socket.ping === undefined) void this.unsubscribe(0)
+    if (socket.ping === undefined) void this.subscribers.unsubscribe(0)
     else socket.ping()
     clearTimeout(this.heartbeat)
     this.heartbeat = background(

@@ -1,7 +1,8 @@
-import type { Connection, Subscriber } from "./connection.js"
+import type { Connection } from "./connection.js"
 import { badArgument, WarpError } from "./errors.js"
 import { micros, readEvents, resultOf } from "./events.js"
 import { type Ack, Progress } from "./progress.js"
+import type { Subscriber } from "./subscribers.js"
 import type { AnyEvents, ContextSubscribeOptions, Envelope, From, StoredEvent } from "./types.js"
 
 /** `Symbol.asyncDispose`, also where the platform does not have it yet. */

@@ -50,6 +50,7 @@ describe("a loop", () => {
     }
     expect(seqs).toEqual([1, 2, 3, 4])
     await until(() => server.calls.at(-1)?.op === "unsubscribe")
+    expect(server.calls.at(-1)).not.toHaveProperty("context")
     expect([...server.connections][0]!.subscriptions.size).toBe(0)
   })
 
