@@ -34,10 +34,10 @@ gleam: nif ## Compile the Gleam packages, with gleam and Hex or with native/glea
 	@scripts/gleam build gleam
 	@scripts/gleam build gleam/kuma
 
-test: setup build nif-fault nif-weak ## Run all tests and print their totals
+test: setup build gateway nif-fault nif-weak ## Run all tests and print their totals
 	@scripts/run-tests
 
-test-long: setup build nif-fault nif-weak ## Run the same tests with many more rounds
+test-long: setup build gateway nif-fault nif-weak ## Run the same tests with many more rounds
 	@WARP_LONG=1 scripts/run-tests
 
 test-otp27: build nif-fault nif-weak ## Run tests with OTP 27, in a Debian 13 of their own: make test-otp27 ARGS="core"
@@ -78,7 +78,7 @@ gateway: ## Build only the program that has the server's wire, into server/priv/
 	@scripts/setup nif
 	@scripts/build-gateway
 
-server: build gateway ## Start a server with a context to play with: make server ARGS="--port 9090"
+server: gateway build ## Start a server with a context to play with: make server ARGS="--port 9090"
 	@scripts/run-erlang demo warp_demo_server $(ARGS)
 
 clean: ## Remove everything that was built, the demo's data too
