@@ -261,3 +261,14 @@ credit_test() ->
     {2, _} = warp_server_credit:ask(warp_server_credit:ack([{0, {2, 2}}, {0, {2, 2}}, {7, {1, 1}}], Full)),
     {3, _} = warp_server_credit:ask(warp_server_credit:ack([{0, {9, 9}}, {1, {1, 1}}], Full)),
     {0, _} = warp_server_credit:ask(warp_server_credit:ack([{0, {0, 9}}], Full)).
+
+%% ------------------------------------------------------------------ Which context is meant
+
+the_only_context_may_be_left_out_test() ->
+    Of = fun(Context) -> #{operations => all, context => Context, prefix => <<>>, aggregates => all} end,
+    Only = fun(Names, Contexts) -> warp_server_scope:only_context(Names, [Of(Context) || Context <- Contexts]) end,
+    ?assertEqual({ok, <<"a">>}, Only([<<"a">>], [all])),
+    ?assertEqual({ok, <<"b">>}, Only([<<"a">>, <<"b">>], [<<"b">>, <<"c">>])),
+    ?assertEqual(none, Only([<<"a">>, <<"b">>], [all])),
+    ?assertEqual(none, Only([<<"a">>, <<"b">>], [<<"a">>, <<"b">>])),
+    ?assertEqual(none, Only([<<"a">>], [])).
