@@ -34,10 +34,10 @@ gleam: nif ## Compile the Gleam packages, with gleam and Hex or with native/glea
 	@scripts/gleam build gleam
 	@scripts/gleam build gleam/kuma
 
-test: setup build gateway nif-fault nif-weak ## Run all tests and print their totals
+test: setup gateway build nif-fault nif-weak ## Run all tests and print their totals
 	@scripts/run-tests
 
-test-long: setup build gateway nif-fault nif-weak ## Run the same tests with many more rounds
+test-long: setup gateway build nif-fault nif-weak ## Run the same tests with many more rounds
 	@WARP_LONG=1 scripts/run-tests
 
 test-otp27: build nif-fault nif-weak ## Run tests with OTP 27, in a Debian 13 of their own: make test-otp27 ARGS="core"
