@@ -1,5 +1,5 @@
-%% make server: a server with a context of accounts, and what to type to use it. Its data and its token stay for the next
-%% start.
+%% make server: a server with a context of accounts, and what to type to use it. Its data and its token stay for the
+%% next start.
 -module(warp_demo_server).
 
 -export([main/0]).
@@ -16,7 +16,7 @@ main() ->
                       "usage: make server [ARGS=\"[--port N] [--data DIR] [--json]\"]~n~n"
                       "  --port N     default: 9090; 0 is any free port~n"
                       "  --data DIR   default: _build/demo-server~n"
-                      "  --json       print the port and the token for a program, and end with the standard input~n", []),
+                      "  --json       print port and token for a program, and end with the standard input~n", []),
             halt(2)
     end.
 

@@ -179,8 +179,8 @@ url($+) -> $-;
 url($/) -> $_;
 url(Char) -> Char.
 
-%% @doc What is wrong, and what to do about it, as text: for the errors of {@link start_link/1} and {@link configure/2}, and
-%% for all reasons of Warp.
+%% @doc What is wrong, and what to do about it, as text: for the errors of {@link start_link/1} and {@link configure/2},
+%% and for all reasons of Warp.
 -spec format_error(Reason :: term()) -> binary().
 format_error({context, Name, Reason}) ->
     unicode:characters_to_binary(["The context ", Name, " cannot be started. ", warp_error:format_error(Reason)]);

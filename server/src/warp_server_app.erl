@@ -15,7 +15,8 @@
 start(_Type, _Args) ->
     case supervisor:start_link(?MODULE, application:get_env(warp_server, configuration, none)) of
         {ok, Pid} -> {ok, Pid};
-        {error, {shutdown, {failed_to_start_child, server, Why}}} -> {error, {configuration, warp_server:format_error(Why)}};
+        {error, {shutdown, {failed_to_start_child, server, Why}}} ->
+            {error, {configuration, warp_server:format_error(Why)}};
         {error, _} = Error -> Error
     end.
 
