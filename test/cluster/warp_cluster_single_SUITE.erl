@@ -123,6 +123,7 @@ crashed_after(N, Config) ->
         crashed ->
             crashed_after(N + 1, Config);
         ok ->
+            ok = warp_cluster_vm:bind(A),
             ?assertEqual(lists:duplicate(10, lists:seq(1, 10)), logs(A)),
             ok = fill(A, 101, 110),
             ?assertEqual(lists:duplicate(10, lists:seq(1, 11)), logs(A)),
@@ -131,6 +132,8 @@ crashed_after(N, Config) ->
 
 %% The VM ends after so many writes of what the fun does, unless there are fewer.
 crash(Vm, Writes, Fun) ->
+    %% NOTE: what writes to a VM that has just ended crashes, and whoever is linked with it too.
+    ok = warp_cluster_vm:release(Vm),
     try
         warp_cluster_vm:run(Vm, fun() ->
             warp_nif:fault({abort_after, Writes}),

@@ -5,7 +5,7 @@
 
 %% From the suite
 -export([init_case/2, end_case/1, vms/1, dir/1, settled/1]).
--export([start/2, start/3, start/4, release/1, stop/1, kill/1, freeze/1, thaw/1, run/2, node_of/1, dir_of/1]).
+-export([start/2, start/3, start/4, release/1, bind/1, stop/1, kill/1, freeze/1, thaw/1, run/2, node_of/1, dir_of/1]).
 -export([open/3, open_all/2, close/1]).
 %% Inside a VM
 -export([open_here/1, close_here/0, ctx/0, entity/1, options/2]).
@@ -58,6 +58,11 @@ start(Name, Dir, Args, Options) ->
 %% The VM goes on when the process that has started it ends.
 release(#vm{pid = Pid}) ->
     true = unlink(Pid),
+    ok.
+
+%% The VM ends with the process that calls this.
+bind(#vm{pid = Pid}) ->
+    true = link(Pid),
     ok.
 
 %% The VM ends as it does by init:stop/0, after its context was stopped.
