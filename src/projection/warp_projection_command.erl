@@ -2,7 +2,7 @@
 %% NIF makes the text of JSON.
 -module(warp_projection_command).
 
--export([check/1, name/1, value/1]).
+-export([check/2, name/1, value/1]).
 
 -export_type([op/0, row_id/0, typed/0, type/0]).
 
@@ -20,14 +20,38 @@
 -define(MAX_TEXT_BYTES, 1048576).
 
 %% @doc Checks what one call of `project' returned.
--spec check(term()) -> {ok, [op()]} | {error, term()}.
-check([]) ->
+-spec check(term(), warp_projection_schema:declared()) -> {ok, [op()]} | {error, term()}.
+check([], _Declared) ->
     {ok, []};
-check(Commands) ->
+check(Commands, Declared) ->
     try
-        {ok, ops(Commands)}
+        Ops = ops(Commands),
+        ok = lists:foreach(fun(Op) -> fits(Op, Declared) end, Ops),
+        {ok, Ops}
     catch
         throw:Why -> {error, Why}
+    end.
+
+%% SQLite converts what is written to a column of numbers before it compares it with the column's CHECK. So text that
+%% reads as a number has to be refused here.
+fits({delete, _, _}, _Declared) ->
+    ok;
+fits({_, Table, _, Given}, Declared) ->
+    case Declared of
+        #{Table := #{columns := Columns}} -> maps:foreach(fun(Name, Value) -> fits(Name, Value, Columns) end, Given);
+        #{} -> ok
+    end.
+
+fits(Name, Value, Columns) ->
+    case {Columns, Value} of
+        {#{Name := integer}, {Type, _}} when Type =:= text; Type =:= json; Type =:= float ->
+            throw({bad_value, Name, not_an_integer});
+        {#{Name := integer}, Number} when is_float(Number) ->
+            throw({bad_value, Name, not_an_integer});
+        {#{Name := float}, {Type, _}} when Type =:= text; Type =:= json ->
+            throw({bad_value, Name, not_a_number});
+        _ ->
+            ok
     end.
 
 ops([]) -> [];

@@ -12,6 +12,7 @@
 -record(fold, {
     context :: warp_context:context(),
     at :: warp_projection_user_code:at(),
+    declared :: warp_projection_schema:declared(),
     %% The aggregates that have a `project'.
     aggregates :: #{binary() => warp_aggregate:aggregate()},
     %% The names of those of them that have a state.
@@ -41,10 +42,10 @@
 -define(COMPACT_BUDGET, 1000).
 
 -spec new(warp_context:context(), warp_projection_user_code:at(), warp_projection_states:kept()) -> fold().
-new(#{aggregates := All} = Context, At, Kept) ->
+new(#{aggregates := All, projections := #{tables := Declared}} = Context, At, Kept) ->
     Projecting = maps:filter(fun(_, A) -> is_map_key(project, A) end, All),
     Folding = [Name || {Name, A} <- maps:to_list(Projecting), warp_aggregate:folds(A)],
-    #fold{context = Context, at = At, aggregates = Projecting, folding = Folding, kept = Kept}.
+    #fold{context = Context, at = At, declared = Declared, aggregates = Projecting, folding = Folding, kept = Kept}.
 
 %% @doc The aggregates whose events are projected, by all of their names.
 -spec names(fold()) -> [binary()].
@@ -167,10 +168,10 @@ load([Name | Names], Handle, Entity, Seq, #fold{context = Context} = Fold, State
 project([], _Entity, _Blamed, States, _Fold, Done) ->
     {lists:reverse(Done), States};
 project([#{aggregate := Name, seq := Seq} = Event | Events], Entity, Blamed, States, Fold, Done) ->
-    #fold{aggregates = #{Name := Aggregate}, at = At} = Fold,
+    #fold{aggregates = #{Name := Aggregate}} = Fold,
     {Refused, Skipped} = Blamed,
     Blame = maps:get({Entity, Seq}, Refused, {none}),
-    case one(Aggregate, Name, Entity, Event, States, {At, Blame}) of
+    case one(Aggregate, Name, Entity, Event, States, {Fold, Blame}) of
         {ok, [], Next} ->
             project(Events, Entity, Blamed, Next, Fold, Done);
         {ok, Ops, Next} when element(1, Blame) =/= refused ->
@@ -188,10 +189,10 @@ project([#{aggregate := Name, seq := Seq} = Event | Events], Entity, Blamed, Sta
             {lists:reverse([{aside, Event, Reason} | Done]), none}
     end.
 
-one(_Aggregate, Name, _Entity, _Event, States, {_At, {ended, apply, Reason}}) ->
+one(_Aggregate, Name, _Entity, _Event, States, {_Fold, {ended, apply, Reason}}) ->
     {failed, Reason, States#{Name => {error, Reason}}};
 one(#{initial_state := Initial} = Aggregate, Name, Entity, #{seq := Seq} = Event, States,
-    {At, Blame}) ->
+    {#fold{at = At, declared = Declared}, Blame}) ->
     ok = warp_projection_user_code:begins(At, Seq, apply),
     Before = maps:get(Name, States, {ok, Initial}),
     case after_event(Before, Aggregate, Event) of
@@ -206,17 +207,17 @@ one(#{initial_state := Initial} = Aggregate, Name, Entity, #{seq := Seq} = Event
                     {failed, Reason, Next};
                 _ ->
                     ok = warp_projection_user_code:begins(At, Seq, project),
-                    commands(Aggregate, {Entity, State, Migrated}, Next)
+                    commands(Aggregate, {Entity, State, Migrated}, Declared, Next)
             end;
         {error, Reason} ->
             %% Events behind it have no state either.
             {failed, Reason, States#{Name => {error, Reason}}}
     end.
 
-commands(#{project := Project} = Aggregate, {Entity, State, Migrated}, Next) ->
+commands(#{project := Project} = Aggregate, {Entity, State, Migrated}, Declared, Next) ->
     try Project(Entity, State, Migrated) of
         Commands ->
-            case warp_projection_command:check(Commands) of
+            case warp_projection_command:check(Commands, Declared) of
                 {ok, Ops} -> {ok, Ops, Next};
                 {error, Why} -> {failed, Why, Next}
             end

@@ -39,16 +39,18 @@ create_table(Set, Generation, Table) ->
      note_column(Set, Table, <<"id">>, any, false)].
 
 %% A column that a command made has a type for reading only, so that every value keeps its own type. A
-%% declared column also refuses values of other types.
+%% declared column also refuses values of other types, and one of numbers compares itself with text by its number.
 add_column(Set, Table, Column, {How, Type}, Counted) ->
     C = quote(Column),
     [run(<<"ALTER TABLE ", (table(Set, Table))/binary, " ADD COLUMN ", C/binary,
-           (type(Type))/binary, (check(How, Type, C))/binary>>),
+           (type(How, Type))/binary, (check(How, Type, C))/binary>>),
      note_column(Set, Table, Column, Type, Counted)].
 
-type(bool) -> <<" BOOL BLOB">>;
-type(json) -> <<" JSON BLOB">>;
-type(_) -> <<>>.
+type(_, bool) -> <<" BOOL BLOB">>;
+type(_, json) -> <<" JSON BLOB">>;
+type(declared, integer) -> <<" INTEGER">>;
+type(declared, float) -> <<" REAL">>;
+type(_, _) -> <<>>.
 
 check(used, _, _) -> <<>>;
 check(declared, any, _) -> <<>>;

@@ -124,7 +124,7 @@ projections_wait(Config) ->
     Events = warp_test:history(warp_core:entity(Ctx, <<"e">>)),
     reload_twice(),
     [begin
-         Projecting = Context#{aggregates := #{<<"Log">> => Aggregate}},
+         Projecting = Context#{aggregates := #{<<"Log">> => Aggregate}, projections := #{tables => #{}}},
          Kept = warp_projection_states:new(Projecting, 0, 1),
          Fold = warp_projection_fold:new(Projecting, warp_projection_user_code:new(), Kept),
          ?assertMatch({error, {stale_function, #{function := Function}}},
