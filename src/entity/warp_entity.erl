@@ -26,6 +26,8 @@
     %% The number of the submission in flight, if it went with a receipt.
     receipt = none :: none | pos_integer(),
     submissions = 0 :: non_neg_integer(),
+    %% The number of the last submission that is known to be stored from its receipt.
+    stored = 0 :: non_neg_integer(),
     %% Aggregates whose state readers find in ETS.
     published = [] :: [binary()],
     %% Whether requests came since the last tick: `busy' or `idle', or `off' when no tick is due. With ticks a
@@ -39,6 +41,8 @@
 %% After one to two ticks without a request the process hibernates.
 -define(TICK_MS, 1000).
 -define(BURST_MS, 50).
+%% When a process that would end looks again whether its callers have got their answers.
+-define(ANSWERING_MS, 1).
 
 %% @doc Starts the process of an entity in shard N. `ignore' when another process of the entity is alive.
 -spec start_link(warp_context:membership(), non_neg_integer(), binary()) -> gen_server:start_ret() | ignore.
@@ -297,8 +301,20 @@ compact(#state{core = Core} = State) ->
 %%
 %% NOTE: the process closes its counters before it looks for casts. The sender of a cast that comes later finds them
 %% closed, and waits until the process has taken the cast or has ended.
-retire(#state{pending = Pending} = State) ->
-    ok = warp_entity_pending:close(Pending),
+%%
+%% NOTE: it does not close them before the owner has answered all callers whose appends were stored. A caller that
+%% finds them closed, and no answer, takes its append for one that was not carried out, and makes it again.
+retire(#state{pending = Pending, stored = Stored} = State) ->
+    case warp_entity_pending:is_answered(Pending, Stored) of
+        true ->
+            ok = warp_entity_pending:close(Pending),
+            retire_unless_asked(State);
+        false ->
+            _ = erlang:send_after(?ANSWERING_MS, self(), passivate),
+            {noreply, State}
+    end.
+
+retire_unless_asked(#state{pending = Pending} = State) ->
     case casts() of
         [] ->
             depart(State);
@@ -431,7 +447,7 @@ catch_up(#state{receipt = none} = State) ->
 catch_up(#state{receipt = Number, pending = Pending, core = Core} = State) ->
     case warp_entity_pending:is_stored(Pending, Number) of
         true ->
-            snapshot(State#state{core = warp_entity_core:stored(Core), receipt = none});
+            snapshot(State#state{core = warp_entity_core:stored(Core), receipt = none, stored = Number});
         false ->
             State
     end.

@@ -3,7 +3,7 @@
 -module(warp_entity_pending).
 
 -export([new/0, admit/3, answered/3, close/1, reopen/1, is_closed/1]).
--export([receipt/4, hand_out/1, is_stored/2, want/2]).
+-export([receipt/4, hand_out/1, is_stored/2, is_answered/2, want/2]).
 -export([use/1, take_used/1]).
 -export([is_watched_by/2, watched_by/2]).
 
@@ -21,7 +21,7 @@
 %% The number of requests that are not answered yet in the lower 24 bits, and above them their bytes.
 -define(WAITING, 1).
 -define(BYTES_FROM_BIT, 24).
-%% The number of the last submission that was stored and answered.
+%% The number of the last submission that was stored.
 -define(STORED, 2).
 %% The number of the submission after which the process wants to be woken.
 -define(WANTED, 3).
@@ -31,11 +31,13 @@
 -define(USED, 5).
 %% The number of the process that notices when this one is killed, see `warp_requests'.
 -define(WATCHED_BY, 6).
+%% The number of the last submission whose callers were all answered.
+-define(ANSWERED, 7).
 
 %% @doc The counters of a process that starts.
 -spec new() -> pending().
 new() ->
-    atomics:new(6, []).
+    atomics:new(7, []).
 
 %% @doc Counts a request with so many bytes. False, and not counted, when more than Max requests or 64 MiB would be
 %% pending.
@@ -90,6 +92,7 @@ hand_out({?MODULE, Pending, Number, Pid, Replies, Bytes}) ->
     ok = atomics:put(Pending, ?STORED, Number),
     ok = answered(Pending, length(Replies), Bytes),
     lists:foreach(fun({From, Reply}) -> warp_entity_reply:reply(From, Reply) end, Replies),
+    ok = atomics:put(Pending, ?ANSWERED, Number),
     case atomics:get(Pending, ?WANTED) of
         Number ->
             Pid ! {warp_stored, Number},
@@ -102,6 +105,11 @@ hand_out({?MODULE, Pending, Number, Pid, Replies, Bytes}) ->
 -spec is_stored(pending(), pos_integer()) -> boolean().
 is_stored(Pending, Number) ->
     atomics:get(Pending, ?STORED) >= Number.
+
+%% @doc Whether the callers of the submission of that number, which was stored, have got their answers.
+-spec is_answered(pending(), non_neg_integer()) -> boolean().
+is_answered(Pending, Number) ->
+    atomics:get(Pending, ?ANSWERED) >= Number.
 
 %% @doc Has the owner of the shard send `{warp_stored, Number}' to the process when that submission is stored. True
 %% when it is stored already; the message may come all the same.

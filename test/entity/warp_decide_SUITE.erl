@@ -7,6 +7,7 @@
 -export([all/0, groups/0, suite/0, init_per_group/2, end_per_group/2,
          init_per_testcase/2, end_per_testcase/2]).
 -export([messages_are_sent_in_order_and_before_the_answer/1,
+         who_is_answered_late_is_stored_once/1,
          a_failed_commit_sends_nothing/1,
          without_events_messages_wait_for_what_was_before/1,
          what_is_refused_sends_nothing/1,
@@ -34,6 +35,7 @@ all() -> warp_test:both_modes().
 groups() ->
     warp_test:both_modes(
       [messages_are_sent_in_order_and_before_the_answer,
+       who_is_answered_late_is_stored_once,
        a_failed_commit_sends_nothing,
        without_events_messages_wait_for_what_was_before,
        what_is_refused_sends_nothing,
@@ -64,6 +66,29 @@ messages_are_sent_in_order_and_before_the_answer(Config) ->
     Fun = fun(0) -> {ok, [credited(5), credited(6)], [{Me, first}, {Me, {second, 11}}]} end,
     ?assertEqual({ok, [1, 2]}, warp_core:decide(Alice, <<"Account">>, Fun)),
     ?assertEqual([first, {second, 11}], flushed()).
+
+%% The owner of the journal is held up after it noted that the events are stored, and before it answers. The process of
+%% the entity would leave memory meanwhile, and the caller takes that for a process that has not got the request.
+who_is_answered_late_is_stored_once(Config) ->
+    Ctx = warp_test:start(Config, #{idle_timeout => 50}),
+    [Owner] = [Pid || {journal, Pid} <- warp_test:processes(Ctx)],
+    Alice = alice(Ctx),
+    %% The first append of an entity is answered by the process itself.
+    {ok, 1} = warp_core:append(Alice, credited(1)),
+    Me = self(),
+    Nobody = spawn(fun() -> ok end),
+    Messages = [{Me, answering} | lists:duplicate(300000, {Nobody, none})],
+    _ = spawn_link(fun() ->
+        Me ! {answer, warp_core:decide(Alice, <<"Account">>, fun(_) -> {ok, [credited(2)], Messages} end)}
+    end),
+    receive answering -> ok after 10000 -> error(no_message) end,
+    true = erlang:suspend_process(Owner),
+    timer:sleep(500),
+    true = erlang:resume_process(Owner),
+    ?assertEqual({ok, [2]}, receive {answer, Answer} -> Answer after 10000 -> no_answer end),
+    ?assertEqual([1, 2], [Seq || #{seq := Seq} <- warp_test:history(Alice)]),
+    %% And it leaves memory afterwards.
+    warp_test:wait_until(fun() -> warp_entity_registry:lookup(Alice) =:= none end).
 
 a_failed_commit_sends_nothing(Config) ->
     Vm = warp_fault_vm:start(#{nif => fault}),
