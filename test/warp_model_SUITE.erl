@@ -6,7 +6,7 @@
          reading_through_behaves_like_a_map_of_lists/1,
          a_context_may_change_its_mode_at_every_restart/1]).
 
-suite() -> [{timetrap, {minutes, 60}}].
+suite() -> [{timetrap, {minutes, case os:getenv("WARP_LONG") of false -> 60; _ -> 300 end}}].
 
 all() ->
     [resident_entities_behave_like_a_map_of_lists,

@@ -11,7 +11,7 @@
 
 -import(warp_cluster_vm, [vms/1, settled/1]).
 
-suite() -> [{timetrap, {minutes, 4}}].
+suite() -> [{timetrap, {minutes, case is_long() of true -> 60; false -> 4 end}}].
 
 all() ->
     [nodes_join_and_leave_under_load, progress_says_how_much_was_moved, requests_keep_their_order,
@@ -141,7 +141,9 @@ killed(Which, Config) ->
     ok.
 
 rounds() ->
-    case os:getenv("WARP_LONG") of false -> 3; _ -> 100 end.
+    case is_long() of true -> 100; false -> 3 end.
+
+is_long() -> os:getenv("WARP_LONG") =/= false.
 
 %% A node that has left, and joins again as a new one.
 leave_and_return(Name, Vms, Dir) ->
