@@ -169,7 +169,7 @@ run(Operation, Args, {{Ctx, _}, _}) ->
 entity(Ctx, #{entity := Id}) -> warp_core:entity(Ctx, Id).
 
 %% Errors of the engine mean what they say, so a function's own reason is marked as such.
-own_reason({error, Reason}) -> {error, {rejected, Reason}};
+own_reason({error, Reason}) -> {error, {refused, Reason}};
 own_reason(Decision) -> Decision.
 
 done(ok, Result) -> encoded(Result);

@@ -1,7 +1,7 @@
 %% @private What a call gives as JSON text.
 -module(warp_server_json).
 
--export([encode/1, object/1, list/1, placed_event/1, plain/1, state/2, saga/1]).
+-export([encode/1, object/1, list/1, placed_event/1, plain/1, state/2]).
 
 %% More bytes than any text has.
 -define(ANY_SIZE, 1 bsl 40).
@@ -37,16 +37,6 @@ state(State, none) ->
     end;
 state(State, View) ->
     state(View(State), none).
-
-%% @doc What a saga's functions tell of it, with each reason as the details of a problem.
--spec saga(term()) -> term().
-saga(#{} = Description) -> maps:map(fun saga/2, Description).
-
-saga(reason, Reason) -> warp_server_problem:object(Reason);
-saga(state, State) -> string:uppercase(atom_to_binary(State));
-saga(steps, Steps) when is_list(Steps) -> [saga(Step) || Step <- Steps];
-saga(Key, #{} = Inner) when Key =:= failed; Key =:= blocked; Key =:= waiting -> saga(Inner);
-saga(_, Value) -> plain(Value).
 
 %% @doc Any term in a form that JSON has: tuples as lists, and what else has none as text.
 -spec plain(term()) -> term().

@@ -58,11 +58,11 @@ parameters(Values) ->
 snake(Name) ->
     string:lowercase(re:replace(Name, "(?<=[a-z])(?=[A-Z])", "_", [global, {return, binary}])).
 
-%% A value as JSON, if it has such a form and is short; else as Erlang prints it.
-value(Value) when is_number(Value); is_atom(Value) -> Value;
+%% A value as JSON, tuples as lists. One that is long is shown as Erlang prints it.
 value(Value) ->
-    case warp_json:encode(Value, ?MAX_BYTES) of
-        {ok, Json} when byte_size(Json) =< ?MAX_BYTES -> Value;
+    Plain = warp_server_json:plain(Value),
+    case warp_json:encode(Plain, ?MAX_BYTES) of
+        {ok, Json} when byte_size(Json) =< ?MAX_BYTES -> Plain;
         _ -> unicode:characters_to_binary(io_lib:format("~0tP", [Value, 12], [{chars_limit, ?MAX_BYTES}]))
     end.
 
@@ -100,6 +100,13 @@ own({unknown_context, Name}) ->
     {unknown_context, <<"The server has no context of that name.">>, <<"Correct the name.">>, #{context => Name}};
 own({unknown_command, Name}) ->
     {unknown_command, <<"The context has no command of that name.">>, <<"Correct the name.">>, #{command => Name}};
+own({refused, Refusal}) ->
+    Said = case value(Refusal) of
+        Text when is_binary(Text) -> [<<": ">>, Text];
+        _ -> <<".">>
+    end,
+    {rejected, iolist_to_binary([<<"The command refused">>, Said]), <<"Decide what that means to you.">>,
+     #{refusal => value(Refusal)}};
 own(state_not_json) ->
     {state_not_json, <<"The state has no form in JSON.">>, <<"Give the context a view of this aggregate.">>, #{}};
 own(internal) ->

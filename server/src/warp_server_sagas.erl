@@ -26,11 +26,20 @@ ended({ok, {Result, Description}}) -> described(Result, Description);
 ended({error, _} = Error) -> Error.
 
 described(Result, Description) ->
-    Shown = warp_server_json:saga(maps:remove(state, Description)),
+    Shown = shown(maps:remove(state, Description)),
     {ok, warp_server_json:encode(Shown#{result => string:uppercase(atom_to_binary(Result))})}.
 
-listed({ok, Sagas}) -> {ok, warp_server_json:encode(#{sagas => [warp_server_json:saga(Saga) || Saga <- Sagas]})};
+listed({ok, Sagas}) -> {ok, warp_server_json:encode(#{sagas => [shown(Saga) || Saga <- Sagas]})};
 listed({error, _} = Error) -> Error.
+
+%% What the engine tells of a saga, with each reason as the details of a problem.
+shown(#{} = Description) -> maps:map(fun shown/2, Description).
+
+shown(reason, Reason) -> warp_server_problem:object(Reason);
+shown(state, State) -> string:uppercase(atom_to_binary(State));
+shown(steps, Steps) when is_list(Steps) -> [shown(Step) || Step <- Steps];
+shown(Key, #{} = Inner) when Key =:= failed; Key =:= blocked; Key =:= waiting -> shown(Inner);
+shown(_, Value) -> warp_server_json:plain(Value).
 
 %% Steps that stand in a list of their own run side by side. The engine says what is wrong with a step.
 build(Saga, Groups) when is_list(Groups) ->

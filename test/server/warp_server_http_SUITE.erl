@@ -135,7 +135,8 @@ commands_are_decided(Config) ->
         warp_server_test:post(Server, "/v1/contexts/bank/entities/eve/commands/" ++ Name, #{input => Input})
     end,
     ?assertEqual({200, #{<<"seqs">> => [2]}}, Command("withdraw", #{amount => 4})),
-    ?assertMatch({422, #{<<"code">> := <<"rejected">>, <<"parameters">> := #{<<"refusal">> := <<"{insufficient,6}">>}}},
+    ?assertMatch({422, #{<<"code">> := <<"rejected">>, <<"detail">> := <<"The command refused.">>,
+                         <<"parameters">> := #{<<"refusal">> := [<<"insufficient">>, 6]}}},
                  Command("withdraw", #{amount => 40})),
     %% What looks like a reason of Warp's own is none, when a command gives it.
     ?assertMatch({422, #{<<"parameters">> := #{<<"refusal">> := #{<<"a">> := 1}}}}, Command("secret", #{a => 1})),

@@ -63,9 +63,16 @@ values_are_parameters_test_() ->
      || {Reason, Parameters} <-
             [{{wrong_expected_seq, 3}, #{<<"actual">> => 3}},
              {{result_too_large, 9}, #{<<"max_bytes">> => 9}},
-             {{rejected, {no, <<"money">>}}, #{<<"refusal">> => <<"{no,<<\"money\">>}">>}},
-             {{rejected, #{a => 1}}, #{<<"refusal">> => #{a => 1}}},
+             {{rejected, {no, <<"money">>}}, #{<<"refusal">> => [no, <<"money">>]}},
+             {{refused, {no, #{left => {1, 2}}}}, #{refusal => [no, #{<<"left">> => [1, 2]}]}},
+             {{refused, lists:duplicate(1000, a)}, #{refusal => <<"[a,a,a,a,a,a,a,a,a,a,a|...]">>}},
+             {{rejected, #{a => 1}}, #{<<"refusal">> => #{<<"a">> => 1}}},
              {{bad_entity_id, empty}, #{<<"why">> => empty}}]].
+
+refusals_of_commands_say_what_the_command_says_test_() ->
+    [?_assertMatch(#{code := rejected, status := 422, detail := Detail}, warp_server_problem:object({refused, Why}))
+     || {Why, Detail} <- [{<<"no money">>, <<"The command refused: no money">>},
+                          {{missing, 3}, <<"The command refused.">>}]].
 
 %% -------------------------------------------------------------------------------------------------------- Scopes
 
