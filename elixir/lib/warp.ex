@@ -34,8 +34,8 @@ defmodule Warp do
 
   See also `Warp.Aggregate`, `Warp.Event`, `Warp.Type`, `Warp.Saga` for operations over several entities,
   `Warp.Projection` for tables that can be queried, `Warp.Subscription` for processes that are sent events,
-  `Warp.Subscriber` for handlers of events that Warp runs, `Warp.Cluster` for contexts that several nodes share, and
-  `Warp.Test`.
+  `Warp.Subscriber` for handlers of events that Warp runs, `Warp.Cluster` for contexts that several nodes share,
+  `Warp.Server` for contexts of Warp's server, and `Warp.Test`.
 
   The examples of this page have the account of `Warp.Aggregate` in a context `"bank"`.
   """

@@ -3,7 +3,7 @@
 
 -export([passivate/1, write_file/2, read_file/1, rename/2, remove/1, overwrite/3, with_small_disk/1]).
 -export([with_rqlite/1, shutdown/1, children/1, fill/1, is_waiting/1, messages/0, term/1, shard_owners/1]).
--export([panic_of/1, failures/1, set_failures/2, fails/1]).
+-export([panic_of/1, failures/1, set_failures/2, fails/1, with_server/2]).
 
 %% The message with which a function panics.
 panic_of(Run) ->
@@ -130,3 +130,31 @@ failures(Times) ->
 set_failures(Failures, Times) -> ok = atomics:put(Failures, 1, Times), nil.
 
 fails(Failures) -> atomics:sub_get(Failures, 1, 1) >= 0.
+
+%% The server is what the project's build has made.
+with_server(Module, Run) ->
+    testkit_ffi:with_dir(fun(Dir) ->
+        true = code:add_pathz(filename:absname("../_build/default/lib/warp_server/ebin")),
+        {ok, _} = application:ensure_all_started(inets),
+        Token = warp_server:new_token(),
+        {ok, Server} = warp_server:start_link(
+            #{contexts => [#{name => <<"bank">>, data_dir => Dir, module => binary_to_existing_atom(Module)}],
+              listeners => [#{port => 0}],
+              tokens => [#{id => <<"test">>, scopes => [#{}],
+                           sha256 => string:lowercase(binary:encode_hex(crypto:hash(sha256, Token)))}]}),
+        try
+            [{Address, Port}] = warp_server:addresses(Server),
+            Base = io_lib:format("http://~ts:~b/v1/contexts/bank/entities/", [Address, Port]),
+            Run(fun(Method, Path, Body) -> ask(Method, lists:flatten([Base, binary_to_list(Path)]), Token, Body) end)
+        after
+            warp_server:stop(Server)
+        end
+    end).
+
+ask(Method, Url, Token, Body) ->
+    Headers = [{"authorization", "Bearer " ++ binary_to_list(Token)}],
+    {ok, {{_, Status, _}, _, Answer}} = case Method of
+        <<"GET">> -> httpc:request(get, {Url, Headers}, [], [{body_format, binary}]);
+        <<"POST">> -> httpc:request(post, {Url, Headers, "application/json", Body}, [], [{body_format, binary}])
+    end,
+    {Status, Answer}.
