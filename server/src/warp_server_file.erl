@@ -84,7 +84,7 @@ context(Given, Dir) ->
     known(Given, <<"a context">>, [<<"name">>, <<"data_dir">>, <<"module">>, <<"code">>, <<"logs">>, <<"options">>]),
     ok = lists:foreach(fun(Path) -> add_code(under(Dir, Path)) end, list(maps:get(<<"code">>, Given, []), <<"code">>)),
     Named = case Given of
-                #{<<"module">> := Module} when is_binary(Module) -> #{module => binary_to_atom(Module)};
+                #{<<"module">> := Module} when is_binary(Module) -> #{module => module(Module)};
                 #{<<"module">> := _} -> wrong(<<"module">>, "is no text");
                 #{} -> #{}
             end,
@@ -97,6 +97,10 @@ context(Given, Dir) ->
           end,
     maps:merge(Named, #{name => maps:get(<<"name">>, Given, missing), options => Own,
                         data_dir => under(Dir, maps:get(<<"data_dir">>, Given, <<"data">>))}).
+
+%% A module by the name that its language has for it: `bank', `MyApp.Bank' in Elixir, `my_app/bank' in Gleam.
+module(<<First, _/binary>> = Name) when First >= $A, First =< $Z -> binary_to_atom(<<"Elixir.", Name/binary>>);
+module(Name) -> binary_to_atom(binary:replace(Name, <<"/">>, <<"@">>, [global])).
 
 %% What is a word in TOML, and an atom in the options of a context.
 option(_Key, Text) when is_binary(Text) -> binary_to_atom(Text);
