@@ -3,18 +3,45 @@
 %% What the engine checks by itself, such as an event, is handed on as it is.
 -module(warp_server_args).
 
--export([check/3, names/1, after_text/1]).
+-export([check/3, arguments/1, default/2, after_text/1]).
 
--export_type([form/0]).
+-export_type([form/0, argument/0, need/0, type/0]).
 
 %% Whether values are JSON, or text as in the query of a URL.
 -type form() :: json | text.
+-type argument() :: {Name :: atom(), need(), type()}.
+%% A default is that of the engine, which fills it in.
+-type need() :: required | optional | {default, integer() | boolean() | atom()}.
+-type type() ::
+    %% Text of so many bytes, which the engine checks.
+    {text, Min :: 0 | 1, Max :: pos_integer()}
+    | {integer, Min :: integer(), Max :: integer()}
+    | {one_of, [atom()]}
+    | boolean
+    %% A list of text.
+    | texts
+    %% An object, which the gateway hands on as JSON text.
+    | object
+    %% An event, several, the steps of a saga, the parameters of a query: the engine checks them.
+    | {engine, event | events | steps | params}
+    | expected | scopes
+    %% Where a page of entities or of events ended.
+    | place | positions
+    %% Of subscriptions: where they begin, and which events are acknowledged.
+    | from | places.
 
 %% How long a call may wait, in milliseconds.
 -define(MAX_WAIT_MS, 300000).
 -define(MAX_LIMIT, 10000).
 -define(MAX_CREDIT, 1000).
 -define(MAX_SECONDS, 3600).
+%% Where seqs and times in microseconds end.
+-define(MAX_INTEGER, 16#7fffffffffffffff).
+-define(READ_MS, 5000).
+-define(DELETE_MS, 10000).
+%% How long a call waits for a saga.
+-define(SAGA_MS, 30000).
+-define(PAGE, 1000).
 
 %% @doc Checks arguments. Errors: `{unknown_field, Name}', and `{bad_option, Name, Why}'.
 -spec check(Operation :: atom(), #{binary() => term()}, form()) ->
@@ -44,75 +71,80 @@ each([], Given, _Form, Checked, _) ->
     [Unknown | _] = maps:keys(Given) -- [atom_to_binary(Name) || Name <- maps:keys(Checked)],
     {error, {unknown_field, Unknown}}.
 
-%% @doc The names of an operation's arguments, those that it needs first.
--spec names(Operation :: atom()) -> [{atom(), required | optional}].
-names(Operation) ->
-    [{Name, Need} || {Name, Need, _} <- arguments(Operation)].
-
-arguments(append) -> [entity(), {event, required, any} | writing()];
-arguments(append_batch) -> [entity(), {events, required, any} | writing()];
+%% @doc What an operation takes. `none': there is no such operation.
+-spec arguments(Operation :: atom()) -> [argument()] | none.
+arguments(append) -> [entity(), {event, required, {engine, event}} | writing()];
+arguments(append_batch) -> [entity(), {events, required, {engine, events}} | writing()];
 arguments(get) ->
-    [entity(), {aggregate, required, text}, {seq, optional, seq}, {time, optional, any_integer}, timeout()];
-arguments(history) -> [entity(), {direction, optional, {one_of, [forward, backward]}}, timeout() | page(seq)];
-arguments(export) -> [entity() | page(seq)];
-arguments(delete) -> [entity(), timeout()];
-arguments(command) -> [entity(), {name, required, text}, {input, optional, text}, timeout()];
+    [entity(), {aggregate, required, name()}, {seq, optional, seq()},
+     {time, optional, {integer, -?MAX_INTEGER, ?MAX_INTEGER}}, timeout(?READ_MS)];
+arguments(history) ->
+    [entity(), {from, optional, from_seq()}, {direction, {default, forward}, {one_of, [forward, backward]}}, limit(),
+     timeout(?READ_MS)];
+arguments(export) ->
+    [entity(), {from, optional, from_seq()}, {limit, optional, {integer, 1, ?MAX_INTEGER}}];
+arguments(delete) -> [entity(), timeout(?DELETE_MS)];
+arguments(command) -> [entity(), {name, required, name()}, {input, optional, object}, timeout(?READ_MS)];
 arguments(entities) ->
-    [{prefix, optional, text}, {aggregate, optional, text}, {'after', optional, place}, limit(), timeout()];
-arguments(events) -> [{shard, optional, seq}, {'after', optional, positions}, limit(), timeout()];
+    [{prefix, optional, prefix()}, {aggregate, optional, name()}, {'after', optional, place}, limit(),
+     timeout(?READ_MS)];
+arguments(events) ->
+    [{shard, optional, {integer, 0, 4095}}, {'after', optional, positions}, limit(), timeout(?READ_MS)];
 arguments(query) ->
-    [{sql, required, text}, {params, optional, any}, {max_rows, optional, {integer, 1, 1000000}}, timeout()];
+    [{sql, required, {text, 1, 1 bsl 20}}, {params, optional, {engine, params}},
+     {max_rows, {default, 10000}, {integer, 1, 1000000}}, {timeout, {default, ?READ_MS}, {integer, 1, ?MAX_WAIT_MS}}];
 arguments(saga) ->
-    [{saga, required, text}, {steps, required, any}, {timeout, optional, {integer, 0, 16#ffffffff}},
-     {retries, optional, seq}, wait()];
-arguments(Operation) when Operation =:= saga_retry; Operation =:= saga_cancel -> [{saga, required, text}, wait()];
-arguments(saga_resolve) -> [{saga, required, text}, {note, required, text}, wait()];
-arguments(saga_status) -> [{saga, required, text}];
-arguments(sagas) -> [{state, optional, {one_of, [stuck, pending]}}];
-arguments(wait) -> [entity(), {seq, required, seq}, {projection, optional, boolean}, timeout()];
+    [saga(), {steps, required, {engine, steps}}, {timeout, optional, {integer, 0, 16#ffffffff}},
+     {retries, {default, 10}, {integer, 0, 1000000}}, wait()];
+arguments(Operation) when Operation =:= saga_retry; Operation =:= saga_cancel -> [saga(), wait()];
+arguments(saga_resolve) -> [saga(), {note, required, {text, 1, 4096}}, wait()];
+arguments(saga_status) -> [saga()];
+arguments(sagas) -> [{state, {default, stuck}, {one_of, [stuck, pending]}}];
+arguments(wait) ->
+    [entity(), {seq, required, seq()}, {projection, {default, false}, boolean}, timeout(?READ_MS)];
 arguments(stats) -> [];
 arguments(subscribe) ->
-    [{entity, optional, text}, {from, optional, from}, {aggregates, optional, texts}, {types, optional, texts},
-     {prefix, optional, text}, {name, optional, text}, {consumers, optional, {integer, 1, 4096}},
-     {credit, optional, {integer, 1, ?MAX_CREDIT}}];
-arguments(unsubscribe) -> [{subscription, required, seq}];
-arguments(ack) -> [{subscription, required, seq}, {events, optional, places}, {erased, optional, text}];
-arguments(Operation) when Operation =:= parked; Operation =:= forget -> [{name, required, text}];
-arguments(Operation) when Operation =:= retry; Operation =:= skip -> [{name, required, text}, entity()];
-arguments(token) -> [{seconds, optional, {integer, 1, ?MAX_SECONDS}}, {scopes, optional, scopes}];
+    [{entity, optional, id()}, {from, optional, from}, {aggregates, optional, texts}, {types, optional, texts},
+     {prefix, optional, prefix()}, {name, optional, {text, 1, 200}}, {consumers, optional, {integer, 1, 4096}},
+     {credit, {default, 100}, {integer, 1, ?MAX_CREDIT}}];
+arguments(unsubscribe) -> [{subscription, required, seq()}];
+arguments(ack) -> [{subscription, required, seq()}, {events, optional, places}, {erased, optional, id()}];
+arguments(Operation) when Operation =:= parked; Operation =:= forget -> [subscription()];
+arguments(Operation) when Operation =:= retry; Operation =:= skip -> [subscription(), entity()];
+arguments(token) -> [{seconds, {default, 60}, {integer, 1, ?MAX_SECONDS}}, {scopes, optional, scopes}];
 arguments(_) -> none.
 
-entity() -> {entity, required, text}.
-timeout() -> {timeout, optional, {integer, 0, ?MAX_WAIT_MS}}.
-wait() -> {wait, optional, {integer, 0, ?MAX_WAIT_MS}}.
-limit() -> {limit, optional, {integer, 1, ?MAX_LIMIT}}.
-writing() -> [{expected, optional, expected}, timeout()].
-page(Type) -> [{from, optional, Type}, limit()].
+%% @doc The default of an argument that has one.
+-spec default(Operation :: atom(), Name :: atom()) -> integer() | boolean() | atom().
+default(Operation, Name) ->
+    {_, {default, Value}, _} = lists:keyfind(Name, 1, arguments(Operation)),
+    Value.
 
-value(any, Value, _) -> {ok, Value};
-value(text, Value, _) when is_binary(Value) -> {ok, Value};
-value(text, _, _) -> {error, not_text};
+entity() -> {entity, required, id()}.
+saga() -> {saga, required, {text, 1, 500}}.
+subscription() -> {name, required, {text, 1, 200}}.
+id() -> {text, 1, 512}.
+name() -> {text, 1, 512}.
+prefix() -> {text, 0, 512}.
+seq() -> {integer, 0, ?MAX_INTEGER}.
+from_seq() -> {integer, 1, ?MAX_INTEGER}.
+timeout(Default) -> {timeout, {default, Default}, {integer, 0, ?MAX_WAIT_MS}}.
+wait() -> {wait, {default, ?SAGA_MS}, {integer, 0, ?MAX_WAIT_MS}}.
+limit() -> {limit, {default, ?PAGE}, {integer, 1, ?MAX_LIMIT}}.
+writing() -> [{expected, {default, any}, expected}, timeout(?READ_MS)].
+
+value({engine, _}, Value, _) -> {ok, Value};
+value({text, _, _}, Value, _) when is_binary(Value) -> {ok, Value};
+value({text, _, _}, _, _) -> {error, not_text};
+value(object, Value, json) when is_binary(Value) -> {ok, Value};
+value(object, _, _) -> {error, not_an_object};
 value(texts, Values, json) when is_list(Values) ->
     case lists:all(fun is_binary/1, Values) of
         true -> {ok, Values};
         false -> {error, not_a_list_of_names}
     end;
 value(texts, _, _) -> {error, not_a_list_of_names};
-value({integer, Min, Max}, Value, Form) ->
-    case integer(Value, Form) of
-        N when is_integer(N), N >= Min, N =< Max -> {ok, N};
-        _ -> {error, {not_an_integer_between, Min, Max}}
-    end;
-value(seq, Value, Form) ->
-    case integer(Value, Form) of
-        N when is_integer(N), N >= 0 -> {ok, N};
-        _ -> {error, {not_an_integer_from, 0}}
-    end;
-value(any_integer, Value, Form) ->
-    case integer(Value, Form) of
-        N when is_integer(N) -> {ok, N};
-        error -> {error, not_an_integer}
-    end;
+value({integer, Min, Max}, Value, Form) -> warp_check:integer(integer(Value, Form), Min, Max);
 value(boolean, Value, _) when is_boolean(Value) -> {ok, Value};
 value(boolean, _, _) -> {error, {not_one_of, [true, false]}};
 value({one_of, Atoms}, Value, _) ->

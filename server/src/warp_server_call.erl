@@ -10,10 +10,6 @@
 -type target() :: none | {warp_core:ctx(), warp_server_options:context()}.
 -type result() :: {ok, Json :: iodata()} | {error, Reason :: term()}.
 
-%% How long a call waits for a saga that says nothing of it.
--define(WAIT_MS, 30000).
-
-
 %% @doc Checks arguments and permissions, and finds the context. `Given' may have the context's name.
 -spec prepare(atom(), map(), warp_server_args:form(), warp_server_access:caller()) ->
     {ok, prepared()} | {error, term()}.
@@ -125,7 +121,7 @@ run(events, Args, {{Ctx, _}, _}) ->
             {error, _} = Error -> Error
         end
     end,
-    case warp_server_page:collect(maps:get(limit, Args, 1000), maps:get('after', Args, #{}), Read) of
+    case warp_server_page:collect(limit(events, Args), maps:get('after', Args, #{}), Read) of
         {ok, Events, {More, Next}} ->
             {ok, warp_server_json:object([{<<"events">>, warp_server_json:list(Events)},
                                           {<<"next">>, warp_server_json:encode(warp_server_args:after_text(Next))},
@@ -136,7 +132,7 @@ run(events, Args, {{Ctx, _}, _}) ->
 run(query, #{sql := Sql} = Args, {{Ctx, _}, _}) ->
     result(warp_core:query(Ctx, Sql, maps:get(params, Args, []), maps:with([max_rows, timeout], Args)), fun rows/1);
 run(wait, #{seq := Seq} = Args, {{Ctx, _}, _}) ->
-    Timeout = maps:get(timeout, Args, 5000),
+    Timeout = maps:get(timeout, Args, warp_server_args:default(wait, timeout)),
     Until = erlang:monotonic_time(millisecond) + Timeout,
     Entity = entity(Ctx, Args),
     case warp_core:wait(Entity, Seq, Timeout) of
@@ -164,7 +160,9 @@ run(forget, #{name := Name}, {{Ctx, _}, _}) ->
 run(token, Args, {none, Caller}) ->
     warp_server_mint:token(Args, Caller);
 run(Operation, Args, {{Ctx, _}, _}) ->
-    warp_server_sagas:run(Operation, maps:merge(#{wait => ?WAIT_MS}, Args), Ctx).
+    warp_server_sagas:run(Operation, Args, Ctx).
+
+limit(Operation, Args) -> maps:get(limit, Args, warp_server_args:default(Operation, limit)).
 
 entity(Ctx, #{entity := Id}) -> warp_core:entity(Ctx, Id).
 
@@ -219,7 +217,7 @@ history(Args, Entity, Options) ->
             {error, _} = Error -> Error
         end
     end,
-    case warp_server_page:collect(maps:get(limit, Args, 1000), maps:with([from], Args), Read) of
+    case warp_server_page:collect(limit(history, Args), maps:with([from], Args), Read) of
         {ok, Events, {More, Next}} ->
             Shown = case More of more -> integer_to_binary(maps:get(from, Next)); done -> <<"null">> end,
             {ok, warp_server_json:object([{<<"events">>, warp_server_json:list(Events)}, {<<"next">>, Shown}])};

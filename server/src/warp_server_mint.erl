@@ -3,8 +3,6 @@
 
 -export([token/2]).
 
--define(SECONDS, 60).
-
 %% @doc A token with a part of the caller's permissions, or all of them, which lasts no longer than his own.
 -spec token(map(), warp_server_access:caller()) -> {ok, iodata()} | {error, scopes_too_wide}.
 token(Args, #{server := Server, token := Id, claims := Claims} = Caller) ->
@@ -13,7 +11,7 @@ token(Args, #{server := Server, token := Id, claims := Claims} = Caller) ->
     Scopes = maps:get(scopes, Args, Own),
     case lists:all(fun(Wide) -> warp_server_scope:within(Scopes, Wide) end, All) of
         true ->
-            Wanted = os:system_time(second) + maps:get(seconds, Args, ?SECONDS),
+            Wanted = os:system_time(second) + maps:get(seconds, Args, warp_server_args:default(token, seconds)),
             Expires = case Claims of none -> Wanted; #{expires := Last} -> min(Wanted, Last) end,
             Text = warp_server_token:mint(#{token => Id, server => Audience, expires => Expires, scopes => Scopes}, Key,
                                           fun warp_server_config:sign/2),

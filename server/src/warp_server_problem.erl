@@ -4,7 +4,7 @@
 %% has.
 -module(warp_server_problem).
 
--export([object/1, json/1, status/1, is_internal/1]).
+-export([object/1, json/1, status/1, status/2, headers/1, is_internal/1]).
 
 -export_type([problem/0]).
 
@@ -119,18 +119,26 @@ own(_) ->
 %% @doc The HTTP status of a code.
 -spec status(Code :: atom()) -> 400..599.
 status(Code) ->
-    #{Code := Status} = statuses(),
+    [Status] = [Each || {Each, Codes} <- by_status(), lists:member(Code, Codes)],
     Status.
 
-statuses() ->
-    maps:from_list([{Code, Status} || {Status, Codes} <- by_status(), Code <- Codes]).
+%% @doc The HTTP status of a code that an operation gives: an aggregate in a path is a place that does not exist.
+-spec status(Operation :: atom(), Code :: atom()) -> 400..599.
+status(get, unknown_aggregate) -> 404;
+status(_, Code) -> status(Code).
+
+%% @doc The headers that go with a status.
+-spec headers(400..599) -> [{binary(), binary()}].
+headers(401) -> [{<<"www-authenticate">>, <<"Bearer">>}];
+headers(Status) when Status =:= 429; Status =:= 503 -> [{<<"retry-after">>, <<"1">>}];
+headers(_) -> [].
 
 by_status() ->
-    [{400, [bad_json, bad_request, unknown_field, bad_entity_id, bad_event, unknown_aggregate, duplicate_event_id,
-            reserved_id, empty_batch, batch_too_large, batch_too_large_bytes, missing_option, unknown_option,
-            bad_option, bad_saga_id, bad_saga, empty_saga, too_many_steps, bad_step, bad_note, bad_cursor, bad_param,
-            bad_params, bad_command, read_only, sql_error, too_many_rows, result_too_large, query_too_large,
-            no_projections]},
+    [{400, [bad_json, number_too_large, bad_request, unknown_field, bad_entity_id, bad_event, unknown_aggregate,
+            duplicate_event_id, reserved_id, empty_batch, batch_too_large, batch_too_large_bytes, missing_option,
+            unknown_option, bad_option, bad_saga_id, bad_saga, empty_saga, too_many_steps, bad_step, bad_note,
+            bad_cursor, bad_param, bad_params, bad_command, read_only, sql_error, too_many_rows, result_too_large,
+            query_too_large, no_projections]},
      {401, [unauthorized]},
      {403, [forbidden, wrong_origin]},
      {404, [not_found, unknown_context, unknown_command, no_event, unknown_subscription, not_waiting, not_set_aside]},

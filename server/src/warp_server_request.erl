@@ -115,16 +115,11 @@ result(export, {ok, Lines, Export}) -> {stream, Lines, Export};
 result(Operation, {error, Reason}) -> problem(Reason, Operation).
 
 problem(Reason, Operation) ->
-    #{status := Status0, code := Code} = Object = warp_server_problem:object(Reason),
+    #{code := Code} = Object = warp_server_problem:object(Reason),
     ok = warp_server_call:log(Operation, Reason),
-    %% An aggregate that stands in the path is a place that does not exist.
-    Status = case {Operation, Code} of {get, unknown_aggregate} -> 404; _ -> Status0 end,
-    {Status, [{<<"content-type">>, <<"application/problem+json">>} | more_headers(Status)],
+    Status = warp_server_problem:status(Operation, Code),
+    {Status, [{<<"content-type">>, <<"application/problem+json">>} | warp_server_problem:headers(Status)],
      warp_server_json:encode(Object#{status := Status})}.
-
-more_headers(401) -> [{<<"www-authenticate">>, <<"Bearer">>}];
-more_headers(Status) when Status =:= 429; Status =:= 503 -> [{<<"retry-after">>, <<"1">>}];
-more_headers(_) -> [].
 
 respond(Status, Headers, Content, #state{channel = Channel, writer = Writer} = State) ->
     case iolist_size(Content) of

@@ -7,7 +7,7 @@
 -spec run(atom(), map(), warp_core:ctx()) -> warp_server_call:result().
 run(saga, #{saga := Id, steps := Groups} = Args, Ctx) ->
     case build(warp_saga:new(Id), Groups) of
-        {ok, Saga} -> ended(warp_saga:commit(Saga, Ctx, maps:with([timeout, retries, wait], Args)));
+        {ok, Saga} -> ended(warp_saga:commit(Saga, Ctx, waiting(saga, Args)));
         {error, _} = Error -> Error
     end;
 run(saga_status, #{saga := Id}, Ctx) ->
@@ -15,12 +15,16 @@ run(saga_status, #{saga := Id}, Ctx) ->
         {ok, #{state := State} = Description} -> described(State, Description);
         {error, _} = Error -> Error
     end;
-run(saga_retry, #{saga := Id} = Args, Ctx) -> ended(warp_saga:retry(Ctx, Id, maps:with([wait], Args)));
-run(saga_cancel, #{saga := Id} = Args, Ctx) -> ended(warp_saga:cancel(Ctx, Id, maps:with([wait], Args)));
+run(saga_retry, #{saga := Id} = Args, Ctx) -> ended(warp_saga:retry(Ctx, Id, waiting(saga_retry, Args)));
+run(saga_cancel, #{saga := Id} = Args, Ctx) -> ended(warp_saga:cancel(Ctx, Id, waiting(saga_cancel, Args)));
 run(saga_resolve, #{saga := Id, note := Note} = Args, Ctx) ->
-    ended(warp_saga:resolve(Ctx, Id, Note, maps:with([wait], Args)));
+    ended(warp_saga:resolve(Ctx, Id, Note, waiting(saga_resolve, Args)));
 run(sagas, #{state := pending}, Ctx) -> listed(warp_saga:pending(Ctx));
 run(sagas, _, Ctx) -> listed(warp_saga:stuck(Ctx)).
+
+%% A call that does not say how long it waits does not wait for ever.
+waiting(Operation, Args) ->
+    maps:merge(#{wait => warp_server_args:default(Operation, wait)}, maps:with([timeout, retries, wait], Args)).
 
 ended({ok, {Result, Description}}) -> described(Result, Description);
 ended({error, _} = Error) -> Error.
@@ -35,6 +39,8 @@ listed({error, _} = Error) -> Error.
 %% What the engine tells of a saga, with each reason as the details of a problem.
 shown(#{} = Description) -> maps:map(fun shown/2, Description).
 
+%% What turned a saga back need be none of its steps.
+shown(Key, none) when Key =:= step; Key =:= entity -> null;
 shown(reason, Reason) -> warp_server_problem:object(Reason);
 shown(state, State) -> string:uppercase(atom_to_binary(State));
 shown(steps, Steps) when is_list(Steps) -> [shown(Step) || Step <- Steps];

@@ -17,8 +17,6 @@
 }).
 -opaque subscriptions() :: #subscriptions{}.
 
--define(CREDIT, 100).
-
 -spec new() -> subscriptions().
 new() -> #subscriptions{}.
 
@@ -30,7 +28,7 @@ has(Id, #subscriptions{by_id = Subs}) -> is_map_key(Id, Subs).
     {ok, iodata(), subscriptions()} | {error, term()}.
 add(Id, Args, Ctx, #subscriptions{by_id = Subs, by_monitor = Monitors} = All) ->
     Source = case Args of #{entity := Entity} -> warp_core:entity(Ctx, Entity); #{} -> Ctx end,
-    Credit = maps:get(credit, Args, ?CREDIT),
+    Credit = maps:get(credit, Args, warp_server_args:default(subscribe, credit)),
     {Own, Given} =
         case Args of
             #{name := _} -> {named, Credit};

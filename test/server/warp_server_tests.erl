@@ -145,7 +145,7 @@ routes_test_() ->
 %% Each operation has arguments, and each variable of its path is one of them.
 every_route_has_arguments_test() ->
     [?assertEqual({Operation, []}, {Operation, [Name || Name <- Path, is_atom(Name), Name =/= context]
-                                                   -- [Name || {Name, _} <- warp_server_args:names(Operation)]})
+                                                   -- [Name || {Name, _, _} <- warp_server_args:arguments(Operation)]})
      || {_, Path, Operation} <- warp_server_router:routes(), Operation =/= health, Operation =/= openapi].
 
 %% ----------------------------------------------------------------------------------------------------- Arguments
