@@ -22,7 +22,7 @@
 -opaque credit() :: #credit{}.
 
 %% How many bytes of one subscription should be on their way.
--define(BYTES, 256 * 1024).
+-define(BYTES, (256 * 1024)).
 
 -spec new(pos_integer()) -> credit().
 new(Max) -> #credit{max = Max}.

@@ -13,7 +13,7 @@
 }).
 -opaque export() :: #export{}.
 
--define(ALL, 1 bsl 62).
+-define(ALL, (1 bsl 62)).
 %% How many events one piece has: no more than a few MiB, where each is of the usual size.
 -define(PIECE, 256).
 %% How long one piece may take.

@@ -4,7 +4,7 @@
 -export([encode/1, object/1, list/1, placed_event/1, plain/1, state/2]).
 
 %% More bytes than any text has.
--define(ANY_SIZE, 1 bsl 40).
+-define(ANY_SIZE, (1 bsl 40)).
 -define(MAX_PRINTED, 1024).
 
 %% @doc Terms that are known to have a form in JSON.

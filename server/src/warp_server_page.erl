@@ -5,8 +5,8 @@
 
 %% How many events the first piece has, and about how many bytes a piece and a page.
 -define(FIRST, 16).
--define(PIECE_BYTES, 1 bsl 20).
--define(PAGE_BYTES, 4 bsl 20).
+-define(PIECE_BYTES, (1 bsl 20)).
+-define(PAGE_BYTES, (4 bsl 20)).
 
 %% @doc Calls Read with a limit and with what the call before gave, until there are as many events as wanted, or the
 %% page has enough bytes, or Read gives `done'. Gives the events as JSON, and what the last Read gave.

@@ -15,7 +15,7 @@
 -type piece() :: {Bytes :: pos_integer(), Frame :: iodata()}.
 
 %% How many bytes the gateway holds of one channel.
--define(BYTES, 256 * 1024).
+-define(BYTES, (256 * 1024)).
 
 -spec new() -> window().
 new() -> #window{}.

@@ -269,6 +269,27 @@ credit_test() ->
     {3, _} = warp_server_credit:ask(warp_server_credit:ack([{0, {9, 9}}, {1, {1, 1}}], Full)),
     {0, _} = warp_server_credit:ask(warp_server_credit:ack([{0, {0, 9}}], Full)).
 
+%% A page of small events is read in few pieces, and one of large events in many.
+pages_are_read_in_pieces_that_fit_test_() ->
+    Reads = fun(Wanted, Bytes) ->
+        Event = #{payload => binary:copy(<<"x">>, Bytes)},
+        Read = fun(Limit, From) ->
+            self() ! {read, Limit},
+            {ok, lists:duplicate(Limit, Event), {more, From + Limit}}
+        end,
+        {ok, Events, {more, Next}} = warp_server_page:collect(Wanted, 0, Read),
+        ?assertEqual(length(Events), Next),
+        limits()
+    end,
+    [?_assertEqual([16, 984], Reads(1000, 100)),
+     ?_assertEqual([16, 1000, 1000, 484], Reads(2500, 100)),
+     ?_assertEqual([7], Reads(7, 100)),
+     %% Some 100 KB each: ten to a MiB, and no more than four MiB.
+     ?_assertEqual([16, 10, 10, 10], Reads(1000, 100000))].
+
+limits() ->
+    receive {read, Limit} -> [Limit | limits()] after 0 -> [] end.
+
 %% ------------------------------------------------------------------ Which context is meant
 
 the_only_context_may_be_left_out_test() ->
