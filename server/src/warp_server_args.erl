@@ -3,7 +3,7 @@
 %% What the engine checks by itself, such as an event, is handed on as it is.
 -module(warp_server_args).
 
--export([check/3, arguments/1, default/2, after_text/1]).
+-export([check/3, arguments/1, default/2, whole/1, after_text/1]).
 
 -export_type([form/0, argument/0, need/0, type/0]).
 
@@ -154,8 +154,11 @@ value({one_of, Atoms}, Value, _) ->
     end;
 value(expected, <<"any">>, _) -> {ok, any};
 value(expected, <<"no_stream">>, _) -> {ok, no_stream};
-value(expected, N, json) when is_integer(N), N >= 0 -> {ok, N};
-value(expected, _, _) -> {error, not_any_no_stream_or_a_seq};
+value(expected, Value, Form) ->
+    case integer(Value, Form) of
+        N when is_integer(N), N >= 0 -> {ok, N};
+        _ -> {error, not_any_no_stream_or_a_seq}
+    end;
 value(from, <<"beginning">>, _) -> {ok, beginning};
 value(from, <<"now">>, _) -> {ok, now};
 value(from, #{<<"cursor">> := Cursor} = From, _) when map_size(From) =:= 1 -> {ok, {cursor, Cursor}};
@@ -173,7 +176,13 @@ value(scopes, Given, json) when is_list(Given) ->
     end;
 value(scopes, _, _) -> {error, not_scopes}.
 
-integer(N, json) when is_integer(N) -> N;
+%% @doc A number without a fraction as an integer: JSON knows no difference between 1.0 and 1, and some programs write
+%% all numbers as floats.
+-spec whole(term()) -> term().
+whole(Value) when is_float(Value), trunc(Value) == Value -> trunc(Value);
+whole(Value) -> Value.
+
+integer(Value, json) -> whole(Value);
 integer(Text, text) when byte_size(Text) =< 20 ->
     try binary_to_integer(Text) catch error:badarg -> error end;
 integer(_, _) -> error.

@@ -193,16 +193,16 @@ events(Other) -> Other.
 -spec event(term()) -> term().
 event(#{<<"type">> := Type, <<"payload">> := Payload, <<"aggregate">> := Name} = Given) when map_size(Given) =:= 3 ->
     #{type => Type, payload => Payload, aggregate => Name};
-event(#{} = Given) -> maps:fold(fun(Key, Value, Event) -> Event#{field(Key) => Value} end, #{}, Given);
+event(#{} = Given) -> maps:fold(fun(Key, Value, Event) -> field(Key, Value, Event) end, #{}, Given);
 event(Other) -> Other.
 
-field(<<"type">>) -> type;
-field(<<"payload">>) -> payload;
-field(<<"aggregate">>) -> aggregate;
-field(<<"id">>) -> id;
-field(<<"schema_vsn">>) -> schema_vsn;
-field(<<"metadata">>) -> metadata;
-field(Unknown) -> Unknown.
+field(<<"type">>, Type, Event) -> Event#{type => Type};
+field(<<"payload">>, Payload, Event) -> Event#{payload => Payload};
+field(<<"aggregate">>, Name, Event) -> Event#{aggregate => Name};
+field(<<"id">>, Id, Event) -> Event#{id => Id};
+field(<<"schema_vsn">>, Vsn, Event) -> Event#{schema_vsn => warp_server_args:whole(Vsn)};
+field(<<"metadata">>, Metadata, Event) -> Event#{metadata => Metadata};
+field(Unknown, Value, Event) -> Event#{Unknown => Value}.
 
 %% ------------------------------------------------------------------------------------------------- Reading
 

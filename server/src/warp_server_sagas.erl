@@ -68,6 +68,7 @@ field(Unknown) -> Unknown.
 
 part(Key, #{} = Action) when Key =:= <<"forward">>; Key =:= <<"compensate">> ->
     maps:fold(fun(Name, Value, Parts) -> Parts#{action(Name) => Value} end, #{}, Action);
+part(<<"schema_vsn">>, Vsn) -> warp_server_args:whole(Vsn);
 part(_, Value) -> Value.
 
 action(<<"type">>) -> type;

@@ -155,6 +155,17 @@ arguments_test_() ->
     [?_assertEqual({ok, #{entity => <<"a">>, limit => 10}}, warp_server_args:check(history, Page, text)),
      ?_assertEqual({error, {bad_option, <<"limit">>, {not_an_integer_between, 1, 10000}}},
                    warp_server_args:check(history, Page, json)),
+     %% A number without a fraction is an integer, however it is written.
+     [?_assertEqual({Given, {ok, #{entity => <<"a">>, limit => 10}}},
+                    {Given, warp_server_args:check(history, #{<<"entity">> => <<"a">>, <<"limit">> => Given}, json)})
+      || Given <- [10, 10.0]],
+     [?_assertMatch({Given, {error, {bad_option, <<"limit">>, _}}},
+                    {Given, warp_server_args:check(history, #{<<"entity">> => <<"a">>, <<"limit">> => Given}, json)})
+      || Given <- [10.5, 0.0, 1.0e300, null, <<"10">>]],
+     ?_assertMatch({ok, #{expected := 3}},
+                   warp_server_args:check(append, #{<<"entity">> => <<"a">>, <<"event">> => #{},
+                                                    <<"expected">> => 3.0}, json)),
+     ?_assertEqual(#{schema_vsn => 2}, warp_server_call:event(#{<<"schema_vsn">> => 2.0})),
      ?_assertEqual({error, {bad_option, <<"entity">>, missing}}, warp_server_args:check(history, #{}, text)),
      ?_assertEqual({error, {unknown_field, <<"limt">>}},
                    warp_server_args:check(history, #{<<"entity">> => <<"a">>, <<"limt">> => 1}, json)),
