@@ -33,11 +33,11 @@
 
 -include("base/warp_entity.hrl").
 
--export([subscribe/2, unsubscribe/1, ack/2, more/2, cursor/1, monitor_of/1]).
+-export([subscribe/2, unsubscribe/1, ack/2, more/2, cursor/1, monitor_of/1, place/2, cursor_at/2]).
 -export([parked/2, retry/3, skip/3, forget/2]).
 -export([transaction/4, policy/3]).
 
--export_type([subscription/0, cursor/0, options/0, message/0, error/0]).
+-export_type([subscription/0, cursor/0, place/0, options/0, message/0, error/0]).
 -export_type([waiting/0, name_error/0, command/0, command_error/0]).
 
 %% How long these functions wait.
@@ -51,6 +51,10 @@
 -opaque subscription() :: #warp_subscription{}.
 %% Where a subscription stands: a short text of letters, digits, `-' and `_', which stays valid.
 -type cursor() :: warp_subscription_cursor:cursor().
+%% What a cursor says. Of an entity: its life, which is the position of its first event or 0 without events, and the seq
+%% of the last event. Of a context: for each shard the position up to which everything was taken, and 0 for those that
+%% are not there; or `{Position, Seq}': up to that event of the append at that position.
+-type place() :: warp_subscription_cursor:places().
 -type options() :: #{
     %% Where to begin: at the first event, with the next one that is stored, behind a cursor, or with the first event
     %% that was recorded at a time or later. Default: `now'.
@@ -66,6 +70,8 @@
     types => all | [binary()],
     %% Only entities whose ids begin with it. Default: all. Not for a single entity.
     prefix => binary(),
+    %% Only this shard of the context. Default: all. Not with a name.
+    shard => all | non_neg_integer(),
     %% How many events may be sent and not acknowledged, 1 to 100000; or `demand': the subscriber asks for events with
     %% `more/2'. Default: 1000.
     credit => pos_integer() | demand,
@@ -160,7 +166,8 @@ subscribe(#{ref := Ref} = Context, Source, Shards, Options) ->
     case warp_subscription_options:subscribe(Source, Options) of
         {ok, Checked} ->
             Deadline = warp_deadline:from(?TIMEOUT_MS),
-            case warp_subscription_start:start(Context, Source, Shards, Checked, Deadline) of
+            Only = case Checked of #{shard := N} when N =/= all -> [N]; #{} -> Shards end,
+            case warp_subscription_start:start(Context, Source, Only, Checked, Deadline) of
                 {ok, Pid} -> begun(Pid, maps:get(tag, Checked), Ref, Deadline);
                 {error, interrupted} -> warp_entity_call:stopped_or(Ref, interrupted);
                 {error, _} = Error -> Error
@@ -258,6 +265,32 @@ cursor(Sub) ->
     case warp_call:call(pid(Sub), cursor, warp_deadline:from(?TIMEOUT_MS)) of
         {error, interrupted} -> {error, subscription_ended};
         Answer -> Answer
+    end.
+
+%% @doc What a cursor of an entity or a context says, for programs that keep it in a form of their own. Errors:
+%% `{bad_cursor, Why}', and `context_stopped'.
+-spec place(warp_core:ctx() | warp_core:entity(), cursor()) ->
+    {ok, place()} | {error, {bad_cursor, term()} | context_stopped}.
+place(Of, Cursor) ->
+    of_source(Of, fun(Source) ->
+        case warp_subscription_cursor:decode(Source, Cursor) of
+            {ok, _} = Place -> Place;
+            {error, Why} -> {error, {bad_cursor, Why}}
+        end
+    end).
+
+%% @doc The cursor of an entity or a context that says this: the other way round. Whether there is such a place is seen
+%% when somebody subscribes from it. Error: `context_stopped'.
+-spec cursor_at(warp_core:ctx() | warp_core:entity(), place()) -> {ok, cursor()} | {error, context_stopped}.
+cursor_at(Of, Place) ->
+    of_source(Of, fun(Source) -> {ok, warp_subscription_cursor:encode(Source, Place)} end).
+
+of_source(#warp_entity{id = Id}, Use) ->
+    Use({entity, Id});
+of_source(Ctx, Use) ->
+    case warp_context:of_handle(Ctx) of
+        {ok, #{shards := Shards}} -> Use({shards, Shards});
+        not_found -> {error, context_stopped}
     end.
 
 %% @doc The monitor of a subscription: when the subscription ends, its subscriber gets `{'DOWN', Monitor, process, _,

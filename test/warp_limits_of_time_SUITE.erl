@@ -32,7 +32,8 @@ made() ->
      {warp_projection, delete, 2}, {warp_core, check_response, 2}, {warp_core, check_response, 3},
      {warp_core, reqids_new, 0}, {warp_core, reqids_add, 3}, {warp_core, reqids_size, 1},
      {warp_core, reqids_to_list, 1}, {warp_core, shard_of, 1}, {warp_subscription, ack, 2},
-     {warp_subscription, more, 2}, {warp_subscription, monitor_of, 1}, {warp_subscription, policy, 3},
+     {warp_subscription, cursor_at, 2}, {warp_subscription, more, 2}, {warp_subscription, monitor_of, 1},
+     {warp_subscription, place, 2}, {warp_subscription, policy, 3},
      {warp_cluster, owner, 1}].
 
 %% Those that wait for as long as it takes, and say so: each but for the first three has a variant with a limit.

@@ -422,6 +422,7 @@ whys() ->
      {neither_time_nor_cursor, <<"is neither {{time, Micros}} nor {{cursor, Cursor}}">>},
      {not_a_list_of_names, <<"is not a list of names">>},
      {not_a_cursor, <<"is none">>},
+     {not_with_a_name, <<"cannot be given together with a name">>},
      {of_an_entity, <<"is that of an entity">>},
      {of_another_entity, <<"is that of another entity">>},
      {of_a_context, <<"is that of a context">>},

@@ -22,13 +22,21 @@ subscribe(Source, Options) ->
     Own = [{from, now, fun from/1}, {credit, ?CREDIT, fun credit/1},
            {tag, warp_subscription, fun(Tag) -> {ok, Tag} end}, {convert, none, fun convert/1}
            | warp_subscription_filter:options()],
-    warp_check:options(Options, case Source of
-        {entity, _} -> [Option || {Key, _, _} = Option <- Own, Key =/= prefix];
-        {shards, Shards} -> named(Shards) ++ Own
-    end).
+    Checks =
+        case Source of
+            {entity, _} -> [Option || {Key, _, _} = Option <- Own, Key =/= prefix];
+            {shards, Shards} -> of_context(Shards) ++ Own
+        end,
+    case warp_check:options(Options, Checks) of
+        {ok, #{name := Name, shard := N}} when Name =/= none, N =/= all ->
+            {error, {bad_option, shard, not_with_a_name}};
+        Checked ->
+            Checked
+    end.
 
-named(Shards) ->
-    [{name, none, fun name/1}, {consumers, 1, fun(N) -> warp_check:integer(N, 1, Shards) end}].
+of_context(Shards) ->
+    [{name, none, fun name/1}, {consumers, 1, fun(N) -> warp_check:integer(N, 1, Shards) end},
+     {shard, all, fun(all) -> {ok, all}; (N) -> warp_check:integer(N, 0, Shards - 1) end}].
 
 %% @doc A check: the name of a subscription.
 -spec name(term()) -> {ok, binary()} | {error, warp_text:problem()}.

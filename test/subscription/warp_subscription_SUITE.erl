@@ -9,7 +9,7 @@ suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
     [all_events_come_once_and_in_order, only_what_is_wanted_comes, it_begins_where_it_is_told_to,
-     it_goes_on_behind_a_cursor, events_are_migrated_before_they_are_chosen,
+     it_goes_on_behind_a_cursor, one_shard_is_followed_alone, a_cursor_says_where_it_stands, events_are_migrated_before_they_are_chosen,
      events_are_converted_before_they_are_sent, no_more_comes_than_there_is_credit_for,
      events_of_several_shards_are_acknowledged_at_once, whoever_asks_gets_that_many,
      a_slow_subscriber_holds_nobody_up, most_that_stand_still_hold_nobody_up, what_was_erased_comes_no_more,
@@ -109,6 +109,51 @@ it_goes_on_behind_a_cursor(Config) ->
     Then = warp_test:restart(Ctx),
     Rest = got(subscriber(Then, #{from => {cursor, Cursor}}), length(All) - length(Events)),
     ?assertEqual(lists:sort(All), lists:sort(Events ++ Rest)).
+
+one_shard_is_followed_alone(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 3}),
+    fill(Ctx, 1, 50),
+    {ok, #{events := All, next := Next}} = warp_core:events(Ctx, #{shard => 1}),
+    One = subscriber(Ctx, #{from => beginning, shard => 1}),
+    Late = subscriber(Ctx, #{from => now, shard => 1}),
+    fill(Ctx, 2, 50),
+    {ok, #{events := More}} = warp_core:events(Ctx, #{shard => 1, 'after' => Next}),
+    ?assertEqual(All ++ More, got(One, length(All ++ More))),
+    ?assertEqual(More, got(Late, length(More))),
+    {ok, Cursor} = warp_subscription:cursor_at(Ctx, Next),
+    ?assertEqual(More, got(subscriber(Ctx, #{from => {cursor, Cursor}, shard => 1}), length(More))).
+
+a_cursor_says_where_it_stands(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 1}),
+    Alice = warp_core:entity(Ctx, <<"alice">>),
+    Now = fun(Of) ->
+        {ok, Sub} = warp_subscription:subscribe(Of, #{}),
+        {ok, Cursor} = warp_subscription:cursor(Sub),
+        ok = warp_subscription:unsubscribe(Sub),
+        {ok, Place} = warp_subscription:place(Of, Cursor),
+        ?assertEqual({ok, Cursor}, warp_subscription:cursor_at(Of, Place)),
+        Place
+    end,
+    ?assertEqual({0, 0}, Now(Alice)),
+    ?assertEqual(#{}, Now(Ctx)),
+    {ok, _} = warp_core:append_batch(warp_core:entity(Ctx, <<"bob">>), lists:duplicate(5, incremented())),
+    {ok, _} = warp_core:append_batch(Alice, lists:duplicate(3, incremented())),
+    {ok, #{events := Events, next := Next}} = warp_core:events(Ctx),
+    [#{position := First} | _] = [Event || #{entity := <<"alice">>} = Event <- Events],
+    ?assertEqual({First, 3}, Now(Alice)),
+    ?assertEqual(Next, Now(Ctx)),
+    %% In the middle of an append.
+    {ok, Middle} = warp_subscription:cursor_at(Ctx, #{0 => {First, 2}}),
+    ?assertMatch([#{entity := <<"alice">>, seq := 3}], got(subscriber(Ctx, #{from => {cursor, Middle}}), 1)),
+    {ok, OfAlice} = warp_subscription:cursor_at(Alice, {First, 2}),
+    ?assertMatch([#{seq := 3}], got(subscriber(Alice, #{from => {cursor, OfAlice}}), 1)),
+    ok = warp_core:delete(Alice),
+    {ok, 1} = warp_core:append(Alice, incremented()),
+    ?assertMatch({Life, 1} when Life > First, Now(Alice)),
+    ?assertEqual({error, {bad_cursor, of_an_entity}}, warp_subscription:place(Ctx, OfAlice)),
+    ?assertEqual({error, {bad_cursor, not_a_cursor}}, warp_subscription:place(Ctx, <<"x">>)),
+    ok = warp_core:stop(Ctx),
+    ?assertEqual({error, context_stopped}, warp_subscription:place(Ctx, OfAlice)).
 
 acked(Sub, Events) ->
     ok = warp_subscription:ack(Sub, Events),
@@ -556,6 +601,9 @@ wrong_arguments_are_named(Config) ->
     Wrong = fun(Of, Options) -> {error, Why} = warp_subscription:subscribe(Of, Options), Why end,
     ?assertEqual({unknown_option, frm}, Wrong(Ctx, #{frm => now})),
     ?assertEqual({unknown_option, prefix}, Wrong(Alice, #{prefix => <<"a">>})),
+    ?assertEqual({unknown_option, shard}, Wrong(Alice, #{shard => 0})),
+    [?assertEqual({bad_option, shard, {not_an_integer_between, 0, 1}}, Wrong(Ctx, #{shard => N})) || N <- [2, -1, x]],
+    ?assertEqual({bad_option, shard, not_with_a_name}, Wrong(Ctx, #{shard => 1, name => <<"x">>})),
     ?assertEqual({bad_option, options, not_a_map}, Wrong(Ctx, [])),
     [?assertMatch({bad_option, from, not_a_beginning}, Wrong(Ctx, #{from => From}))
      || From <- [later, {time, x}, 0, []]],
