@@ -204,6 +204,33 @@ async fn an_answer_that_cannot_be_finished_resets_the_connection_or_the_stream()
 }
 
 #[tokio::test]
+async fn a_body_ends_with_the_token_that_asked_for_it() {
+    let mut vm = Vm::start(&config()).await;
+    let mut sender = http2_over(connect(vm.port()).await).await;
+    let stream = tokio::spawn(sender.send_request(request2("GET", "/", "")));
+    let (streaming, _) = vm.request().await;
+    vm.head(streaming, 200, false, &[], b"some");
+    let mut body = stream.await.unwrap().unwrap().into_body();
+    assert!(body.frame().await.unwrap().is_ok());
+    let old = tokio::spawn(http1(vm.port(), get("/")));
+    let (old_channel, _) = vm.request().await;
+    vm.head(old_channel, 200, false, &[], b"some");
+    let short = tokio::spawn(http1(vm.port(), get("/")));
+    let (short_channel, _) = vm.request().await;
+
+    let mut changed = config();
+    changed["tokens"] = json!([]);
+    changed["listeners"][0]["port"] = json!(vm.port());
+    assert_eq!(vm.reconfigure(&changed).await, "");
+    vm.wait_for(streaming, CLOSED).await;
+    assert!(body.frame().await.unwrap().is_err());
+    assert!(old.await.unwrap().is_err());
+    // What was asked for in time, and is no stream, is answered.
+    vm.answer(short_channel, 200, b"{}");
+    assert_eq!(short.await.unwrap().unwrap().status, 200);
+}
+
+#[tokio::test]
 async fn http2_answers_side_by_side() {
     let mut vm = Vm::start(&config()).await;
     let mut sender = http2_over(connect(vm.port()).await).await;

@@ -6,6 +6,7 @@ use crate::config::Limits;
 use crate::frames::{self, Head};
 use crate::limits::lock;
 use crate::streams;
+use crate::tokens::Credential;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fmt;
@@ -44,6 +45,8 @@ pub struct Exchange {
     state: Mutex<State>,
     /// What ends the stream of HTTP/2.
     end: Option<Arc<Notify>>,
+    /// Who has asked.
+    credential: Option<Credential>,
 }
 
 /// What the VM has sent.
@@ -69,10 +72,11 @@ struct State {
 
 impl Exchange {
     /// The channel of the request that the task answers.
-    pub fn new() -> Self {
+    pub fn new(credential: Option<Credential>) -> Self {
         Exchange {
             state: Mutex::default(),
             end: streams::end(),
+            credential,
         }
     }
 
@@ -175,9 +179,12 @@ impl Channel for Exchange {
     }
 
     /// A client that does not take what is there for too long is left: one stream of HTTP/2 can do so beside others.
+    /// So is one whose token ends while it is sent a body: that may be a stream without an end.
     fn check(&self, now: u64, limits: &Limits, _is_stopping: bool) {
         let mut state = lock(&self.state);
-        if state.since != 0 && now.saturating_sub(state.since) > limits.send_ms {
+        let is_stuck = state.since != 0 && now.saturating_sub(state.since) > limits.send_ms;
+        let is_valid = self.credential.as_ref().is_none_or(Credential::is_valid);
+        if is_stuck || (state.has_head && !is_valid) {
             state.reset();
             drop(state);
             self.wake();

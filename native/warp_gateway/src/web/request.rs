@@ -40,7 +40,7 @@ pub async fn exchange(
     let term = term(client, &path, credential.as_ref(), &head, &body)?;
     drop(body);
 
-    let exchange = Arc::new(Exchange::new());
+    let exchange = Arc::new(Exchange::new(credential));
     let open = gateway.channels.open(
         gateway.channels.number(),
         Arc::clone(&exchange) as _,
