@@ -1,7 +1,7 @@
 %% @private Who calls, and whether he may do what he asks for. Pure, but that it reads the settings of the server.
 -module(warp_server_access).
 
--export([caller/2, scopes/1, context/2, permissions/3, check/3, about/1]).
+-export([caller/2, is_valid/2, scopes/1, context/2, permissions/3, check/3, about/1]).
 
 -export_type([caller/0]).
 
@@ -30,6 +30,17 @@ caller(Server, #{<<"token">> := Token, <<"peer">> := Peer} = Request) when is_bi
     end;
 caller(_, _) ->
     error.
+
+%% @doc Whether the caller's token still counts, at a time in seconds since 1970: it may have waited for long.
+-spec is_valid(caller(), NowS :: integer()) -> boolean().
+is_valid(#{server := Server, token := Token, claims := Claims}, NowS) ->
+    Own =
+        case warp_server_settings:read(Server) of
+            #{tokens := #{Token := #{expires := Expires}}} -> Expires;
+            #{} -> 0
+        end,
+    %% NOTE: `none' is greater than every number.
+    NowS < Own andalso case Claims of none -> true; #{expires := Ends} -> NowS < Ends end.
 
 %% @doc What the caller may do: a permission has to be given by each of these lists. A signed token loses what the one
 %% that made it has lost since.
@@ -80,6 +91,8 @@ needs(Operation, _) when Operation =:= saga_status; Operation =:= saga_retry; Op
                          Operation =:= saga_cancel; Operation =:= sagas -> [{saga, whole}];
 %% NOTE: whoever uses a name moves its place for all others who use it.
 needs(subscribe, #{name := _}) -> [{subscribe, whole}];
+needs(entity_stream, #{entity := Id}) -> [{subscribe, {entity, Id, all}}];
+needs(shard_stream, _) -> [{list, whole}];
 needs(subscribe, #{entity := Id} = Args) -> [{subscribe, {entity, Id, maps:get(aggregates, Args, all)}}];
 needs(subscribe, Args) -> [{subscribe, {prefix, maps:get(prefix, Args, <<>>), maps:get(aggregates, Args, all)}}];
 needs(Operation, _) when Operation =:= parked; Operation =:= retry; Operation =:= skip; Operation =:= forget ->

@@ -111,6 +111,8 @@ arguments(unsubscribe) -> [{subscription, required, seq()}];
 arguments(ack) -> [{subscription, required, seq()}, {events, optional, places}, {erased, optional, id()}];
 arguments(Operation) when Operation =:= parked; Operation =:= forget -> [subscription()];
 arguments(Operation) when Operation =:= retry; Operation =:= skip -> [subscription(), entity()];
+arguments(entity_stream) -> [entity() | streaming()];
+arguments(shard_stream) -> [{shard, required, {integer, 0, 4095}} | streaming()];
 arguments(token) -> [{seconds, {default, 60}, {integer, 1, ?MAX_SECONDS}}, {scopes, optional, scopes}];
 arguments(_) -> none.
 
@@ -131,6 +133,9 @@ from_seq() -> {integer, 1, ?MAX_INTEGER}.
 timeout(Default) -> {timeout, {default, Default}, {integer, 0, ?MAX_WAIT_MS}}.
 wait() -> {wait, {default, ?SAGA_MS}, {integer, 0, ?MAX_WAIT_MS}}.
 limit() -> {limit, {default, ?PAGE}, {integer, 1, ?MAX_LIMIT}}.
+streaming() ->
+    [{offset, optional, {text, 1, 64}}, {live, optional, {one_of, ['long-poll', sse]}},
+     {cursor, optional, {text, 1, 64}}].
 writing() -> [{expected, {default, any}, expected}, timeout(?READ_MS)].
 
 value({engine, _}, Value, _) -> {ok, Value};

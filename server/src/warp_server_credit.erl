@@ -4,7 +4,7 @@
 %% number of bytes, as far as the events that came show how large they are.
 -module(warp_server_credit).
 
--export([new/1, came/3, ack/2, ask/1]).
+-export([new/1, came/3, ack/2, ask/1, is_asked/1]).
 
 -export_type([credit/0, place/0]).
 
@@ -63,3 +63,7 @@ ask(#credit{max = Max, open = Open, asked = Asked, bytes = Mean} = Credit) ->
         More when More > 0, Asked * 2 =< Wanted -> {More, Credit#credit{asked = Asked + More}};
         _ -> {0, Credit}
     end.
+
+%% @doc Whether some were asked for that did not come.
+-spec is_asked(credit()) -> boolean().
+is_asked(#credit{asked = Asked}) -> Asked > 0.

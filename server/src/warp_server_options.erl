@@ -33,6 +33,8 @@
     limits := #{atom() => pos_integer()},
     keys := [binary()],
     server := binary(),
+    %% How long somebody who reads a stream is kept waiting for events, and how long server-sent events go on.
+    live := #{long_poll_ms := pos_integer(), events_ms := pos_integer()},
     gateway := #{program := file:filename_all(), ping_ms := pos_integer(), silent_ms := pos_integer()},
     %% While the server runs: the process that changes settings, and where the server listens.
     keeper => pid(),
@@ -84,6 +86,7 @@ options() ->
      {limits, #{}, fun limits/1},
      {keys, random, fun keys/1},
      {server, <<"warp">>, fun text/1},
+     {live, #{}, fun live/1},
      {gateway, #{}, fun gateway/1}].
 
 %% Every default is a value that somebody could give, and is checked as one.
@@ -169,6 +172,9 @@ tls(Given) -> inside(Given, [{certificate, required, fun file/1}, {key, required
 gateway(Given) ->
     inside(Given, [{program, program(), fun file/1}, {ping_ms, 2000, integer(1, ?MAX_MS)},
                    {silent_ms, 10000, integer(1, ?MAX_MS)}]).
+
+live(Given) ->
+    inside(Given, [{long_poll_ms, 25000, integer(1, ?MAX_MS)}, {events_ms, 60000, integer(1, ?MAX_MS)}]).
 
 program() ->
     filename:join(code:priv_dir(warp_server), "warp_gateway").

@@ -107,6 +107,12 @@ own({refused, Refusal}) ->
     end,
     {rejected, iolist_to_binary([<<"The command refused">>, Said]), <<"Decide what that means to you.">>,
      #{refusal => value(Refusal)}};
+own({no_shard, N}) ->
+    {not_found, <<"The context has no shard of that number.">>, <<"Its shards have numbers from 0 on.">>,
+     #{shard => N}};
+own(offset_gone) ->
+    {gone, <<"The offset is of events that are not there any more.">>,
+     <<"Begin anew, without an offset: what was read so far was deleted.">>, #{}};
 own(state_not_json) ->
     {state_not_json, <<"The state has no form in JSON.">>, <<"Give the context a view of this aggregate.">>, #{}};
 own(internal) ->
@@ -147,6 +153,7 @@ by_status() ->
      {409, [wrong_expected_seq, id_conflict, saga_conflict, not_stuck, others_say, in_use, already_running, not_running,
             already_started, node_up, last_member, not_clustered, not_in_doubt, in_doubt, not_a_member, forgotten,
             set_aside, rebuild_due, saga_waits, cancelled, entity_deleted]},
+     {410, [gone]},
      {413, [body_too_large]},
      {415, [unsupported_media_type]},
      {421, [wrong_host]},

@@ -3,14 +3,9 @@
 
 -export([start_link/3]).
 
--record(state, {
-    channel :: warp_server_frame:channel(),
-    writer :: warp_server_writer:writer(),
-    window = warp_server_window:new() :: warp_server_window:window()
-}).
+-define(IS_STREAM(Operation), Operation =:= entity_stream orelse Operation =:= shard_stream).
 
--define(PIECE_BYTES, 65536).
-%% How long parts of a request may take, and how long a client may take no bytes. The gateway ends both earlier.
+%% How long parts of a request may take. The gateway ends it earlier.
 -define(SILENT_MS, 600000).
 
 %% @doc Starts the process of a channel, which gets the frames of the channel as messages.
@@ -19,7 +14,7 @@ start_link(Server, Channel, Writer) ->
     spawn_link(fun() ->
         case gathered([]) of
             closed -> ok;
-            Body -> serve(Body, Server, #state{channel = Channel, writer = Writer})
+            Body -> serve(Body, Server, warp_server_response:new(Channel, Writer))
         end
     end).
 
@@ -31,15 +26,18 @@ gathered(Parts) ->
     after ?SILENT_MS -> closed
     end.
 
-serve(Body, Server, State) ->
+serve(Body, Server, Response) ->
     try answer(Body, Server) of
-        {stream, Lines, Export} -> stream(Lines, Export, State);
-        {Status, Headers, Content} -> respond(Status, Headers, Content, State)
+        {export, Lines, Export} -> body(export, fun() -> export(Lines, Export, Response) end, Response);
+        {events, Stream} -> body(stream, fun() -> warp_server_stream:events(Stream, Response) end, Response);
+        {Status, Headers, Content} -> warp_server_response:whole(Status, Headers, Content, Response);
+        %% The client is gone.
+        closed -> ok
     catch
         Class:Reason:Stack ->
             ok = warp_server_log:crash(request, Class, Reason, Stack),
             {Status, Headers, Content} = problem(internal, none),
-            respond(Status, Headers, Content, State)
+            warp_server_response:whole(Status, Headers, Content, Response)
     end.
 
 %% ------------------------------------------------------------------------------------------------- What is asked
@@ -50,7 +48,7 @@ answer(Body, Server) ->
             case {warp_server_router:route(Method, Path), warp_server_access:caller(Server, Request)} of
                 {{ok, Operation, Bound}, {ok, Caller}} ->
                     Given = {Method, maps:get(<<"body">>, Request, none), Query, Bound},
-                    result(Operation, carry_out(Operation, Given, Caller));
+                    result(Operation, carry_out(Operation, Given, maps:get(<<"headers">>, Request, #{}), Caller));
                 {{error, not_found}, _} ->
                     problem(no_path, none);
                 {{error, {method_not_allowed, Methods} = Reason}, _} ->
@@ -59,17 +57,19 @@ answer(Body, Server) ->
             end
     end.
 
-carry_out(health, _, _) ->
+carry_out(health, _, _, _) ->
     {ok, <<"{\"status\":\"ok\"}">>};
-carry_out(openapi, _, _) ->
+carry_out(openapi, _, _, _) ->
     {ok, warp_server_openapi:json()};
-carry_out(Operation, Given, Caller) ->
+carry_out(Operation, {Method, _, _, _} = Given, Headers, Caller) ->
     case given(Operation, Given) of
         {ok, Named, Members, Form} ->
             case warp_server_call:prepare(Named, Members, Form, Caller) of
                 {ok, {export, Args, {Ctx, _}}} ->
                     #{entity := Id} = Args,
                     warp_server_export:first(warp_core:entity(Ctx, Id), Args);
+                {ok, {Stream, Args, {Ctx, _}}} when ?IS_STREAM(Stream) ->
+                    warp_server_stream:read(Args, Ctx, {Method, maps:get(<<"if-none-match">>, Headers, none)}, Caller);
                 {ok, {_, Args, Target}} ->
                     warp_server_call:run(Named, Args, {Target, Caller});
                 {error, _} = Error ->
@@ -93,7 +93,8 @@ given(Operation, {<<"POST">>, Body, [], Bound}) ->
     end;
 given(_, {<<"POST">>, _, [{Name, _} | _], _}) ->
     {error, {unknown_field, Name}};
-given(Operation, {_, none, Query, Bound}) ->
+given(Operation, {_, none, Given, Bound}) ->
+    Query = known(Operation, Given),
     Members = maps:from_list(Query),
     case map_size(Members) =:= length(Query) of
         true -> merged(Operation, Members, Bound, text);
@@ -101,6 +102,13 @@ given(Operation, {_, none, Query, Bound}) ->
     end;
 given(_, _) ->
     {error, {bad_request, <<"A request with this method has no body.">>}}.
+
+%% Clients of Durable Streams rely on it that what a server does not know is ignored.
+known(Operation, Query) when ?IS_STREAM(Operation) ->
+    Known = [atom_to_binary(Name) || {Name, optional, _} <- warp_server_args:arguments(Operation)],
+    [Parameter || {Name, _} = Parameter <- Query, lists:member(Name, Known)];
+known(_, Query) ->
+    Query.
 
 merged(Operation, Members, Bound, Form) ->
     case maps:keys(maps:with(maps:keys(Bound), Members)) of
@@ -111,7 +119,10 @@ merged(Operation, Members, Bound, Form) ->
 %% ------------------------------------------------------------------------------------------------- What is answered
 
 result(_, {ok, Json}) -> {200, [{<<"content-type">>, <<"application/json">>}], Json};
-result(export, {ok, Lines, Export}) -> {stream, Lines, Export};
+result(export, {ok, Lines, Export}) -> {export, Lines, Export};
+result(_, {answer, Answer}) -> Answer;
+result(_, {events, _} = Events) -> Events;
+result(_, closed) -> closed;
 result(Operation, {error, Reason}) -> problem(Reason, Operation).
 
 problem(Reason, Operation) ->
@@ -121,62 +132,31 @@ problem(Reason, Operation) ->
     {Status, [{<<"content-type">>, <<"application/problem+json">>} | warp_server_problem:headers(Status)],
      warp_server_json:encode(Object#{status := Status})}.
 
-respond(Status, Headers, Content, #state{channel = Channel, writer = Writer} = State) ->
-    case iolist_size(Content) of
-        Size when Size =< ?PIECE_BYTES ->
-            warp_server_writer:send(Writer, warp_server_frame:head(Channel, Status, last, Headers, Content));
-        _ ->
-            ok = warp_server_writer:send(Writer, warp_server_frame:head(Channel, Status, more, Headers, <<>>)),
-            _ = sent(pieces(iolist_to_binary(Content), last, Channel), State),
-            ok
-    end.
-
-stream(Lines, Export, #state{channel = Channel, writer = Writer} = State) ->
-    Headers = [{<<"content-type">>, <<"application/x-ndjson">>}],
-    ok = warp_server_writer:send(Writer, warp_server_frame:head(Channel, 200, more, Headers, <<>>)),
+%% Sends a body piece by piece.
+body(What, Send, Response) ->
     try
-        streamed(Lines, Export, State)
+        Send()
     catch
         Class:Reason:Stack ->
-            ok = warp_server_log:crash(export, Class, Reason, Stack),
-            warp_server_writer:send(Writer, warp_server_frame:abort(Channel))
+            ok = warp_server_log:crash(What, Class, Reason, Stack),
+            warp_server_response:abort(Response)
     end.
 
-streamed(Lines, done, #state{channel = Channel} = State) ->
-    _ = sent(pieces(iolist_to_binary(Lines), last, Channel), State),
-    ok;
-streamed(Lines, Export, #state{channel = Channel, writer = Writer} = State) ->
-    case sent(pieces(iolist_to_binary(Lines), more, Channel), State) of
+export(Lines, Export, Response) ->
+    Headers = [{<<"content-type">>, <<"application/x-ndjson">>}],
+    streamed(Lines, Export, warp_server_response:first(200, Headers, Response)).
+
+streamed(Lines, done, Response) ->
+    warp_server_response:last(Lines, Response);
+streamed(Lines, Export, Response) ->
+    case warp_server_response:more(Lines, Response) of
         {ok, Sent} ->
             case warp_server_export:next(Export) of
                 {ok, More, Further} -> streamed(More, Further, Sent);
                 {error, Reason} ->
                     ok = warp_server_log:problem(export, Reason),
-                    warp_server_writer:send(Writer, warp_server_frame:abort(Channel))
+                    warp_server_response:abort(Sent)
             end;
         closed ->
             ok
-    end.
-
-pieces(<<Piece:?PIECE_BYTES/binary, Rest/binary>>, Place, Channel) when Rest =/= <<>> ->
-    [{?PIECE_BYTES, warp_server_frame:data(Channel, more, Piece)} | pieces(Rest, Place, Channel)];
-pieces(<<>>, more, _Channel) ->
-    [];
-pieces(Last, Place, Channel) ->
-    [{byte_size(Last), warp_server_frame:data(Channel, Place, Last)}].
-
-%% Sends pieces as the client takes them, until all are on their way.
-sent(Pieces, #state{window = Window} = State) ->
-    on_their_way(warp_server_window:put(Pieces, Window), State).
-
-on_their_way({Frames, Window}, #state{writer = Writer} = State) ->
-    ok = lists:foreach(fun(Frame) -> warp_server_writer:send(Writer, Frame) end, Frames),
-    case warp_server_window:is_empty(Window) of
-        true -> {ok, State#state{window = Window}};
-        false ->
-            receive
-                {taken, <<Bytes:32>>} -> on_their_way(warp_server_window:taken(Bytes, Window), State);
-                closed -> closed
-            after ?SILENT_MS -> closed
-            end
     end.

@@ -59,6 +59,8 @@ routes() ->
              {Post, [<<"sagas">>, saga, <<"resolve">>], saga_resolve},
              {Post, [<<"sagas">>, saga, <<"cancel">>], saga_cancel},
              {Get, [<<"stats">>], stats},
+             {Get, [<<"streams">>, <<"entities">>, entity], entity_stream},
+             {Get, [<<"streams">>, <<"shards">>, shard], shard_stream},
              {Delete, [<<"subscriptions">>, name], forget},
              {Get, [<<"subscriptions">>, name, <<"parked">>], parked},
              {Post, [<<"subscriptions">>, name, <<"retry">>], retry},

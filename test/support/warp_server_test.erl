@@ -4,7 +4,8 @@
 
 -export([context/1, withdraw/2, secret/2, crash/2, view/1]).
 -export([start/2, stop/1, port/1, options/2, tokens/0, hash/1, os_pid/1, gateway_pid/1]).
--export([get/2, get/3, post/3, post/4, request/5, json/1, decoded/1]).
+-export([get/2, get/3, post/3, post/4, request/5, request/6, json/1, decoded/1]).
+-export([events/3, next_event/1, next_event/2, all_events/1]).
 
 -include_lib("common_test/include/ct.hrl").
 
@@ -88,20 +89,23 @@ post(Server, Path, Body, Token) -> body(request(Server, post, Path, Token, Body)
 body({Status, _Headers, Body}) -> {Status, Body}.
 
 %% The status, the headers and the body.
-request(Server, Method, Path, Token, Body) ->
+request(Server, Method, Path, Token, Body) -> request(Server, Method, Path, Token, Body, []).
+
+request(Server, Method, Path, Token, Body, More) ->
     Text = case Body of none -> <<>>; _ -> json(Body) end,
     {ok, Tcp} = gen_tcp:connect("127.0.0.1", port(Server), [binary, {active, false}, {packet, http_bin}]),
     ok = gen_tcp:send(Tcp, [string:uppercase(atom_to_list(Method)), " ", Path, " HTTP/1.1\r\nHost: localhost\r\n"
                             "Connection: close\r\n", ["Authorization: Bearer " ++ Token ++ "\r\n" || Token =/= none],
                             ["Content-Type: application/json\r\n" || Text =/= <<>>],
                             ["Content-Length: " ++ integer_to_list(byte_size(Text)) ++ "\r\n"
-                             || Method =:= post orelse Text =/= <<>>], "\r\n", Text]),
+                             || Method =:= post orelse Text =/= <<>>],
+                            [[Name, ": ", Value, "\r\n"] || {Name, Value} <- More], "\r\n", Text]),
     {ok, {http_response, _, Status, _}} = gen_tcp:recv(Tcp, 0, 20000),
     Headers = headers(Tcp),
     ok = inet:setopts(Tcp, [{packet, raw}]),
     Got =
         case Headers of
-            _ when Method =:= head -> <<>>;
+            _ when Method =:= head; Status =:= 204; Status =:= 304 -> <<>>;
             #{<<"content-length">> := <<"0">>} -> <<>>;
             #{<<"content-length">> := Length} -> received(Tcp, binary_to_integer(Length));
             #{<<"transfer-encoding">> := <<"chunked">>} -> iolist_to_binary(chunks(Tcp))
@@ -136,6 +140,59 @@ chunks(Tcp) ->
             Bytes = received(Tcp, Length),
             <<"\r\n">> = received(Tcp, 2),
             [Bytes | chunks(Tcp)]
+    end.
+
+%% Server-sent events of a path: the status, the headers, and what `next_event' takes.
+events(Server, Path, Token) ->
+    {ok, Tcp} = gen_tcp:connect("127.0.0.1", port(Server), [binary, {active, false}, {packet, http_bin}]),
+    ok = gen_tcp:send(Tcp, ["GET ", Path, " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ", Token, "\r\n\r\n"]),
+    {ok, {http_response, _, Status, _}} = gen_tcp:recv(Tcp, 0, 20000),
+    Headers = headers(Tcp),
+    ok = inet:setopts(Tcp, [{packet, raw}]),
+    {Status, Headers, Tcp}.
+
+%% The next event as `{Name, Json}'; `ended', or `cut' where the body was not finished.
+next_event(Tcp) -> next_event(Tcp, 10000).
+
+next_event(Tcp, Timeout) ->
+    Read = case get({events, Tcp}) of undefined -> <<>>; Before -> Before end,
+    case binary:split(Read, <<"\n\n">>) of
+        [Event, Rest] ->
+            _ = put({events, Tcp}, Rest),
+            [<<"event: ", Name/binary>> | Lines] = binary:split(Event, <<"\n">>, [global]),
+            Data = lists:join($\n, [Line || <<"data:", Line/binary>> <- Lines]),
+            {binary_to_atom(Name), decoded(iolist_to_binary(Data))};
+        [_] ->
+            case chunk(Tcp, Timeout) of
+                {ok, <<>>} -> ended;
+                {ok, More} ->
+                    _ = put({events, Tcp}, <<Read/binary, More/binary>>),
+                    next_event(Tcp, Timeout);
+                {error, timeout} -> timeout;
+                {error, _} -> cut
+            end
+    end.
+
+%% All events until the body ends.
+all_events(Tcp) ->
+    case next_event(Tcp) of
+        {_, _} = Event -> [Event | all_events(Tcp)];
+        End -> [End]
+    end.
+
+chunk(Tcp, Timeout) ->
+    ok = inet:setopts(Tcp, [{packet, line}]),
+    Line = gen_tcp:recv(Tcp, 0, Timeout),
+    ok = inet:setopts(Tcp, [{packet, raw}]),
+    case Line of
+        {ok, Text} ->
+            Length = binary_to_integer(string:trim(Text), 16),
+            case gen_tcp:recv(Tcp, Length + 2, Timeout) of
+                {ok, <<Bytes:Length/binary, "\r\n">>} -> {ok, Bytes};
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
     end.
 
 json(Text) when is_binary(Text) -> Text;
