@@ -31,9 +31,11 @@ sha256(Token) -> binary:encode_hex(crypto:hash(sha256, Token)).
 commands(Server) ->
     case io:get_line("") of
         "kill\n" ->
-            {links, Links} = process_info(warp_server_sup:link(Server), links),
-            [_ = os:cmd("kill -9 " ++ integer_to_list(element(2, erlang:port_info(Gateway, os_pid))))
-             || Gateway <- Links, is_port(Gateway)],
+            %% It may be about to start again.
+            Links = case warp_server_sup:link(Server) of none -> undefined; Link -> process_info(Link, links) end,
+            [_ = os:cmd("kill -9 " ++ integer_to_list(Pid))
+             || {links, All} <- [Links], Gateway <- All, is_port(Gateway),
+                {os_pid, Pid} <- [erlang:port_info(Gateway, os_pid)]],
             commands(Server);
         eof -> ok;
         _ -> commands(Server)
