@@ -8,13 +8,14 @@
 
 -export_type([about/0, tag/0]).
 
--type tag() :: server | writing | reading | lists | queries | sagas | subscriptions.
+-type tag() :: server | writing | reading | lists | streams | queries | sagas | subscriptions.
 -type about() :: #{
     tag := tag(),
     summary := binary(),
     details => binary(),
-    %% The type of the answer, and its schema by the name that warp_server_schemas:named/0 has.
-    answer := {json, Schema :: atom()} | {Type :: binary(), Each :: binary()},
+    %% The type of the answer, and its schema by the name that warp_server_schemas:named/0 has. A stream is JSON, or
+    %% server-sent events of it.
+    answer := {json | stream, Schema :: atom()} | {Type :: binary(), Each :: binary()},
     %% The codes of errors that only some operations give.
     errors := [atom()]
 }.
@@ -25,6 +26,7 @@ tags() ->
     [{writing, <<"Events of entities are appended, by themselves or by commands, and deleted.">>},
      {reading, <<"States, histories and exports of entities.">>},
      {lists, <<"The entities and events of a context.">>},
+     {streams, <<"Events for clients of the protocol Durable Streams, of which this is the half that reads.">>},
      {queries, <<"SQL over the projections.">>},
      {sagas, <<"Operations over several entities, which are reversed where a step is refused.">>},
      {subscriptions, <<"What waits of a subscription with a name. Subscribing needs the WebSocket.">>},
@@ -84,6 +86,15 @@ operations() ->
             details => <<"A page ends where an append ends, and so has somewhat more events than its limit now and "
                          "then. `next` of the answer is `after` of the next page; `more` says whether it has any.">>,
             answer => {json, 'Events'}, errors => listing()},
+      entity_stream =>
+          #{tag => streams, summary => <<"The events of an entity as a stream">>,
+            details => <<"Also of an entity that has no events yet.">>,
+            answer => {stream, 'PlacedEvent'}, errors => [gone, subscription_ended | reading()]},
+      shard_stream =>
+          #{tag => streams, summary => <<"The events of a shard as a stream">>,
+            details => <<"A context has as many streams as shards, since only events of one shard have an order.">>,
+            answer => {stream, 'PlacedEvent'},
+            errors => [not_found, gone, subscription_ended, overloaded | functions() ++ listing()]},
       query =>
           #{tag => queries, summary => <<"Run an SQL statement that only reads">>,
             answer => {json, 'Rows'},
@@ -183,6 +194,10 @@ arguments() ->
       prefix => <<"Only entities whose ids begin with it.">>,
       'after' => <<"`next` of the page before. By default the first page.">>,
       shard => <<"The number of a shard. By default all.">>,
+      {shard_stream, shard} => <<"The number of a shard.">>,
+      offset => <<"`Stream-Next-Offset` of the answer before; -1 is the beginning, and so is none; `now` is the end.">>,
+      live => <<"Whether to wait for events at the end of the stream: for one answer, or for server-sent events.">>,
+      cursor => <<"`Stream-Cursor` of the answer before.">>,
       sql => <<"One statement.">>,
       params => <<"The values of ?1, ?2 and so on.">>,
       max_rows => <<"More rows are an error.">>,

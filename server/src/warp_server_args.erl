@@ -13,8 +13,8 @@
 %% A default is that of the engine, which fills it in.
 -type need() :: required | optional | {default, integer() | boolean() | atom()}.
 -type type() ::
-    %% Text of so many bytes, which the engine checks.
-    {text, Min :: 0 | 1, Max :: pos_integer()}
+    %% Text of so many bytes, which the engine checks; `any' is ignored where it makes no sense.
+    {text, Min :: 0 | 1, Max :: pos_integer() | any}
     | {integer, Min :: integer(), Max :: integer()}
     | {one_of, [atom()]}
     | boolean
@@ -135,7 +135,7 @@ wait() -> {wait, {default, ?SAGA_MS}, {integer, 0, ?MAX_WAIT_MS}}.
 limit() -> {limit, {default, ?PAGE}, {integer, 1, ?MAX_LIMIT}}.
 streaming() ->
     [{offset, optional, {text, 1, 64}}, {live, optional, {one_of, ['long-poll', sse]}},
-     {cursor, optional, {text, 1, 64}}].
+     {cursor, optional, {text, 0, any}}].
 writing() -> [{expected, {default, any}, expected}, timeout(?READ_MS)].
 
 value({engine, _}, Value, _) -> {ok, Value};

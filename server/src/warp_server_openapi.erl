@@ -131,11 +131,25 @@ responses(Answer, Errors) ->
     maps:fold(fun(Status, Codes, Responses) ->
                   Responses#{integer_to_binary(Status) => refusal(Status, lists:usort(Codes))}
               end,
-              #{<<"200">> => answer(Answer)}, ByStatus).
+              (no_content(Answer))#{<<"200">> => answer(Answer)}, ByStatus).
+
+no_content({stream, _}) ->
+    #{<<"204">> => #{description => <<"Nothing came while the client waited.">>},
+      <<"304">> => #{description => <<"What the client has is still the same.">>}};
+no_content(_) ->
+    #{}.
 
 answer({json, Name}) ->
     #{description => <<"What was asked for.">>,
       content => #{<<"application/json">> => #{schema => warp_server_schemas:ref(Name)}}};
+answer({stream, Name}) ->
+    Text = #{type => string},
+    #{description => <<"Events, and where the stream goes on.">>,
+      headers => #{<<"Stream-Next-Offset">> => #{required => true, schema => Text},
+                   <<"Stream-Up-To-Date">> => #{schema => #{const => <<"true">>}},
+                   <<"Stream-Cursor">> => #{schema => Text}, <<"ETag">> => #{schema => Text}},
+      content => #{<<"application/json">> => #{schema => #{type => array, items => warp_server_schemas:ref(Name)}},
+                   <<"text/event-stream">> => #{schema => Text}}};
 answer({Type, Each}) ->
     #{description => Each, content => #{Type => #{schema => #{type => string}}}}.
 
