@@ -58,7 +58,7 @@ describe.skipIf(!hasChromium || !hasServer)("in Chromium, with the real server",
   })
 
   test("a loop goes on when the gateway was killed", async () => {
-    const killer = setInterval(() => server.kill(), 500)
+    const killer = setInterval(() => void server.kill(), 500)
     const writing = (async () => {
       for (let n = 0; n < 100; n++) {
         await db.entity("page/killed").append("Credited", { amount: 1 }, { aggregate: "Account", timeout: 20_000 })

@@ -347,7 +347,7 @@ describe.skipIf(!hasServer)("with the real server", () => {
       const prefix = `killed${Date.now()}/`
       const options = { timeout: 30_000, retry: { initialDelay: 10, maxDelay: 200 } }
       const [writer, reader] = [client(options), client(options)]
-      const killer = setInterval(() => server.kill(), 400)
+      const killer = setInterval(() => void server.kill(), 400)
       const followed = (async () => {
         const seqs = new Map<string, number>()
         let count = 0

@@ -18,9 +18,19 @@ export interface RunningServer {
 export interface RealServer extends RunningServer {
   /** A token that may only read. */
   reader: string
+  /** The process of its VM, which is another one after a kill. */
+  readonly vm: number
+  /** The process of its gateway. Undefined while there is none, or the VM does not say. */
+  gateway(): Promise<number | undefined>
   /** Kills the gateway, and with it all connections. It is started again on the same port. */
-  kill(): void
+  kill(): Promise<void>
 }
+
+/** What the server says when it listens, or is asked for its gateway. */
+type Said = { port: number; vm: number; token: string; reader: string } | { gateway: number | null }
+
+/** How long a server may take to say which its gateway is, in milliseconds. */
+const ANSWER_MS = 1000
 
 const SCRIPT = fileURLToPath(new URL("run-server", import.meta.url))
 const ROOT = process.env["WARP_ROOT"] ?? fileURLToPath(new URL("../../../..", import.meta.url))
@@ -31,23 +41,54 @@ export const hasServer =
 
 if (!hasServer) console.warn("The tests with the real server are skipped: it was not built, see README.md.")
 
-/** Starts the real server. Pages of these origins may use it. */
-export async function startServer(origins: string[] = []): Promise<RealServer> {
-  const env = { ...process.env, WARP_ROOT: ROOT, WARP_ORIGINS: origins.join(" ") }
-  const child = spawn(SCRIPT, [], { env, stdio: ["pipe", "pipe", "inherit"] })
+/**
+ * Starts the real server. Pages of these origins may use it. With `WARP_DIR` in `env` it is started again with the same
+ * data when its VM was killed; see `warp_bank_server.erl` for more.
+ */
+export async function startServer(origins: string[] = [], env: { [name: string]: string } = {}): Promise<RealServer> {
+  const child = spawn(SCRIPT, [], {
+    env: { ...process.env, WARP_ROOT: ROOT, WARP_ORIGINS: origins.join(" "), ...env },
+    stdio: ["pipe", "pipe", "inherit"],
+  })
   const ended = new Promise<void>((resolve) => child.on("exit", () => resolve()))
-  const lines = createInterface({ input: child.stdout })
-  const said = await new Promise<{ port: number; token: string; reader: string }>((resolve, reject) => {
-    lines.on("line", (line) => line.startsWith(`{"port"`) && resolve(JSON.parse(line) as never))
+  let vm = 0
+  const asking: ((gateway: number | undefined) => void)[] = []
+  const said = await new Promise<Exclude<Said, { gateway: unknown }>>((resolve, reject) => {
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      if (!/^\{"(port|gateway)"/.test(line)) return
+      const one = JSON.parse(line) as Said
+      if ("gateway" in one) return asking.splice(0).forEach((answer) => answer(one.gateway ?? undefined))
+      vm = one.vm
+      resolve(one)
+    })
     child.on("exit", (code) => reject(new Error(`the server ended with code ${code}`)))
   })
+  const gateway = (): Promise<number | undefined> =>
+    new Promise((resolve) => {
+      asking.push(resolve)
+      child.stdin.write("gateway\n")
+      setTimeout(resolve, ANSWER_MS)
+    })
   return {
     ...said,
-    kill: () => void child.stdin.write("kill\n"),
+    get vm() {
+      return vm
+    },
+    gateway,
+    kill: async () => signal(await gateway(), "SIGKILL"),
     stop: () => {
       child.stdin.end()
       return ended
     },
+  }
+}
+
+/** Sends a signal to a process, if there is one. */
+export function signal(pid: number | undefined, name: NodeJS.Signals): void {
+  try {
+    if (pid !== undefined) process.kill(pid, name)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error
   }
 }
 

@@ -1,7 +1,8 @@
-%% A server for the client's tests: the context "bank" in a fresh folder, on a port that the system chooses.
+%% A server for the client's tests: the context "bank" in a fresh folder or in WARP_DIR, on a port that the system
+%% chooses or on WARP_PORT. A gateway that is silent for WARP_SILENT_MS is killed.
 %%
-%% When it listens it prints its port and tokens as a line of JSON. It takes lines from its input: `kill' kills the
-%% gateway, which is started again on the same port. It ends when its input ends.
+%% When it listens it prints its port, its process and its tokens as a line of JSON. For each line of its input it prints
+%% the process of its gateway. It ends when its input ends.
 -module(warp_bank_server).
 -behaviour(warp_server).
 
@@ -11,34 +12,44 @@
 -define(READER, <<"warp_for_readers">>).
 
 main() ->
-    Dir = string:trim(os:cmd("mktemp -d")),
+    Dir = case os:getenv("WARP_DIR") of false -> string:trim(os:cmd("mktemp -d")); Given -> Given end,
     {ok, Server} = warp_server:start_link(#{
         contexts => [#{name => <<"bank">>, data_dir => Dir, module => ?MODULE}],
-        listeners => [#{port => 0}],
+        listeners => [#{port => list_to_integer(os:getenv("WARP_PORT", "0"))}],
+        gateway => #{ping_ms => 500, silent_ms => list_to_integer(os:getenv("WARP_SILENT_MS", "10000"))},
         origins => [list_to_binary(Origin) || Origin <- string:lexemes(os:getenv("WARP_ORIGINS", ""), " ")],
         tokens => [#{id => <<"tests">>, sha256 => sha256(?TOKEN), scopes => [#{context => <<"bank">>}]},
                    #{id => <<"reader">>, sha256 => sha256(?READER),
                      scopes => [#{context => <<"bank">>, operations => [read]}]}]}),
     [{_, Port}] = warp_server:addresses(Server),
-    io:format("{\"port\":~b,\"token\":\"~ts\",\"reader\":\"~ts\"}~n", [Port, ?TOKEN, ?READER]),
+    io:format("{\"port\":~b,\"vm\":~ts,\"token\":\"~ts\",\"reader\":\"~ts\"}~n", [Port, os:getpid(), ?TOKEN, ?READER]),
     ok = commands(Server),
     ok = warp_server:stop(Server),
-    _ = file:del_dir_r(Dir),
+    _ = [file:del_dir_r(Dir) || os:getenv("WARP_DIR") =:= false],
     halt(0).
 
 sha256(Token) -> binary:encode_hex(crypto:hash(sha256, Token)).
 
 commands(Server) ->
     case io:get_line("") of
-        "kill\n" ->
-            %% It may be about to start again.
-            Links = case warp_server_sup:link(Server) of none -> undefined; Link -> process_info(Link, links) end,
-            [_ = os:cmd("kill -9 " ++ integer_to_list(Pid))
-             || {links, All} <- [Links], Gateway <- All, is_port(Gateway),
-                {os_pid, Pid} <- [erlang:port_info(Gateway, os_pid)]],
-            commands(Server);
-        eof -> ok;
-        _ -> commands(Server)
+        eof ->
+            ok;
+        _ ->
+            io:format("{\"gateway\":~ts}~n", [gateway(warp_server_sup:link(Server))]),
+            commands(Server)
+    end.
+
+%% The process of the gateway, or null while there is none.
+gateway(none) -> "null";
+gateway(Link) ->
+    case process_info(Link, links) of
+        {links, Links} ->
+            case [Process || Port <- Links, is_port(Port), {os_pid, Process} <- [erlang:port_info(Port, os_pid)]] of
+                [Process] -> integer_to_list(Process);
+                [] -> "null"
+            end;
+        undefined ->
+            "null"
     end.
 
 context(<<"bank">>) ->
