@@ -475,16 +475,14 @@ without(Entity, {N, Events, Place, How}) ->
 without(_Entity, {erased, _} = Other) ->
     Other.
 
-%% @doc Some time has passed: the subscriber is told of the cursor, if that moved and no event is under way.
+%% @doc Some time has passed: the subscriber is told of the cursor, if that moved.
 -spec tick(core()) -> {[effect()], core()}.
 tick(#core{shards = Shards} = Core) when map_size(Shards) =:= 0 ->
     {[], Core};
-tick(#core{told = Told, buffer = Buffer, shards = Shards} = Core) ->
-    IsIdle = queue:is_empty(Buffer) andalso
-        lists:all(fun(#shard{given = Given, acked = Acked}) -> Given =:= Acked end, maps:values(Shards)),
-    case IsIdle andalso cursor(Core) =/= Told of
-        true -> told(checkpoint, Core);
-        false -> {[], Core}
+tick(#core{told = Told} = Core) ->
+    case cursor(Core) of
+        Told -> {[], Core};
+        _ -> told(checkpoint, Core)
     end.
 
 %% @doc Up to where everything was acknowledged.

@@ -18,6 +18,7 @@ all() ->
      no_row_of_a_new_life_comes_before_it_was_told, whoever_reads_no_messages_is_not_told_for_ever,
      it_outlives_what_it_reads_from, it_ends_with_what_it_depends_on,
      nothing_is_left_of_one_that_was_ended, a_filter_that_lets_nothing_through_moves_on,
+     a_subscriber_that_is_busy_is_told_how_far_it_is,
      many_subscribe_at_once_while_events_come, single_entities_by_the_thousand, what_cannot_be_read_is_shown,
      wrong_arguments_are_named].
 
@@ -528,6 +529,44 @@ a_filter_that_lets_nothing_through_moves_on(Config) ->
 %% There is one a second for as long as events come.
 last_checkpoint(Sub, Last) ->
     receive {warp_subscription, Sub, {checkpoint, Cursor}} -> last_checkpoint(Sub, Cursor) after 3000 -> Last end.
+
+%% Of a subscriber that always has an event which it has not acknowledged, and never catches up.
+a_subscriber_that_is_busy_is_told_how_far_it_is(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    fill(Ctx, 1, 1000),
+    {ok, Sub} = warp_subscription:subscribe(Ctx, #{from => beginning, credit => 2}),
+    {Count, Cursor} = busy(Sub, none, 0),
+    ok = warp_subscription:unsubscribe(Sub),
+    ?assert(Count < 1000),
+    {ok, Again} = warp_subscription:subscribe(Ctx, #{from => {cursor, Cursor}}),
+    Left = sent_until_caught_up(Again),
+    %% All that it had not acknowledged, and not all again.
+    ?assert(Left >= 1000 - Count),
+    ?assert(Left < 1000).
+
+busy(Sub, Open, Count) ->
+    receive
+        {warp_subscription, Sub, {events, Events}} ->
+            _ = [warp_subscription:ack(Sub, Open) || Open =/= none],
+            timer:sleep(5),
+            {Done, [Last]} = lists:split(length(Events) - 1, Events),
+            _ = [warp_subscription:ack(Sub, Event) || Event <- Done],
+            busy(Sub, Last, Count + length(Events));
+        {warp_subscription, Sub, {checkpoint, Cursor}} when Count > 10 ->
+            {Count, Cursor};
+        {warp_subscription, Sub, {checkpoint, _}} ->
+            busy(Sub, Open, Count)
+    after 3000 ->
+        error({no_checkpoint, Count})
+    end.
+
+sent_until_caught_up(Sub) ->
+    receive
+        {warp_subscription, Sub, {events, Events}} -> length(Events) + sent_until_caught_up(Sub);
+        {warp_subscription, Sub, {caught_up, _}} -> 0
+    after 10000 ->
+        error(not_caught_up)
+    end.
 
 many_subscribe_at_once_while_events_come(Config) ->
     Ctx = warp_test:start(Config, #{shards => 4}),
