@@ -15,7 +15,7 @@
 -type op() :: {singles | batches | transfers | mix, Callers :: pos_integer()}
             | {read | delete, Victim :: pos_integer()}
             | start | bytes | memory.
-%% `as' is a command that runs another one as the user of the servers.
+%% `as' is a command that runs another one as the user of the servers, and `sockets' the folder of their sockets.
 -type env() :: #{dir := string(), sockets := string(), bin := string(), root := string(), as := [string()],
                  seconds := pos_integer(), _ => _}.
 -type peer() :: #{start_ms := number(), _ => _}.

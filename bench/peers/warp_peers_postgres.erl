@@ -1,5 +1,5 @@
 %% PostgreSQL: pgbench with prepared statements is the load, but for COPY, which it cannot do. The server and its
-%% clients speak over a Unix socket.
+%% clients speak over a Unix socket, or over TCP where `sockets' is an address.
 -module(warp_peers_postgres).
 -behaviour(warp_peer).
 
@@ -24,17 +24,20 @@ open(_, _, Dir, #{as := As, sockets := Sockets} = Env) ->
     Make = As ++ [bin(Env, "initdb"), "-A", "trust", "-U", "bench", "--no-sync", "-D", Data],
     _ = [warp_peers_os:run(Env, Make) || New],
     Start = erlang:monotonic_time(microsecond),
-    Server = warp_peers_os:serve(Env, "INT", As ++ [bin(Env, "postgres"), "-D", Data, "-k", Sockets | settings()]),
+    Server = warp_peers_os:serve(Env, "INT", As ++ [bin(Env, "postgres"), "-D", Data | listen(Sockets) ++ settings()]),
     ok = warp_peers_os:until(Server, fun() -> ready(Env) end),
     Took = (erlang:monotonic_time(microsecond) - Start) / 1000,
     Peer = #{server => Server, dir => Dir, start_ms => Took, env => Env},
     _ = [sql(Peer, ?SCHEMA) || New],
     Peer.
 
+listen("/" ++ _ = Folder) -> ["-k", Folder, "-c", "listen_addresses="];
+listen(Address) -> ["-k", "", "-c", "listen_addresses=" ++ Address].
+
 %% Every commit is fsynced, as it comes. Memory and the size of the log are what a server for this would be given.
 settings() ->
     lists:append([["-c", Setting] || Setting <- [
-        "listen_addresses=", "max_connections=1100", "fsync=on", "synchronous_commit=on", "full_page_writes=on",
+        "max_connections=1100", "fsync=on", "synchronous_commit=on", "full_page_writes=on",
         "shared_buffers=1GB", "max_wal_size=8GB", "checkpoint_timeout=15min"]]).
 
 bin(#{bin := Bin}, Program) ->
