@@ -26,7 +26,8 @@ a_target_names_what_it_lacks_and_nothing_else(Config) ->
     ?assertEqual([<<"dialyzer">>, <<"elixir">>], lacks(Config, "check", ["rebar3" | Has])),
     ?assertEqual([<<"pip">>, <<"sqlite3">>], lacks(Config, "demo", ["rebar3", "unzip", "python3" | Has])),
     ?assertEqual([<<"npm">>], lacks(Config, "node", ["cargo", "rustc", "node"])),
-    ?assertEqual([<<"chromium">>, <<"npm">>], lacks(Config, "typescript", ["rebar3", "node" | Has])),
+    ?assertEqual([<<"chromium">>, <<"npm">>, <<"pip">>],
+                 lacks(Config, "typescript", ["rebar3", "unzip", "sqlite3", "python3", "node" | Has])),
     ?assertEqual([<<"chromium">>, <<"elixir">>, <<"pip">>, <<"unzip">>],
                  lacks(Config, "test", ["rebar3", "dialyzer", "sqlite3", "python3", "node", "npm" | Has])),
     %% Once, however many of the target's parts need it.

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url"
 
 import { FakeServer } from "../fake/server.js"
 
-/** A server with a context that has the aggregate Account, and the table accounts. */
+/** A server with a context that has the aggregate Account, and the table accounts, unless it is another context. */
 export interface RunningServer {
   port: number
   /** A token that may do everything. */
@@ -33,7 +33,8 @@ type Said = { port: number; vm: number; token: string; reader: string } | { gate
 const ANSWER_MS = 1000
 
 const SCRIPT = fileURLToPath(new URL("run-server", import.meta.url))
-const ROOT = process.env["WARP_ROOT"] ?? fileURLToPath(new URL("../../../..", import.meta.url))
+/** The folder of the project in which the server was built. */
+export const ROOT = process.env["WARP_ROOT"] ?? fileURLToPath(new URL("../../../..", import.meta.url))
 
 /** Whether the real server was built, in WARP_ROOT or this repository. */
 export const hasServer =
@@ -100,5 +101,5 @@ async function startFake(): Promise<RunningServer> {
 
 export const servers: [name: string, start: () => Promise<RunningServer>][] = [
   ["the fake server", startFake],
-  ...(hasServer ? [["the real server", startServer] as [string, () => Promise<RunningServer>]] : []),
+  ...(hasServer ? [["the real server", () => startServer()] as [string, () => Promise<RunningServer>]] : []),
 ]

@@ -1,5 +1,6 @@
-%% A server for the client's tests: the context "bank" in a fresh folder or in WARP_DIR, on a port that the system
-%% chooses or on WARP_PORT. A gateway that is silent for WARP_SILENT_MS is killed.
+%% A server for the client's tests: the context "bank", or the "flights" of the demo with that in WARP_CONTEXT, in a
+%% fresh folder or in WARP_DIR, on a port that the system chooses or on WARP_PORT. A gateway that is silent for
+%% WARP_SILENT_MS is killed.
 %%
 %% When it listens it prints its port, its process and its tokens as a line of JSON. For each line of its input it prints
 %% the process of its gateway. It ends when its input ends.
@@ -13,14 +14,15 @@
 
 main() ->
     Dir = case os:getenv("WARP_DIR") of false -> string:trim(os:cmd("mktemp -d")); Given -> Given end,
+    Name = list_to_binary(os:getenv("WARP_CONTEXT", "bank")),
     {ok, Server} = warp_server:start_link(#{
-        contexts => [#{name => <<"bank">>, data_dir => Dir, module => ?MODULE}],
+        contexts => [#{name => Name, data_dir => Dir, module => ?MODULE}],
         listeners => [#{port => list_to_integer(os:getenv("WARP_PORT", "0"))}],
         gateway => #{ping_ms => 500, silent_ms => list_to_integer(os:getenv("WARP_SILENT_MS", "10000"))},
         origins => [list_to_binary(Origin) || Origin <- string:lexemes(os:getenv("WARP_ORIGINS", ""), " ")],
-        tokens => [#{id => <<"tests">>, sha256 => sha256(?TOKEN), scopes => [#{context => <<"bank">>}]},
+        tokens => [#{id => <<"tests">>, sha256 => sha256(?TOKEN), scopes => [#{context => Name}]},
                    #{id => <<"reader">>, sha256 => sha256(?READER),
-                     scopes => [#{context => <<"bank">>, operations => [read]}]}]}),
+                     scopes => [#{context => Name, operations => [read]}]}]}),
     [{_, Port}] = warp_server:addresses(Server),
     io:format("{\"port\":~b,\"vm\":~ts,\"token\":\"~ts\",\"reader\":\"~ts\"}~n", [Port, os:getpid(), ?TOKEN, ?READER]),
     ok = commands(Server),
@@ -59,7 +61,9 @@ context(<<"bank">>) ->
                        validate => fun validate/2, project => fun project/3},
                      #{name => <<"Raw">>, initial_state => {no, json}}],
       commands => #{<<"pay">> => {<<"Account">>, fun ?MODULE:pay/2},
-                    <<"refuse">> => {<<"Account">>, fun ?MODULE:refuse/2}}}.
+                    <<"refuse">> => {<<"Account">>, fun ?MODULE:refuse/2}}};
+context(<<"flights">>) ->
+    #{shards => 4, projections => embedded, aggregates => [warp_demo_flights:aggregate()]}.
 
 apply_to(#{balance := Sum}, #{type := <<"Credited">>, payload := #{<<"amount">> := N}}) -> #{balance => Sum + N};
 apply_to(#{balance := Sum}, #{type := <<"Debited">>, payload := #{<<"amount">> := N}}) -> #{balance => Sum - N};
