@@ -57,7 +57,7 @@ test("each block compiles", () => {
   execFileSync(process.execPath, [tsc, "--ignoreConfig", ...flags, "", ...files], { cwd: folder, encoding: "utf8" })
 })
 
-describe.each(servers)("with %s", (name, start) => {
+describe.each(servers)("with %s", (_name, start) => {
   let server: RunningServer
   let db: Warp
 

@@ -56,7 +56,7 @@ gateway(Link) ->
 
 context(<<"bank">>) ->
     #{shards => 4,
-      projections => embedded,
+      projections => {embedded, #{tables => #{accounts => #{columns => #{balance => integer}}}}},
       aggregates => [#{name => <<"Account">>, initial_state => #{balance => 0}, apply => fun apply_to/2,
                        validate => fun validate/2, project => fun project/3},
                      #{name => <<"Raw">>, initial_state => {no, json}}],
