@@ -28,6 +28,7 @@ argument(Place) when Place =:= place; Place =:= positions -> #{type => string, p
 -spec named() -> #{atom() => map()}.
 named() ->
     #{'Problem' => problem(),
+      'Object' => #{type => object, description => <<"Any object of JSON.">>},
       'Health' => closed([status], #{status => #{const => ok}}),
       'Description' => open([openapi, info, paths], #{openapi => text(), info => object(), paths => object()}),
       'NewEvent' => new_event(),
@@ -52,8 +53,10 @@ named() ->
       'Step' => closed([entity, aggregate, forward, compensate],
                        #{entity => name(), aggregate => name(), schema_vsn => schema_vsn(),
                          forward => ref('Action'), compensate => ref('Action')}),
-      'Action' => #{oneOf => [closed([type, payload], #{type => name(), payload => object()}),
-                              closed([run], #{run => name(), input => object()})]},
+      'Action' => #{oneOf => [ref('EventAction'), ref('FunctionAction')]},
+      'EventAction' => closed([type, payload], #{type => name(), payload => object()}),
+      'FunctionAction' => closed([run], #{run => said(name(), <<"A step function of the context.">>),
+                                          input => object()}),
       'Saga' => open([id, result, steps],
                      maps:merge(saga(), #{result => #{enum => saga_states()}})),
       'Sagas' => open([sagas],
@@ -125,7 +128,7 @@ closed(Required, Members) -> (open(Required, Members))#{additionalProperties => 
 said(Schema, Text) -> Schema#{description => Text}.
 nullable(Schema) -> #{oneOf => [Schema, #{type => <<"null">>}]}.
 array(Items) -> #{type => array, items => Items}.
-object() -> #{type => object}.
+object() -> ref('Object').
 text() -> #{type => string}.
 name() -> #{type => string, minLength => 1, maxLength => 512}.
 integer(Min, Max) -> #{type => integer, minimum => Min, maximum => Max}.
