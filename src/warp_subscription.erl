@@ -38,7 +38,7 @@
 -export([transaction/4, policy/3]).
 
 -export_type([subscription/0, cursor/0, place/0, options/0, message/0, error/0]).
--export_type([waiting/0, name_error/0, command/0, command_error/0]).
+-export_type([acked/0, waiting/0, name_error/0, command/0, command_error/0]).
 
 %% How long these functions wait.
 -define(TIMEOUT_MS, 5000).
@@ -100,6 +100,8 @@
     | interrupted
     | disk_full
     | {io_error | corrupt | internal, binary()}.
+%% Which event is acknowledged: one that was sent, or these fields of it.
+-type acked() :: #{shard := non_neg_integer(), position := pos_integer(), seq := warp_core:seq(), atom() => term()}.
 %% An entity that waits, since a subscriber failed with its event at `seq', so many times: it is tried again by itself
 %% while it is `retrying', and not any more when it is `parked'. `why' is the last error, and `since' when it failed
 %% first.
@@ -218,7 +220,7 @@ flush(#warp_subscription{tag = Tag} = Sub) ->
 %%
 %% Error: `{bad_option, event, not_a_placed_event}' for anything else; then nothing is acknowledged. What is no
 %% subscription raises `{not_a_subscription, Term}', here and in the functions below.
--spec ack(subscription(), warp_core:placed_event() | [warp_core:placed_event()] | {erased, EntityId :: binary()}) ->
+-spec ack(subscription(), acked() | [acked()] | {erased, EntityId :: binary()}) ->
     ok | {error, {bad_option, event, not_a_placed_event}}.
 ack(Sub, What) ->
     Pid = pid(Sub),

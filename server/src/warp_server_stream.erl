@@ -35,9 +35,9 @@
 }).
 -opaque stream() :: #stream{}.
 
-%% @doc Reads for a request with these arguments. Errors are those of `warp_subscription:subscribe/2'; `offset_gone' where
-%% the events before the offset were deleted; `{no_shard, N}'; and `unauthorized', where the token ended meanwhile.
-%% `closed': the client is gone.
+%% @doc Reads for a request with these arguments. Errors are those of `warp_subscription:subscribe/2'; `offset_gone'
+%% where the events before the offset were deleted; `{no_shard, N}'; and `unauthorized', where the token ended
+%% meanwhile. `closed': the client is gone.
 -spec read(map(), warp_core:ctx(), {Method :: binary(), IfNoneMatch :: none | binary()},
            warp_server_access:caller()) ->
     {answer, warp_server_stream_core:answer()} | {events, stream()} | closed | {error, term()}.
@@ -80,17 +80,17 @@ cursor(_, _) ->
     none.
 
 subscribe(From, Source) ->
-    Options = #{from => From, credit => demand, convert => fun warp_server_stream:converted/1},
-    case {Source, is_atom(From)} of
-        {{entity, Entity}, true} -> warp_subscription:subscribe(Entity, Options);
-        {{shard, Ctx, N}, true} -> warp_subscription:subscribe(Ctx, Options#{shard => N});
-        {{entity, Entity}, false} -> subscribe_behind(Entity, From, Options);
-        {{shard, Ctx, N}, false} -> subscribe_behind(Ctx, #{N => From}, Options#{shard => N})
+    Options = #{credit => demand, convert => fun warp_server_stream:converted/1},
+    case Source of
+        {entity, Entity} -> subscribe(From, Entity, From, Options);
+        {shard, Ctx, N} -> subscribe(From, Ctx, #{N => From}, Options#{shard => N})
     end.
 
-subscribe_behind(Of, Place, Options) ->
+subscribe(From, Of, _, Options) when From =:= beginning; From =:= now ->
+    warp_subscription:subscribe(Of, Options#{from => From});
+subscribe(_, Of, Place, Options) ->
     case warp_subscription:cursor_at(Of, Place) of
-        {ok, Cursor} -> warp_subscription:subscribe(Of, Options#{from := {cursor, Cursor}});
+        {ok, Cursor} -> warp_subscription:subscribe(Of, Options#{from => {cursor, Cursor}});
         {error, _} = Error -> Error
     end.
 
@@ -215,8 +215,8 @@ asked(#stream{sub = Sub, credit = Credit} = Stream) ->
             Stream#stream{credit = Asked}
     end.
 
-%% Takes what is stored, as much as one answer has; or what comes, once all that was stored has come. Nothing of it where
-%% nothing comes in that time; an error where that is so although something may be stored.
+%% Takes what is stored, as much as one answer has; or what comes, once all that was stored has come. The events are
+%% none where none come in that time; an error where that is so although something may be stored.
 collected(Millis, #stream{ahead = Ahead} = Stream) ->
     Until = erlang:monotonic_time(millisecond) + Millis,
     case Ahead of

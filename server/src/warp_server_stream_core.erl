@@ -1,5 +1,5 @@
-%% @private The read half of the Durable Streams protocol as Warp speaks it: what is asked for, offsets, cursors, headers,
-%% and events as text. Pure.
+%% @private The read half of the Durable Streams protocol as Warp speaks it: what is asked for, offsets, cursors,
+%% headers, and events as text. Pure.
 %%
 %% A stream is an entity, or a shard of a context. Its offsets are two numbers of a fixed width: of an entity its life
 %% and the seq of the last event; of a shard the position of the first append that was not read whole, and the seq of

@@ -417,6 +417,7 @@ whys() ->
      {only_letters_digits_underscore, <<"may have only letters, digits and _, and may not begin with a digit">>},
      {not_a_path, <<"is not a path">>},
      {not_a_place, <<"is not what `next' of a page of entities was">>},
+     {not_an_offset, <<"is no offset of a stream">>},
      {not_positions, <<"is not what `next' of a page of events was">>},
      {not_a_beginning, <<"is neither beginning nor now, {{cursor, Cursor}} or {{time, Micros}}">>},
      {neither_time_nor_cursor, <<"is neither {{time, Micros}} nor {{cursor, Cursor}}">>},

@@ -1,5 +1,5 @@
-%% What a stream answers, without a server. Most cases have the names that the conformance suite of Durable Streams gives
-%% them.
+%% What a stream answers, without a server. Most cases have the names that the conformance suite of Durable Streams
+%% gives them.
 -module(warp_server_stream_core_tests).
 -include_lib("eunit/include/eunit.hrl").
 

@@ -223,7 +223,8 @@ many_events_are_sent_once(Config) ->
     Append(1, 2000),
     Path = entity(<<"alice">>),
     ByShard = [shard(shard_of(<<"alice">>)), "?live=sse&offset="],
-    Readers = [aside(fun() -> followed(Config, Start, "-1", 4000) end) || Start <- [[Path, "?live=sse&offset="], ByShard]],
+    Readers = [aside(fun() -> followed(Config, Start, "-1", 4000) end)
+               || Start <- [[Path, "?live=sse&offset="], ByShard]],
     Append(2001, 4000),
     [?assertEqual(lists:seq(1, 4000), Reader()) || Reader <- Readers].
 
@@ -444,9 +445,9 @@ it_works_by_http2(Config) ->
     ok = append(Config, <<"alice">>, [paid(1)]),
     Url = ["http://127.0.0.1:", integer_to_list(warp_server_test:port(?config(server, Config))), entity(<<"alice">>)],
     Curl = fun(Query) ->
-        unicode:characters_to_binary(
-            os:cmd(binary_to_list(iolist_to_binary(["curl -sN --http2-prior-knowledge -w ' %{http_version} %{http_code}' "
-                    "-H 'Authorization: Bearer admin-token' '", Url, Query, "'"]))))
+        Command = ["curl -sN --http2-prior-knowledge -w ' %{http_version} %{http_code}' "
+                   "-H 'Authorization: Bearer admin-token' '", Url, Query, "'"],
+        unicode:characters_to_binary(os:cmd(binary_to_list(iolist_to_binary(Command))))
     end,
     ?assertMatch([<<"[{\"", _/binary>>, <<"2">>, <<"200">>], binary:split(Curl(""), <<" ">>, [global])),
     ?assertEqual(<<" 2 204">>, Curl("?offset=now&live=long-poll")),

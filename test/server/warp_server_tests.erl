@@ -49,6 +49,7 @@ statuses_test_() ->
                  {unauthorized, 401, false},
              {{forbidden, read}, 403, false}, {{unknown_context, <<"x">>}, 404, false},
              {{method_not_allowed, [<<"GET">>]}, 405, false}, {{too_many_subscriptions, 3}, 429, true},
+             {offset_gone, 410, false}, {{no_shard, 7}, 404, false},
              {insufficient_funds, 422, false}, {internal, 500, false}]].
 
 %% The details of what is the server's own fault stay there, since they may hold states and names of files.
@@ -138,6 +139,10 @@ routes_test_() ->
              {<<"GET">>, [<<>>], {error, not_found}},
              {<<"GET">>, [<<"v1">>, <<"contexts">>, <<"bank">>, <<"entities">>, <<"a/b">>, <<"events">>],
               {ok, history, #{<<"context">> => <<"bank">>, <<"entity">> => <<"a/b">>}}},
+             {<<"HEAD">>, [<<"v1">>, <<"contexts">>, <<"bank">>, <<"streams">>, <<"entities">>, <<"a/b">>],
+              {ok, entity_stream, #{<<"context">> => <<"bank">>, <<"entity">> => <<"a/b">>}}},
+             {<<"GET">>, [<<"v1">>, <<"contexts">>, <<"bank">>, <<"streams">>, <<"shards">>, <<"3">>],
+              {ok, shard_stream, #{<<"context">> => <<"bank">>, <<"shard">> => <<"3">>}}},
              {<<"PUT">>, [<<"v1">>, <<"contexts">>, <<"bank">>, <<"entities">>, <<"a">>, <<"events">>],
               {error, {method_not_allowed, [<<"GET">>, <<"HEAD">>, <<"POST">>]}}},
              {<<"DELETE">>, [<<"v1">>, <<"contexts">>, <<"bank">>, <<"entities">>, <<>>], {error, not_found}}]].

@@ -9,7 +9,8 @@ suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
     [all_events_come_once_and_in_order, only_what_is_wanted_comes, it_begins_where_it_is_told_to,
-     it_goes_on_behind_a_cursor, one_shard_is_followed_alone, a_cursor_says_where_it_stands, events_are_migrated_before_they_are_chosen,
+     it_goes_on_behind_a_cursor, one_shard_is_followed_alone, a_cursor_says_where_it_stands,
+     events_are_migrated_before_they_are_chosen,
      events_are_converted_before_they_are_sent, no_more_comes_than_there_is_credit_for,
      events_of_several_shards_are_acknowledged_at_once, whoever_asks_gets_that_many,
      a_slow_subscriber_holds_nobody_up, most_that_stand_still_hold_nobody_up, what_was_erased_comes_no_more,
