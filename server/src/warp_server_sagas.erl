@@ -1,7 +1,7 @@
 %% @private Carries out the operations of sagas.
 -module(warp_server_sagas).
 
--export([run/3]).
+-export([run/3, shown/1]).
 
 %% @doc Carries out an operation, see {@link warp_server_call:run/3}.
 -spec run(atom(), map(), warp_core:ctx()) -> warp_server_call:result().
@@ -36,7 +36,8 @@ described(Result, Description) ->
 listed({ok, Sagas}) -> {ok, warp_server_json:encode(#{sagas => [shown(Saga) || Saga <- Sagas]})};
 listed({error, _} = Error) -> Error.
 
-%% What the engine tells of a saga, with each reason as the details of a problem.
+%% @doc What the engine tells of a saga, with each reason as the details of a problem.
+-spec shown(term()) -> term().
 shown(#{} = Description) -> maps:map(fun shown/2, Description).
 
 %% What turned a saga back need be none of its steps.

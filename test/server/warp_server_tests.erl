@@ -75,6 +75,12 @@ refusals_of_commands_say_what_the_command_says_test_() ->
      || {Why, Detail} <- [{<<"no money">>, <<"The command refused: no money">>},
                           {{missing, 3}, <<"The command refused.">>}]].
 
+%% A saga turns back because of a step, or because of none, as at its deadline.
+why_a_saga_turned_back_test_() ->
+    [?_assertMatch(#{failed := #{step := Shown, entity := Name, reason := #{code := timeout}}},
+                   warp_server_sagas:shown(#{failed => #{step => Step, entity => Entity, reason => timeout}}))
+     || {Step, Entity, Shown, Name} <- [{none, none, null, null}, {0, <<"none">>, 0, <<"none">>}]].
+
 %% -------------------------------------------------------------------------------------------------------- Scopes
 
 scope(Changes) ->
