@@ -149,7 +149,11 @@ value(texts, Values, json) when is_list(Values) ->
         false -> {error, not_a_list_of_names}
     end;
 value(texts, _, _) -> {error, not_a_list_of_names};
-value({integer, Min, Max}, Value, Form) -> warp_check:integer(integer(Value, Form), Min, Max);
+value({integer, Min, Max}, Value, Form) ->
+    case integer(Value, Form) of
+        N when is_integer(N), N >= Min, N =< Max -> {ok, N};
+        _ -> {error, {not_an_integer_between, Min, Max}}
+    end;
 value(boolean, Value, _) when is_boolean(Value) -> {ok, Value};
 value(boolean, _, _) -> {error, {not_one_of, [true, false]}};
 value({one_of, Atoms}, Value, _) ->
