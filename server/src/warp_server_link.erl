@@ -128,7 +128,7 @@ handle_info({'EXIT', Pid, Why}, #state{owners = Owners, channels = Channels, quo
     case maps:take(Pid, Owners) of
         {{Channel, Kind}, Others} ->
             _ = [warp_server_quota:ended(Quota, {Token, Pid}) || {socket, Token} <- [Kind]],
-            _ = [broken(Channel, Kind, State) || Why =/= normal],
+            _ = [broken(Channel, Kind, State) || Why =/= normal, Why =/= shutdown],
             {noreply, State#state{owners = Others, channels = maps:remove(Channel, Channels)}};
         error ->
             {noreply, State}

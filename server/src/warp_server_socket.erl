@@ -47,17 +47,22 @@ start_link(Channel, Writer, Quota, Caller) ->
     end).
 
 %% @private Where the process goes on after it slept.
--spec run(#state{}) -> ok.
+%%
+%% NOTE: it ends with `shutdown', and with it the processes that carry out its calls. They could wait for minutes, and
+%% those of sockets that have ended are counted by no limit.
+-spec run(#state{}) -> no_return().
 run(#state{channel = Channel, writer = Writer} = State) ->
     try loop(State) of
         {hibernate, Idle} -> erlang:hibernate(?MODULE, run, [Idle]);
-        ended -> ok
+        ended -> exit(shutdown)
     catch
         throw:{close, Code, Reason} ->
-            warp_server_writer:send(Writer, warp_server_frame:close(Channel, Code, Reason));
+            ok = warp_server_writer:send(Writer, warp_server_frame:close(Channel, Code, Reason)),
+            exit(shutdown);
         Class:Reason:Stack ->
             ok = warp_server_log:crash(socket, Class, Reason, Stack),
-            warp_server_writer:send(Writer, warp_server_frame:close(Channel, 1011, <<"internal">>))
+            ok = warp_server_writer:send(Writer, warp_server_frame:close(Channel, 1011, <<"internal">>)),
+            exit(shutdown)
     end.
 
 loop(#state{ready = [], link = Link} = State) ->

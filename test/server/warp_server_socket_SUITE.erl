@@ -12,7 +12,7 @@ all() ->
      appends_that_take_too_long_are_answered, what_is_no_call_closes_the_socket, a_context_may_be_left_out,
      a_subscription_has_credit, a_subscription_goes_on_behind_its_cursor, a_name_keeps_the_place,
      an_erasure_is_told, a_subscription_ends, subscriptions_are_counted, a_crash_is_one_answer,
-     a_slow_reader_costs_no_memory, a_socket_that_sleeps_is_small, permissions_of_a_socket].
+     a_slow_reader_costs_no_memory, calls_end_with_their_socket, a_socket_that_sleeps_is_small, permissions_of_a_socket].
 
 init_per_suite(Config) -> warp_server_http_SUITE:init_per_suite(Config).
 end_per_suite(_) -> ok.
@@ -276,6 +276,14 @@ is_socket(Pid) ->
         {_, {erlang, hibernate, 3}} -> true;
         _ -> false
     end.
+
+calls_end_with_their_socket(Config) ->
+    Socket = open(Config),
+    Wait = #{op => wait, context => <<"bank">>, entity => <<"a">>, seq => 100, timeout => 60000},
+    ok = warp_websocket:send(Socket, warp_server_test:json([Wait#{id => N} || N <- lists:seq(1, 50)])),
+    ok = warp_test:wait_until(fun() -> length(warp_server_test:workers()) =:= 50 end),
+    ok = warp_websocket:close(Socket),
+    ok = warp_test:wait_until(fun() -> warp_server_test:workers() =:= [] end).
 
 a_socket_that_sleeps_is_small(Config) ->
     Socket = open(Config),

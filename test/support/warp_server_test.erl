@@ -3,7 +3,7 @@
 -behaviour(warp_server).
 
 -export([context/1, withdraw/2, secret/2, crash/2, view/1]).
--export([start/2, stop/1, port/1, options/2, tokens/0, hash/1, os_pid/1, gateway_pid/1]).
+-export([start/2, stop/1, port/1, options/2, tokens/0, hash/1, os_pid/1, gateway_pid/1, workers/0]).
 -export([get/2, get/3, post/3, post/4, request/5, request/6, json/1, decoded/1]).
 -export([events/3, next_event/1, next_event/2, all_events/1]).
 
@@ -76,6 +76,10 @@ gateway_pid(Server) ->
     {links, Links} = process_info(Link, links),
     [Port] = [Each || Each <- Links, is_port(Each)],
     Port.
+
+%% What carries out calls of sockets.
+workers() ->
+    [Pid || Pid <- processes(), {initial_call, {warp_server_socket, work, 3}} <- [process_info(Pid, initial_call)]].
 
 %% ---------------------------------------------------------------------------------------------- Requests by HTTP
 
