@@ -13,6 +13,8 @@
     ready | failed | pong | refused | part | request | socket | calls | taken | closed | reloaded.
 
 -define(IS_LAST, 1).
+%% The tag of a compressed term.
+-define(COMPRESSED, 80).
 
 %% @doc What the gateway has sent. The body is what its kind says, and is not checked yet.
 -spec decode(binary()) -> {channel(), event(), Body :: binary()} | {error, bad_frame}.
@@ -37,11 +39,18 @@ event(10) -> closed;
 event(11) -> reloaded;
 event(_) -> unknown.
 
-%% @doc The term in a body, which makes no new atom.
+%% @doc The term in a body, which makes no new atom. One that is compressed is refused: the gateway sends none, and it
+%% could be a thousand times as large as the frame.
 -spec term(iodata()) -> {ok, term()} | {error, bad_frame}.
 term(Body) ->
+    case iolist_to_binary(Body) of
+        <<131, ?COMPRESSED, _/binary>> -> {error, bad_frame};
+        Bytes -> plain_term(Bytes)
+    end.
+
+plain_term(Bytes) ->
     try
-        {ok, binary_to_term(iolist_to_binary(Body), [safe])}
+        {ok, binary_to_term(Bytes, [safe])}
     catch
         error:badarg -> {error, bad_frame}
     end.

@@ -65,7 +65,7 @@ first(#state{port = Port} = State) ->
     receive
         {Port, {data, Frame}} ->
             case warp_server_frame:decode(Frame) of
-                {0, ready, Body} -> {ok, ready(Body, State)};
+                {0, ready, Body} -> begin_serving(ready(Body, State), State);
                 {0, failed, Why} -> {stop, {shutdown, {gateway, shortened(Why)}}};
                 _ -> first(State)
             end;
@@ -74,6 +74,12 @@ first(#state{port = Port} = State) ->
         ok = kill(State),
         {stop, {shutdown, {gateway, <<"it does not answer">>}}}
     end.
+
+begin_serving(ok, State) ->
+    {ok, State};
+begin_serving(error, State) ->
+    ok = kill(State),
+    {stop, {shutdown, {gateway, <<"it does not say where it listens">>}}}.
 
 %% NOTE: without `exit_status', with which the end of a program is sometimes not told.
 open(#state{server = Server} = State) ->
@@ -92,12 +98,17 @@ opened(Port, #{gateway := #{ping_ms := Ping}} = Settings, State) ->
     _ = erlang:send_after(Ping, self(), ping),
     State#state{port = Port, os_pid = OsPid, writer = Writer, heard_at = now_ms()}.
 
-ready(Body, #state{server = Server} = State) ->
-    {ok, Addresses} = warp_server_frame:term(Body),
-    ok = warp_server_settings:served(Server, Addresses),
-    ok = warp_server_log:gateway(info, ["listening on ", lists:join(", ", [[Address, $:, integer_to_binary(Port)]
-                                                                          || {Address, Port} <- Addresses])]),
-    State.
+ready(Body, #state{server = Server}) ->
+    case warp_server_frame:term(Body) of
+        {ok, Addresses} -> served(warp_server_settings:served(Server, Addresses), Addresses);
+        {error, bad_frame} -> error
+    end.
+
+served(ok, Addresses) ->
+    Shown = [[Address, $:, integer_to_binary(Port)] || {Address, Port} <- Addresses],
+    warp_server_log:gateway(info, ["listening on ", lists:join(", ", Shown)]);
+served({error, bad_addresses}, _) ->
+    error.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
 handle_call(configure, _From, #state{writer = none} = State) ->
@@ -162,25 +173,32 @@ handle_info(_, State) ->
 of_link(pong, _, State) ->
     {noreply, State#state{heard_at = now_ms()}};
 of_link(ready, Body, State) ->
-    {noreply, ready(Body, State)};
+    case ready(Body, State) of
+        ok -> {noreply, State};
+        error -> bad_gateway(State)
+    end;
 of_link(failed, Why, State) ->
     ok = warp_server_log:gateway(error, ["the gateway cannot serve: ", shortened(Why)]),
     timer:sleep(?RETRY_MS),
     {stop, {shutdown, gateway_failed}, State};
 of_link(refused, Body, State) ->
     case warp_server_frame:term(Body) of
-        {ok, Refused} when is_list(Refused) ->
-            _ = [warp_server_log:audit(refused, #{why => Why, peer => Peer, count => Count})
-                 || {Why, Peer, Count} <- Refused],
-            {noreply, State};
-        _ ->
-            bad_gateway(State)
+        {ok, Refused} -> audited(Refused, State);
+        {error, bad_frame} -> bad_gateway(State)
     end;
 of_link(reloaded, Text, #state{configuring = [From | Waiting]} = State) ->
     gen_server:reply(From, case Text of <<>> -> ok; _ -> {error, {gateway, shortened(Text)}} end),
     {noreply, State#state{configuring = Waiting}};
 of_link(_, _, State) ->
     {noreply, State}.
+
+audited([{Why, Peer, Count} | Refused], State) when is_binary(Why), is_binary(Peer), is_integer(Count) ->
+    ok = warp_server_log:audit(refused, #{why => Why, peer => Peer, count => Count}),
+    audited(Refused, State);
+audited([], State) ->
+    {noreply, State};
+audited(_, State) ->
+    bad_gateway(State).
 
 %% It has a fault, and what it sends cannot be relied on.
 bad_gateway(State) ->

@@ -40,8 +40,8 @@ restore(Id, Settings) -> gen_server:call(keeper(Id), {restore, Settings}).
 -spec addresses(id()) -> [{Address :: binary(), inet:port_number()}].
 addresses(Id) -> maps:get(addresses, read(Id), []).
 
-%% @doc The server listens there, and from now on always does.
--spec served(id(), [{binary(), inet:port_number()}]) -> ok.
+%% @doc The server listens there, and from now on always does. `bad_addresses': it was told to listen elsewhere.
+-spec served(id(), term()) -> ok | {error, bad_addresses}.
 served(Id, Addresses) -> gen_server:call(keeper(Id), {served, Addresses}).
 
 keeper(Id) -> maps:get(keeper, read(Id)).
@@ -67,9 +67,23 @@ handle_call({restore, Settings}, _From, #state{id = Id} = State) ->
     {reply, ok, State};
 handle_call({served, Addresses}, _From, #state{id = Id} = State) ->
     #{listeners := Listeners} = Settings = read(Id),
-    Bound = [Listener#{port := Port} || {Listener, {_, Port}} <- lists:zip(Listeners, Addresses)],
-    ok = put(Id, Settings#{listeners := Bound, addresses => Addresses}),
-    {reply, ok, State}.
+    case bound(Listeners, Addresses) of
+        {ok, Bound} ->
+            ok = put(Id, Settings#{listeners := Bound, addresses => Addresses}),
+            {reply, ok, State};
+        error ->
+            {reply, {error, bad_addresses}, State}
+    end.
+
+%% The listeners with their ports, which the system may have chosen.
+bound([#{port := Wanted} = Listener | Listeners], [{Address, Port} | Addresses])
+  when is_binary(Address), is_integer(Port), Port > 0, Port < 65536, Wanted =:= Port orelse Wanted =:= 0 ->
+    case bound(Listeners, Addresses) of
+        {ok, Bound} -> {ok, [Listener#{port := Port} | Bound]};
+        error -> error
+    end;
+bound([], []) -> {ok, []};
+bound(_, _) -> error.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_, State) -> {noreply, State}.

@@ -144,7 +144,11 @@ a_program_that_is_no_gateway(Config) ->
         warp_server:start_link(warp_server_test:options(Config, #{gateway => #{program => Path}}))
     end,
     ?assertEqual({error, {gateway, <<"it has ended">>}}, Says("exit 1")),
-    ?assertMatch({error, {gateway, _}}, Says("printf '\\000\\000\\000\\003abc'; sleep 100")).
+    ?assertMatch({error, {gateway, _}}, Says("printf '\\000\\000\\000\\003abc'; sleep 100")),
+    %% It is ready, and its addresses are the atom a.
+    Ready = "\\000\\000\\000\\000\\000\\000\\000\\000\\001\\203d\\000\\001a",
+    ?assertEqual({error, {gateway, <<"it does not say where it listens">>}},
+                 Says("printf '\\000\\000\\000\\016" ++ Ready ++ "'; sleep 100")).
 
 a_channel_that_is_killed_is_one_answer(Config) ->
     Server = warp_server_test:start(Config, #{}),

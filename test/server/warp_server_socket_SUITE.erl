@@ -12,7 +12,8 @@ all() ->
      appends_that_take_too_long_are_answered, what_is_no_call_closes_the_socket, a_context_may_be_left_out,
      a_subscription_has_credit, a_subscription_goes_on_behind_its_cursor, a_name_keeps_the_place,
      an_erasure_is_told, a_subscription_ends, subscriptions_are_counted, a_crash_is_one_answer,
-     a_slow_reader_costs_no_memory, calls_end_with_their_socket, a_socket_that_sleeps_is_small, permissions_of_a_socket].
+     a_slow_reader_costs_no_memory, calls_end_with_their_socket, a_socket_that_sleeps_is_small,
+     permissions_of_a_socket].
 
 init_per_suite(Config) -> warp_server_http_SUITE:init_per_suite(Config).
 end_per_suite(_) -> ok.

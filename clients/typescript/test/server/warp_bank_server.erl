@@ -2,8 +2,8 @@
 %% fresh folder or in WARP_DIR, on a port that the system chooses or on WARP_PORT. A gateway that is silent for
 %% WARP_SILENT_MS is killed.
 %%
-%% When it listens it prints its port, its process and its tokens as a line of JSON. For each line of its input it prints
-%% the process of its gateway. It ends when its input ends.
+%% When it listens it prints its port, its process and its tokens as a line of JSON. For each line of its input it
+%% prints the process of its gateway. It ends when its input ends.
 -module(warp_bank_server).
 -behaviour(warp_server).
 
@@ -24,7 +24,8 @@ main() ->
                    #{id => <<"reader">>, sha256 => sha256(?READER),
                      scopes => [#{context => Name, operations => [read]}]}]}),
     [{_, Port}] = warp_server:addresses(Server),
-    io:format("{\"port\":~b,\"vm\":~ts,\"token\":\"~ts\",\"reader\":\"~ts\"}~n", [Port, os:getpid(), ?TOKEN, ?READER]),
+    io:format("{\"port\":~b,\"vm\":~ts,\"token\":\"~ts\",\"reader\":\"~ts\"}~n",
+              [Port, os:getpid(), ?TOKEN, ?READER]),
     ok = commands(Server),
     ok = warp_server:stop(Server),
     _ = [file:del_dir_r(Dir) || os:getenv("WARP_DIR") =:= false],
