@@ -148,6 +148,27 @@ fn take(from: &mut Bytes, length: usize) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: if std::env::var_os("WARP_LONG").is_some() { 300_000 } else { 1000 },
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn any_bytes_are_survived(kind in 0..9_u8, body in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = read(&body);
+            let frame = [&[0, 0, 0, 0, 0, 0, 0, 7, kind], &body[..]].concat();
+            if let Some((channel, _)) = read(&frame) {
+                prop_assert_eq!(channel, 7);
+            }
+            if let Some(head) = head(&body) {
+                prop_assert!(head.headers.len() <= body.len());
+            }
+        }
+    }
 
     #[test]
     fn a_frame_has_its_length_before_it() {

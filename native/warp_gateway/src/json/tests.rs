@@ -69,16 +69,57 @@ fn any_value() -> impl Strategy<Value = Value> {
     })
 }
 
+/// What texts are made of that are nearly JSON.
+const PIECES: &[&str] = &[
+    "[",
+    "]",
+    "{",
+    "}",
+    ":",
+    ",",
+    "\"",
+    "\\",
+    "e",
+    "E",
+    "+",
+    ".",
+    "-",
+    "0",
+    "1",
+    "27",
+    "9",
+    "a",
+    "f",
+    "true",
+    "false",
+    "null",
+    "l",
+    " ",
+    "\"a\":",
+    "\"b\":1",
+    "\"payload\":",
+    "\\u0041",
+    "\\ud83d",
+    "\\udE00",
+    "\\D9",
+    "\n",
+    "ä",
+    "\u{2028}",
+    "\u{1f600}",
+    "[1,",
+    "{\"c\":",
+    "\"x\"",
+];
+
 /// Texts that are nearly JSON.
 fn nearly_json() -> impl Strategy<Value = String> {
-    let piece = "[\\[\\]{}:,\"\\\\eE+.0-9a-ftrun l-]|\"a\":|\"payload\":|\\\\u[dD][89a-f][0-9]{2}|true|null|\\PC";
-    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    prop::collection::vec(prop::sample::select(PIECES), 0..40).prop_map(|pieces| pieces.concat())
 }
 
 /// How many inputs a test tries.
 fn cases() -> ProptestConfig {
     let cases = if std::env::var_os("WARP_LONG").is_some() {
-        1_000_000
+        300_000
     } else {
         500
     };

@@ -89,8 +89,18 @@ fn any_message() -> impl Strategy<Value = (Vec<u8>, Vec<String>)> {
         })
 }
 
+/// How many inputs a test tries, with WARP_LONG=1 and without.
+fn cases(long: u32, short: u32) -> ProptestConfig {
+    let is_long = std::env::var_os("WARP_LONG").is_some();
+    ProptestConfig {
+        cases: if is_long { long } else { short },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(5000, 200))]
 
     #[test]
     fn messages_are_the_same_wherever_they_are_cut(
@@ -103,6 +113,10 @@ proptest! {
         let sizes = if bytes.len() > 100_000 { vec![50_000] } else { sizes };
         prop_assert_eq!(read(&bytes, &sizes, 1 << 20, rests), (expected, None));
     }
+}
+
+proptest! {
+    #![proptest_config(cases(300_000, 1000))]
 
     #[test]
     fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..300), size in 1..50_usize) {
