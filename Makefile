@@ -1,6 +1,6 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build nif nif-fault nif-weak gleam test test-long test-otp27 test-otp28 chaos check bench bench-peers
+.PHONY: help setup build nif nif-fault nif-weak gleam test test-long test-otp27 test-otp28 chaos chaos-server check bench bench-peers
 .PHONY: demo demo-rqlite demo-transfer demo-cluster gateway server clean
 
 # Arguments that bench, chaos, demo and test-otp27 hand on: make demo ARGS="--csv orders.csv --id customer"
@@ -49,6 +49,10 @@ test-otp28: build nif-fault nif-weak ## The same with the runtime system of OTP 
 chaos: build ## Cut, kill, freeze and fill clusters under load, and check it all: make chaos ARGS="--seed 1"
 	@scripts/setup chaos
 	@scripts/chaos $(ARGS)
+
+chaos-server: gateway build ## Kill and cut a server under 50 clients: make chaos-server ARGS="--rounds 100 --seed 1"
+	@scripts/setup typescript
+	@scripts/chaos-server $(ARGS)
 
 check: ## Check formatting, lints, calls and types
 	@scripts/setup check

@@ -111,7 +111,7 @@ async function histories(db: Warp<Events>): Promise<Histories> {
 test.skipIf(!hasServer)(
   `${ROUNDS} rounds of the seed ${SEED}: nothing is lost, nothing comes twice`,
   async () => {
-    console.log(`chaos: WARP_CHAOS_SEED=${SEED} WARP_CHAOS_ROUNDS=${ROUNDS}`)
+    console.log(`chaos: to repeat this: make chaos-server ARGS="--rounds ${ROUNDS} --seed ${SEED}"`)
     const random = new Random(SEED)
     const directory = await mkdtemp(join(tmpdir(), "warp-chaos-"))
     const env = { WARP_DIR: directory, WARP_PORT: String(await freePort()), WARP_SILENT_MS: "2000" }
