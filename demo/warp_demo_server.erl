@@ -47,13 +47,12 @@ serve(#{port := Port, dir := Dir, json := Json}) ->
             failed(Why)
     end.
 
+%% A VM that was started with `-noinput' reads no input by itself.
 ended_with_input(Server) ->
-    case io:get_line("") of
-        Line when is_list(Line) -> ended_with_input(Server);
-        _ ->
-            ok = warp_server:stop(Server),
-            halt(0)
-    end.
+    Input = open_port({fd, 0, 0}, [in, eof]),
+    receive {Input, eof} -> ok end,
+    ok = warp_server:stop(Server),
+    halt(0).
 
 -spec failed(term()) -> no_return().
 failed(Why) ->
