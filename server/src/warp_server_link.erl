@@ -28,6 +28,9 @@
 -define(RETRY_MS, 1000).
 %% How long what is under way may take when the server stops.
 -define(STOP_MS, 3000).
+%% How long the process of a request may go on after its client has gone. It could wait for minutes, and the gateway
+%% counts it no longer.
+-define(LEFT_MS, 1000).
 -define(MAX_REASON_BYTES, 1000).
 
 %% @doc Starts the gateway. For the first time this returns when it listens, and fails with `{gateway, Why}' otherwise.
@@ -144,6 +147,9 @@ handle_info({'EXIT', Pid, Why}, #state{owners = Owners, channels = Channels, quo
         error ->
             {noreply, State}
     end;
+handle_info({left, Pid}, #state{owners = Owners} = State) ->
+    _ = [exit(Pid, shutdown) || is_map_key(Pid, Owners)],
+    {noreply, State};
 handle_info(open, State) ->
     case open(State) of
         {ok, Opened} ->
@@ -218,10 +224,11 @@ now_ms() -> erlang:monotonic_time(millisecond).
 
 %% ---------------------------------------------------------------------------------------------------- Channels
 
-dispatch(Channel, Kind, Body, #state{channels = Channels} = State) ->
+dispatch(Channel, Kind, Body, #state{channels = Channels, owners = Owners} = State) ->
     case Channels of
         #{Channel := Pid} when Kind =:= closed ->
             Pid ! closed,
+            _ = [erlang:send_after(?LEFT_MS, self(), {left, Pid}) || #{Pid := {_, request}} <- [Owners]],
             State#state{channels = maps:remove(Channel, Channels)};
         #{Channel := Pid} ->
             Pid ! {Kind, Body},

@@ -10,8 +10,8 @@ suite() -> [{timetrap, {seconds, 60}}].
 all() ->
     [health_needs_no_token, events_are_appended_and_read, a_batch_is_appended_at_once, states_are_read,
      a_state_without_json_is_an_error, entities_and_events_are_listed_page_by_page, commands_are_decided,
-     an_entity_is_deleted, sql_is_queried, sagas_run_and_are_described, statistics_are_json,
-     names_of_subscriptions, tokens_are_signed].
+     a_request_ends_with_its_client, an_entity_is_deleted, sql_is_queried, sagas_run_and_are_described,
+     statistics_are_json, names_of_subscriptions, tokens_are_signed].
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(inets),
@@ -127,6 +127,33 @@ pages(Server, Path, Key, Found) ->
         null -> Page;
         _ -> Page ++ pages(Server, Path, Key, [Next])
     end.
+
+%% It would wait for a minute, and nobody counts it any more.
+a_request_ends_with_its_client(Config) ->
+    Server = ?config(server, Config),
+    {ok, Ctx} = warp_core:context(<<"bank">>),
+    {200, _} = warp_server_test:post(Server, "/v1/contexts/bank/entities/held/events", paid(1)),
+    {ok, Pid} = warp_core:pid(warp_core:entity(Ctx, <<"held">>)),
+    true = erlang:suspend_process(Pid),
+    {links, Before} = process_info(warp_server_sup:link(Server), links),
+    Body = warp_server_test:json((paid(1))#{timeout => 60000}),
+    {ok, Tcp} = gen_tcp:connect("127.0.0.1", warp_server_test:port(Server), [binary]),
+    ok = gen_tcp:send(Tcp, ["POST /v1/contexts/bank/entities/held/events HTTP/1.1\r\nHost: localhost\r\n"
+                            "Authorization: Bearer admin-token\r\nContent-Type: application/json\r\nContent-Length: ",
+                            integer_to_list(byte_size(Body)), "\r\n\r\n", Body]),
+    Waiting = fun() ->
+        {links, Now} = process_info(warp_server_sup:link(Server), links),
+        [Link || Link <- Now -- Before, is_pid(Link)]
+    end,
+    ok = warp_test:wait_until(fun() -> length(Waiting()) =:= 1 end),
+    ok = gen_tcp:close(Tcp),
+    ok = warp_test:wait_until(fun() -> Waiting() =:= [] end),
+    true = erlang:resume_process(Pid),
+    %% What it had asked for is done.
+    ok = warp_test:wait_until(fun() ->
+        {200, #{<<"state">> := State}} = warp_server_test:get(Server, "/v1/contexts/bank/entities/held/states/Account"),
+        State =:= 2
+    end).
 
 commands_are_decided(Config) ->
     Server = ?config(server, Config),
