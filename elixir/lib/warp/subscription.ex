@@ -188,6 +188,7 @@ defmodule Warp.Subscription do
     * `:aggregates` (`:all`) - only events of these aggregates, a list of modules or names.
     * `:types` (`:all`) - only these events, a list of modules that `use Warp.Event`, or of types.
     * `:prefix` - only entities whose ids begin with it. Not for a single entity.
+    * `:shard` (`:all`) - only this shard of a context. Not with a name.
     * `:credit` (1000) - how many events may be sent and not acknowledged, 1 to 100,000: `ack/2` makes room for others.
       Or `:demand`: nothing is sent until the process asks for it with `more/2`.
 
@@ -267,6 +268,30 @@ defmodule Warp.Subscription do
   """
   @spec cursor(t) :: {:ok, cursor} | {:error, Warp.reason()}
   defdelegate cursor(sub), to: :warp_subscription
+
+  @doc """
+  What a cursor of an entity or a context says, for programs that keep it in a form of their own. Of an entity: its
+  life, which is the position of its first event or 0 without events, and the seq of the last event. Of a context: for
+  each shard the position up to which everything was taken, 0 for those that are not there; or `{position, seq}`: up to
+  that event of the append at that position.
+
+      iex> {:ok, bank} = Warp.context("bank")
+      iex> {:ok, cursor} = Warp.Subscription.cursor_at(bank, %{0 => 7})
+      iex> Warp.Subscription.place(bank, cursor)
+      {:ok, %{0 => 7}}
+
+  Errors: `{:bad_cursor, why}`, `:context_stopped`.
+  """
+  @spec place(Warp.context() | Warp.entity(), cursor) :: {:ok, :warp_subscription.place()} | {:error, Warp.reason()}
+  defdelegate place(source, cursor), to: :warp_subscription
+
+  @doc """
+  The cursor of an entity or a context that says this: `place/2` the other way round. Whether there is such a place is
+  seen when somebody subscribes from it. Error: `:context_stopped`.
+  """
+  @spec cursor_at(Warp.context() | Warp.entity(), :warp_subscription.place()) ::
+          {:ok, cursor} | {:error, Warp.reason()}
+  defdelegate cursor_at(source, place), to: :warp_subscription
 
   @doc """
   Ends a subscription. Its process, which calls this, gets nothing of it any more, and has none of its messages in the

@@ -71,6 +71,7 @@ defmodule Warp.ApiTest do
              Warp.Aggregate,
              Warp.Event,
              Warp.Projection,
+             Warp.Server,
              Warp.Subscriber,
              Warp.Subscription,
              Warp.Type
