@@ -360,6 +360,8 @@ deletions_move_with_their_shard(Config) ->
     lists:foreach(fun(Id) -> ok = until_shown([A, B], Id, 1) end, Ids),
     Node = warp_cluster_vm:node_of(B),
     ok = kill(B),
+    %% Before it has noticed that, it waits for an answer, and says so.
+    ok = wait(fun() -> not lists:member(Node, warp_cluster_vm:run(A, fun erlang:nodes/0)) end),
     _ = [?assertMatch({error, {still_to_erase, #{reason := {node_unavailable, Node}}}}, delete(A, Id, 500))
          || Id <- Ids],
     _ = [append(A, Id, <<"again">>) || Id <- Ids],
