@@ -32,7 +32,7 @@
 //// [[contexts]]
 //// name = "bank"
 //// module = "my_app/bank"
-//// code = ["my_app/build/prod/erlang/*/ebin"]
+//// code = ["my_app/build/dev/erlang/*/ebin"]
 //// ```
 
 import gleam/dynamic.{type Dynamic}
