@@ -101,12 +101,13 @@ own({unknown_context, Name}) ->
 own({unknown_command, Name}) ->
     {unknown_command, <<"The context has no command of that name.">>, <<"Correct the name.">>, #{command => Name}};
 own({refused, Refusal}) ->
-    Said = case value(Refusal) of
+    Shown = value(Refusal),
+    Said = case Shown of
         Text when is_binary(Text) -> [<<": ">>, Text];
         _ -> <<".">>
     end,
     {rejected, iolist_to_binary([<<"The command refused">>, Said]), <<"Decide what that means to you.">>,
-     #{refusal => value(Refusal)}};
+     #{refusal => Shown}};
 own({no_shard, N}) ->
     {not_found, <<"The context has no shard of that number.">>, <<"Its shards have numbers from 0 on.">>,
      #{shard => N}};

@@ -60,9 +60,10 @@ defmodule Warp.Server do
 
     case Warp.start_options(options) do
       {:ok, start} ->
+        aggregates = for %{name: name} = one <- List.wrap(start[:aggregates]), into: %{}, do: {name, one}
         views = Map.new(own[:views] || %{}, fn {aggregate, view} -> {Aggregate.name(aggregate), view} end)
-        defaults = for %{name: name} <- List.wrap(start[:aggregates]), into: %{}, do: {name, &shown/1}
-        find = &Aggregate.name_of_event(%{aggregates: by_name(start)}, &1)
+        defaults = :maps.map(fn _name, _aggregate -> &shown/1 end, aggregates)
+        find = &Aggregate.name_of_event(%{aggregates: aggregates}, &1)
         commands = Map.new(own[:commands] || %{}, fn {name, command} -> {to_string(name), command(command, find)} end)
         Map.merge(start, %{commands: commands, views: Map.merge(defaults, views)})
 
@@ -70,8 +71,6 @@ defmodule Warp.Server do
         raise ArgumentError, Warp.format_error(reason)
     end
   end
-
-  defp by_name(start), do: for(%{name: name} = one <- List.wrap(start[:aggregates]), into: %{}, do: {name, one})
 
   defp command({aggregate, decide}, find) when is_function(decide, 2) do
     {Aggregate.name(aggregate), fn state, input -> Warp.deciding(&decide.(&1, Null.to_nil(input)), find).(state) end}
