@@ -39,7 +39,7 @@
 -export_type([request_id/0, request_id_collection/0, response/0, response_timeout/0]).
 -export_type([append_options/0, decide_options/0, decision/1, read_options/0, history_options/0]).
 -export_type([list_options/0, place/0, events_options/0, positions/0, placed_event/0, list_error/0]).
--export_type([query_options/0, query_error/0, start_error/0, delete_error/0, error/0]).
+-export_type([query_options/0, query_error/0, start_error/0, delete_error/0, receipt/0, error/0]).
 -export_type([write_error/0, read_error/0, verify_error/0]).
 
 %% A started context.
@@ -276,6 +276,19 @@
     | disk_full
     | {still_to_erase, #{target := embedded | rqlite | none, projections := [binary()], reason := term()}}
     | warp_check:wrong().
+%% What a deletion removed, and from where: see {@link delete/2}.
+-type receipt() :: #{
+    entity := binary(),
+    shard := non_neg_integer(),
+    %% How many events were erased: 0 for an entity that had none.
+    events := non_neg_integer(),
+    erased_at := micros(),
+    %% The parts of Warp that hold nothing of the entity any more, in the order in which they were cleared. The log
+    %% has its snapshots too, and `embedded' or `rqlite' is the database of the projections.
+    erased_from := [sagas | log | subscriptions | embedded | rqlite | copies],
+    %% The nodes that have done their part, the one with the entity's shard first.
+    nodes := [node(), ...]
+}.
 
 %% See {@link query/4}.
 -type query_options() :: #{
@@ -908,13 +921,24 @@ delete(Entity) ->
 %% is erased, but rows may be left in these tables, since the target or a projector did not answer; or something may be
 %% left on another node of a cluster, such as with the reason `{node_unavailable, Node}'. After both Warp goes on by
 %% itself. After any other error the caller has to delete the entity again.
--spec delete(entity(), #{timeout => timeout()}) -> ok | {error, delete_error()}.
+%%
+%% With `receipt => true' (false) the answer is `{ok, Receipt}', which says what was removed from where. Warp keeps no
+%% receipt, since it would name the entity. The receipt of a deletion that is asked for again, after an error, has the
+%% events that were left.
+-spec delete(entity(), #{timeout => timeout(), receipt => boolean()}) ->
+    ok | {ok, receipt()} | {error, delete_error()}.
 delete(Entity, Options) ->
     case warp_entity_options:delete(Options) of
-        {ok, #{timeout := Timeout}} ->
+        {ok, #{timeout := Timeout, receipt := Receipt}} ->
             Deadline = warp_deadline:from(Timeout),
             at_owner(Entity, delete, [Options], idempotent, fun() ->
-                in_context(Entity, fun(Context, _Id) -> warp_erasure:delete(Context, Entity, Deadline) end)
+                in_context(Entity, fun(Context, _Id) ->
+                    case warp_erasure:delete(Context, Entity, Deadline) of
+                        {ok, _} = Deleted when Receipt -> Deleted;
+                        {ok, _} -> ok;
+                        {error, _} = Error -> Error
+                    end
+                end)
             end);
         {error, _} = Error ->
             Error

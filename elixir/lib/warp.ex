@@ -533,8 +533,12 @@ defmodule Warp do
   defp with_nil({:error, _} = error), do: error
 
   @doc """
-  Deletes an entity: from memory, the log, snapshots, tables, and from the bytes of the files. Option: `:timeout`
-  (10000), milliseconds; after `{:error, :timeout}` Warp goes on by itself.
+  Deletes an entity: from memory, the log, snapshots, tables, and from the bytes of the files.
+
+    * `:timeout` (10000) - milliseconds; after `{:error, :timeout}` Warp goes on by itself.
+    * `:receipt` (false) - whether the answer is `{:ok, receipt}`, a map that says how many `:events` were erased, when
+      (`:erased_at`, in microseconds), from which parts of Warp (`:erased_from`) and on which `:nodes`. Warp does not
+      keep it, since it names the entity.
 
       iex> {:ok, bank} = Warp.context("bank")
       iex> alice = Warp.entity(bank, "alice")
@@ -543,8 +547,9 @@ defmodule Warp do
       :ok
       iex> Warp.history(alice)
       {:ok, []}
+      iex> {:ok, %{events: 0, erased_from: [:sagas, :log | _]}} = Warp.delete(alice, receipt: true)
   """
-  @spec delete(entity, keyword) :: :ok | {:error, reason}
+  @spec delete(entity, keyword) :: :ok | {:ok, map} | {:error, reason}
   def delete(entity, options \\ []), do: :warp_core.delete(entity, Options.to_map(options))
 
   ## Queries

@@ -384,6 +384,30 @@ pub fn wait(
 @external(erlang, "warp_ffi", "delete")
 pub fn delete(entity: Entity) -> Result(Nil, Error(reason))
 
+/// What a deletion erased, and from where.
+pub type Receipt {
+  Receipt(
+    entity: String,
+    shard: Int,
+    /// How many events were erased: 0 for an entity that had none.
+    events: Int,
+    /// In microseconds since 1970.
+    erased_at: Int,
+    /// The parts of Warp that hold nothing of the entity any more, such as
+    /// `"log"` and `"embedded"`, the database of the projections.
+    erased_from: List(String),
+    /// The nodes that have done their part.
+    nodes: List(String),
+  )
+}
+
+/// Deletes an entity as `delete` does, and gives the receipt. Warp does not keep
+/// it, since it names the entity. Called again after an error, the receipt has
+/// the events that were left.
+///
+@external(erlang, "warp_ffi", "delete_with_receipt")
+pub fn delete_with_receipt(entity: Entity) -> Result(Receipt, Error(reason))
+
 /// Overwrites the time of an event that was recorded while the clock was wrong,
 /// and the time of the events that were appended in the same batch. The time is
 /// in microseconds since 1970, UTC, from 1974 on. Nothing else of the log

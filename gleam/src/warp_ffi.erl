@@ -6,7 +6,7 @@
 
 -export([start/1, start_link/1, named/1, stop/1]).
 -export([append/2, append/3, append_batch/3, decide/4, cast/3, pid/1, shard_of/1]).
--export([get/2, get/3, state_at/4, history/2, export/2, delete/1, correct_time/3]).
+-export([get/2, get/3, state_at/4, history/2, export/2, delete/1, delete_with_receipt/1, correct_time/3]).
 -export([decision/2, failure/1, verdict/1, message/3, encode/3, raise_undecodable/2]).
 -export([identity/1, null/0, infinity/0, monotonic_milliseconds/0]).
 
@@ -94,6 +94,16 @@ export(Entity, Options) ->
 -spec delete(warp_core:entity()) -> {ok, nil} | {error, warp_error_ffi:error()}.
 delete(Entity) ->
     nil(warp_core:delete(Entity)).
+
+-spec delete_with_receipt(warp_core:entity()) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
+delete_with_receipt(Entity) ->
+    case warp_core:delete(Entity, #{receipt => true}) of
+        {ok, #{entity := Id, shard := N, events := Events, erased_at := At, erased_from := Parts, nodes := Nodes}} ->
+            {ok, {receipt, Id, N, Events, At, [atom_to_binary(Part) || Part <- Parts],
+                  [atom_to_binary(Node) || Node <- Nodes]}};
+        {error, _} = Error ->
+            result(Error)
+    end.
 
 -spec correct_time(warp_core:entity(), warp_core:seq(), warp_core:micros()) ->
     {ok, nil} | {error, warp_error_ffi:error()}.

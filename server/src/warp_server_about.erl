@@ -61,8 +61,8 @@ operations() ->
       delete =>
           #{tag => writing, summary => <<"Delete an entity">>,
             details => <<"With all its events and the rows that were made of them. One that does not exist is deleted "
-                         "too.">>,
-            answer => {json, 'Deleted'}, errors => [disk_full, still_to_erase | entity()]},
+                         "too. The answer is the receipt, which Warp does not keep.">>,
+            answer => {json, 'Receipt'}, errors => [disk_full, still_to_erase | entity()]},
       get =>
           #{tag => reading, summary => <<"The state of an aggregate, now or as it was">>,
             details => <<"As it was after a seq, or at a time, but not both.">>,

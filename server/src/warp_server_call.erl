@@ -98,8 +98,9 @@ run(history, Args, {{Ctx, _}, _}) ->
     history(Args, entity(Ctx, Args), maps:with([direction, timeout], Args));
 run(export, Args, {{Ctx, _}, _}) ->
     history(Args, entity(Ctx, Args), #{migrate => false});
-run(delete, #{entity := Id} = Args, {{Ctx, _}, _}) ->
-    done(warp_core:delete(entity(Ctx, Args), maps:with([timeout], Args)), #{entity => Id, deleted => true});
+run(delete, Args, {{Ctx, _}, _}) ->
+    result(warp_core:delete(entity(Ctx, Args), (maps:with([timeout], Args))#{receipt => true}),
+           fun(Receipt) -> Receipt#{deleted => true} end);
 run(command, #{name := Name} = Args, {{Ctx, #{commands := Commands}}, _}) ->
     case {Commands, warp_json:decode(maps:get(input, Args, <<"{}">>))} of
         {#{Name := {Aggregate, Fun}}, {ok, Input}} ->

@@ -71,7 +71,8 @@
     | {stored_at, [warp_core:seq()]}
     %% The messages are sent first, and then the result.
     | {sending, [message(), ...], result()}
-    | deleted
+    %% So many events were erased.
+    | {deleted, warp_core:seq()}
     | {error, term()}.
 %% The answer to a caller. The events of a refused append with ids may be in the log already, so that these ids still
 %% have to be looked up.
@@ -296,10 +297,10 @@ expects(_Answer, _Core) ->
 -spec settle(warp_nif:answer(), core()) -> {[settled()], core()}.
 settle({stored, _}, #core{in_flight = InFlight} = Core) ->
     lists:mapfoldl(fun settle_entry/2, Core#core{in_flight = []}, InFlight);
-settle(erased, #core{in_flight = [#deletion{from = From}]} = Core) ->
+settle(erased, #core{in_flight = [#deletion{from = From}], committed = #log{seq = Seq}} = Core) ->
     #core{context = Context, id = Id} = Core,
     #core{committed = Empty} = new(Context, Id),
-    {[{answer, From, delete, deleted}], Core#core{committed = Empty, in_flight = [], compact = 0}};
+    {[{answer, From, delete, {deleted, Seq}}], Core#core{committed = Empty, in_flight = [], compact = 0}};
 settle({stopped, _, Done, Why}, #core{in_flight = InFlight, queue = Queue} = Core) ->
     {Stored, [#append{} = Stopped | Behind]} = after_appends(InFlight, Done, []),
     {Settled, Core1} = lists:mapfoldl(fun settle_entry/2, Core, Stored),

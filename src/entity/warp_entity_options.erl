@@ -48,10 +48,11 @@ read(Given) ->
 export(Given) ->
     warp_check:options(Given, [{timeout, infinity, fun warp_check:timeout/1}]).
 
-%% @doc The options of a deletion: `timeout' (10000 ms).
--spec delete(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:wrong()}.
+%% @doc The options of a deletion: `timeout' (10000 ms), `receipt' (false).
+-spec delete(term()) -> {ok, #{timeout := timeout(), receipt := boolean()}} | {error, warp_check:wrong()}.
 delete(Given) ->
-    warp_check:options(Given, [{timeout, ?DELETE_TIMEOUT_MS, fun warp_check:timeout/1}]).
+    warp_check:options(Given, [{timeout, ?DELETE_TIMEOUT_MS, fun warp_check:timeout/1},
+                               {receipt, false, fun(Value) -> warp_check:one_of(Value, [true, false]) end}]).
 
 %% @doc Checks the seq of an event and its correct time in microseconds since 1970. The time has to take as many
 %% bytes in the file as the one that it replaces.

@@ -53,8 +53,8 @@
     %% The deletions under way by entity, and the entities by process.
     deletions = #{} :: #{binary() => #deletion{}},
     running = #{} :: #{pid() => binary()},
-    %% Callers whose deletions wait for other nodes alone, by entity.
-    waiting = #{} :: #{binary() => [asker()]},
+    %% Callers whose deletions wait for other nodes alone, by entity, with their answers.
+    waiting = #{} :: #{binary() => [{gen_server:from(), reference() | none, {ok, warp_erasure_steps:receipt()}}]},
     %% Shards that come here or have come, and whose deletions are not in the list yet.
     arriving = #{} :: #{non_neg_integer() => []},
     %% Whether the start is over, and the callers that wait for that.
@@ -72,7 +72,8 @@ start_link(Ref) ->
 %% deletion goes on, also after a restart. `{bad_entity_id, Why}': the handle is not valid. `overloaded': too many
 %% deletions are under way. `context_stopped'; and `disk_full', `{io_error, Why}' or other errors of a step before
 %% the log, after which the entity is not deleted. `{shard_unavailable, N}' also when the shard goes to another node.
--spec delete(warp_context:context(), #warp_entity{}, warp_deadline:deadline()) -> ok | {error, term()}.
+-spec delete(warp_context:context(), #warp_entity{}, warp_deadline:deadline()) ->
+    {ok, warp_erasure_steps:receipt()} | {error, term()}.
 delete(#{ref := Ref} = Context, #warp_entity{shard = N} = Entity, Deadline) ->
     %% A deletion can be repeated, so after an error that does not last it is. Where the shard is on its way to another
     %% node, it is repeated there.
@@ -438,7 +439,7 @@ closing(N, #state{context = Context, deletions = Deletions, running = Running, w
     Gone = maps:filter(fun(Id, _) -> warp_context:shard_of(Context, Id) =:= {ok, N} end, Waiting),
     Askers = [Of || #deletion{askers = Of} <- maps:values(Closing)]
         ++ [Of || #deletion{next = {_, Of}} <- maps:values(Closing)]
-        ++ maps:values(Gone),
+        ++ [[{From, Timer} || {From, Timer, _} <- Of] || Of <- maps:values(Gone)],
     ok = reply({error, {shard_unavailable, N}}, lists:append(Askers)),
     started(State#state{deletions = maps:without(maps:keys(Closing), Deletions),
                         running = maps:filter(fun(_, Id) -> not is_map_key(Id, Closing) end, Running),
@@ -495,12 +496,13 @@ handle_cast(Stray, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
-handle_info({deletion, Pid, {result, ok}}, #state{context = Context, running = Running} = State)
+handle_info({deletion, Pid, {result, {ok, _} = Answer}}, #state{context = Context, running = Running} = State)
   when is_map_key(Pid, Running) ->
     #{Pid := Id} = Running,
     #state{deletions = #{Id := #deletion{askers = Askers} = Deletion} = Deletions, waiting = Waiting} = State,
+    Waiters = [{From, Timer, Answer} || {From, Timer} <- Askers],
     Next = State#state{deletions = Deletions#{Id := Deletion#deletion{askers = []}},
-                       waiting = Waiting#{Id => Askers ++ maps:get(Id, Waiting, [])}},
+                       waiting = Waiting#{Id => Waiters ++ maps:get(Id, Waiting, [])}},
     {noreply, done_elsewhere(Id, Next, Context)};
 handle_info({done_elsewhere, Ids}, #state{context = Context} = State) ->
     {noreply, lists:foldl(fun(Id, Acc) -> done_elsewhere(Id, Acc, Context) end, State, Ids)};
@@ -563,7 +565,7 @@ done_elsewhere(Id, #state{waiting = Waiting} = State, Context) ->
         {Askers, Left} ->
             case warp_erasure_elsewhere:left(Context, Id) of
                 [] ->
-                    ok = reply(ok, Askers),
+                    ok = lists:foreach(fun({From, Timer, Answer}) -> reply(Answer, [{From, Timer}]) end, Askers),
                     State#state{waiting = Left};
                 _ when Askers =:= [] ->
                     State#state{waiting = Left};

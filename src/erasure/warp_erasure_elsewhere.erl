@@ -6,7 +6,7 @@
 -export([new/0, load/2, opened/3, expected/3, given/2, random/0]).
 -export([begin_with/2, begun/2, never_begun/3, ensure/3, later/5, erased/5, kept/3]).
 -export([knows/4, noted/3, drop/3, failed/3]).
--export([open/2, left/2, left_for/4, next/4, targets/1, target/1, count/1, since/1]).
+-export([open/2, left/2, left_for/4, next/4, targets/1, target/1, nodes_of/1, count/1, since/1]).
 
 -export_type([target/0, key/0]).
 
@@ -271,6 +271,8 @@ key(#{entity := Entity, deletion := Deletion}) -> {Entity, Deletion}.
 target(#{step := <<?NODE, Node/binary>>}) -> binary_to_atom(Node);
 target(#{step := Step}) -> hd(binary:split(Step, <<":">>)).
 
+%% @doc The nodes of these rows.
+-spec nodes_of([row()]) -> [node()].
 nodes_of(Rows) -> [Node || Row <- Rows, Node <- [target(Row)], is_atom(Node)].
 
 same(#{elsewhere := Table}, #{entity := Entity, deletion := Deletion, step := Step} = Row) ->

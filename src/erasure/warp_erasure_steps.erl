@@ -14,7 +14,7 @@
 %% The entity's process calls these, see `warp_entity'.
 -export([arrived/2, prepare/3]).
 
--export_type([tell/0, told/0]).
+-export_type([tell/0, told/0, receipt/0]).
 
 -include("../base/warp_entity.hrl").
 
@@ -26,7 +26,16 @@
     %% What is still to be erased, and why: for the error `still_to_erase'.
     | {left, #{atom() => term()}}
     %% The answer to the callers.
-    | {result, ok | {error, term()}}.
+    | {result, {ok, receipt()} | resumed | {error, term()}}.
+%% See {@link warp_core:delete/2}.
+-type receipt() :: #{
+    entity := binary(),
+    shard := non_neg_integer(),
+    events := non_neg_integer(),
+    erased_at := warp_core:micros(),
+    erased_from := [atom()],
+    nodes := [node(), ...]
+}.
 
 -define(RETRY, {500, infinity}).
 %% The name of the step that erases the log; and of the step that takes its place after the callers got an error. That
@@ -127,12 +136,12 @@ resume(Context, List, #{shard := N} = Deletion, Steps, Tell) ->
             ok = until_loaded(Context),
             case is_there(Context, Deletion) of
                 true -> log(Context, List, Deletion, Steps, Tell);
-                false -> behind_log(Context, List, Deletion, Steps, Tell, ok, fate(Context, Deletion))
+                false -> behind_log(Context, List, Deletion, Steps, Tell, resumed, fate(Context, Deletion))
             end;
         {false, true} ->
-            unless_kept(Context, List, Deletion, Steps, Tell, ok);
+            unless_kept(Context, List, Deletion, Steps, Tell, resumed);
         {false, false} ->
-            behind_log(Context, List, Deletion, Steps, Tell, ok, erased)
+            behind_log(Context, List, Deletion, Steps, Tell, resumed, erased)
     end.
 
 %% A shard that is just being opened here.
@@ -180,7 +189,10 @@ log(#{ref := Ref} = Context, List, #{entity := Id, shard := N} = Deletion, Steps
     ok = warp_erasure_courier:tell_of(Context, List, Deletion),
     Request = {delete, {?MODULE, {List, Deletion, Steps}}},
     case warp_entity_call:call(#warp_entity{ref = Ref, id = Id, shard = N}, Request, 0, infinity, repeatable) of
-        deleted -> behind_log(Context, List, Deletion, Steps, Tell, ok, erased);
+        {deleted, Events} ->
+            %% The time of the erasure, and not that of what follows, which may take days.
+            Log = #{events => Events, erased_at => os:system_time(microsecond)},
+            behind_log(Context, List, Deletion, Steps, Tell, {ok, Log}, erased);
         {error, _} = Failed -> not_deleted(Context, List, Deletion, Tell, Failed)
     end.
 
@@ -225,7 +237,14 @@ behind_log(Context, List, #{entity := Id} = Deletion, Steps, Tell, Result, Fate)
     ok = repeated(fun() -> warp_erasure_list:remove(List, Id) end, Tell),
     ended(Context, Deletion),
     ok = warp_erasure_courier:await(Told),
-    Tell({result, Result}).
+    Tell({result, result(Result, Context, Deletion, [node() | warp_erasure_elsewhere:nodes_of(Elsewhere)])}).
+
+result({ok, Log}, Context, #{entity := Id, shard := N}, Nodes) ->
+    %% Snapshots are in the file of the log, and go with it.
+    Parts = [binary_to_existing_atom(Step) || Step <- names(Context)],
+    {ok, Log#{entity => Id, shard => N, erased_from => Parts, nodes => Nodes}};
+result(Result, _Context, _Deletion, _Nodes) ->
+    Result.
 
 is_before_log(Step, Known) ->
     lists:any(fun({_, {When, Name}}) -> When =:= before_log andalso Name =:= Step end, Known).

@@ -47,7 +47,15 @@ nothing_is_left_on_any_node(Config) ->
     ok = append(A, <<"other">>, <<"kept">>),
     lists:foreach(fun(Id) -> ok = until_shown(Vms, Id, 3) end, Victims),
     ?assertMatch([_ | _], [File || Vm <- Vms, File <- files(Vm)]),
-    ?assertEqual([ok, ok, ok], [delete(Vm, Id, 20000) || {Vm, Id} <- lists:zip([B, C, A], Victims)]),
+    Receipts = [warp_cluster_vm:run(Vm, fun() ->
+                    warp_core:delete(warp_cluster_vm:entity(Id), #{timeout => 20000, receipt => true})
+                end) || {Vm, Id} <- lists:zip([B, C, A], Victims)],
+    Nodes = [warp_cluster_vm:node_of(Vm) || Vm <- Vms],
+    [begin
+         {ok, #{entity := Id, events := Events, nodes := [First | Others]} = Receipt} = Answer,
+         ?assertEqual({3, [sagas, log, subscriptions, embedded, copies]}, {Events, maps:get(erased_from, Receipt)}),
+         ?assertEqual({Owner, lists:sort(Nodes -- [Owner])}, {First, lists:sort(Others)})
+     end || {Answer, Id, Owner} <- lists:zip3(Receipts, Victims, Nodes)],
     ?assertEqual([], [File || Vm <- Vms, File <- files(Vm)]),
     [?assertEqual([{<<"other">>, <<"kept">>}], warp_cluster_vm:run(Vm, fun ?MODULE:rows/0)) || Vm <- Vms],
     [?assertEqual([{Id, 1, ?SECRET}, {Id, 2, ?SECRET}, {Id, 3, ?SECRET}, {Id, erased}], seen(Vm, Name, Id))

@@ -15,6 +15,7 @@ cases() ->
     [a_deleted_entity_is_gone_from_every_read,
      a_deleted_entity_starts_again_at_seq_one,
      deleting_what_is_not_there_is_ok,
+     a_receipt_says_what_was_erased,
      deleting_one_leaves_the_others_alone,
      no_byte_of_single_appends_is_left,
      no_byte_of_large_batches_is_left,
@@ -64,6 +65,27 @@ deleting_what_is_not_there_is_ok(Config) ->
     {ok, 1} = warp_core:append(Alice, warp_test:incremented()),
     [?assertEqual(ok, warp_core:delete(Alice)) || _ <- [once, twice]],
     assert_empty(Alice).
+
+a_receipt_says_what_was_erased(Config) ->
+    Ctx = warp_test:start(Config),
+    Alice = warp_core:entity(Ctx, <<"alice">>),
+    {ok, _} = warp_core:append_batch(Alice, [warp_test:incremented() || _ <- lists:seq(1, 7)]),
+    {ok, 8} = warp_core:append(Alice, warp_test:incremented()),
+    Before = os:system_time(microsecond),
+    {ok, Receipt} = warp_core:delete(Alice, #{receipt => true}),
+    ?assertMatch(#{entity := <<"alice">>, events := 8, erased_from := [sagas, log, subscriptions],
+                   nodes := [nonode@nohost]}, Receipt),
+    #{shards := Shards} = warp_core:stats(Ctx),
+    ?assertEqual([maps:get(shard, Receipt)], [N || #{shard := N, erased_entities := 1} <- Shards]),
+    ?assert(maps:get(erased_at, Receipt) >= Before andalso maps:get(erased_at, Receipt) =< os:system_time(microsecond)),
+    %% There is nothing more; a new life has a receipt of its own, also when it is not in memory.
+    ?assertMatch({ok, #{events := 0}}, warp_core:delete(Alice, #{receipt => true})),
+    {ok, 1} = warp_core:append(Alice, warp_test:incremented()),
+    Again = warp_core:entity(warp_test:restart(Ctx), <<"alice">>),
+    ?assertMatch({ok, #{events := 1}}, warp_core:delete(Again, #{receipt => true})),
+    ?assertEqual(ok, warp_core:delete(Again, #{receipt => false})),
+    ?assertEqual({error, {bad_option, receipt, {not_one_of, [true, false]}}},
+                 warp_core:delete(Again, #{receipt => yes})).
 
 deleting_one_leaves_the_others_alone(Config) ->
     Ctx = warp_test:start(Config, #{shards => 1}),

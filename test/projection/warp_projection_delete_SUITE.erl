@@ -233,7 +233,7 @@ notes_are_taken_up(Config) ->
     await(Entity),
     {ok, Context} = warp_context:find(Ctx),
     {ok, {Incarnation, _, _}} = place(Context, Entity),
-    deleted = warp_entity_call:call(Entity, {delete, {?MODULE, none}}, 0, infinity, repeatable),
+    {deleted, _} = warp_entity_call:call(Entity, {delete, {?MODULE, none}}, 0, infinity, repeatable),
     #warp_entity{shard = N} = Entity,
     warp_test:stop(Ctx),
     {ok, Notes} = warp_erasure_list:open(warp_erasure_list:path(Context), owner),

@@ -175,7 +175,9 @@ commands_are_decided(Config) ->
 an_entity_is_deleted(Config) ->
     Server = ?config(server, Config),
     {200, _} = warp_server_test:post(Server, "/v1/contexts/bank/entities/eve/events", paid(10)),
-    ?assertMatch({200, _, #{<<"entity">> := <<"eve">>, <<"deleted">> := true}},
+    ?assertMatch({200, _, #{<<"entity">> := <<"eve">>, <<"deleted">> := true, <<"events">> := 1, <<"shard">> := _,
+                            <<"erased_at">> := _, <<"erased_from">> := [<<"sagas">>, <<"log">> | _],
+                            <<"nodes">> := [<<"nonode@nohost">>]}},
                  warp_server_test:request(Server, delete, "/v1/contexts/bank/entities/eve", "admin-token", none)),
     ?assertEqual({200, #{<<"events">> => [], <<"next">> => null}},
                  warp_server_test:get(Server, "/v1/contexts/bank/entities/eve/events")).

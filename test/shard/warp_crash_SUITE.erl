@@ -65,10 +65,11 @@ run_and_kill(Round, Opts) ->
     "" = os:cmd("kill -9 " ++ integer_to_list(Pid)),
     {Status, Said} = wait_for_exit(Port, <<>>),
     ?assertEqual(137, Status),
-    %% A disk that is busy with others may keep a shard from one of its tasks for a while, which it says. And the program
-    %% that starts others for the VM says so when the VM is killed before it answers.
+    %% A disk that is busy with others may keep a shard from one of its tasks for a while, which it says. The program
+    %% that starts others for a VM says so when the VM is killed at its start.
     ?assertEqual([], [Line || Line <- binary:split(Said, <<"\n">>, [global, trim_all]), Line =/= <<"ready">>,
-                              re:run(Line, "(WARNING|NOTICE) REPORT|can(not)? do its task|^erl_child_setup: failed with error 32 ") =:= nomatch]).
+                              re:run(Line, "(WARNING|NOTICE) REPORT|can(not)? do its task"
+                                           "|^erl_child_setup: failed with error 32 ") =:= nomatch]).
 
 wait_for_exit(Port, Said) ->
     receive

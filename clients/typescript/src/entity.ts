@@ -1,6 +1,6 @@
 import { type Client, newId, pages } from "./client.js"
 import { badArgument, WarpError } from "./errors.js"
-import { micros, readEvents, resultOf, writeEvent } from "./events.js"
+import { micros, readEvents, resultOf, time, writeEvent } from "./events.js"
 import { Fold, type Reducer } from "./fold.js"
 import { Subscription } from "./subscription.js"
 import type {
@@ -14,7 +14,6 @@ import type {
   BatchOptions,
   CallOptions,
   CommandOptions,
-  Deleted,
   Envelope,
   EventType,
   GetOptions,
@@ -22,6 +21,7 @@ import type {
   NewEvent,
   OnlyAggregate,
   PayloadOf,
+  Receipt,
   StateOf,
   StoredEvent,
   SubscribeOptions,
@@ -173,13 +173,13 @@ export class Entity<E extends object = AnyEvents, S extends object = AnyStates> 
    * Deletes the entity: its events, states, rows of projections, and what is kept of it elsewhere. When the promise is
    * fulfilled nothing of it is left. Deleting what is not there is no error.
    *
-   * @returns A receipt.
+   * @returns The receipt, which says what was erased from where. The server does not keep it.
    * @throws WarpError `still_to_erase` when a projection's database cannot be reached; the rest is gone, and the server
    * goes on; `disk_full`.
    */
-  async delete(options: CallOptions = {}): Promise<Deleted> {
+  async delete(options: CallOptions = {}): Promise<Receipt> {
     const result = await this.call("delete", {}, { timeout: options.timeout ?? 10_000, signal: options.signal })
-    return { entity: String(result["entity"]), deleted: true }
+    return receiptOf(result)
   }
 
   /**
@@ -262,6 +262,18 @@ export function listOf<T extends string>(given: T | readonly T[] | undefined): r
 
 function isSame(one: Envelope | undefined, other: Envelope | undefined): boolean {
   return one?.id === other?.id && one?.recordedAt.getTime() === other?.recordedAt.getTime()
+}
+
+function receiptOf(result: { [name: string]: unknown }): Receipt {
+  return {
+    entity: String(result["entity"]),
+    deleted: true,
+    shard: Number(result["shard"]),
+    events: Number(result["events"]),
+    erasedAt: time(result["erased_at"]),
+    erasedFrom: result["erased_from"] as string[],
+    nodes: result["nodes"] as string[],
+  }
 }
 
 function changedMeanwhile(entity: string): WarpError {

@@ -242,9 +242,18 @@ export interface ContextSubscribeOptions extends SubscribeOptions {
 }
 
 /** The receipt of `delete`. */
-export interface Deleted {
+export interface Receipt {
   entity: string
   deleted: true
+  /** The number of the shard that had it. */
+  shard: number
+  /** How many events were erased: 0 for an entity that had none. */
+  events: number
+  erasedAt: Date
+  /** The parts of Warp that hold nothing of the entity any more, such as `log` and `embedded`. */
+  erasedFrom: string[]
+  /** The nodes of the cluster that have done their part. */
+  nodes: string[]
 }
 
 /** A short-lived token, for browsers. */

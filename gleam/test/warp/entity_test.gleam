@@ -267,6 +267,19 @@ pub fn a_deleted_entity_is_gone_and_may_begin_anew_test() {
   assert list.map(again, event.payload) == list.map(export, event.payload)
 }
 
+pub fn a_receipt_says_what_was_erased_test() {
+  use alice <- counting
+  let assert Ok(#(1, 2)) = alice |> warp.append_batch([by(1), by(2)])
+  let assert Ok(receipt) = alice |> warp.delete_with_receipt()
+  assert receipt.events == 2
+  assert receipt.entity == "alice"
+  assert list.contains(receipt.erased_from, "log")
+  assert list.length(receipt.nodes) == 1
+  assert receipt.erased_at > 1_700_000_000_000_000
+  let assert Ok(empty) = alice |> warp.delete_with_receipt()
+  assert empty.events == 0
+}
+
 pub fn everything_is_there_after_a_restart_test() {
   use options <- with_options([counter()])
   let options = WarpOptions(..options, mode: ReadThrough, durability: Normal)

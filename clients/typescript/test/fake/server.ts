@@ -217,8 +217,15 @@ export class Connection {
       case "export":
         return this.history(call, entity)
       case "delete":
-        store.delete(entity)
-        return { entity, deleted: true }
+        return {
+          entity,
+          deleted: true,
+          shard: 3,
+          events: store.delete(entity),
+          erased_at: 1_750_000_000_000_000,
+          erased_from: ["log"],
+          nodes: ["nonode@nohost"],
+        }
       case "command":
         return { seqs: [store.append(entity, [{ type: String(call["name"]), payload: call["input"] }]).first] }
       case "query":

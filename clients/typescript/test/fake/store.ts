@@ -99,10 +99,13 @@ export class Store {
     return { first: log.length + 1, last: log.length + given.length }
   }
 
-  delete(entity: string): void {
+  /** How many events were deleted. */
+  delete(entity: string): number {
+    const events = this.of(entity).length
     const shard = this.shardOf(entity)
     this.logs[shard] = this.logs[shard]!.filter((event) => event.entity !== entity)
     for (const erase of this.onErase) erase(entity)
+    return events
   }
 
   balance(entity: string): number {

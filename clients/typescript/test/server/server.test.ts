@@ -106,9 +106,15 @@ describe.skipIf(!hasServer)("with the real server", () => {
     test("delete leaves nothing", async () => {
       const alice = fresh()
       await alice.append("Credited", { amount: 1 }, account)
-      expect(await alice.delete()).toEqual({ entity: alice.id, deleted: true })
+      const before = Date.now()
+      const receipt = await alice.delete()
+      expect(receipt).toMatchObject({ entity: alice.id, deleted: true, events: 1 })
+      expect(receipt.erasedFrom).toContain("log")
+      expect(receipt.nodes).toHaveLength(1)
+      expect(receipt.shard).toBeGreaterThanOrEqual(0)
+      expect(receipt.erasedAt.getTime()).toBeGreaterThanOrEqual(before)
       expect(await alice.history()).toEqual([])
-      expect(await alice.delete()).toEqual({ entity: alice.id, deleted: true })
+      expect(await alice.delete()).toMatchObject({ entity: alice.id, deleted: true, events: 0 })
     })
 
     test("a command decides on the server", async () => {

@@ -91,7 +91,15 @@ describe("calls", () => {
     expect((await alice.history(5)).map((event) => event.seq)).toEqual([1, 2, 3, 4, 5])
     expect((await alice.export()).map((event) => event.seq)).toEqual([1, 2, 3, 4, 5, 6, 7, 8])
     expect(await alice.command("Paid", { amount: 1 })).toEqual({ seqs: [9] })
-    expect(await alice.delete()).toEqual({ entity: "user/alice", deleted: true })
+    expect(await alice.delete()).toEqual({
+      entity: "user/alice",
+      deleted: true,
+      shard: 3,
+      events: 9,
+      erasedAt: new Date(1_750_000_000_000),
+      erasedFrom: ["log"],
+      nodes: ["nonode@nohost"],
+    })
     expect(await alice.history()).toEqual([])
     expect(await db.query("SELECT id, balance FROM accounts WHERE balance > ?", ["100000"])).toEqual([
       { id: "user/alice", balance: 150000 },
