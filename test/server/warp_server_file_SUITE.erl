@@ -70,6 +70,8 @@ a_change_of_tokens_counts_while_it_runs(Config) ->
          "[[tokens]]\nid = 'web'\nsha256 = '", Hash(Token), "'\n[[tokens.scopes]]\n"]
     end,
     File = write(Config, Text("first")),
+    %% Another suite may have started it, without a file.
+    _ = application:stop(warp_server),
     ok = application:set_env(warp_server, configuration, File),
     {ok, _} = application:ensure_all_started(warp_server),
     try
