@@ -274,6 +274,8 @@
 -type delete_error() ::
     error()
     | disk_full
+    %% The context was started with a projection that is left untouched.
+    | {was_projected, Path :: binary()}
     | {still_to_erase, #{target := embedded | rqlite | none, projections := [binary()], reason := term()}}
     | warp_check:wrong().
 %% What a deletion removed, and from where: see {@link delete/2}.
@@ -348,7 +350,8 @@
 %% <li>`max_pending' (10000): how many requests may wait for one entity; more are `overloaded'.</li>
 %% <li>`steps': functions that the steps of sagas name, see {@link warp_saga}.</li>
 %% <li>`projections' (`none'): `embedded', `{embedded, Config}' or `{rqlite, Config}', see
-%% {@link warp_projection}.</li>
+%% {@link warp_projection}. `untouched': nothing is projected, and tables that were made before stay as they are, so that
+%% deletions are refused with `{was_projected, Path}'; for looking into a context without its functions.</li>
 %% <li>`cluster' (`single_node'): `{clustered, Options}', with a map, shares the context with other nodes, see
 %% {@link warp_cluster}. `seed_nodes' are names of nodes that the context runs on: this node joins the cluster of the
 %% first one that answers. The first seed of the list creates the cluster, when no other seed is a member of one;

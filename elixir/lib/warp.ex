@@ -80,6 +80,7 @@ defmodule Warp do
     * `:steps` (`%{}`) - functions that steps of sagas name, see `Warp.Saga`.
     * `:keep_sagas` (30 days) - milliseconds that the log of a saga is kept after its end, or `:infinity`.
     * `:projections` (`:none`) - `:embedded`, `{:embedded, config}` or `{:rqlite, config}`, see `Warp.Projection`.
+      `:untouched`: nothing is projected, and nothing can be deleted.
     * `:subscribers` (`[]`) - modules that `use Warp.Subscriber`, such a module with its argument as `{module, arg}`,
       and policies of `Warp.Subscription.policy/3`.
     * `:cluster` (`:single_node`) - or `{:clustered, options}`, which shares the context with other nodes, see

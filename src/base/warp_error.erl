@@ -181,7 +181,7 @@ start_reasons() ->
      {{not_a_projection, 'Path'}, [start],
       <<"The file {Path}, where the projection should be, is another program's. Warp did not touch it.">>,
       <<"Move the file away, or give another data_dir.">>},
-     {{was_projected, 'Path'}, [start],
+     {{was_projected, 'Path'}, [start, entity],
       <<"The context has a projection, in which deleted entities would stay.">>,
       <<"Give the same projections as before; or remove the projection's tables and the file {Path} to give the "
         "projection up.">>},

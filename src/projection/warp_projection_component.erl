@@ -29,16 +29,18 @@
 options() ->
     [{projections, none, fun warp_projection_options:check/1}].
 
--spec new(warp_component:settings()) -> #{projections := warp_projection_options:settings()}.
-new(Settings) ->
-    maps:with([projections], Settings).
+%% @doc A projection that is left untouched is none, but for deletions.
+-spec new(warp_component:settings()) ->
+    #{projections := warp_projection_options:settings(), is_projection_untouched := boolean()}.
+new(#{projections := untouched}) -> #{projections => none, is_projection_untouched => true};
+new(#{projections := Projections}) -> #{projections => Projections, is_projection_untouched => false}.
 
 -spec files(warp_component:settings()) -> non_neg_integer().
-files(#{projections := none}) -> 0;
+files(#{projections := Is}) when Is =:= none; Is =:= untouched -> 0;
 files(#{projections := _}) -> ?FILES.
 
 -spec children(warp_context:ref(), warp_component:settings()) -> [supervisor:child_spec()].
-children(_Ref, #{projections := none}) ->
+children(_Ref, #{projections := Is}) when Is =:= none; Is =:= untouched ->
     [];
 children(Ref, #{projections := _}) ->
     [#{id => projection, start => {warp_projection_sup, start_link, [Ref]}, type => supervisor,
@@ -46,6 +48,8 @@ children(Ref, #{projections := _}) ->
 
 %% @doc A context starts when its target is unreachable, but not when the target belongs to another context.
 -spec await_started(warp_context:context()) -> ok | {error, term()}.
+await_started(#{is_projection_untouched := true}) ->
+    ok;
 await_started(#{projections := none} = Context) ->
     warp_erasure:claim_target(Context, none);
 await_started(#{projections := #{target := Target}} = Context) ->
@@ -74,13 +78,18 @@ stats(#{projections := none}) -> #{};
 stats(Context) -> #{projections => warp_projection_stats:context(Context)}.
 
 %% @doc The step has the name of the target, so that it is never taken on another target.
+%% A projection that is left untouched would keep the entity, so that nothing is deleted.
 -spec erase_steps(warp_context:context()) -> [warp_component:erase_step()].
+erase_steps(#{is_projection_untouched := true}) -> [{before_log, <<"untouched">>}];
 erase_steps(#{projections := none}) -> [];
 erase_steps(#{projections := #{target := embedded}}) -> [{after_log, <<"embedded">>}];
 %% All nodes of a cluster have one rqlite.
 erase_steps(#{projections := #{target := rqlite}}) -> [{after_log_at_owner, <<"rqlite">>}].
 
--spec erase(warp_erasure_list:step(), warp_context:context(), warp_component:deletion()) -> ok.
+-spec erase(warp_erasure_list:step(), warp_context:context(), warp_component:deletion()) ->
+    ok | {error, {was_projected, Path :: binary()}}.
+erase(<<"untouched">>, Context, _Deletion) ->
+    {error, {was_projected, warp_erasure_list:path(Context)}};
 erase(_Target, Context, Deletion) ->
     warp_projection_erase:rows(Context, Deletion).
 

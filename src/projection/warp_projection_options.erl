@@ -16,10 +16,10 @@
 -define(MAX_LIMIT, (1 bsl 62 - 1)).
 -define(LEVELS, [default, none, weak, linearizable, strong, auto]).
 
-%% @doc `none', `embedded', `{embedded, Config}' or `{rqlite, Config}'.
--spec check(term()) -> {ok, settings()} | {error, term()}.
-check(none) ->
-    {ok, none};
+%% @doc `none', `untouched', `embedded', `{embedded, Config}' or `{rqlite, Config}'.
+-spec check(term()) -> {ok, settings() | untouched} | {error, term()}.
+check(Is) when Is =:= none; Is =:= untouched ->
+    {ok, Is};
 check(embedded) ->
     check({embedded, #{}});
 check({Target, Config}) when Target =:= embedded orelse Target =:= rqlite, is_map(Config) ->

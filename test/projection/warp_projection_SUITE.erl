@@ -595,6 +595,18 @@ no_projections(Config) ->
                   warp_test:try_start((warp_test:opts(Config))#{aggregates => [warp_projection_test:shop()],
                                                                 projections => Projections}))
      || Projections <- [none, Other]],
+    %% Left untouched it can, where nothing is projected or deleted.
+    Looked = warp_test:start(Config, #{aggregates => [warp_test:log()], projections => untouched}),
+    ?assertMatch({ok, [_]}, warp_core:export(warp_core:entity(Looked, <<"a">>))),
+    ?assertMatch({error, {was_projected, _}}, warp_core:delete(warp_core:entity(Looked, <<"a">>))),
+    ?assertEqual({error, no_projections}, warp_projection:status(Looked)),
+    ?assertMatch({ok, [_]}, warp_core:export(warp_core:entity(Looked, <<"a">>))),
+    ok = warp_core:stop(Looked),
+    Again = shop(Config),
+    ?assertEqual([[1]], rows(Again, "SELECT total FROM orders")),
+    ok = warp_core:delete(warp_core:entity(Again, <<"a">>)),
+    ?assertEqual([], rows(Again, "SELECT total FROM orders")),
+    ok = warp_core:stop(Again),
     ?assertEqual({error, context_stopped}, warp_core:query(With, "SELECT 1", [])),
     ?assertEqual({error, context_stopped}, warp_projection:rebuild(With)).
 
