@@ -217,6 +217,12 @@ a_reader_that_is_killed_leaves_no_process_behind(Config) ->
     Ctx = start_with(Config, #{}),
     {ok, 1} = warp_core:append(warp_core:entity(Ctx, <<"alice">>), event()),
     Slow = warp_core:entity(restart_with(Ctx, #{migrate => fun(_, _) -> loop() end}), <<"alice">>),
+    %% Some processes of a context come after its start.
+    warp_test:wait_until(fun() ->
+        Now = processes(),
+        timer:sleep(50),
+        Now =:= processes()
+    end),
     Before = processes(),
     Reads = [fun() -> warp_core:state_at(Slow, <<"Test">>, {seq, 1}) end,
              fun() -> warp_core:history(Slow) end],

@@ -92,8 +92,11 @@ did({$C, Path, _, _}, _Said, #disk{now = Now, pending = Pending, files = Files, 
 did({$U, Path, _, _}, _Said, #disk{now = Now, pending = Pending} = Disk) ->
     Disk#disk{now = maps:remove(Path, Now), pending = Pending ++ [{Path, gone}]};
 did({$R, From, _, To}, _Said, #disk{now = Now, pending = Pending} = Disk) ->
-    {Id, Left} = maps:take(From, Now),
-    Disk#disk{now = Left#{To => Id}, pending = Pending ++ [{To, Id}, {From, gone}]};
+    case maps:take(From, Now) of
+        {Id, Left} -> Disk#disk{now = Left#{To => Id}, pending = Pending ++ [{To, Id}, {From, gone}]};
+        %% A socket, which has no bytes.
+        error -> Disk
+    end;
 did({$D, Dir, _, _}, _Said, #disk{sure = Sure, pending = Pending} = Disk) ->
     {Synced, Left} = lists:partition(fun({Path, _}) -> filename:dirname(Path) =:= Dir end, Pending),
     Disk#disk{sure = lists:foldl(fun named/2, Sure, Synced), pending = Left};
