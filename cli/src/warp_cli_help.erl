@@ -1,0 +1,44 @@
+%% @private The texts of `--help'. Pure.
+-module(warp_cli_help).
+
+-export([all/0, of_command/1]).
+
+%% @doc All commands.
+-spec all() -> iodata().
+all() ->
+    Commands = warp_cli_command:all(),
+    Width = lists:max([iolist_size(warp_cli_command:name(Of)) || Of <- Commands]),
+    ["Works with contexts of the database Warp: those that run, through their VMs, and those that are stopped.\n\n"
+     "Usage: warp COMMAND [DIR] [OPTION...]\n\n"
+     "DIR is the folder of a context, DATA_DIR/CONTEXT. Without it the variable WARP_DIR says where that is.\n\n"
+     "Commands:\n",
+     [["  ", string:pad(iolist_to_binary(warp_cli_command:name(Of)), Width + 2), About, $\n]
+      || #{about := About} = Of <- Commands],
+     "\n`warp COMMAND --help' says what a command takes, with examples.\n\n", statuses()].
+
+statuses() ->
+    "Status: 0, all is well; 1, the answer is a bad one, such as damage; 2, the command was called in a wrong way, or\n"
+    "not confirmed; 3, the context could not be reached or opened.\n".
+
+%% @doc One command.
+-spec of_command(warp_cli_command:command()) -> iodata().
+of_command(#{about := About, examples := Examples} = Command) ->
+    Options = warp_cli_command:options(Command),
+    Shown = [{option(Of), Text} || #{about := Text} = Of <- Options],
+    Width = lists:max([iolist_size(Of) || {Of, _} <- Shown]),
+    [About, ".\n\nUsage: warp ", warp_cli_command:name(Command), place(Command),
+     [[$\s, option(Of)] || #{required := true} = Of <- Options], " [OPTION...]\n",
+     [[$\n, Text, $\n] || #{text := Text} <- [Command]],
+     "\nOptions:\n",
+     [["  ", string:pad(iolist_to_binary(Of), Width + 2), Text, $\n] || {Of, Text} <- Shown],
+     "\nExamples:\n",
+     [["  ", Example, $\n] || Example <- Examples],
+     $\n, statuses()].
+
+place(#{word := {Name, _}}) -> [$\s, Name];
+place(#{dir := false}) -> [];
+place(_) -> " DIR".
+
+option(#{name := Name} = Option) ->
+    ["--", string:replace(atom_to_list(Name), "_", "-", all),
+     case Option of #{value := Value} -> [$\s, Value]; #{} -> [] end].
