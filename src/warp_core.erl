@@ -350,8 +350,8 @@
 %% <li>`max_pending' (10000): how many requests may wait for one entity; more are `overloaded'.</li>
 %% <li>`steps': functions that the steps of sagas name, see {@link warp_saga}.</li>
 %% <li>`projections' (`none'): `embedded', `{embedded, Config}' or `{rqlite, Config}', see
-%% {@link warp_projection}. `untouched': nothing is projected, and tables that were made before stay as they are, so that
-%% deletions are refused with `{was_projected, Path}'; for looking into a context without its functions.</li>
+%% {@link warp_projection}. `untouched': nothing is projected, and tables that were made before stay as they are, so
+%% that deletions are refused with `{was_projected, Path}'; for looking into a context without its functions.</li>
 %% <li>`cluster' (`single_node'): `{clustered, Options}', with a map, shares the context with other nodes, see
 %% {@link warp_cluster}. `seed_nodes' are names of nodes that the context runs on: this node joins the cluster of the
 %% first one that answers. The first seed of the list creates the cluster, when no other seed is a member of one;

@@ -98,12 +98,10 @@ word(Word, Command, Args) ->
 with_value(Option, [Value], Words, Command, Args) ->
     each(Words, Command, put_value(Option, Value, Args));
 %% A value that begins with two dashes is given behind an equals sign.
-with_value(Option, [], [<<First, Second, _/binary>> = Value | Words], Command, Args) when {First, Second} =/= {$-, $-} ->
-    each(Words, Command, put_value(Option, Value, Args));
-with_value(Option, [], [Value | Words], Command, Args) when byte_size(Value) < 2 ->
-    each(Words, Command, put_value(Option, Value, Args));
-with_value(Option, [], _Words, _Command, _Args) ->
-    warp_cli_fail:usage([shown(Option), ": the value is missing."]).
+with_value(Option, [], Words, _Command, _Args) when Words =:= []; binary_part(hd(Words), 0, 2) =:= <<"--">> ->
+    warp_cli_fail:usage([shown(Option), ": the value is missing."]);
+with_value(Option, [], [Value | Words], Command, Args) ->
+    each(Words, Command, put_value(Option, Value, Args)).
 
 put_value(#{name := Name, many := true}, Value, Args) ->
     Args#{Name => maps:get(Name, Args, []) ++ [Value]};

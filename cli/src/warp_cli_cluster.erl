@@ -104,8 +104,9 @@ adopt(Args) ->
     warp_cli_context:with(Args, refuse, fun(Ask, #{<<"context">> := Name, <<"node">> := Node}) ->
         #{<<"why">> := Why} = warp_cli_context:ask(Ask, #{op => cluster}),
         ok = warp_cli_terminal:confirm(
-            [[[text(Why), $\s] || Why =/= null], "The folder of the node ", Node, " will be taken for the right one of the context ", Name, ". Where another "
-             "copy of it is in use, or was later, the two differ for good."], Args),
+            [[[text(Why), $\s] || Why =/= null], "The folder of the node ", Node, " will be taken for the right one of "
+             "the context ", Name, ". Where another copy of it is in use, or was later, the two differ for good."],
+            Args),
         _ = warp_cli_context:ask(Ask, #{op => adopt}),
         warp_cli_result:print(Args, #{node => Node, state => adopted},
                               fun(_) -> ["The node ", Node, " serves its shards.\n"] end)

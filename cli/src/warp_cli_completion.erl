@@ -45,7 +45,8 @@ bash() ->
      "        esac\n"
      "    done\n"
      "    case \"$command\" in\n",
-     [["        ", quoted(Prefix), ") COMPREPLY=($(compgen -W \"", lists:join($\s, Next ++ [<<"--help">> || Prefix =:= []]),
+     [["        ", quoted(Prefix), ") COMPREPLY=($(compgen -W \"",
+       lists:join($\s, Next ++ [<<"--help">> || Prefix =:= []]),
        "\" -- \"$current\")) ;;\n"] || {Prefix, Next} <- prefixes()],
      [["        ", quoted(Of), ")\n"
        "            case \"$current\" in\n"

@@ -27,7 +27,8 @@ with(#{dir := Given} = Args, Stopped, Use) ->
         stopped when Stopped =:= open -> opened(Dir, Args, Use);
         stopped when Stopped =:= refuse ->
             warp_cli_fail:unreachable(
-                <<"not_running">>, ["No VM has the context in ", Dir, " open, and only one that runs can say or do that."],
+                <<"not_running">>,
+                ["No VM has the context in ", Dir, " open, and only one that runs can say or do that."],
                 "Start the program that the context belongs to, and give the command again.");
         stopped -> Stopped(Dir)
     end.
@@ -50,11 +51,13 @@ hello(Dir) ->
         {error, Why} -> lost(Dir, Why)
     end.
 
+-spec lost(Dir :: binary(), Why :: term()) -> no_return().
 lost(Dir, no_answer) ->
     warp_cli_fail:unreachable(["The VM that has the context in ", Dir, " open says nothing."],
                               "See whether it is stopped by a signal or busy, and whether its disk answers.");
 lost(Dir, closed) ->
-    warp_cli_fail:unreachable(["The VM that had the context in ", Dir, " open stopped it, or ended, before its answer."],
+    warp_cli_fail:unreachable(["The VM that had the context in ", Dir, " open stopped it, or ended, before the end of "
+                               "its answer."],
                               "Give the command again. What it asked for may be done or not.");
 lost(Dir, no_socket) ->
     lost(Dir, closed);
@@ -123,8 +126,8 @@ opened(Dir, Args, Use) ->
         {[Format | _], #{upgrade := false}} ->
             warp_cli_fail:unreachable(
                 <<"older_format">>,
-                io_lib:format("The folder ~ts has format ~b. Opening it brings it to format ~b, and an older version of "
-                              "Warp cannot open it afterwards.", [Dir, Format, warp_cli_folder:newest()]),
+                io_lib:format("The folder ~ts has format ~b. Opening it brings it to format ~b, and an older version "
+                              "of Warp cannot open it afterwards.", [Dir, Format, warp_cli_folder:newest()]),
                 "Give --upgrade if that is what you want. `warp verify' reads it as it is.");
         _ ->
             start(Dir, max(1, length(Formats)), Use)
@@ -177,6 +180,9 @@ here(Ctx) ->
     fun(Request, OnItem) ->
         Lines = lines(OnItem),
         {ok, Json} = warp_json:encode(Request, 1 bsl 20),
-        _ = Lines(iolist_to_binary(warp_control:run(Ctx, Json, fun(Line) -> _ = Lines(iolist_to_binary(Line)), ok end))),
+        Tell = fun(Several) ->
+            lists:foreach(Lines, binary:split(iolist_to_binary(Several), <<"\n">>, [global]))
+        end,
+        ok = Tell(warp_control:run(Ctx, Json, Tell)),
         answer()
     end.

@@ -8,8 +8,8 @@
 commands() ->
     [#{words => [<<"export">>],
        about => <<"Write all events of an entity, one JSON object a line">>,
-       text => <<"As they were stored, from the first one on; they can be appended to an empty entity elsewhere. What was\n"
-                 "written is complete if the status is 0.">>,
+       text => <<"As they were stored, from the first one on; they can be appended to an empty entity elsewhere. What "
+                 "was\nwritten is complete if the status is 0.">>,
        opens => true,
        options => [warp_cli_events:entity()],
        examples => [<<"warp export data/bank --entity alice > alice.jsonl">>],

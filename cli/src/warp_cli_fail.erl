@@ -17,12 +17,15 @@
 with_status(Run) ->
     try
         _ = Run(),
-        warp_cli_terminal:clear_progress(),
+        ok = warp_cli_terminal:flush(),
+        ok = warp_cli_terminal:clear_progress(),
         0
     catch
         throw:{fail, Status, none} ->
+            ok = warp_cli_terminal:flush(),
             Status;
         throw:{fail, Status, Message} ->
+            ok = warp_cli_terminal:flush(),
             ok = warp_cli_terminal:fail(Message),
             Status
     end.
@@ -30,8 +33,8 @@ with_status(Run) ->
 %% @doc The program was called in a wrong way.
 -spec usage(iodata()) -> no_return().
 usage(Text) ->
-    throw({fail, 2, message(<<"usage">>, Text, <<"`warp --help' lists the commands, and `warp COMMAND --help' says what "
-                                                 "each takes.">>)}).
+    ToDo = <<"`warp --help' lists the commands, and `warp COMMAND --help' says what each takes.">>,
+    throw({fail, 2, message(<<"usage">>, Text, ToDo)}).
 
 %% @doc The context cannot be reached or opened.
 -spec unreachable(Meaning :: iodata(), ToDo :: iodata()) -> no_return().

@@ -29,6 +29,7 @@ context(Given) ->
                                       "Run this as the user whose the folder is, such as with sudo -u USER.")
     end.
 
+-spec no_context(Dir :: binary(), Names :: [file:filename_all()]) -> no_return().
 no_context(Dir, Names) ->
     Below = [Name || Name <- lists:sort(Names), warp_control:is_context(filename:join(Dir, Name))],
     warp_cli_fail:unreachable(

@@ -37,7 +37,8 @@ shown(#{<<"context">> := Name, <<"shards">> := Shards, <<"warp">> := Warp, <<"du
         [{"context", Name}, {"state", state(Found)},
          {"versions", ["Warp ", Warp, ", format ", lists:join(", ", [integer_to_list(F) || F <- Formats])]},
          {"durability", case Found of #{<<"state">> := <<"running">>} -> Durability; _ -> "-" end},
-         {"shards", [count(length(Shards)) | [[", ", count(N), " of them not open here"] || N <- [closed(Shards)], N > 0]]},
+         {"shards", [count(length(Shards))
+                     | [[", ", count(N), " of them not open here"] || N <- [closed(Shards)], N > 0]]},
          {"entities", count(Sum(<<"entities">>))}, {"events", count(Sum(<<"events">>))},
          {"size", on_disk(Found)}, {"sagas", sagas(Found)}, {"deletions", deletions(Found)},
          {"projection", projection(Found)}, {"subscriptions", subscriptions(Found)}, {"cluster", cluster(Found)}]),

@@ -41,8 +41,8 @@ shown(#{<<"target">> := Target, <<"state">> := State, <<"behind_positions">> := 
          {"rebuild", rebuilds(Rebuild, Due)}]),
      $\n,
      warp_cli_table:format(
-        [{right, "shard"}, {left, "state"}, {right, "position"}, {right, "behind"}, {right, "for"}, {right, "set aside"},
-         {left, "why"}],
+        [{right, "shard"}, {left, "state"}, {right, "position"}, {right, "behind"}, {right, "for"},
+         {right, "set aside"}, {left, "why"}],
         [[text(N), text(Is), count(Position), count(BehindHere), seconds(For), count(AsideHere), text(Why)]
          || #{<<"shard">> := N, <<"state">> := Is, <<"position">> := Position, <<"behind_positions">> := BehindHere,
               <<"behind_seconds">> := For, <<"set_aside">> := AsideHere, <<"why">> := Why} <- Shards])].

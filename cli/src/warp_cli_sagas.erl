@@ -92,8 +92,8 @@ resolve(#{saga := Id, note := Note} = Args) ->
         Left = length([S || #{<<"status">> := S} <- maps:get(<<"steps">>, Saga),
                             S =:= <<"applied">> orelse S =:= <<"not_reversed">>]),
         ok = warp_cli_terminal:confirm(
-            ["The saga ", Id, " of the context ", Name, " (", maps:get(<<"state">>, Saga), ") will be closed as it is: ",
-             warp_cli_units:many(Left, "step"), " of it will stay applied."], Args),
+            ["The saga ", Id, " of the context ", Name, " (", maps:get(<<"state">>, Saga), ") will be closed as it "
+             "is: ", warp_cli_units:many(Left, "step"), " of it will stay applied."], Args),
         Closed = warp_cli_context:ask(Ask, #{op => saga_resolve, saga => Id, note => Note}),
         warp_cli_result:print(Args, Closed, fun one/1)
     end).

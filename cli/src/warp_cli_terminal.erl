@@ -3,9 +3,12 @@
 %% `bin/warp' says in `WARP_TERMINAL' which of the standard files are terminals.
 -module(warp_cli_terminal).
 
--export([prepare/0, json/0, print/1, note/1, progress/1, clear_progress/0, fail/1, confirm/2]).
+-export([prepare/0, json/0, print/1, flush/0, note/1, progress/1, clear_progress/0, fail/1, confirm/2]).
 
 -define(PROGRESS, {?MODULE, progress}).
+%% What is printed and not yet written.
+-define(PRINTED, {?MODULE, printed}).
+-define(BUFFER_BYTES, 64 * 1024).
 -define(JSON, {?MODULE, json}).
 
 %% @doc To be called first.
@@ -21,20 +24,43 @@ json() ->
     _ = put(?JSON, true),
     ok.
 
-%% @doc Writes a part of the result. Raises `output_closed' when nobody reads it, as behind `head'.
+%% @doc Writes a part of the result, now or a little later. Raises `output_closed' when nobody reads it, as behind
+%% `head'.
 -spec print(unicode:chardata()) -> ok.
 print(Text) ->
-    ok = clear_progress(),
-    try io:put_chars(standard_io, unicode:characters_to_binary(Text)) of
-        ok -> ok;
-        {error, _} -> throw(output_closed)
-    catch
-        error:_ -> throw(output_closed)
+    {Printed, Bytes} = case get(?PRINTED) of undefined -> {[], 0}; Before -> Before end,
+    More = unicode:characters_to_binary(Text),
+    _ = put(?PRINTED, {[Printed, More], Bytes + byte_size(More)}),
+    case Bytes + byte_size(More) >= ?BUFFER_BYTES of
+        true -> flush();
+        false -> ok
     end.
 
-%% @doc Says something that is no part of the result.
+%% @doc Writes what was printed.
+-spec flush() -> ok.
+flush() ->
+    case erase(?PRINTED) of
+        {Printed, _} ->
+            ok = clear_progress(),
+            try
+                io:put_chars(standard_io, Printed)
+            catch
+                error:_ -> throw(output_closed)
+            end;
+        undefined ->
+            ok
+    end.
+
+%% @doc Says something to people that is no part of the result.
 -spec note(unicode:chardata()) -> ok.
 note(Text) ->
+    case get(?JSON) of
+        true -> ok;
+        undefined -> say(Text)
+    end.
+
+say(Text) ->
+    ok = flush(),
     ok = clear_progress(),
     error_text([Text, $\n]).
 
@@ -80,9 +106,9 @@ fail(#{meaning := Meaning, to_do := ToDo} = Message) ->
 %% asked.
 -spec confirm(unicode:chardata(), Args :: map()) -> ok.
 confirm(Text, #{yes := true}) ->
-    note(Text);
+    say(Text);
 confirm(Text, _Args) ->
-    ok = note(Text),
+    ok = say(Text),
     case is_terminal("stdin") andalso is_terminal("stderr") of
         true ->
             ok = error_text("Type yes to go on: "),

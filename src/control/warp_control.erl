@@ -1,5 +1,5 @@
-%% @doc Works with a context from outside of its VM, as the program `warp' does: a running context has a socket, the file
-%% `ctl' in its folder, which only the VM's user can use. `docs/command-line.md' describes the program.
+%% @doc Works with a context from outside of its VM, as the program `warp' does: a running context has a socket, the
+%% file `ctl' in its folder, which only the VM's user can use. `docs/command-line.md' describes the program.
 %%
 %% A client sends one line of JSON, `{"op": OPERATION, ...}', and gets lines until the one with the answer:
 %% <ul>
@@ -74,8 +74,8 @@ told([Line | Lines], Socket, Rest, Tell) ->
 told([], Socket, Rest, Tell) ->
     lines(Socket, [Rest], Tell).
 
-%% @doc Carries out a request on a context of this VM, in the calling process. Calls a function with each line but the
-%% last one, which it gives. Whatever the request is, the answer is a line.
+%% @doc Carries out a request on a context of this VM, in the calling process. Calls a function with the lines before the
+%% last one, one or several at a time, and gives the last one. Whatever the request is, the answer is a line.
 -spec run(warp_core:ctx(), Request :: binary(), fun((iodata()) -> ok)) -> iodata().
 run(Ctx, Request, Tell) ->
     try warp_json:decode(Request) of

@@ -1,5 +1,5 @@
-%% @private What a client of the control socket can ask for. Each operation calls public functions, and tells its progress
-%% and the many things that it finds, one by one.
+%% @private What a client of the control socket can ask for. Each operation calls public functions, and tells its
+%% progress and the many things that it finds, one by one.
 -module(warp_control_operations).
 
 -export([run/4]).
@@ -18,7 +18,7 @@
 
 %% @doc Carries out an operation. `{bad_request, Text}': there is none of that name, or an argument is missing.
 -spec run(Operation :: term(), Args :: map(), warp_core:ctx(), tell()) -> result().
-run(<<"hello">>, _, Ctx, _) -> of_stats(Ctx, fun(#{context := Name}) -> {ok, (me())#{context => Name}} end);
+run(<<"hello">>, _, Ctx, _) -> hello(Ctx);
 run(<<"inspect">>, Args, Ctx, Tell) -> inspect(Ctx, maps:get(<<"count">>, Args, true), Tell);
 run(<<"stats">>, _, Ctx, _) -> of_stats(Ctx, fun(Stats) -> {ok, Stats} end);
 run(<<"verify">>, _, Ctx, Tell) -> warp_core:verify(Ctx, #{progress => progress(Tell)});
@@ -46,6 +46,13 @@ run(Operation, _, _, _) when is_binary(Operation), byte_size(Operation) < 100 ->
                             Operation/binary, "', or an argument of it is missing.">>}};
 run(_, _, _, _) ->
     {error, {bad_request, <<"The operation is no short text.">>}}.
+
+%% Also of a context that is still starting, and without asking another node.
+hello(Ctx) ->
+    case warp_context:find(Ctx) of
+        {ok, #{name := Name}} -> {ok, (me())#{context => Name}};
+        not_found -> {error, context_stopped}
+    end.
 
 me() ->
     #{warp => version(), node => node(), os_pid => list_to_binary(os:getpid())}.
@@ -148,7 +155,7 @@ events(Entity, Args, Tell) ->
     end.
 
 piece(Events, {_, _, Tell} = Of, Limit, Wanted, Done) ->
-    lists:foreach(fun(Event) -> ok = Tell(warp_control_json:item(Event)) end, Events),
+    _ = [ok = Tell(lists:join($\n, [warp_control_json:item(Event) || Event <- Events])) || Events =/= []],
     Count = length(Events),
     case Count =:= Wanted andalso Limit =/= Done + Count of
         true -> next(lists:last(Events), Of, Limit, Done + Count);

@@ -54,8 +54,8 @@ connections(#state{ctx = Ctx, socket = Socket} = State) ->
 noted(Why, #state{noted = Why} = State) ->
     State;
 noted(Why, #state{dir = Dir} = State) ->
-    ?LOG_WARNING("Warp: the socket ctl in the folder ~ts could not be made (~0tp), so the program warp cannot reach this "
-                 "context. Warp tries again each 10 seconds, and everything else goes on.", [Dir, Why]),
+    ?LOG_WARNING("Warp: the socket ctl in the folder ~ts could not be made (~0tp), so the program warp cannot reach "
+                 "this context. Warp tries again each 10 seconds, and everything else goes on.", [Dir, Why]),
     State#state{noted = Why}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, {error, term()}, #state{}}.

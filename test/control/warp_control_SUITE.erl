@@ -135,8 +135,8 @@ a_client_that_goes_away_leaves_nothing_behind(Config) ->
     Ctx = warp_test:start(Config),
     Dir = filename:dirname(socket(Ctx)),
     Alice = warp_core:entity(Ctx, <<"alice">>),
-    _ = [{ok, _} = warp_core:append_batch(Alice, [warp_test:noted(binary:copy(<<"x">>, 10000)) || _ <- lists:seq(1, 500)])
-         || _ <- lists:seq(1, 4)],
+    Batch = [warp_test:noted(binary:copy(<<"x">>, 10000)) || _ <- lists:seq(1, 500)],
+    _ = [{ok, _} = warp_core:append_batch(Alice, Batch) || _ <- lists:seq(1, 4)],
     _ = call(Dir, #{op => hello}),
     Before = erlang:system_info(process_count),
     _ = [begin
