@@ -74,8 +74,8 @@ told([Line | Lines], Socket, Rest, Tell) ->
 told([], Socket, Rest, Tell) ->
     lines(Socket, [Rest], Tell).
 
-%% @doc Carries out a request on a context of this VM, in the calling process. Calls a function with the lines before the
-%% last one, one or several at a time, and gives the last one. Whatever the request is, the answer is a line.
+%% @doc Carries out a request on a context of this VM, in the calling process. Calls a function with the lines before
+%% the last one, one or several at a time, and gives the last one. Whatever the request is, the answer is a line.
 -spec run(warp_core:ctx(), Request :: binary(), fun((iodata()) -> ok)) -> iodata().
 run(Ctx, Request, Tell) ->
     try warp_json:decode(Request) of

@@ -16,6 +16,7 @@ all() -> [{group, all}].
 groups() ->
     [{all, [parallel],
       [what_is_said_of_the_program,
+       it_uses_public_modules_only,
        wrong_usage_has_the_status_2,
        no_argument_crashes_it,
        a_running_context_is_looked_at,
@@ -66,6 +67,16 @@ what_is_said_of_the_program(_Config) ->
     %% No line is too long for a terminal.
     Long = [Line || Line <- binary:split(Help, <<"\n">>, [global]), string:length(Line) > 120],
     ?assertEqual([], Long).
+
+it_uses_public_modules_only(_Config) ->
+    Beams = filelib:wildcard(filename:join(filename:dirname(code:lib_dir(warp_core)), "warp_cli/ebin/*.beam")),
+    ?assert(length(Beams) > 15),
+    Called = lists:usort([Module || Beam <- Beams,
+                                    {ok, {_, [{imports, Imports}]}} <- [beam_lib:chunks(Beam, [imports])],
+                                    {Module, _, _} <- Imports,
+                                    lists:prefix("warp_", atom_to_list(Module)),
+                                    not lists:prefix("warp_cli", atom_to_list(Module))]),
+    ?assertEqual([warp_control, warp_core, warp_error, warp_json], Called).
 
 wrong_usage_has_the_status_2(Config) ->
     Bank = ?config(bank, Config),
