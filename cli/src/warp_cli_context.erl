@@ -101,6 +101,8 @@ progress(#{<<"part">> := <<"shards">>, <<"left">> := Left}) ->
     [warp_cli_units:many(Left, "shard"), " left"];
 progress(#{<<"shard">> := N, <<"shards">> := Shards, <<"part">> := Part, <<"done">> := Done, <<"total">> := Total}) ->
     io_lib:format("shard ~b of ~b, ~ts: ~b %", [N + 1, Shards, Part, Done * 100 div max(1, Total)]);
+progress(#{<<"part">> := <<"journal">>}) ->
+    "the journal";
 progress(#{<<"part">> := Part, <<"done">> := Done, <<"total">> := Total}) when Total > 0 ->
     [warp_cli_units:count(Done), " of ", warp_cli_units:count(Total), $\s, Part];
 progress(#{<<"part">> := Part, <<"done">> := Done}) ->

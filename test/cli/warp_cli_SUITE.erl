@@ -26,6 +26,7 @@ groups() ->
        a_stopped_context_with_a_projection_keeps_it,
        only_a_running_context_can_do_some_things,
        dangerous_commands_ask,
+       progress_is_shown_on_a_terminal,
        what_is_printed_can_be_cut_off,
        the_examples_run,
        the_examples_of_clusters_run,
@@ -317,12 +318,7 @@ dangerous_commands_ask(Config) ->
                  ["sagas", "resolve", Bank, "--saga", "xfr-001", "--note", "x"]]],
     ?assertMatch({1, [[_]]}, json(["sagas", "stuck", Bank], #{})),
     {0, [#{<<"seq">> := 1000}]} = json(["events", Bank, "--entity", "alice", "--limit", "1"], #{}),
-    %% On a terminal.
-    Erase = fun(Answer) ->
-        Line = ["script -qec \"", warp_cli_test:program(), " erase ", Bank, " --entity alice\" /dev/null"],
-        {Status, Out, <<>>} = sh(Line, #{stdin => Answer}),
-        {Status, Out}
-    end,
+    Erase = fun(Answer) -> on_terminal(["erase ", Bank, " --entity alice"], Answer) end,
     {2, No} = Erase("no\n"),
     ?assertMatch({match, _},
                  re:run(No, "1,000 events.*They will be erased.*Type yes to go on:.*Nothing was done", [dotall])),
@@ -330,6 +326,21 @@ dangerous_commands_ask(Config) ->
     {0, Yes} = Erase("yes\n"),
     ?assertMatch({match, _}, re:run(Yes, "Erased alice")),
     close(Vm).
+
+progress_is_shown_on_a_terminal(Config) ->
+    Bank = ?config(bank, Config),
+    Vm = filled(Config, #{}),
+    {0, Out} = on_terminal(["verify ", Bank], ""),
+    ?assertMatch({match, _}, re:run(Out, "\rshard 3 of 3, [a-z]+: \\d+ %\\e\\[K.*\r\\e\\[KNothing is damaged")),
+    close(Vm),
+    {0, Stopped} = on_terminal(["verify ", Bank], ""),
+    ?assertMatch({match, _}, re:run(Stopped, "\rshard 3 of 3, [a-z]+: \\d+ %\\e\\[K")).
+
+%% The program with a terminal, as script(1) of Linux makes one.
+on_terminal(Command, Input) ->
+    Line = ["script -qec \"", warp_cli_test:program(), $\s, Command, "\" /dev/null"],
+    {Status, Out, <<>>} = sh(Line, #{stdin => Input}),
+    {Status, Out}.
 
 what_is_printed_can_be_cut_off(Config) ->
     Bank = ?config(bank, Config),
