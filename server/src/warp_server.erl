@@ -95,9 +95,10 @@
     %% same keys and the same `server' take each other's tokens. Default: one that is made at random.
     keys => [binary()],
     server => binary(),
-    %% How long somebody who waits for the events of a stream is kept waiting, and about how long server-sent events go
-    %% on, in milliseconds. Default: 25000 and 60000.
-    live => #{long_poll_ms => pos_integer(), events_ms => pos_integer()},
+    %% In milliseconds, how long somebody who waits for the events of a stream is kept waiting (`long_poll_ms', 25000),
+    %% about how long server-sent events of a stream go on (`events_ms', 60000), and how often those of a name have a
+    %% sign of life (`heartbeat_ms', 15000).
+    live => #{long_poll_ms => pos_integer(), events_ms => pos_integer(), heartbeat_ms => pos_integer()},
     %% The gateway's program, how often it is asked whether it is well, and when it is given up.
     gateway => #{program => file:filename_all(), ping_ms => pos_integer(), silent_ms => pos_integer()}
 }.

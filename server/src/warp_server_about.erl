@@ -14,8 +14,8 @@
     summary := binary(),
     details => binary(),
     %% The type of the answer, and its schema by the name that warp_server_schemas:named/0 has. A stream is JSON, or
-    %% server-sent events of it.
-    answer := {json | stream, Schema :: atom()} | {Type :: binary(), Each :: binary()},
+    %% server-sent events of it, and so is what somebody consumes.
+    answer := {json | stream | consumed, Schema :: atom()} | {Type :: binary(), Each :: binary()},
     %% The codes of errors that only some operations give.
     errors := [atom()]
 }.
@@ -29,7 +29,8 @@ tags() ->
      {streams, <<"Events for clients of the protocol Durable Streams, of which this is the half that reads.">>},
      {queries, <<"SQL over the projections.">>},
      {sagas, <<"Operations over several entities, which are reversed where a step is refused.">>},
-     {subscriptions, <<"What waits of a subscription with a name. Subscribing needs the WebSocket.">>},
+     {subscriptions, <<"A subscription with a name keeps its place: its events are consumed and acknowledged, by one "
+                       "client at a time. Subscriptions without a name need the WebSocket.">>},
      {server, <<"The server itself.">>}].
 
 %% @doc Every operation that has a path.
@@ -122,6 +123,18 @@ operations() ->
       sagas =>
           #{tag => sagas, summary => <<"The sagas that are stuck or under way">>, answer => {json, 'Sagas'},
             errors => saga()},
+      consume =>
+          #{tag => subscriptions, summary => <<"The events that wait for a name">>,
+            details => <<"At least once: what is not acknowledged comes again. The name, which the first request "
+                         "makes, is held while something of the answer is not acknowledged, or as long as the "
+                         "server-sent events last; `hold` says for how long at most. Meanwhile other clients wait, "
+                         "and `active` says so.">>,
+            answer => {consumed, 'Consumed'},
+            errors => [bad_cursor, others_say, subscription_ended | functions() ++ name()]},
+      acknowledge =>
+          #{tag => subscriptions, summary => <<"Acknowledge everything up to an id">>,
+            details => <<"That is on disk when this answers. Only the token that was given the id can do that.">>,
+            answer => {json, 'Done'}, errors => [not_held, subscription_ended | name()]},
       parked =>
           #{tag => subscriptions, summary => <<"The entities that wait">>,
             details => <<"Since a subscriber failed with an event of theirs.">>,
@@ -188,6 +201,20 @@ arguments() ->
       direction => <<"In which order.">>,
       limit => <<"How many at most.">>,
       {export, limit} => <<"How many events at most. By default all.">>,
+      {consume, limit} => <<"How many events may be given and not acknowledged.">>,
+      {consume, wait} => <<"How many milliseconds to wait where there are no events, for one answer.">>,
+      hold => <<"After how many milliseconds, in which nothing of what was given is acknowledged, others may have "
+                "it.">>,
+      {consume, live} => <<"For server-sent events. By default one answer.">>,
+      {consume, from} => <<"Where a name begins that is new. By default with the next event. In place of it stands "
+                           "`cursor` or `time`.">>,
+      {consume, cursor} => <<"A name that is new begins behind this cursor of the context.">>,
+      {consume, time} => <<"A name that is new begins with the first event that was recorded then or later, in "
+                           "microseconds since 1970.">>,
+      aggregates => <<"Only events of these aggregates. By default of all.">>,
+      types => <<"Only events of these types. By default of all.">>,
+      consumers => <<"How many clients split the shards: 1 unless all of them say otherwise.">>,
+      id => <<"The id of the last event or erasure that is done, as it was given.">>,
       {command, name} => <<"The name of a command of the context.">>,
       name => <<"The name of a subscription.">>,
       input => <<"What the command gets.">>,

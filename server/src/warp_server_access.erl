@@ -1,9 +1,9 @@
 %% @private Who calls, and whether he may do what he asks for. Pure, but that it reads the settings of the server.
 -module(warp_server_access).
 
--export([caller/2, is_valid/2, scopes/1, context/2, permissions/3, check/3, about/1]).
+-export([caller/2, scopes/1, context/2, permissions/3, check/3, may/4, about/1]).
 
--export_type([caller/0]).
+-export_type([caller/0, may/0]).
 
 %% Who calls, as the gateway has found out.
 -type caller() :: #{
@@ -14,6 +14,8 @@
     claims := none | warp_server_token:claims(),
     peer := binary()
 }.
+%% Whether somebody who waits, or is sent things for long, may do that still.
+-type may() :: fun(() -> ok | {error, unauthorized | {forbidden, atom()}}).
 
 %% @doc The caller of a request or of a socket.
 -spec caller(warp_server_settings:id(), map()) -> {ok, caller()} | error.
@@ -31,8 +33,7 @@ caller(Server, #{<<"token">> := Token, <<"peer">> := Peer} = Request) when is_bi
 caller(_, _) ->
     error.
 
-%% @doc Whether the caller's token still counts, at a time in seconds since 1970: it may have waited for long.
--spec is_valid(caller(), NowS :: integer()) -> boolean().
+%% Whether the caller's token counts at a time.
 is_valid(#{server := Server, token := Token, claims := Claims}, NowS) ->
     Own =
         case warp_server_settings:read(Server) of
@@ -95,7 +96,8 @@ needs(entity_stream, #{entity := Id}) -> [{subscribe, {entity, Id, all}}];
 needs(shard_stream, _) -> [{list, whole}];
 needs(subscribe, #{entity := Id} = Args) -> [{subscribe, {entity, Id, maps:get(aggregates, Args, all)}}];
 needs(subscribe, Args) -> [{subscribe, {prefix, maps:get(prefix, Args, <<>>), maps:get(aggregates, Args, all)}}];
-needs(Operation, _) when Operation =:= parked; Operation =:= retry; Operation =:= skip; Operation =:= forget ->
+needs(Operation, _) when Operation =:= parked; Operation =:= retry; Operation =:= skip; Operation =:= forget;
+                         Operation =:= consume; Operation =:= acknowledge ->
     [{subscribe, whole}].
 
 %% An event that names no aggregate is one of the context's only aggregate, which a scope may leave out.
@@ -137,6 +139,17 @@ check(Operation, Permissions, Caller) ->
             ok = warp_server_log:audit(refused, (about(Caller))#{operation => Operation, context => Context,
                                                                  entity => entity(Subject)}),
             {error, {forbidden, Operation}}
+    end.
+
+%% @doc Whether the caller may do an operation, whenever that is asked: its token may end, and its scopes may change.
+-spec may(Operation :: atom(), map(), Context :: binary(), caller()) -> may().
+may(Operation, Args, Context, Caller) ->
+    Permissions = permissions(Operation, Args, Context),
+    fun() ->
+        case is_valid(Caller, os:system_time(second)) of
+            true -> check(Operation, Permissions, Caller);
+            false -> {error, unauthorized}
+        end
     end.
 
 entity({entity, Id, _}) -> Id;

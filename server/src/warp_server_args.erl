@@ -18,7 +18,7 @@
     | {integer, Min :: integer(), Max :: integer()}
     | {one_of, [atom()]}
     | boolean
-    %% A list of text.
+    %% A list of text; in a URL a parameter that may be given several times.
     | texts
     %% An object, which the gateway hands on as JSON text.
     | object
@@ -34,6 +34,9 @@
 -define(MAX_WAIT_MS, 300000).
 -define(MAX_LIMIT, 10000).
 -define(MAX_CREDIT, 1000).
+%% How long a client may acknowledge nothing of what it was given by HTTP.
+-define(HOLD_MS, 60000).
+-define(MAX_HOLD_MS, 3600000).
 -define(MAX_SECONDS, 3600).
 %% Where seqs and times in microseconds end.
 -define(MAX_INTEGER, 16#7fffffffffffffff).
@@ -110,6 +113,13 @@ arguments(subscribe) ->
 arguments(unsubscribe) -> [{subscription, required, seq()}];
 arguments(ack) -> [{subscription, required, seq()}, {events, optional, places}, {erased, optional, id()}];
 arguments(Operation) when Operation =:= parked; Operation =:= forget -> [subscription()];
+arguments(consume) ->
+    [subscription(), {live, optional, {one_of, [sse]}}, {limit, {default, 100}, {integer, 1, ?MAX_CREDIT}},
+     {wait, {default, 0}, {integer, 0, ?MAX_WAIT_MS}}, {hold, {default, ?HOLD_MS}, {integer, 1, ?MAX_HOLD_MS}},
+     {from, optional, {one_of, [beginning, now]}}, {cursor, optional, {text, 0, any}},
+     {time, optional, {integer, -?MAX_INTEGER, ?MAX_INTEGER}}, {aggregates, optional, texts}, {types, optional, texts},
+     {prefix, optional, {text, 0, any}}, {consumers, optional, {integer, 1, 4096}}];
+arguments(acknowledge) -> [subscription(), {id, required, {text, 1, any}}];
 arguments(Operation) when Operation =:= retry; Operation =:= skip -> [subscription(), entity()];
 arguments(entity_stream) -> [entity() | streaming()];
 arguments(shard_stream) -> [{shard, required, {integer, 0, 4095}} | streaming()];
@@ -144,7 +154,7 @@ value({text, _, _}, _, _) -> {error, not_text};
 value(object, Value, json) when is_binary(Value) -> {ok, Value};
 value(object, _, _) -> {error, not_an_object};
 %% NOTE: `length' fails for what has a list's beginning alone, which a broken gateway could send.
-value(texts, Values, json) when length(Values) >= 0 ->
+value(texts, Values, _) when length(Values) >= 0 ->
     case lists:all(fun is_binary/1, Values) of
         true -> {ok, Values};
         false -> {error, not_a_list_of_names}

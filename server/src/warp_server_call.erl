@@ -158,6 +158,11 @@ run(forget, #{name := Name}, {{Ctx, _}, _}) ->
         {error, {in_use, _}} -> {error, {in_use, Name}};
         Forgotten -> done(Forgotten, #{})
     end;
+run(acknowledge, Args, {{_, #{name := Context}}, Caller}) ->
+    done(warp_server_consume:ack(Args, Context, Caller), #{});
+%% What only a request by HTTP has.
+run(Operation, _, _) when Operation =:= consume; Operation =:= entity_stream; Operation =:= shard_stream ->
+    {error, unknown_operation};
 run(token, Args, {none, Caller}) ->
     warp_server_mint:token(Args, Caller);
 run(Operation, Args, {{Ctx, _}, _}) ->

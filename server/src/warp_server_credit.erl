@@ -4,7 +4,7 @@
 %% number of bytes, as far as the events that came show how large they are.
 -module(warp_server_credit).
 
--export([new/1, came/3, ack/2, ask/1, is_asked/1]).
+-export([new/1, came/3, ack/2, again/1, ask/1, is_asked/1]).
 
 -export_type([credit/0, place/0]).
 
@@ -53,6 +53,10 @@ taken(Shard, Place, Queue, #credit{open = Open, places = Places} = Credit) ->
         {value, _} -> Credit#credit{places = Places#{Shard := Queue}};
         empty -> Credit#credit{places = maps:remove(Shard, Places)}
     end.
+
+%% @doc What the client has not acknowledged comes again, beside what was asked for.
+-spec again(credit()) -> credit().
+again(Credit) -> Credit#credit{open = 0, places = #{}}.
 
 %% @doc How many more events are to be asked for now.
 -spec ask(credit()) -> {non_neg_integer(), credit()}.

@@ -116,7 +116,10 @@ served({error, bad_addresses}, _) ->
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
 handle_call(configure, _From, #state{writer = none} = State) ->
     {reply, ok, State};
-handle_call(configure, From, #state{server = Server, writer = Writer, configuring = Waiting} = State) ->
+handle_call(configure, From, #state{server = Server, writer = Writer, owners = Owners} = State) ->
+    #state{configuring = Waiting} = State,
+    %% What was allowed to a channel may be so no more.
+    ok = lists:foreach(fun(Pid) -> Pid ! configured end, maps:keys(Owners)),
     Json = warp_server_config:json(warp_server_settings:read(Server)),
     ok = warp_server_writer:send(Writer, warp_server_frame:configure(Json)),
     {noreply, State#state{configuring = Waiting ++ [From]}};

@@ -150,6 +150,10 @@ answer({stream, Name}) ->
                    <<"Stream-Cursor">> => #{schema => Text}, <<"ETag">> => #{schema => Text}},
       content => #{<<"application/json">> => #{schema => #{type => array, items => warp_server_schemas:ref(Name)}},
                    <<"text/event-stream">> => #{schema => Text}}};
+answer({consumed, Name}) ->
+    #{description => <<"What is to be acknowledged.">>,
+      content => #{<<"application/json">> => #{schema => warp_server_schemas:ref(Name)},
+                   <<"text/event-stream">> => #{schema => #{type => string}}}};
 answer({Type, Each}) ->
     #{description => Each, content => #{Type => #{schema => #{type => string}}}}.
 

@@ -33,8 +33,9 @@
     limits := #{atom() => pos_integer()},
     keys := [binary()],
     server := binary(),
-    %% How long somebody who reads a stream is kept waiting for events, and how long server-sent events go on.
-    live := #{long_poll_ms := pos_integer(), events_ms := pos_integer()},
+    %% How long somebody who reads a stream is kept waiting for events, how long server-sent events of a stream go on,
+    %% and how often those of a name have a sign of life.
+    live := #{long_poll_ms := pos_integer(), events_ms := pos_integer(), heartbeat_ms := pos_integer()},
     gateway := #{program := file:filename_all(), ping_ms := pos_integer(), silent_ms := pos_integer()},
     %% While the server runs: the process that changes settings, and where the server listens.
     keeper => pid(),
@@ -174,7 +175,8 @@ gateway(Given) ->
                    {silent_ms, 10000, integer(1, ?MAX_MS)}]).
 
 live(Given) ->
-    inside(Given, [{long_poll_ms, 25000, integer(1, ?MAX_MS)}, {events_ms, 60000, integer(1, ?MAX_MS)}]).
+    inside(Given, [{long_poll_ms, 25000, integer(1, ?MAX_MS)}, {events_ms, 60000, integer(1, ?MAX_MS)},
+                   {heartbeat_ms, 15000, integer(1, ?MAX_MS)}]).
 
 program() ->
     filename:join(code:priv_dir(warp_server), "warp_gateway").

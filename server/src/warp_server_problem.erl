@@ -114,6 +114,10 @@ own({no_shard, N}) ->
 own(offset_gone) ->
     {gone, <<"The offset is of events that are not there any more.">>,
      <<"Begin anew, without an offset: what was read so far was deleted.">>, #{}};
+own(not_held) ->
+    {not_held, <<"The client of this id has the name no more: it left, acknowledged nothing for too long, or has "
+                 "acknowledged everything.">>,
+     <<"Ask for events again: those that were not acknowledged come again.">>, #{}};
 own(state_not_json) ->
     {state_not_json, <<"The state has no form in JSON.">>, <<"Give the context a view of this aggregate.">>, #{}};
 own(internal) ->
@@ -153,7 +157,7 @@ by_status() ->
      {408, [request_timeout]},
      {409, [wrong_expected_seq, id_conflict, saga_conflict, not_stuck, others_say, in_use, already_running, not_running,
             already_started, node_up, last_member, not_clustered, not_in_doubt, in_doubt, not_a_member, forgotten,
-            set_aside, rebuild_due, saga_waits, cancelled, entity_deleted]},
+            set_aside, rebuild_due, saga_waits, cancelled, entity_deleted, not_held]},
      {410, [gone]},
      {413, [body_too_large]},
      {415, [unsupported_media_type]},

@@ -30,6 +30,7 @@ serve(Body, Server, Response) ->
     try answer(Body, Server) of
         {export, Lines, Export} -> body(export, fun() -> export(Lines, Export, Response) end, Response);
         {events, Stream} -> body(stream, fun() -> warp_server_stream:events(Stream, Response) end, Response);
+        {consume, Consumer} -> body(consume, fun() -> warp_server_consume:events(Consumer, Response) end, Response);
         {Status, Headers, Content} -> warp_server_response:whole(Status, Headers, Content, Response);
         %% The client is gone.
         closed -> ok
@@ -68,8 +69,13 @@ carry_out(Operation, {Method, _, _, _} = Given, Headers, Caller) ->
                 {ok, {export, Args, {Ctx, _}}} ->
                     #{entity := Id} = Args,
                     warp_server_export:first(warp_core:entity(Ctx, Id), Args);
-                {ok, {Stream, Args, {Ctx, _}}} when ?IS_STREAM(Stream) ->
-                    warp_server_stream:read(Args, Ctx, {Method, maps:get(<<"if-none-match">>, Headers, none)}, Caller);
+                {ok, {Stream, Args, {Ctx, #{name := Name}}}} when ?IS_STREAM(Stream) ->
+                    May = warp_server_access:may(Stream, Args, Name, Caller),
+                    warp_server_stream:read(Args, Ctx, {Method, maps:get(<<"if-none-match">>, Headers, none)},
+                                            {May, Caller});
+                {ok, {consume, #{name := Of} = Args, {Ctx, #{name := Name}}}} ->
+                    May = warp_server_access:may(consume, Args, Name, Caller),
+                    consume(Method, Args, Ctx, {{Name, Of}, May, Caller});
                 {ok, {_, Args, Target}} ->
                     warp_server_call:run(Named, Args, {Target, Caller});
                 {error, _} = Error ->
@@ -78,6 +84,16 @@ carry_out(Operation, {Method, _, _, _} = Given, Headers, Caller) ->
         {error, _} = Error ->
             Error
     end.
+
+%% A client that sees nothing of an answer is given nothing.
+consume(<<"HEAD">>, _, _, _) -> {ok, <<"{}">>};
+consume(_, #{live := sse} = Args, Ctx, Who) ->
+    case warp_server_consume:begin_events(Args, Ctx, Who) of
+        {ok, Consumer} -> {consume, Consumer};
+        {error, _} = Error -> Error
+    end;
+consume(_, Args, Ctx, Who) ->
+    warp_server_consume:poll(Args, Ctx, Who).
 
 %% The arguments, from path and query or body. What stands in the path can stand nowhere else.
 given(Operation, {<<"POST">>, Body, [], Bound}) ->
@@ -94,10 +110,12 @@ given(Operation, {<<"POST">>, Body, [], Bound}) ->
 given(_, {<<"POST">>, _, [{Name, _} | _], _}) ->
     {error, {unknown_field, Name}};
 given(Operation, {_, none, Given, Bound}) ->
-    Query = known(Operation, Given),
+    Names = [atom_to_binary(Name) || {Name, _, texts} <- warp_server_args:arguments(Operation)],
+    {Lists, Query} = lists:partition(fun({Name, _}) -> lists:member(Name, Names) end, known(Operation, Given)),
     Members = maps:from_list(Query),
+    Several = maps:groups_from_list(fun({Name, _}) -> Name end, fun({_, Text}) -> Text end, Lists),
     case map_size(Members) =:= length(Query) of
-        true -> merged(Operation, Members, Bound, text);
+        true -> merged(Operation, maps:merge(Members, Several), Bound, text);
         false -> {error, {bad_request, <<"A parameter is given twice.">>}}
     end;
 given(_, _) ->
@@ -121,7 +139,7 @@ merged(Operation, Members, Bound, Form) ->
 result(_, {ok, Json}) -> {200, [{<<"content-type">>, <<"application/json">>}], Json};
 result(export, {ok, Lines, Export}) -> {export, Lines, Export};
 result(_, {answer, Answer}) -> Answer;
-result(_, {events, _} = Events) -> Events;
+result(_, {Kind, _} = Events) when Kind =:= events; Kind =:= consume -> Events;
 result(_, closed) -> closed;
 result(Operation, {error, Reason}) -> problem(Reason, Operation).
 

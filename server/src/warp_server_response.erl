@@ -2,6 +2,7 @@
 -module(warp_server_response).
 
 -export([new/2, whole/4, first/3, more/2, last/2, abort/1]).
+-export([push/2, taken/2, is_taking/1]).
 
 -export_type([response/0]).
 
@@ -38,14 +39,28 @@ first(Status, Headers, #response{channel = Channel, writer = Writer} = Response)
 
 %% @doc Sends a part of the body, and waits until it is on its way; or `closed', when the client is gone.
 -spec more(iodata(), response()) -> {ok, response()} | closed.
-more(Content, #response{channel = Channel} = Response) ->
-    sent(pieces(iolist_to_binary(Content), more, Channel), Response).
+more(Content, Response) ->
+    on_its_way(so_far(push(Content, Response))).
 
 %% @doc Sends the last part of the body, and waits until it is on its way.
 -spec last(iodata(), response()) -> ok.
 last(Content, #response{channel = Channel} = Response) ->
-    _ = sent(pieces(iolist_to_binary(Content), last, Channel), Response),
+    _ = on_its_way(so_far(queued(pieces(iolist_to_binary(Content), last, Channel), Response))),
     ok.
+
+%% @doc Sends a part of the body and does not wait: the process takes the messages `{taken, Bytes}', and `closed'.
+-spec push(iodata(), response()) -> response().
+push(Content, #response{channel = Channel} = Response) ->
+    queued(pieces(iolist_to_binary(Content), more, Channel), Response).
+
+%% @doc The client has taken so much of the body.
+-spec taken(binary(), response()) -> response().
+taken(<<Bytes:32>>, #response{window = Window} = Response) ->
+    sent(warp_server_window:taken(Bytes, Window), Response).
+
+%% @doc Whether the client takes what is sent, so that nothing waits here.
+-spec is_taking(response()) -> boolean().
+is_taking(#response{window = Window}) -> warp_server_window:is_empty(Window).
 
 %% @doc The body cannot be finished.
 -spec abort(response()) -> ok.
@@ -59,25 +74,26 @@ pieces(<<>>, more, _Channel) ->
 pieces(Last, Place, Channel) ->
     [{byte_size(Last), warp_server_frame:data(Channel, Place, Last)}].
 
-sent(Pieces, #response{window = Window} = Response) ->
-    on_their_way(warp_server_window:put(Pieces, so_far(Window)), Response).
+queued(Pieces, #response{window = Window} = Response) ->
+    sent(warp_server_window:put(Pieces, Window), Response).
 
-%% What the client has taken since. Nothing waits that could be sent now.
-so_far(Window) ->
+sent({Frames, Window}, #response{writer = Writer} = Response) ->
+    ok = lists:foreach(fun(Frame) -> warp_server_writer:send(Writer, Frame) end, Frames),
+    Response#response{window = Window}.
+
+%% What the client has taken since.
+so_far(Response) ->
     receive
-        {taken, <<Bytes:32>>} ->
-            {[], Since} = warp_server_window:taken(Bytes, Window),
-            so_far(Since)
-    after 0 -> Window
+        {taken, Bytes} -> so_far(taken(Bytes, Response))
+    after 0 -> Response
     end.
 
-on_their_way({Frames, Window}, #response{writer = Writer} = Response) ->
-    ok = lists:foreach(fun(Frame) -> warp_server_writer:send(Writer, Frame) end, Frames),
-    case warp_server_window:is_empty(Window) of
-        true -> {ok, Response#response{window = Window}};
+on_its_way(Response) ->
+    case is_taking(Response) of
+        true -> {ok, Response};
         false ->
             receive
-                {taken, <<Bytes:32>>} -> on_their_way(warp_server_window:taken(Bytes, Window), Response);
+                {taken, Bytes} -> on_its_way(taken(Bytes, Response));
                 closed -> closed
             after ?SILENT_MS -> closed
             end

@@ -62,6 +62,8 @@ routes() ->
              {Get, [<<"streams">>, <<"entities">>, entity], entity_stream},
              {Get, [<<"streams">>, <<"shards">>, shard], shard_stream},
              {Delete, [<<"subscriptions">>, name], forget},
+             {Get, [<<"subscriptions">>, name, <<"events">>], consume},
+             {Post, [<<"subscriptions">>, name, <<"ack">>], acknowledge},
              {Get, [<<"subscriptions">>, name, <<"parked">>], parked},
              {Post, [<<"subscriptions">>, name, <<"retry">>], retry},
              {Post, [<<"subscriptions">>, name, <<"skip">>], skip}]].

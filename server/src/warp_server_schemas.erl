@@ -12,6 +12,7 @@ argument({text, Min, Max}) -> #{type => string, minLength => Min, maxLength => M
 argument({integer, Min, Max}) -> integer(Min, Max);
 argument({one_of, Atoms}) -> #{type => string, enum => Atoms};
 argument(boolean) -> #{type => boolean};
+argument(texts) -> array(text());
 argument(object) -> object();
 argument({engine, event}) -> ref('NewEvent');
 argument({engine, events}) -> #{type => array, minItems => 1, maxItems => 10000, items => ref('NewEvent')};
@@ -68,6 +69,13 @@ named() ->
       'Failure' => open([reason, step, entity],
                         #{step => nullable(seq()), entity => nullable(text()), reason => ref('Problem')}),
       'Stats' => open([shards], #{shards => array(object())}),
+      'Consumed' => open([messages, active],
+                         #{messages => array(ref('Message')),
+                           active => said(argument(boolean), <<"Whether the name has given the client shards.">>)}),
+      'Message' => #{oneOf => [open([id, event], #{id => message_id(), event => ref('PlacedEvent')}),
+                               open([id, erased],
+                                    #{id => message_id(),
+                                      erased => said(text(), <<"The id of an entity that was deleted.">>)})]},
       'Parked' => open([parked], #{parked => array(ref('Waiting'))}),
       'Waiting' => open([entity, seq, shard, state, tries, why, since],
                         #{entity => text(), seq => seq(1), shard => seq(), state => #{enum => [retrying, parked]},
@@ -76,6 +84,8 @@ named() ->
                               prefix => text(), aggregates => array(text())}),
       'Token' => open([token, expires], #{token => text(), expires => seq()}),
       'Done' => open([], #{})}.
+
+message_id() -> said(text(), <<"What acknowledges this, and all that the client was given before.">>).
 
 problem() ->
     open([type, title, status, detail, advice, code, retryable, parameters],

@@ -31,35 +31,36 @@
     bytes = 0 :: non_neg_integer(),
     %% What came after that, and does not fit into the same answer.
     ahead = [] :: [converted()],
-    times :: #{atom() => pos_integer()}
+    times :: #{atom() => pos_integer()},
+    may :: warp_server_access:may()
 }).
 -opaque stream() :: #stream{}.
 
 %% @doc Reads for a request with these arguments. Errors are those of `warp_subscription:subscribe/2'; `offset_gone'
-%% where the events before the offset were deleted; `{no_shard, N}'; and `unauthorized', where the token ended
-%% meanwhile. `closed': the client is gone.
+%% where the events before the offset were deleted; `{no_shard, N}'; and `unauthorized' and `{forbidden, _}'
+%% where the token ended meanwhile, or may do that no more. `closed': the client is gone.
 -spec read(map(), warp_core:ctx(), {Method :: binary(), IfNoneMatch :: none | binary()},
-           warp_server_access:caller()) ->
+           {warp_server_access:may(), warp_server_access:caller()}) ->
     {answer, warp_server_stream_core:answer()} | {events, stream()} | closed | {error, term()}.
-read(Args, Ctx, {Method, IfNoneMatch}, Caller) ->
+read(Args, Ctx, {Method, IfNoneMatch}, Who) ->
     Source =
         case Args of
             #{entity := Id} -> {entity, warp_core:entity(Ctx, Id)};
             #{shard := N} -> {shard, Ctx, N}
         end,
     case warp_server_stream_core:asked(element(1, Source), Args) of
-        {ok, Asked} when Method =:= <<"HEAD">> -> begun(head, Asked#{from := now}, Source, IfNoneMatch, Caller);
-        {ok, #{live := Live} = Asked} -> begun(Live, Asked, Source, IfNoneMatch, Caller);
+        {ok, Asked} when Method =:= <<"HEAD">> -> begun(head, Asked#{from := now}, Source, IfNoneMatch, Who);
+        {ok, #{live := Live} = Asked} -> begun(Live, Asked, Source, IfNoneMatch, Who);
         {error, _} = Error -> Error
     end.
 
-begun(How, #{from := From, cursor := Given}, Source, IfNoneMatch, #{server := Server} = Caller) ->
+begun(How, #{from := From, cursor := Given}, Source, IfNoneMatch, {May, #{server := Server}}) ->
     #{live := Times} = warp_server_settings:read(Server),
     case subscribe(From, Source) of
         {ok, Sub} ->
-            Stream = #stream{source = Source, sub = Sub, is_begun = is_life(From), times = Times,
+            Stream = #stream{source = Source, sub = Sub, is_begun = is_life(From), times = Times, may = May,
                              cursor = cursor(How, Given)},
-            Answer = answer(How, From, Stream, {IfNoneMatch, Caller}),
+            Answer = answer(How, From, Stream, IfNoneMatch),
             _ = [ok = warp_subscription:unsubscribe(Sub) || How =/= sse],
             Answer;
         {error, {bad_option, shard, _}} ->
@@ -104,7 +105,7 @@ answer(head, _, Stream, _) ->
     with_offset(Stream, fun(Offset) -> {answer, warp_server_stream_core:tail(Offset)} end);
 answer(none, now, Stream, _) ->
     with_offset(Stream, fun(Offset) -> {answer, warp_server_stream_core:empty(none, Offset, true, none)} end);
-answer(none, _, Stream, {IfNoneMatch, _}) ->
+answer(none, _, Stream, IfNoneMatch) ->
     case collected(?READ_MS, asked(Stream)) of
         {ok, Read} ->
             whole(Read, fun(Answer) -> {answer, warp_server_stream_core:is_same(IfNoneMatch, Answer)} end);
@@ -116,14 +117,14 @@ answer(sse, _, Stream, _) ->
         {ok, Read} -> {events, Read};
         Other -> Other
     end;
-answer('long-poll', _, Stream, {_, Caller}) ->
+answer('long-poll', _, #stream{may = May} = Stream, _) ->
     case collected(?READ_MS, asked(Stream)) of
         {ok, #stream{events = [], times = #{long_poll_ms := Millis}} = Read} ->
             case collected(Millis, Read) of
                 {ok, Waited} ->
-                    case warp_server_access:is_valid(Caller, os:system_time(second)) of
-                        true -> waited(Waited);
-                        false -> {error, unauthorized}
+                    case May() of
+                        ok -> waited(Waited);
+                        {error, _} = Error -> Error
                     end;
                 Other ->
                     Other

@@ -2,7 +2,7 @@
 -module(warp_server_sup).
 -behaviour(supervisor).
 
--export([start_link/1, link/1]).
+-export([start_link/1, link/1, child/2]).
 -export([init/1]).
 
 %% A gateway that fails again and again is tried about once a second, see {@link warp_server_link}.
@@ -16,8 +16,12 @@ start_link(Settings) ->
 
 %% @doc The process that has the gateway, if it is running.
 -spec link(warp_server_settings:id()) -> pid() | none.
-link(Server) ->
-    case lists:keyfind(link, 1, supervisor:which_children(Server)) of
+link(Server) -> child(Server, link).
+
+%% @doc A process of a server, if it is running.
+-spec child(warp_server_settings:id(), settings | holds | link) -> pid() | none.
+child(Server, Id) ->
+    case lists:keyfind(Id, 1, supervisor:which_children(Server)) of
         {_, Pid, _, _} when is_pid(Pid) -> Pid;
         _ -> none
     end.
@@ -32,6 +36,7 @@ init({server, Settings}) ->
           [#{id => contexts, type => supervisor, shutdown => infinity,
              start => {supervisor, start_link, [?MODULE, {contexts, Server}]}},
            #{id => settings, start => {warp_server_settings, start_link, [Server]}},
+           #{id => holds, start => {warp_server_holds, start_link, []}},
            #{id => link, start => {warp_server_link, start_link, [Server]}, shutdown => 10000}]}};
 init({contexts, Server}) ->
     #{contexts := Contexts} = warp_server_settings:read(Server),

@@ -88,7 +88,7 @@ nif(Built) ->
 
 %% The arguments of `erl' by which it finds Warp, and all modules of the tests.
 path() ->
-    lists:append([["-pa", filename:dirname(code:which(Module))] || Module <- [warp_core, ?MODULE]]).
+    lists:append([["-pa", filename:dirname(code:which(Module))] || Module <- [warp_core, warp_server, ?MODULE]]).
 
 %% The folder of the project.
 root() ->

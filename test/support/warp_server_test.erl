@@ -5,7 +5,7 @@
 -export([context/1, withdraw/2, secret/2, crash/2, view/1]).
 -export([start/2, stop/1, port/1, options/2, tokens/0, hash/1, os_pid/1, gateway_pid/1, workers/0]).
 -export([get/2, get/3, post/3, post/4, request/5, request/6, json/1, decoded/1]).
--export([events/3, next_event/1, next_event/2, all_events/1]).
+-export([events/3, next_event/1, next_event/2, next_message/1, next_message/2, all_events/1]).
 
 -include_lib("common_test/include/ct.hrl").
 
@@ -64,6 +64,8 @@ tokens() ->
 
 hash(Token) -> binary:encode_hex(crypto:hash(sha256, Token)).
 
+%% Of a server, or of one in another VM.
+port({port, Port}) -> Port;
 port(Server) ->
     [{_, Port} | _] = warp_server:addresses(Server),
     Port.
@@ -159,23 +161,37 @@ events(Server, Path, Token) ->
 next_event(Tcp) -> next_event(Tcp, 10000).
 
 next_event(Tcp, Timeout) ->
+    case next_message(Tcp, Timeout) of
+        {Name, _Id, Json} -> {Name, Json};
+        comment -> next_event(Tcp, Timeout);
+        Other -> Other
+    end.
+
+%% The same with the id, which is `none' where it has none; or `comment'.
+next_message(Tcp) -> next_message(Tcp, 10000).
+
+next_message(Tcp, Timeout) ->
     Read = case get({events, Tcp}) of undefined -> <<>>; Before -> Before end,
     case binary:split(Read, <<"\n\n">>) of
         [Event, Rest] ->
             _ = put({events, Tcp}, Rest),
-            [<<"event: ", Name/binary>> | Lines] = binary:split(Event, <<"\n">>, [global]),
-            Data = lists:join($\n, [Line || <<"data:", Line/binary>> <- Lines]),
-            {binary_to_atom(Name), decoded(iolist_to_binary(Data))};
+            message_of(binary:split(Event, <<"\n">>, [global]));
         [_] ->
             case chunk(Tcp, Timeout) of
                 {ok, <<>>} -> ended;
                 {ok, More} ->
                     _ = put({events, Tcp}, <<Read/binary, More/binary>>),
-                    next_event(Tcp, Timeout);
+                    next_message(Tcp, Timeout);
                 {error, timeout} -> timeout;
                 {error, _} -> cut
             end
     end.
+
+message_of([<<":", _/binary>>]) -> comment;
+message_of([<<"event: ", Name/binary>> | Lines]) ->
+    Data = lists:join($\n, [Line || <<"data:", Line/binary>> <- Lines]),
+    Id = case [Id || <<"id: ", Id/binary>> <- Lines] of [One] -> One; [] -> none end,
+    {binary_to_atom(Name), Id, decoded(iolist_to_binary(Data))}.
 
 %% All events until the body ends.
 all_events(Tcp) ->
