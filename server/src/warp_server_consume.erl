@@ -153,16 +153,20 @@ ack(#{name := Name, id := Text}, Context, Caller) ->
     case warp_server_hold:read_id(Text) of
         {ok, Id, N} ->
             case warp_server_holds:find(Id, {Context, Name}, Caller) of
-                {ok, Pid} ->
-                    case warp_call:call(Pid, {ack, N}, warp_deadline:from(?ACK_MS)) of
-                        {error, interrupted} -> {error, not_held};
-                        Answer -> Answer
-                    end;
-                none ->
-                    {error, not_held}
+                {ok, Pid} -> asked_to_ack(Pid, N);
+                none -> {error, not_held}
             end;
         error ->
             {error, {bad_option, <<"id">>, not_an_id}}
+    end.
+
+asked_to_ack(Pid, N) ->
+    try
+        gen_server:call(Pid, {ack, N}, ?ACK_MS)
+    catch
+        exit:{timeout, _} -> {error, timeout};
+        %% It has just let go of the name.
+        exit:_ -> {error, not_held}
     end.
 
 %% --------------------------------------------------------------------------------------------- Server-sent events
