@@ -201,6 +201,8 @@ next(#stream{is_caught_up = IsCaughtUp} = Stream, Until, Response) ->
     case collected(Left, Stream) of
         {ok, #stream{events = [], is_caught_up = IsCaughtUp}} -> warp_server_response:last(<<>>, Response);
         {ok, Read} -> emit(Read, Until, Response);
+        {error, Reason} when Reason =:= unauthorized; element(1, Reason) =:= forbidden ->
+            warp_server_response:abort(Response);
         {error, _} -> warp_server_response:last(<<>>, Response);
         closed -> ok
     end.
@@ -225,7 +227,8 @@ collected(Millis, #stream{ahead = Ahead} = Stream) ->
         _ -> collect(Until, asked(took(Ahead, Stream#stream{ahead = []})))
     end.
 
-collect(Until, #stream{sub = Sub, is_caught_up = IsCaughtUp, events = Events, bytes = Bytes} = Stream) ->
+collect(Until, #stream{is_caught_up = IsCaughtUp, events = Events, bytes = Bytes} = Stream) ->
+    #stream{sub = Sub, may = May} = Stream,
     Monitor = warp_subscription:monitor_of(Sub),
     receive
         %% NOTE: what comes next says whether the answer has reached the end, and is acknowledged when it is sent.
@@ -245,6 +248,11 @@ collect(Until, #stream{sub = Sub, is_caught_up = IsCaughtUp, events = Events, by
             case Stream of
                 #stream{source = {entity, _}, is_begun = true} -> {error, offset_gone};
                 #stream{} -> collect(Until, without(Entity, Stream))
+            end;
+        configured ->
+            case May() of
+                ok -> collect(Until, Stream);
+                {error, _} = Error -> Error
             end;
         {'DOWN', Monitor, process, _, _} ->
             {error, subscription_ended};

@@ -15,7 +15,8 @@ all() ->
      many_events_are_sent_once, events_end_by_themselves, a_deletion_is_the_end_of_an_offset,
      a_deletion_ends_what_is_under_way, erased_events_leave_a_shard, offsets_outlive_the_server,
      a_client_that_takes_nothing_costs_no_memory, a_client_that_leaves_leaves_nothing,
-     scopes_are_those_of_subscriptions, a_stream_ends_with_its_token, only_reading_is_there, it_works_by_http2].
+     scopes_are_those_of_subscriptions, a_stream_ends_with_its_token, a_stream_ends_with_its_scope,
+     a_stream_that_waits_is_asked_again, only_reading_is_there, it_works_by_http2].
 
 init_per_suite(Config) -> warp_server_http_SUITE:init_per_suite(Config).
 end_per_suite(_) -> ok.
@@ -433,6 +434,55 @@ a_stream_ends_with_its_token(Config) ->
     ?assertEqual(cut, warp_server_test:next_event(Tcp, 2000)),
     {ok, 1} = warp_core:append(warp_core:entity(Ctx, <<"alice">>), paid(1)),
     ?assertMatch({401, _, _}, Revoked()).
+
+a_stream_ends_with_its_scope(Config) ->
+    Server = ?config(server, Config),
+    Configure = fun(Prefix) ->
+        Token = #{id => <<"some">>, sha256 => warp_server_test:hash("some-token"),
+                  scopes => [#{operations => [subscribe], prefix => Prefix}]},
+        ok = warp_server:configure(Server, #{tokens => [Token | warp_server_test:tokens()]})
+    end,
+    Path = entity(<<"user/a">>),
+    ok = Configure(<<>>),
+    {200, _, Tcp} = events(Config, [Path, "?live=sse&offset=-1"], "some-token"),
+    {control, _} = warp_server_test:next_event(Tcp),
+    Waiting = aside(fun() -> request(Config, get, [Path, "?live=long-poll&offset=-1"], "some-token", []) end),
+    timer:sleep(300),
+    %% As long as the entity is within its scopes it goes on.
+    ok = Configure(<<"user/">>),
+    ok = append(Config, <<"user/a">>, [paid(1)]),
+    ?assertMatch({data, [_]}, warp_server_test:next_event(Tcp)),
+    {control, _} = warp_server_test:next_event(Tcp),
+    ?assertMatch({200, _, [_]}, Waiting()),
+    Again = aside(fun() -> request(Config, get, [Path, "?live=long-poll&offset=now"], "some-token", []) end),
+    timer:sleep(300),
+    {Micros, ok} = timer:tc(fun() ->
+        ok = Configure(<<"other/">>),
+        ?assertEqual(cut, warp_server_test:next_event(Tcp, 2000)),
+        ok
+    end),
+    ?assert(Micros < 1000000),
+    ?assertMatch({403, _, #{<<"code">> := <<"forbidden">>}}, Again()),
+    ?assertMatch({403, _, _}, request(Config, get, Path, "some-token", [])).
+
+%% What waits for a client that takes nothing is not sent once it may not have it.
+a_stream_that_waits_is_asked_again(Config) ->
+    Server = ?config(server, Config),
+    Text = binary:copy(<<"x">>, 10000),
+    [ok = append(Config, <<"alice">>, [(paid(1))#{metadata => #{text => Text}} || _ <- lists:seq(1, 100)])
+     || _ <- lists:seq(1, 20)],
+    Configure = fun(Operations) ->
+        Token = #{id => <<"some">>, sha256 => warp_server_test:hash("some-token"),
+                  scopes => [#{operations => Operations}]},
+        ok = warp_server:configure(Server, #{tokens => [Token | warp_server_test:tokens()]})
+    end,
+    ok = Configure([subscribe]),
+    {200, _, Tcp} = events(Config, [entity(<<"alice">>), "?live=sse&offset=-1"], "some-token"),
+    timer:sleep(1000),
+    ok = Configure([list]),
+    All = warp_server_test:all_events(Tcp),
+    ?assertEqual(cut, lists:last(All)),
+    ?assert(length(lists:append([Events || {data, Events} <- All])) < 1500).
 
 only_reading_is_there(Config) ->
     [begin
