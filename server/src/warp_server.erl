@@ -147,8 +147,8 @@ stop(Server) ->
         exit:noproc -> ok
     end.
 
-%% @doc Changes a running server: `hosts', `origins', `tokens', `limits', and certificates, with all `listeners' and
-%% their addresses as they were. What is not given stays. Sockets of tokens that are gone or have expired are closed.
+%% @doc Changes a running server: `hosts', `origins', `tokens', `limits', `live', and certificates, with all
+%% `listeners' and their addresses as they were. What is not given stays. Sockets of tokens that are gone or have expired are closed.
 %% Reads certificates again, also when nothing is given.
 %%
 %% Errors: those of options, and `{bad_option, listeners, addresses_cannot_change}'; `{gateway, Why}' where the gateway

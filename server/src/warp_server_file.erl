@@ -37,7 +37,7 @@ text(Format, Arguments) -> unicode:characters_to_binary(io_lib:format(Format, Ar
 
 %% @doc Those options that a running server can change.
 -spec changeable(warp_server:options()) -> map().
-changeable(Options) -> maps:with([hosts, origins, tokens, limits, listeners], Options).
+changeable(Options) -> maps:with([hosts, origins, tokens, limits, live, listeners], Options).
 
 %% @doc The files of certificates that options name.
 -spec files(warp_server:options()) -> [file:filename_all()].
@@ -71,11 +71,12 @@ output(Port, Output) ->
 
 options(Given, Dir) ->
     known(Given, "it", [<<"contexts">>, <<"listeners">>, <<"hosts">>, <<"origins">>, <<"tokens">>, <<"limits">>,
-                        <<"keys">>, <<"server">>]),
+                        <<"live">>, <<"keys">>, <<"server">>]),
     Convert = #{contexts => fun(All) -> each(All, <<"contexts">>, fun(One) -> context(One, Dir) end) end,
                 listeners => fun(All) -> each(All, <<"listeners">>, fun(One) -> listener(One, Dir) end) end,
                 tokens => fun(All) -> each(All, <<"tokens">>, fun token/1) end,
-                limits => fun(Table) -> atoms(table(Table, <<"limits">>)) end},
+                limits => fun(Table) -> atoms(table(Table, <<"limits">>)) end,
+                live => fun(Table) -> atoms(table(Table, <<"live">>)) end},
     maps:map(fun(Key, Value) -> (maps:get(Key, Convert, fun same/1))(Value) end, atoms(Given)).
 
 same(Value) -> Value.

@@ -53,8 +53,8 @@ check(Options) ->
         throw:Reason -> {error, Reason}
     end.
 
-%% @doc The settings with other hosts, origins, tokens, limits and certificates. Everything else stays: also the
-%% addresses of the listeners, and which of them have TLS.
+%% @doc The settings with other hosts, origins, tokens, limits, times of `live', and certificates. Everything else
+%% stays: also the addresses of the listeners, and which of them have TLS.
 -spec change(term(), settings()) -> {ok, settings()} | {error, error()}.
 change(Options, #{listeners := Listeners} = Settings) ->
     try
@@ -66,7 +66,7 @@ change(Options, #{listeners := Listeners} = Settings) ->
         error:{badmap, _} -> {error, {bad_option, options, not_a_map}}
     end.
 
-changing() -> [hosts, origins, tokens, limits, listeners].
+changing() -> [hosts, origins, tokens, limits, live, listeners].
 
 same_addresses(#{listeners := New} = Given, Listeners) ->
     Same = length(New) =:= length(Listeners)

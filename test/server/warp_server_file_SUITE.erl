@@ -6,7 +6,7 @@
 
 suite() -> [{timetrap, {minutes, 2}}].
 all() -> [a_file_has_all_options, modules_are_named_as_their_languages_do, what_is_wrong_is_said,
-          a_change_of_tokens_counts_while_it_runs].
+          a_change_of_tokens_counts_while_it_runs, a_change_of_times_counts_while_it_runs].
 init_per_testcase(_, Config) -> warp_test:init_case(Config).
 end_per_testcase(_, Config) -> warp_test:end_case(Config).
 
@@ -14,7 +14,7 @@ a_file_has_all_options(Config) ->
     Code = filename:join(?config(dir, Config), "code"),
     ok = file:make_dir(Code),
     {ok, Options} = read(Config, "hosts = ['api.example.com']\norigins = ['https://example.com']\nserver = 'here'\n"
-        "keys = ['00']\nlimits = {connections = 7}\n"
+        "keys = ['00']\nlimits = {connections = 7}\nlive = {long_poll_ms = 9}\n"
         "[[contexts]]\nname = 'bank'\ndata_dir = 'data'\nmodule = 'lists'\ncode = ['co*']\n"
         "options = {shards = 2, durability = 'normal'}\n"
         "[[contexts]]\nname = 'log'\nlogs = ['Account']\n"
@@ -24,7 +24,7 @@ a_file_has_all_options(Config) ->
     Dir = ?config(dir, Config),
     ?assertEqual(
         #{hosts => [<<"api.example.com">>], origins => [<<"https://example.com">>], server => <<"here">>,
-          keys => [<<"00">>], limits => #{connections => 7},
+          keys => [<<"00">>], limits => #{connections => 7}, live => #{long_poll_ms => 9},
           contexts => [#{name => <<"bank">>, data_dir => under(Dir, "data"), module => lists,
                          options => #{shards => 2, durability => normal}},
                        #{name => <<"log">>, data_dir => under(Dir, "data"),
@@ -56,40 +56,60 @@ what_is_wrong_is_said(Config) ->
                          {"[[contexts]\n", "warp.toml"},
                          {Context ++ "code = ['none/*']\n", "code names .*none/\\*, which is no folder"},
                          {Context ++ "module = 'a'\nlogs = ['b']\n", "logs stand beside a module"},
+                         {"live = 5\n", "live is no table"},
                          {"[[listeners]]\nkey = 'a'\n", "key stands without a certificate"},
                          {"[[tokens]]\nexpires = 'soon'\n", "expires is no time such as"}],
         {error, {bad_configuration, Said}} <- [read(Config, Text)]],
     {error, {bad_configuration, Said}} = warp_server_file:read(filename:join(?config(dir, Config), "none.toml")),
     ?assertMatch({match, _}, re:run(Said, "none.toml")).
 
-%% Nobody restarts it: the file is looked at once a second.
-a_change_of_tokens_counts_while_it_runs(Config) ->
-    Hash = fun(Text) -> warp_server_test:hash(Text) end,
-    Text = fun(Token) ->
-        ["[[contexts]]\nname = 'file'\nlogs = ['Account']\n[[listeners]]\nport = 0\n",
-         "[[tokens]]\nid = 'web'\nsha256 = '", Hash(Token), "'\n[[tokens.scopes]]\n"]
-    end,
-    File = write(Config, Text("first")),
+%% A file with one token, and with what stands before that.
+text(Before, Token) ->
+    [Before, "[[contexts]]\nname = 'file'\nlogs = ['Account']\n[[listeners]]\nport = 0\n",
+     "[[tokens]]\nid = 'web'\nsha256 = '", warp_server_test:hash(Token), "'\n[[tokens.scopes]]\n"].
+
+%% Runs the application with a file.
+running(Config, Text, Fun) ->
     %% Another suite may have started it, without a file.
     _ = application:stop(warp_server),
-    ok = application:set_env(warp_server, configuration, File),
+    ok = application:set_env(warp_server, configuration, write(Config, Text)),
     {ok, _} = application:ensure_all_started(warp_server),
     try
         [Server] = [Pid || {server, Pid, _, _} <- supervisor:which_children(whereis_app())],
+        Fun(Server)
+    after
+        ok = application:stop(warp_server),
+        ok = application:unset_env(warp_server, configuration)
+    end.
+
+%% Nobody restarts it: the file is looked at once a second.
+a_change_of_tokens_counts_while_it_runs(Config) ->
+    running(Config, text("", "first"), fun(Server) ->
         Status = fun(Token) ->
             element(1, warp_server_test:request(Server, get, "/v1/contexts/file/stats", Token, none))
         end,
         ?assertEqual([200, 401], [Status(Token) || Token <- ["first", "second"]]),
         %% A file that is wrong changes nothing.
-        _ = write(Config, ["nonsense", Text("second")]),
+        _ = write(Config, text("nonsense", "second")),
         timer:sleep(2500),
         ?assertEqual([200, 401], [Status(Token) || Token <- ["first", "second"]]),
-        _ = write(Config, Text("second")),
+        _ = write(Config, text("", "second")),
         warp_test:wait_until(fun() -> [Status(Token) || Token <- ["first", "second"]] =:= [401, 200] end)
-    after
-        ok = application:stop(warp_server),
-        ok = application:unset_env(warp_server, configuration)
-    end.
+    end).
+
+a_change_of_times_counts_while_it_runs(Config) ->
+    running(Config, text("live = {long_poll_ms = 100}\n", "first"), fun(Server) ->
+        Waits = fun() ->
+            {Micros, {204, _, _}} = timer:tc(fun() ->
+                warp_server_test:request(Server, get, "/v1/contexts/file/streams/entities/a?offset=now&live=long-poll",
+                                         "first", none)
+            end),
+            Micros div 1000
+        end,
+        ?assert(Waits() < 1000),
+        _ = write(Config, text("live = {long_poll_ms = 1500}\n", "first")),
+        warp_test:wait_until(fun() -> Waits() >= 1500 end)
+    end).
 
 %% The supervisor of the application.
 whereis_app() ->
