@@ -37,7 +37,9 @@
     %% and how often those of a name have a sign of life.
     live := #{long_poll_ms := pos_integer(), events_ms := pos_integer(), heartbeat_ms := pos_integer()},
     gateway := #{program := file:filename_all(), ping_ms := pos_integer(), silent_ms := pos_integer()},
-    %% While the server runs: the process that changes settings, and where the server listens.
+    %% While the server runs: the description of its paths, which takes some time to make; the process that changes
+    %% settings; and where the server listens.
+    openapi => binary(),
     keeper => pid(),
     addresses => [{binary(), inet:port_number()}]
 }.

@@ -60,8 +60,8 @@ answer(Body, Server) ->
 
 carry_out(health, _, _, _) ->
     {ok, <<"{\"status\":\"ok\"}">>};
-carry_out(openapi, _, _, _) ->
-    {ok, warp_server_openapi:json()};
+carry_out(openapi, _, _, #{server := Server}) ->
+    {ok, maps:get(openapi, warp_server_settings:read(Server))};
 carry_out(Operation, {Method, _, _, _} = Given, Headers, Caller) ->
     case given(Operation, Given) of
         {ok, Named, Members, Form} ->

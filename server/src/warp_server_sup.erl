@@ -31,7 +31,7 @@ child(Server, Id) ->
     {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init({server, Settings}) ->
     Server = self(),
-    ok = warp_server_settings:put(Server, Settings),
+    ok = warp_server_settings:put(Server, Settings#{openapi => warp_server_openapi:json()}),
     {ok, {#{strategy => rest_for_one, intensity => ?RESTARTS, period => ?SECONDS},
           [#{id => contexts, type => supervisor, shutdown => infinity,
              start => {supervisor, start_link, [?MODULE, {contexts, Server}]}},

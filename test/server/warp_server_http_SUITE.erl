@@ -8,8 +8,8 @@
 suite() -> [{timetrap, {seconds, 60}}].
 
 all() ->
-    [health_needs_no_token, events_are_appended_and_read, a_batch_is_appended_at_once, states_are_read,
-     a_state_without_json_is_an_error, entities_and_events_are_listed_page_by_page, commands_are_decided,
+    [health_needs_no_token, the_description_is_made_once, events_are_appended_and_read, a_batch_is_appended_at_once,
+     states_are_read, a_state_without_json_is_an_error, entities_and_events_are_listed_page_by_page, commands_are_decided,
      a_request_ends_with_its_client, an_entity_is_deleted, sql_is_queried, sagas_run_and_are_described,
      statistics_are_json, names_of_subscriptions, tokens_are_signed].
 
@@ -36,6 +36,19 @@ health_needs_no_token(Config) ->
                  warp_server_test:request(Server, get, "/v1/openapi.json", none, none)),
     ?assertMatch({401, _, _}, warp_server_test:request(Server, get, "/v1/contexts/bank/stats", none, none)),
     ?assertMatch({401, _, _}, warp_server_test:request(Server, get, "/v1/contexts/bank/stats", "wrong", none)).
+
+the_description_is_made_once(Config) ->
+    Server = ?config(server, Config),
+    Made = warp_server_test:decoded(warp_server_openapi:json()),
+    {module, _} = code:ensure_loaded(warp_server_openapi),
+    Count = erlang:trace_pattern({warp_server_openapi, '_', '_'}, true, [local]),
+    ?assert(Count > 5),
+    _ = erlang:trace(new_processes, true, [call]),
+    _ = [?assertMatch({200, _, Made}, warp_server_test:request(Server, get, "/v1/openapi.json", none, none))
+         || _ <- [1, 2]],
+    _ = erlang:trace(new_processes, false, [call]),
+    _ = erlang:trace_pattern({warp_server_openapi, '_', '_'}, false, [local]),
+    receive {trace, _, call, Call} -> error({made_again, Call}) after 100 -> ok end.
 
 events_are_appended_and_read(Config) ->
     Server = ?config(server, Config),
