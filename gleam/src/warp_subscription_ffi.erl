@@ -2,6 +2,7 @@
 -module(warp_subscription_ffi).
 
 -export([subscribe/2, unsubscribe/1, message/2, ack/2, ack_erased/2, more/2, cursor/1]).
+-export([entity_place/2, context_place/2, entity_cursor_at/2, context_cursor_at/2]).
 -export([parked/2, retry/3, skip/3, forget/2, transaction/4, wait/3, wait_until/5]).
 -export([placed/2, event/1]).
 
@@ -58,6 +59,40 @@ more(Sub, Count) ->
 -spec cursor(warp_subscription:subscription()) -> {ok, warp_subscription:cursor()} | {error, warp_error_ffi:error()}.
 cursor(Sub) ->
     result(warp_subscription:cursor(Sub)).
+
+%% A place of an entity or of a shard as a value of Gleam, and the other way round.
+-spec entity_place(warp_core:entity(), warp_subscription:cursor()) ->
+    {ok, {entity_place, non_neg_integer(), warp_core:seq()}} | {error, warp_error_ffi:error()}.
+entity_place(Entity, Cursor) ->
+    case warp_subscription:place(Entity, Cursor) of
+        {ok, {Life, Seq}} -> {ok, {entity_place, Life, Seq}};
+        {error, Reason} -> {error, warp_error_ffi:reason(Reason)}
+    end.
+
+-spec context_place(warp_core:ctx(), warp_subscription:cursor()) ->
+    {ok, #{non_neg_integer() => tuple()}} | {error, warp_error_ffi:error()}.
+context_place(Ctx, Cursor) ->
+    case warp_subscription:place(Ctx, Cursor) of
+        {ok, Places} -> {ok, maps:map(fun(_, Place) -> shown(Place) end, Places)};
+        {error, Reason} -> {error, warp_error_ffi:reason(Reason)}
+    end.
+
+shown({Position, Seq}) -> {within, Position, Seq};
+shown(Position) -> {up_to, Position}.
+
+-spec entity_cursor_at(warp_core:entity(), {entity_place, non_neg_integer(), warp_core:seq()}) ->
+    warp_subscription:cursor().
+entity_cursor_at(Entity, {entity_place, Life, Seq}) ->
+    {ok, Cursor} = warp_subscription:cursor_at(Entity, {Life, Seq}),
+    Cursor.
+
+-spec context_cursor_at(warp_core:ctx(), #{non_neg_integer() => tuple()}) ->
+    {ok, warp_subscription:cursor()} | {error, warp_error_ffi:error()}.
+context_cursor_at(Ctx, Places) ->
+    result(warp_subscription:cursor_at(Ctx, maps:map(fun(_, Place) -> read(Place) end, Places))).
+
+read({within, Position, Seq}) -> {Position, Seq};
+read({up_to, Position}) -> Position.
 
 -spec parked(warp_core:ctx(), binary()) -> {ok, [tuple()]} | {error, warp_error_ffi:error()}.
 parked(Ctx, Name) ->

@@ -148,8 +148,8 @@ stop(Server) ->
     end.
 
 %% @doc Changes a running server: `hosts', `origins', `tokens', `limits', `live', and certificates, with all
-%% `listeners' and their addresses as they were. What is not given stays. Sockets of tokens that are gone or have expired are closed.
-%% Reads certificates again, also when nothing is given.
+%% `listeners' and their addresses as they were. What is not given stays. Sockets of tokens that are gone or have
+%% expired are closed. Reads certificates again, also when nothing is given.
 %%
 %% Errors: those of options, and `{bad_option, listeners, addresses_cannot_change}'; `{gateway, Why}' where the gateway
 %% refuses, such as a certificate: then it goes on as before. `timeout' after 5 seconds.

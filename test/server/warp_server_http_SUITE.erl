@@ -9,9 +9,9 @@ suite() -> [{timetrap, {seconds, 60}}].
 
 all() ->
     [health_needs_no_token, the_description_is_made_once, events_are_appended_and_read, a_batch_is_appended_at_once,
-     states_are_read, a_state_without_json_is_an_error, entities_and_events_are_listed_page_by_page, commands_are_decided,
-     a_request_ends_with_its_client, an_entity_is_deleted, sql_is_queried, sagas_run_and_are_described,
-     statistics_are_json, names_of_subscriptions, tokens_are_signed].
+     states_are_read, a_state_without_json_is_an_error, entities_and_events_are_listed_page_by_page,
+     commands_are_decided, a_request_ends_with_its_client, an_entity_is_deleted, sql_is_queried,
+     sagas_run_and_are_described, statistics_are_json, names_of_subscriptions, tokens_are_signed].
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(inets),

@@ -44,6 +44,7 @@
 //// `warp/subscriber` has subscribers with names that Warp runs itself, which
 //// retry what fails.
 
+import gleam/dict.{type Dict}
 import gleam/erlang/process.{type Monitor, type Selector}
 import gleam/erlang/reference.{type Reference}
 import gleam/list
@@ -77,6 +78,7 @@ pub type Setting {
   From(Start)
   Types(List(String))
   Prefix(String)
+  Shard(Int)
   Name(String)
   Consumers(Int)
   Tries(Int)
@@ -170,6 +172,14 @@ pub fn prefix(builder: Builder(event), prefix: String) -> Builder(event) {
   set(builder, Prefix(prefix))
 }
 
+/// Only events of this shard come: see `warp.shard_of`. It is an option of contexts,
+/// and of subscriptions without a name: otherwise `subscribe` returns
+/// `error.UnknownOption` or `error.BadOption`.
+///
+pub fn shard(builder: Builder(event), number: Int) -> Builder(event) {
+  set(builder, Shard(number))
+}
+
 /// Gives the subscription a name, of 1 to 200 bytes of text. What is acknowledged
 /// is stored under it, on disk at most a second later, and whoever subscribes
 /// with the name gets everything else, also after a restart of the context. A
@@ -225,8 +235,8 @@ type Engine
 
 /// Subscribes the calling process. Waits for at most 5000 milliseconds.
 ///
-/// Errors: `error.BadOption`, and `error.UnknownOption` for a prefix or a name of a
-/// single entity; `error.BadCursor` for a cursor that is none, that belongs to
+/// Errors: `error.BadOption`, and `error.UnknownOption` for a prefix, a shard or a
+/// name of a single entity; `error.BadCursor` for a cursor that is none, that belongs to
 /// something else, or that is ahead of a log, which was replaced by an older copy,
 /// also for a name that is ahead; `error.OthersSay`, `error.BadEntityId`,
 /// `error.ContextStopped`, `error.ShardUnavailable`, `error.Timeout`,
@@ -390,6 +400,61 @@ pub fn cursor_to_string(cursor: Cursor) -> String
 ///
 @external(erlang, "warp_ffi", "identity")
 pub fn cursor_from_string(text: String) -> Cursor
+
+/// Where a cursor of an entity stands.
+///
+pub type EntityPlace {
+  EntityPlace(
+    /// The life of the entity: the position of its first event, 0 without events.
+    life: Int,
+    /// The seq of the last event, 0 without events.
+    seq: Int,
+  )
+}
+
+/// Where a cursor of a context stands in one shard.
+///
+pub type ShardPlace {
+  /// Everything up to this position was taken.
+  UpTo(position: Int)
+  /// Likewise, and the append at this position was taken up to the event of this
+  /// seq.
+  Within(position: Int, seq: Int)
+}
+
+/// What a cursor of an entity says, for programs that keep it in a form of their
+/// own. Errors: `error.BadCursor`.
+///
+@external(erlang, "warp_subscription_ffi", "entity_place")
+pub fn entity_place(
+  entity: Entity,
+  cursor: Cursor,
+) -> Result(EntityPlace, Error(reason))
+
+/// What a cursor of a context says, by the numbers of shards. Of those that are not
+/// there nothing was taken. Errors: `error.BadCursor` and `error.ContextStopped`.
+///
+@external(erlang, "warp_subscription_ffi", "context_place")
+pub fn context_place(
+  context: Context,
+  cursor: Cursor,
+) -> Result(Dict(Int, ShardPlace), Error(reason))
+
+/// The cursor of an entity at a place: `entity_place` the other way round. Whether
+/// there is such a place is seen when somebody subscribes from it.
+///
+@external(erlang, "warp_subscription_ffi", "entity_cursor_at")
+pub fn entity_cursor_at(entity: Entity, place: EntityPlace) -> Cursor
+
+/// The cursor of a context at a place: `context_place` the other way round. Whether
+/// there is such a place is seen when somebody subscribes from it. Errors:
+/// `error.ContextStopped`.
+///
+@external(erlang, "warp_subscription_ffi", "context_cursor_at")
+pub fn context_cursor_at(
+  context: Context,
+  place: Dict(Int, ShardPlace),
+) -> Result(Cursor, Error(reason))
 
 // Names.
 

@@ -1,5 +1,6 @@
 //// Subscriptions of real contexts.
 
+import gleam/dict
 import gleam/dynamic/decode
 import gleam/erlang/process.{type Subject}
 import gleam/int
@@ -362,6 +363,93 @@ pub fn a_cursor_of_something_else_is_refused_test() {
     ahead.0,
     "it is that of a context with 2 shards",
   )
+}
+
+// Places.
+
+pub fn only_one_shard_comes_test() {
+  use ctx <- with_accounts
+  let ids = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"]
+  list.each(ids, fn(id) {
+    let assert Ok(1) =
+      aggregate.append(warp.entity(ctx, id), account(), Credited(1))
+  })
+  let in_shard = fn(number) {
+    list.filter(ids, fn(id) { warp.shard_of(warp.entity(ctx, id)) == Ok(number) })
+  }
+  list.each([0, 1], fn(number) {
+    let expected = in_shard(number)
+    let came =
+      subscription.to_context(ctx, account())
+      |> subscription.shard(number)
+      |> stored(list.length(expected))
+    assert list.map(came, fn(placed) { placed.entity }) == expected
+  })
+  let assert Error(error.BadOption("shard", _)) =
+    subscription.to_context(ctx, account())
+    |> subscription.shard(2)
+    |> subscription.subscribe
+  let assert Error(error.BadOption("shard", _)) =
+    subscription.to_context(ctx, account())
+    |> subscription.named("mail")
+    |> subscription.shard(0)
+    |> subscription.subscribe
+  let assert Error(error.UnknownOption("shard")) =
+    subscription.to_entity(warp.entity(ctx, "a"), account())
+    |> subscription.shard(0)
+    |> subscription.subscribe
+}
+
+pub fn a_cursor_is_a_place_and_back_test() {
+  use ctx <- with_accounts
+  let alice = warp.entity(ctx, "alice")
+  let assert Ok(_) =
+    aggregate.append_batch(alice, account(), [
+      Credited(1),
+      Credited(2),
+      Credited(3),
+    ])
+  let assert Ok(shard) = warp.shard_of(alice)
+  let assert Ok(sub) =
+    subscription.to_context(ctx, account())
+    |> subscription.from_beginning
+    |> subscription.subscribe
+  let assert [_, second, _] = events(sub, 3)
+  subscription.ack(sub, second)
+  let assert Ok(cursor) = subscription.cursor(sub)
+  let assert Ok(place) = subscription.context_place(ctx, cursor)
+  assert dict.get(place, shard)
+    == Ok(subscription.Within(position: second.position, seq: 2))
+  assert subscription.context_cursor_at(ctx, place) == Ok(cursor)
+  assert data(from(subscription.to_context(ctx, account()), cursor, 1))
+    == [Ok(Credited(3))]
+  let whole = dict.from_list([#(shard, subscription.UpTo(second.position))])
+  let assert Ok(behind) = subscription.context_cursor_at(ctx, whole)
+  assert subscription.context_place(ctx, behind) == Ok(whole)
+  let assert Ok(4) = aggregate.append(alice, account(), Credited(4))
+  assert data(from(subscription.to_context(ctx, account()), behind, 1))
+    == [Ok(Credited(4))]
+
+  let at =
+    subscription.entity_cursor_at(
+      alice,
+      subscription.EntityPlace(life: second.position, seq: 3),
+    )
+  assert data(from(subscription.to_entity(alice, account()), at, 1))
+    == [Ok(Credited(4))]
+  assert subscription.entity_place(alice, at)
+    == Ok(subscription.EntityPlace(life: second.position, seq: 3))
+  let assert Error(error.BadCursor(_)) = subscription.context_place(ctx, at)
+  let assert Error(error.BadCursor(_)) =
+    subscription.entity_place(alice, behind)
+}
+
+fn from(builder: Builder(event), cursor, count: Int) {
+  let assert Ok(sub) =
+    builder |> subscription.from_cursor(cursor) |> subscription.subscribe
+  let came = events(sub, count)
+  subscription.unsubscribe(sub)
+  came
 }
 
 // In an actor.
