@@ -118,6 +118,14 @@ message({'DOWN', Monitor, process, _, _}, #state{subscriptions = Subs, quota = Q
         ignored ->
             State
     end;
+message(configured, #state{subscriptions = Subs, quota = Quota, caller = #{token := Token}} = State) ->
+    {Said, Left} = warp_server_subscriptions:refused(Subs),
+    lists:foldl(
+        fun(Json, Acc) ->
+            ok = warp_server_quota:give_back(Quota, Token, self()),
+            push(Json, Acc)
+        end,
+        State#state{subscriptions = Left}, Said);
 message(sweep, State) ->
     swept(State);
 message(Message, #state{appends = Appends} = State) ->
@@ -185,12 +193,14 @@ begin_call({append_batch, #{entity := Entity, events := Events} = Args, {Ctx, _}
     Options = warp_server_call:append_options(Args),
     Request = warp_core:append_batch_request(warp_core:entity(Ctx, Entity), warp_server_call:events(Events), Options),
     requested(Request, batch, Id, Args, State);
-begin_call({subscribe, Args, {Ctx, _}}, Id, #state{subscriptions = Subs, quota = Quota, caller = Caller} = State) ->
+begin_call({subscribe, Args, {Ctx, #{name := Name}}}, Id, #state{quota = Quota, caller = Caller} = State) ->
+    #state{subscriptions = Subs} = State,
     #{server := Server, token := Token} = Caller,
     #{tokens := #{Token := #{subscriptions := Max}}} = warp_server_settings:read(Server),
     case warp_server_quota:take(Quota, Token, self(), Max) of
         ok ->
-            case warp_server_subscriptions:add(Id, Args, Ctx, Subs) of
+            May = warp_server_access:may(subscribe, Args, Name, Caller),
+            case warp_server_subscriptions:add(Id, Args, Ctx, May, Subs) of
                 {ok, Json, Others} ->
                     ok(Id, Json, State#state{subscriptions = Others});
                 {error, Reason} ->

@@ -4,7 +4,7 @@
 %% One with a name gets credit from the engine, which takes it back when another node gets to keep the name.
 -module(warp_server_subscriptions).
 
--export([new/0, has/2, add/4, remove/2, ack/3, message/5, down/2, go_on/1]).
+-export([new/0, has/2, add/5, remove/2, ack/3, message/5, down/2, go_on/1, refused/1]).
 
 -export_type([subscriptions/0]).
 
@@ -13,7 +13,9 @@
     by_id = #{} :: #{pos_integer() => one()},
     by_monitor = #{} :: #{reference() => pos_integer()},
     %% Of which nothing was asked for, since the client does not take what there is.
-    held = #{} :: #{pos_integer() => []}
+    held = #{} :: #{pos_integer() => []},
+    %% Whether the client may have them still.
+    may = #{} :: #{pos_integer() => warp_server_access:may()}
 }).
 -opaque subscriptions() :: #subscriptions{}.
 
@@ -24,9 +26,9 @@ new() -> #subscriptions{}.
 has(Id, #subscriptions{by_id = Subs}) -> is_map_key(Id, Subs).
 
 %% @doc Subscribes the calling process. Its messages are `{Id, Sub, Message}', with events as JSON and where they stand.
--spec add(pos_integer(), map(), warp_core:ctx(), subscriptions()) ->
+-spec add(pos_integer(), map(), warp_core:ctx(), warp_server_access:may(), subscriptions()) ->
     {ok, iodata(), subscriptions()} | {error, term()}.
-add(Id, Args, Ctx, #subscriptions{by_id = Subs, by_monitor = Monitors} = All) ->
+add(Id, Args, Ctx, May, #subscriptions{by_id = Subs, by_monitor = Monitors, may = Others} = All) ->
     Source = case Args of #{entity := Entity} -> warp_core:entity(Ctx, Entity); #{} -> Ctx end,
     Credit = maps:get(credit, Args, warp_server_args:default(subscribe, credit)),
     {Own, Given} =
@@ -37,7 +39,7 @@ add(Id, Args, Ctx, #subscriptions{by_id = Subs, by_monitor = Monitors} = All) ->
     Options = (maps:remove(entity, Args))#{credit => Given, tag => Id, convert => fun warp_server_json:placed_event/1},
     case warp_subscription:subscribe(Source, Options) of
         {ok, Sub} ->
-            Added = All#subscriptions{by_id = Subs#{Id => asked(Sub, Own)},
+            Added = All#subscriptions{by_id = Subs#{Id => asked(Sub, Own)}, may = Others#{Id => May},
                                       by_monitor = Monitors#{warp_subscription:monitor_of(Sub) => Id}},
             {ok, warp_server_json:object([{<<"cursor">>, cursor(Sub)}]), Added};
         {error, _} = Error ->
@@ -71,9 +73,21 @@ remove(Id, #subscriptions{by_id = Subs} = All) ->
             none
     end.
 
-without(Id, Monitor, #subscriptions{by_id = Subs, by_monitor = Monitors, held = Held}) ->
+without(Id, Monitor, #subscriptions{by_id = Subs, by_monitor = Monitors, held = Held, may = May}) ->
     #subscriptions{by_id = maps:remove(Id, Subs), by_monitor = maps:remove(Monitor, Monitors),
-                   held = maps:remove(Id, Held)}.
+                   held = maps:remove(Id, Held), may = maps:remove(Id, May)}.
+
+%% @doc Ends those that the scopes of the client's token give no more, and says what it is told of each. A token that
+%% has ended closes the socket, which is for the gateway.
+-spec refused(subscriptions()) -> {[iodata()], subscriptions()}.
+refused(#subscriptions{may = May} = All) ->
+    lists:foldl(
+        fun({Id, Reason}, {Said, Before}) ->
+            {ok, Left} = remove(Id, Before),
+            {[ended(Id, Reason) | Said], Left}
+        end,
+        {[], All},
+        [{Id, Reason} || {Id, Asked} <- maps:to_list(May), {error, {forbidden, _} = Reason} <- [Asked()]]).
 
 %% @doc Acknowledges events or an erasure. One of a subscription that has ended does nothing. `IsTaking' says whether
 %% the
@@ -136,8 +150,11 @@ said(Id, Name, Json) ->
 down(Monitor, #subscriptions{by_monitor = Monitors} = All) ->
     case Monitors of
         #{Monitor := Id} ->
-            {_, Problem} = warp_server_problem:json(subscription_ended),
-            {push, said(Id, <<"ended">>, Problem), without(Id, Monitor, All)};
+            {push, ended(Id, subscription_ended), without(Id, Monitor, All)};
         #{} ->
             ignored
     end.
+
+ended(Id, Reason) ->
+    {_, Problem} = warp_server_problem:json(Reason),
+    said(Id, <<"ended">>, Problem).

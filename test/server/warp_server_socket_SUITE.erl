@@ -11,8 +11,8 @@ all() ->
     [every_operation_is_a_call, appends_of_one_entity_are_carried_out_in_order, answers_come_together,
      appends_that_take_too_long_are_answered, what_is_no_call_closes_the_socket, a_context_may_be_left_out,
      a_subscription_has_credit, a_subscription_goes_on_behind_its_cursor, a_name_keeps_the_place,
-     an_erasure_is_told, a_subscription_ends, subscriptions_are_counted, a_crash_is_one_answer,
-     a_slow_reader_costs_no_memory, calls_end_with_their_socket, a_socket_that_sleeps_is_small,
+     an_erasure_is_told, a_subscription_ends, a_subscription_ends_with_its_scope, subscriptions_are_counted,
+     a_crash_is_one_answer, a_slow_reader_costs_no_memory, calls_end_with_their_socket, a_socket_that_sleeps_is_small,
      permissions_of_a_socket].
 
 init_per_suite(Config) -> warp_server_http_SUITE:init_per_suite(Config).
@@ -206,6 +206,27 @@ an_erasure_is_told(Config) ->
     Call = #{id => 6, op => delete, context => <<"bank">>, entity => <<"alice">>},
     ok = warp_websocket:send(Socket, warp_server_test:json(Call)),
     ?assertEqual(#{<<"subscription">> => 5, <<"erased">> => <<"alice">>}, message_with(<<"erased">>, Socket)).
+
+a_subscription_ends_with_its_scope(Config) ->
+    Configure = fun(Prefix) ->
+        Token = #{id => <<"some">>, sha256 => warp_server_test:hash("some-token"), subscriptions => 2,
+                  scopes => [#{operations => [append]}, #{operations => [subscribe], prefix => Prefix}]},
+        ok = warp_server:configure(?config(server, Config), #{tokens => [Token | warp_server_test:tokens()]})
+    end,
+    ok = Configure(<<>>),
+    Socket = open(Config, "some-token"),
+    [{ok, _} = subscribe(Socket, #{id => Id, entity => Entity}) || {Id, Entity} <- [{5, <<"alice">>}, {6, <<"bob">>}]],
+    ok = Configure(<<"al">>),
+    ?assertMatch(#{<<"subscription">> := 6, <<"ended">> := #{<<"code">> := <<"forbidden">>}},
+                 message_with(<<"ended">>, Socket)),
+    {ok, Ctx} = warp_core:context(<<"bank">>),
+    #{subscriptions := Subs} = warp_core:stats(Ctx),
+    ?assertMatch([_], Subs),
+    [{ok, 1} = warp_core:append(warp_core:entity(Ctx, Id), paid(1)) || Id <- [<<"bob">>, <<"alice">>]],
+    ?assertMatch([#{<<"entity">> := <<"alice">>}], events(Socket, 5, 1)),
+    %% What ended counts no more, and the socket goes on.
+    {error, #{<<"code">> := <<"forbidden">>}} = subscribe(Socket, #{entity => <<"bob">>}),
+    {ok, _} = subscribe(Socket, #{id => 7, entity => <<"albert">>}).
 
 message_with(Key, Socket) ->
     case [Message || #{Key := _} = Message <- messages(Socket, 1)] of
