@@ -12,9 +12,9 @@ suite() -> [{timetrap, {seconds, 90}}].
 all() ->
     [an_answer_holds_the_name, an_answer_has_what_fits, a_request_waits_for_an_event, events_come_and_are_acknowledged,
      ids_that_are_wrong_change_nothing, ids_are_of_one_token, others_wait_and_take_over, consumers_split_the_shards,
-     who_acknowledges_nothing_loses_the_name, no_more_than_the_limit_is_on_its_way, nothing_is_lost_or_doubled,
-     a_client_that_takes_nothing_costs_no_memory, a_client_that_leaves_leaves_nothing, erasures_are_acknowledged,
-     options_are_those_of_subscriptions, what_waits_shows_signs_of_life, scopes_and_tokens_end_it,
+     a_name_that_moves_comes_again, who_acknowledges_nothing_loses_the_name, no_more_than_the_limit_is_on_its_way,
+     nothing_is_lost_or_doubled, a_client_that_takes_nothing_costs_no_memory, a_client_that_leaves_leaves_nothing,
+     erasures_are_acknowledged, options_are_those_of_subscriptions, what_waits_shows_signs_of_life, scopes_and_tokens_end_it,
      a_token_has_so_many, a_gateway_is_killed, a_vm_is_killed, the_context_stops, it_works_by_http2].
 
 init_per_suite(Config) -> warp_server_http_SUITE:init_per_suite(Config).
@@ -253,32 +253,65 @@ consumers_split_the_shards(Config) ->
     ?assertEqual([0, 1], lists:sort(Shards)),
     ?assertMatch({409, #{<<"code">> := <<"others_say">>}}, get(Config, "?consumers=1")).
 
+%% As when another node gets to keep the name: the subscription has no shards for a while.
+a_name_that_moves_comes_again(Config) ->
+    ok = append(Config, <<"alice">>, [paid(N) || N <- lists:seq(1, 8)]),
+    Tcp = events(Config, "&from=beginning&limit=3"),
+    [{First, 1}, {Second, 2}, {_, 3}] = next(Tcp, 3),
+    ok = acked(Config, First),
+    [{_, 4}] = next(Tcp, 1),
+    ok = moved(),
+    {active, none, #{<<"shards">> := [0, 1]}} = warp_server_test:next_message(Tcp),
+    %% What was not acknowledged has other ids, and an old one stands for nothing of it.
+    [{Again, 2}, {_, 3}, {_, 4}] = next(Tcp, 3),
+    ?assert(is_silent(Tcp)),
+    ok = acked(Config, Second),
+    ?assert(is_silent(Tcp)),
+    ok = acked(Config, Again),
+    [{Fifth, 5}] = next(Tcp, 1),
+    ok = acked(Config, Fifth),
+    ok = gen_tcp:close(Tcp),
+    ok = warp_test:wait_until(fun() -> states() =:= [no_consumer] end),
+    %% Whoever holds an answer then has lost the name.
+    [#{<<"id">> := Lost} | _] = Held = given(Config, "?limit=2"),
+    ?assertEqual([6, 7], amounts(Held)),
+    ok = moved(),
+    ok = warp_test:wait_until(fun() -> states() =:= [no_consumer] end),
+    ?assertMatch({409, #{<<"code">> := <<"not_held">>}}, ack(Config, Lost)),
+    ?assertEqual([6, 7, 8], amounts(given(Config, ""))).
+
+moved() ->
+    [Pid] = [Pid || #{pid := Pid, name := <<"mail">>} <- subscriptions()],
+    [Tag] = [Tag || #{consumer := #{tag := Tag}} <- tuple_to_list(sys:get_state(Pid))],
+    Pid ! {warp_subscription_name, Tag, yield},
+    ok.
+
 who_acknowledges_nothing_loses_the_name(Config) ->
     ok = append(Config, <<"alice">>, [paid(1), paid(2)]),
-    [One, _] = given(Config, "?from=beginning&hold=3000"),
-    timer:sleep(2000),
+    [One, _] = given(Config, "?from=beginning&hold=4000"),
+    timer:sleep(2500),
     %% What is acknowledged gives it the time again.
     ok = acked(Config, One),
-    timer:sleep(1500),
+    timer:sleep(2000),
     ?assertEqual({false, []}, poll(Config, "?wait=1")),
     [Two] = given(Config, "?wait=5000&hold=400"),
     ?assertEqual([2], amounts([Two])),
     timer:sleep(800),
     ?assertMatch({409, #{<<"code">> := <<"not_held">>}}, ack(Config, maps:get(<<"id">>, Two))),
-    Tcp = events(Config, "&hold=800"),
+    Tcp = events(Config, "&hold=3000"),
     [{Again, 2}] = next(Tcp, 1),
     ?assertMatch({caught_up, none, _}, warp_server_test:next_message(Tcp)),
     ok = acked(Config, Again),
     %% Who has nothing to acknowledge may wait.
-    timer:sleep(1200),
+    timer:sleep(3500),
     ok = append(Config, <<"alice">>, [paid(3), paid(4)]),
     [{Third, 3}, {_, 4}] = next(Tcp, 2),
-    timer:sleep(500),
+    timer:sleep(2000),
     ok = acked(Config, Third),
-    timer:sleep(500),
+    timer:sleep(2000),
     %% The same again acknowledges nothing.
     ok = acked(Config, Third),
-    ?assertMatch({ended, none, #{<<"code">> := <<"not_held">>}}, warp_server_test:next_message(Tcp, 600)),
+    ?assertMatch({ended, none, #{<<"code">> := <<"not_held">>}}, warp_server_test:next_message(Tcp, 2000)),
     ?assertEqual(ended, warp_server_test:next_message(Tcp)),
     ?assertEqual([4], amounts(given(Config, "?wait=1000"))).
 
