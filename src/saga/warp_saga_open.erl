@@ -11,7 +11,7 @@
 -spec read(warp_context:context(), non_neg_integer(), warp_nif:shard()) ->
     {ok, [{Id :: binary(), warp_saga_log:saga()}], Ids :: [binary()]} | {error, warp_nif:reason()}.
 read(#{name := Name}, N, Handle) ->
-    {Prefix, _Closing} = warp_saga_plan:kind(),
+    {Prefix, _, _} = warp_saga_plan:kind(),
     case warp_nif:open_entities(Handle, Prefix) of
         {ok, {Entities, Broken}} ->
             _ = [?LOG_ERROR("Warp: a saga of shard ~b of context ~ts is open, but cannot be read: ~ts",

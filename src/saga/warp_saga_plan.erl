@@ -80,10 +80,11 @@ event_id(Id, reverse, N) -> <<Id/binary, ?REVERSE, (integer_to_binary(N))/binary
 infixes() ->
     [<<?FORWARD>>, <<?REVERSE>>].
 
-%% @doc Sagas as a kind of entities: how their ids begin, and the aggregate of the row that closes a saga.
+%% @doc Sagas as a kind of entities: how their ids begin, the aggregate of the row that closes a saga, and that both
+%% payloads of a step are cleared together.
 -spec kind() -> warp_nif:kind().
 kind() ->
-    {<<?PREFIX>>, ?CLOSING}.
+    {<<?PREFIX>>, ?CLOSING, {cleared_types(), 2}}.
 
 %% @doc The types of the events whose payloads can be cleared, and what they become then.
 -spec cleared_types() -> warp_nif:retyping().

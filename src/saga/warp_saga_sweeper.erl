@@ -78,7 +78,7 @@ later(#state{context = #{keep_sagas := Keep}}) ->
 
 %% One piece: from where to go on.
 sweep(Context, N, Before, After) ->
-    {Prefix, _Closing} = warp_saga_plan:kind(),
+    {Prefix, _, _} = warp_saga_plan:kind(),
     case warp_context:shard(Context, N) of
         {ok, Handle} ->
             case warp_nif:closed_entities(Handle, Prefix, Before, After, ?AT_ONCE) of

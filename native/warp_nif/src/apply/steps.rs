@@ -8,6 +8,9 @@ use crate::erase::erasing::{self, Budget, Remainder};
 use crate::error::{Error, Result};
 use crate::index::chain;
 use crate::index::entities::{self, EntityInfo, Mark};
+use crate::log::edits;
+use crate::log::keys;
+use crate::log::kinds::Kinds;
 use crate::log::overwrite;
 use crate::log::rows;
 use crate::log::runs;
@@ -34,12 +37,14 @@ pub struct Done {
 /// Carries out the steps of a stretch, and keeps snapshots. `run` is that of the last row in the file.
 pub fn carry_out(
     connection: &Connection,
+    kinds: &Kinds,
     run: i64,
     stretch: Option<&Stretch>,
     kept: &[Command],
 ) -> Result<Done> {
     let mut transaction = Transaction {
         connection,
+        kinds,
         index: Index::default(),
         budget: Budget::first(),
         done: Done::default(),
@@ -69,6 +74,7 @@ pub fn carry_out(
 /// The transaction under way.
 struct Transaction<'c> {
     connection: &'c Connection,
+    kinds: &'c Kinds,
     index: Index,
     budget: Budget,
     done: Done,
@@ -84,7 +90,7 @@ impl Transaction<'_> {
                 continue;
             }
             self.connection.execute_batch("SAVEPOINT step")?;
-            match self.step(step) {
+            match self.step(position, step) {
                 Ok(()) => self.connection.execute_batch("RELEASE step")?,
                 // One entity's broken rows must not keep the others' events from the file.
                 Err(error @ (Error::Corrupt(_) | Error::Internal(_))) => {
@@ -95,7 +101,7 @@ impl Transaction<'_> {
                         info: Some(info),
                     } = step
                     {
-                        let left = erasing::put_off(self.connection, entity, info)?;
+                        let left = erasing::put_off(self.connection, (position, entity), info)?;
                         self.done.begun.push(left);
                     }
                     self.done.broken.push((position, error));
@@ -107,7 +113,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    fn step(&mut self, step: &Step) -> Result<()> {
+    fn step(&mut self, position: i64, step: &Step) -> Result<()> {
         match step {
             Step::Row(_) => Ok(()),
             Step::Erase { entity, info } => {
@@ -117,7 +123,8 @@ impl Transaction<'_> {
                 self.index.forget(info.incarnation);
                 self.done.erased = true;
                 let (budget, blank) = (&mut self.budget, &mut self.done.blank);
-                let left = erasing::begin(self.connection, entity, info, budget, blank)?;
+                let left =
+                    erasing::begin(self.connection, (position, entity), info, budget, blank)?;
                 self.done.begun.extend(left);
                 Ok(())
             }
@@ -130,6 +137,12 @@ impl Transaction<'_> {
                 if let Some((info, marks)) = self.entity(entity)? {
                     let cleared =
                         clearing::clear(self.connection, entity, &info, &marks, seqs, types)?;
+                    for row in &cleared {
+                        self.changed(position, *row)?;
+                    }
+                    if keys::cover(self.connection, info.incarnation)? {
+                        keys::clear(self.connection, self.kinds, info.incarnation, seqs)?;
+                    }
                     self.done.blank.extend(cleared);
                 }
                 Ok(())
@@ -143,10 +156,15 @@ impl Transaction<'_> {
                     && let Some(row) = chain::row_of(self.connection, entity, &info, &marks, *seq)?
                 {
                     overwrite::time(self.connection, &row, *recorded_at)?;
+                    self.changed(position, row.position)?;
                 }
                 Ok(())
             }
         }
+    }
+
+    fn changed(&self, position: i64, row: i64) -> Result<()> {
+        edits::note(self.connection, position, edits::What::Changed, row).map(drop)
     }
 
     fn keep(&self, snapshot: &Command) -> Result<()> {

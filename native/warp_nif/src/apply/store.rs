@@ -12,6 +12,8 @@ use super::steps::{self, Done};
 use super::wal::Wal;
 use super::watch::ShardWatch;
 use crate::error::{Error, Result};
+use crate::log::keys;
+use crate::log::kinds::Kinds;
 use crate::log::runs;
 use crate::shard::background::{Background, Task};
 use crate::shard::shared::Shared;
@@ -22,6 +24,8 @@ use crate::writer::command::Command;
 /// The connection that writes a shard's file, and what is known of it.
 pub struct Store {
     connection: Connection,
+    /// Of which entities it is kept whether they are open, and which payloads have keys of their own.
+    kinds: Kinds,
     /// Up to here all is in the file.
     applied: i64,
     /// Up to here it outlives a loss of power.
@@ -41,8 +45,9 @@ pub struct Store {
 
 impl Store {
     /// Of an open file that has everything up to `applied`.
-    pub fn new(mut connection: Connection, applied: i64) -> Result<Self> {
+    pub fn new(mut connection: Connection, kinds: Kinds, applied: i64) -> Result<Self> {
         Ok(Self {
+            kinds,
             erasing: Pieces::of(&connection)?,
             run: runs::last(&connection)?,
             wal: Wal::watch(&mut connection)?,
@@ -85,7 +90,7 @@ impl Store {
             erased,
             cleared,
         } = in_transaction(&self.connection, || {
-            let done = steps::carry_out(&self.connection, self.run, stretch, kept)?;
+            let done = steps::carry_out(&self.connection, &self.kinds, self.run, stretch, kept)?;
             #[cfg(feature = "fault")]
             if done.erased || done.cleared {
                 crate::fault::at_commit()?;
@@ -135,8 +140,8 @@ impl Store {
     }
 
     /// Moves the WAL into the file, synced, as far as that can be done beside reads: so that the journal
-    /// need not keep what is in it.
-    pub fn make_durable(&mut self) -> Result<()> {
+    /// need not keep what is in it. Whether that was all.
+    pub fn make_durable(&mut self) -> Result<bool> {
         let moved = sqlite::checkpoint_all(&self.connection);
         // What other programs' reads hold back is told where the WAL is tended.
         if moved.is_err() {
@@ -144,7 +149,21 @@ impl Store {
         } else if matches!(moved, Ok(true)) {
             self.durable = self.applied;
         }
-        moved.map(drop)
+        moved
+    }
+
+    /// Makes a piece of the keys of lives that are missing up to a position, which the file has. Whether each life up to
+    /// there has its keys then. On an error nothing of the piece was kept.
+    ///
+    /// NOTE: a key must not be used before it is made durable. A loss of power would give the life another one.
+    pub fn make_keys(&mut self, up_to: i64) -> Result<bool> {
+        self.look()?;
+        let is_last = in_transaction(&self.connection, || {
+            keys::make(&self.connection, &self.kinds, up_to)
+        })?;
+        #[cfg(feature = "fault")]
+        crate::fault::after_commit();
+        Ok(is_last)
     }
 
     /// What the WAL holds, and when to tend it though nothing is applied.

@@ -82,6 +82,13 @@ impl Applier {
                 // Who waits for it may have gone.
                 let _ = done.send(moved);
             }
+            for (shared, up_to, done) in inbox.keys {
+                let engine = Arc::clone(&self.engine);
+                match self.of(&shared) {
+                    Some(looked) => looked.ask_for_keys(&engine, up_to, done),
+                    None => drop(done.send(Err(Error::Closed))),
+                }
+            }
             pause = IDLE;
             is_idle = true;
             let (mut unapplied, mut held, mut stuck) = (0, 0, None);

@@ -69,10 +69,20 @@ pub struct Inbox {
     pub snapshots: Vec<(Arc<Shared>, Command)>,
     /// Shards whose WALs are to be moved, and who waits for that.
     pub moves: Vec<(Arc<Shared>, Sender<Result<()>>)>,
+    /// Shards that are to have keys up to a position, and who waits for that.
+    pub keys: Vec<(Arc<Shared>, i64, Sender<Result<()>>)>,
     /// Look after all shards at once.
     pub hurry: bool,
     /// Nobody looks after anything any more.
     ended: bool,
+}
+
+impl Inbox {
+    /// Tells those who wait that nobody does what they wait for.
+    fn refuse(&mut self) {
+        self.moves.clear();
+        self.keys.clear();
+    }
 }
 
 /// What the threads of one context share.
@@ -200,13 +210,24 @@ impl Engine {
     /// Has everything that is committed of a shard brought into its file, and its WAL moved, and waits for that. Errors:
     /// `Closed`; those of the disk.
     pub fn move_wal(&self, shared: &Arc<Shared>) -> Result<()> {
+        self.ask(|inbox, done| inbox.moves.push((Arc::clone(shared), done)))
+    }
+
+    /// Has keys made of all lives up to a position of a shard, or up to the end of its log, and waits until these outlive a
+    /// loss of power. Errors: `Closed`; those of the disk.
+    pub fn make_keys(&self, shared: &Arc<Shared>, up_to: i64) -> Result<()> {
+        self.ask(|inbox, done| inbox.keys.push((Arc::clone(shared), up_to, done)))
+    }
+
+    /// Tells the thread that applies something, and waits until it is done. Error: `Closed`.
+    fn ask(&self, tell: impl FnOnce(&mut Inbox, Sender<Result<()>>)) -> Result<()> {
         let (done, answer) = channel();
         {
             let mut inbox = self.inbox();
             if inbox.ended {
                 return Err(Error::Closed);
             }
-            inbox.moves.push((Arc::clone(shared), done));
+            tell(&mut inbox, done);
         }
         self.hurry();
         answer.recv().unwrap_or(Err(Error::Closed))
@@ -238,7 +259,7 @@ impl Engine {
         let mut inbox = self.inbox();
         inbox.ended = inbox.attached.is_empty();
         if inbox.ended {
-            inbox.moves.clear();
+            inbox.refuse();
         }
         inbox.ended
     }
@@ -247,7 +268,7 @@ impl Engine {
     pub fn abandon(&self) -> Vec<Attached> {
         let mut inbox = self.inbox();
         inbox.ended = true;
-        inbox.moves.clear();
+        inbox.refuse();
         std::mem::take(&mut inbox.attached)
     }
 

@@ -276,6 +276,12 @@ impl Shard {
         correlations::correlations(&self.shared, entity, infixes)
     }
 
+    /// Has keys made of all lives up to a position of its log, or up to the end of it, and waits until these outlive a loss
+    /// of power. Errors: `Closed`; those of the disk.
+    pub fn make_keys(&self, up_to: i64) -> Result<()> {
+        self.engine.make_keys(&self.shared, up_to)
+    }
+
     /// A check of its file.
     pub fn check(&self) -> Result<Checker> {
         Checker::new(Source::open(&self.shared))

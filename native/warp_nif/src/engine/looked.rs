@@ -1,6 +1,7 @@
 //! A shard as the thread that applies has it, and seeing its erasures through: in the file, its WAL and the journal, for
 //! those who wait for that.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use rustler::LocalPid;
 
 use crate::apply::store::Store;
 use crate::engine::context::{Attached, Deferred, Engine};
+use crate::engine::keys::Asked;
 use crate::error::{Error, Result};
 use crate::shard::background::Task;
 use crate::shard::shared::Shared;
@@ -15,7 +17,7 @@ use crate::writer::command::{Answer, Command};
 
 /// How often files are looked at, and what failed is tried again.
 pub const IDLE: Duration = Duration::from_secs(1);
-/// How long an erasure waits for other programs that read the file. Nobody else does.
+/// How long an erasure, or a backup's keys, wait for other programs that read the file. Nobody else does.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// How many positions may wait to be blanked before that is done though nobody waits.
 const MAX_BLANK: usize = 10_000;
@@ -29,6 +31,8 @@ pub struct Looked {
     /// Snapshots to be kept.
     pub snapshots: Vec<Command>,
     pub(super) deferred: Vec<Waiting>,
+    /// Who waits for keys.
+    pub(super) asked: VecDeque<Asked>,
     pub(super) applied_at: Instant,
     pub(super) looked: Instant,
     /// When to go on with what failed.
@@ -65,6 +69,7 @@ impl Looked {
             attached: Some(attached),
             snapshots: Vec::new(),
             deferred: Vec::new(),
+            asked: VecDeque::new(),
             applied_at: Instant::now(),
             looked: Instant::now(),
             again: None,

@@ -17,6 +17,9 @@ pub mod handoff;
 mod handoff_crash_tests;
 #[cfg(test)]
 mod handoff_tests;
+mod keys;
+#[cfg(test)]
+mod keys_tests;
 #[cfg(test)]
 mod kind_tests;
 pub mod looked;

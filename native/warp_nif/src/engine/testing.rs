@@ -11,6 +11,7 @@ use crate::files::Access;
 use crate::handoff;
 use crate::journal::note::Note;
 use crate::journal::{Journal, Notes, recover};
+use crate::log::Apart;
 use crate::log::kinds::{Kind, Kinds};
 use crate::open::file::{self, Identity};
 use crate::open::replay;
@@ -36,10 +37,17 @@ pub const KIND: &str = "$warp/saga/";
 /// The aggregate that closes an entity of it.
 pub const CLOSING: &str = "$warp/saga/end";
 
+/// What is cleared of the events of an entity of it.
+pub fn cleared_types() -> Vec<(String, String)> {
+    let types = [("Forward", "Cleared"), ("Reverse", "Cleared")];
+    types.map(|(from, to)| (from.into(), to.into())).into()
+}
+
 pub fn kinds() -> Kinds {
     let kind = Kind {
         prefix: KIND.into(),
         closing: CLOSING.into(),
+        apart: Apart::new(cleared_types(), 2).expect("a group"),
     };
     Kinds::new(vec![kind]).expect("one kind")
 }
@@ -178,6 +186,15 @@ impl Opened {
                     staged.clear(journal, entity, seqs, types)?;
                 }
                 Answer::Cleared
+            }
+            Command::CorrectTime {
+                entity,
+                seq,
+                recorded_at,
+                ..
+            } => {
+                let failed = staged.correct_time(journal, entity, *seq, *recorded_at)?;
+                failed.unwrap_or(Answer::Corrected)
             }
             Command::Snapshot { .. } => {
                 self.apply()?;

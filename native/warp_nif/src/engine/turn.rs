@@ -50,7 +50,8 @@ impl Looked {
             self.again = self.apply(engine).err().map(|_| now + IDLE);
             self.look_at_files();
         }
-        self.go_on_erasing(engine)
+        let erase_again = self.go_on_erasing(engine);
+        erase_again.min(self.go_on_with_keys())
     }
 
     fn look_at_files(&mut self) {
@@ -63,7 +64,7 @@ impl Looked {
     }
 
     /// Brings everything into the file.
-    fn apply(&mut self, engine: &Engine) -> Result<()> {
+    pub(super) fn apply(&mut self, engine: &Engine) -> Result<()> {
         loop {
             let Some(Attached { store, .. }) = &mut self.attached else {
                 return Ok(());
@@ -112,7 +113,7 @@ impl Looked {
     pub fn move_wal(&mut self, engine: &Engine) -> Result<()> {
         self.apply(engine)?;
         let attached = self.attached.as_mut().ok_or(Error::Closed)?;
-        attached.store.make_durable()
+        attached.store.make_durable().map(drop)
     }
 
     /// Brings the rest into the file and closes it. Up to which position it is durable.

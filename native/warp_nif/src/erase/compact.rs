@@ -5,6 +5,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::error::Result;
+use crate::log::keys;
 use crate::log::overwrite;
 use crate::log::schema;
 
@@ -36,6 +37,7 @@ fn rewrite(connection: &Connection) -> Result<()> {
     // A file in place of memory: what is rewritten can be larger than memory.
     connection.execute_batch("PRAGMA temp_store = FILE")?;
     overwrite::delete_erased(connection)?;
+    keys::delete_erased(connection)?;
     // The less stands in the WAL, the less room VACUUM needs.
     crate::sqlite::empty_wal(connection, crate::sqlite::BUSY)?;
     connection.execute_batch("VACUUM; PRAGMA temp_store = MEMORY")?;

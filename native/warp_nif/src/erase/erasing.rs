@@ -18,6 +18,8 @@ use crate::error::{Error, Result};
 use crate::hash::hash64;
 use crate::index::entities::EntityInfo;
 use crate::index::open_table;
+use crate::log::edits;
+use crate::log::keys;
 use crate::log::overwrite;
 use crate::log::rows::{self, Row};
 use crate::log::schema;
@@ -80,11 +82,11 @@ impl Budget {
     }
 }
 
-/// Makes an entity invisible, in the transaction under way, and erases what the budget allows. Adds
-/// the positions of the rows that it has overwritten.
+/// Makes an entity invisible, in the transaction under way, and erases what the budget allows: its keys, if it has any,
+/// at once. `at` is the position of the erasure. Adds the positions of the rows that it has overwritten.
 pub fn begin(
     connection: &Connection,
-    entity: &str,
+    (at, entity): (i64, &str),
     info: &EntityInfo,
     budget: &mut Budget,
     erased: &mut Vec<i64>,
@@ -94,7 +96,7 @@ pub fn begin(
         hash: hash64(entity.as_bytes()).cast_signed(),
         position: info.head,
     };
-    hide(connection, &left)?;
+    hide(connection, at, &left)?;
     if left.erase(connection, budget, erased)? {
         return Ok(None);
     }
@@ -102,11 +104,14 @@ pub fn begin(
     Ok(Some(left))
 }
 
-fn hide(connection: &Connection, left: &Remainder) -> Result<()> {
+fn hide(connection: &Connection, at: i64, left: &Remainder) -> Result<()> {
     connection
         .prepare_cached("DELETE FROM entities WHERE hash = ?1 AND incarnation = ?2")?
         .execute((left.hash, left.incarnation))?;
     open_table::forget(connection, left.incarnation)?;
+    if edits::note(connection, at, edits::What::Erased, left.incarnation)? {
+        keys::erase(connection, left.incarnation)?;
+    }
     Ok(())
 }
 
@@ -117,15 +122,19 @@ fn note(connection: &Connection, left: &Remainder) -> Result<()> {
     Ok(())
 }
 
-/// Makes an entity invisible whose rows cannot be read, in the transaction under way: it is tried to
-/// erase them again and again.
-pub fn put_off(connection: &Connection, entity: &str, info: &EntityInfo) -> Result<Remainder> {
+/// Makes an entity invisible whose rows cannot be read, and erases its keys, in the transaction under way: it is tried
+/// to erase the rows again and again.
+pub fn put_off(
+    connection: &Connection,
+    (at, entity): (i64, &str),
+    info: &EntityInfo,
+) -> Result<Remainder> {
     let left = Remainder {
         incarnation: info.incarnation,
         hash: hash64(entity.as_bytes()).cast_signed(),
         position: info.head,
     };
-    hide(connection, &left)?;
+    hide(connection, at, &left)?;
     note(connection, &left)?;
     Ok(left)
 }

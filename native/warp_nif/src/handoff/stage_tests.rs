@@ -8,7 +8,7 @@ use super::outline::Outline;
 use super::stage::Stage;
 use crate::error::{Error, Result};
 use crate::files::Access;
-use crate::log::schema::{APPLICATION_ID, FORMAT};
+use crate::log::schema::{APPLICATION_ID, FORMAT, WITH_KEYS};
 use crate::sqlite::sums::table::{self, PAGE};
 
 /// A file with the header of a shard in its first page, and pages that are filled with these bytes.
@@ -228,7 +228,7 @@ fn what_is_no_shard_of_ours_is_not_sealed() {
             Err(Error::NotAShard(_))
         ));
     }
-    let newer = seals(&copies.path, &changed(63, FORMAT as u8 + 1));
+    let newer = seals(&copies.path, &changed(63, WITH_KEYS as u8 + 1));
     assert!(matches!(newer, Err(Error::NewerFormat(..))));
     assert!(!copies.is_sealed());
     seals(&copies.path, &whole).expect("sealed");

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::apart::Apart;
 use crate::error::{Error, Result};
 
 /// A kind of entities.
@@ -15,6 +16,8 @@ pub struct Kind {
     pub prefix: String,
     /// The aggregate of the row that closes one.
     pub closing: String,
+    /// Which of their payloads have keys of their own.
+    pub apart: Apart,
 }
 
 /// The kinds of a shard.
@@ -42,11 +45,13 @@ impl Kinds {
 
     /// Whether a row leaves its entity open; `None` when the entity is of no kind.
     pub fn leaves_open(&self, entity: &str, aggregate: &str) -> Option<bool> {
-        let kind = self
-            .0
-            .iter()
-            .find(|kind| entity.starts_with(&kind.prefix))?;
-        Some(aggregate != kind.closing)
+        Some(aggregate != self.of(entity)?.closing)
+    }
+
+    /// The kind of an entity, if it is of one.
+    pub fn of(&self, entity: &str) -> Option<&Kind> {
+        let mut kinds = self.0.iter();
+        kinds.find(|kind| entity.starts_with(&kind.prefix))
     }
 
     /// Error: `Internal` when the shard keeps no list of the kind with this prefix.
@@ -138,6 +143,7 @@ mod tests {
         let each = prefixes.iter().map(|prefix| Kind {
             prefix: (*prefix).into(),
             closing: format!("{prefix}end"),
+            apart: Apart::default(),
         });
         Kinds::new(each.collect())
     }

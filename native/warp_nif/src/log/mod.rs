@@ -1,6 +1,9 @@
-//! The log of a shard, as its SQLite file has it: the tables, rows, runs, and snapshots.
+//! The log of a shard, as its SQLite file has it: the tables, rows, runs, snapshots, and what backups need.
 
+pub mod apart;
 pub mod connection;
+pub mod edits;
+pub mod keys;
 pub mod kinds;
 pub mod overwrite;
 pub mod row;
@@ -9,6 +12,7 @@ pub mod runs;
 pub mod schema;
 pub mod snapshots;
 
+pub use apart::Apart;
 pub use kinds::{Kind, Kinds};
 pub use row::Row;
 pub use snapshots::SnapshotRow;

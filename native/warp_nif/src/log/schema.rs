@@ -6,8 +6,10 @@ use crate::error::{Error, Result};
 
 /// `application_id` of every shard: the bytes "WARP".
 pub const APPLICATION_ID: u32 = 0x5741_5250;
-/// `user_version` of every shard: the version of the format in `docs/file-format.md`.
+/// `user_version` of a shard that has no keys: the version of the format in `docs/file-format.md`.
 pub const FORMAT: u32 = 3;
+/// `user_version` of one that has keys.
+pub const WITH_KEYS: u32 = 4;
 
 /// The tables.
 pub const SCHEMA: &str = r"
@@ -102,6 +104,19 @@ CREATE TABLE IF NOT EXISTS runs (first_position INTEGER PRIMARY KEY, run INTEGER
 pub const ADDED_AGGREGATES: &str = r"
 CREATE TABLE aggregates (number INTEGER PRIMARY KEY, name TEXT NOT NULL);
 ALTER TABLE entities ADD COLUMN aggregates INTEGER NOT NULL DEFAULT 0;
+";
+
+/// What shards of format 4 have beside: see `keys` and `edits`.
+pub const ADDED_KEYS: &str = r"
+CREATE TABLE keys (position INTEGER PRIMARY KEY, key BLOB NOT NULL);
+CREATE TABLE edits (
+  position INTEGER NOT NULL,
+  of INTEGER NOT NULL,
+  what INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (position, of)
+) WITHOUT ROWID;
+INSERT INTO meta (name, value) VALUES ('keyed', 0);
 ";
 
 /// Notes, in the transaction under way, to which journal a file belongs, whose log ends at this row.

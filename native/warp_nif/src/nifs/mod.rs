@@ -19,6 +19,7 @@
 //! | `entities` | `head`, `last_row`, `page`, `check_ids`, `open_entities`, `closed_entities`, `entities`, `entity_count`, `other_aggregates`, `correlations` | normal | hand over to a thread of ours |
 //! | `log` | `follow`, `follow_entity`, `position_before`, `run_of` | normal | hand over to a thread of ours |
 //! | `verify` | `check_shard`, `check_folder`, `check_file`, `check_next`, `check_journal`, `check_folder_journal`, `uncheck_folder` | normal | hand over to a thread of ours |
+//! | `backup` | `make_keys` | normal | hands over to a thread of ours |
 //! | `handoff` | `outline`, `pages`, `digest`, `digest_of`, `move_wal`, `leave`, `forget`, `discard`, `adopt`, `create`, `staged_digest`, `stage_open`, `_aim`, `_next`, `_write`, `_missing`, `_sync`, `_seal`, `_close` | normal | hand over to a thread of ours |
 //! | `found` | `found` | normal | makes terms of at most [`BUDGET`] bytes of rows |
 //! | | `found_dirty` | dirty CPU | makes terms of all that a read has found |
@@ -31,6 +32,7 @@
 //! as its answer. Nothing on the way of a small append, of its answer, of a read or of a restart
 //! needs one of the VM's dirty threads, which any part of an application can occupy.
 
+pub mod backup;
 pub mod commands;
 pub mod entities;
 pub mod events;

@@ -2,10 +2,9 @@
 
 use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
 
-use super::terms::{path, reply, text};
+use super::terms::{KindTerm, kinds_of, path, reply, text};
 use crate::atoms;
 use crate::engine::{Config, JournalHandle, Shard};
-use crate::log::{Kind, Kinds};
 use crate::open::{Durability, LockHandle};
 use crate::threads::{FILES, answer};
 
@@ -62,7 +61,7 @@ fn journal_stats(env: Env<'_>, journal: ResourceArc<JournalHandle>) -> Term<'_> 
 
 /// Opens a shard for the calling process, which has to call `own_shard` with it: `{ok, Shard}` or
 /// `{error, Reason}`; `{error, claimed}` while the file of an earlier owner has not been closed. It
-/// keeps a list of the open entities of these kinds: `[{Prefix, Closing}]`.
+/// keeps a list of the open entities of these kinds: `[{Prefix, Closing, {Types, Group}}]`.
 #[rustler::nif]
 fn open<'a>(
     env: Env<'a>,
@@ -70,14 +69,11 @@ fn open<'a>(
     file: Binary<'a>,
     (context, shard, shards): (Binary<'a>, u16, u32),
     queue_limit: usize,
-    kinds: Vec<(String, String)>,
+    kinds: Vec<KindTerm>,
     tag: Term<'a>,
 ) -> Term<'a> {
     let owner = env.pid();
-    let kinds = kinds
-        .into_iter()
-        .map(|(prefix, closing)| Kind { prefix, closing });
-    let kinds = Kinds::new(kinds.collect());
+    let kinds = kinds_of(kinds);
     let (path, context) = (path(&file), text(&context));
     answer(env, &FILES, tag, move |env| {
         let open = || {

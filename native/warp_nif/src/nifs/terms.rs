@@ -6,6 +6,7 @@ use crate::atoms;
 use crate::engine::Shard;
 use crate::error::{Error, Result};
 use crate::files::Access;
+use crate::log::{Apart, Kind, Kinds};
 use crate::threads::{READS, answer};
 
 /// `{ok, Value}` or `{error, Reason}`.
@@ -36,6 +37,22 @@ pub fn text(binary: &Binary<'_>) -> Result<String> {
 pub fn path(binary: &Binary<'_>) -> std::path::PathBuf {
     use std::os::unix::ffi::OsStrExt;
     std::ffi::OsStr::from_bytes(binary.as_slice()).into()
+}
+
+/// A kind of entities: what their ids begin with, the aggregate of the row that closes one, and of which types, each with
+/// what it becomes, the events are whose payloads have keys of their own, so many of them the same one.
+pub type KindTerm = (String, String, (Vec<(String, String)>, usize));
+
+/// Error: `Internal` when they cannot be the kinds of a shard.
+pub fn kinds_of(terms: Vec<KindTerm>) -> Result<Kinds> {
+    let kind = |(prefix, closing, (types, group))| {
+        Ok(Kind {
+            prefix,
+            closing,
+            apart: Apart::new(types, group)?,
+        })
+    };
+    Kinds::new(terms.into_iter().map(kind).collect::<Result<_>>()?)
 }
 
 /// Who may read what is made.

@@ -4,10 +4,9 @@ use std::sync::Mutex;
 
 use rustler::{Atom, Binary, Encoder, Env, Resource, ResourceArc, Term};
 
-use super::terms::{or_none, path, reply};
+use super::terms::{KindTerm, kinds_of, or_none, path, reply};
 use crate::atoms;
 use crate::engine::{JournalHandle, Shard};
-use crate::log::{Kind, Kinds};
 use crate::sync::relock;
 use crate::threads::{FILES, answer};
 use crate::verify::{self, Checker, Findings, Folder, Part};
@@ -44,7 +43,7 @@ fn check_shard<'a>(env: Env<'a>, shard: ResourceArc<Shard>, tag: Term<'a>) -> Te
 fn check_folder<'a>(
     env: Env<'a>,
     dir: Binary<'a>,
-    kinds: Vec<(String, String)>,
+    kinds: Vec<KindTerm>,
     shards: Term<'a>,
     tag: Term<'a>,
 ) -> rustler::NifResult<Term<'a>> {
@@ -53,10 +52,7 @@ fn check_folder<'a>(
         _ => Some(shards.decode()?),
     };
     let dir = path(&dir);
-    let kinds = kinds
-        .into_iter()
-        .map(|(prefix, closing)| Kind { prefix, closing });
-    let kinds = Kinds::new(kinds.collect());
+    let kinds = kinds_of(kinds);
     Ok(answer(env, &FILES, tag, move |env| {
         let opened = || {
             let folder = Folder::open(&dir, kinds?, given)?;

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::{Error, Result};
 use crate::files::{self, Access};
 use crate::log::kinds::Kinds;
-use crate::log::schema::{APPLICATION_ID, FORMAT, SCHEMA, meta};
+use crate::log::schema::{APPLICATION_ID, FORMAT, SCHEMA, WITH_KEYS, meta};
 use crate::open::upgrade;
 use crate::sqlite::{self, BUSY, Sums, empty_wal, open_with_sums};
 
@@ -22,7 +22,7 @@ const READ_AND_WRITE: OpenFlags =
 /// What makes a file a shard.
 const SHARD: sqlite::Format = sqlite::Format {
     application_id: APPLICATION_ID,
-    version: FORMAT,
+    version: WITH_KEYS,
     foreign: Error::NotAShard,
 };
 

@@ -37,7 +37,7 @@ pub fn open(
     // A shard opens although its room could not be given back.
     let compacted = compact::compact_if_worth(&connection);
     let applied = applied(&connection)?;
-    let mut store = Store::new(connection, applied)?;
+    let mut store = Store::new(connection, kinds.clone(), applied)?;
     store.background.note(Task::Compaction, &compacted);
     let records = segments.behind(shard, applied)?;
     let mut records = records.into_iter().peekable();

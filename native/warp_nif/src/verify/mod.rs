@@ -7,6 +7,7 @@ pub mod entity;
 pub mod findings;
 pub mod folder;
 pub mod journal;
+pub mod keys;
 pub mod seen;
 pub mod shard;
 pub mod source;

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 
 use super::entity::{self, Walk};
 use super::findings::Findings;
+use super::keys::Lives;
 use super::seen::Seen;
 use super::source::Source;
 use crate::erase::erasing::Hidden;
@@ -28,7 +29,7 @@ pub enum Part {
     Pages,
     /// The rows of each entity, and what finds them.
     Entities,
-    /// That each row of the log is one of them.
+    /// That each row of the log is one of them, and each key that of a life.
     Rows,
     /// Nothing any more.
     Done,
@@ -210,6 +211,7 @@ impl State {
 
     fn rows(&mut self, connection: &Connection, source: &Source) -> Result<()> {
         let hidden = Hidden::read(connection)?;
+        let (after, mut lives) = (self.last, Lives::default());
         let (mut rows, mut bytes, mut is_end) = (0, 0, true);
         rows::each_after(connection, self.last, |position, row, size| {
             if position > self.end {
@@ -219,9 +221,13 @@ impl State {
             let row = self
                 .findings
                 .note(row.map_err(|error| error.at(&source.path)))?;
+            if row.is_none() {
+                lives.damaged(position);
+            }
             if let Some(Some(row)) = row
                 && !hidden.has(&row)
             {
+                lives.row(&source.kinds, &row);
                 self.report.rows += 1;
                 self.report.events += row.count;
                 let hash = hash64(row.entity.as_bytes()).cast_signed();
@@ -236,6 +242,10 @@ impl State {
             is_end = rows < PIECE_ROWS && bytes < PIECE_BYTES;
             Ok(is_end)
         })?;
+        let up_to = if is_end { self.end } else { self.last };
+        for wrong in lives.check(connection, (after, up_to))? {
+            self.note::<()>(Err(wrong), source)?;
+        }
         self.report.done = self.report.total - self.end.unsigned_abs() + self.last.unsigned_abs();
         if is_end {
             self.next_part();
