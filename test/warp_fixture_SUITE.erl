@@ -4,27 +4,28 @@
 -export([all/0, suite/0, groups/0, init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
 -export([every_fixture_is_expected/1, it_holds_what_it_was_made_for/1, it_opens/1, its_format_is_that_of_today/1,
          its_folder_is_checked/1, it_is_written_to/1, what_was_unfinished_goes_on/1, logs_of_sagas_are_removed/1,
-         tables_are_rebuilt_alike/1, another_user_opens_it/1]).
+         tables_are_rebuilt_alike/1, another_user_opens_it/1, its_keys_are_kept/1]).
 
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
 suite() -> [{timetrap, {minutes, 3}}].
 
-all() -> [every_fixture_is_expected, {group, v1}, {group, v2}, {group, v3}].
+all() -> [every_fixture_is_expected, {group, v1}, {group, v2}, {group, v3}, {group, v4}].
 
 groups() ->
     Names = [{group, closed}, {group, killed}, {group, half_deleted}],
     Cases = [it_holds_what_it_was_made_for, it_opens, its_format_is_that_of_today, its_folder_is_checked,
-             it_is_written_to, another_user_opens_it],
+             it_is_written_to, another_user_opens_it, its_keys_are_kept],
     [{v1, [], Names},
      {v2, [], Names},
      {v3, [], Names},
+     {v4, [], Names},
      {closed, [], [what_was_unfinished_goes_on, logs_of_sagas_are_removed | Cases]},
      {killed, [], [tables_are_rebuilt_alike | Cases]},
      {half_deleted, [], Cases}].
 
-init_per_group(Format, Config) when Format =:= v1; Format =:= v2; Format =:= v3 ->
+init_per_group(Format, Config) when Format =:= v1; Format =:= v2; Format =:= v3; Format =:= v4 ->
     [{format, atom_to_list(Format)} | Config];
 init_per_group(Name, Config) -> [{name, atom_to_list(Name)} | Config].
 
@@ -136,11 +137,11 @@ its_format_is_that_of_today(Config) ->
     After = formats(filename:join(?config(dir, Config), Name)),
     Shards = fun(Formats) -> [Version || {"shard-" ++ _, [Version | _]} <- Formats] end,
     ?assertEqual([list_to_binary(tl(Format))], lists:usort(Shards(Before))),
-    ?assertEqual([<<"3">>], lists:usort(Shards(After))),
-    _ = [?assertEqual({File, Of}, {File, Now -- added_to(File)})
-         || Format =:= "v3", {{File, Of}, {File, Now}} <- lists:zip(Before, After)].
+    ?assertEqual([case Format of "v4" -> <<"4">>; _ -> <<"3">> end], lists:usort(Shards(After))),
+    _ = [?assertEqual({File, Of}, {File, Now -- (added_to(File) -- Of)})
+         || Format =:= "v3" orelse Format =:= "v4", {{File, Of}, {File, Now}} <- lists:zip(Before, After)].
 
-%% What files of that format got since, as docs/upgrading.md says.
+%% What files of those formats got since, if they were made before, as docs/upgrading.md says.
 added_to("projections.db") ->
     [<<"CREATE TABLE _warp_writers (shard INTEGER NOT NULL PRIMARY KEY, epoch INTEGER NOT NULL, "
        "erasures INTEGER NOT NULL) WITHOUT ROWID">>];
@@ -188,6 +189,27 @@ it_is_written_to(Config) ->
     [?assertEqual({Id, case lists:member(Id, All) of true -> 0; false -> Seq + 1 end}, {Id, last(Again, Id)})
      || {Id, Seq} <- [{<<"new">>, 0} | Last]],
     ?assertEqual({ok, {committed, 1}}, credited(Again)).
+
+%% Files of earlier formats have none, and get none. An entity that is deleted takes its key along.
+its_keys_are_kept(Config) ->
+    {Format, Name} = fixture(Config),
+    Dir = ?config(dir, Config),
+    Expected = maps:get(keys, ?config(expected, Config), none),
+    Ctx = open(Config, #{}),
+    Shards = warp_fixture:keys(filename:join(Dir, Name)),
+    case Format of
+        "v4" ->
+            ?assertEqual(Expected, Shards),
+            [Deleted | _] = to_delete(Name),
+            {N, Life} = warp_test_keys:life(Ctx, Deleted),
+            #{Life := Key} = maps:get(lists:nth(1 + N, lists:sort(maps:keys(Shards))), Shards),
+            ?assertMatch([_ | _], warp_test:files_with(Dir, Key)),
+            ok = warp_core:delete(warp_core:entity(Ctx, Deleted)),
+            ?assertEqual([], warp_test:files_with(Dir, Key));
+        _ ->
+            ?assertEqual([], [Keys || Keys <- maps:values(Shards), Keys =/= #{}])
+    end,
+    warp_test:stop(Ctx).
 
 %% Nothing else names the first of them, as the logs of sagas do.
 to_delete("closed") -> [<<"large">>, <<"alice">>];

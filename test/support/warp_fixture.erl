@@ -4,7 +4,7 @@
 %% A fixture is {Format, Name}: {"v2", "closed"}.
 -module(warp_fixture).
 
--export([dir/1, copy/3, opts/3, passing/0, open/3, entities/1, describe/3, view/1]).
+-export([dir/1, copy/3, opts/3, passing/0, open/3, entities/1, describe/3, view/1, keys/1]).
 
 %% The folder of a format's fixtures.
 dir(Format) ->
@@ -156,6 +156,10 @@ tables("killed", Ctx) ->
     (maps:from_list(Rows))#{set_aside => SetAside};
 tables(_, _) ->
     none.
+
+%% The keys of all shards below Dir.
+keys(Dir) ->
+    maps:from_list([{filename:basename(File), warp_test_keys:read(File)} || File <- warp_test:shard_files(Dir)]).
 
 %% The rows of the view `events' of every shard below Dir, as the sqlite3 shell reads them. It also moves a
 %% WAL into its file when it ends.

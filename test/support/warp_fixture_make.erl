@@ -1,6 +1,6 @@
-%% Made test/fixtures/v3, and may serve as the pattern for the fixtures of the next format; those that are
-%% there are never made again. Earlier states of this module made v1 and v2, with a Warp that wrote these: the
-%% Warp of today upgrades them and cannot write them. It runs in a VM that has the tests on its code path, after
+%% Made test/fixtures/v4, and may serve as the pattern for the fixtures of the next format; those that are
+%% there are never made again. Earlier states of this module made v1 to v3, the first two with a Warp that wrote these:
+%% the Warp of today upgrades them and cannot write them. It runs in a VM that has the tests on its code path, after
 %% `make nif-fault':
 %%
 %%   erl -noinput -pa "$PWD"/_build/test/lib/warp_core/{ebin,test} -s warp_fixture_make main -extra FOLDER
@@ -10,7 +10,7 @@
 %% Inside the VM
 -export([wait/2]).
 
--define(FORMAT, "v3").
+-define(FORMAT, "v4").
 
 main() ->
     [Into] = init:get_plain_arguments(),
@@ -29,11 +29,13 @@ expect(Into, Name, Seen) ->
     MadeAt = os:system_time(microsecond),
     warp_fixture:copy(Into, filename:join(Seen, "raw"), Name),
     View = warp_fixture:view(filename:join([Seen, "raw", Name])),
+    Keys = warp_fixture:keys(filename:join([Seen, "raw", Name])),
     warp_fixture:copy(Into, Seen, Name),
     Ctx = warp_fixture:open({?FORMAT, Name}, Seen, #{}),
     Opened = warp_fixture:describe({?FORMAT, Name}, Ctx, MadeAt),
     warp_test:stop(Ctx),
-    Text = io_lib:format("%% coding: utf-8~n~tp.~n", [#{made_at => MadeAt, view => View, opened => Opened}]),
+    Expected = #{made_at => MadeAt, view => View, keys => Keys, opened => Opened},
+    Text = io_lib:format("%% coding: utf-8~n~tp.~n", [Expected]),
     ok = file:write_file(filename:join(Into, Name ++ ".term"), unicode:characters_to_binary(Text)).
 
 %% ------------------------------------------------------------------------- Stopped as it should be
@@ -88,6 +90,7 @@ logs() ->
            noted(<<"id and text of UTF-8: \x{e2}\x{82}\x{ac}"/utf8>>)),
     [append(entity(Id), (noted(<<"first life of ", Id/binary>>))#{id => <<"life-1">>})
      || Id <- [<<"gone">>, <<"reborn">>], _ <- [once, twice]],
+    ok = warp_test_keys:make(warp_fault_vm:ctx()),
     [ok = warp_core:delete(entity(Id)) || Id <- [<<"gone">>, <<"reborn">>]],
     append(entity(<<"reborn">>), (noted(<<"second life">>))#{id => <<"life-1">>}).
 
@@ -96,6 +99,7 @@ sagas() ->
     {ok, {committed, _}} = commit(Ctx, <<"done">>, [transfer(<<"alice">>, -20), transfer(<<"bob">>, 20)]),
     {ok, {compensated, _}} = commit(Ctx, <<"turned">>, [transfer(<<"bob">>, 5), transfer(<<"carl">>, -1)]),
     {ok, {committed, _}} = commit(Ctx, <<"cleared">>, [transfer(<<"bob">>, 1), transfer(<<"dora">>, 9)]),
+    ok = warp_test_keys:make(Ctx),
     ok = warp_core:delete(entity(<<"dora">>)),
     [{ok, {stuck, _}} = commit(Ctx, Id, [sticky(<<"carl">>), transfer(<<"never">>, -9)])
      || Id <- [<<"stuck">>, <<"resolved">>]],
@@ -119,6 +123,7 @@ killed(Vm, Name, Dir, Copy) ->
     Tables = Hold("projections.db"),
     warp_fault_vm:run(Vm, fun() ->
         append(order(9), placed(<<"ann">>, 90)),
+        ok = warp_test_keys:make(warp_fault_vm:ctx()),
         {error, {still_to_erase, _}} = warp_core:delete(order(2)),
         {ok, []} = warp_core:export(order(2))
     end),
@@ -162,6 +167,7 @@ half_deleted(Vm, Name, Dir, Copy) ->
         [append(entity(<<"victim">>), #{aggregate => <<"Note">>, type => <<"N">>, payload => #{}})
          || _ <- lists:seq(1, 2100)],
         append(entity(<<"other">>), credited(2)),
+        ok = warp_test_keys:make(warp_fault_vm:ctx()),
         warp_fault_vm:close()
     end),
     warp_fault_vm:stop(Vm),
