@@ -10,7 +10,7 @@
          a_recorder_that_forgets_syncs_is_noticed/1]).
 
 %% What is done and looked at, each by so many callers.
--define(PARTS, [{warp_power_logs, 8}, {warp_power_sagas, 8}, {warp_power_tables, 3}]).
+-define(PARTS, [{warp_power_logs, 8}, {warp_power_sagas, 8}, {warp_power_tables, 3}, {warp_power_keys, 2}]).
 %% How many states are looked at side by side.
 -define(AT_ONCE, 4).
 -define(STATES, long(500, 20000)).
@@ -45,11 +45,12 @@ again(Config, N, Dir, State) ->
     {[], Records} = recorded(Config, Moved, To, fun() -> check(N, To, []) end),
     [{N, Wrong} || Wrong <- check_all(Moved, To, Records, ?LOST_AGAIN, ?config(priv_dir, Config))].
 
-%% Without syncs nothing is sure: the check has to find that, in logs and of sagas.
+%% Without syncs nothing is sure: the check has to find that, in logs, of sagas and of keys.
 a_recorder_that_forgets_syncs_is_noticed(Config) ->
     {First, Dir, Records} = worked(Config),
     Unsynced = [Record || {Op, _, _, _} = Record <- Records, Op =/= $S],
-    ?assertEqual([], unnoticed([lost, saga_lost], 50, fun() -> check_all(First, Dir, Unsynced, 10, none) end)).
+    Check = fun() -> check_all(First, Dir, Unsynced, 10, none) end,
+    ?assertEqual([], unnoticed([lost, saga_lost, key_lost], 50, Check)).
 
 %% Which kinds of loss none of so many rounds has found. How many states show one depends on which writes were lost.
 unnoticed(Kinds, Rounds, Check) when Kinds =/= [], Rounds > 0 ->
