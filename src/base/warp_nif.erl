@@ -88,8 +88,8 @@
     | {not_a_shard, Path :: binary()}
     | {newer_format, Path :: binary(), Version :: integer()}.
 %% A kind of entities: the prefix of their ids, and the aggregate of the row that closes such an entity. No
-%% prefix begins with another prefix. The events of their first rows that have one of the types can be cleared, so many of
-%% them at once, one behind the other: a backup seals each such group of payloads with a key of its own.
+%% prefix begins with another prefix. The events of their first rows that have one of the types can be cleared, so many
+%% of them at once, one behind the other: a backup seals each such group of payloads with a key of its own.
 -type kind() :: {Prefix :: binary(), Closing :: binary(), {retyping(), Group :: pos_integer()}}.
 %% The new types of cleared events, each as long as the old one. Other types stay.
 -type retyping() :: [{Type :: binary(), Cleared :: binary()}].
@@ -333,11 +333,12 @@ move_wal(Shard) -> ?ANSWER(move_wal(Shard, Tag)).
 
 move_wal(_Shard, _Tag) -> ?MISSING.
 
-%% @doc Has keys made for all lives of entities whose first row stands up to that position, or up to the end of the log
-%% where that is before, and which have none: a backup seals the rows of a life with its key, and deleting the entity
-%% overwrites it. Waits until each of them has its key, and rows and keys outlive a loss of power in the shard's file; that
-%% takes about a second for half a million lives. Appends go on meanwhile. Errors: `closed'; those of the disk, `io_error'
-%% also while another program reads the file in a transaction that does not end: it can be called again.
+%% @doc Has keys made for all lives of entities whose first row stands up to that position, or up to the end of the
+%% log where that is before, and which have none: a backup seals the rows of a life with its key, and deleting the
+%% entity overwrites it. Waits until each of them has its key, and rows and keys outlive a loss of power in the shard's
+%% file; that takes some two seconds of a core for a million lives. Appends go on meanwhile. Errors: `closed'; those of
+%% the disk, `io_error' also while another program reads the file in a transaction that does not end: it can be called
+%% again.
 -spec make_keys(shard(), UpTo :: non_neg_integer()) -> ok | {error, reason()}.
 make_keys(Shard, UpTo) -> ?ANSWER(make_keys(Shard, UpTo, Tag)).
 

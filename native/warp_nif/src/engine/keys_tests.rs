@@ -369,10 +369,46 @@ fn a_life_whose_first_row_is_damaged_gets_no_key() {
         damaged.iter().all(|what| what.contains("position 2")),
         "{damaged:?}"
     );
-    // It is hidden, and so is what it has: nothing.
     erase(&mut opened, "bob");
     assert!(opened.apply().is_err());
     assert_eq!(all_edits(&opened), [(4, What::Erased, 2)]);
+}
+
+/// Its rows cannot be erased, but its key is gone.
+#[test]
+fn an_erasure_that_meets_a_damaged_row_has_overwritten_the_key() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut opened = open(&dir.path().join("s.db")).expect("opened");
+    for entity in ["alice", "bob", "alice"] {
+        note(&mut opened, entity, "text");
+    }
+    let keys = make_all(&mut opened);
+    let log = opened.store.connection();
+    log.execute("UPDATE log SET checksum = 7 WHERE position = 3", [])
+        .expect("damaged");
+    erase(&mut opened, "alice");
+    assert!(opened.apply().is_err());
+    let now = all_keys(&opened);
+    assert!(now[&1] == zeros(1) && now[&2] == keys[&2]);
+    assert_eq!(all_edits(&opened), [(4, What::Erased, 1)]);
+}
+
+/// Its rows are still there, but for the last ones.
+#[test]
+fn a_life_that_is_being_erased_gets_no_key() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut opened = open(&dir.path().join("s.db")).expect("opened");
+    for n in 0..20 {
+        note(&mut opened, "large", &format!("secret {n}"));
+    }
+    note(&mut opened, "bob", "text");
+    erase(&mut opened, "large");
+    let keys = make_all(&mut opened);
+    assert!(opened.store.erases_next().is_some());
+    assert_eq!(keys.keys().copied().collect::<Vec<_>>(), [0, 21]);
+    assert_sound(&opened);
+    opened.erase_all().expect("erased");
+    assert!(make_all(&mut opened) == keys);
 }
 
 #[test]
