@@ -272,6 +272,14 @@ mod tests {
             length: ROOM,
             retype: None,
         };
-        assert_eq!(join(b"x", &[cut], |_| None), None);
+        assert_eq!(join(b"x", std::slice::from_ref(&cut), |_| None), None);
+        let cut = Cut { length: 2, ..cut };
+        for payload in [&b"{"[..], b"{ }"] {
+            assert_eq!(
+                join(b"x", std::slice::from_ref(&cut), |_| Some(payload)),
+                None
+            );
+        }
+        assert_eq!(join(b"x", &[cut], |_| Some(b"{}")).as_deref(), Some("{}x"));
     }
 }

@@ -173,6 +173,78 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_header_that_contradicts_itself_is_none() {
+        let sound = Header {
+            codec: Codec::Plain,
+            kind: Kind::Rows,
+            shard: 0,
+            part: 0,
+            number: 0,
+            backup: 0,
+            origin: [0; 32],
+            incarnation: 4,
+            first: 4,
+            span: 1,
+            seq: 1,
+            events: 1,
+            rows: 2,
+            plain: 2,
+            sealed: 18,
+        };
+        assert_eq!(Header::decode(&sound.encode()), Some(sound.clone()));
+        for wrong in [
+            Header {
+                rows: 0,
+                ..sound.clone()
+            },
+            Header {
+                rows: 3,
+                ..sound.clone()
+            },
+            Header {
+                incarnation: 5,
+                ..sound.clone()
+            },
+            Header {
+                incarnation: -1,
+                ..sound.clone()
+            },
+            Header {
+                incarnation: 0,
+                first: 0,
+                ..sound.clone()
+            },
+            Header {
+                first: i64::MAX,
+                ..sound.clone()
+            },
+            Header {
+                seq: 0,
+                ..sound.clone()
+            },
+            Header {
+                seq: u64::MAX,
+                ..sound.clone()
+            },
+            Header {
+                plain: 3,
+                ..sound.clone()
+            },
+            Header {
+                codec: Codec::Zstd,
+                ..sound.clone()
+            },
+            Header {
+                codec: Codec::Zstd,
+                sealed: 15,
+                ..sound
+            },
+        ] {
+            assert_eq!(Header::decode(&wrong.encode()), None, "{wrong:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_header_comes_back(numbers: [u32; 4], shard: u16, part: u16, backup: u64, origin: [u8; 32],

@@ -141,53 +141,6 @@ fn each_cut_is_named_and_more_bytes_too() {
     assert!(is_longer, "{errors:?}");
 }
 
-/// Blocks that change places, with an index that fits them, are found by the SHA-256; and with that renewed too by who
-/// has the keys: what a header says is bound to what is sealed.
-#[test]
-fn a_block_in_the_place_of_another_does_not_open() {
-    let rows = [(1, row(1, "a", 1, 0)), (2, row(2, "b", 1, 0))];
-    let written = segment(1, [0; 32], 0, &rows);
-    let (mut segment, index) = (written.bytes.clone(), written.open().index().to_vec());
-    let [one, two] = index[..] else {
-        panic!("two blocks");
-    };
-    assert_eq!(one.length, two.length);
-    let (a, b, length) = (
-        one.offset as usize,
-        two.offset as usize,
-        one.length as usize,
-    );
-    // The sealed rows alone, behind the header of the other.
-    for n in 96..length {
-        segment.swap(a + n, b + n);
-    }
-    let errors = verify(&segment);
-    assert_eq!(errors.len(), 2);
-    let sums = index.iter().map(|entry| {
-        let at = entry.offset as usize;
-        xxhash_rust::xxh3::xxh3_64(&segment[at..at + length])
-    });
-    let sums: Vec<u64> = sums.collect();
-    let mut parts = super::assemble::Parts {
-        blocks: segment[a..b + length].to_vec(),
-        index,
-        ..Default::default()
-    };
-    for (entry, sum) in parts.index.iter_mut().zip(sums) {
-        entry.offset -= a as u64;
-        entry.sum = sum;
-    }
-    let mut bytes = Vec::new();
-    let label = written.sealed.label.clone();
-    let sealed =
-        super::assemble::assemble(label, parts, None, &key(0), &mut bytes).expect("writes");
-    let forged = Written { bytes, sealed };
-    assert!(forged.open().verify().is_ok());
-    for life in forged.lives(life_key) {
-        assert!(matches!(life, Err(Error::WrongKey(..))));
-    }
-}
-
 proptest! {
     #[test]
     fn any_bytes_are_an_answer(bytes: Vec<u8>) {
@@ -251,82 +204,6 @@ proptest! {
         bytes.extend(trailer.encode());
         read_all(&bytes);
     }
-}
-
-/// A row of few bytes that says that much was cut out of it, as often as a block has room for.
-#[test]
-fn cleared_payloads_do_not_fill_the_memory() {
-    use super::assemble::{Parts, assemble};
-    use super::block::{Codec, Header, Kind};
-    use super::index::Indexed;
-    let plan = plan_row(1, 1);
-    let mut pack = super::rows::Pack::default();
-    let cuts = apart().cuts(&plan.data).expect("cuts");
-    let mut row = plan.clone();
-    row.data = String::new();
-    let large = super::apart::Cut {
-        at: 0,
-        length: super::room::ROOM - 1,
-        retype: None,
-        ..cuts[0].clone()
-    };
-    for position in 1..=10_000 {
-        row.position = position;
-        pack.row(&row.borrow(), std::slice::from_ref(&large));
-    }
-    let bounds = pack.bounds();
-    let header = Header {
-        codec: Codec::Plain,
-        kind: Kind::Rows,
-        shard: 0,
-        part: 0,
-        number: 0,
-        backup: BACKUP,
-        origin: label().id,
-        incarnation: 0,
-        first: bounds.first,
-        span: bounds.span,
-        seq: bounds.seq,
-        events: bounds.events,
-        rows: bounds.rows,
-        plain: 0,
-        sealed: 0,
-    };
-    let super::key::Found::Key(key_of_shard) = life_key(0, 0, 0) else {
-        panic!("a key");
-    };
-    let mut blocks = Vec::new();
-    let mut sealer = super::seal::Sealer::new().expect("begins");
-    let header = sealer
-        .seal(&key_of_shard, header, pack.bytes(), &mut blocks)
-        .expect("seals");
-    let parts = Parts {
-        index: vec![Indexed {
-            place: header.place(),
-            offset: 0,
-            length: blocks.len() as u32,
-            sum: xxhash_rust::xxh3::xxh3_64(&blocks),
-        }],
-        blocks,
-        ..Parts::default()
-    };
-    let mut label = label();
-    label.reaches = vec![super::label::Reach {
-        shard: 0,
-        is_lost: false,
-        from: 0,
-        to: 20_000,
-        run: 1,
-    }];
-    let mut bytes = Vec::new();
-    let sealed = assemble(label, parts, None, &key(0), &mut bytes).expect("writes");
-    let written = Written { bytes, sealed };
-    let lives = written.lives(keys_without(&[(0, 0, large.part)]));
-    let error = lives[0].as_ref().expect_err("too large");
-    assert!(
-        error.to_string().contains("larger than a segment"),
-        "{error}"
-    );
 }
 
 fn page() -> Page {

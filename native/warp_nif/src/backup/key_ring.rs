@@ -104,6 +104,7 @@ mod tests {
         assert!(matches!(ring.find(2, 7, 0), Found::Unknown));
         assert_eq!(ring.with_tag(1, [7; 8]).count(), 1);
         assert_eq!(ring.with_tag(2, [7; 8]).count(), 0);
+        assert_eq!(ring.with_tag(1, [8; 8]).count(), 0);
         // What the segments say holds, whatever the pages have.
         ring.erase(&[erased(7, 2), erased(70_000, 0)]);
         assert_eq!((state(&ring, 7, 0), state(&ring, 7, 2)), ("key", "erased"));

@@ -324,6 +324,56 @@ mod tests {
         assert_eq!(segment.runs().len(), 1);
     }
 
+    /// A row that was changed twice, and a plan of which a step was cleared: the last change holds.
+    #[test]
+    fn revisions_keep_their_order_and_their_payloads() {
+        let (first, plan) = (row(1, "a", 1, 0), plan_row(2, 2));
+        let cleared = Row {
+            data: plan.data.replace(
+                r#"Forward","payload":{"f":"secret 1"}"#,
+                r#"Cleared","payload":{              }"#,
+            ),
+            ..plan.clone()
+        };
+        let mut before = [0; 32];
+        let written = [1, 2, 3].map(|number| {
+            let mut writer = Writer::new(head(number, before));
+            writer.begin(0, if number == 1 { 0 } else { 2 }, 1, false);
+            let mut changed = first.clone();
+            changed.recorded_at += number as i64;
+            for (incarnation, row) in [
+                (1, &changed),
+                (2, if number == 1 { &plan } else { &cleared }),
+            ] {
+                let (row, apart) = (row.borrow(), apart());
+                let taken = match number {
+                    1 => writer.row(0, incarnation, &row, Some(&apart)),
+                    _ => writer.revision(0, incarnation, &row, Some(&apart)),
+                };
+                assert!(taken.expect("taken"));
+            }
+            let written = seal(writer);
+            before = written.sealed.hash;
+            written
+        });
+        let all: Vec<&Written> = written.iter().collect();
+        let lives = merge(&all, |_, _, _| false).lives(life_key);
+        let [a, saga] = &lives[..] else {
+            panic!("two lives");
+        };
+        let times = |rows: &[Row]| {
+            rows.iter()
+                .map(|row| row.recorded_at - first.recorded_at)
+                .collect()
+        };
+        let a = a.as_ref().expect("a life");
+        let found: [Vec<i64>; 2] = [times(&a.rows), times(&a.revisions)];
+        assert_eq!(found, [vec![1], vec![2, 3]]);
+        let saga = saga.as_ref().expect("a life");
+        assert_eq!(saga.rows, [plan]);
+        assert_eq!(saga.revisions, [cleared.clone(), cleared]);
+    }
+
     #[test]
     fn segments_that_do_not_follow_are_not_merged() {
         let [one, two, three] = three();

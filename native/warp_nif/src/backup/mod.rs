@@ -34,6 +34,8 @@ pub mod write;
 #[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
+mod forged_tests;
+#[cfg(test)]
 mod round_trip_tests;
 #[cfg(test)]
 mod speed_tests;
