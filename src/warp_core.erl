@@ -276,7 +276,7 @@
     | disk_full
     %% The context was started with a projection that is left untouched.
     | {was_projected, Path :: binary()}
-    | {still_to_erase, #{target := embedded | rqlite | none, projections := [binary()], reason := term()}}
+    | {still_to_erase, #{target := embedded | rqlite | backup | none, projections := [binary()], reason := term()}}
     | warp_check:wrong().
 %% What a deletion removed, and from where: see {@link delete/2}.
 -type receipt() :: #{
@@ -289,7 +289,10 @@
     %% has its snapshots too, and `embedded' or `rqlite' is the database of the projections.
     erased_from := [sagas | log | subscriptions | embedded | rqlite | copies],
     %% The nodes that have done their part, the one with the entity's shard first.
-    nodes := [node(), ...]
+    nodes := [node(), ...],
+    %% The backups in which the entity is dead data, each with its last cut: no cut up to that one has anything of it
+    %% that can be read, see {@link warp_backup}.
+    backups := [#{to := binary(), cut := non_neg_integer()}]
 }.
 
 %% See {@link query/4}.
@@ -936,13 +939,27 @@ delete(Entity, Options) ->
             Deadline = warp_deadline:from(Timeout),
             at_owner(Entity, delete, [Options], idempotent, fun() ->
                 in_context(Entity, fun(Context, _Id) ->
-                    case warp_erasure:delete(Context, Entity, Deadline) of
+                    case deleted(Context, Entity, Deadline) of
                         {ok, _} = Deleted when Receipt -> Deleted;
                         {ok, _} -> ok;
                         {error, _} = Error -> Error
                     end
                 end)
             end);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% Backups come last: a target that cannot be reached must not keep the entity's next life from anything.
+deleted(Context, Entity, Deadline) ->
+    case warp_erasure:delete(Context, Entity, Deadline) of
+        {ok, Receipt} ->
+            case warp_backup_server:erased(Context, Deadline) of
+                {ok, Backups} ->
+                    {ok, Receipt#{backups => Backups}};
+                {error, Why} ->
+                    {error, {still_to_erase, #{target => backup, projections => [], reason => Why}}}
+            end;
         {error, _} = Error ->
             Error
     end.

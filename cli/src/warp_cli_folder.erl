@@ -5,7 +5,8 @@
 
 -include_lib("kernel/include/file.hrl").
 
-%% The format of shards that this version of Warp writes. A test compares it with what it writes.
+%% The format of shards that this version of Warp writes, and brings earlier ones to; one that was backed up has 4. A
+%% test compares this with what it writes.
 -define(FORMAT, 3).
 -define(APPLICATION_ID, "WARP").
 

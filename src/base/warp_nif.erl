@@ -10,8 +10,11 @@
 -export([shard_of/2, rules/2, pack/4, pack_dirty/4, keep/2, release/1, ticket/0, tie/2, is_void/1]).
 -export([json_encode/2, json_encode_dirty/3, json_decode/1, json_decode_dirty/1]).
 -export([lock/3, establish/1, unlock/1, open_journal/2, close_journal/1, journal_stats/1, open/5, close/1]).
--export([make_keys/2]).
--export([exists/1, file_bytes/1, delete_files/2, open_files/0]).
+-export([make_keys/2, cut/2, backup_new/0, backup_key/1, backup_object/3, backup_about/1, backup_open/2]).
+-export([save/4, save_page/1, save_index/1, save_segment/1]).
+-export([restore/5, restore_page/4, restore_erased/3, restore_segment/4, restore_finish/1]).
+-export([keys_index/2, segment_cut/2, chain_new/0, chain_add/4, chain_breaks/1]).
+-export([exists/1, file_bytes/1, put_file/4, rename_folder/2, delete_files/2, open_files/0]).
 -export([check_shard/1, check_folder/3, check_file/2, check_next/1, check_journal/1, check_folder_journal/1]).
 -export([uncheck_folder/1]).
 -export([outline/1, pages/2, digest/1, digest_of/3, move_wal/1, leave/2, forget/2, discard/1, adopt/3, create/4]).
@@ -30,10 +33,15 @@
 -export_type([access/0, projection/0, lock/0, journal/0, shard/0, rules/0, packed/0, ticket/0]).
 -export_type([folder/0, check/0, damage/0, packed_event/0, answer/0, stop/0, reason/0]).
 -export_type([kind/0, retyping/0, followed/0, place/0, incarnation/0]).
+-export_type([backup/0, saving/0, restoring/0, chain/0]).
 -export_type([stage/0, source/0, page/0, outline/0, digest/0, file_reason/0]).
 
 %% Who may read the files that Warp creates: the VM's user alone, or everybody whom the umask lets.
 -type access() :: owner | umask.
+-opaque backup() :: reference().
+-opaque saving() :: reference().
+-opaque restoring() :: reference().
+-opaque chain() :: reference().
 -opaque lock() :: reference().
 -opaque journal() :: reference().
 -opaque shard() :: reference().
@@ -490,6 +498,162 @@ exists(_File, _Tag) -> ?MISSING.
 file_bytes(File) -> ?ANSWER(file_bytes(File, Tag)).
 
 file_bytes(_File, _Tag) -> ?MISSING.
+
+%% @doc The position of each of these shards of a journal, between two commits, with the time and the journal's run.
+%% Error: `closed', when one of them is.
+-spec cut(journal(), [shard()]) ->
+    {ok, {warp_core:micros(), Run :: integer(), [{non_neg_integer(), Position :: non_neg_integer()}]}}
+    | {error, reason()}.
+cut(Journal, Shards) -> ?ANSWER(cut(Journal, Shards, Tag)).
+
+cut(_Journal, _Shards, _Tag) -> ?MISSING.
+
+%% @doc A new backup, with a key of its own.
+-spec backup_new() -> {ok, backup()} | {error, reason()}.
+backup_new() -> ?MISSING.
+
+%% @doc The key of a backup: 32 bytes.
+-spec backup_key(backup()) -> binary().
+backup_key(_Backup) -> ?MISSING.
+
+%% @doc The object `backup', with the key wrapped: for the wrapping `master', by the master key given; else as it was
+%% wrapped.
+-spec backup_object(backup(), About :: {Context :: binary(), Shards :: pos_integer(), warp_core:micros()},
+                    {Wrapping :: binary(), Key :: binary()}) -> {ok, binary()} | {error, reason()}.
+backup_object(Backup, About, {Wrapping, Key}) -> backup_object(Backup, About, Wrapping, Key).
+
+backup_object(_Backup, _About, _Wrapping, _Key) -> ?MISSING.
+
+%% @doc What the object `backup' says. Error: `{backup_damaged, Message}', `{newer_format, Object, Version}'.
+-spec backup_about(Object :: binary()) ->
+    {ok, #{number := non_neg_integer(), created := warp_core:micros(), shards := pos_integer(), context := binary(),
+           wrapping := binary(), wrapped := binary()}}
+    | {error, reason()}.
+backup_about(Object) ->
+    case backup_about_of(Object) of
+        {ok, {Number, Created, Shards, {Context, Wrapping, Wrapped}}} ->
+            {ok, #{number => Number, created => Created, shards => Shards, context => Context, wrapping => Wrapping,
+                   wrapped => Wrapped}};
+        {error, _} = Error ->
+            Error
+    end.
+
+backup_about_of(_Object) -> ?MISSING.
+
+%% @doc Opens a backup with the master key that has wrapped its key, or with that. Errors: `wrong_master_key'; as above.
+-spec backup_open(Object :: binary(), {master | key, binary()}) -> {ok, backup()} | {error, reason()}.
+backup_open(Object, {How, Key}) -> backup_open(Object, Key, How =:= master).
+
+backup_open(_Object, _Key, _IsMaster) -> ?MISSING.
+
+%% @doc Begins to save shards up to a cut, whose lives have keys. A stream is `{Number, Shards, Node, LastSegment,
+%% ItsHash}', a cut `{Number, Micros}', and a part, in the order of shards, `{Shard, N, FromPosition, ItsRun, UpTo}'.
+-spec save(backup(), Stream :: tuple(), Cut :: tuple(), Parts :: [tuple()]) -> {ok, saving()}.
+save(_Backup, _Stream, _Cut, _Parts) -> ?MISSING.
+
+%% @doc The next key page, to be stored before any segment.
+-spec save_page(saving()) ->
+    {ok, {Shard :: non_neg_integer(), Page :: non_neg_integer(), binary()} | none} | {error, reason()}.
+save_page(Saving) -> ?ANSWER(save_page(Saving, Tag)).
+
+save_page(_Saving, _Tag) -> ?MISSING.
+
+%% @doc The index of the key pages.
+-spec save_index(saving()) -> binary().
+save_index(_Saving) -> ?MISSING.
+
+%% @doc The next segment: its number, its SHA-256, whether it completes the cut, how many rows and events it has, and
+%% itself.
+-spec save_segment(saving()) ->
+    {ok, {pos_integer(), binary(), boolean(), non_neg_integer(), non_neg_integer(), binary()} | none}
+    | {error, reason()}.
+save_segment(Saving) -> ?ANSWER(save_segment(Saving, Tag)).
+
+save_segment(_Saving, _Tag) -> ?MISSING.
+
+%% @doc Begins to restore a context, or one entity of it, into a folder, or goes on with what an earlier call has begun
+%% there.
+-spec restore(backup(), Dir :: binary(), {Context :: binary(), Shards :: pos_integer(), Entity :: binary() | nil},
+              access(), [kind()]) -> {ok, restoring()} | {error, reason()}.
+restore(Backup, Dir, {Context, Shards, Entity}, Access, Kinds) ->
+    ?ANSWER(restore(Backup, Dir, {Context, Shards}, Entity, Access, Kinds, Tag)).
+
+restore(_Backup, _Dir, _Context, _Entity, _Access, _Kinds, _Tag) -> ?MISSING.
+
+%% @doc Adds a key page. Error: `{backup_damaged, Message}'.
+-spec restore_page(restoring(), Shard :: non_neg_integer(), Page :: non_neg_integer(), binary()) ->
+    {ok, done} | {error, reason()}.
+restore_page(Restoring, Shard, Page, Bytes) -> ?ANSWER(restore_page(Restoring, Shard, Page, Bytes, Tag)).
+
+restore_page(_Restoring, _Shard, _Page, _Bytes, _Tag) -> ?MISSING.
+
+%% @doc Notes which keys a segment says were erased.
+-spec restore_erased(restoring(), Segment :: pos_integer(), binary()) -> {ok, done} | {error, reason()}.
+restore_erased(Restoring, Number, Bytes) -> ?ANSWER(restore_erased(Restoring, Number, Bytes, Tag)).
+
+restore_erased(_Restoring, _Number, _Bytes, _Tag) -> ?MISSING.
+
+%% @doc Brings a segment into the files, or only opens all that is in it.
+-spec restore_segment(restoring(), Segment :: pos_integer(), binary(), restore | check) ->
+    {ok, {Rows :: non_neg_integer(), Events :: non_neg_integer(), ErasedLives :: non_neg_integer(),
+          ClearedRows :: non_neg_integer()}}
+    | {error, reason()}.
+restore_segment(Restoring, Number, Bytes, How) ->
+    ?ANSWER(restore_segment(Restoring, Number, Bytes, How =:= check, Tag)).
+
+restore_segment(_Restoring, _Number, _Bytes, _IsChecked, _Tag) -> ?MISSING.
+
+%% @doc Ends a restore: all files are complete then, and closed.
+-spec restore_finish(restoring()) -> ok | {error, reason()}.
+restore_finish(Restoring) -> ?ANSWER(restore_finish(Restoring, Tag)).
+
+restore_finish(_Restoring, _Tag) -> ?MISSING.
+
+%% @doc The cut that a segment completes, from its last 256 bytes at least. Error: `{backup_damaged, Message}'.
+-spec segment_cut(Segment :: pos_integer(), binary()) ->
+    {ok, {Cut :: pos_integer(), warp_core:micros()} | none} | {error, reason()}.
+segment_cut(_Segment, _End) -> ?MISSING.
+
+%% @doc What the index of the key pages says: the number of the last segment before them, when it was written, and for
+%% each shard the highest incarnation with a key, and up to which position erased keys are gone. Error:
+%% `{backup_damaged, Message}'.
+-spec keys_index(Backup :: non_neg_integer(), binary()) ->
+    {ok, {Segment :: non_neg_integer(), warp_core:micros(),
+          [{Shard :: non_neg_integer(), Highest :: integer(), Edits :: integer()}]}}
+    | {error, reason()}.
+keys_index(_Backup, _Index) -> ?MISSING.
+
+%% @doc A chain of segments, without any.
+-spec chain_new() -> chain().
+chain_new() -> ?MISSING.
+
+%% @doc Looks at a segment without keys, and adds it to the chain. An error when it is no segment, or its label, lists
+%% or trailer are damaged; other damage is in the result.
+-spec chain_add(chain(), Backup :: non_neg_integer(), Segment :: pos_integer(), binary()) ->
+    {ok, {{Stream :: non_neg_integer(), First :: pos_integer(), warp_core:micros()},
+          Cut :: {pos_integer(), warp_core:micros()} | none, Hash :: binary(),
+          [{Shard :: non_neg_integer(), From :: integer(), To :: integer(), Run :: integer()}], Damage :: [binary()]}}
+    | {error, reason()}.
+chain_add(Chain, Backup, Number, Bytes) -> ?ANSWER(chain_add(Chain, Backup, Number, Bytes, Tag)).
+
+chain_add(_Chain, _Backup, _Number, _Bytes, _Tag) -> ?MISSING.
+
+%% @doc Why the segments of a chain do not follow each other, in sentences.
+-spec chain_breaks(chain()) -> [binary()].
+chain_breaks(_Chain) -> ?MISSING.
+
+%% @doc Writes a whole file, durably, and makes the folders above it that are missing. Whoever reads finds it whole or
+%% not at all. With `create' a file that is there stays: `exists'. Errors: `disk_full', `{io_error, _}'.
+-spec put_file(Path :: binary(), Bytes :: binary(), access(), create | replace) -> ok | exists | {error, reason()}.
+put_file(File, Bytes, Access, How) -> ?ANSWER(put_file(File, Bytes, Access, How =:= replace, Tag)).
+
+put_file(_File, _Bytes, _Access, _Replaces, _Tag) -> ?MISSING.
+
+%% @doc Gives a folder another name, durably. Errors: `{io_error, _}'.
+-spec rename_folder(From :: binary(), To :: binary()) -> ok | {error, reason()}.
+rename_folder(From, To) -> ?ANSWER(rename_folder(From, To, Tag)).
+
+rename_folder(_From, _To, _Tag) -> ?MISSING.
 
 %% @doc Deletes the files in a folder whose names have the prefix. A file that cannot be deleted stays.
 -spec delete_files(Dir :: binary(), Prefix :: binary()) -> ok | {error, reason()}.

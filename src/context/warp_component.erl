@@ -92,7 +92,7 @@
 
 %% The components of every context, in the order in which their processes start.
 -define(COMPONENTS, [warp_cluster_component, warp_shard_component, warp_entity_component, warp_erasure_component,
-                     warp_saga_component, warp_subscription_component, warp_projection_component,
+                     warp_backup_component, warp_saga_component, warp_subscription_component, warp_projection_component,
                      warp_control_component]).
 
 %% @doc The options of all components.

@@ -48,6 +48,10 @@ rustler::atoms! {
 
     // Errors of a shard.
     disk_full,
+    exists,
+    wrong_master_key,
+    key_unknown,
+    backup_damaged,
     io_error,
     corrupt,
     internal,

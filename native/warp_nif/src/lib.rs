@@ -15,10 +15,6 @@
 
 mod apply;
 mod atoms;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the NIFs that write and read backups come next")
-)]
 mod backup;
 mod damage;
 mod engine;
@@ -39,6 +35,8 @@ mod ofd_locks;
 mod open;
 mod projection;
 mod reader;
+mod restore;
+mod save;
 mod shard;
 mod sqlite;
 mod sync;

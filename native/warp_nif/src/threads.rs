@@ -22,6 +22,8 @@ const IDLE: Duration = Duration::from_secs(10);
 
 /// Reads of shards. None takes longer than reading a page of a log.
 pub static READS: Pool = Pool::new("warp-read", 16);
+/// Saving and restoring, which take long: no read waits behind them.
+pub static BACKUPS: Pool = Pool::new("warp-backup", 4);
 /// Opening, closing and locking of files. None of these waits for another one.
 pub static FILES: Pool = Pool::new("warp-file", 64);
 

@@ -6,13 +6,7 @@ use std::borrow::Cow;
 use super::error::{Error, Result};
 use super::room::ROOM;
 use crate::event::parse_row;
-
-/// Which events of a kind of entities have keys of their own.
-#[derive(Clone, Debug)]
-pub struct Apart {
-    types: Vec<(String, String)>,
-    group: usize,
-}
+use crate::log::apart::Apart;
 
 /// A payload that is cut out of a row's data.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,15 +22,6 @@ pub struct Cut {
 }
 
 impl Apart {
-    /// Pairs of a type and what clearing makes of it, of the same size; and how many such events, one behind another
-    /// in a row, have one key. Error: `Misuse`.
-    pub fn new(types: Vec<(String, String)>, group: usize) -> Result<Self> {
-        if group == 0 || types.iter().any(|(from, to)| from.len() != to.len()) {
-            return Err(Error::Misuse("types that clearing cannot change"));
-        }
-        Ok(Self { types, group })
-    }
-
     /// The payloads to cut out of a row's data. Those that were cleared stay, but they count. Errors: `Misuse`
     /// when the data is none, or has too many of them.
     pub fn cuts(&self, data: &str) -> Result<Vec<Cut>> {
@@ -48,13 +33,13 @@ impl Apart {
         for event in &events {
             let kind = event.kind.as_ref();
             let pair = self
-                .types
+                .types()
                 .iter()
                 .find(|(from, to)| from == kind || to == kind);
             let Some((from, to)) = pair else {
                 continue;
             };
-            let step = counted / self.group;
+            let step = counted / self.group();
             counted += 1;
             if from != kind {
                 continue;

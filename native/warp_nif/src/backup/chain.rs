@@ -1,6 +1,7 @@
 //! Whether segments follow each other without a gap. Pure: it looks at labels and hashes.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 
 use super::label::{Hash, Label, NO_HASH};
 
@@ -38,6 +39,31 @@ pub enum Break {
         /// Where it goes on.
         from: i64,
     },
+}
+
+impl Display for Break {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(first, last) if first == last => write!(f, "segment {first} is missing"),
+            Self::Missing(first, last) => write!(f, "segments {first} to {last} are missing"),
+            Self::Foreign(number) => write!(f, "segment {number} is of another backup"),
+            Self::Twice(number) => write!(f, "there are two segments {number}"),
+            Self::OtherBefore(number) => write!(
+                f,
+                "segment {number} was written behind another one than that which stands before it"
+            ),
+            Self::Overlap(number) => write!(f, "segment {number} overlaps the one before it"),
+            Self::Positions {
+                number,
+                shard,
+                ends,
+                from,
+            } => write!(
+                f,
+                "segment {number} goes on behind position {from} of shard {shard}, which ends at {ends} before it"
+            ),
+        }
+    }
 }
 
 /// What is left of the segments of a stream, and what is wrong with them.

@@ -43,6 +43,14 @@ impl KeyRing {
         life.map_or(Found::Unknown, |life| life.key(part))
     }
 
+    /// The lives of a shard that were not erased, in order.
+    pub fn of_shard(&self, shard: u16) -> impl Iterator<Item = &Lived> {
+        let pages = self.pages.range((shard, 0)..=(shard, u64::MAX));
+        pages
+            .flat_map(|(_, page)| page.lives.iter())
+            .filter(move |life| matches!(self.find(shard, life.incarnation, 0), Found::Key(_)))
+    }
+
     /// The lives of the entities with this tag in a shard that were not erased: one entity may have had several.
     pub fn with_tag(&self, shard: u16, tag: Tag) -> impl Iterator<Item = &Lived> {
         let pages = self.pages.range((shard, 0)..=(shard, u64::MAX));

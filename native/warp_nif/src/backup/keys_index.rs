@@ -117,11 +117,6 @@ impl KeysIndex {
             _ => Ok(index),
         }
     }
-
-    /// Up to where the pages of a shard are complete.
-    pub fn shard(&self, shard: u16) -> Option<&Covered> {
-        self.shards.iter().find(|covered| covered.shard == shard)
-    }
 }
 
 fn signing_key(backup_key: &Key) -> Key {
@@ -158,7 +153,6 @@ mod tests {
         for with in [Some(&key(1)), None] {
             let read = KeysIndex::decode(&bytes, 0xb0, with).expect("comes back");
             assert_eq!(read, index);
-            assert_eq!(read.shard(2), index.shards.get(2));
         }
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();

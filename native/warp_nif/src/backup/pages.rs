@@ -91,6 +91,12 @@ impl Lived {
         }
     }
 
+    /// The parts whose keys were erased.
+    pub fn erased_parts(&self) -> Vec<u16> {
+        let parts = (0..).zip(&self.keys).filter(|(_, key)| key.is_none());
+        parts.map(|(part, _)| part).collect()
+    }
+
     fn is_erased(&self) -> bool {
         self.keys.first().is_none_or(Option::is_none)
     }

@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 
-use super::apart::Apart;
 use super::assemble::Sealed;
 use super::error::Result;
 use super::key::{Found, Key};
@@ -14,6 +13,7 @@ use super::segment::Segment;
 use super::trailer::Cut;
 use super::write::{Head, Writer};
 use crate::log::Row;
+use crate::log::apart::Apart;
 
 /// The id of the backup.
 pub const BACKUP: u64 = 0xb0;

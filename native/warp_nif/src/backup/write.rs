@@ -5,7 +5,7 @@ use std::io::Write;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::apart::{Apart, Cut};
+use super::apart::Cut;
 use super::assemble::{Parts, Sealed, assemble};
 use super::block::{Codec, Header, Kind};
 use super::error::{BlockPlace, Error, Object, Result};
@@ -18,6 +18,7 @@ use super::seal::Sealer;
 use super::sections::{Edit, Entry, Run};
 use super::trailer;
 use crate::journal::RowRef;
+use crate::log::apart::Apart;
 use crate::log::row::contradiction;
 
 /// The most bytes that a row's numbers and sizes take.
@@ -164,11 +165,6 @@ impl Writer {
         let is_taken = self.take::<Run>();
         self.parts.runs.extend(is_taken.then_some(run));
         is_taken
-    }
-
-    /// Whether nothing was added.
-    pub fn is_empty(&self) -> bool {
-        self.taken == 0
     }
 
     /// Writes the segment. `keys` gives the key of a shard's incarnation and part: rows whose key is erased are left

@@ -9,9 +9,10 @@ use std::time::Duration;
 use rustler::LocalPid;
 
 use crate::apply::store::Store;
+use crate::engine::notes::LockNotes;
 use crate::engine::room::{Left, Room};
 use crate::error::{Error, Result};
-use crate::journal::Segments;
+use crate::journal::{Journal, Segments};
 use crate::open::lock::DirLock;
 use crate::shard::background::Background;
 use crate::shard::shared::Shared;
@@ -48,15 +49,8 @@ pub struct Attached {
     pub keeps: Box<dyn Send>,
 }
 
-/// A shard that comes from another node, for the writer.
-pub struct Coming {
-    /// Its number.
-    pub shard: u16,
-    /// The position that its file has.
-    pub position: i64,
-    /// Who waits until the journal expects it.
-    pub done: Sender<Result<()>>,
-}
+/// What the writer is to do between two commits.
+pub type Between = Box<dyn FnOnce(&mut Journal<LockNotes>) + Send>;
 
 /// What the thread that applies is told.
 #[derive(Default)]
@@ -103,8 +97,8 @@ pub struct Engine {
     pub stats: Stats,
     /// Which work of the journal that no caller waits for fails at present.
     pub background: Arc<Background>,
-    /// Shards that come; none once the writer has ended.
-    coming: Mutex<Option<Vec<Coming>>>,
+    /// What is to be done between two commits; none once the writer has ended.
+    between: Mutex<Option<Vec<Between>>>,
     inbox: Mutex<Inbox>,
     told: Condvar,
     /// Told when something was applied.
@@ -140,7 +134,7 @@ impl Engine {
             lock: Mutex::new(Some(lock)),
             stats: Stats::default(),
             background: Arc::default(),
-            coming: Mutex::new(Some(Vec::new())),
+            between: Mutex::new(Some(Vec::new())),
             inbox: Mutex::default(),
             told: Condvar::new(),
             applied: Condvar::new(),
@@ -179,32 +173,33 @@ impl Engine {
     pub fn end(&self) -> Batch {
         self.close();
         let rest = self.queue.end();
-        relock(&self.coming).take();
+        relock(&self.between).take();
         self.hurry();
         rest
     }
 
-    /// Has the writer begin a segment for a shard that comes with this position, and waits for that. Errors: `Closed`;
-    /// those of the journal.
-    pub fn comes(&self, shard: u16, position: i64) -> Result<()> {
+    /// Has the writer do something between two commits, and waits for that. Errors: `Closed`; those of `work`.
+    pub fn between_commits<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Journal<LockNotes>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (done, answer) = channel();
-        let coming = Coming {
-            shard,
-            position,
-            done,
-        };
-        match &mut *relock(&self.coming) {
-            Some(all) => all.push(coming),
+        let between: Between = Box::new(move |journal| {
+            // Who waits for it may have gone.
+            let _ = done.send(work(journal));
+        });
+        match &mut *relock(&self.between) {
+            Some(all) => all.push(between),
             None => return Err(Error::Closed),
         }
         self.queue.wake();
         answer.recv().unwrap_or(Err(Error::Closed))
     }
 
-    /// For the writer: the shards that come.
-    pub fn coming(&self) -> Vec<Coming> {
-        let mut coming = relock(&self.coming);
-        coming.as_mut().map(std::mem::take).unwrap_or_default()
+    /// For the writer: what it is to do between two commits.
+    pub fn between(&self) -> Vec<Between> {
+        let mut between = relock(&self.between);
+        between.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Has everything that is committed of a shard brought into its file, and its WAL moved, and waits for that. Errors:

@@ -255,6 +255,11 @@ impl Shard {
         }
     }
 
+    /// Its kinds of entities.
+    pub fn kinds(&self) -> &Kinds {
+        &self.shared.kinds
+    }
+
     /// Runs `read` on a read-only connection, in one read transaction.
     pub fn read<T>(&self, read: impl FnMut(&Reader<'_>) -> Result<T>) -> Result<T> {
         with_reader(&self.shared, read)

@@ -81,7 +81,8 @@ impl JournalHandle {
     fn comes(&self, shard: u16, position: i64) -> Result<()> {
         // The writer would wait for the disk.
         self.segments().prepare_now();
-        self.engine().comes(shard, position)
+        self.engine()
+            .between_commits(move |journal| journal.adopt(shard, position))
     }
 
     /// The digest of the file of a shard that is closed, and has all that the journal knows of it.

@@ -5,6 +5,7 @@ mod chunk;
 pub mod context;
 #[cfg(test)]
 mod create_tests;
+pub mod cut;
 #[cfg(test)]
 mod damage_tests;
 #[cfg(test)]

@@ -99,10 +99,8 @@ impl Writer<'_> {
     fn serve(&mut self) -> Option<String> {
         let mut idle_since = Instant::now();
         while !self.engine.is_closed() {
-            for coming in self.engine.coming() {
-                let begun = self.journal.adopt(coming.shard, coming.position);
-                // Who waits for it may have gone.
-                let _ = coming.done.send(begun);
+            for between in self.engine.between() {
+                between(&mut self.journal);
             }
             if self.batch.commands.is_empty() {
                 self.engine.queue.take(&mut self.batch);

@@ -8,6 +8,9 @@ pub mod term;
 use std::error::Error as StdError;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::backup::error as backup;
 
 pub use reason::{Reason, panic_message};
 
@@ -51,6 +54,8 @@ pub enum Error {
     Incomplete(u64),
     /// `other_digest`: a shard's copy is not the one that was meant.
     OtherDigest,
+    /// A backup is not what it has to be: see [`crate::backup::error`] and [`term`].
+    Backup(Arc<backup::Error>),
     /// What a read looked for went from memory into the file after its view of the file had begun. It
     /// begins again; `internal` when that came too often.
     Stale,
@@ -113,8 +118,15 @@ impl Display for Error {
             Self::Changed => write!(f, "the entity was deleted meanwhile"),
             Self::Incomplete(missing) => write!(f, "{missing} pages of the copy are missing"),
             Self::OtherDigest => write!(f, "the copy is not the one that was meant"),
+            Self::Backup(error) => write!(f, "{error}"),
             Self::Stale => write!(f, "a read that began again and again"),
         }
+    }
+}
+
+impl From<backup::Error> for Error {
+    fn from(error: backup::Error) -> Self {
+        Self::Backup(Arc::new(error))
     }
 }
 

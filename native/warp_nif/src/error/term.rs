@@ -6,6 +6,7 @@ use rustler::{Encoder, Env, Term};
 
 use super::Error;
 use crate::atoms;
+use crate::backup::error::{self as backup, Object};
 
 impl Encoder for Error {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
@@ -34,7 +35,22 @@ impl Encoder for Error {
             Self::Changed => atoms::changed().encode(env),
             Self::Incomplete(missing) => (atoms::incomplete(), missing).encode(env),
             Self::OtherDigest => atoms::other_digest().encode(env),
+            Self::Backup(error) => backup_term(error, env),
             Self::Stale => (atoms::internal(), self.to_string()).encode(env),
         }
+    }
+}
+
+fn backup_term<'a>(error: &backup::Error, env: Env<'a>) -> Term<'a> {
+    let text = error.to_string();
+    match error {
+        backup::Error::Io(_) | backup::Error::System(_) => (atoms::io_error(), text).encode(env),
+        backup::Error::Misuse(_) => (atoms::internal(), text).encode(env),
+        backup::Error::UnknownFormat(object, format) => {
+            (atoms::newer_format(), object.to_string(), format).encode(env)
+        }
+        backup::Error::WrongKey(Object::Backup, _) => atoms::wrong_master_key().encode(env),
+        backup::Error::KeyUnknown(..) => (atoms::key_unknown(), text).encode(env),
+        _ => (atoms::backup_damaged(), text).encode(env),
     }
 }

@@ -18,7 +18,8 @@ pub enum Access {
 }
 
 impl Access {
-    fn of_files(self) -> u32 {
+    /// The mode of a file.
+    pub(super) fn of_files(self) -> u32 {
         match self {
             Self::Owner => 0o600,
             Self::Umask => 0o666,

@@ -4,10 +4,12 @@
 pub mod access;
 pub mod identity;
 pub mod limit;
+pub mod put;
 pub mod watch;
 
 pub use access::{Access, check_kind, create, create_dirs, sync_dir, sync_parent};
 pub use limit::{OpenFiles, open_files};
+pub use put::{There, put};
 pub use watch::Watch;
 
 use std::path::{Path, PathBuf};

@@ -24,12 +24,23 @@ pub struct Part {
 }
 
 impl Apart {
-    /// Error: `Internal` when no event at all shares a key.
+    /// Error: `Internal` when no event at all shares a key, or when a type and what becomes of it differ in size: a row
+    /// keeps its size.
     pub fn new(types: Vec<(String, String)>, group: usize) -> Result<Self> {
-        if group == 0 {
+        if group == 0 || types.iter().any(|(from, to)| from.len() != to.len()) {
             return Err(Error::internal("a key that is no event's"));
         }
         Ok(Self { types, group })
+    }
+
+    /// Types of events, and what these are once the payload is cleared.
+    pub fn types(&self) -> &[(String, String)] {
+        &self.types
+    }
+
+    /// How many of them share a key.
+    pub fn group(&self) -> usize {
+        self.group
     }
 
     /// The payloads with keys of their own in a first row, in order. Error: `Corrupt`, when it is not what Warp writes.

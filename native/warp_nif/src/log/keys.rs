@@ -18,6 +18,7 @@ use super::kinds::Kinds;
 use super::row::Row;
 use super::rows;
 use super::schema::{self, set_meta};
+use crate::backup::key::Key;
 use crate::error::{Error, Result};
 
 /// How many bytes a key has.
@@ -195,6 +196,33 @@ pub fn between(
         let keys = keys.filter(|keys| !keys.is_empty() && keys.len().is_multiple_of(KEY));
         each(position, keys.ok_or_else(|| broken(position, "no keys")))?;
     }
+    Ok(())
+}
+
+/// Gives lives the keys that a backup knows of them, `None` for one that was erased, up to a position, in place of what
+/// is there, in the transaction under way. Lives that the log does not have get none.
+pub fn restore(
+    connection: &Connection,
+    lives: impl Iterator<Item = (i64, Vec<Option<Key>>)>,
+    up_to: i64,
+) -> Result<()> {
+    if made(connection)?.is_none() {
+        begin(connection)?;
+    }
+    let mut insert = connection.prepare_cached(
+        "INSERT OR REPLACE INTO keys (position, key) SELECT ?1, ?2
+         WHERE ?1 = 0 OR EXISTS (SELECT 1 FROM log WHERE position = ?1 AND prev = 0)",
+    )?;
+    for (incarnation, keys) in lives.filter(|(incarnation, _)| *incarnation <= up_to) {
+        let mut bytes = Zeroizing::new(vec![0; keys.len() * KEY]);
+        for (place, key) in bytes.chunks_exact_mut(KEY).zip(&keys) {
+            if let Some(key) = key {
+                place.copy_from_slice(key.expose());
+            }
+        }
+        insert.execute((incarnation, bytes.as_slice()))?;
+    }
+    set_meta(connection, "keyed", up_to)?;
     Ok(())
 }
 

@@ -1,11 +1,11 @@
 //! Files and the lock on a context's directory.
 
-use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
+use rustler::{Atom, Binary, Encoder, Env, OwnedEnv, ResourceArc, Term};
 
 use super::terms::{access_of, path, reply, reply_ok};
 use crate::atoms;
 use crate::error::Error;
-use crate::files::{self, OpenFiles};
+use crate::files::{self, OpenFiles, There};
 use crate::open::{DirLock, LockHandle};
 use crate::threads::{FILES, answer};
 
@@ -62,6 +62,51 @@ fn file_bytes<'a>(env: Env<'a>, file: Binary<'a>, tag: Term<'a>) -> Term<'a> {
     answer(env, &FILES, tag, move |env| {
         let bytes = std::fs::metadata(&file).map(|found| found.len());
         reply(env, bytes.map_err(|error| Error::io(&file, error)))
+    })
+}
+
+/// Writes a whole file, durably, and the folders above it: `ok`, `exists` when there is one and it was not to be
+/// replaced, or `{error, Reason}`.
+#[rustler::nif]
+fn put_file<'a>(
+    env: Env<'a>,
+    file: Binary<'a>,
+    bytes: Term<'a>,
+    access: Atom,
+    replaces: bool,
+    tag: Term<'a>,
+) -> Term<'a> {
+    let (file, access) = (path(&file), access_of(access));
+    let there = if replaces {
+        There::GivesWay
+    } else {
+        There::Stays
+    };
+    // NOTE: large binaries are counted, so that saving one copies no bytes.
+    let own = OwnedEnv::new();
+    let saved = own.save(bytes);
+    answer(env, &FILES, tag, move |env| {
+        let put = own.run(|own| {
+            let bytes: Term<'_> = saved.load(own);
+            let bytes = bytes.decode::<Binary<'_>>();
+            let bytes = bytes.map_err(|_| Error::internal("what is to be written is no binary"))?;
+            files::put(&file, bytes.as_slice(), access, there)
+        });
+        match put {
+            Ok(true) => atoms::ok().encode(env),
+            Ok(false) => atoms::exists().encode(env),
+            Err(error) => (atoms::error(), error).encode(env),
+        }
+    })
+}
+
+/// Gives a folder another name, durably: `ok` or `{error, Reason}`.
+#[rustler::nif]
+fn rename_folder<'a>(env: Env<'a>, from: Binary<'a>, to: Binary<'a>, tag: Term<'a>) -> Term<'a> {
+    let (from, to) = (path(&from), path(&to));
+    answer(env, &FILES, tag, move |env| {
+        let renamed = std::fs::rename(&from, &to).map_err(|error| Error::io(&to, error));
+        reply_ok(env, renamed.and_then(|()| files::sync_parent(&to)))
     })
 }
 

@@ -1,9 +1,8 @@
 //! Which run wrote a row.
 
-use rusqlite::OptionalExtension;
-
 use super::view::{Reader, applied};
 use crate::error::Result;
+use crate::log::runs;
 
 impl Reader<'_> {
     /// The run that wrote the row at `position`; 0 for rows that are older than runs, and for the
@@ -13,14 +12,6 @@ impl Reader<'_> {
             let tail = self.shared().tail();
             return Ok((position <= tail.position()).then(|| tail.run()));
         }
-        let found = self
-            .connection()
-            .prepare_cached(
-                "SELECT run FROM runs WHERE first_position <= ?1
-                 ORDER BY first_position DESC LIMIT 1",
-            )?
-            .query_row([position], |row| row.get(0))
-            .optional()?;
-        Ok(Some(found.unwrap_or(0)))
+        runs::at(self.connection(), position).map(Some)
     }
 }

@@ -1,0 +1,257 @@
+//! What one segment gets of one shard: rows and edits in the order of their positions, and the keys of their lives.
+
+use std::collections::{HashMap, VecDeque};
+
+use rusqlite::Connection;
+
+use super::Part;
+use crate::backup::key::Found;
+use crate::backup::pages::Lived;
+use crate::backup::sections::{Edit, Run};
+use crate::backup::write::Writer;
+use crate::erase::erasing::Hidden;
+use crate::error::Result;
+use crate::index::entities;
+use crate::log::edits::{self, What};
+use crate::log::keys::{self, OF_SHARD};
+use crate::log::kinds::Kinds;
+use crate::log::rows::{self, Row};
+use crate::log::runs;
+
+/// The keys of the lives of a segment, by shard and incarnation.
+#[derive(Default)]
+pub struct Keys(HashMap<(u16, i64), Lived>);
+
+impl Keys {
+    /// The key of a part of a life.
+    pub fn find(&self, shard: u16, incarnation: i64, part: u16) -> Found {
+        let life = self.0.get(&(shard, incarnation));
+        life.map_or(Found::Unknown, |life| life.key(part))
+    }
+
+    /// Reads the keys of a life, unless they are known. One that has no row there was erased, and compacted away.
+    fn learn(&mut self, connection: &Connection, shard: u16, incarnation: i64) -> Result<()> {
+        if self.0.contains_key(&(shard, incarnation)) {
+            return Ok(());
+        }
+        keys::between(
+            connection,
+            (incarnation - 1, incarnation),
+            |position, keys| {
+                let lived = Lived::of(position, [0; 8], keys?);
+                let lived = lived.ok_or_else(|| keys::broken(position, "no keys"))?;
+                self.0.insert((shard, incarnation), lived);
+                Ok(())
+            },
+        )
+    }
+}
+
+/// What a segment got of a shard.
+pub struct Filled {
+    /// Up to which position.
+    pub to: i64,
+    /// The run of that position.
+    pub run: i64,
+    /// Whether the segment is full, so that the next one goes on behind it.
+    pub is_full: bool,
+    /// How many rows.
+    pub rows: u64,
+    /// How many events.
+    pub events: u64,
+}
+
+/// Adds what the shard has behind `from`, up to `to`, or as much of that as has room. Errors: `Closed`; `Corrupt`, of
+/// damage; those of the file.
+pub fn fill(part: &Part, writer: &mut Writer, keys: &mut Keys) -> Result<Filled> {
+    let kinds = part.shard.kinds();
+    part.shard.read(|reader| {
+        let connection = reader.connection();
+        let mut edits = VecDeque::new();
+        edits::between(connection, (part.from, part.to), |edit| {
+            edits.push_back(edit);
+            Ok(())
+        })?;
+        let mut filling = Filling {
+            connection,
+            kinds,
+            part,
+            writer: &mut *writer,
+            keys: &mut *keys,
+            edits,
+            lives: HashMap::new(),
+            to: part.from,
+            counts: (0, 0),
+        };
+        let is_full = !filling.all()?;
+        let Filling {
+            to,
+            counts: (rows, events),
+            ..
+        } = filling;
+        let to = if is_full { to } else { part.to };
+        let run = runs::at(connection, to)?;
+        writer.reach(part.number, to, run)?;
+        Ok(Filled {
+            to,
+            run,
+            is_full,
+            rows,
+            events,
+        })
+    })
+}
+
+struct Filling<'f> {
+    connection: &'f Connection,
+    kinds: &'f Kinds,
+    part: &'f Part,
+    writer: &'f mut Writer,
+    keys: &'f mut Keys,
+    edits: VecDeque<edits::Edit>,
+    /// The incarnations of entities that were met.
+    lives: HashMap<String, i64>,
+    /// Up to which position all is added.
+    to: i64,
+    counts: (u64, u64),
+}
+
+impl Filling<'_> {
+    /// Whether all had room.
+    fn all(&mut self) -> Result<bool> {
+        for (first, run) in runs::between(self.connection, (self.part.from, self.part.to))? {
+            let run = Run {
+                shard: self.part.number,
+                first,
+                run,
+            };
+            if !self.writer.run(run) {
+                return Ok(false);
+            }
+        }
+        let hidden = Hidden::read(self.connection)?;
+        let (connection, from, end) = (self.connection, self.part.from, self.part.to);
+        let mut has_room = true;
+        rows::each_after(connection, from, |position, row, _| {
+            if position > end {
+                return Ok(false);
+            }
+            has_room = self.edits(position - 1)?;
+            if has_room && let Some(row) = row?.filter(|row| !hidden.has(row)) {
+                has_room = self.row(&row)?;
+            }
+            if has_room {
+                self.to = position;
+            }
+            Ok(has_room)
+        })?;
+        Ok(has_room && self.edits(end)?)
+    }
+
+    /// Adds the edits up to a position. Whether all had room.
+    fn edits(&mut self, up_to: i64) -> Result<bool> {
+        while let Some(edit) = self.edits.front().copied() {
+            if edit.position > up_to {
+                break;
+            }
+            if !self.edit(&edit)? {
+                return Ok(false);
+            }
+            self.edits.pop_front();
+            // NOTE: several edits may have one position, which is reached with the last of them.
+            if self
+                .edits
+                .front()
+                .is_none_or(|next| next.position > edit.position)
+            {
+                self.to = edit.position;
+            }
+        }
+        Ok(true)
+    }
+
+    fn row(&mut self, row: &Row) -> Result<bool> {
+        let incarnation = self.life(row)?;
+        let shard = self.part.number;
+        let apart = self.kinds.of(&row.entity).filter(|_| row.prev == 0);
+        let apart = apart.map(|kind| &kind.apart);
+        let is_taken = self.writer.row(shard, incarnation, &row.borrow(), apart)?;
+        if is_taken {
+            self.counts.0 += 1;
+            self.counts.1 += row.count;
+        }
+        Ok(is_taken)
+    }
+
+    /// The incarnation whose key a row has; 0: the shard's own.
+    fn life(&mut self, row: &Row) -> Result<i64> {
+        let is_nobodys = row.prev == 0 && keys::parts(self.kinds, row)?.is_none();
+        let incarnation = if is_nobodys {
+            OF_SHARD
+        } else if row.prev == 0 {
+            row.position
+        } else if let Some(known) = self.lives.get(&row.entity) {
+            *known
+        } else {
+            let found = entities::row_of(self.connection, row)?;
+            let (_, incarnation, _) = found
+                .ok_or_else(|| rows::broken(row.position, "its entity is not in the index"))?;
+            incarnation
+        };
+        if !is_nobodys && self.lives.get(&row.entity) != Some(&incarnation) {
+            self.lives.insert(row.entity.clone(), incarnation);
+        }
+        self.keys
+            .learn(self.connection, self.part.number, incarnation)?;
+        Ok(incarnation)
+    }
+
+    fn edit(&mut self, edit: &edits::Edit) -> Result<bool> {
+        let of_part = |part, of| Edit {
+            shard: self.part.number,
+            part,
+            position: edit.position,
+            of,
+            at: edit.at,
+        };
+        match edit.what {
+            What::Erased => Ok(self.writer.erased(of_part(0, edit.of))),
+            What::Changed => {
+                let changed = of_part(0, edit.of);
+                match rows::at(self.connection, edit.of) {
+                    Ok(Some(row)) => self.changed(&row, changed),
+                    // Erased since, which has an edit of its own.
+                    Ok(None) => Ok(true),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// The row as it stands now, if an earlier segment has it; and which of its keys are gone.
+    fn changed(&mut self, row: &Row, edit: Edit) -> Result<bool> {
+        let incarnation = self.life(row)?;
+        if row.prev == 0 && incarnation != OF_SHARD {
+            let gone = self.keys.0.get(&(edit.shard, incarnation));
+            let gone = gone.map(Lived::erased_parts).unwrap_or_default();
+            for part in gone {
+                let erased = Edit {
+                    part,
+                    of: incarnation,
+                    ..edit
+                };
+                if !self.writer.erased(erased) {
+                    return Ok(false);
+                }
+            }
+        }
+        if row.position > self.part.from {
+            // It was added as it stands now.
+            return Ok(true);
+        }
+        let apart = self.kinds.of(&row.entity).filter(|_| row.prev == 0);
+        let apart = apart.map(|kind| &kind.apart);
+        let (shard, row) = (edit.shard, row.borrow());
+        Ok(self.writer.revision(shard, incarnation, &row, apart)? && self.writer.changed(edit))
+    }
+}

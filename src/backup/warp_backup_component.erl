@@ -1,0 +1,19 @@
+%% @private The component for the backups of a context.
+-module(warp_backup_component).
+-behaviour(warp_component).
+
+-export([new/1, children/2, stats/1]).
+
+%% @doc The table of what is known of each target.
+-spec new(warp_component:settings()) -> #{backups := ets:table()}.
+new(_Settings) ->
+    #{backups => warp_backup_server:new()}.
+
+%% @doc The process that makes runs.
+-spec children(warp_context:ref(), warp_component:settings()) -> [supervisor:child_spec()].
+children(Ref, _Settings) ->
+    [#{id => backup, start => {warp_backup_server, start_link, [Ref]}, shutdown => brutal_kill}].
+
+%% @doc What is known of each target.
+-spec stats(warp_context:context()) -> #{backups := [map()]}.
+stats(Context) -> warp_backup_server:stats(Context).

@@ -1,0 +1,89 @@
+%% @private The cuts of a backup: the points in time that it can be restored to.
+-module(warp_backup_cuts).
+
+-export([all/1, find/2, check/4]).
+
+-export_type([cut/0, until/0, check/0]).
+
+%% A cut is completed by the segment of its number.
+-type cut() :: #{cut := pos_integer(), at := warp_core:micros(), segments := pos_integer(), bytes := pos_integer()}.
+%% Whether the key pages are as new as the segments.
+-type check() :: #{cut := pos_integer(), at := warp_core:micros(), keys_at := warp_core:micros(),
+                   older := [Shard :: non_neg_integer()]}.
+%% Which cut: the last one; the one of this number; or the last one that was made at this time or before it.
+-type until() :: 'end' | {cut, pos_integer()} | {time, warp_core:micros()}.
+
+%% How much of the end of a segment says whether it completes a cut.
+-define(END_BYTES, 256).
+
+%% @doc All cuts, the oldest first, with how many segments and bytes there are up to each. Errors: those of the target;
+%% `{backup_damaged, Message}'.
+-spec all(warp_backup_target:open()) -> {ok, [cut()]} | {error, term()}.
+all(Target) ->
+    case warp_backup_stream:numbers(Target, all) of
+        {ok, Segments} -> each(Segments, Target, {0, 0}, []);
+        {error, _} = Error -> Error
+    end.
+
+each([], _Target, _Sum, Cuts) ->
+    {ok, lists:reverse(Cuts)};
+each([{_Stream, Number, Name, Bytes} | Segments], Target, {Count, Before}, Cuts) ->
+    Sum = {Count + 1, Before + Bytes},
+    case warp_backup_target:read(Target, Name, max(0, Bytes - ?END_BYTES), ?END_BYTES) of
+        {ok, End} ->
+            case warp_nif:segment_cut(Number, End) of
+                {ok, none} ->
+                    each(Segments, Target, Sum, Cuts);
+                {ok, {Cut, At}} ->
+                    Found = #{cut => Cut, at => At, segments => Count + 1, bytes => Before + Bytes},
+                    each(Segments, Target, Sum, [Found | Cuts]);
+                {error, _} = Error ->
+                    Error
+            end;
+        %% Merged into another one meanwhile.
+        not_found ->
+            each(Segments, Target, {Count, Before}, Cuts);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc One of them. `{no_such_cut, Until}'.
+-spec find([cut()], until()) -> {ok, cut()} | {error, {no_such_cut, until()}}.
+find(Cuts, Until) ->
+    Fits = fun(#{cut := Cut, at := At}) ->
+        case Until of
+            'end' -> true;
+            {cut, Number} -> Cut =:= Number;
+            {time, Time} -> At =< Time
+        end
+    end,
+    case lists:filter(Fits, Cuts) of
+        [] -> {error, {no_such_cut, Until}};
+        Found -> {ok, lists:last(Found)}
+    end.
+
+%% @doc Compares the key pages with the segments of a backup. Errors: `no_backup', while it has no cut; `no_keys';
+%% those of the targets.
+-spec check(warp_backup_target:open(), warp_backup_target:open(), Backup :: non_neg_integer(),
+            Shards :: pos_integer()) -> {ok, check()} | {error, term()}.
+check(Target, Keys, Backup, Shards) ->
+    case {all(Target), warp_backup_target:read(Keys, warp_backup_stream:index())} of
+        {{ok, []}, _} -> {error, no_backup};
+        {{ok, Cuts}, {ok, Index}} ->
+            older(Target, Backup, Shards, lists:last(Cuts), warp_nif:keys_index(Backup, Index));
+        {{ok, _}, not_found} -> {error, no_keys};
+        {{error, _} = Error, _} -> Error;
+        {_, {error, _} = Error} -> Error
+    end.
+
+older(Target, Backup, Shards, #{cut := Cut, at := At}, {ok, {_, KeysAt, Covered}}) ->
+    case warp_backup_stream:last(Target, Backup, 1, Shards) of
+        {ok, #{reaches := Reaches}} ->
+            Older = [N || {N, {To, _}} <- lists:sort(maps:to_list(Reaches)),
+                          not lists:any(fun({Of, _, Edits}) -> Of =:= N andalso Edits >= To end, Covered)],
+            {ok, #{cut => Cut, at => At, keys_at => KeysAt, older => Older}};
+        {error, _} = Error ->
+            Error
+    end;
+older(_Target, _Backup, _Shards, _Cut, {error, _} = Error) ->
+    Error.

@@ -1,0 +1,118 @@
+%% @private Reads the segments of a backup: checks them with and without keys, and restores them.
+-module(warp_backup_read).
+
+-export([check/3, load/4, segments/5]).
+
+-export_type([segment/0]).
+
+-type segment() :: {Stream :: non_neg_integer(), Segment :: pos_integer(), warp_backup_target:name(), integer()}.
+
+%% @doc Looks at all of these segments without keys, one after the other: what is damaged or missing, in sentences.
+%% Calls Tell with the number of segments that are done, and Each with each segment that is whole.
+%% An error is one of the target.
+-spec check(warp_backup_target:open(), Backup :: non_neg_integer(),
+            {[segment()], Each :: fun((segment(), binary()) -> ok | {error, term()}), fun((integer()) -> term())}) ->
+    {ok, [binary()]} | {error, term()}.
+check(Target, Backup, {Segments, Each, Tell}) ->
+    check(Segments, Target, Backup, {warp_nif:chain_new(), Each, Tell}, {0, []}).
+
+check([], _Target, _Backup, {Chain, _, _}, {_, Damage}) ->
+    %% What does not open leaves a gap, which needs no sentence of its own.
+    {ok, lists:reverse(Damage) ++ [Break || Damage =:= [], Break <- warp_nif:chain_breaks(Chain)]};
+check([{_, Number, Name, _} = Segment | Segments], Target, Backup, {Chain, Each, Tell} = Tools, {Done, Damage}) ->
+    Next = fun(More) ->
+        _ = Tell(Done + 1),
+        check(Segments, Target, Backup, Tools, {Done + 1, lists:reverse(More) ++ Damage})
+    end,
+    case warp_backup_target:read(Target, Name) of
+        {ok, Bytes} ->
+            case warp_nif:chain_add(Chain, Backup, Number, Bytes) of
+                {ok, {_, _, _, _, []}} ->
+                    case Each(Segment, Bytes) of
+                        ok -> Next([]);
+                        {error, Why} -> Next([text(Why)])
+                    end;
+                {ok, {_, _, _, _, Found}} -> Next(Found);
+                {error, Why} -> Next([text(Why)])
+            end;
+        not_found ->
+            Next([<<"segment ", (integer_to_binary(Number))/binary, " went away while it was read">>]);
+        {error, _} = Error ->
+            Error
+    end.
+
+text({backup_damaged, Message}) -> Message;
+text({newer_format, Object, Version}) ->
+    <<Object/binary, " has format ", (integer_to_binary(Version))/binary, ", which this Warp does not know">>;
+text({_, Message}) when is_binary(Message) -> Message;
+text(Why) -> unicode:characters_to_binary(warp_error:format_error(Why)).
+
+%% @doc Gives a restore all key pages, and all that the segments say of erased keys, and looks at the segments. Error:
+%% `{backup_damaged, Message}'; those of the targets.
+-spec load(warp_nif:restoring(), Segments :: warp_backup_target:open(), Keys :: warp_backup_target:open(),
+           {Backup :: non_neg_integer(), [segment()], fun((integer()) -> term())}) -> ok | {error, term()}.
+load(Restoring, Target, KeysTarget, {Backup, Segments, Tell}) ->
+    Erased = fun({_, Number, _, _}, Bytes) -> done(warp_nif:restore_erased(Restoring, Number, Bytes)) end,
+    case check(Target, Backup, {Segments, Erased, Tell}) of
+        {ok, []} -> pages(Restoring, KeysTarget);
+        {ok, Damage} -> {error, {backup_damaged, unicode:characters_to_binary(lists:join("; ", Damage))}};
+        {error, _} = Error -> Error
+    end.
+
+pages(Restoring, Target) ->
+    case warp_backup_stream:pages(Target) of
+        {ok, []} -> no_pages(warp_backup_target:read(Target, warp_backup_stream:index()));
+        {ok, Pages} -> until_error(fun(Page) -> page(Page, Restoring, Target) end, Pages);
+        {error, _} = Error -> Error
+    end.
+
+%% A context without any entity has none.
+no_pages({ok, _}) -> ok;
+no_pages(not_found) -> {error, no_keys};
+no_pages({error, _} = Error) -> Error.
+
+page({Shard, Page, Name}, Restoring, Target) ->
+    case warp_backup_target:read(Target, Name) of
+        {ok, Bytes} -> done(warp_nif:restore_page(Restoring, Shard, Page, Bytes));
+        not_found -> {error, {backup_damaged, <<Name/binary, " went away while it was read">>}};
+        {error, _} = Error -> Error
+    end.
+
+done({ok, done}) -> ok;
+done({error, _} = Error) -> Error.
+
+%% @doc Restores segments, or opens all that is in them: how many rows and events they have, how many lives were erased
+%% since, and how many rows have events that were cleared since. Errors: those of the target and of the files;
+%% `{backup_damaged, Message}'; `{key_unknown, Message}'.
+-spec segments(warp_nif:restoring(), warp_backup_target:open(), [segment()], restore | check,
+               fun((integer(), map()) -> term())) -> {ok, map()} | {error, term()}.
+segments(Restoring, Target, Segments, How, Tell) ->
+    Nothing = #{rows => 0, events => 0, erased => 0, cleared => 0},
+    segments(Segments, {Restoring, Target, How, Tell}, 0, Nothing).
+
+segments([], _Tools, _Done, Counts) ->
+    {ok, Counts};
+segments([{_, Number, Name, _} | Segments], {Restoring, Target, How, Tell} = Tools, Done, Counts) ->
+    case warp_backup_target:read(Target, Name) of
+        {ok, Bytes} ->
+            case warp_nif:restore_segment(Restoring, Number, Bytes, How) of
+                {ok, {Rows, Events, Erased, Cleared}} ->
+                    #{rows := R, events := E, erased := X, cleared := C} = Counts,
+                    Next = #{rows => R + Rows, events => E + Events, erased => X + Erased, cleared => C + Cleared},
+                    _ = Tell(Done + 1, Next),
+                    segments(Segments, Tools, Done + 1, Next);
+                {error, _} = Error ->
+                    Error
+            end;
+        not_found ->
+            {error, {backup_damaged, <<Name/binary, " went away while it was read">>}};
+        {error, _} = Error ->
+            Error
+    end.
+
+until_error(_Fun, []) -> ok;
+until_error(Fun, [First | Rest]) ->
+    case Fun(First) of
+        ok -> until_error(Fun, Rest);
+        {error, _} = Error -> Error
+    end.

@@ -1,0 +1,140 @@
+%% @private Restores a context from a backup into a folder where there is none.
+%%
+%% It works in a folder beside, which gets the context's name when it is complete. Whoever is interrupted restores the
+%% same cut again, and goes on where it was.
+-module(warp_backup_restore).
+
+-export([run/4, check/3]).
+
+-export_type([report/0]).
+
+-type report() :: #{
+    context := binary(),
+    shards := pos_integer(),
+    cut := pos_integer(),
+    at := warp_core:micros(),
+    segments := non_neg_integer(),
+    rows := non_neg_integer(),
+    events := non_neg_integer(),
+    %% Parts of lives in these segments whose keys were erased, so that nothing of them was restored.
+    erased := non_neg_integer(),
+    %% Rows of which events were cleared, since what they were about was deleted.
+    cleared := non_neg_integer()
+}.
+
+%% Says of a folder that is not complete what is being restored.
+-define(MARK, "restoring").
+-define(LOCK_PATIENCE_MS, 1000).
+
+%% @doc Restores a cut, or what it has of one entity.
+%%
+%% Errors: `{not_empty, Path}': there is a context; `{other_restore, Path}': the folder beside has another cut or
+%% backup, begun earlier; `{no_such_cut, Until}'; `no_backup': the target has none; `no_keys': the place of the keys has
+%% none; `{backup_damaged, Message}', `{key_unknown, Message}', with which nothing has its name; those of the master
+%% key, the targets and the files.
+-spec run(warp_backup_run:places(), DataDir :: binary(),
+          {warp_backup_cuts:until(), Entity :: all | binary()},
+          {warp_nif:access(), [warp_nif:kind()], fun((map()) -> term())}) -> {ok, report()} | {error, term()}.
+run(Places, DataDir, {Until, Entity}, {Access, Kinds, Tell}) ->
+    try
+        {Backup, #{context := Name, shards := Shards} = About} = opened(Places),
+        Path = filename:join(DataDir, Name),
+        ok = no_context(Path),
+        {Cut, Used, All} = chosen(Places, Until),
+        Dir = <<Path/binary, ".restoring">>,
+        {ok, Lock} = locked(Dir, Access),
+        try
+            ok = ok_of(marked(Dir, About, {Cut, Entity}, Access)),
+            Only = case Entity of all -> nil; _ -> Entity end,
+            Restoring = ok(warp_nif:restore(Backup, Dir, {Name, Shards, Only}, Access, Kinds)),
+            Counts = restored(Restoring, Places, About, {Used, All}, restore, Tell),
+            ok = ok_of(warp_nif:restore_finish(Restoring)),
+            ok = ok_of(warp_nif:establish(Lock)),
+            ok = ok_of(file_deleted(filename:join(Dir, ?MARK))),
+            ok = no_context(Path),
+            ok = ok_of(warp_nif:rename_folder(Dir, Path)),
+            {ok, report(About, Cut, Used, Counts)}
+        after
+            ok = warp_nif:unlock(Lock)
+        end
+    catch
+        throw:{error, _} = Error -> Error
+    end.
+
+%% @doc Opens everything that is in the segments up to a cut, and keeps nothing. Errors: as above.
+-spec check(warp_backup_run:places(), warp_backup_cuts:until(), fun((map()) -> term())) ->
+    {ok, report()} | {error, term()}.
+check(Places, Until, Tell) ->
+    try
+        {Backup, #{context := Name, shards := Shards} = About} = opened(Places),
+        {Cut, Used, All} = chosen(Places, Until),
+        %% Nothing is made there.
+        Restoring = ok(warp_nif:restore(Backup, <<"/nonexistent">>, {Name, Shards, nil}, owner, [])),
+        Counts = restored(Restoring, Places, About, {Used, All}, check, Tell),
+        {ok, report(About, Cut, Used, Counts)}
+    catch
+        throw:{error, _} = Error -> Error
+    end.
+
+opened(#{segments := Target, master := Master}) ->
+    case warp_backup_target:read(Target, <<"backup">>) of
+        {ok, Object} -> {ok(warp_backup_master:open(Master, Object)), ok(warp_nif:backup_about(Object))};
+        not_found -> throw({error, no_backup});
+        {error, _} = Error -> throw(Error)
+    end.
+
+%% The cut, the segments up to it, and all segments.
+chosen(#{segments := Target}, Until) ->
+    #{cut := Number} = Cut = ok(warp_backup_cuts:find(ok(warp_backup_cuts:all(Target)), Until)),
+    All = ok(warp_backup_stream:numbers(Target, all)),
+    {Cut, [Segment || {_, N, _, _} = Segment <- All, N =< Number], All}.
+
+restored(Restoring, #{segments := Target, keys := Keys}, #{number := Backup}, {Used, All}, How, Tell) ->
+    Of = length(All) + length(Used),
+    Looked = fun(Done) -> Tell(#{done => Done, 'of' => Of, events => 0}) end,
+    ok = ok_of(warp_backup_read:load(Restoring, Target, Keys, {Backup, All, Looked})),
+    Read = fun(Done, #{events := Events}) -> Tell(#{done => length(All) + Done, 'of' => Of, events => Events}) end,
+    ok(warp_backup_read:segments(Restoring, Target, Used, How, Read)).
+
+report(#{context := Name, shards := Shards}, #{cut := Cut, at := At}, Used, Counts) ->
+    Counts#{context => Name, shards => Shards, cut => Cut, at => At, segments => length(Used)}.
+
+no_context(Path) ->
+    case file:list_dir(Path) of
+        {ok, [_ | _]} -> throw({error, {not_empty, Path}});
+        {ok, []} -> ok;
+        {error, enoent} -> ok;
+        {error, Reason} -> throw({error, io_error(Path, Reason)})
+    end.
+
+locked(Dir, Access) ->
+    case warp_nif:lock(Dir, ?LOCK_PATIENCE_MS, Access) of
+        {ok, Lock} -> {ok, Lock};
+        {error, _} = Error -> throw(Error)
+    end.
+
+%% Goes on with the same cut only. What a crash has left before the mark was there is nothing.
+marked(Dir, #{number := Backup}, {#{cut := Cut}, Entity}, Access) ->
+    Path = filename:join(Dir, ?MARK),
+    Of = case Entity of all -> <<"all">>; _ -> binary:encode_hex(crypto:hash(sha256, Entity)) end,
+    Mark = iolist_to_binary(io_lib:format("~b ~b ~ts~n", [Backup, Cut, Of])),
+    case file:read_file(Path) of
+        {ok, Mark} -> ok;
+        {ok, _} -> {error, {other_restore, Dir}};
+        {error, enoent} -> warp_nif:put_file(Path, Mark, Access, replace);
+        {error, Reason} -> {error, io_error(Path, Reason)}
+    end.
+
+file_deleted(Path) ->
+    case file:delete(Path) of
+        ok -> ok;
+        {error, Reason} -> {error, io_error(Path, Reason)}
+    end.
+
+io_error(Path, Reason) -> {io_error, unicode:characters_to_binary([Path, ": ", file:format_error(Reason)])}.
+
+ok({ok, Value}) -> Value;
+ok({error, _} = Error) -> throw(Error).
+
+ok_of(ok) -> ok;
+ok_of({error, _} = Error) -> throw(Error).

@@ -1,0 +1,90 @@
+%% @private The segments of a target: their names, and where a context goes on.
+-module(warp_backup_stream).
+
+-export([number/1, name/2, numbers/2, last/4, page/2, pages/1, index/0]).
+
+-export_type([state/0]).
+
+%% Where the next segment goes on: the number and the SHA-256 of the last one, and for each shard the last position that
+%% the segments have, with its run.
+-type state() :: #{segment := non_neg_integer(), hash := binary(),
+                   reaches := #{non_neg_integer() => {Position :: integer(), Run :: integer()}}}.
+
+%% @doc The number of the stream that this node writes.
+-spec number(warp_context:context()) -> non_neg_integer().
+number(#{cluster := single_node}) -> 1;
+number(_Context) ->
+    <<Number:64, _/binary>> = crypto:hash(sha256, atom_to_binary(node())),
+    Number.
+
+%% @doc The name of a segment.
+-spec name(Stream :: non_neg_integer(), Segment :: pos_integer()) -> warp_backup_target:name().
+name(Stream, Segment) -> text("segments/~16.16.0b/~10..0b", [Stream, Segment]).
+
+%% @doc The names of the segments of all streams with the numbers of stream and segment and the sizes, in order.
+-spec numbers(warp_backup_target:open(), all | non_neg_integer()) ->
+    {ok, [{Stream :: non_neg_integer(), Segment :: pos_integer(), warp_backup_target:name(), Bytes :: integer()}]}
+    | {error, term()}.
+numbers(Target, Stream) ->
+    Prefix = case Stream of all -> <<"segments/">>; _ -> text("segments/~16.16.0b/", [Stream]) end,
+    case warp_backup_target:list(Target, Prefix) of
+        {ok, Found} -> {ok, lists:append([of_name(Name, Bytes) || {Name, Bytes} <- Found])};
+        {error, _} = Error -> Error
+    end.
+
+of_name(<<"segments/", Stream:16/binary, "/", Segment:10/binary>> = Name, Bytes) ->
+    try [{binary_to_integer(Stream, 16), binary_to_integer(Segment), Name, Bytes}] catch error:badarg -> [] end;
+of_name(_Name, _Bytes) ->
+    [].
+
+%% @doc Where a stream goes on, from its last segment. Errors: those of the target, and what is wrong with the segment.
+-spec last(warp_backup_target:open(), Backup :: non_neg_integer(), Stream :: non_neg_integer(),
+           Shards :: pos_integer()) -> {ok, state()} | {error, term()}.
+last(Target, Backup, Stream, Shards) ->
+    case numbers(Target, Stream) of
+        {ok, []} ->
+            Reaches = maps:from_list([{N, {0, 0}} || N <- lists:seq(0, Shards - 1)]),
+            {ok, #{segment => 0, hash => <<0:256>>, reaches => Reaches}};
+        {ok, Found} ->
+            {_, Segment, Name, _} = lists:last(Found),
+            of_last(warp_backup_target:read(Target, Name), Backup, Segment);
+        {error, _} = Error ->
+            Error
+    end.
+
+of_last({ok, Bytes}, Backup, Segment) ->
+    case warp_nif:chain_add(warp_nif:chain_new(), Backup, Segment, Bytes) of
+        {ok, {_, _, Hash, Reaches, []}} ->
+            {ok, #{segment => Segment, hash => Hash,
+                   reaches => maps:from_list([{N, {To, Run}} || {N, _, To, Run} <- Reaches])}};
+        {ok, {_, _, _, _, [Damage | _]}} ->
+            {error, {backup_damaged, Damage}};
+        {error, _} = Error ->
+            Error
+    end;
+of_last(not_found, _Backup, Segment) ->
+    {error, {backup_damaged, text("segment ~b went away while it was read", [Segment])}};
+of_last({error, _} = Error, _Backup, _Segment) ->
+    Error.
+
+%% @doc The name of a key page.
+-spec page(Shard :: non_neg_integer(), Page :: non_neg_integer()) -> warp_backup_target:name().
+page(Shard, Page) -> text("keys/~4..0b/~10..0b", [Shard, Page]).
+
+%% @doc The key pages: the numbers of shard and page, and the name.
+-spec pages(warp_backup_target:open()) ->
+    {ok, [{Shard :: non_neg_integer(), Page :: non_neg_integer(), warp_backup_target:name()}]} | {error, term()}.
+pages(Target) ->
+    case warp_backup_target:list(Target, <<"keys/">>) of
+        {ok, Found} ->
+            {ok, [{binary_to_integer(Shard), binary_to_integer(Page), Name}
+                  || {<<"keys/", Shard:4/binary, "/", Page:10/binary>> = Name, _} <- Found]};
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc The name of the index of the key pages.
+-spec index() -> warp_backup_target:name().
+index() -> <<"keys/index">>.
+
+text(Format, Values) -> unicode:characters_to_binary(io_lib:format(Format, Values)).

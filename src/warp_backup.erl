@@ -1,0 +1,297 @@
+%% @doc Backups of a context, in which a deleted entity is dead data: each life of an entity is sealed with a key of its
+%% own, and deleting the entity destroys that key, also in the backups that were taken before.
+%%
+%% A backup is kept in a target: a folder, which may be one of another machine that is mounted. It is made of
+%% segments, which never change, and of key pages, which each run replaces. The key pages are sealed with the backup's
+%% key, and that is wrapped by a master key, which Warp reads when it needs it, and never keeps. Who loses the master
+%% key, or the key pages, can restore nothing.
+%%
+%% Each run adds a cut: the state of the whole context between two commits, with each saga whole or under way. A restore
+%% gives a cut, without what was deleted since.
+-module(warp_backup).
+
+-export([run/2, run/3, start/2, stop/2, forget/2]).
+-export([list/1, list/2, verify/1, verify/2, check/1, check/2, restore/2, restore/3]).
+
+-export_type([options/0, report/0, cut/0, error/0]).
+-export_type([restore_options/0, restore_report/0, verify_report/0, check_report/0]).
+
+-type options() :: #{
+    %% The folder to back up to.
+    to := file:name_all(),
+    %% Where the key pages are kept, if elsewhere: who has both and the master key can read the backup.
+    keys_to => file:name_all(),
+    %% The master key: `{file, Path}' of a file with 64 hexadecimal digits, such as `openssl rand -hex 32' makes, that
+    %% only its owner may read; `{env, Name}' of a variable; or `#{name, wrap, unwrap}', functions that have a
+    %% service for keys wrap and unwrap the backup's key.
+    master_key := warp_backup_master:given(),
+    %% Is called with the report so far after each object that was stored.
+    progress => fun((report()) -> term())
+}.
+-type report() :: warp_backup_run:report().
+-type cut() :: warp_backup_cuts:cut().
+-type restore_options() :: #{
+    %% The folder that has the backup.
+    from := file:name_all(),
+    keys_from => file:name_all(),
+    master_key => warp_backup_master:given(),
+    %% Which cut. Default: `end', the last one.
+    until => warp_backup_cuts:until(),
+    %% Only this entity: the context then has no other. Default: `all'.
+    entity => all | binary(),
+    %% Who may read the files that are made. Default: `owner'.
+    file_access => owner | umask,
+    progress => fun((#{done := non_neg_integer(), 'of' := non_neg_integer(), events := non_neg_integer()}) -> term())
+}.
+-type restore_report() :: warp_backup_restore:report().
+-type verify_report() :: #{
+    segments := non_neg_integer(),
+    cuts := non_neg_integer(),
+    %% Only where the backup was opened with its keys.
+    rows => non_neg_integer(),
+    events => non_neg_integer(),
+    erased => non_neg_integer(),
+    cleared => non_neg_integer()
+}.
+-type check_report() :: warp_backup_cuts:check().
+-type error() ::
+    context_stopped
+    | not_started
+    | running
+    | interrupted
+    | no_backup
+    | no_keys
+    | target_in_use
+    | wrong_master_key
+    | disk_full
+    | {no_master_key, Why :: binary()}
+    | {master_key_refused, Why :: term()}
+    | {other_backup, #{context := binary(), shards := pos_integer()}}
+    | {forked, #{shard := non_neg_integer(), position := pos_integer()}}
+    | {no_such_cut, warp_backup_cuts:until()}
+    | {not_empty | other_restore, Path :: binary()}
+    | {backup_damaged | key_unknown, Message :: binary()}
+    | {newer_format, binary(), integer()}
+    | {unreachable, term()}
+    | {shard_unavailable, non_neg_integer()}
+    | {io_error | corrupt | internal, Message :: binary()}
+    | warp_check:wrong().
+
+%% @doc As {@link run/3}, with `to' among the options.
+-spec run(warp_core:ctx(), options()) -> {ok, report()} | {error, error()}.
+run(Ctx, #{to := To} = Options) -> run(Ctx, To, maps:remove(to, Options)).
+
+%% @doc Backs a context up once. Only what is new since the last run is read and stored. A run
+%% that was interrupted is made again.
+%%
+%% The report has the number and the time of the cut, and how many segments, key pages, rows, events and bytes were
+%% stored: 0 where nothing has changed since the last cut, whose number it has then.
+%%
+%% Errors: `{bad_option, Name, Why}'; `{no_master_key, Why}' when it cannot be read; `wrong_master_key' when the backup
+%% was begun with another one; `{master_key_refused, Why}'; `{other_backup, #{context, shards}}': the target has a
+%% backup of that context; `target_in_use': another context writes to it; `{forked, #{shard, position}}': the context
+%% was put back to an older state and has gone on, so that it is not what the backup goes on from; begin a new backup
+%% in another target. `{shard_unavailable, N}' while a shard is not open. `disk_full', `{io_error, Message}',
+%% `{backup_damaged, Message}'. `context_stopped'.
+-spec run(warp_core:ctx(), file:name_all(), map()) -> {ok, report()} | {error, error()}.
+run(Ctx, To, Options) -> planned(Ctx, Options#{to => To}, [], fun warp_backup_server:run/3).
+
+%% @doc Backs a context up again and again, every `every' milliseconds (60000), from now on until the context stops or
+%% {@link stop/2} is called, and at once when an entity is deleted. Waits for the first run, and gives its report.
+%% Other options are those of {@link run/3}. Called again for the same target it changes how.
+%%
+%% What fails later is in the log and in `warp_core:stats/1', under `backups', and is tried again.
+%%
+%% Errors: as for {@link run/3}, with nothing begun.
+-spec start(warp_core:ctx(), map()) -> {ok, report()} | {error, error()}.
+start(Ctx, Options) ->
+    Every = fun(Millis) -> warp_check:integer(Millis, 1000, warp_deadline:longest()) end,
+    planned(Ctx, Options, [{every, 60000, Every}], fun warp_backup_server:start/3).
+
+planned(Ctx, Options, More, Ask) ->
+    Given = [{to, required, fun warp_backup_target:check/1},
+             {keys_to, none, fun place/1},
+             {master_key, required, fun warp_backup_master:check/1},
+             {progress, fun(_) -> ok end, fun function/1}],
+    case {warp_check:options(Options, Given ++ More), warp_context:of_handle(Ctx)} of
+        {{ok, #{to := To, keys_to := Keys, master_key := Master, progress := Tell} = Checked}, {ok, Context}} ->
+            Ask(Context, #{target => To, keys => Keys, master => Master, every => maps:get(every, Checked, once),
+                           progress => Tell}, infinity);
+        {{error, _} = Error, _} -> Error;
+        {_, not_found} -> {error, context_stopped}
+    end.
+
+%% @doc Ends the backups to a target that {@link start/2} has begun; a run that is under way ends first. Deletions still
+%% wait until their entities are dead data there. Errors: `not_started'; `{bad_option, to, Why}'; `context_stopped'.
+-spec stop(warp_core:ctx(), file:name_all()) -> ok | {error, error()}.
+stop(Ctx, To) -> with_target(Ctx, To, fun warp_backup_server:stop/2).
+
+%% @doc Says that a target is gone, with all that was backed up to it: deletions wait for it no more. Errors: `running',
+%% while a run is under way; as for {@link stop/2}.
+-spec forget(warp_core:ctx(), file:name_all()) -> ok | {error, error()}.
+forget(Ctx, To) -> with_target(Ctx, To, fun warp_backup_server:forget/2).
+
+with_target(Ctx, To, Ask) ->
+    case {warp_backup_target:check(To), warp_context:of_handle(Ctx)} of
+        {{ok, Target}, {ok, Context}} -> Ask(Context, Target);
+        {{error, Why}, _} -> {error, {bad_option, to, Why}};
+        {_, not_found} -> {error, context_stopped}
+    end.
+
+%% @equiv list(From, #{})
+-spec list(file:name_all()) -> {ok, [cut()]} | {error, error()}.
+list(From) -> list(From, #{}).
+
+%% @doc The cuts of a backup, the oldest first: the number of each, its time in microseconds since 1970, and how many
+%% segments and bytes there are up to it. Needs no key. Errors: `no_backup', `{backup_damaged, Message}', those of the
+%% target.
+-spec list(file:name_all(), #{}) -> {ok, [cut()]} | {error, error()}.
+list(From, Options) ->
+    from(From, Options, [], fun(#{segments := Target}, _) ->
+        case warp_backup_cuts:all(Target) of
+            {ok, []} -> {error, no_backup};
+            Found -> Found
+        end
+    end).
+
+%% @equiv verify(From, #{})
+-spec verify(file:name_all()) -> {ok, verify_report()} | {error, error()}.
+verify(From) -> verify(From, #{}).
+
+%% @doc Checks a backup. Without `master_key' that all segments are there and as they were written; with it also that
+%% everything in them can be opened and is whole. Options are those of {@link restore/3}.
+%%
+%% Error: `{backup_damaged, Message}' names each segment that is damaged, missing or exchanged; others as for
+%% {@link restore/3}.
+-spec verify(file:name_all(), map()) -> {ok, verify_report()} | {error, error()}.
+verify(From, Options) ->
+    from(From, Options, reading(none), fun(#{segments := Target, master := Master} = Places, Given) ->
+        #{progress := Tell, until := Until} = Given,
+        case {about(Target), warp_backup_stream:numbers(Target, all), warp_backup_cuts:all(Target)} of
+            {{ok, #{number := Backup}}, {ok, Segments}, {ok, Cuts}} ->
+                Report = #{segments => length(Segments), cuts => length(Cuts)},
+                case Master of
+                    none -> without_keys(Target, Backup, Segments, Tell, Report);
+                    _ -> with_keys(warp_backup_restore:check(Places, Until, Tell), Report)
+                end;
+            {{error, _} = Error, _, _} -> Error;
+            {_, {error, _} = Error, _} -> Error;
+            {_, _, {error, _} = Error} -> Error
+        end
+    end).
+
+about(Target) ->
+    case warp_backup_target:read(Target, <<"backup">>) of
+        {ok, Object} -> warp_nif:backup_about(Object);
+        not_found -> {error, no_backup};
+        {error, _} = Error -> Error
+    end.
+
+without_keys(Target, Backup, Segments, Tell, Report) ->
+    Of = length(Segments),
+    Looked = fun(Done) -> Tell(#{done => Done, 'of' => Of, events => 0}) end,
+    case warp_backup_read:check(Target, Backup, {Segments, fun(_, _) -> ok end, Looked}) of
+        {ok, []} -> {ok, Report};
+        {ok, Damage} -> {error, {backup_damaged, unicode:characters_to_binary(lists:join("; ", Damage))}};
+        {error, _} = Error -> Error
+    end.
+
+with_keys({ok, Counts}, Report) -> {ok, maps:merge(Report, maps:with([rows, events, erased, cleared], Counts))};
+with_keys({error, _} = Error, _Report) -> Error.
+
+%% @equiv check(From, #{})
+-spec check(file:name_all()) -> {ok, check_report()} | {error, error()}.
+check(From) -> check(From, #{}).
+
+%% @doc Looks whether the key pages are as new as the segments. Where they are older, what is newer has no key, and a
+%% key that was erased may still be there. Needs no key. `keys_from' as for {@link restore/3}.
+%%
+%% The report has the last cut and its time, when the key pages were written, and the shards whose keys are older than
+%% their segments: none, if all is well. Errors: `no_backup'; `no_keys': there are no key pages; `{backup_damaged,
+%% Message}'; those of the targets.
+-spec check(file:name_all(), #{keys_from => file:name_all()}) -> {ok, check_report()} | {error, error()}.
+check(From, Options) ->
+    from(From, Options, [{keys_from, none, fun place/1}], fun(#{segments := Target, keys := Keys}, _) ->
+        case about(Target) of
+            {ok, #{number := Number, shards := Shards}} -> warp_backup_cuts:check(Target, Keys, Number, Shards);
+            {error, _} = Error -> Error
+        end
+    end).
+
+%% @doc As {@link restore/3}, with `from' among the options.
+-spec restore(DataDir :: file:name_all(), restore_options()) -> {ok, restore_report()} | {error, error()}.
+restore(DataDir, #{from := From} = Options) -> restore(DataDir, From, maps:remove(from, Options)).
+
+%% @doc Restores a context into `DataDir/CONTEXT', where there must be none, as it was at a cut, without what was
+%% deleted since. Start it then as any other. A restore that was interrupted goes on when it is called again.
+%%
+%% With `entity => Id' the restored context has that entity alone, such as to look at what it was, or to export it.
+%%
+%% Sagas that were under way at the cut go on when the context starts, as after a crash at that moment.
+%%
+%% Errors: `{bad_option, Name, Why}'; `no_backup'; `no_keys': the key pages are not there; `{no_such_cut, Until}';
+%% `{not_empty, Path}': there is a context, or something else; `{other_restore, Path}': a restore of another cut was
+%% interrupted there: remove that folder. `{backup_damaged, Message}' and `{key_unknown, Message}', with nothing
+%% restored; those of the master key as for {@link run/3}; `disk_full', `{io_error, Message}'.
+-spec restore(DataDir :: file:name_all(), From :: file:name_all(), map()) ->
+    {ok, restore_report()} | {error, error()}.
+restore(DataDir, From, Options) ->
+    case warp_context_options:data_dir(DataDir) of
+        {ok, Dir} ->
+            Given = [{entity, all, fun entity/1},
+                     {file_access, owner, fun(Access) -> warp_check:one_of(Access, [owner, umask]) end}],
+            from(From, Options, reading(required) ++ Given, fun(Places, Checked) ->
+                #{until := Until, entity := Entity, file_access := Access, progress := Tell} = Checked,
+                warp_backup_restore:run(Places, Dir, {Until, Entity}, {Access, warp_component:kinds(), Tell})
+            end);
+        {error, Why} ->
+            {error, {bad_option, data_dir, Why}}
+    end.
+
+reading(Master) ->
+    [{keys_from, none, fun place/1},
+     {master_key, Master, fun warp_backup_master:check/1},
+     {until, 'end', fun until/1},
+     {progress, fun(_) -> ok end, fun function/1}].
+
+from(From, Options, Given, Fun) ->
+    case warp_check:options(Options#{from => From}, [{from, required, fun warp_backup_target:check/1} | Given]) of
+        {ok, #{from := Target} = Checked} ->
+            Keys = maps:get(keys_from, Checked, none),
+            opened(Target, fun(Segments) ->
+                Places = #{segments => Segments, master => maps:get(master_key, Checked, none)},
+                case Keys of
+                    none -> Fun(Places#{keys => Segments}, Checked);
+                    _ -> opened(Keys, fun(Of) -> Fun(Places#{keys => Of}, Checked) end)
+                end
+            end);
+        {error, _} = Error ->
+            Error
+    end.
+
+opened(Target, Fun) ->
+    case warp_backup_target:open(Target) of
+        {ok, Open} ->
+            try
+                Fun(Open)
+            after
+                ok = warp_backup_target:close(Open)
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+place(none) -> {ok, none};
+place(Given) -> warp_backup_target:check(Given).
+
+function(Fun) when is_function(Fun, 1) -> {ok, Fun};
+function(_) -> {error, {not_a_function, 1}}.
+
+entity(all) -> {ok, all};
+entity(Id) when is_binary(Id), Id =/= <<>> -> {ok, Id};
+entity(_) -> {error, not_a_binary}.
+
+until('end') -> {ok, 'end'};
+until({cut, N} = Until) when is_integer(N), N > 0 -> {ok, Until};
+until({time, T} = Until) when is_integer(T) -> {ok, Until};
+until(_) -> {error, not_a_cut}.

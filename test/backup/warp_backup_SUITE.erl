@@ -1,0 +1,316 @@
+%% Backups: what a restore gives is what was there at the cut, without what was deleted since.
+-module(warp_backup_SUITE).
+-compile([export_all, nowarn_export_all]).
+-include_lib("stdlib/include/assert.hrl").
+
+suite() -> [{timetrap, {minutes, 2}}].
+
+all() ->
+    [a_context_comes_back_as_it_was, each_cut_can_be_restored, a_deleted_entity_is_in_no_older_backup,
+     a_deletion_waits_for_its_backups, a_target_that_is_away_is_said_and_caught_up,
+     a_target_is_remembered_until_it_is_forgotten, a_restored_context_goes_on_in_its_backup,
+     an_older_folder_that_has_gone_on_is_refused, wrong_keys_and_wrong_targets_are_told,
+     nothing_is_restored_over_a_context, damage_is_named_and_nothing_is_restored, old_keys_do_not_help,
+     keys_that_are_older_are_told, one_entity_can_be_restored_alone, an_empty_context_has_a_backup].
+
+init_per_testcase(_, Config) -> warp_test:init_case(Config).
+end_per_testcase(_, Config) -> warp_test:end_case(Config).
+
+a_context_comes_back_as_it_was(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 4}),
+    ok = fill(Ctx, 1, 200),
+    Before = all_of(Ctx),
+    {ok, #{cut := 1, segments := 1, rows := 200, events := 400}} = backup(Ctx, Config),
+    ok = fill(Ctx, 150, 300),
+    {ok, [#{cut := 1, segments := 1}]} = warp_backup:list(target(Config)),
+    {Restored, #{events := 400, erased := 0}} = restored(Config, "one", #{}),
+    ?assertEqual(Before, all_of(Restored)),
+    {ok, _} = warp_core:verify(Restored).
+
+each_cut_can_be_restored(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 3}),
+    States = [begin
+                  ok = fill(Ctx, 1, 20 * N),
+                  {ok, #{cut := N}} = backup(Ctx, Config),
+                  {N, all_of(Ctx)}
+              end || N <- lists:seq(1, 4)],
+    %% Nothing has changed.
+    {ok, #{cut := 4, segments := 0, bytes := 0}} = backup(Ctx, Config),
+    [begin
+         {Restored, #{cut := N}} = restored(Config, integer_to_list(N), #{until => {cut, N}}),
+         ?assertEqual(All, all_of(Restored)),
+         ok = warp_test:stop(Restored)
+     end || {N, All} <- States],
+    {ok, #{segments := 4, cuts := 4, events := _}} =
+        warp_backup:verify(target(Config), #{master_key => master(Config)}),
+    {ok, #{segments := 4, cuts := 4}} = warp_backup:verify(target(Config)).
+
+a_deleted_entity_is_in_no_older_backup(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    ok = fill(Ctx, 1, 50),
+    {ok, _} = backup(Ctx, Config),
+    Id = name(7),
+    ok = warp_core:delete(warp_core:entity(Ctx, Id)),
+    Left = all_of(Ctx),
+    {ok, #{cut := 2}} = backup(Ctx, Config),
+    {Restored, #{erased := 1}} = restored(Config, "older", #{until => {cut, 1}}),
+    ?assertEqual(Left, all_of(Restored)),
+    ?assertEqual([], warp_test:files_with(filename:join(dir(Config), "older"), Id)).
+
+%% Nobody has to make a run: with the answer the key is gone from the target.
+a_deletion_waits_for_its_backups(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    ok = fill(Ctx, 1, 50),
+    To = unicode:characters_to_binary(target(Config)),
+    {ok, #{cut := 1}} = warp_backup:start(Ctx, #{to => To, every => 60000, master_key => master(Config)}),
+    ?assertMatch(#{backups := [#{to := To, every := 60000, cut := 1, failing := none}]}, warp_core:stats(Ctx)),
+    {ok, #{events := 2, backups := [#{to := To, cut := 2}]}} =
+        warp_core:delete(warp_core:entity(Ctx, name(7)), #{receipt => true}),
+    Left = all_of(Ctx),
+    {Restored, #{erased := 1}} = restored(Config, "older", #{until => {cut, 1}}),
+    ?assertEqual(Left, all_of(Restored)).
+
+a_target_that_is_away_is_said_and_caught_up(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    ok = fill(Ctx, 1, 20),
+    To = unicode:characters_to_binary(target(Config)),
+    {ok, _} = warp_backup:start(Ctx, #{to => To, every => 1000, master_key => master(Config)}),
+    ok = file:rename(To, <<To/binary, ".away">>),
+    ok = file:write_file(To, "in its way"),
+    Alice = warp_core:entity(Ctx, name(7)),
+    {error, {still_to_erase, #{target := backup, reason := {To, {io_error, _}}}}} = warp_core:delete(Alice, #{}),
+    ?assertEqual({ok, []}, warp_core:export(Alice)),
+    ?assertMatch(#{backups := [#{failing := #{why := {io_error, _}, since := _}}]}, warp_core:stats(Ctx)),
+    ok = file:delete(To),
+    ok = file:rename(<<To/binary, ".away">>, To),
+    ok = warp_test:wait_until(fun() ->
+        #{backups := [#{failing := Failing}]} = warp_core:stats(Ctx),
+        Failing =:= none
+    end, 20000),
+    ?assertEqual(ok, warp_core:delete(Alice)),
+    Left = all_of(Ctx),
+    {Restored, #{erased := 1}} = restored(Config, "older", #{until => {cut, 1}}),
+    ?assertEqual(Left, all_of(Restored)).
+
+a_target_is_remembered_until_it_is_forgotten(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    ok = fill(Ctx, 1, 20),
+    %% Nothing was stored by a run that could not begin.
+    {error, {no_master_key, _}} = warp_backup:run(Ctx, target(Config), #{master_key => {file, "/none"}}),
+    ?assertEqual(ok, warp_core:delete(warp_core:entity(Ctx, name(1)))),
+    {ok, _} = backup(Ctx, Config),
+    Again = warp_test:restart(Ctx),
+    To = unicode:characters_to_binary(target(Config)),
+    ?assertMatch(#{backups := [#{to := To, every := not_started}]}, warp_core:stats(Again)),
+    Delete = fun(N) -> warp_core:delete(warp_core:entity(Again, name(N))) end,
+    ?assertMatch({error, {still_to_erase, #{reason := {To, not_started}}}}, Delete(2)),
+    {ok, #{cut := 2}} = backup(Again, Config),
+    ?assertEqual(ok, Delete(3)),
+    Third = warp_test:restart(Again),
+    ok = warp_backup:forget(Third, To),
+    ?assertEqual({error, not_started}, warp_backup:forget(Third, To)),
+    ?assertEqual(ok, warp_core:delete(warp_core:entity(Third, name(4)))),
+    ?assertMatch(#{backups := []}, warp_core:stats(warp_test:restart(Third))).
+
+a_restored_context_goes_on_in_its_backup(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 3}),
+    ok = fill(Ctx, 1, 100),
+    {ok, #{cut := 1}} = backup(Ctx, Config),
+    {Restored, _} = restored(Config, "second", #{}),
+    ok = fill(Restored, 50, 150),
+    ok = warp_core:delete(warp_core:entity(Restored, name(60))),
+    {ok, #{cut := 2, rows := Rows}} = backup(Restored, Config),
+    ?assert(Rows =< 101),
+    All = all_of(Restored),
+    {Third, #{erased := 1}} = restored(Config, "third", #{}),
+    ?assertEqual(All, all_of(Third)),
+    {ok, _} = warp_core:verify(Third).
+
+an_older_folder_that_has_gone_on_is_refused(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 1}),
+    ok = fill(Ctx, 1, 20),
+    {ok, #{cut := 1}} = backup(Ctx, Config),
+    ok = fill(Ctx, 21, 40),
+    {ok, #{cut := 2}} = backup(Ctx, Config),
+    {Older, _} = restored(Config, "older", #{until => {cut, 1}}),
+    ?assertMatch({error, {forked, #{shard := 0, position := 40}}}, backup(Older, Config)),
+    ok = fill(Older, 41, 80),
+    ?assertMatch({error, {forked, #{shard := 0, position := 40}}}, backup(Older, Config)),
+    {ok, #{cut := 1}} = warp_backup:run(Older, target(Config) ++ "-2", #{master_key => master(Config)}),
+    ok.
+
+wrong_keys_and_wrong_targets_are_told(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    ok = fill(Ctx, 1, 20),
+    {ok, _} = backup(Ctx, Config),
+    Other = filename:join(dir(Config), "other-key"),
+    ok = file:write_file(Other, [binary:encode_hex(crypto:strong_rand_bytes(32)), "\n"]),
+    ok = file:change_mode(Other, 8#600),
+    To = target(Config),
+    ?assertEqual({error, wrong_master_key}, warp_backup:run(Ctx, To, #{master_key => {file, Other}})),
+    ?assertEqual({error, wrong_master_key},
+                 warp_backup:restore(filename:join(dir(Config), "x"), To, #{master_key => {file, Other}})),
+    ok = file:change_mode(Other, 8#644),
+    ?assertMatch({error, {no_master_key, _}}, warp_backup:run(Ctx, To, #{master_key => {file, Other}})),
+    ?assertMatch({error, {no_master_key, _}}, warp_backup:run(Ctx, To, #{master_key => {env, "WARP_NO_SUCH_KEY"}})),
+    ?assertEqual({error, {missing_option, master_key}}, warp_backup:run(Ctx, To, #{})),
+    ?assertMatch({error, {bad_option, to, _}}, warp_backup:run(Ctx, "", #{master_key => {file, Other}})),
+    ?assertEqual({error, no_backup}, warp_backup:list(filename:join(dir(Config), "none"))),
+    Another = warp_test:start(#{context => <<"another">>, data_dir => dir(Config), shards => 2}),
+    ?assertMatch({error, {other_backup, #{context := <<"test">>, shards := 2}}}, backup(Another, Config)),
+    %% A service wraps the key.
+    Secret = crypto:strong_rand_bytes(32),
+    Wrap = fun(<<Key:32/binary>>) -> {ok, crypto:exor(Key, Secret)} end,
+    Service = #{name => <<"service">>, wrap => Wrap, unwrap => Wrap},
+    {ok, _} = warp_backup:run(Another, To ++ "-2", #{master_key => Service}),
+    ?assertEqual({error, wrong_master_key}, warp_backup:run(Another, To ++ "-2", #{master_key => master(Config)})),
+    {ok, #{events := 0}} = warp_backup:restore(filename:join(dir(Config), "y"), To ++ "-2", #{master_key => Service}),
+    Refuses = Service#{unwrap := fun(_) -> {error, locked} end},
+    ?assertEqual({error, {master_key_refused, locked}}, warp_backup:run(Another, To ++ "-2", #{master_key => Refuses})).
+
+nothing_is_restored_over_a_context(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    ok = fill(Ctx, 1, 20),
+    {ok, _} = backup(Ctx, Config),
+    ok = warp_test:stop(Ctx),
+    ?assertMatch({error, {not_empty, _}},
+                 warp_backup:restore(dir(Config), target(Config), #{master_key => master(Config)})),
+    ?assertMatch({error, {no_such_cut, {cut, 9}}},
+                 warp_backup:restore(filename:join(dir(Config), "x"), target(Config),
+                                     #{master_key => master(Config), until => {cut, 9}})).
+
+damage_is_named_and_nothing_is_restored(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    [begin ok = fill(Ctx, 20 * N, 20 * N + 19), {ok, _} = backup(Ctx, Config) end || N <- lists:seq(1, 4)],
+    To = target(Config),
+    Name = fun(N) -> filename:join([To, "segments", "0000000000000001", io_lib:format("~10..0b", [N])]) end,
+    Restore = fun(Dir) ->
+        Result = warp_backup:restore(filename:join(dir(Config), Dir), To, #{master_key => master(Config)}),
+        ?assertNot(filelib:is_dir(filename:join([dir(Config), Dir, "test"]))),
+        Result
+    end,
+    Both = fun(Dir, Words) ->
+        {error, {backup_damaged, Said}} = warp_backup:verify(To),
+        ?assertMatch({match, _}, re:run(Said, Words), Said),
+        {error, {backup_damaged, Again}} = Restore(Dir),
+        ?assertMatch({match, _}, re:run(Again, Words), Again)
+    end,
+    {ok, Two} = file:read_file(Name(2)),
+    {ok, Three} = file:read_file(Name(3)),
+    [begin
+         At = rand:uniform(byte_size(Two)) - 1,
+         <<Before:At/binary, Byte, Behind/binary>> = Two,
+         ok = file:write_file(Name(2), [Before, Byte bxor (1 bsl (rand:uniform(8) - 1)), Behind]),
+         Both("flipped", "segment 2")
+     end || _ <- lists:seq(1, 10)],
+    ok = file:write_file(Name(2), binary:part(Two, 0, byte_size(Two) - 1)),
+    Both("cut off", "segment 2"),
+    ok = file:delete(Name(2)),
+    Both("missing", "segment 2 is missing"),
+    ok = file:write_file(Name(2), Three),
+    ok = file:write_file(Name(3), Two),
+    Both("swapped", "segment 2"),
+    ok = file:write_file(Name(2), Two),
+    ok = file:write_file(Name(3), Three),
+    {ok, _} = warp_backup:verify(To),
+    {ok, #{events := 160}} =
+        warp_backup:restore(filename:join(dir(Config), "whole"), To, #{master_key => master(Config)}).
+
+%% Someone kept a copy of the key pages from before the deletion.
+old_keys_do_not_help(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    ok = fill(Ctx, 1, 50),
+    {ok, _} = backup(Ctx, Config),
+    Keys = filename:join(target(Config), "keys"),
+    Old = filename:join(dir(Config), "old-keys"),
+    "" = os:cmd("cp -a " ++ Keys ++ " " ++ Old),
+    ok = warp_core:delete(warp_core:entity(Ctx, name(7))),
+    Left = all_of(Ctx),
+    "" = os:cmd("rm -r " ++ Keys ++ " && cp -a " ++ Old ++ " " ++ Keys),
+    {Restored, #{erased := 1}} = restored(Config, "older", #{until => {cut, 1}}),
+    ?assertEqual(Left, all_of(Restored)),
+    "" = os:cmd("rm -r " ++ Keys),
+    warp_test:stop_all(),
+    ?assertEqual({error, no_keys},
+                 warp_backup:restore(filename:join(dir(Config), "z"), target(Config), #{master_key => master(Config)})).
+
+keys_that_are_older_are_told(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    Keys = filename:join(dir(Config), "keys-elsewhere"),
+    Run = fun() -> warp_backup:run(Ctx, target(Config), #{master_key => master(Config), keys_to => Keys}) end,
+    ok = fill(Ctx, 1, 50),
+    {ok, #{key_pages := 2}} = Run(),
+    "" = os:cmd("cp -a " ++ Keys ++ " " ++ Keys ++ "-old"),
+    ok = fill(Ctx, 51, 100),
+    {ok, _} = Run(),
+    ?assertEqual({error, no_keys}, warp_backup:check(target(Config))),
+    ?assertMatch({ok, #{cut := 2, older := []}}, warp_backup:check(target(Config), #{keys_from => Keys})),
+    ?assertMatch({ok, #{cut := 2, older := [0, 1]}}, warp_backup:check(target(Config), #{keys_from => Keys ++ "-old"})),
+    Restore = fun(Dir, From) ->
+        warp_backup:restore(filename:join(dir(Config), Dir), target(Config),
+                            #{master_key => master(Config), keys_from => From})
+    end,
+    ?assertMatch({error, {key_unknown, _}}, Restore("a", Keys ++ "-old")),
+    ?assertMatch({ok, #{events := 200}}, Restore("b", Keys)).
+
+one_entity_can_be_restored_alone(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 3}),
+    [begin ok = fill(Ctx, 1, 50), {ok, _} = backup(Ctx, Config) end || _ <- lists:seq(1, 3)],
+    {ok, Events} = warp_core:export(warp_core:entity(Ctx, name(7))),
+    {Restored, #{events := 6}} = restored(Config, "one", #{entity => name(7)}),
+    ?assertEqual({ok, Events}, warp_core:export(warp_core:entity(Restored, name(7)))),
+    ?assertEqual(6, length(all_of(Restored))),
+    {_, #{events := 0}} = restored(Config, "none", #{entity => <<"nobody">>}),
+    ?assertMatch({error, {bad_option, entity, _}},
+                 warp_backup:restore(dir(Config), target(Config), #{master_key => master(Config), entity => alice})).
+
+an_empty_context_has_a_backup(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    {ok, #{cut := 1, rows := 0}} = backup(Ctx, Config),
+    {ok, #{cut := 1, segments := 0}} = backup(Ctx, Config),
+    {Restored, #{cut := 1, events := 0}} = restored(Config, "empty", #{}),
+    ok = fill(Restored, 1, 10),
+    ?assertEqual(20, length(all_of(Restored))).
+
+%% ------------------------------------------------------------------ Helpers
+
+fill(Ctx, From, To) ->
+    lists:foreach(
+        fun(N) -> {ok, _} = warp_core:append_batch(warp_core:entity(Ctx, name(N)),
+                                                  [warp_test:credited(N), warp_test:credited(1)]) end,
+        lists:seq(From, To)).
+
+name(N) -> <<"entity/", (integer_to_binary(N))/binary>>.
+
+all_of(Ctx) -> all_of(Ctx, #{}, []).
+
+all_of(Ctx, After, Sofar) ->
+    case warp_core:events(Ctx, #{'after' => After, limit => 1000}) of
+        {ok, #{events := Events, more := false}} -> lists:sort(Events ++ Sofar);
+        {ok, #{events := Events, next := Next}} -> all_of(Ctx, Next, Events ++ Sofar)
+    end.
+
+dir(Config) -> proplists:get_value(dir, Config).
+
+target(Config) -> filename:join(dir(Config), "backup").
+
+master(Config) ->
+    Path = filename:join(dir(Config), "master"),
+    case filelib:is_file(Path) of
+        true -> ok;
+        false ->
+            ok = file:write_file(Path, binary:encode_hex(crypto:strong_rand_bytes(32))),
+            ok = file:change_mode(Path, 8#600)
+    end,
+    {file, Path}.
+
+backup(Ctx, Config) ->
+    warp_backup:run(Ctx, target(Config), #{master_key => master(Config)}).
+
+%% A context of what was restored, under a data directory of its own.
+restored(Config, Name, Options) ->
+    warp_test:stop_all(),
+    DataDir = filename:join(dir(Config), Name),
+    {ok, #{context := Context, shards := Shards} = Report} =
+        warp_backup:restore(DataDir, target(Config), Options#{master_key => master(Config)}),
+    {warp_test:start(#{context => Context, data_dir => DataDir, shards => Shards}), Report}.
