@@ -15,7 +15,8 @@ all() ->
      a_name_that_moves_comes_again, who_acknowledges_nothing_loses_the_name, no_more_than_the_limit_is_on_its_way,
      nothing_is_lost_or_doubled, a_client_that_takes_nothing_costs_no_memory, a_client_that_leaves_leaves_nothing,
      erasures_are_acknowledged, options_are_those_of_subscriptions, what_waits_shows_signs_of_life,
-     scopes_and_tokens_end_it, a_token_has_so_many, a_gateway_is_killed, a_vm_is_killed, the_context_stops, it_works_by_http2].
+     scopes_and_tokens_end_it, a_token_has_so_many, a_gateway_is_killed, a_vm_is_killed, the_context_stops,
+     it_works_by_http2].
 
 init_per_suite(Config) -> warp_server_http_SUITE:init_per_suite(Config).
 end_per_suite(_) -> ok.

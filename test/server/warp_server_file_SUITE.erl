@@ -68,9 +68,8 @@ text(Before, Token) ->
     [Before, "[[contexts]]\nname = 'file'\nlogs = ['Account']\n[[listeners]]\nport = 0\n",
      "[[tokens]]\nid = 'web'\nsha256 = '", warp_server_test:hash(Token), "'\n[[tokens.scopes]]\n"].
 
-%% Runs the application with a file.
+%% Runs the application with a file. Another suite may have started it without one.
 running(Config, Text, Fun) ->
-    %% Another suite may have started it, without a file.
     _ = application:stop(warp_server),
     ok = application:set_env(warp_server, configuration, write(Config, Text)),
     {ok, _} = application:ensure_all_started(warp_server),
