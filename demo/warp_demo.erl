@@ -45,13 +45,15 @@ demo(Options) ->
                               [warp_demo_summary:reasons(Loaded)]),
     Found = check(Job, Loaded, States),
     Projected = projected(Job, Ctx, Loaded),
+    Backup = warp_demo_backup:run(Job, Ctx),
     Shown = show(Job, Ctx, largest(Job, States), Killed),
     gone(Job, Ctx, largest(Job, States), States),
     ok = warp_core:stop(Ctx),
+    Restored = warp_demo_backup:restore(Job, Backup, largest(Job, States), States),
     Seconds = (erlang:monotonic_time(millisecond) - Began) / 1000,
     warp_demo_summary:print(Job, #{killed => Killed, loaded => Loaded, bytes => Bytes,
                                    found => Found, projected => Projected, shown => Shown,
-                                   seconds => Seconds}),
+                                   backup => Backup, restored => Restored, seconds => Seconds}),
     0.
 
 first_load(Job) ->

@@ -11,7 +11,9 @@ print(#{data := Data, context_dir := ContextDir} = Job, Results) ->
     #{events := Stored, entities := Ids, load := Load, second_load := SecondLoad, bytes := Bytes,
       rows := Rows, refused := Refused, recovered := Recovered, duplicates := Duplicates,
       mismatches := Mismatches, deleted := #{lines_left := Left}, seconds := Seconds,
-      read_model := #{rows := ModelRows, mismatches := ModelMismatches}} =
+      read_model := #{rows := ModelRows, mismatches := ModelMismatches},
+      backup := #{bytes := Backed, seconds := BackupSeconds, events_per_second := BackupRate},
+      restored := #{seconds := RestoreSeconds, events_per_second := RestoreRate, entities := Restored}} =
         numbers(Job, Results),
     #{acknowledged := Acknowledged, seconds := FirstSeconds, events_per_second := Rate} = Load,
     #{written := Written, seconds := SecondSeconds, rows_per_second := RowRate} = SecondLoad,
@@ -34,13 +36,18 @@ print(#{data := Data, context_dir := ContextDir} = Job, Results) ->
          {"read model", count(ModelRows), ["rows on ", warp_demo_read_model:name(), ", ",
                                            count(ModelMismatches), " of them different"]},
          {"left of the deleted", count(Left), left(Left)},
+         {"backed up", [decimal(BackupSeconds, 2), " s"],
+          [count(BackupRate), " ", Events, "/s, ", warp_demo_text:bytes(Backed)]},
+         {"restored", [decimal(RestoreSeconds, 2), " s"],
+          [count(RestoreRate), " ", Events, "/s; ", count(Restored), " ", Entities, ", all but the deleted one"]},
          {"in all", [decimal(Seconds, 1), " s"], ""}],
     warp_demo_text:say(["\nSummary\n", warp_demo_text:table(Table), "\nThe files are yours:\n"
                         "  sqlite3 ", filename:join(ContextDir, "shard-0000.db"),
                         " 'select * from events limit 3'"]).
 
 numbers(#{}, #{killed := Killed, loaded := Loaded, bytes := Bytes, found := Found,
-               projected := Projected, shown := Shown, seconds := Seconds}) ->
+               projected := Projected, shown := Shown, backup := Backup, restored := Restored,
+               seconds := Seconds}) ->
     #{acknowledged := Acknowledged, seconds := FirstSeconds} = Killed,
     #{rows := Rows, blank := Blank, stored := Stored, calls := Calls, refused := Refused,
       recovered := Recovered, written := Written, seconds := SecondSeconds} = Loaded,
@@ -52,7 +59,10 @@ numbers(#{}, #{killed := Killed, loaded := Loaded, bytes := Bytes, found := Foun
                        rows_per_second => per_second(Rows, SecondSeconds)},
       recovered => Recovered, duplicates => Stored - Written, bytes => Bytes,
       mismatches => Mismatches, deleted => Shown, read_model => maps:remove(examples, Projected),
+      backup => with_rate(maps:with([events, bytes, seconds], Backup)), restored => with_rate(Restored),
       seconds => Seconds}.
+
+with_rate(#{events := Events, seconds := Seconds} = Of) -> Of#{events_per_second => per_second(Events, Seconds)}.
 
 per_second(Count, Seconds) ->
     round(Count / max(0.001, Seconds)).
