@@ -26,8 +26,8 @@ run(#{dir := Dir}, Ctx) ->
             stop("it could not be backed up: ~ts", [warp_error:format_error(Reason)])
     end.
 
-%% Restores the backup that was made before the entity was deleted into another folder. The context must not run. Compares
-%% the state of each other entity.
+%% Restores the backup that was made before the entity was deleted into another folder. The context must not run.
+%% Compares the state of each other entity.
 -spec restore(warp_demo_job:job(), backup(), Deleted :: binary(), [{binary(), map()}]) -> restored().
 restore(#{dir := Dir, data := Data, shards := Shards}, #{to := To, key := Key, cut := Cut}, Deleted, States) ->
     DataDir = filename:join(Dir, "restored"),

@@ -55,8 +55,7 @@ saved(#{shards := Shards} = Context, #{segments := Target} = Places, Tell) ->
             Report;
         Changed ->
             _ = [ok = ok_of(keys(Context, N, To)) || {_, N, _, _, To} <- Changed],
-            {ok, Saving} = warp_nif:save(Backup, {Stream, Shards, atom_to_binary(node()), Last, Hash},
-                                         {Last + 1, Time}, Parts),
+            {ok, Saving} = warp_nif:save(Backup, {Stream, Shards, atom_to_binary(node()), Last, Hash}, Time, Parts),
             segments(Saving, Stream, Places, Tell, pages(Saving, Places, Tell, Report))
     end.
 

@@ -546,10 +546,10 @@ backup_open(Object, {How, Key}) -> backup_open(Object, Key, How =:= master).
 
 backup_open(_Object, _Key, _IsMaster) -> ?MISSING.
 
-%% @doc Begins to save shards up to a cut, whose lives have keys. A stream is `{Number, Shards, Node, LastSegment,
-%% ItsHash}', a cut `{Number, Micros}', and a part, in the order of shards, `{Shard, N, FromPosition, ItsRun, UpTo}'.
--spec save(backup(), Stream :: tuple(), Cut :: tuple(), Parts :: [tuple()]) -> {ok, saving()}.
-save(_Backup, _Stream, _Cut, _Parts) -> ?MISSING.
+%% @doc Begins to save shards up to a cut, which was at this time, and whose lives have keys. A stream is `{Number,
+%% Shards, Node, LastSegment, ItsHash}', and a part, in the order of shards, `{Shard, N, FromPosition, ItsRun, UpTo}'.
+-spec save(backup(), Stream :: tuple(), warp_core:micros(), Parts :: [tuple()]) -> {ok, saving()}.
+save(_Backup, _Stream, _Time, _Parts) -> ?MISSING.
 
 %% @doc The next key page, to be stored before any segment.
 -spec save_page(saving()) ->

@@ -11,6 +11,7 @@ all() ->
      a_target_is_remembered_until_it_is_forgotten, a_restored_context_goes_on_in_its_backup,
      an_older_folder_that_has_gone_on_is_refused, wrong_keys_and_wrong_targets_are_told,
      nothing_is_restored_over_a_context, damage_is_named_and_nothing_is_restored, old_keys_do_not_help,
+     a_large_context_takes_several_segments,
      keys_that_are_older_are_told, one_entity_can_be_restored_alone, an_empty_context_has_a_backup].
 
 init_per_testcase(_, Config) -> warp_test:init_case(Config).
@@ -233,6 +234,23 @@ old_keys_do_not_help(Config) ->
     warp_test:stop_all(),
     ?assertEqual({error, no_keys},
                  warp_backup:restore(filename:join(dir(Config), "z"), target(Config), #{master_key => master(Config)})).
+
+a_large_context_takes_several_segments(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    Large = fun(N) ->
+        Text = binary:encode_hex(crypto:strong_rand_bytes(400 * 1024)),
+        Event = (warp_test:credited(1))#{metadata => #{text => Text}},
+        {ok, _} = warp_core:append(warp_core:entity(Ctx, name(N)), Event)
+    end,
+    lists:foreach(Large, lists:seq(1, 50)),
+    {ok, #{cut := 2, segments := 2, events := 50}} = backup(Ctx, Config),
+    lists:foreach(Large, lists:seq(51, 60)),
+    {ok, #{cut := 3, segments := 1}} = backup(Ctx, Config),
+    ?assertMatch({ok, [#{cut := 2, segments := 2}, #{cut := 3}]}, warp_backup:list(target(Config))),
+    {ok, _} = warp_backup:verify(target(Config)),
+    Before = all_of(Ctx),
+    {Restored, #{events := 60, cut := 3}} = restored(Config, "large", #{}),
+    ?assertEqual(Before, all_of(Restored)).
 
 keys_that_are_older_are_told(Config) ->
     Ctx = warp_test:start(Config, #{shards => 2}),

@@ -13,7 +13,7 @@ use crate::backup::keys_index::KeysIndex;
 use crate::backup::label::NO_HASH;
 use crate::backup::master;
 use crate::backup::segment::Segment;
-use crate::backup::trailer::{Cut, TRAILER, Trailer};
+use crate::backup::trailer::{TRAILER, Trailer};
 use crate::engine::{JournalHandle, Shard};
 use crate::error::{Error, Result};
 use crate::restore::Restoring;
@@ -164,14 +164,14 @@ fn key_of(bytes: &Binary<'_>) -> Result<Key> {
 /// What is to be saved of one shard: its handle and number, from which position and run, and up to which position.
 type PartTerm = (ResourceArc<Shard>, u16, i64, i64, i64);
 
-/// Begins to save shards up to a cut: `{ok, Saving}`. `Stream` is `{Number, Shards, Node, LastSegment, ItsHash}`, and the
-/// cut `{Number, Micros}`.
+/// Begins to save shards up to a cut, which was at this time in microseconds since 1970: `{ok, Saving}`. `Stream` is
+/// `{Number, Shards, Node, LastSegment, ItsHash}`.
 #[rustler::nif]
 fn save<'a>(
     env: Env<'a>,
     backup: ResourceArc<BackupHandle>,
     (number, shards, node, segment, before): (u64, u32, String, u64, Binary<'a>),
-    (cut, time): (u64, i64),
+    time: i64,
     parts: Vec<PartTerm>,
 ) -> Term<'a> {
     let parts = parts
@@ -190,12 +190,7 @@ fn save<'a>(
         segment,
         before: before.as_slice().try_into().unwrap_or(NO_HASH),
     };
-    let cut = Cut {
-        number: cut,
-        record: 0,
-        time,
-    };
-    let saving = Saving::new(Arc::clone(&backup.0), stream, cut, parts.collect());
+    let saving = Saving::new(Arc::clone(&backup.0), stream, time, parts.collect());
     (
         atoms::ok(),
         ResourceArc::new(SavingHandle(Mutex::new(saving))),

@@ -72,7 +72,7 @@ pub struct Segment {
 pub struct Saving {
     backup: Arc<OpenBackup>,
     stream: Stream,
-    cut: Cut,
+    time: i64,
     parts: Vec<Part>,
     /// Which part comes next.
     at: usize,
@@ -82,12 +82,12 @@ pub struct Saving {
 }
 
 impl Saving {
-    /// Of these parts, whose lives have keys up to the cut. In the order of shards.
-    pub fn new(backup: Arc<OpenBackup>, stream: Stream, cut: Cut, parts: Vec<Part>) -> Self {
+    /// Of these parts, whose lives have keys up to the cut, which was at this time. In the order of shards.
+    pub fn new(backup: Arc<OpenBackup>, stream: Stream, time: i64, parts: Vec<Part>) -> Self {
         Self {
             backup,
             stream,
-            cut,
+            time,
             parts,
             at: 0,
             pages: None,
@@ -131,7 +131,7 @@ impl Saving {
             backup: self.backup.number,
             stream: self.stream.number,
             segment: self.stream.segment,
-            time: self.cut.time,
+            time: self.time,
             shards: shards.collect(),
         };
         index.encode(&self.backup.key)
@@ -151,7 +151,7 @@ impl Saving {
             number,
             before: self.stream.before,
             id: random()?,
-            time: self.cut.time,
+            time: self.time,
             node: self.stream.node.clone(),
         });
         for part in &self.parts {
@@ -180,10 +180,15 @@ impl Saving {
             at += 1;
         }
         let is_last = at >= self.parts.len();
+        let cut = Cut {
+            number,
+            record: 0,
+            time: self.time,
+        };
         let mut bytes = Vec::new();
         let sealed = writer.seal(
             |shard, incarnation, key| keys.find(shard, incarnation, key),
-            is_last.then_some(self.cut),
+            is_last.then_some(cut),
             &self.backup.key,
             &mut bytes,
         )?;
