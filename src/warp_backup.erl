@@ -74,8 +74,10 @@
     | {newer_format, binary(), integer()}
     | {unreachable, term()}
     | {shard_unavailable, non_neg_integer()}
+    %% Another restore writes there.
+    | {data_dir_in_use, binary()}
     | {io_error | corrupt | internal, Message :: binary()}
-    | warp_check:wrong().
+    | warp_check:error().
 
 %% @doc As {@link run/3}, with `to' among the options.
 -spec run(warp_core:ctx(), options()) -> {ok, report()} | {error, error()}.

@@ -5,8 +5,8 @@
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
--define(MODULES, [warp_core, warp_saga, warp_projection, warp_subscription, warp_cluster, warp_error, warp_json,
-                  warp_test_aggregate, warp_test_context]).
+-define(MODULES, [warp_core, warp_saga, warp_projection, warp_subscription, warp_cluster, warp_backup, warp_error,
+                  warp_json, warp_test_aggregate, warp_test_context]).
 
 all() ->
     [erl_shows_a_function, iex_shows_a_function, every_public_function_has_its_text, a_type_has_the_comment_before_it,

@@ -36,7 +36,8 @@ made() ->
      {warp_subscription, place, 2}, {warp_subscription, policy, 3},
      {warp_cluster, owner, 1}].
 
-%% Those that wait for as long as it takes, and say so: each but for the first three has a variant with a limit.
+%% Those that wait for as long as it takes, and say so: each but for the first three, and those of backups, has a
+%% variant with a limit.
 %% What `warp_projection' does for `warp_core' is called through that.
 without_a_limit() ->
     [{warp_core, start, 1}, {warp_core, start_link, 1}, {warp_core, stop, 1}, {warp_core, export, 1},
@@ -45,7 +46,11 @@ without_a_limit() ->
      {warp_saga, recover_pending, 1}, {warp_projection, query, 4}, {warp_projection, await, 2},
      %% That is each of its commands for as long as it takes.
      {warp_subscription, transaction, 4},
-     {warp_cluster, migrate, 1}, {warp_cluster, leave, 1}, {warp_cluster, forget, 2}].
+     {warp_cluster, migrate, 1}, {warp_cluster, leave, 1}, {warp_cluster, forget, 2},
+     %% As long as reading and writing the targets takes, and no longer than a run that is under way.
+     {warp_backup, run, 2}, {warp_backup, run, 3}, {warp_backup, start, 2}, {warp_backup, stop, 2},
+     {warp_backup, forget, 2}, {warp_backup, list, 1}, {warp_backup, list, 2}, {warp_backup, verify, 1},
+     {warp_backup, verify, 2}, {warp_backup, restore, 2}, {warp_backup, restore, 3}].
 
 %% Each function with its limit in milliseconds, the given one or the one that it documents. The entity Hot has a
 %% process, Cold has none, and the event of Aside is set aside.
@@ -211,7 +216,7 @@ every_function_is_listed(_Config) ->
     Listed = made() ++ without_a_limit()
              ++ [Of || {Of, _, _} <- calls(none, none, none, none, {none, none}) ++ cluster_calls(none)],
     Exported = [{Module, Name, Arity} || Module <- [warp_core, warp_saga, warp_projection, warp_subscription,
-                                                    warp_cluster],
+                                                    warp_cluster, warp_backup],
                                          {Name, Arity} <- Module:module_info(exports), Name =/= module_info],
     ?assertEqual({not_listed, []}, {not_listed, Exported -- lists:usort(Listed)}),
     ?assertEqual({not_there, []}, {not_there, lists:usort(Listed) -- Exported}).

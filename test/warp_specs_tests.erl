@@ -2,7 +2,8 @@
 -module(warp_specs_tests).
 -include_lib("eunit/include/eunit.hrl").
 
--define(PUBLIC, [warp_core, warp_saga, warp_projection, warp_subscription, warp_cluster, warp_test_context]).
+-define(PUBLIC, [warp_core, warp_saga, warp_projection, warp_subscription, warp_cluster, warp_backup,
+                 warp_test_context]).
 
 %% ------------------------------------------------------------------ The tests
 
@@ -30,7 +31,8 @@ area({warp_core, _, _}) -> entity;
 area({warp_saga, _, _}) -> saga;
 area({warp_projection, _, _}) -> projection;
 area({warp_subscription, _, _}) -> subscription;
-area({warp_cluster, _, _}) -> cluster.
+area({warp_cluster, _, _}) -> cluster;
+area({warp_backup, _, _}) -> backup.
 
 %% `{shard_unavailable, 2}' of `{shard_unavailable, N}', and `{overloaded, 0}' of an atom.
 kind(Shape) ->

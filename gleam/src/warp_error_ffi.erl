@@ -94,6 +94,7 @@ reason(not_set_aside) -> not_set_aside;
 reason(already_running) -> already_running;
 reason(not_running) -> not_running;
 reason(cancelled) -> cancelled;
+reason({still_to_erase, #{target := backup, reason := {To, Why}}}) -> {backup_still_to_erase, To, reason(Why)};
 reason({still_to_erase, #{projections := Tables, reason := Why}}) -> {still_to_erase, Tables, text(Why)};
 
 reason({bad_saga_id, Why}) -> {bad_saga_id, problem(Why)};
@@ -136,6 +137,23 @@ reason({not_a_member, Node}) -> {not_a_member, text(Node)};
 reason({node_up, Node}) -> {node_up, text(Node)};
 reason(last_member) -> last_member;
 reason(not_clustered) -> not_clustered;
+
+reason(no_backup) -> no_backup;
+reason(no_keys) -> no_keys;
+reason(not_started) -> not_started;
+reason(running) -> running;
+reason(target_in_use) -> target_in_use;
+reason(wrong_master_key) -> wrong_master_key;
+reason({no_master_key, Message}) -> {no_master_key, Message};
+reason({master_key_refused, Why}) -> {master_key_refused, text(Why)};
+reason({other_backup, #{context := Context, shards := Shards}}) -> {other_backup, Context, Shards};
+reason({forked, #{shard := Shard, position := Position}}) -> {forked, Shard, Position};
+reason({no_such_cut, Until}) -> {no_such_cut, text(Until)};
+reason({not_empty, Path}) -> {not_empty, Path};
+reason({other_restore, Path}) -> {other_restore, Path};
+reason({backup_damaged, Message}) -> {backup_damaged, Message};
+reason({key_unknown, Message}) -> {key_unknown, Message};
+reason({unreachable, Why}) -> {unreachable, text(Why)};
 
 reason(Reason) -> {unknown, Reason}.
 
@@ -196,6 +214,8 @@ because({seed_nodes, {too_many, Max}}) -> format("it has more than ~b seed nodes
 because(neither_type_nor_run) -> <<"it has neither a type nor a step function to run">>;
 because({duplicate_name, Name}) -> format("two have the name ~ts", [text(Name)]);
 because(neither_time_nor_cursor) -> <<"it is neither a time nor a cursor">>;
+because(not_a_cut) -> <<"it is no cut: their numbers are from 1 on">>;
+because(not_a_master_key) -> <<"it is no master key">>;
 because(not_a_seq_or_function) -> <<"it is not a seq from 0 on">>;
 because(not_seq_or_time) -> <<"it is neither a seq from 0 on nor a time">>;
 because(not_any_no_stream_or_a_seq) -> <<"it is not a seq from 0 on">>;

@@ -120,6 +120,11 @@ own(not_held) ->
      <<"Ask for events again: those that were not acknowledged come again.">>, #{}};
 own(state_not_json) ->
     {state_not_json, <<"The state has no form in JSON.">>, <<"Give the context a view of this aggregate.">>, #{}};
+%% Where backups are kept is no client's business.
+own({still_to_erase, #{target := backup}}) ->
+    {still_to_erase, <<"The entity is gone from the context, but a backup may still have something of it that can be "
+                       "restored.">>,
+     <<"The server goes on trying by itself. Delete again to wait again.">>, #{}};
 own(internal) ->
     {internal, <<"The server failed to do that.">>, <<"Its log says why.">>, #{}};
 own(_) ->
@@ -167,7 +172,10 @@ by_status() ->
      {431, [headers_too_large]},
      {500, [internal, io_error, corrupt, state_not_json, validate_failed, apply_failed, migrate_failed, decide_failed,
             until_failed, bad_return, stale_function, unknown_step, step_not_exported, step_arity, shortened,
-            %% Of starting a context, which no client does.
+            %% Of starting a context and of backups, which no client does.
+            no_backup, no_keys, not_started, running, target_in_use, wrong_master_key, no_master_key,
+            master_key_refused, other_backup, forked, no_such_cut, not_empty, other_restore, backup_damaged,
+            key_unknown, unreachable,
             data_dir_in_use, too_few_files, nif_not_loaded, shard_count_mismatch, not_a_shard, not_a_projection,
             was_projected, wrong_identity, newer_format, target_refused, no_certificate_in, cannot_read,
             no_certificates_of_this_system, application_not_started, folder_of_cluster, folder_of_node,

@@ -28,8 +28,8 @@
 %% `projection': the functions of `warp_projection', and waiting for a projection. `saga': the functions of
 %% `warp_saga'. `subscription': those of `warp_subscription', and waiting for subscribers. `cluster': those of
 %% `warp_cluster'. `step': no error of a function, but why a step of a saga was refused or waits, in its result.
-%% `verify': checking files.
--type area() :: start | entity | query | projection | saga | subscription | cluster | step | verify.
+%% `verify': checking files. `backup': the functions of `warp_backup'.
+-type area() :: start | entity | query | projection | saga | subscription | cluster | step | verify | backup.
 %% What can stand as `Why' in a reason, which says what is wrong with a value.
 -type problem() :: #{why := binary(), meaning := binary()}.
 
@@ -99,7 +99,7 @@ problems() ->
 %% what to do.
 reasons() ->
     start_reasons() ++ event_reasons() ++ function_reasons() ++ system_reasons() ++ projection_reasons()
-        ++ saga_reasons() ++ subscription_reasons() ++ cluster_reasons().
+        ++ saga_reasons() ++ subscription_reasons() ++ cluster_reasons() ++ backup_reasons().
 
 cluster_reasons() ->
     [{{node_unavailable, 'Node'}, [entity, projection, saga, subscription, cluster],
@@ -148,14 +148,63 @@ cluster_reasons() ->
       <<"The context runs on a single node.">>,
       <<"Start it with the option `cluster => {{clustered, #{{seed_nodes => [...]}}}}'.">>}].
 
+backup_reasons() ->
+    [{no_backup, [backup],
+      <<"There is no backup at that place.">>,
+      <<"Check the path, and whether what should be mounted there is mounted.">>},
+     {no_keys, [backup],
+      <<"The key pages of the backup are not there, and without them nothing of it can be read.">>,
+      <<"Give the place that keys_to named as keys_from, and see that it is mounted.">>},
+     {not_started, [backup],
+      <<"This start of the context does not back up to that target.">>,
+      <<"Begin with warp_backup:start/2; or, when the target is gone for good, say so with warp_backup:forget/2.">>},
+     {running, [backup],
+      <<"A run to that target is under way.">>, <<"Try again when it has ended: warp_core:stats/1 shows it.">>},
+     {target_in_use, [backup],
+      <<"Something else writes to that target.">>,
+      <<"See that no copy of this context backs up to it, and give each context a target of its own.">>},
+     {wrong_master_key, [backup],
+      <<"The backup was begun with another master key.">>,
+      <<"Give that one: without it nothing of the backup can be restored.">>},
+     {{no_master_key, 'Message'}, [backup],
+      <<"The master key cannot be read: {Message}.">>, <<"See to the file or the variable that has it.">>},
+     {{master_key_refused, 'Reason'}, [backup],
+      <<"The functions of the master key did not wrap or unwrap the backup's key: {Reason}.">>,
+      <<"See to the service that they ask.">>},
+     {{other_backup, #{context => 'Context', shards => 'Shards'}}, [backup],
+      <<"The target has a backup of a context {Context} with {Shards} shards.">>,
+      <<"Give each context a target of its own.">>},
+     {{forked, #{shard => 'N', position => 'Position'}}, [backup],
+      <<"The context was put back to an older state, and is not what the backup goes on from: shard {N} has something "
+        "else at position {Position}. Nothing was stored.">>,
+      <<"Begin a new backup in another target. The one that is there can be restored as before.">>},
+     {{no_such_cut, 'Until'}, [backup],
+      <<"The backup has no such cut: {Until}.">>, <<"warp_backup:list/1 gives the cuts.">>},
+     {{not_empty, 'Path'}, [backup],
+      <<"There is something at {Path} already, and a restore overwrites nothing.">>,
+      <<"Restore into another data_dir, or move that folder away.">>},
+     {{other_restore, 'Path'}, [backup],
+      <<"A restore of another cut, or of another backup, was interrupted in {Path}.">>,
+      <<"Remove that folder, and try again; or restore that cut.">>},
+     {{backup_damaged, 'Message'}, [backup],
+      <<"The backup is damaged: {Message}. Nothing is restored of it.">>,
+      <<"Put what is named back from a copy of the backup. While the context is whole, begin a new backup in another "
+        "target.">>},
+     {{key_unknown, 'Message'}, [backup],
+      <<"The key pages do not have every key that the segments need: {Message}.">>,
+      <<"Give the newest key pages that there are: they may be older than the segments, or incomplete.">>},
+     {{unreachable, 'Reason'}, [backup],
+      <<"The target cannot be reached: {Reason}.">>,
+      <<"Try again when it can. Backups that were started go on by themselves.">>}].
+
 start_reasons() ->
-    [{{missing_option, 'Key'}, [start],
+    [{{missing_option, 'Key'}, [start, backup],
       <<"The option {Key} is missing.">>, <<"Add it to the options.">>},
-     {{unknown_option, 'Key'}, [start, entity, query, saga, subscription, cluster, verify],
+     {{unknown_option, 'Key'}, [start, entity, query, saga, subscription, cluster, verify, backup],
       <<"There is no option {Key}.">>, <<"Remove it, or correct its name.">>},
-     {{bad_option, 'Key', 'Why'}, [start, entity, query, projection, saga, subscription, cluster, verify],
+     {{bad_option, 'Key', 'Why'}, [start, entity, query, projection, saga, subscription, cluster, verify, backup],
       <<"The option or argument {Key} {Why}.">>, <<"Give another value.">>},
-     {{data_dir_in_use, 'Dir'}, [start, verify],
+     {{data_dir_in_use, 'Dir'}, [start, verify, backup],
       <<"Another context, of this VM or of another one, has the folder {Dir} open.">>,
       <<"Stop that context, or give another data_dir.">>},
      {{too_few_files, #{limit => 'Limit', needed => 'Needed'}}, [start],
@@ -175,7 +224,7 @@ start_reasons() ->
      {{wrong_identity, 'Path', 'Found'}, [start],
       <<"{Path} is {Found}. Warp did not touch it.">>,
       <<"Put each file where it belongs; give each context its own rqlite.">>},
-     {{newer_format, 'Path', 'Version'}, [start, verify],
+     {{newer_format, 'Path', 'Version'}, [start, verify, backup],
       <<"{Path} has format {Version}, which a newer version of Warp wrote. This version did not touch it.">>,
       <<"Use the newer version of Warp.">>},
      {{not_a_projection, 'Path'}, [start],
@@ -255,25 +304,30 @@ system_reasons() ->
      {timeout, [entity, query, projection, saga, subscription, cluster],
       <<"No answer came in time. What was asked for may still be done.">>,
       <<"Ask again: an append with an event id is stored once, and a saga with the same id runs once.">>},
-     {interrupted, [start, entity, projection, saga, subscription, cluster, verify],
+     {interrupted, [start, entity, projection, saga, subscription, cluster, verify, backup],
       <<"The process that was asked ended before it answered. What was asked for may have been done.">>,
       <<"Ask again: an append with an event id is stored once, and a saga with the same id runs once.">>},
-     {{shard_unavailable, 'N'}, [entity, projection, saga, subscription, verify],
+     {{shard_unavailable, 'N'}, [entity, projection, saga, subscription, verify, backup],
       <<"Shard {N} is being opened again. Nothing was done.">>,
       <<"Try again. If it stays so, stats and the log say why the shard cannot be opened.">>},
-     {context_stopped, [entity, query, projection, saga, subscription, cluster, verify],
+     {context_stopped, [entity, query, projection, saga, subscription, cluster, verify, backup],
       <<"The context is not running.">>, <<"Start it.">>},
-     {disk_full, [start, entity, saga, subscription, cluster],
+     {disk_full, [start, entity, saga, subscription, cluster, backup],
       <<"The disk is full. Nothing was stored.">>, <<"Make room; the shard goes on by itself.">>},
-     {{io_error, 'Message'}, [start, entity, projection, saga, subscription, cluster, verify],
+     {{io_error, 'Message'}, [start, entity, projection, saga, subscription, cluster, verify, backup],
       <<"The operating system or SQLite refused: {Message}. Nothing was stored.">>,
       <<"See to the disk, and to the file that the message names: another program may have removed, renamed or "
         "replaced it, or it is a symbolic link, which Warp does not follow.">>},
-     {{corrupt, 'Message'}, [start, entity, projection, saga, subscription, verify],
+     {{corrupt, 'Message'}, [start, entity, projection, saga, subscription, verify, backup],
       <<"A file contradicts itself, and Warp reads no further: {Message}.">>, <<"Restore it from a backup.">>},
-     {{internal, 'Message'}, [start, entity, projection, saga, subscription, verify],
+     {{internal, 'Message'}, [start, entity, projection, saga, subscription, verify, backup],
       <<"This is a bug of Warp: {Message}. The files are not to blame.">>,
       <<"Report it with this message and the log.">>},
+     %% Of a backup, which is the last of all.
+     {{still_to_erase, #{target => backup, reason => {'To', 'Reason'}}}, [entity],
+      <<"The entity is gone from the context, but what the backup in {To} has of it may still be restored: {Reason}.">>,
+      <<"Warp goes on trying by itself once backups to that target are started; see warp_core:stats/1 under backups. "
+        "Delete again to wait again. When the target is gone for good, say so with warp_backup:forget/2.">>},
      {{still_to_erase, #{target => 'Target', projections => 'Tables', reason => 'Reason'}}, [entity],
       <<"The entity is gone from the log, but rows of it may still stand in the tables {Tables} of the target "
         "{Target}, or another node may still have something of it: {Reason}.">>,
@@ -420,6 +474,8 @@ whys() ->
      {not_an_offset, <<"is no offset of a stream">>},
      {not_positions, <<"is not what `next' of a page of events was">>},
      {not_a_beginning, <<"is neither beginning nor now, {{cursor, Cursor}} or {{time, Micros}}">>},
+     {not_a_cut, <<"is neither 'end' nor {{cut, Number}} nor {{time, Micros}}">>},
+     {not_a_master_key, <<"is neither {{file, Path}} nor {{env, Name}} nor #{{name, wrap, unwrap}}">>},
      {neither_time_nor_cursor, <<"is neither {{time, Micros}} nor {{cursor, Cursor}}">>},
      {not_a_list_of_names, <<"is not a list of names">>},
      {not_a_cursor, <<"is none">>},

@@ -11,7 +11,7 @@ read(Path) ->
         {error, Why} -> error({File, Why})
     end.
 
-catalogue() -> lists:sort([kind(Shape) || #{reason := Shape} <- warp_error:catalogue()]).
+catalogue() -> lists:usort([kind(Shape) || #{reason := Shape} <- warp_error:catalogue()]).
 
 %% `{shard_unavailable, 2}' of `{shard_unavailable, N}', and `{overloaded, 0}' of an atom.
 kind(Text) ->

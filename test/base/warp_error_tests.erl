@@ -42,6 +42,25 @@ text_test_() ->
              {{bad_option, subscribers, {<<"mail">>, effects_from, neither_time_nor_cursor}},
               <<"The option or argument subscribers is wrong at mail, effects_from: it is neither {time, Micros} nor "
                 "{cursor, Cursor}. Give another value.">>},
+             %% What is still to be erased may be in a backup, or elsewhere.
+             {{still_to_erase, #{target => backup, projections => [],
+                                 reason => {<<"/mnt/backup">>, {io_error, <<"/mnt/backup: stale file handle">>}}}},
+              <<"The entity is gone from the context, but what the backup in /mnt/backup has of it may still be "
+                "restored: The operating system or SQLite refused: /mnt/backup: stale file handle. Nothing was stored. "
+                "Warp goes on trying by itself once backups to that target are started; see warp_core:stats/1 under "
+                "backups. Delete again to wait again. When the target is gone for good, say so with "
+                "warp_backup:forget/2.">>},
+             {{still_to_erase, #{target => rqlite, projections => [<<"accounts">>], reason => timeout}},
+              <<"The entity is gone from the log, but rows of it may still stand in the tables accounts of the target "
+                "rqlite, or another node may still have something of it: No answer came in time. What was asked for "
+                "may still be done. Warp goes on trying by itself, also after a restart. Delete again to wait again.">>},
+             {{other_backup, #{context => <<"bank">>, shards => 16}},
+              <<"The target has a backup of a context bank with 16 shards. Give each context a target of its own.">>},
+             {{no_such_cut, {cut, 9}},
+              <<"The backup has no such cut: {cut,9}. warp_backup:list/1 gives the cuts.">>},
+             {{bad_option, until, not_a_cut},
+              <<"The option or argument until is neither 'end' nor {cut, Number} nor {time, Micros}. Give another "
+                "value.">>},
              {{rejected, overloaded},
               <<"The aggregate's validate refused the event: overloaded. Decide what that means to you.">>}]].
 
@@ -114,7 +133,8 @@ the_table_is_sound_test() ->
     lists:foreach(
         fun(#{reason := Shape, areas := Areas, meaning := Meaning, to_do := ToDo}) ->
             ?assertMatch([_ | _], Areas),
-            ?assertEqual([], Areas -- [start, entity, query, projection, saga, subscription, cluster, step, verify]),
+            ?assertEqual([], Areas -- [start, entity, query, projection, saga, subscription, cluster, step, verify,
+                                        backup]),
             _ = [?assertEqual({Shape, $.}, {Shape, binary:last(Text)}) || Text <- [Meaning, ToDo]],
             Variables = variables(Shape),
             ?assertEqual({Shape, []}, {Shape, [Name || Name <- names(Meaning) ++ names(ToDo),

@@ -57,6 +57,9 @@ faults_have_no_details_test_() ->
     [?_assertEqual(nomatch, binary:match(element(2, warp_server_problem:json(Reason)), <<"secret">>))
      || Reason <- [{io_error, <<"/secret/x.db">>}, {corrupt, <<"secret">>}, {internal, <<"secret">>},
                    {apply_failed, {error, {badmatch, <<"secret">>}, [{m, f, [<<"secret">>], []}]}},
+                   {still_to_erase, #{target => backup, projections => [], reason => {<<"/secret">>, not_started}}},
+                   {still_to_erase, #{target => backup, projections => [],
+                                      reason => {<<"/mnt">>, {io_error, <<"/secret: stale">>}}}},
                    {bad_return, decide, <<"secret">>}]].
 
 values_are_parameters_test_() ->

@@ -292,6 +292,49 @@ pub type Error(reason) {
   /// The context runs on a single node.
   NotClustered
 
+  // Backups.
+  /// There is no backup at this place.
+  NoBackup
+  /// The key pages of the backup are not there. Without them nothing of it can be
+  /// read: see `backup.keys_from`.
+  NoKeys
+  /// This start of the context does not back up to the target: see
+  /// `backup.start` and `backup.forget`.
+  NotStarted
+  /// A run to the target is under way. Try again when it has ended.
+  Running
+  /// Something else writes to the target: give each context a target of its own.
+  TargetInUse
+  /// The backup was begun with another master key. Without that one nothing of it
+  /// can be restored.
+  WrongMasterKey
+  /// The master key cannot be read.
+  NoMasterKey(message: String)
+  /// The functions of `backup.Service` did not wrap or unwrap the backup's key.
+  MasterKeyRefused(why: String)
+  /// The target has a backup of this other context.
+  OtherBackup(context: String, shards: Int)
+  /// The context was put back to an older state, and is not what the backup goes
+  /// on from: begin a new backup in another target.
+  Forked(shard: Int, position: Int)
+  /// The backup has no such cut: see `backup.list`.
+  NoSuchCut(cut: String)
+  /// There is a context, or something else, where the restored one would be.
+  NotEmpty(path: String)
+  /// A restore of another cut, or of another backup, was interrupted in this
+  /// folder. Remove the folder, or restore that cut.
+  OtherRestore(path: String)
+  /// Parts of the backup are damaged, missing or exchanged. Nothing is restored.
+  BackupDamaged(message: String)
+  /// The key pages do not have every key that the segments need: give the newest
+  /// ones.
+  KeyUnknown(message: String)
+  /// The target of the backups cannot be reached.
+  Unreachable(why: String)
+  /// The entity is gone from the context. What this backup has of it may still be
+  /// restored. Warp goes on trying by itself where it backs up to that target.
+  BackupStillToErase(to: String, why: Error(reason))
+
   /// A reason that this version of the package does not know: a newer
   /// `warp_core` returned it.
   Unknown(reason: Dynamic)
@@ -728,6 +771,67 @@ pub fn to_string(error: Error(reason)) -> String {
     NotClustered ->
       "The context runs on a single node. Start it with the option cluster set "
       <> "to Clustered."
+
+    NoBackup ->
+      "There is no backup at that place. Check the path, and whether what should "
+      <> "be mounted there is mounted."
+    NoKeys ->
+      "The key pages of the backup are not there, and without them nothing of it "
+      <> "can be read. Name their place with backup.keys_from."
+    NotStarted ->
+      "This start of the context does not back up to that target. Call "
+      <> "backup.start; or, when the target is gone for good, backup.forget."
+    Running -> "A run to that target is under way. Try again when it has ended."
+    TargetInUse ->
+      "Something else writes to that target. Give each context a target of its "
+      <> "own."
+    WrongMasterKey ->
+      "The backup was begun with another master key. Use that one: without it "
+      <> "nothing of the backup can be restored."
+    NoMasterKey(message) -> "The master key cannot be read: " <> message <> "."
+    MasterKeyRefused(why) ->
+      "The functions of the master key did not wrap or unwrap the backup's key: "
+      <> why
+      <> "."
+    OtherBackup(context, shards) ->
+      "The target has a backup of a context "
+      <> quote(context)
+      <> " with "
+      <> int.to_string(shards)
+      <> " shards. Give each context a target of its own."
+    Forked(shard, position) ->
+      "The context was put back to an older state: shard "
+      <> int.to_string(shard)
+      <> " has something else than the backup at position "
+      <> int.to_string(position)
+      <> ". Begin a new backup in another target."
+    NoSuchCut(cut) ->
+      "The backup has no such cut: " <> cut <> ". backup.list shows the cuts."
+    NotEmpty(path) ->
+      "There is something at "
+      <> path
+      <> " already. Restore into another data_dir, or move that folder away."
+    OtherRestore(path) ->
+      "A restore of another cut, or of another backup, was interrupted in "
+      <> path
+      <> ". Remove that folder, or restore that cut."
+    BackupDamaged(message) ->
+      "The backup is damaged, and nothing is restored: "
+      <> message
+      <> ". Put back what is named from a copy."
+    KeyUnknown(message) ->
+      "The key pages do not have every key that the segments need: "
+      <> message
+      <> ". Use the newest key pages that there are."
+    Unreachable(why) ->
+      "The target of the backups cannot be reached: "
+      <> why
+      <> ". Backups that were started go on by themselves."
+    BackupStillToErase(to, why) ->
+      "The entity is gone from the context, but what the backup in "
+      <> to
+      <> " has of it may still be restored. "
+      <> to_string(why)
 
     Unknown(reason) ->
       "warp_core returned a reason that this version of the package does not "

@@ -642,6 +642,11 @@ pub fn reasons_of_the_engine_have_a_variant_each_test() {
       "{still_to_erase, #{projections => [<<\"t\">>], target => rqlite, reason => away}}",
     )
     == error.StillToErase(["t"], "away")
+  assert variant(
+      "{still_to_erase, #{projections => [], target => backup, "
+      <> "reason => {<<\"/mnt\">>, not_started}}}",
+    )
+    == error.BackupStillToErase("/mnt", error.NotStarted)
   assert variant("{bad_saga_id, empty}") == error.BadSagaId(error.Empty)
   assert variant("{bad_saga, {too_large, 2, 1}}")
     == error.BadSaga(error.TooLarge(2, 1))
@@ -714,6 +719,17 @@ pub fn reasons_of_the_engine_have_a_variant_each_test() {
   assert variant("entity_deleted") == error.EntityDeleted
   assert variant("{unknown_step, <<\"x\">>}") == error.UnknownStep("x")
   assert variant("{shortened, <<\"x\">>}") == error.Shortened("x")
+  // Backups.
+  assert variant("{master_key_refused, locked}")
+    == error.MasterKeyRefused("locked")
+  assert variant("{other_backup, #{context => <<\"bank\">>, shards => 16}}")
+    == error.OtherBackup("bank", 16)
+  assert variant("{forked, #{shard => 3, position => 40}}")
+    == error.Forked(3, 40)
+  assert variant("{no_such_cut, {cut, 9}}") == error.NoSuchCut("{cut,9}")
+  assert variant("{unreachable, timeout}") == error.Unreachable("timeout")
+  assert variant("{bad_option, master_key, not_a_master_key}")
+    == error.BadOption("master_key", error.Because("it is no master key"))
   // A reason of a newer engine.
   let assert error.Unknown(reason) = variant("{from_the_future, 7}")
   assert decode.run(reason, decode.at([1], decode.int)) == Ok(7)
@@ -861,6 +877,23 @@ pub fn every_error_says_what_to_do_test() {
     error.CannotRead("x", "y"),
     error.NoCertificatesOfThisSystem("x"),
     error.Shortened("x"),
+    error.NoBackup,
+    error.NoKeys,
+    error.NotStarted,
+    error.Running,
+    error.TargetInUse,
+    error.WrongMasterKey,
+    error.NoMasterKey("x"),
+    error.MasterKeyRefused("x"),
+    error.OtherBackup("x", 2),
+    error.Forked(1, 2),
+    error.NoSuchCut("x"),
+    error.NotEmpty("x"),
+    error.OtherRestore("x"),
+    error.BackupDamaged("x"),
+    error.KeyUnknown("x"),
+    error.Unreachable("x"),
+    error.BackupStillToErase("x", error.Timeout),
     error.Unknown(dynamic.int(1)),
   ]
   |> list.each(fn(error: Error(Nil)) {
