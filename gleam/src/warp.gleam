@@ -378,8 +378,9 @@ pub fn wait(
 ///
 /// In a context without projections the call waits for as long as it takes, and
 /// in a context with projections for at most ten seconds once all shards are
-/// open. After `error.StillToErase` Warp erases the remaining rows by itself.
-/// After any other error, call `delete` again.
+/// open. After `error.StillToErase` Warp erases the remaining rows by itself, and
+/// after `error.BackupStillToErase` what a backup has of the entity, once it can
+/// back up to it again. After any other error, call `delete` again.
 ///
 @external(erlang, "warp_ffi", "delete")
 pub fn delete(entity: Entity) -> Result(Nil, Error(reason))
@@ -398,6 +399,19 @@ pub type Receipt {
     erased_from: List(String),
     /// The nodes that have done their part.
     nodes: List(String),
+    /// The backups in which the entity is dead data: see `warp/backup`.
+    backups: List(ReceiptBackup),
+  )
+}
+
+/// A backup in which a deleted entity is dead data.
+pub type ReceiptBackup {
+  ReceiptBackup(
+    /// Its folder.
+    to: String,
+    /// Its last cut: no cut up to this one has anything of the entity that can be
+    /// read.
+    cut: Int,
   )
 }
 

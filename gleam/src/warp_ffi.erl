@@ -98,9 +98,11 @@ delete(Entity) ->
 -spec delete_with_receipt(warp_core:entity()) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
 delete_with_receipt(Entity) ->
     case warp_core:delete(Entity, #{receipt => true}) of
-        {ok, #{entity := Id, shard := N, events := Events, erased_at := At, erased_from := Parts, nodes := Nodes}} ->
+        {ok, #{entity := Id, shard := N, events := Events, erased_at := At, erased_from := Parts, nodes := Nodes,
+               backups := Backups}} ->
             {ok, {receipt, Id, N, Events, At, [atom_to_binary(Part) || Part <- Parts],
-                  [atom_to_binary(Node) || Node <- Nodes]}};
+                  [atom_to_binary(Node) || Node <- Nodes],
+                  [{receipt_backup, To, Cut} || #{to := To, cut := Cut} <- Backups]}};
         {error, _} = Error ->
             result(Error)
     end.

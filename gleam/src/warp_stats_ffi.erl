@@ -15,7 +15,8 @@ context(Ctx) ->
                             file_bytes]],
             {ok, {stats, Context, Resident, Appends, Events, Commits, Failed, Erased, Depth, Bytes,
                   [shard(Shard) || Shard <- Shards],
-                  [subscription(Subscription) || Subscription <- maps:get(subscriptions, All)], All}};
+                  [subscription(Subscription) || Subscription <- maps:get(subscriptions, All)],
+                  [backup(Backup) || Backup <- maps:get(backups, All)], All}};
         {error, Reason} ->
             {error, warp_error_ffi:reason(Reason)}
     end.
@@ -36,6 +37,15 @@ shard(#{shard := N, queue_depth := Depth, queue_limit := Limit, commits := Commi
 subscription(#{name := Name, of_entity := Entity, state := State, since := Since, why := Why,
                behind_positions := Positions, behind_seconds := Seconds, retrying := Retrying, parked := Parked}) ->
     {subscription, option(Name), option(Entity), State, Since, option(why(Why)), Positions, Seconds, Retrying, Parked}.
+
+backup(#{to := To, every := Every, running := IsRunning, cut := Cut, at := At, failing := Failing}) ->
+    {backup, To, every(Every), IsRunning, option(Cut), option(At), backup_failing(Failing)}.
+
+every(Millis) when is_integer(Millis) -> {every, Millis};
+every(Other) -> Other.
+
+backup_failing(none) -> none;
+backup_failing(#{why := Why, since := Since}) -> {some, {backup_failing, warp_error_ffi:reason(Why), Since}}.
 
 %% What a subscriber in Gleam failed with is text.
 why({init_failed, Why}) when is_binary(Why) -> Why;

@@ -136,6 +136,16 @@ pub fn fails(failures: Failures) -> Bool
 @external(erlang, "warp_testing_ffi", "write_file")
 pub fn write_file(path: String, bytes: BitArray) -> Nil
 
+/// Writes a file that only its owner may read.
+///
+@external(erlang, "warp_testing_ffi", "write_private_file")
+pub fn write_private_file(path: String, bytes: BitArray) -> Nil
+
+/// Sets a variable of the environment.
+///
+@external(erlang, "warp_testing_ffi", "set_variable")
+pub fn set_variable(name: String, value: String) -> Nil
+
 @external(erlang, "warp_testing_ffi", "read_file")
 pub fn read_file(path: String) -> BitArray
 

@@ -3,6 +3,7 @@
 
 -export([passivate/1, write_file/2, read_file/1, rename/2, remove/1, overwrite/3, with_small_disk/1]).
 -export([with_rqlite/1, shutdown/1, children/1, fill/1, is_waiting/1, messages/0, term/1, shard_owners/1]).
+-export([write_private_file/2, set_variable/2]).
 -export([panic_of/1, failures/1, set_failures/2, fails/1, with_server/2]).
 
 %% The message with which a function panics.
@@ -18,6 +19,15 @@ passivate(Entity) ->
     testkit_ffi:wait_until(fun() -> Pid ! passivate, not is_process_alive(Pid) end).
 
 write_file(Path, Bytes) -> ok = file:write_file(Path, Bytes), nil.
+write_private_file(Path, Bytes) ->
+    nil = write_file(Path, Bytes),
+    ok = file:change_mode(Path, 8#600),
+    nil.
+
+set_variable(Name, Value) ->
+    true = os:putenv(unicode:characters_to_list(Name), unicode:characters_to_list(Value)),
+    nil.
+
 read_file(Path) -> {ok, Bytes} = file:read_file(Path), Bytes.
 rename(Path, To) -> ok = file:rename(Path, To), nil.
 remove(Path) -> _ = file:del_dir_r(Path), nil.

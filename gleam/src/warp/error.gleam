@@ -296,7 +296,7 @@ pub type Error(reason) {
   /// There is no backup at this place.
   NoBackup
   /// The key pages of the backup are not there. Without them nothing of it can be
-  /// read: see `backup.keys_from`.
+  /// read: see `backup.keys_at`.
   NoKeys
   /// This start of the context does not back up to the target: see
   /// `backup.start` and `backup.forget`.
@@ -777,7 +777,7 @@ pub fn to_string(error: Error(reason)) -> String {
       <> "be mounted there is mounted."
     NoKeys ->
       "The key pages of the backup are not there, and without them nothing of it "
-      <> "can be read. Name their place with backup.keys_from."
+      <> "can be read. Name their place with backup.keys_at."
     NotStarted ->
       "This start of the context does not back up to that target. Call "
       <> "backup.start; or, when the target is gone for good, backup.forget."

@@ -32,6 +32,8 @@ pub type Stats {
     shards: List(Shard),
     /// The subscriptions, and the names that nobody consumes.
     subscriptions: List(Subscription),
+    /// The folders that the context is backed up to: see `warp/backup`.
+    backups: List(Backup),
     /// Everything that the engine counts, to be read with a decoder: the map
     /// that `warp_core:stats/1` returns.
     all: Dynamic,
@@ -128,6 +130,45 @@ pub type SubscriptionState {
   Standby
   /// Nobody has subscribed with the name, or fewer than split its shards.
   NoConsumer
+}
+
+/// How the backups to a folder go.
+///
+pub type Backup {
+  Backup(
+    to: String,
+    every: Every,
+    /// Whether a run is under way.
+    is_running: Bool,
+    /// The number of the last cut that this start of the context has made.
+    cut: Option(Int),
+    /// When that cut was made, in microseconds since 1970, UTC. What is newer is
+    /// not in the backup.
+    at: Option(Int),
+    /// Why the runs fail, and since when. Warp goes on trying.
+    failing: Option(BackupFailing),
+  )
+}
+
+/// How often a context is backed up to a folder.
+///
+pub type Every {
+  /// Only an earlier start of the context has backed up to it. Deletions return
+  /// `error.BackupStillToErase` until `backup.start` or `backup.forget` is called.
+  NotStarted
+  /// Only when somebody calls `backup.run`, and when an entity is deleted.
+  Once
+  Every(milliseconds: Int)
+}
+
+/// Why backups fail.
+///
+pub type BackupFailing {
+  BackupFailing(
+    why: Error(Dynamic),
+    /// In microseconds since 1970, UTC.
+    since: Int,
+  )
 }
 
 /// A background task of a shard that failed when the shard last tried it. No

@@ -275,6 +275,7 @@ pub fn a_receipt_says_what_was_erased_test() {
   assert receipt.entity == "alice"
   assert list.contains(receipt.erased_from, "log")
   assert list.length(receipt.nodes) == 1
+  assert receipt.backups == []
   assert receipt.erased_at > 1_700_000_000_000_000
   let assert Ok(empty) = alice |> warp.delete_with_receipt()
   assert empty.events == 0
