@@ -35,7 +35,7 @@ defmodule Warp do
   See also `Warp.Aggregate`, `Warp.Event`, `Warp.Type`, `Warp.Saga` for operations over several entities,
   `Warp.Projection` for tables that can be queried, `Warp.Subscription` for processes that are sent events,
   `Warp.Subscriber` for handlers of events that Warp runs, `Warp.Cluster` for contexts that several nodes share,
-  `Warp.Server` for contexts of Warp's server, and `Warp.Test`.
+  `Warp.Backup` for backups, `Warp.Server` for contexts of Warp's server, and `Warp.Test`.
 
   The examples of this page have the account of `Warp.Aggregate` in a context `"bank"`.
   """
@@ -538,8 +538,9 @@ defmodule Warp do
 
     * `:timeout` (10000) - milliseconds; after `{:error, :timeout}` Warp goes on by itself.
     * `:receipt` (false) - whether the answer is `{:ok, receipt}`, a map that says how many `:events` were erased, when
-      (`:erased_at`, in microseconds), from which parts of Warp (`:erased_from`) and on which `:nodes`. Warp does not
-      keep it, since it names the entity.
+      (`:erased_at`, in microseconds), from which parts of Warp (`:erased_from`) and on which `:nodes`, and in which
+      `:backups` the entity is dead data up to which cut, as `%{to: folder, cut: number}`: see `Warp.Backup`. Warp does
+      not keep it, since it names the entity.
 
       iex> {:ok, bank} = Warp.context("bank")
       iex> alice = Warp.entity(bank, "alice")
@@ -548,7 +549,7 @@ defmodule Warp do
       :ok
       iex> Warp.history(alice)
       {:ok, []}
-      iex> {:ok, %{events: 0, erased_from: [:sagas, :log | _]}} = Warp.delete(alice, receipt: true)
+      iex> {:ok, %{events: 0, erased_from: [:sagas, :log | _], backups: []}} = Warp.delete(alice, receipt: true)
   """
   @spec delete(entity, keyword) :: :ok | {:ok, map} | {:error, reason}
   def delete(entity, options \\ []), do: :warp_core.delete(entity, Options.to_map(options))

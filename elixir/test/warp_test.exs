@@ -12,5 +12,6 @@ defmodule WarpTest do
   doctest Warp.Saga
   doctest Warp.Subscription
   doctest Warp.Cluster
+  doctest Warp.Backup
   doctest Warp.Test
 end

@@ -14,7 +14,8 @@ defmodule Warp.ApiTest do
       warp_saga: Warp.Saga,
       warp_projection: Warp.Projection,
       warp_subscription: Warp.Subscription,
-      warp_cluster: Warp.Cluster
+      warp_cluster: Warp.Cluster,
+      warp_backup: Warp.Backup
     ]
 
     for {erlang, elixir} <- pairs do
