@@ -100,7 +100,10 @@ run(export, Args, {{Ctx, _}, _}) ->
     history(Args, entity(Ctx, Args), #{migrate => false});
 run(delete, Args, {{Ctx, _}, _}) ->
     result(warp_core:delete(entity(Ctx, Args), (maps:with([timeout], Args))#{receipt => true}),
-           fun(Receipt) -> Receipt#{deleted => true} end);
+           %% Who may delete need not know where backups are kept.
+           fun(#{backups := Backups} = Receipt) ->
+               Receipt#{deleted => true, backups := [Cut || #{cut := Cut} <- Backups]}
+           end);
 run(command, #{name := Name} = Args, {{Ctx, #{commands := Commands}}, _}) ->
     case {Commands, warp_json:decode(maps:get(input, Args, <<"{}">>))} of
         {#{Name := {Aggregate, Fun}}, {ok, Input}} ->

@@ -120,7 +120,7 @@ own(not_held) ->
      <<"Ask for events again: those that were not acknowledged come again.">>, #{}};
 own(state_not_json) ->
     {state_not_json, <<"The state has no form in JSON.">>, <<"Give the context a view of this aggregate.">>, #{}};
-%% Where backups are kept is no client's business.
+%% Who may delete need not know where backups are kept.
 own({still_to_erase, #{target := backup}}) ->
     {still_to_erase, <<"The entity is gone from the context, but a backup may still have something of it that can be "
                        "restored.">>,

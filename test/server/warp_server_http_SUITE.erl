@@ -10,7 +10,8 @@ suite() -> [{timetrap, {seconds, 60}}].
 all() ->
     [health_needs_no_token, the_description_is_made_once, events_are_appended_and_read, a_batch_is_appended_at_once,
      states_are_read, a_state_without_json_is_an_error, entities_and_events_are_listed_page_by_page,
-     commands_are_decided, a_request_ends_with_its_client, an_entity_is_deleted, sql_is_queried,
+     commands_are_decided, a_request_ends_with_its_client, an_entity_is_deleted,
+     an_entity_is_deleted_from_backups, sql_is_queried,
      sagas_run_and_are_described, statistics_are_json, names_of_subscriptions, tokens_are_signed].
 
 init_per_suite(Config) ->
@@ -190,10 +191,31 @@ an_entity_is_deleted(Config) ->
     {200, _} = warp_server_test:post(Server, "/v1/contexts/bank/entities/eve/events", paid(10)),
     ?assertMatch({200, _, #{<<"entity">> := <<"eve">>, <<"deleted">> := true, <<"events">> := 1, <<"shard">> := _,
                             <<"erased_at">> := _, <<"erased_from">> := [<<"sagas">>, <<"log">> | _],
-                            <<"nodes">> := [<<"nonode@nohost">>]}},
+                            <<"nodes">> := [<<"nonode@nohost">>], <<"backups">> := []}},
                  warp_server_test:request(Server, delete, "/v1/contexts/bank/entities/eve", "admin-token", none)),
     ?assertEqual({200, #{<<"events">> => [], <<"next">> => null}},
                  warp_server_test:get(Server, "/v1/contexts/bank/entities/eve/events")).
+
+%% Who deletes sees the cuts of backups, and not where they are kept.
+an_entity_is_deleted_from_backups(Config) ->
+    Server = ?config(server, Config),
+    {ok, Bank} = warp_core:context(<<"bank">>),
+    Folder = filename:join(?config(priv_dir, Config), "receipts"),
+    Key = binary:encode_hex(crypto:strong_rand_bytes(32)),
+    true = os:putenv("WARP_TEST_SERVER_KEY", binary_to_list(Key)),
+    {200, _} = warp_server_test:post(Server, "/v1/contexts/bank/entities/eve/events", paid(10)),
+    {ok, #{cut := 1}} = warp_backup:run(Bank, Folder, #{master_key => {env, "WARP_TEST_SERVER_KEY"}}),
+    Delete = fun() ->
+        warp_server_test:request(Server, delete, "/v1/contexts/bank/entities/eve", "admin-token", none)
+    end,
+    ?assertMatch({200, _, #{<<"events">> := 1, <<"backups">> := [2]}}, Delete()),
+    {200, _} = warp_server_test:post(Server, "/v1/contexts/bank/entities/eve/events", paid(10)),
+    ok = file:rename(Folder, Folder ++ ".away"),
+    ok = file:write_file(Folder, "in its way"),
+    {503, _, #{<<"code">> := <<"still_to_erase">>, <<"parameters">> := None} = Problem} = Delete(),
+    ?assertEqual(#{}, None),
+    ?assertEqual(nomatch, binary:match(warp_server_test:json(Problem), <<"receipts">>)),
+    warp_test:wait_until(fun() -> warp_backup:forget(Bank, Folder) =:= ok end).
 
 sql_is_queried(Config) ->
     Server = ?config(server, Config),

@@ -174,8 +174,8 @@ export class Entity<E extends object = AnyEvents, S extends object = AnyStates> 
    * fulfilled nothing of it is left. Deleting what is not there is no error.
    *
    * @returns The receipt, which says what was erased from where. The server does not keep it.
-   * @throws WarpError `still_to_erase` when a projection's database cannot be reached; the rest is gone, and the server
-   * goes on; `disk_full`.
+   * @throws WarpError `still_to_erase` when a projection's database, or a backup, cannot be reached; the rest is gone, and
+   * the server goes on; `disk_full`.
    */
   async delete(options: CallOptions = {}): Promise<Receipt> {
     const result = await this.call("delete", {}, { timeout: options.timeout ?? 10_000, signal: options.signal })
@@ -273,6 +273,7 @@ function receiptOf(result: { [name: string]: unknown }): Receipt {
     erasedAt: time(result["erased_at"]),
     erasedFrom: result["erased_from"] as string[],
     nodes: result["nodes"] as string[],
+    backups: result["backups"] as number[],
   }
 }
 

@@ -254,6 +254,8 @@ export interface Receipt {
   erasedFrom: string[]
   /** The nodes of the cluster that have done their part. */
   nodes: string[]
+  /** Of each backup of the context the last cut: no cut up to it has anything of the entity that can be read. */
+  backups: number[]
 }
 
 /** A short-lived token, for browsers. */

@@ -225,6 +225,7 @@ export class Connection {
           erased_at: 1_750_000_000_000_000,
           erased_from: ["log"],
           nodes: ["nonode@nohost"],
+          backups: [7],
         }
       case "command":
         return { seqs: [store.append(entity, [{ type: String(call["name"]), payload: call["input"] }]).first] }

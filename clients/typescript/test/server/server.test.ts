@@ -111,6 +111,7 @@ describe.skipIf(!hasServer)("with the real server", () => {
       expect(receipt).toMatchObject({ entity: alice.id, deleted: true, events: 1 })
       expect(receipt.erasedFrom).toContain("log")
       expect(receipt.nodes).toHaveLength(1)
+      expect(receipt.backups).toEqual([])
       expect(receipt.shard).toBeGreaterThanOrEqual(0)
       expect(receipt.erasedAt.getTime()).toBeGreaterThanOrEqual(before)
       expect(await alice.history()).toEqual([])

@@ -99,6 +99,7 @@ describe("calls", () => {
       erasedAt: new Date(1_750_000_000_000),
       erasedFrom: ["log"],
       nodes: ["nonode@nohost"],
+      backups: [7],
     })
     expect(await alice.history()).toEqual([])
     expect(await db.query("SELECT id, balance FROM accounts WHERE balance > ?", ["100000"])).toEqual([
