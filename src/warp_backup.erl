@@ -56,6 +56,7 @@
 -type check_report() :: warp_backup_cuts:check().
 -type error() ::
     context_stopped
+    | clustered
     | not_started
     | running
     | interrupted
@@ -94,7 +95,7 @@ run(Ctx, #{to := To} = Options) -> run(Ctx, To, maps:remove(to, Options)).
 %% backup of that context; `target_in_use': another context writes to it; `{forked, #{shard, position}}': the context
 %% was put back to an older state and has gone on, so that it is not what the backup goes on from; begin a new backup
 %% in another target. `{shard_unavailable, N}' while a shard is not open. `disk_full', `{io_error, Message}',
-%% `{backup_damaged, Message}'. `context_stopped'.
+%% `{backup_damaged, Message}'. `context_stopped'; `clustered': contexts of a cluster cannot be backed up yet.
 -spec run(warp_core:ctx(), file:name_all(), map()) -> {ok, report()} | {error, error()}.
 run(Ctx, To, Options) -> planned(Ctx, Options#{to => To}, [], fun warp_backup_server:run/3).
 
@@ -116,6 +117,8 @@ planned(Ctx, Options, More, Ask) ->
              {master_key, required, fun warp_backup_master:check/1},
              {progress, fun(_) -> ok end, fun function/1}],
     case {warp_check:options(Options, Given ++ More), warp_context:of_handle(Ctx)} of
+        {{ok, _}, {ok, #{cluster := Cluster}}} when Cluster =/= single_node ->
+            {error, clustered};
         {{ok, #{to := To, keys_to := Keys, master_key := Master, progress := Tell} = Checked}, {ok, Context}} ->
             Ask(Context, #{target => To, keys => Keys, master => Master, every => maps:get(every, Checked, once),
                            progress => Tell}, infinity);
@@ -240,9 +243,7 @@ restore(DataDir, #{from := From} = Options) -> restore(DataDir, From, maps:remov
 restore(DataDir, From, Options) ->
     case warp_context_options:data_dir(DataDir) of
         {ok, Dir} ->
-            Given = [{entity, all, fun entity/1},
-                     {file_access, owner, fun(Access) -> warp_check:one_of(Access, [owner, umask]) end}],
-            from(From, Options, reading(required) ++ Given, fun(Places, Checked) ->
+            from(From, Options, [{entity, all, fun entity/1} | reading(required)], fun(Places, Checked) ->
                 #{until := Until, entity := Entity, file_access := Access, progress := Tell} = Checked,
                 warp_backup_restore:run(Places, Dir, {Until, Entity}, {Access, warp_component:kinds(), Tell})
             end);
@@ -254,6 +255,7 @@ reading(Master) ->
     [{keys_from, none, fun place/1},
      {master_key, Master, fun warp_backup_master:check/1},
      {until, 'end', fun until/1},
+     {file_access, owner, fun(Access) -> warp_check:one_of(Access, [owner, umask]) end},
      {progress, fun(_) -> ok end, fun function/1}].
 
 from(From, Options, Given, Fun) ->

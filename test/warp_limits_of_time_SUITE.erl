@@ -50,7 +50,8 @@ without_a_limit() ->
      %% As long as reading and writing the targets takes, and no longer than a run that is under way.
      {warp_backup, run, 2}, {warp_backup, run, 3}, {warp_backup, start, 2}, {warp_backup, stop, 2},
      {warp_backup, forget, 2}, {warp_backup, list, 1}, {warp_backup, list, 2}, {warp_backup, verify, 1},
-     {warp_backup, verify, 2}, {warp_backup, restore, 2}, {warp_backup, restore, 3}].
+     {warp_backup, verify, 2}, {warp_backup, check, 1}, {warp_backup, check, 2}, {warp_backup, restore, 2},
+     {warp_backup, restore, 3}].
 
 %% Each function with its limit in milliseconds, the given one or the one that it documents. The entity Hot has a
 %% process, Cold has none, and the event of Aside is set aside.

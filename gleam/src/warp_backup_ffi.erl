@@ -1,7 +1,7 @@
 %% The engine's backups as the types of `warp/backup'. This module reshapes terms and decides nothing.
 -module(warp_backup_ffi).
 
--export([run/2, start/2, stop/2, forget/2, list/1, verify/1, restore/2]).
+-export([run/2, start/2, stop/2, forget/2, list/1, verify/1, check/1, restore/2, restore_entity/3]).
 
 %% A `Backup' of `warp/backup'.
 -type backup() :: {backup, Folder :: binary(), Keys :: option(), Master :: option(), Every :: integer(),
@@ -50,11 +50,23 @@ verify({backup, Folder, _, _, _, _, _, _, _} = Backup) ->
 opened(#{rows := Rows, events := Events, erased := Erased, cleared := Cleared}) ->
     {opened, Rows, Events, Erased, Cleared}.
 
+-spec check(backup()) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
+check({backup, Folder, Keys, _, _, _, _, _, _}) ->
+    map(fun(#{cut := Cut, at := At, keys_at := KeysAt, older := Older}) -> {checked, Cut, At, KeysAt, Older} end,
+        warp_backup:check(Folder, with(keys_from, Keys, #{}))).
+
+-spec restore_entity(binary(), binary(), backup()) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
+restore_entity(DataDir, Entity, Backup) ->
+    restore(DataDir, Backup, #{entity => Entity}).
+
 -spec restore(binary(), backup()) -> {ok, tuple()} | {error, warp_error_ffi:error()}.
-restore(DataDir, {backup, Folder, _, _, _, _, _, _, _} = Backup) ->
+restore(DataDir, Backup) ->
+    restore(DataDir, Backup, #{}).
+
+restore(DataDir, {backup, Folder, _, _, _, _, _, _, _} = Backup, More) ->
     map(fun(#{context := Context, shards := Shards, cut := Cut, at := At, segments := Segments} = Report) ->
         {restored, Context, Shards, Cut, At, Segments, opened(Report)}
-    end, warp_backup:restore(DataDir, Folder, read(Backup))).
+    end, warp_backup:restore(DataDir, Folder, maps:merge(read(Backup), More))).
 
 read({backup, _Folder, Keys, Master, _Every, Until, Access, _Stored, Progress}) ->
     Tell = fun(#{done := Done, 'of' := Of, events := Events}) -> Progress({progress, Done, Of, Events}) end,

@@ -74,7 +74,7 @@ defmodule Warp.Backup do
   Errors: `{:no_master_key, message}`; `:wrong_master_key`, the backup was begun with another one;
   `{:master_key_refused, why}`; `{:other_backup, %{context: name, shards: n}}`; `:target_in_use`, another context writes
   to the folder; `{:forked, %{shard: n, position: n}}`, the context was put back to an older state and has gone on, so
-  begin a new backup elsewhere; `{:shard_unavailable, n}`; `:disk_full`.
+  begin a new backup elsewhere; `:clustered`; `{:shard_unavailable, n}`; `:disk_full`.
   """
   @spec run(Warp.context(), keyword) :: {:ok, report} | {:error, Warp.reason()}
   def run(context, options), do: with_target(options, :to, &:warp_backup.run(context, &1, &2))
@@ -119,6 +119,15 @@ defmodule Warp.Backup do
   def verify(from, options \\ []), do: :warp_backup.verify(from, to_map(options))
 
   @doc """
+  Looks whether the key pages are as new as the segments: gives the last `:cut` and when it was made (`:at`), when the
+  key pages were written (`:keys_at`), and the shards whose keys are `:older` than their segments, none if all is well.
+  Where they are older, what is newer cannot be read, and a key that was erased may still be there. Needs no key.
+  Option: `:keys_from`. Errors: `:no_backup`, `:no_keys`.
+  """
+  @spec check(Path.t(), keyword) :: {:ok, map} | {:error, Warp.reason()}
+  def check(from, options \\ []), do: :warp_backup.check(from, to_map(options))
+
+  @doc """
   Restores a context into `data_dir/CONTEXT`, where there must be none, as it was at a cut, without what was deleted
   since. Start it then as any other, with the name and the number of `:shards` that the answer has. A restore that was
   interrupted goes on when it is called again. Sagas that were under way at the cut go on when the context starts.
@@ -127,6 +136,7 @@ defmodule Warp.Backup do
     * `:master_key` - see `t:master_key/0`.
     * `:until` (`:end`) - the last cut; `{:cut, number}`; or `{:time, time}`, the last one that was made at this
       `DateTime`, or microseconds since 1970, or before.
+    * `:entity` (`:all`) - the id of an entity that is restored alone.
     * `:file_access` (`:owner`) - who may read the files; `:umask` for everybody whom the umask lets.
     * `:progress` - a function that is called with `%{done: n, of: n, events: n}` after each segment.
 

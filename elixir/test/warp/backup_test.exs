@@ -87,6 +87,10 @@ defmodule Warp.BackupTest do
     options = [master_key: {:env, "WARP_BACKUP_TEST"}]
     assert {:ok, %{cut: 1}} = Backup.run(bank, [to: to, keys_to: keys] ++ options)
     assert {:error, :no_keys} = Backup.verify(to, options)
+    assert {:error, :no_keys} = Backup.check(to)
+    assert {:ok, %{cut: 1, older: []}} = Backup.check(to, keys_from: keys)
+    alone = [from: to, keys_from: keys, entity: "bob"] ++ options
+    assert {:ok, %{events: 0}} = Backup.restore(Path.join(dir, "alone"), alone)
     assert {:ok, %{events: 1}} = Backup.verify(to, [keys_from: keys] ++ options)
 
     secret = :crypto.strong_rand_bytes(32)

@@ -163,7 +163,7 @@ pub type Report {
 /// `error.WrongMasterKey`, `error.MasterKeyRefused`; `error.OtherBackup` if the
 /// folder has a backup of another context; `error.TargetInUse`; `error.Forked` if
 /// the context was put back to an older state, and has gone on;
-/// `error.ShardUnavailable`; `error.BackupDamaged`, `error.Unreachable`,
+/// `error.Clustered`; `error.ShardUnavailable`; `error.BackupDamaged`, `error.Unreachable`,
 /// `error.DiskFull`, `error.IoError` and `error.ContextStopped`.
 ///
 @external(erlang, "warp_backup_ffi", "run")
@@ -263,6 +263,29 @@ pub type Opened {
 @external(erlang, "warp_backup_ffi", "verify")
 pub fn verify(backup: Backup) -> Result(Verified, Error(reason))
 
+/// Whether the key pages are as new as the segments.
+///
+pub type Checked {
+  Checked(
+    /// The last cut.
+    cut: Int,
+    /// When it was made, in microseconds since 1970, UTC.
+    at: Int,
+    /// When the key pages were written.
+    keys_at: Int,
+    /// The shards whose keys are older than their segments: none, if all is well.
+    older: List(Int),
+  )
+}
+
+/// Looks whether the key pages are as new as the segments. Where they are older,
+/// what is newer cannot be read, and a key that was erased may still be there.
+/// Needs no key. Errors: `error.NoBackup`, `error.NoKeys`, `error.BackupDamaged`,
+/// `error.Unreachable`, `error.IoError`.
+///
+@external(erlang, "warp_backup_ffi", "check")
+pub fn check(backup: Backup) -> Result(Checked, Error(reason))
+
 /// What was restored.
 ///
 pub type Restored {
@@ -297,6 +320,24 @@ pub fn restore(
 ) -> Result(Restored, Error(reason)) {
   engine_restore(data_dir, backup)
 }
+
+/// Restores one entity alone, into a context that has no other, such as to look at
+/// what it was, or to export it. Errors: those of `restore`.
+///
+pub fn restore_entity(
+  backup: Backup,
+  entity id: String,
+  into data_dir: String,
+) -> Result(Restored, Error(reason)) {
+  engine_restore_entity(data_dir, id, backup)
+}
+
+@external(erlang, "warp_backup_ffi", "restore_entity")
+fn engine_restore_entity(
+  data_dir: String,
+  id: String,
+  backup: Backup,
+) -> Result(Restored, Error(reason))
 
 @external(erlang, "warp_backup_ffi", "stop")
 fn engine_stop(context: Context, folder: String) -> Result(Nil, Error(reason))

@@ -8,7 +8,7 @@ import testkit.{afterwards}
 import warp.{ReceiptBackup}
 import warp/aggregate
 import warp/backup.{
-  type Backup, Cut, End, Env, File, Opened, Point, Report, Restored, Service,
+  type Backup, Checked, Cut, End, Env, File, Opened, Point, Report, Restored, Service,
   Time, Verified,
 }
 import warp/context.{type WarpOptions, Umask, WarpOptions}
@@ -90,6 +90,13 @@ pub fn each_cut_is_restored_without_what_was_deleted_test() {
   assert restored("first", Cut(1)) == #(1, 10)
   assert restored("time", Time(first)) == #(1, 10)
   assert restored("last", End) == #(3, 15)
+
+  let data_dir = options.data_dir <> "/alone"
+  let assert Ok(Restored(contents: Opened(events: 2, ..), ..)) =
+    backup |> backup.restore_entity("alice", into: data_dir)
+  let assert Ok(Checked(cut: 3, older: [], keys_at:, ..)) =
+    backup.check(backup)
+  assert keys_at > first
 
   // The same without a key, and with it.
   let told = process.new_subject()
