@@ -87,8 +87,8 @@ run(Ctx, #{to := To} = Options) -> run(Ctx, To, maps:remove(to, Options)).
 %% @doc Backs a context up once. Only what is new since the last run is read and stored. A run
 %% that was interrupted is made again.
 %%
-%% The report has the number and the time of the cut, and how many segments, key pages, rows, events and bytes were
-%% stored: 0 where nothing has changed since the last cut, whose number it has then.
+%% The report has the number of the cut (`cut'), up to when the backup has everything (`at'), and how many segments, key
+%% pages, rows, events and bytes were stored: 0 where nothing has changed since the last cut, whose number it has then.
 %%
 %% Errors: `{bad_option, Name, Why}'; `{no_master_key, Why}' when it cannot be read; `wrong_master_key' when the backup
 %% was begun with another one; `{master_key_refused, Why}'; `{other_backup, #{context, shards}}': the target has a

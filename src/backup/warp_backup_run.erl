@@ -13,8 +13,9 @@
 -type places() :: #{segments := warp_backup_target:open(), keys := warp_backup_target:open(),
                     master := warp_backup_master:master()}.
 -type report() :: #{
-    %% The number and the time of the cut that was made, or of the last one where nothing has changed since.
+    %% The number of the cut that was made, or of the last one where nothing has changed since.
     cut := non_neg_integer(),
+    %% Up to when the backup has everything.
     at := warp_core:micros(),
     segments := non_neg_integer(),
     key_pages := non_neg_integer(),

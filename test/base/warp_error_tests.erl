@@ -51,9 +51,10 @@ text_test_() ->
                 "backups. Delete again to wait again. When the target is gone for good, say so with "
                 "warp_backup:forget/2.">>},
              {{still_to_erase, #{target => rqlite, projections => [<<"accounts">>], reason => timeout}},
-              <<"The entity is gone from the log, but rows of it may still stand in the tables accounts of the target "
-                "rqlite, or another node may still have something of it: No answer came in time. What was asked for "
-                "may still be done. Warp goes on trying by itself, also after a restart. Delete again to wait again.">>},
+              <<"The entity is gone from the log, but rows of it may still stand in the tables accounts of the "
+                "target rqlite, or another node may still have something of it: No answer came in time. What was "
+                "asked for may still be done. Warp goes on trying by itself, also after a restart. Delete again to "
+                "wait again.">>},
              {{other_backup, #{context => <<"bank">>, shards => 16}},
               <<"The target has a backup of a context bank with 16 shards. Give each context a target of its own.">>},
              {{no_such_cut, {cut, 9}},

@@ -125,7 +125,7 @@ a_deletion_waits_for_what_is_before_and_empties_what_is_behind_test() ->
     {erase, {a_module, argument}, Erasing} = warp_entity_core:take(Next),
     ?assert(warp_entity_core:is_erasing(Erasing)),
     {Settled, Empty} = warp_entity_core:settle(erased, Erasing),
-    ?assertEqual([{2, deleted}], answers(Settled)),
+    ?assertEqual([{2, {deleted, 1}}], answers(Settled)),
     ?assertEqual({ok, 0}, warp_entity_core:read(?ACCOUNT, Empty)),
     ?assertMatch({refuse, {answer, {_, 3}, _, {error, {rejected, overdrawn}}}, _},
                  warp_entity_core:take(Empty)).

@@ -3,10 +3,10 @@ defmodule Warp.Backup do
   Backups of a context, in which a deleted entity is dead data: each life of an entity is sealed with a key of its own,
   and deleting the entity destroys that key, also in the backups that were made before.
 
-  A backup is kept in a folder, which may be one of another machine that is mounted. It is made of segments, which never
-  change, and of key pages, which each run replaces. Each run adds a cut: the state of the whole context between two
-  commits. Who loses the master key, or the key pages, can restore nothing. `docs/backups.md` says how to set backups up,
-  and how to restore.
+  A backup is kept in a folder, which may be one of another machine that is mounted. It is made of segments, which
+  never change, and of key pages, which each run replaces. Each run adds a cut: the state of the whole context between
+  two commits. Who loses the master key, or the key pages, can restore nothing. `docs/backups.md` says how to set
+  backups up, and how to restore.
 
       iex> {:ok, bank} = Warp.context("bank")
       iex> dir = Path.join(System.tmp_dir!(), "warp-backup-#{System.unique_integer([:positive])}")
@@ -26,17 +26,17 @@ defmodule Warp.Backup do
       iex> File.rm_rf!(dir)
 
   Every function checks its options first (`{:error, {:bad_option, name, why}}`), and can give
-  `{:error, {:unreachable, why}}`, `{:error, {:io_error, message}}` and `{:error, {:backup_damaged, message}}`; those with
-  a context also `{:error, :context_stopped}` and `{:error, :interrupted}`.
+  `{:error, {:unreachable, why}}`, `{:error, {:io_error, message}}` and `{:error, {:backup_damaged, message}}`; those
+  with a context also `{:error, :context_stopped}` and `{:error, :interrupted}`.
   """
 
   alias Warp.Options
 
   @typedoc """
   The master key, which wraps the key of a backup: a file with 64 hexadecimal digits, such as `openssl rand -hex 32`
-  prints, that only its owner may read; a variable of the environment with such digits; or functions that have a service
-  for keys wrap and unwrap 32 bytes, with a name that stands in the backup. Warp reads the key when it needs it, and does
-  not keep it.
+  prints, that only its owner may read; a variable of the environment with such digits; or functions that have a
+  service for keys wrap and unwrap 32 bytes, with a name that stands in the backup. Warp reads the key when it needs it,
+  and does not keep it.
   """
   @type master_key ::
           {:file, Path.t()}
@@ -47,8 +47,8 @@ defmodule Warp.Backup do
               unwrap: (binary -> {:ok, binary} | {:error, term})
             }
   @typedoc """
-  What a run has stored: nothing where nothing has changed since the last cut, whose number it has then. `at` is in
-  microseconds since 1970.
+  What a run has stored: nothing where nothing has changed since the last cut, whose number it has then. The backup has
+  everything up to `at`, in microseconds since 1970.
   """
   @type report :: %{
           cut: non_neg_integer,

@@ -145,7 +145,7 @@ pub type Report {
   Report(
     /// The number of the cut that was made, or of the last one.
     cut: Int,
-    /// When it was made, in microseconds since 1970, UTC.
+    /// Up to when the backup has everything, in microseconds since 1970, UTC.
     at: Int,
     segments: Int,
     key_pages: Int,

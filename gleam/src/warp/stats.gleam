@@ -142,8 +142,7 @@ pub type Backup {
     is_running: Bool,
     /// The number of the last cut that this start of the context has made.
     cut: Option(Int),
-    /// When that cut was made, in microseconds since 1970, UTC. What is newer is
-    /// not in the backup.
+    /// Up to when the backup has everything, in microseconds since 1970, UTC.
     at: Option(Int),
     /// Why the runs fail, and since when. Warp goes on trying.
     failing: Option(BackupFailing),
