@@ -7,7 +7,8 @@
 
 %% @doc The schema of an argument of a type.
 -spec argument(warp_server_args:type()) -> map().
-argument({text, Min, any}) -> #{type => string, minLength => Min};
+%% They stand in queries, which have no NUL.
+argument({text, Min, any}) -> #{type => string, minLength => Min, pattern => <<"^[^\\u0000]*$">>};
 argument({text, Min, Max}) -> #{type => string, minLength => Min, maxLength => Max};
 argument({integer, Min, Max}) -> integer(Min, Max);
 argument({one_of, Atoms}) -> #{type => string, enum => Atoms};
