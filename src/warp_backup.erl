@@ -82,7 +82,7 @@
 
 %% @doc As {@link run/3}, with `to' among the options.
 -spec run(warp_core:ctx(), options()) -> {ok, report()} | {error, error()}.
-run(Ctx, #{to := To} = Options) -> run(Ctx, To, maps:remove(to, Options)).
+run(Ctx, Options) -> planned(Ctx, Options, [], fun warp_backup_server:run/3).
 
 %% @doc Backs a context up once. Only what is new since the last run is read and stored. A run
 %% that was interrupted is made again.
@@ -97,7 +97,7 @@ run(Ctx, #{to := To} = Options) -> run(Ctx, To, maps:remove(to, Options)).
 %% in another target. `{shard_unavailable, N}' while a shard is not open. `disk_full', `{io_error, Message}',
 %% `{backup_damaged, Message}'. `context_stopped'; `clustered': contexts of a cluster cannot be backed up yet.
 -spec run(warp_core:ctx(), file:name_all(), map()) -> {ok, report()} | {error, error()}.
-run(Ctx, To, Options) -> planned(Ctx, Options#{to => To}, [], fun warp_backup_server:run/3).
+run(Ctx, To, Options) -> run(Ctx, with(to, To, Options)).
 
 %% @doc Backs a context up again and again, every `every' milliseconds (60000), from now on until the context stops or
 %% {@link stop/2} is called, and at once when an entity is deleted. Waits for the first run, and gives its report.
@@ -225,7 +225,16 @@ check(From, Options) ->
 
 %% @doc As {@link restore/3}, with `from' among the options.
 -spec restore(DataDir :: file:name_all(), restore_options()) -> {ok, restore_report()} | {error, error()}.
-restore(DataDir, #{from := From} = Options) -> restore(DataDir, From, maps:remove(from, Options)).
+restore(DataDir, Options) ->
+    case warp_context_options:data_dir(DataDir) of
+        {ok, Dir} ->
+            reading(Options, [{entity, all, fun entity/1} | reading(required)], fun(Places, Checked) ->
+                #{until := Until, entity := Entity, file_access := Access, progress := Tell} = Checked,
+                warp_backup_restore:run(Places, Dir, {Until, Entity}, {Access, warp_component:kinds(), Tell})
+            end);
+        {error, Why} ->
+            {error, {bad_option, data_dir, Why}}
+    end.
 
 %% @doc Restores a context into `DataDir/CONTEXT', where there must be none, as it was at a cut, without what was
 %% deleted since. Start it then as any other. A restore that was interrupted goes on when it is called again.
@@ -240,16 +249,7 @@ restore(DataDir, #{from := From} = Options) -> restore(DataDir, From, maps:remov
 %% restored; those of the master key as for {@link run/3}; `disk_full', `{io_error, Message}'.
 -spec restore(DataDir :: file:name_all(), From :: file:name_all(), map()) ->
     {ok, restore_report()} | {error, error()}.
-restore(DataDir, From, Options) ->
-    case warp_context_options:data_dir(DataDir) of
-        {ok, Dir} ->
-            from(From, Options, [{entity, all, fun entity/1} | reading(required)], fun(Places, Checked) ->
-                #{until := Until, entity := Entity, file_access := Access, progress := Tell} = Checked,
-                warp_backup_restore:run(Places, Dir, {Until, Entity}, {Access, warp_component:kinds(), Tell})
-            end);
-        {error, Why} ->
-            {error, {bad_option, data_dir, Why}}
-    end.
+restore(DataDir, From, Options) -> restore(DataDir, with(from, From, Options)).
 
 reading(Master) ->
     [{keys_from, none, fun place/1},
@@ -258,8 +258,14 @@ reading(Master) ->
      {file_access, owner, fun(Access) -> warp_check:one_of(Access, [owner, umask]) end},
      {progress, fun(_) -> ok end, fun function/1}].
 
-from(From, Options, Given, Fun) ->
-    case warp_check:options(Options#{from => From}, [{from, required, fun warp_backup_target:check/1} | Given]) of
+from(From, Options, Given, Fun) -> reading(with(from, From, Options), Given, Fun).
+
+%% What is no map is refused with the other options.
+with(Key, Value, #{} = Options) -> Options#{Key => Value};
+with(_Key, _Value, NoMap) -> NoMap.
+
+reading(Options, Given, Fun) ->
+    case warp_check:options(Options, [{from, required, fun warp_backup_target:check/1} | Given]) of
         {ok, #{from := Target} = Checked} ->
             Keys = maps:get(keys_from, Checked, none),
             opened(Target, fun(Segments) ->

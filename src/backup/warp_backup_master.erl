@@ -13,7 +13,7 @@
 %% backup's key, with a name for them that stands in the backup.
 -type given() ::
     {file, file:name_all()}
-    | {env, string()}
+    | {env, unicode:chardata()}
     | #{name := binary(),
         wrap := fun((Key :: binary()) -> {ok, Wrapped :: binary()} | {error, term()}),
         unwrap := fun((Wrapped :: binary()) -> {ok, Key :: binary()} | {error, term()})}.
@@ -24,8 +24,23 @@
 
 %% @doc Checks what the user gave, without reading the key.
 -spec check(term()) -> {ok, master()} | {error, Why :: term()}.
-check({file, Path}) when is_list(Path), Path =/= ""; is_binary(Path), Path =/= <<>> -> {ok, {file, Path}};
-check({env, [_ | _] = Name}) -> {ok, {env, Name}};
+check({file, Path}) ->
+    case warp_context_options:data_dir(Path) of
+        {ok, File} -> {ok, {file, File}};
+        {error, _} = Error -> Error
+    end;
+check({env, Given}) ->
+    try unicode:characters_to_list(Given) of
+        [_ | _] = Name ->
+            case lists:any(fun(C) -> C =:= 0 orelse C =:= $= end, Name) of
+                true -> {error, not_a_master_key};
+                false -> {ok, {env, Name}}
+            end;
+        _ ->
+            {error, not_a_master_key}
+    catch
+        error:_ -> {error, not_a_master_key}
+    end;
 check(#{name := Name, wrap := Wrap, unwrap := Unwrap} = Given)
   when is_binary(Name), byte_size(Name) =< 100, is_function(Wrap, 1), is_function(Unwrap, 1), map_size(Given) =:= 3,
        Name =/= <<>>, Name =/= ?OWN ->
@@ -81,7 +96,7 @@ refused(_Other) -> {error, {master_key_refused, bad_return}}.
 key({env, Name}) ->
     case os:getenv(Name) of
         false -> no_key("the environment has no variable ~ts", [Name]);
-        Text -> of_text(list_to_binary(Text), "the variable " ++ Name)
+        Text -> of_text(unicode:characters_to_binary(Text), ["the variable ", Name])
     end;
 key({file, Path}) ->
     case {file:read_file_info(Path), file:read_file(Path)} of
@@ -98,11 +113,12 @@ key({file, Path}) ->
     end.
 
 of_text(Text, Where) ->
+    %% NOTE: what is no key may be a part of one, and must not be in an error.
     try binary:decode_hex(string:trim(Text)) of
         <<Key:32/binary>> -> {ok, Key};
         _ -> no_digits(Where)
     catch
-        error:badarg -> no_digits(Where)
+        error:_ -> no_digits(Where)
     end.
 
 no_digits(Where) -> no_key("~ts has no 64 hexadecimal digits. Make a key: openssl rand -hex 32", [Where]).

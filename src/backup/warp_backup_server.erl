@@ -117,12 +117,13 @@ resumed(#{backups := Table} = Context) ->
 
 remembered(Context) ->
     case file:read_file(path(Context)) of
-        {ok, Text} -> binary:split(Text, <<"\n">>, [global, trim_all]);
+        {ok, Text} -> [uri_string:unquote(Line) || Line <- binary:split(Text, <<"\n">>, [global, trim_all])];
         {error, _} -> []
     end.
 
 remember(#{file_access := Access} = Context, Targets) ->
-    warp_nif:put_file(path(Context), iolist_to_binary([[To, "\n"] || To <- lists:sort(Targets)]), Access, replace).
+    Lines = [[uri_string:quote(To, "/"), "\n"] || To <- lists:sort(Targets)],
+    warp_nif:put_file(path(Context), iolist_to_binary(Lines), Access, replace).
 
 path(#{dir := Dir}) -> filename:join(Dir, ?REMEMBERED).
 
@@ -184,8 +185,8 @@ next(To, #backup{runs = none, next = Waiters, plan = Plan, timer = Timer} = Back
     %% NOTE: before anything is stored there. After a restart a deletion has to wait for this target too.
     Remembered = is_map_key(To, Backups) orelse remember(Context, [To | maps:keys(Backups)]),
     Pid = spawn_link(fun() ->
-        Result = case Remembered of {error, _} = Error -> Error; _ -> made(Context, Plan) end,
-        Self ! {done, self(), {Result, get(stored) =:= true}}
+        Stored = fun() -> Self ! {stored, self()} end,
+        Self ! {done, self(), case Remembered of {error, _} = Error -> Error; _ -> made(Context, Plan, Stored) end}
     end),
     kept(To, Backup#backup{runs = {Pid, Waiters}, next = [], timer = none}, State);
 next(To, Backup, State) ->
@@ -196,11 +197,21 @@ cancel(Timer) ->
     _ = erlang:cancel_timer(Timer),
     ok.
 
-made(Context, #{target := Target, keys := Keys, master := Master, progress := Tell}) ->
+%% NOTE: what it crashes with may have a key in it. Nobody sees more than where that was.
+made(Context, Plan, Stored) ->
+    try
+        made_of(Context, Plan, Stored)
+    catch
+        Class:Reason:Stack ->
+            {error, {internal, unicode:characters_to_binary(warp_redact:crash(Class, Reason, Stack))}}
+    end.
+
+made_of(Context, #{target := Target, keys := Keys, master := Master, progress := Tell}, Stored) ->
     opened(Target, fun(Segments) ->
-        Stored = fun(Report) -> _ = put(stored, true), Tell(Report) end,
+        %% A function of the user must not end a run.
+        Noted = fun(Report) -> _ = Stored(), try Tell(Report) catch _:_ -> ok end end,
         Run = fun(Of) ->
-            warp_backup_run:run(Context, #{segments => Segments, keys => Of, master => Master}, Stored)
+            warp_backup_run:run(Context, #{segments => Segments, keys => Of, master => Master}, Noted)
         end,
         case Keys of
             none -> Run(Segments);
@@ -230,13 +241,18 @@ handle_cast(Stray, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+handle_info({stored, Pid}, #state{backups = Backups} = State) ->
+    Used = maps:map(fun(_, #backup{runs = {Of, _}} = Backup) when Of =:= Pid -> Backup#backup{used = true};
+                       (_, Backup) -> Backup
+                    end, Backups),
+    {noreply, State#state{backups = Used}};
 handle_info({done, Pid, Result}, State) ->
     {noreply, done(Pid, Result, State)};
 handle_info({'EXIT', _Pid, normal}, State) ->
     {noreply, State};
 handle_info({'EXIT', Pid, Reason}, State) ->
-    Why = {internal, unicode:characters_to_binary(io_lib:format("~0P", [Reason, 20]))},
-    {noreply, done(Pid, {{error, Why}, true}, State)};
+    Why = case Reason of killed -> interrupted; _ -> {internal, <<"a run has ended">>} end,
+    {noreply, done(Pid, {error, Why}, State)};
 handle_info({again, To}, #state{backups = Backups} = State) ->
     case Backups of
         #{To := #backup{timer = Timer} = Backup} when Timer =/= none -> {noreply, next(To, Backup, State)};
@@ -246,10 +262,10 @@ handle_info(Stray, State) ->
     ok = warp_stray:note(backup, message, Stray),
     {noreply, State}.
 
-done(Pid, {Result, IsUsed}, #state{backups = Backups} = State) ->
+done(Pid, Result, #state{backups = Backups} = State) ->
     case [Of || {_, #backup{runs = {Runs, _}}} = Of <- maps:to_list(Backups), Runs =:= Pid] of
         [{To, #backup{runs = {_, Waiters}} = Backup}] ->
-            Used = IsUsed orelse Backup#backup.used orelse element(1, Result) =:= ok,
+            Used = Backup#backup.used orelse element(1, Result) =:= ok,
             Next = ended(To, noted(Result, To, Backup#backup{runs = none, used = Used}, State), State),
             lists:foreach(fun(From) -> gen_server:reply(From, Result) end, Waiters),
             Next;

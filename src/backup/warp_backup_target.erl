@@ -9,8 +9,8 @@
 
 -export_type([given/0, target/0, open/0, name/0, error/0]).
 
-%% What a user gives: the path of a folder, or a map that names a service.
--type given() :: file:name_all() | #{atom() => term()}.
+%% What a user gives: the path of a folder.
+-type given() :: file:name_all().
 %% A checked target.
 -opaque target() :: {module(), config()}.
 -opaque open() :: {module(), term()}.
@@ -41,14 +41,11 @@
 %% @doc Checks what the user gave. `Why' of an error says what is wrong with it.
 -spec check(term()) -> {ok, target()} | {error, Why :: term()}.
 check(Given) ->
-    Module = module(Given),
+    Module = warp_backup_folder,
     case Module:check(Given) of
         {ok, Config} -> {ok, {Module, Config}};
         {error, _} = Error -> Error
     end.
-
-module(#{}) -> warp_backup_s3;
-module(_Path) -> warp_backup_folder.
 
 %% @doc Where the target is, for people, without secrets.
 -spec describe(target()) -> binary().

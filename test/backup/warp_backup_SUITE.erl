@@ -111,7 +111,12 @@ a_target_is_remembered_until_it_is_forgotten(Config) ->
     ok = warp_backup:forget(Third, To),
     ?assertEqual({error, not_started}, warp_backup:forget(Third, To)),
     ?assertEqual(ok, warp_core:delete(warp_core:entity(Third, name(4)))),
-    ?assertMatch(#{backups := []}, warp_core:stats(warp_test:restart(Third))).
+    Fourth = warp_test:restart(Third),
+    ?assertMatch(#{backups := []}, warp_core:stats(Fourth)),
+    %% Any path; and a function of the user that crashes ends no run.
+    Odd = unicode:characters_to_binary(filename:join(dir(Config), "two\nlines \x{20ac}%")),
+    {ok, _} = warp_backup:run(Fourth, Odd, #{master_key => master(Config), progress => fun(_) -> error(no) end}),
+    ?assertMatch(#{backups := [#{to := Odd}]}, warp_core:stats(warp_test:restart(Fourth))).
 
 a_restored_context_goes_on_in_its_backup(Config) ->
     Ctx = warp_test:start(Config, #{shards => 3}),
@@ -156,6 +161,19 @@ wrong_keys_and_wrong_targets_are_told(Config) ->
     ?assertMatch({error, {no_master_key, _}}, warp_backup:run(Ctx, To, #{master_key => {env, "WARP_NO_SUCH_KEY"}})),
     ?assertEqual({error, {missing_option, master_key}}, warp_backup:run(Ctx, To, #{})),
     ?assertMatch({error, {bad_option, to, _}}, warp_backup:run(Ctx, "", #{master_key => {file, Other}})),
+    ?assertMatch({error, {bad_option, to, _}}, warp_backup:run(Ctx, #{to => #{s3 => "x"}, master_key => {env, "X"}})),
+    ?assertEqual({error, {missing_option, to}}, warp_backup:run(Ctx, #{master_key => {env, "X"}})),
+    ?assertEqual({error, {missing_option, from}}, warp_backup:restore("x", #{master_key => {env, "X"}})),
+    [?assertMatch({error, {bad_option, _, _}}, Call(none))
+     || Call <- [fun(No) -> warp_backup:run(Ctx, No) end, fun(No) -> warp_backup:run(Ctx, To, No) end,
+                 fun(No) -> warp_backup:start(Ctx, No) end, fun(No) -> warp_backup:verify(To, No) end,
+                 fun(No) -> warp_backup:restore("x", To, No) end, fun(No) -> warp_backup:check(To, No) end]],
+    [?assertMatch({error, {bad_option, master_key, _}}, warp_backup:run(Ctx, To, #{master_key => Key}))
+     || Key <- [{env, "A=B"}, {env, [a]}, {env, ""}, {file, ""}, none, #{name => <<"x">>}]],
+    %% What is in a variable is never shown.
+    true = os:putenv("WARP_TEST_KEY", [16#20ac | "secret"]),
+    {error, {no_master_key, Shown}} = warp_backup:run(Ctx, To, #{master_key => {env, <<"WARP_TEST_KEY">>}}),
+    ?assertEqual(nomatch, binary:match(Shown, <<"secret">>)),
     ?assertEqual({error, no_backup}, warp_backup:list(filename:join(dir(Config), "none"))),
     Another = warp_test:start(#{context => <<"another">>, data_dir => dir(Config), shards => 2}),
     ?assertMatch({error, {other_backup, #{context := <<"test">>, shards := 2}}}, backup(Another, Config)),
