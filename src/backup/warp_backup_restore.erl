@@ -50,9 +50,10 @@ run(Places, DataDir, {Until, Entity}, {Access, Kinds, Tell}) ->
             Counts = restored(Restoring, Places, About, {Used, All}, restore, Tell),
             ok = ok_of(warp_nif:restore_finish(Restoring)),
             ok = ok_of(warp_nif:establish(Lock)),
-            ok = ok_of(file_deleted(filename:join(Dir, ?MARK))),
             ok = no_context(Path),
             ok = ok_of(warp_nif:rename_folder(Dir, Path)),
+            %% NOTE: not before. Without it nobody could tell which cut a folder has that did not get its name.
+            ok = ok_of(file_deleted(filename:join(Path, ?MARK))),
             {ok, report(About, Cut, Used, Counts)}
         after
             ok = warp_nif:unlock(Lock)
