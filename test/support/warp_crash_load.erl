@@ -3,7 +3,7 @@
 -module(warp_crash_load).
 
 -export([main/0, args/2]).
--export([aggregate/0, run/2, payload/3, read_side_files/2]).
+-export([aggregate/0, run/2, payload/3, ops/2, side_file/3, write/2, read_side_files/2]).
 
 -define(SHARED, 4).
 
@@ -82,7 +82,7 @@ run(Ctx, {append, Entity, Call, Size, With}) ->
                            [event(Call, I, Size, With) || I <- lists:seq(1, Size)]).
 
 event(Call, I, Size, With) ->
-    Event = #{type => <<"Loaded">>, payload => payload(Call, I, Size)},
+    Event = #{aggregate => <<"Load">>, type => <<"Loaded">>, payload => payload(Call, I, Size)},
     case With of
         ids -> Event#{id => <<Call/binary, "/", (integer_to_binary(I))/binary>>};
         no_ids -> Event
