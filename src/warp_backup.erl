@@ -12,9 +12,10 @@
 
 -export([run/2, run/3, start/2, stop/2, forget/2]).
 -export([list/1, list/2, verify/1, verify/2, check/1, check/2, restore/2, restore/3]).
+-export([about/1, new_master_key/1]).
 
 -export_type([options/0, report/0, cut/0, error/0]).
--export_type([restore_options/0, restore_report/0, verify_report/0, check_report/0]).
+-export_type([restore_options/0, restore_report/0, verify_report/0, check_report/0, about/0]).
 
 -type options() :: #{
     %% The folder to back up to.
@@ -54,6 +55,14 @@
     cleared => non_neg_integer()
 }.
 -type check_report() :: warp_backup_cuts:check().
+-type about() :: #{
+    context := binary(),
+    shards := pos_integer(),
+    %% When the backup was begun.
+    created := warp_core:micros(),
+    %% What has wrapped its key: a master key, or functions with this name.
+    wrapped_by := master_key | binary()
+}.
 -type error() ::
     context_stopped
     | clustered
@@ -143,6 +152,29 @@ with_target(Ctx, To, Ask) ->
         {_, not_found} -> {error, context_stopped}
     end.
 
+%% @doc Makes a master key: writes 64 random hexadecimal digits to a file that is not there, which only its owner may
+%% read. Keep a copy of it elsewhere, apart from the backups. `exists': there is something of that name, which stays as
+%% it is. Errors: `{bad_option, file, Why}'; `disk_full', `{io_error, Message}'.
+-spec new_master_key(file:name_all()) -> ok | exists | {error, error()}.
+new_master_key(File) ->
+    case warp_context_options:data_dir(File) of
+        {ok, Path} -> warp_backup_master:new(Path);
+        {error, Why} -> {error, {bad_option, file, Why}}
+    end.
+
+%% @doc Of which context a backup is, when it was begun, and what has wrapped its key. Needs no key. Errors:
+%% `no_backup', `{backup_damaged, Message}', those of the target.
+-spec about(file:name_all()) -> {ok, about()} | {error, error()}.
+about(From) ->
+    from(From, #{}, [], fun(#{segments := Target}, _) ->
+        case object(Target) of
+            {ok, #{context := Context, shards := Shards, created := Created, wrapping := Wrapping}} ->
+                {ok, #{context => Context, shards => Shards, created => Created,
+                       wrapped_by => warp_backup_master:wrapped_by(Wrapping)}};
+            {error, _} = Error -> Error
+        end
+    end).
+
 %% @equiv list(From, #{})
 -spec list(file:name_all()) -> {ok, [cut()]} | {error, error()}.
 list(From) -> list(From, #{}).
@@ -172,7 +204,7 @@ verify(From) -> verify(From, #{}).
 verify(From, Options) ->
     from(From, Options, reading(none), fun(#{segments := Target, master := Master} = Places, Given) ->
         #{progress := Tell, until := Until} = Given,
-        case {about(Target), warp_backup_stream:numbers(Target, all), warp_backup_cuts:all(Target)} of
+        case {object(Target), warp_backup_stream:numbers(Target, all), warp_backup_cuts:all(Target)} of
             {{ok, #{number := Backup}}, {ok, Segments}, {ok, Cuts}} ->
                 Report = #{segments => length(Segments), cuts => length(Cuts)},
                 case Master of
@@ -185,7 +217,7 @@ verify(From, Options) ->
         end
     end).
 
-about(Target) ->
+object(Target) ->
     case warp_backup_target:read(Target, <<"backup">>) of
         {ok, Object} -> warp_nif:backup_about(Object);
         not_found -> {error, no_backup};
@@ -217,7 +249,7 @@ check(From) -> check(From, #{}).
 -spec check(file:name_all(), #{keys_from => file:name_all()}) -> {ok, check_report()} | {error, error()}.
 check(From, Options) ->
     from(From, Options, [{keys_from, none, fun place/1}], fun(#{segments := Target, keys := Keys}, _) ->
-        case about(Target) of
+        case object(Target) of
             {ok, #{number := Number, shards := Shards}} -> warp_backup_cuts:check(Target, Keys, Number, Shards);
             {error, _} = Error -> Error
         end

@@ -4,7 +4,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([check/1, wrap/3, open/2]).
+-export([check/1, new/1, wrap/3, open/2, wrapped_by/1]).
 
 -export_type([given/0, master/0]).
 
@@ -46,6 +46,17 @@ check(#{name := Name, wrap := Wrap, unwrap := Unwrap} = Given)
        Name =/= <<>>, Name =/= ?OWN ->
     {ok, Given};
 check(_Given) -> {error, not_a_master_key}.
+
+%% @doc Makes a key in a file that is not there. Errors: those of the file.
+-spec new(Path :: binary()) -> ok | exists | {error, term()}.
+new(Path) ->
+    Digits = string:lowercase(binary:encode_hex(crypto:strong_rand_bytes(32))),
+    warp_nif:put_file(Path, <<Digits/binary, "\n">>, owner, create).
+
+%% @doc What has wrapped a key, by what the backup says of it: a master key, or functions with this name.
+-spec wrapped_by(Wrapping :: binary()) -> master_key | binary().
+wrapped_by(?OWN) -> master_key;
+wrapped_by(Name) -> Name.
 
 %% @doc The object `backup' of a new backup of a context, with its key wrapped.
 %%

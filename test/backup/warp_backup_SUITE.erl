@@ -2,6 +2,7 @@
 -module(warp_backup_SUITE).
 -compile([export_all, nowarn_export_all]).
 -include_lib("stdlib/include/assert.hrl").
+-include_lib("kernel/include/file.hrl").
 
 suite() -> [{timetrap, {minutes, 2}}].
 
@@ -11,8 +12,9 @@ all() ->
      a_target_is_remembered_until_it_is_forgotten, a_restored_context_goes_on_in_its_backup,
      an_older_folder_that_has_gone_on_is_refused, wrong_keys_and_wrong_targets_are_told,
      nothing_is_restored_over_a_context, damage_is_named_and_nothing_is_restored, old_keys_do_not_help,
-     a_large_context_takes_several_segments,
-     keys_that_are_older_are_told, one_entity_can_be_restored_alone, an_empty_context_has_a_backup].
+     a_large_context_takes_several_segments, keys_that_are_older_are_told, one_entity_can_be_restored_alone,
+     an_empty_context_has_a_backup,
+     a_master_key_is_made_once, a_backup_says_what_it_is].
 
 init_per_testcase(_, Config) -> warp_test:init_case(Config).
 end_per_testcase(_, Config) -> warp_test:end_case(Config).
@@ -307,6 +309,34 @@ an_empty_context_has_a_backup(Config) ->
     {Restored, #{cut := 1, events := 0}} = restored(Config, "empty", #{}),
     ok = fill(Restored, 1, 10),
     ?assertEqual(20, length(all_of(Restored))).
+
+a_master_key_is_made_once(Config) ->
+    Path = filename:join(dir(Config), "made"),
+    ok = warp_backup:new_master_key(Path),
+    {ok, Key} = file:read_file(Path),
+    ?assertMatch({match, _}, re:run(Key, "^[0-9a-f]{64}\n$")),
+    {ok, #file_info{mode = Mode}} = file:read_file_info(Path),
+    ?assertEqual(8#600, Mode band 8#777),
+    ?assertEqual(exists, warp_backup:new_master_key(Path)),
+    ?assertEqual({ok, Key}, file:read_file(Path)),
+    ok = warp_backup:new_master_key(Path ++ "-2"),
+    ?assertNotEqual({ok, Key}, file:read_file(Path ++ "-2")),
+    ?assertEqual({error, {bad_option, file, not_a_path}}, warp_backup:new_master_key("")),
+    Ctx = warp_test:start(Config, #{shards => 1}),
+    {ok, _} = warp_backup:run(Ctx, target(Config), #{master_key => {file, Path}}).
+
+a_backup_says_what_it_is(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    ?assertEqual({error, no_backup}, warp_backup:about(target(Config))),
+    Before = os:system_time(microsecond),
+    {ok, _} = backup(Ctx, Config),
+    {ok, #{created := Created} = About} = warp_backup:about(target(Config)),
+    ?assertEqual(#{context => <<"test">>, shards => 2, created => Created, wrapped_by => master_key}, About),
+    ?assert(Created >= Before andalso Created =< os:system_time(microsecond)),
+    Same = fun(Key) -> {ok, Key} end,
+    Service = #{name => <<"service">>, wrap => Same, unwrap => Same},
+    {ok, _} = warp_backup:run(Ctx, target(Config) ++ "-2", #{master_key => Service}),
+    ?assertMatch({ok, #{wrapped_by := <<"service">>}}, warp_backup:about(target(Config) ++ "-2")).
 
 %% ------------------------------------------------------------------ Helpers
 

@@ -103,6 +103,20 @@ defmodule Warp.Backup do
   @spec forget(Warp.context(), Path.t()) :: :ok | {:error, Warp.reason()}
   defdelegate forget(context, to), to: :warp_backup
 
+  @doc """
+  Makes a master key: writes 64 random hexadecimal digits to a file that is not there, which only its owner may read. Keep
+  a copy of it elsewhere, apart from the backups. Gives `:exists` where there is something of that name.
+  """
+  @spec new_master_key(Path.t()) :: :ok | :exists | {:error, Warp.reason()}
+  defdelegate new_master_key(file), to: :warp_backup
+
+  @doc """
+  Of which `:context` a backup is and with how many `:shards`, when it was begun (`:created`, in microseconds since 1970),
+  and what has wrapped its key (`:wrapped_by`). Needs no key. Error: `:no_backup`.
+  """
+  @spec about(Path.t()) :: {:ok, map} | {:error, Warp.reason()}
+  defdelegate about(from), to: :warp_backup
+
   @doc "The cuts of a backup, the oldest first. Needs no key. Error: `:no_backup`."
   @spec list(Path.t()) :: {:ok, [cut]} | {:error, Warp.reason()}
   defdelegate list(from), to: :warp_backup
