@@ -4,7 +4,8 @@
 -export([main/0]).
 
 %% @doc Carries out what the arguments of the program say, and ends the VM. Its status: 0, all is well; 1, the answer is
-%% a bad one, such as damage; 2, the program was called in a wrong way; 3, the context could not be reached or opened.
+%% a bad one, such as damage; 2, the program was called in a wrong way; 3, the context or the backup could not be
+%% reached or opened.
 -spec main() -> no_return().
 main() ->
     ok = warp_cli_terminal:prepare(),

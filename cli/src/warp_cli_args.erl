@@ -1,5 +1,5 @@
-%% @private Reads the arguments of the program: words that name a command, the folder of a context, and options, in any
-%% order behind the command. Pure, but for the variable `WARP_DIR'.
+%% @private Reads the arguments of the program: words that name a command, what it is about, such as the folder of a
+%% context, and options, in any order behind the command. Pure, but for the variable `WARP_DIR'.
 -module(warp_cli_args).
 
 -export([parse/1]).
@@ -37,34 +37,34 @@ command(Words, IsHelp) ->
     end.
 
 args(Command, Words) ->
-    Args = each(Words, Command, #{json => false, yes => false, upgrade => false}),
+    #{words := Given} = Args = each(Words, Command, #{json => false, yes => false, upgrade => false, words => []}),
     Missing = [Option || #{name := Name, required := true} = Option <- warp_cli_command:options(Command),
-                         not is_map_key(Name, Args)],
+                         not is_map_key(Name, Args), not is_map_key(maps:get(instead, Option, Name), Args)],
     case Missing of
-        [Option | _] -> warp_cli_fail:usage(["`", warp_cli_command:name(Command), "' needs ", shown(Option), "."]);
-        [] -> with_word(Command, Args)
+        [Option | _] -> needs(Command, shown(Option));
+        [] -> placed(warp_cli_command:places(Command), lists:reverse(Given), Command, maps:remove(words, Args))
     end.
 
-with_word(#{word := {Name, Known}} = Command, Args) ->
-    case Args of
-        #{word := Word} ->
-            _ = [warp_cli_fail:usage([Name, " is one of ", lists:join(", ", Known), "."])
-                 || not lists:member(Word, Known)],
-            Args;
-        #{} ->
-            warp_cli_fail:usage(["`", warp_cli_command:name(Command), "' needs ", Name, ": one of ",
-                                 lists:join(", ", Known), "."])
-    end;
-with_word(#{dir := false}, Args) ->
+-spec needs(warp_cli_command:command(), iodata()) -> no_return().
+needs(Command, What) ->
+    warp_cli_fail:usage(["`", warp_cli_command:name(Command), "' needs ", What, "."]).
+
+placed([], [], _Command, Args) ->
     Args;
-with_word(_Command, #{word := Dir} = Args) ->
-    (maps:remove(word, Args))#{dir => Dir};
-with_word(Command, Args) ->
+placed([#{name := Name, shown := Shown, is := Is} | Places], [Word | Words], Command, Args) ->
+    _ = [warp_cli_fail:usage([Shown, " is one of ", lists:join(", ", Is), "."])
+         || is_list(Is), not lists:member(Word, Is)],
+    _ = [warp_cli_fail:usage([Shown, " is empty."]) || Word =:= <<>>],
+    placed(Places, Words, Command, Args#{Name => Word});
+placed([#{name := dir} | Places], [], Command, Args) ->
     case os:getenv("WARP_DIR", "") of
-        "" -> warp_cli_fail:usage(["`", warp_cli_command:name(Command), "' needs the folder of a context, "
-                                   "DATA_DIR/CONTEXT; or set WARP_DIR to it."]);
-        Dir -> Args#{dir => unicode:characters_to_binary(Dir)}
-    end.
+        "" -> needs(Command, "the folder of a context, DATA_DIR/CONTEXT; or set WARP_DIR to it");
+        Dir -> placed(Places, [], Command, Args#{dir => unicode:characters_to_binary(Dir)})
+    end;
+placed([#{optional := true} | Places], [], Command, Args) ->
+    placed(Places, [], Command, Args);
+placed([#{shown := Shown, is := Is} | _], [], Command, _Args) ->
+    needs(Command, [Shown | [[": one of ", lists:join(", ", Is)] || is_list(Is)]]).
 
 each([], _Command, Args) ->
     Args;
@@ -89,11 +89,10 @@ each([<<"-", _, _/binary>> = Short | _], _Command, _Args) ->
 each([Word | Words], Command, Args) ->
     each(Words, Command, word(Word, Command, Args)).
 
-word(Word, Command, Args) ->
-    TakesNone = not is_map_key(word, Command) andalso not maps:get(dir, Command, true),
+word(Word, Command, #{words := Words} = Args) ->
     _ = [warp_cli_fail:usage(["`", warp_cli_command:name(Command), "' has no place for `", Word, "'."])
-         || TakesNone orelse is_map_key(word, Args)],
-    Args#{word => Word}.
+         || length(Words) =:= length(warp_cli_command:places(Command))],
+    Args#{words := [Word | Words]}.
 
 with_value(Option, [Value], Words, Command, Args) ->
     each(Words, Command, put_value(Option, Value, Args));

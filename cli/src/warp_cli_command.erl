@@ -2,9 +2,9 @@
 %% this behaviour, and one line in the list here.
 -module(warp_cli_command).
 
--export([all/0, find/1, options/1, name/1]).
+-export([all/0, find/1, options/1, places/1, name/1]).
 
--export_type([command/0, option/0, args/0]).
+-export_type([command/0, option/0, place/0, args/0]).
 
 -type command() :: #{
     %% What it is called by, such as `[<<"sagas">>, <<"retry">>]'.
@@ -13,14 +13,12 @@
     about := binary(),
     %% What else one should know.
     text => binary(),
-    %% Whether it takes the folder of a context. Default: true.
-    dir => boolean(),
+    %% What it takes besides options, in this order. Default: the folder of a context.
+    places => [place()],
     %% Whether it opens the context where that is stopped, and so takes `--upgrade'. Default: false.
     opens => boolean(),
     %% Whether it asks before it does something, and so takes `--yes'. Default: false.
     asks => boolean(),
-    %% A word that it takes, in place of a folder.
-    word => {Name :: binary(), [binary()]},
     options => [option()],
     %% What one types; the tests run them, in a folder with a context `data/bank'.
     examples := [binary(), ...],
@@ -31,15 +29,26 @@
     name := atom(),
     %% What stands for the value in the help. Without it the option is one to be given or not.
     value => binary(),
-    is => text | positive,
+    is => text | positive | file,
     %% It has to be given.
     required => true,
+    %% Or that option has to.
+    instead => atom(),
     %% It may be given several times: a list.
     many => true,
     about := binary()
 }.
-%% The options that were given by their names, `dir', and `json', `yes' and `upgrade' in any case.
--type args() :: #{json := boolean(), yes := boolean(), upgrade := boolean(), dir => binary(), word => binary(),
+-type place() :: #{
+    %% The key in the arguments. `dir' can also be given as the variable `WARP_DIR'.
+    name := atom(),
+    %% What stands for it in the help.
+    shown := binary(),
+    %% Of a word: which there are.
+    is := folder | file | [binary()],
+    optional => true
+}.
+%% The options and the places that were given, by their names, and `json', `yes' and `upgrade' in any case.
+-type args() :: #{json := boolean(), yes := boolean(), upgrade := boolean(),
                   atom() => binary() | [binary()] | pos_integer() | boolean()}.
 
 -callback commands() -> [command(), ...].
@@ -47,7 +56,8 @@
 %% The commands in the order of the help.
 -define(MODULES, [warp_cli_inspect, warp_cli_stats, warp_cli_verify, warp_cli_events, warp_cli_export, warp_cli_erase,
                   warp_cli_sagas, warp_cli_subscriptions, warp_cli_projections, warp_cli_cluster,
-                  warp_cli_completion, warp_cli_version]).
+                  warp_cli_backup, warp_cli_backups, warp_cli_restore, warp_cli_keys, warp_cli_completion,
+                  warp_cli_version]).
 
 %% @doc All commands.
 -spec all() -> [command(), ...].
@@ -79,6 +89,11 @@ options(Command) ->
             || maps:get(opens, Command, false)]
         ++ [#{name => yes, about => <<"do it without asking">>} || maps:get(asks, Command, false)]
         ++ [#{name => json, about => <<"print JSON, for programs">>}].
+
+%% @doc What a command takes besides options.
+-spec places(command()) -> [place()].
+places(Command) ->
+    maps:get(places, Command, [#{name => dir, shown => <<"DIR">>, is => folder}]).
 
 %% @doc What one types to call a command.
 -spec name(command()) -> iodata().

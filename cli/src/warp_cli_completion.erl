@@ -11,10 +11,9 @@ commands() ->
        text => <<"bash:  source <(warp completion bash)      in ~/.bashrc\n"
                  "zsh:   source <(warp completion zsh)       in ~/.zshrc, behind compinit\n"
                  "fish:  warp completion fish > ~/.config/fish/completions/warp.fish">>,
-       dir => false,
-       word => {<<"SHELL">>, [<<"bash">>, <<"zsh">>, <<"fish">>]},
+       places => [#{name => shell, shown => <<"SHELL">>, is => [<<"bash">>, <<"zsh">>, <<"fish">>]}],
        examples => [<<"warp completion bash > warp.bash">>],
-       run => fun(#{word := Shell}) -> warp_cli_terminal:print(script(Shell)) end}].
+       run => fun(#{shell := Shell}) -> warp_cli_terminal:print(script(Shell)) end}].
 
 script(<<"bash">>) -> bash();
 script(<<"zsh">>) -> ["autoload -U +X bashcompinit && bashcompinit\n", bash()];
@@ -51,8 +50,8 @@ bash() ->
      [["        ", quoted(Of), ")\n"
        "            case \"$current\" in\n"
        "                -*) COMPREPLY=($(compgen -W \"", lists:join($\s, options(Command)), "\" -- \"$current\")) ;;\n",
-       [["                *) COMPREPLY=($(compgen ", others(Command), " -- \"$current\")) ;;\n"]
-        || takes_word(Command)],
+       [["                *) COMPREPLY=($(compgen ", others(Kind), " -- \"$current\")) ;;\n"]
+        || Kind <- kinds(Command)],
        "            esac ;;\n"] || #{words := Of} = Command <- Commands],
      "    esac\n"
      "}\n"
@@ -60,11 +59,18 @@ bash() ->
 
 quoted(Words) -> [$', lists:join($\s, Words), $'].
 
-takes_word(#{word := _}) -> true;
-takes_word(Command) -> maps:get(dir, Command, true).
+%% What a command takes, as a place or as the value of an option: files, folders or certain words, at most one of these.
+kinds(Command) ->
+    case {[Is || #{is := Is} <- warp_cli_command:places(Command)],
+          [file || #{is := file} <- warp_cli_command:options(Command)]} of
+        {[], _} -> [];
+        {[Is | _], []} -> [Is];
+        {_, _} -> [file]
+    end.
 
-others(#{word := {_, Words}}) -> ["-W \"", lists:join($\s, Words), $"];
-others(_) -> "-d".
+others(file) -> "-f";
+others(folder) -> "-d";
+others(Words) -> ["-W \"", lists:join($\s, Words), $"].
 
 fish() ->
     ["complete -c warp -f\n",
@@ -77,10 +83,12 @@ fish(#{words := Words, about := About} = Command) ->
     Seen = ["-n '", lists:join("; and ", [["__fish_seen_subcommand_from ", Word] || Word <- Words]), "'"],
     [["# ", About, "\n"],
      [["complete -c warp ", Seen, " -l ", string:replace(atom_to_list(Name), "_", "-", all),
-       case Option of #{value := _} -> " -x"; _ -> "" end, " -d '", string:replace(Text, "'", "\\'", all), "'\n"]
+       case Option of #{is := file} -> " -r -F"; #{value := _} -> " -x"; _ -> "" end,
+       " -d '", string:replace(Text, "'", "\\'", all), "'\n"]
       || #{name := Name, about := Text} = Option <- warp_cli_command:options(Command)],
-     case Command of
-         #{word := {_, Known}} -> ["complete -c warp ", Seen, " -a '", lists:join($\s, Known), "'\n"];
-         #{dir := false} -> [];
-         _ -> ["complete -c warp ", Seen, " -a '(__fish_complete_directories)'\n"]
+     case warp_cli_command:places(Command) of
+         [#{is := folder} | _] -> ["complete -c warp ", Seen, " -a '(__fish_complete_directories)'\n"];
+         [#{is := file} | _] -> ["complete -c warp ", Seen, " -F\n"];
+         [#{is := Known} | _] -> ["complete -c warp ", Seen, " -a '", lists:join($\s, Known), "'\n"];
+         [] -> []
      end].

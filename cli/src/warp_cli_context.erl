@@ -2,7 +2,7 @@
 %% in this VM. Either way a request gives the same lines.
 -module(warp_cli_context).
 
--export([with/3, ask/2, progress/1]).
+-export([with/3, own/3, ask/2, progress/1]).
 
 -export_type([stopped/0, ask/0]).
 
@@ -32,6 +32,11 @@ with(#{dir := Given} = Args, Stopped, Use) ->
                 "Start the program that the context belongs to, and give the command again.");
         stopped -> Stopped(Dir)
     end.
+
+%% @doc Opens a context that nobody but this program has, such as one that it has just restored.
+-spec own(Dir :: binary(), Shards :: pos_integer(), fun((ask()) -> Result)) -> Result.
+own(Dir, Shards, Use) ->
+    start(Dir, Shards, fun() -> ok end, fun(Ask, _Hello) -> Use(Ask) end).
 
 %% @doc A request without items.
 -spec ask(ask(), map()) -> map().
@@ -132,18 +137,21 @@ opened(Dir, Args, Use) ->
                               "of Warp cannot open it afterwards.", [Dir, Format, warp_cli_folder:newest()]),
                 "Give --upgrade if that is what you want. `warp verify' reads it as it is.");
         _ ->
-            start(Dir, max(1, length(Formats)), Use)
+            Say = fun() ->
+                warp_cli_terminal:note("No VM has the context open, so this command opens it meanwhile: without "
+                                       "aggregates, so that sagas wait.")
+            end,
+            start(Dir, max(1, length(Formats)), Say, Use)
     end.
 
-start(Dir, Shards, Use) ->
+start(Dir, Shards, Say, Use) ->
     %% Sagas wait, no state is folded, nothing is projected, and no log of a saga is removed.
     Options = #{context => filename:basename(Dir), data_dir => filename:dirname(Dir), shards => Shards,
                 aggregates => [#{name => <<"warp command line">>, initial_state => null}],
                 mode => read_through, keep_sagas => infinity},
     case started(Options, erlang:monotonic_time(millisecond) + ?PATIENCE_MS) of
         {ok, Ctx} ->
-            ok = warp_cli_terminal:note("No VM has the context open, so this command opens it meanwhile: without "
-                                        "aggregates, so that sagas wait."),
+            ok = Say(),
             try
                 Ask = here(Ctx),
                 Hello = ask(Ask, #{op => hello}),

@@ -6,11 +6,12 @@
 
 -type message() :: #{reason := binary(), meaning := binary(), to_do := binary()}.
 
-%% Reasons that say nothing of the context but that it cannot be worked with.
+%% Reasons that say nothing of the context or the backup but that it cannot be worked with.
 -define(UNREACHABLE, [<<"data_dir_in_use">>, <<"context_stopped">>, <<"interrupted">>, <<"timeout">>, <<"overloaded">>,
                       <<"shard_unavailable">>, <<"node_unavailable">>, <<"bad_request">>, <<"internal">>,
                       <<"not_clustered">>, <<"no_projections">>, <<"newer_format">>, <<"not_a_shard">>,
-                      <<"io_error">>]).
+                      <<"io_error">>, <<"unreachable">>, <<"no_backup">>, <<"no_master_key">>,
+                      <<"wrong_master_key">>, <<"master_key_refused">>]).
 
 %% @doc Calls a function, and gives the status that the program ends with.
 -spec with_status(fun(() -> term())) -> 0..3.
@@ -36,7 +37,7 @@ usage(Text) ->
     ToDo = <<"`warp --help' lists the commands, and `warp COMMAND --help' says what each takes.">>,
     throw({fail, 2, message(<<"usage">>, Text, ToDo)}).
 
-%% @doc The context cannot be reached or opened.
+%% @doc The context or the backup cannot be reached or opened.
 -spec unreachable(Meaning :: iodata(), ToDo :: iodata()) -> no_return().
 unreachable(Meaning, ToDo) ->
     unreachable(<<"unreachable">>, Meaning, ToDo).

@@ -72,7 +72,7 @@ format(File) ->
 newest() -> ?FORMAT.
 
 %% @doc The user whose the folder is, if that is another one than who runs this program: files that were made by this
-%% one could not be opened by the other.
+%% one could not be opened by the other. `no' also where there is no folder.
 -spec foreign_owner(Dir :: binary()) -> {yes, non_neg_integer()} | no.
 foreign_owner(Dir) ->
     case {file:read_file_info(Dir), os:getenv("WARP_UID", "")} of

@@ -8,9 +8,10 @@
 all() ->
     Commands = warp_cli_command:all(),
     Width = lists:max([iolist_size(warp_cli_command:name(Of)) || Of <- Commands]),
-    ["Works with contexts of the database Warp: those that run, through their VMs, and those that are stopped.\n\n"
-     "Usage: warp COMMAND [DIR] [OPTION...]\n\n"
-     "DIR is the folder of a context, DATA_DIR/CONTEXT. Without it the variable WARP_DIR says where that is.\n\n"
+    ["Works with contexts of the database Warp: those that run, through their VMs, those that are stopped, and backups."
+     "\n\nUsage: warp COMMAND [DIR] [OPTION...]\n\n"
+     "DIR is the folder of a context, DATA_DIR/CONTEXT. Without it the variable WARP_DIR says where that is.\n"
+     "TARGET is the folder of a backup.\n\n"
      "Commands:\n",
      [["  ", string:pad(iolist_to_binary(warp_cli_command:name(Of)), Width + 2), About, $\n]
       || #{about := About} = Of <- Commands],
@@ -18,7 +19,7 @@ all() ->
 
 statuses() ->
     "Status: 0, all is well; 1, the answer is a bad one, such as damage; 2, the command was called in a wrong way, or\n"
-    "not confirmed; 3, the context could not be reached or opened.\n".
+    "not confirmed; 3, the context or the backup could not be reached or opened.\n".
 
 %% @doc One command.
 -spec of_command(warp_cli_command:command()) -> iodata().
@@ -26,7 +27,8 @@ of_command(#{about := About, examples := Examples} = Command) ->
     Options = warp_cli_command:options(Command),
     Shown = [{option(Of), Text} || #{about := Text} = Of <- Options],
     Width = lists:max([iolist_size(Of) || {Of, _} <- Shown]),
-    [About, ".\n\nUsage: warp ", warp_cli_command:name(Command), place(Command),
+    [About, ".\n\nUsage: warp ", warp_cli_command:name(Command),
+     [[$\s, place(Of)] || Of <- warp_cli_command:places(Command)],
      [[$\s, option(Of)] || #{required := true} = Of <- Options], " [OPTION...]\n",
      [[$\n, Text, $\n] || #{text := Text} <- [Command]],
      "\nOptions:\n",
@@ -35,9 +37,8 @@ of_command(#{about := About, examples := Examples} = Command) ->
      [["  ", Example, $\n] || Example <- Examples],
      $\n, statuses()].
 
-place(#{word := {Name, _}}) -> [$\s, Name];
-place(#{dir := false}) -> [];
-place(_) -> " DIR".
+place(#{shown := Shown, optional := true}) -> [$[, Shown, $]];
+place(#{shown := Shown}) -> Shown.
 
 option(#{name := Name} = Option) ->
     ["--", string:replace(atom_to_list(Name), "_", "-", all),

@@ -41,7 +41,8 @@ shown(#{<<"context">> := Name, <<"shards">> := Shards, <<"warp">> := Warp, <<"du
                      | [[", ", count(N), " of them not open here"] || N <- [closed(Shards)], N > 0]]},
          {"entities", count(Sum(<<"entities">>))}, {"events", count(Sum(<<"events">>))},
          {"size", on_disk(Found)}, {"sagas", sagas(Found)}, {"deletions", deletions(Found)},
-         {"projection", projection(Found)}, {"subscriptions", subscriptions(Found)}, {"cluster", cluster(Found)}]),
+         {"projection", projection(Found)}, {"subscriptions", subscriptions(Found)},
+         {"backups", warp_cli_backup:summary(maps:get(<<"backups">>, Found, []))}, {"cluster", cluster(Found)}]),
      $\n,
      warp_cli_table:format(
         [{right, "shard"}, {right, "entities"}, {right, "events"}, {right, "position"}, {right, "size"},

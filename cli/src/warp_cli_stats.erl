@@ -41,6 +41,7 @@ shown(#{<<"shards">> := Shards, <<"journal">> := Journal} = Stats) ->
          {"entities in memory", count(Get(<<"resident_entities">>))},
          {"entities deleted", count(Get(<<"erased_entities">>))},
          {"files", bytes(Get(<<"file_bytes">>))}]),
+     [[$\n, warp_cli_backup:table(Backups)] || #{<<"backups">> := [_ | _] = Backups} <- [Stats]],
      [[$\n, "Not open: shard ", Shard] || Shard <- Closed], [$\n || Closed =/= []],
      [["\nFailing in the background, ", Task] || Task <- Failing], [$\n || Failing =/= []]].
 

@@ -1,7 +1,7 @@
 %% @private Numbers, sizes and times as people read them. Pure.
 -module(warp_cli_units).
 
--export([count/1, bytes/1, seconds/1, time/1, text/1, many/2]).
+-export([count/1, bytes/1, seconds/1, time/1, exact_time/1, of_time/1, text/1, many/2]).
 
 %% @doc A number with its thousands apart; null is a dash.
 -spec count(integer() | null) -> iodata().
@@ -39,6 +39,30 @@ time(Micros) ->
         calendar:system_time_to_rfc3339(Micros div 1000000, [{offset, "Z"}])
     catch
         error:_ -> integer_to_list(Micros)
+    end.
+
+%% @doc A point in time to the microsecond, as {@link of_time/1} reads it.
+-spec exact_time(integer()) -> iodata().
+exact_time(Micros) ->
+    calendar:system_time_to_rfc3339(Micros, [{offset, "Z"}, {unit, microsecond}]).
+
+%% @doc The point in time that a text in ISO 8601 says, in microseconds since 1970: a date, a time to the minute or more
+%% exactly, and a zone.
+-spec of_time(binary()) -> {ok, integer()} | error.
+of_time(Text) ->
+    Form = "^(\\d{4}-\\d\\d-\\d\\d)[Tt ]([01]\\d|2[0-3])(:[0-5]\\d)(:[0-5]\\d)?(\\.\\d{1,6})?"
+           "([Zz]|[+-][01]\\d:[0-5]\\d)$",
+    case re:run(Text, Form, [dollar_endonly, {capture, all_but_first, list}]) of
+        {match, [Date, Hour, Minute, Second, Fraction, Zone]} ->
+            Whole = case Second of "" -> ":00"; _ -> Second end,
+            Exact = [Date, $T, Hour, Minute, Whole, Fraction, string:uppercase(Zone)],
+            try
+                {ok, calendar:rfc3339_to_system_time(lists:flatten(Exact), [{unit, microsecond}])}
+            catch
+                error:_ -> error
+            end;
+        nomatch ->
+            error
     end.
 
 %% @doc Any value of JSON as text.

@@ -8,7 +8,7 @@
 commands() ->
     [#{words => [<<"version">>],
        about => <<"Say which versions of Warp, its format and Erlang/OTP this is">>,
-       dir => false,
+       places => [],
        examples => [<<"warp version">>, <<"warp version --json">>],
        run => fun run/1}].
 

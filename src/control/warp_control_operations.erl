@@ -35,6 +35,12 @@ run(<<"subscriptions">>, _, Ctx, _) ->
     of_stats(Ctx, fun(#{subscriptions := All}) -> {ok, #{subscriptions => All}} end);
 run(<<"projections">>, _, Ctx, _) -> warp_projection:status(Ctx);
 run(<<"rebuild">>, Args, Ctx, Tell) -> rebuild(Ctx, maps:get(<<"wait">>, Args, true), Tell);
+run(<<"backup_run">>, #{<<"to">> := _, <<"master_key">> := _} = Args, Ctx, Tell) ->
+    warp_control_backups:run(Ctx, Args, Tell);
+run(<<"backup_start">>, #{<<"to">> := _, <<"master_key">> := _, <<"every">> := _} = Args, Ctx, Tell) ->
+    warp_control_backups:start(Ctx, Args, Tell);
+run(<<"backup_stop">>, #{<<"to">> := To}, Ctx, _) -> done(warp_backup:stop(Ctx, To));
+run(<<"backup_forget">>, #{<<"to">> := To}, Ctx, _) -> done(warp_backup:forget(Ctx, To));
 run(<<"cluster">>, _, Ctx, _) -> cluster(Ctx);
 run(<<"members">>, _, Ctx, _) ->
     with(warp_cluster:members(Ctx), fun(Members) -> {ok, #{members => Members}} end);
@@ -111,7 +117,8 @@ add(#{id := Id, seq := Seq}, Ctx, Counts) ->
     maps:update_with(N, fun({Entities, Events}) -> {Entities + 1, Events + Seq} end, {1, Seq}, Counts).
 
 shown(#{shards := Shards} = Stats, Counts, Ctx) ->
-    Shown = maps:with([context, mode, durability, file_bytes, unflushed_rows, deletions, sagas, subscriptions], Stats),
+    Shown = maps:with([context, mode, durability, file_bytes, unflushed_rows, deletions, sagas, subscriptions,
+                       backups], Stats),
     Sums = maps:merge(me(), Shown),
     Sums#{shards => [shard(Shard, Counts) || Shard <- Shards],
           journal => maps:with([segments, file_bytes, unavailable], maps:get(journal, Stats)),

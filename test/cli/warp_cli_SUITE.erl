@@ -54,11 +54,12 @@ what_is_said_of_the_program(_Config) ->
             Name = iolist_to_binary(warp_cli_command:name(Command)),
             ?assertNotEqual(nomatch, binary:match(Help, [<<"  ", Name/binary>>])),
             {0, Of, <<>>} = run(Words ++ ["--help"]),
-            ?assertMatch({0, Of, <<>>}, run(["help" | Words])),
             [?assertNotEqual({Text, nomatch}, {Text, binary:match(Of, Text)})
              || Text <- [<<"Usage: warp ", Name/binary>>, About, <<"--json">>, <<"Status: 0">> | Examples]]
         end,
         Commands),
+    {0, Of, <<>>} = run(["help", "sagas", "retry"]),
+    ?assertMatch({0, Of, <<>>}, run(["sagas", "retry", "--help"])),
     _ = application:load(warp_core),
     {ok, Vsn} = application:get_key(warp_core, vsn),
     Version = list_to_binary(Vsn),
@@ -77,7 +78,7 @@ it_uses_public_modules_only(_Config) ->
                                     {Module, _, _} <- Imports,
                                     lists:prefix("warp_", atom_to_list(Module)),
                                     not lists:prefix("warp_cli", atom_to_list(Module))]),
-    ?assertEqual([warp_control, warp_core, warp_error, warp_json], Called).
+    ?assertEqual([warp_backup, warp_control, warp_core, warp_error, warp_json], Called).
 
 wrong_usage_has_the_status_2(Config) ->
     Bank = ?config(bank, Config),
@@ -444,6 +445,9 @@ shells_complete_commands(Config) ->
     ?assertEqual([<<"--yes">>], Complete(["warp", "cluster", "forget", "--y"])),
     ?assertEqual([<<"data">>], Complete(["warp", "inspect", "da"])),
     ?assertEqual([<<"fish">>], Complete(["warp", "completion", "f"])),
+    ok = file:write_file(filename:join(Dir, "bank.key"), "x"),
+    ?assertEqual([<<"bank.key">>], Complete(["warp", "backup", "verify", "--master-key", "ba"])),
+    ?assertEqual([<<"--master-key">>, <<"--master-key-env">>], Complete(["warp", "restore", "--mas"])),
     {0, Zsh, <<>>} = run(["completion", "zsh"]),
     ?assertMatch({match, _}, re:run(Zsh, "bashcompinit")),
     {0, Fish, <<>>} = run(["completion", "fish"]),
