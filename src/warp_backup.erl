@@ -12,7 +12,7 @@
 
 -export([run/2, run/3, start/2, stop/2, forget/2]).
 -export([list/1, list/2, verify/1, verify/2, check/1, check/2, restore/2, restore/3]).
--export([about/1, new_master_key/1]).
+-export([about/1, new_master_key/1, rewrap/2]).
 
 -export_type([options/0, report/0, cut/0, error/0]).
 -export_type([restore_options/0, restore_report/0, verify_report/0, check_report/0, about/0]).
@@ -174,6 +174,31 @@ about(From) ->
             {error, _} = Error -> Error
         end
     end).
+
+%% @doc Has a backup opened by another master key, `new_master_key', in place of `master_key', which opens it no more.
+%% Only the key's wrapping changes, one small object, whole or not at all: after an interruption one of both opens the
+%% backup, and calling again ends it. What the new one opens already stays as it is.
+%%
+%% Give the new one to those who back up, at once: a run with the old one ends with `wrong_master_key'. Who has an older
+%% copy of the target and the old master key can open what that copy has.
+%%
+%% Errors: `{missing_option, Name}', `{bad_option, Name, Why}'; `no_backup'; `wrong_master_key': neither of both opens
+%% it; those of a master key as for {@link run/3}; `{backup_damaged, Message}', those of the target.
+-spec rewrap(file:name_all(), #{master_key := warp_backup_master:given(),
+                                new_master_key := warp_backup_master:given()}) -> ok | {error, error()}.
+rewrap(To, Options) ->
+    Given = [{Name, required, fun warp_backup_master:check/1} || Name <- [master_key, new_master_key]],
+    from(To, Options, Given, fun(#{segments := Target}, #{master_key := Old, new_master_key := New}) ->
+        case warp_backup_target:read(Target, <<"backup">>) of
+            {ok, Object} -> rewrapped(warp_backup_master:rewrap(Old, New, Object), Target);
+            not_found -> {error, no_backup};
+            {error, _} = Error -> Error
+        end
+    end).
+
+rewrapped({ok, unchanged}, _Target) -> ok;
+rewrapped({ok, Object}, Target) -> warp_backup_target:replace(Target, <<"backup">>, Object);
+rewrapped({error, _} = Error, _Target) -> Error.
 
 %% @equiv list(From, #{})
 -spec list(file:name_all()) -> {ok, [cut()]} | {error, error()}.

@@ -51,7 +51,8 @@ without_a_limit() ->
      {warp_backup, run, 2}, {warp_backup, run, 3}, {warp_backup, start, 2}, {warp_backup, stop, 2},
      {warp_backup, forget, 2}, {warp_backup, list, 1}, {warp_backup, list, 2}, {warp_backup, verify, 1},
      {warp_backup, verify, 2}, {warp_backup, check, 1}, {warp_backup, check, 2}, {warp_backup, restore, 2},
-     {warp_backup, restore, 3}, {warp_backup, about, 1}, {warp_backup, new_master_key, 1}].
+     {warp_backup, restore, 3}, {warp_backup, about, 1}, {warp_backup, new_master_key, 1},
+     {warp_backup, rewrap, 2}].
 
 %% Each function with its limit in milliseconds, the given one or the one that it documents. The entity Hot has a
 %% process, Cold has none, and the event of Aside is set aside.

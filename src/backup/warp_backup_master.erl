@@ -4,7 +4,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([check/1, new/1, wrap/3, open/2, wrapped_by/1]).
+-export([check/1, new/1, wrap/3, open/2, rewrap/3, wrapped_by/1]).
 
 -export_type([given/0, master/0]).
 
@@ -94,6 +94,19 @@ open(Master, Object) ->
     case key(Master) of
         {ok, Key} -> warp_nif:backup_open(Object, {master, Key});
         {error, _} = Error -> Error
+    end.
+
+%% @doc The object `backup' with the key wrapped by another master key. `unchanged': that one opens it already, and the
+%% first one does not. Errors: as for {@link wrap/3} and {@link open/2}.
+-spec rewrap(Old :: master(), New :: master(), Object :: binary()) -> {ok, binary() | unchanged} | {error, term()}.
+rewrap(Old, New, Object) ->
+    case {open(Old, Object), warp_nif:backup_about(Object)} of
+        {{ok, Backup}, {ok, #{context := Context, shards := Shards, created := Created}}} ->
+            wrap(New, Backup, {Context, Shards, Created});
+        {{error, wrong_master_key} = Error, _} ->
+            case open(New, Object) of {ok, _} -> {ok, unchanged}; {error, _} -> Error end;
+        {{error, _} = Error, _} ->
+            Error
     end.
 
 called(Fun, Argument) ->

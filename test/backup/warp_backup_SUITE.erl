@@ -13,8 +13,8 @@ all() ->
      an_older_folder_that_has_gone_on_is_refused, wrong_keys_and_wrong_targets_are_told,
      nothing_is_restored_over_a_context, damage_is_named_and_nothing_is_restored, old_keys_do_not_help,
      a_large_context_takes_several_segments, keys_that_are_older_are_told, one_entity_can_be_restored_alone,
-     an_empty_context_has_a_backup,
-     a_master_key_is_made_once, a_backup_says_what_it_is].
+     an_empty_context_has_a_backup, a_master_key_is_made_once, a_backup_says_what_it_is,
+     another_master_key_takes_over, one_of_two_master_keys_works_after_an_interruption].
 
 init_per_testcase(_, Config) -> warp_test:init_case(Config).
 end_per_testcase(_, Config) -> warp_test:end_case(Config).
@@ -338,7 +338,90 @@ a_backup_says_what_it_is(Config) ->
     {ok, _} = warp_backup:run(Ctx, target(Config) ++ "-2", #{master_key => Service}),
     ?assertMatch({ok, #{wrapped_by := <<"service">>}}, warp_backup:about(target(Config) ++ "-2")).
 
+another_master_key_takes_over(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    Keys = filename:join(dir(Config), "keys-elsewhere"),
+    Run = fun(Master) -> warp_backup:run(Ctx, target(Config), #{master_key => Master, keys_to => Keys}) end,
+    Old = master(Config),
+    New = {file, filename:join(dir(Config), "new")},
+    ok = warp_backup:new_master_key(element(2, New)),
+    Options = #{master_key => Old, new_master_key => New},
+    ?assertEqual({error, no_backup}, warp_backup:rewrap(target(Config), Options)),
+    ok = fill(Ctx, 1, 50),
+    {ok, #{cut := 1}} = Run(Old),
+    {ok, About} = warp_backup:about(target(Config)),
+    Before = objects(Config),
+    ?assertEqual({error, {missing_option, new_master_key}},
+                 warp_backup:rewrap(target(Config), maps:remove(new_master_key, Options))),
+    ?assertEqual({error, wrong_master_key},
+                 warp_backup:rewrap(target(Config), Options#{master_key => New, new_master_key => New})),
+    ok = warp_backup:rewrap(target(Config), Options),
+    %% One object is another one.
+    ?assertEqual(["backup"], [Name || {Name, Bytes} <- objects(Config), not lists:member({Name, Bytes}, Before)]),
+    ?assertEqual({ok, About}, warp_backup:about(target(Config))),
+    %% The old key opens nothing.
+    Read = fun(Fun, Args, Master) -> apply(warp_backup, Fun, Args ++ [#{master_key => Master, keys_from => Keys}]) end,
+    Dir = filename:join(dir(Config), "x"),
+    ?assertEqual({error, wrong_master_key}, Run(Old)),
+    ?assertEqual({error, wrong_master_key}, Read(verify, [target(Config)], Old)),
+    ?assertEqual({error, wrong_master_key}, Read(restore, [Dir, target(Config)], Old)),
+    %% The new one opens what was stored before and since.
+    ok = fill(Ctx, 51, 60),
+    {ok, #{cut := 2}} = Run(New),
+    {ok, #{events := 120}} = Read(verify, [target(Config)], New),
+    {ok, #{events := 120}} = Read(restore, [Dir, target(Config)], New),
+    All = all_of(Ctx),
+    ok = warp_test:stop(Ctx),
+    ?assertEqual(All, all_of(warp_test:start(#{context => <<"test">>, data_dir => Dir, shards => 2}))),
+    %% A service takes over, and gives it back.
+    Secret = crypto:strong_rand_bytes(32),
+    Wrap = fun(<<Key:32/binary>>) -> {ok, crypto:exor(Key, Secret)} end,
+    Service = #{name => <<"service">>, wrap => Wrap, unwrap => Wrap},
+    ok = warp_backup:rewrap(target(Config), #{master_key => New, new_master_key => Service}),
+    {ok, #{wrapped_by := <<"service">>}} = warp_backup:about(target(Config)),
+    ?assertEqual({error, wrong_master_key}, Read(verify, [target(Config)], New)),
+    ?assertMatch({error, {master_key_refused, _}},
+                 warp_backup:rewrap(target(Config), #{master_key => Service, new_master_key =>
+                     Service#{wrap := fun(_) -> {error, locked} end}})),
+    ok = warp_backup:rewrap(target(Config), #{master_key => Service, new_master_key => Old}),
+    {ok, #{events := 120}} = Read(verify, [target(Config)], Old).
+
+%% A VM that is killed while it does nothing else has replaced the object or not.
+one_of_two_master_keys_works_after_an_interruption(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 1}),
+    ok = fill(Ctx, 1, 10),
+    {ok, _} = backup(Ctx, Config),
+    Old = master(Config),
+    New = {file, filename:join(dir(Config), "new")},
+    ok = warp_backup:new_master_key(element(2, New)),
+    To = target(Config),
+    Opens = fun(Master) -> element(1, warp_backup:verify(To, #{master_key => Master})) =:= ok end,
+    [begin
+         Vm = warp_fault_vm:start(),
+         ok = warp_fault_vm:run(Vm, fun() -> _ = spawn(fun() -> ?MODULE:rewrap_on(To, Old, New) end), ok end),
+         timer:sleep(20 + rand:uniform(50)),
+         warp_fault_vm:kill(Vm),
+         ?assertMatch([_], [Of || Of <- [Old, New], Opens(Of)]),
+         ok = warp_backup:rewrap(To, #{master_key => Old, new_master_key => New}),
+         ?assertEqual([New], [Of || Of <- [Old, New], Opens(Of)]),
+         %% It is done already.
+         ok = warp_backup:rewrap(To, #{master_key => Old, new_master_key => New}),
+         ?assertEqual([New], [Of || Of <- [Old, New], Opens(Of)])
+     end || _ <- lists:seq(1, 3)],
+    ok.
+
+%% Inside the VM.
+rewrap_on(To, A, B) ->
+    ok = warp_backup:rewrap(To, #{master_key => A, new_master_key => B}),
+    rewrap_on(To, B, A).
+
 %% ------------------------------------------------------------------ Helpers
+
+%% What is in the target.
+objects(Config) ->
+    Files = [File || File <- filelib:wildcard("**", target(Config)),
+                     filelib:is_regular(filename:join(target(Config), File))],
+    [{File, element(2, file:read_file(filename:join(target(Config), File)))} || File <- Files].
 
 fill(Ctx, From, To) ->
     lists:foreach(

@@ -111,6 +111,13 @@ defmodule Warp.Backup do
   defdelegate new_master_key(file), to: :warp_backup
 
   @doc """
+  Has the backup opened by `:new_master_key` in place of `:master_key`: only its object `backup` is replaced. Errors:
+  `:no_backup`; those of the master key as for `run/2`.
+  """
+  @spec rewrap(Path.t(), keyword) :: :ok | {:error, Warp.reason()}
+  def rewrap(to, options), do: :warp_backup.rewrap(to, to_map(options))
+
+  @doc """
   Of which `:context` a backup is and with how many `:shards`, when it was begun (`:created`, in microseconds since 1970),
   and what has wrapped its key (`:wrapped_by`). Needs no key. Error: `:no_backup`.
   """
@@ -178,7 +185,7 @@ defmodule Warp.Backup do
     end
   end
 
-  defp option({:master_key, {:env, name}}) when is_binary(name), do: {:master_key, {:env, String.to_charlist(name)}}
+  defp option({key, {:env, name}}) when is_binary(name), do: {key, {:env, String.to_charlist(name)}}
   defp option({:until, {:time, %DateTime{} = time}}), do: {:until, {:time, DateTime.to_unix(time, :microsecond)}}
   defp option(option), do: option
 end
