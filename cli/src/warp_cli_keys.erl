@@ -19,7 +19,17 @@ commands() ->
        about => <<"Show of which context a backup is, and what has wrapped its key">>,
        places => [warp_cli_target:place()],
        examples => [<<"warp keys show backups/bank">>],
-       run => fun show/1}].
+       run => fun show/1},
+     #{words => [<<"keys">>, <<"rotate">>],
+       about => <<"Have a backup opened by another master key, in place of the present one">>,
+       text => <<"Only the wrapping of the backup's key changes. When this command is interrupted, one of both keys\n"
+                 "opens the backup, and the same command ends it. Give the new key to what backs up at once: a run\n"
+                 "with the old one fails. Who has an older copy of the backup can still open that with the old key.">>,
+       places => [warp_cli_target:place()],
+       options => warp_cli_target:key_options(master_key, required)
+                  ++ warp_cli_target:key_options(new_master_key, required),
+       examples => [<<"warp keys rotate backups/bank --master-key bank.key --new-master-key new.key">>],
+       run => fun rotate/1}].
 
 new(#{file := Given} = Args) ->
     File = warp_cli_target:path(Given),
@@ -38,6 +48,14 @@ new(#{file := Given} = Args) ->
 show(#{target := Target} = Args) ->
     About = warp_cli_target:result(warp_backup:about(warp_cli_target:path(Target))),
     warp_cli_result:print(Args, About, fun shown/1).
+
+rotate(#{target := Target} = Args) ->
+    Options = maps:merge(warp_cli_target:master(master_key, Args), warp_cli_target:master(new_master_key, Args)),
+    ok = warp_cli_target:result(warp_backup:rewrap(warp_cli_target:path(Target), Options)),
+    ok = warp_cli_result:print(Args, #{target => warp_cli_target:path(Target), state => rotated}, fun(_) ->
+        ["The new master key opens the backup in ", Target, " now, and the old one does not.\n"]
+    end),
+    warp_cli_terminal:note("Give the new one to what backs up, and keep a copy of it elsewhere.").
 
 shown(#{context := Name, shards := Shards, created := Created, wrapped_by := By}) ->
     warp_cli_table:pairs([{"context", Name}, {"shards", count(Shards)}, {"begun", time(Created)},

@@ -24,6 +24,7 @@ groups() ->
        what_cannot_be_opened_has_the_status_3,
        a_key_stays_where_it_is,
        master_keys_are_made,
+       a_master_key_is_rotated,
        wrong_usage_has_the_status_2,
        times_are_read,
        progress_is_shown_on_a_terminal]}].
@@ -286,6 +287,25 @@ master_keys_are_made(Config) ->
     close(filled(Config)),
     {0, _, _} = backup([{key, File} | proplists:delete(key, Config)]),
     {0, _, _} = run(["backup", "verify", ?config(to, Config), "--master-key", File]).
+
+a_master_key_is_rotated(Config) ->
+    Vm = filled(Config),
+    {0, _, _} = backup(Config),
+    New = made_key(?config(dir, Config), "new.key"),
+    Rotate = ["keys", "rotate", ?config(to, Config), "--master-key", ?config(key, Config), "--new-master-key"],
+    {3, <<>>, <<"warp: The master key cannot be read", _/binary>>} = run(Rotate ++ [New ++ ".not-there"]),
+    {0, Rotated, Notes} = run(Rotate ++ [New]),
+    matches(Rotated, "^The new master key opens the backup in .* now, and the old one does not\\.$"),
+    matches(Notes, "^Give the new one to what backs up"),
+    {0, [#{<<"state">> := <<"rotated">>}]} = json(Rotate ++ [New], #{}),
+    {3, <<>>, <<"warp: ", _/binary>>} = backup(Config),
+    {3, <<>>, <<"warp: ", _/binary>>} = element(2, restore(Config, "old", [])),
+    With = [{key, New} | proplists:delete(key, Config)],
+    {0, <<"Nothing has changed since cut 1.\n">>, <<>>} = backup(With),
+    {0, _, <<>>} = run(["backup", "verify", ?config(to, Config), "--master-key", New]),
+    {Restored, {0, _, <<>>}} = restore(With, "new", []),
+    ?assertEqual(3, events(Restored, "bob")),
+    close(Vm).
 
 wrong_usage_has_the_status_2(_Config) ->
     [begin

@@ -104,8 +104,8 @@ defmodule Warp.Backup do
   defdelegate forget(context, to), to: :warp_backup
 
   @doc """
-  Makes a master key: writes 64 random hexadecimal digits to a file that is not there, which only its owner may read. Keep
-  a copy of it elsewhere, apart from the backups. Gives `:exists` where there is something of that name.
+  Makes a master key: writes 64 random hexadecimal digits to a file that is not there, which only its owner may read.
+  Keep a copy of it elsewhere, apart from the backups. Gives `:exists` where there is something of that name.
   """
   @spec new_master_key(Path.t()) :: :ok | :exists | {:error, Warp.reason()}
   defdelegate new_master_key(file), to: :warp_backup
@@ -118,8 +118,8 @@ defmodule Warp.Backup do
   def rewrap(to, options), do: :warp_backup.rewrap(to, to_map(options))
 
   @doc """
-  Of which `:context` a backup is and with how many `:shards`, when it was begun (`:created`, in microseconds since 1970),
-  and what has wrapped its key (`:wrapped_by`). Needs no key. Error: `:no_backup`.
+  Of which `:context` a backup is and with how many `:shards`, when it was begun (`:created`, in microseconds since
+  1970), and what has wrapped its key (`:wrapped_by`). Needs no key. Error: `:no_backup`.
   """
   @spec about(Path.t()) :: {:ok, map} | {:error, Warp.reason()}
   defdelegate about(from), to: :warp_backup
