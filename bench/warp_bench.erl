@@ -16,6 +16,7 @@
     {"sagas", fun warp_bench_sagas:sagas/1},
     {"projections", fun warp_bench_projections:projections/1},
     {"subscriptions", fun warp_bench_subscriptions:subscriptions/1},
+    {"backup", fun warp_bench_backup:backup/1},
     {"cluster", fun warp_bench_cluster:cluster/1},
     {"server", fun warp_bench_server:server/1}
 ]).

@@ -1,0 +1,112 @@
+%% Backups: the first run, which takes everything, a check with keys, a restore, and appends while a context is backed up
+%% continuously.
+-module(warp_bench_backup).
+
+-export([backup/1]).
+
+-import(warp_bench_run, [with_context/3, callers/3, title/2, row/3, rate/1]).
+
+%% So many events for each second of a figure, each appended by itself.
+-define(EVENTS, 200000).
+-define(IN_FLIGHT, 1000).
+-define(CALLERS, 256).
+-define(ROUNDS, 3).
+%% A figure beside a continuous backup needs several runs.
+-define(LEAST_SECONDS, 5).
+
+-spec backup(map()) -> ok.
+backup(#{seconds := Seconds} = Options) ->
+    Events = Seconds * ?EVENTS,
+    lists:foreach(
+        fun({Name, PerEntity}) ->
+            title([thousands(Events), " events, ", Name], ["events/s", "MB/s stored", "bytes/event"]),
+            whole(Options, Events, PerEntity)
+        end,
+        [{"10 an entity", 10}, {"of one entity", Events}]),
+    beside(Options).
+
+%% A context with so many events of 200 bytes: backed up, checked, and restored.
+whole(#{dir := Dir, shards := Shards}, Events, PerEntity) ->
+    [Target, Restored] = Beside = [Dir ++ "-target", Dir ++ "-restored"],
+    _ = [file:del_dir_r(Path) || Path <- Beside],
+    Options = #{master_key => master(Dir)},
+    with_context(Dir, #{shards => Shards, aggregates => [warp_bench_run:log()]}, fun(Ctx) ->
+        fill(Ctx, Events, PerEntity),
+        {Took, {ok, #{events := Events, bytes := Bytes}}} =
+            timer:tc(fun() -> warp_backup:run(Ctx, Target, Options) end),
+        Shown = fun(Name, Micros) ->
+            row(Name, {per_second, Events * 1000000 / Micros},
+                [rate(Events * 1000000 / Micros), io_lib:format("~.1f", [Bytes / Micros]),
+                 io_lib:format("~b", [round(Bytes / Events)])])
+        end,
+        Shown("first run", Took),
+        {Checked, {ok, #{events := Events}}} = timer:tc(fun() -> warp_backup:verify(Target, Options) end),
+        Shown("verify with the keys", Checked),
+        {Back, {ok, #{events := Events}}} = timer:tc(fun() -> warp_backup:restore(Restored, Target, Options) end),
+        Shown("restore", Back)
+    end),
+    _ = [ok = file:del_dir_r(Path) || Path <- Beside],
+    ok.
+
+%% One process with many appends in flight.
+fill(Ctx, Events, PerEntity) ->
+    {First, Rest} = lists:split(min(?IN_FLIGHT, Events), lists:seq(1, Events)),
+    Append = fun(N, Requests) ->
+        Entity = warp_core:entity(Ctx, <<"order-", (integer_to_binary(N rem (Events div PerEntity)))/binary>>),
+        warp_core:append_request(Entity, event(N), #{}, N, Requests)
+    end,
+    Full = lists:foldl(Append, warp_core:reqids_new(), First),
+    Left = lists:foldl(fun(N, Requests) -> Append(N, answered(Requests)) end, Full, Rest),
+    emptied(Left).
+
+answered(Requests) ->
+    {{ok, _}, _, Rest} = warp_core:receive_response(Requests, infinity, true),
+    Rest.
+
+emptied(Requests) ->
+    case warp_core:reqids_size(Requests) of
+        0 -> ok;
+        _ -> emptied(answered(Requests))
+    end.
+
+%% 200 bytes as it is stored.
+event(N) ->
+    #{type => <<"Changed">>,
+      payload => #{<<"order">> => N, <<"state">> => <<"packed">>, <<"by">> => <<"operator-17">>,
+                   <<"note">> => binary:part(base64:encode(crypto:strong_rand_bytes(70)), 0, 93)}}.
+
+%% The same callers on the same context with a run every second, and without, in turn.
+beside(#{dir := Dir, shards := Shards, seconds := Seconds}) ->
+    title("append, one event of 200 bytes", ["events/s", "p50", "p99", "of without"]),
+    Target = Dir ++ "-target",
+    _ = file:del_dir_r(Target),
+    Options = #{to => Target, every => 1000, master_key => master(Dir)},
+    with_context(Dir, #{shards => Shards, aggregates => [warp_bench_run:log()]}, fun(Ctx) ->
+        Entities = list_to_tuple([warp_core:entity(Ctx, <<"order-", (integer_to_binary(N))/binary>>)
+                                  || N <- lists:seq(1, ?CALLERS)]),
+        Append = fun(Caller, Round) -> {ok, _} = warp_core:append(element(Caller, Entities), event(Round)) end,
+        Without = fun() -> callers(?CALLERS, max(?LEAST_SECONDS, Seconds), Append) end,
+        With = fun() ->
+            {ok, _} = warp_backup:start(Ctx, Options),
+            Figures = Without(),
+            %% Ends the run that is under way.
+            {ok, _} = warp_backup:run(Ctx, Target, maps:without([to, every], Options)),
+            ok = warp_backup:stop(Ctx, Target),
+            Figures
+        end,
+        [{Of, _, _} | _] = Figures = warp_bench_run:in_turn(?ROUNDS, [Without, With]),
+        [row(Name, {per_second, Rate}, [rate(Rate), warp_bench_run:micros(P50), warp_bench_run:micros(P99),
+                                        io_lib:format("~.2f", [Rate / Of])])
+         || {Name, {Rate, P50, P99}} <- lists:zip(["256 callers, no backup", "256 callers, backed up each second"],
+                                                  Figures)]
+    end),
+    ok = file:del_dir_r(Target).
+
+master(Dir) ->
+    Path = Dir ++ "-master",
+    ok = filelib:ensure_dir(Path),
+    ok = file:write_file(Path, binary:encode_hex(crypto:strong_rand_bytes(32))),
+    ok = file:change_mode(Path, 8#600),
+    {file, Path}.
+
+thousands(N) -> [integer_to_list(N div 1000), ",000"].
