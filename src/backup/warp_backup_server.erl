@@ -184,11 +184,13 @@ next(To, #backup{runs = none, next = Waiters, plan = Plan, timer = Timer} = Back
     Self = self(),
     %% NOTE: before anything is stored there. After a restart a deletion has to wait for this target too.
     Remembered = is_map_key(To, Backups) orelse remember(Context, [To | maps:keys(Backups)]),
+    Quiet = Plan#{progress := fun(_) -> ok end},
     Pid = spawn_link(fun() ->
         Stored = fun() -> Self ! {stored, self()} end,
         Self ! {done, self(), case Remembered of {error, _} = Error -> Error; _ -> made(Context, Plan, Stored) end}
     end),
-    kept(To, Backup#backup{runs = {Pid, Waiters}, next = [], timer = none}, State);
+    %% What a caller is told of its own run it is not told of later ones.
+    kept(To, Backup#backup{plan = Quiet, runs = {Pid, Waiters}, next = [], timer = none}, State);
 next(To, Backup, State) ->
     kept(To, Backup, State).
 

@@ -30,7 +30,7 @@ caller(Ctx, Dir, {Round, Caller} = By, N) ->
         fun({I, Op}) -> noted(warp_crash_load:side_file(Dir, Round, Caller), {N, I}, Op,
                               fun() -> warp_crash_load:run(Ctx, Op) end) end,
         lists:enumerate(warp_crash_load:ops(By, N))),
-    timer:sleep(rand:uniform(20)),
+    timer:sleep(rand:uniform(60)),
     caller(Ctx, Dir, By, N + 1).
 
 transferrer(Ctx, Dir, {Round, Caller} = By, N) ->
@@ -40,7 +40,7 @@ transferrer(Ctx, Dir, {Round, Caller} = By, N) ->
                 rand:uniform(4)},
     noted(warp_crash_load:side_file(Dir, Round, 1000 + Caller), N, Transfer,
           fun() -> warp_saga:commit(warp_saga_load:transfer(Transfer), Ctx) end),
-    timer:sleep(rand:uniform(20)),
+    timer:sleep(rand:uniform(60)),
     transferrer(Ctx, Dir, By, N + 1).
 
 noted(Path, Call, Op, Do) ->
