@@ -57,6 +57,12 @@ events_of_another_node_come_once_and_in_order(Config) ->
     ok = settled(A),
     ok = warp_cluster_follower:stop(B, all),
     ok = fill(A, 511, 600),
+    %% What was begun before may still be under way.
+    ok = warp_test:wait_until(fun() ->
+        Now = work(B),
+        timer:sleep(300),
+        Now =:= work(B)
+    end, 20000),
     Before = work(B),
     ok = fill(A, 601, 700),
     ?assertEqual(Before, work(B)).
