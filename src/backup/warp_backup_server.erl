@@ -116,8 +116,10 @@ resumed(#{backups := Table} = Context) ->
         #state{context = Context}, Known ++ Old).
 
 remembered(Context) ->
-    case file:read_file(path(Context)) of
+    %% NOTE: not by the VM's own threads for files, which can all be taken: no restart may depend on one.
+    case warp_nif:get_file(path(Context)) of
         {ok, Text} -> [uri_string:unquote(Line) || Line <- binary:split(Text, <<"\n">>, [global, trim_all])];
+        none -> [];
         {error, _} -> []
     end.
 

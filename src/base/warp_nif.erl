@@ -14,7 +14,7 @@
 -export([save/4, save_page/1, save_index/1, save_segment/1]).
 -export([restore/5, restore_page/4, restore_erased/3, restore_segment/4, restore_finish/1]).
 -export([keys_index/2, segment_cut/2, chain_new/0, chain_add/4, chain_breaks/1]).
--export([exists/1, file_bytes/1, put_file/4, rename_folder/2, delete_files/2, open_files/0]).
+-export([exists/1, file_bytes/1, put_file/4, get_file/1, rename_folder/2, delete_files/2, open_files/0]).
 -export([check_shard/1, check_folder/3, check_file/2, check_next/1, check_journal/1, check_folder_journal/1]).
 -export([uncheck_folder/1]).
 -export([outline/1, pages/2, digest/1, digest_of/3, move_wal/1, leave/2, forget/2, discard/1, adopt/3, create/4]).
@@ -648,6 +648,13 @@ chain_breaks(_Chain) -> ?MISSING.
 put_file(File, Bytes, Access, How) -> ?ANSWER(put_file(File, Bytes, Access, How =:= replace, Tag)).
 
 put_file(_File, _Bytes, _Access, _Replaces, _Tag) -> ?MISSING.
+
+%% @doc All of a small file, also while the VM's own threads for files are taken. `none': there is no such file. Errors:
+%% `{io_error, _}'.
+-spec get_file(Path :: binary()) -> {ok, binary()} | none | {error, reason()}.
+get_file(File) -> ?ANSWER(get_file(File, Tag)).
+
+get_file(_File, _Tag) -> ?MISSING.
 
 %% @doc Gives a folder another name, durably. Errors: `{io_error, _}'.
 -spec rename_folder(From :: binary(), To :: binary()) -> ok | {error, reason()}.

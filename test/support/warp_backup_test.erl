@@ -26,7 +26,7 @@ run(Ctx, Config) ->
 %% Restores a cut into a data directory of that name: its path, and the report.
 restore(Config, Name, Options) ->
     DataDir = filename:join(?config(dir, Config), Name),
-    {ok, Report} = warp_backup:restore(DataDir, target(Config), Options#{master_key => master(Config)}),
+    {ok, Report} = warp_backup:restore(DataDir, target(Config), maps:merge(#{master_key => master(Config)}, Options)),
     {DataDir, Report}.
 
 %% The same, started with these options.

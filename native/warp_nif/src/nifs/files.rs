@@ -1,6 +1,6 @@
 //! Files and the lock on a context's directory.
 
-use rustler::{Atom, Binary, Encoder, Env, OwnedEnv, ResourceArc, Term};
+use rustler::{Atom, Binary, Encoder, Env, NewBinary, OwnedEnv, ResourceArc, Term};
 
 use super::terms::{access_of, path, reply, reply_ok};
 use crate::atoms;
@@ -97,6 +97,21 @@ fn put_file<'a>(
             Ok(false) => atoms::exists().encode(env),
             Err(error) => (atoms::error(), error).encode(env),
         }
+    })
+}
+
+/// All of a small file: `{ok, Bytes}`, `none` when there is no such file, or `{error, Reason}`.
+#[rustler::nif]
+fn get_file<'a>(env: Env<'a>, file: Binary<'a>, tag: Term<'a>) -> Term<'a> {
+    let file = path(&file);
+    answer(env, &FILES, tag, move |env| match std::fs::read(&file) {
+        Ok(bytes) => {
+            let mut made = NewBinary::new(env, bytes.len());
+            made.copy_from_slice(&bytes);
+            (atoms::ok(), Term::from(made)).encode(env)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => atoms::none().encode(env),
+        Err(error) => (atoms::error(), Error::io(&file, error)).encode(env),
     })
 }
 

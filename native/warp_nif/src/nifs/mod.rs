@@ -15,7 +15,7 @@
 //! | `shards` | `open_journal`, `close_journal`, `open`, `close` | normal | hand over to a thread of ours |
 //! | | `own_journal`, `own_shard` | normal | sets a monitor |
 //! | | `journal_stats`, `stats` | normal | reads counters |
-//! | `files` | `try_lock`, `establish`, `unlock`, `exists`, `file_bytes`, `put_file`, `delete_files`, `open_files` | normal | hand over to a thread of ours |
+//! | `files` | `try_lock`, `establish`, `unlock`, `exists`, `file_bytes`, `put_file`, `get_file`, `rename_folder`, `delete_files`, `open_files` | normal | hand over to a thread of ours |
 //! | `entities` | `head`, `last_row`, `page`, `check_ids`, `open_entities`, `closed_entities`, `entities`, `entity_count`, `other_aggregates`, `correlations` | normal | hand over to a thread of ours |
 //! | `log` | `follow`, `follow_entity`, `position_before`, `run_of` | normal | hand over to a thread of ours |
 //! | `verify` | `check_shard`, `check_folder`, `check_file`, `check_next`, `check_journal`, `check_folder_journal`, `uncheck_folder` | normal | hand over to a thread of ours |
