@@ -324,26 +324,10 @@ with(_Key, _Value, NoMap) -> NoMap.
 reading(Options, Given, Fun) ->
     case warp_check:options(Options, [{from, required, fun warp_backup_target:check/1} | Given]) of
         {ok, #{from := Target} = Checked} ->
-            Keys = maps:get(keys_from, Checked, none),
-            opened(Target, fun(Segments) ->
-                Places = #{segments => Segments, master => maps:get(master_key, Checked, none)},
-                case Keys of
-                    none -> Fun(Places#{keys => Segments}, Checked);
-                    _ -> opened(Keys, fun(Of) -> Fun(Places#{keys => Of}, Checked) end)
-                end
+            Master = maps:get(master_key, Checked, none),
+            warp_backup_places:with(Target, maps:get(keys_from, Checked, none), fun(Places) ->
+                Fun(Places#{master => Master}, Checked)
             end);
-        {error, _} = Error ->
-            Error
-    end.
-
-opened(Target, Fun) ->
-    case warp_backup_target:open(Target) of
-        {ok, Open} ->
-            try
-                Fun(Open)
-            after
-                ok = warp_backup_target:close(Open)
-            end;
         {error, _} = Error ->
             Error
     end.
