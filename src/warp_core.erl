@@ -957,6 +957,8 @@ deleted(Context, Entity, Deadline) ->
             case warp_backup_server:erased(Context, Deadline) of
                 {ok, Backups} ->
                     {ok, Receipt#{backups => Backups}};
+                {error, interrupted} = Error ->
+                    Error;
                 {error, Why} ->
                     {error, {still_to_erase, #{target => backup, projections => [], reason => Why}}}
             end;

@@ -2,7 +2,15 @@
 -module(warp_backup_component).
 -behaviour(warp_component).
 
--export([new/1, children/2, stats/1]).
+-export([check_folder/2, new/1, children/2, stats/1]).
+
+%% @doc The list of the targets must be readable: a deletion would not wait for those that nobody knows of.
+-spec check_folder(warp_component:settings(), Dir :: binary()) -> ok | {error, term()}.
+check_folder(_Settings, Dir) ->
+    case warp_backup_server:remembered(Dir) of
+        {ok, _} -> ok;
+        {error, _} = Error -> Error
+    end.
 
 %% @doc The table of what is known of each target.
 -spec new(warp_component:settings()) -> #{backups := ets:table()}.

@@ -3,7 +3,7 @@
 -module(warp_backup_server).
 -behaviour(gen_server).
 
--export([new/0, start_link/1, start/3, stop/2, forget/2, run/3, erased/2, stats/1]).
+-export([new/0, start_link/1, start/3, stop/2, forget/2, run/3, erased/2, stats/1, remembered/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -17,12 +17,16 @@
                   master := warp_backup_master:master(), every := pos_integer() | once,
                   progress := fun((warp_backup_run:report()) -> term())}.
 
+%% What a run is made for. `start' and `run' are by a plan of their own, which is adopted once it has worked; `again' is
+%% by the plan that is there.
+-type aim() :: {start | run, plan()} | again.
+
 -record(backup, {
-    %% None: an earlier start of the context has backed up to it, and this one not yet.
+    %% None: nothing has worked since this start of the context.
     plan = none :: none | plan(),
-    %% The run under way, and who waits for it; and who waits for the one behind it.
-    runs = none :: none | {pid(), [gen_server:from()]},
-    next = [] :: [gen_server:from()],
+    %% The run under way, and who waits for it; and who waits for those behind it, the first to come first.
+    runs = none :: none | {pid(), aim(), [gen_server:from()]},
+    next = [] :: [{aim(), gen_server:from()}],
     timer = none :: none | reference(),
     %% Whether anything may be stored there.
     used = false :: boolean(),
@@ -64,14 +68,20 @@ stop(Context, Target) -> ask(Context, {stop, warp_backup_target:describe(Target)
 forget(Context, Target) -> ask(Context, {forget, warp_backup_target:describe(Target)}, infinity).
 
 %% @doc Waits until all that was erased up to now is dead data in all targets that this context backs up to: what these
-%% are. Error: the first of them that this is not known of, and why.
+%% are. Errors: `interrupted' while this process or what it knows is being restarted; else the first of the targets that
+%% this is not known of, and why.
 -spec erased(warp_context:context(), warp_deadline:deadline()) ->
-    {ok, [#{to := binary(), cut := non_neg_integer()}]} | {error, {To :: binary(), Why :: term()}}.
-erased(#{backups := Table} = Context, Deadline) ->
-    case {lists:sort([To || {To, _, _} <- ets:tab2list(Table)]), warp_context:registered(Context, backup)} of
-        {[], _} -> {ok, []};
-        {Targets, {ok, Pid}} -> erased(Targets, Pid, Deadline, []);
-        {[To | _], none} -> {error, {To, interrupted}}
+    {ok, [#{to := binary(), cut := non_neg_integer()}]} | {error, interrupted | {To :: binary(), Why :: term()}}.
+erased(Context, Deadline) ->
+    case warp_context:registered(Context, backup) of
+        {ok, Pid} ->
+            %% NOTE: after the process was found, which is registered once the table has all targets.
+            case rows(Context) of
+                gone -> {error, interrupted};
+                Rows -> erased([To || {To, _, _} <- Rows], Pid, Deadline, [])
+            end;
+        none ->
+            {error, interrupted}
     end.
 
 erased([], _Pid, _Deadline, Done) ->
@@ -88,63 +98,82 @@ ask(Context, Request, Timeout) ->
         none -> {error, interrupted}
     end.
 
-%% @doc What is known of each target.
+%% @doc What is known of each target: nothing while the table's keeper is being restarted.
 -spec stats(warp_context:context()) -> #{backups := [map()]}.
-stats(#{backups := Table}) ->
-    #{backups => [About || {_, _, About} <- lists:sort(ets:tab2list(Table))]}.
+stats(Context) ->
+    #{backups => case rows(Context) of gone -> []; Rows -> [About || {_, _, About} <- Rows] end}.
 
--spec init(warp_context:ref()) -> {ok, #state{}} | {stop, {shutdown, context_stopped}}.
+rows(#{backups := Table}) ->
+    try
+        lists:sort(ets:tab2list(Table))
+    catch
+        %% Its keeper has ended, and the table with it.
+        error:badarg -> gone
+    end.
+
+-spec init(warp_context:ref()) -> {ok, #state{}} | {stop, {shutdown, context_stopped} | term()}.
 init(Ref) ->
     _ = process_flag(trap_exit, true),
     case warp_context:find(Ref) of
         {ok, Context} ->
-            ok = warp_context:register(Context, backup, self()),
-            {ok, resumed(Context)};
+            case resumed(Context) of
+                {ok, _} = Resumed ->
+                    ok = warp_context:register(Context, backup, self()),
+                    Resumed;
+                {error, Why} ->
+                    {stop, Why}
+            end;
         not_found ->
             {stop, {shutdown, context_stopped}}
     end.
 
 %% What this process did before it crashed goes on; and a target that an earlier start of the context has backed up to
 %% may hold what is deleted from now on.
-resumed(#{backups := Table} = Context) ->
-    Known = [{To, Plan} || {To, Plan, _} <- ets:tab2list(Table)],
-    Old = [{To, none} || To <- remembered(Context), not lists:keymember(To, 1, Known)],
-    lists:foldl(
-        fun({To, none}, State) -> kept(To, #backup{used = true}, State);
-           ({To, Plan}, State) -> next(To, #backup{plan = Plan, used = true}, State)
-        end,
-        #state{context = Context}, Known ++ Old).
-
-remembered(Context) ->
-    %% NOTE: not by the VM's own threads for files, which can all be taken: no restart may depend on one.
-    case warp_nif:get_file(path(Context)) of
-        {ok, Text} -> [uri_string:unquote(Line) || Line <- binary:split(Text, <<"\n">>, [global, trim_all])];
-        none -> [];
-        {error, _} -> []
+resumed(#{backups := Table, dir := Dir} = Context) ->
+    case remembered(Dir) of
+        {ok, Remembered} ->
+            Known = maps:from_list([{To, Plan} || {To, Plan, _} <- ets:tab2list(Table)]),
+            Plans = maps:merge(maps:from_keys(Remembered, none), Known),
+            All = maps:map(fun(_, Plan) -> #backup{plan = Plan, used = true} end, Plans),
+            %% NOTE: all of them first. Each that begins may have the list of targets written.
+            {ok, maps:fold(
+                fun(To, #backup{plan = none} = Backup, State) -> kept(To, Backup, State);
+                   (To, Backup, State) -> begun(To, again, [], Backup, State)
+                end,
+                #state{context = Context, backups = All}, All)};
+        {error, _} = Error ->
+            Error
     end.
 
-remember(#{file_access := Access} = Context, Targets) ->
-    Lines = [[uri_string:quote(To, "/"), "\n"] || To <- lists:sort(Targets)],
-    warp_nif:put_file(path(Context), iolist_to_binary(Lines), Access, replace).
+%% @doc The addresses of the targets that the context in this folder has ever backed up to, without those that it was
+%% told to forget. Errors: those of reading a file.
+-spec remembered(Dir :: binary()) -> {ok, [binary()]} | {error, term()}.
+remembered(Dir) ->
+    %% NOTE: not by the VM's own threads for files, which can all be taken: no restart may depend on one.
+    case warp_nif:get_file(path(Dir)) of
+        {ok, Text} -> {ok, [uri_string:unquote(Line) || Line <- binary:split(Text, <<"\n">>, [global, trim_all])]};
+        none -> {ok, []};
+        {error, _} = Error -> Error
+    end.
 
-path(#{dir := Dir}) -> filename:join(Dir, ?REMEMBERED).
+remember(#{dir := Dir, file_access := Access}, Targets) ->
+    Lines = [[uri_string:quote(To, "/"), "\n"] || To <- lists:sort(Targets)],
+    warp_nif:put_file(path(Dir), iolist_to_binary(Lines), Access, replace).
+
+path(Dir) -> filename:join(Dir, ?REMEMBERED).
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
 handle_call({start, Plan}, From, State) ->
-    {noreply, asked(Plan, From, State)};
-handle_call({run, #{target := Target} = Plan}, From, #state{backups = Backups} = State) ->
-    %% It goes on as often as before.
-    Every = case maps:get(warp_backup_target:describe(Target), Backups, none) of
-        #backup{plan = #{every := Of}} -> Of;
-        _ -> once
-    end,
-    {noreply, asked(Plan#{every => Every}, From, State)};
+    {noreply, asked({start, Plan}, From, State)};
+handle_call({run, Plan}, From, State) ->
+    {noreply, asked({run, Plan}, From, State)};
 handle_call({stop, To}, _From, #state{backups = Backups} = State) ->
     case Backups of
-        #{To := #backup{plan = #{}, timer = Timer} = Backup} ->
-            ok = cancel(Timer),
-            Stopped = Backup#backup{timer = none, plan = (Backup#backup.plan)#{every => once}},
-            {reply, ok, kept(To, Stopped, State)};
+        #{To := Backup} ->
+            case stopped(Backup) of
+                Backup when Backup#backup.plan =:= none -> {reply, {error, not_started}, State};
+                Stopped -> {reply, ok, kept(To, Stopped, State)}
+            end;
         #{} ->
             {reply, {error, not_started}, State}
     end;
@@ -166,35 +195,53 @@ handle_call({forget, To}, _From, #state{context = #{backups := Table} = Context,
     end;
 handle_call({erased, To}, From, #state{backups = Backups} = State) ->
     case Backups of
-        #{To := #backup{plan = none}} -> {reply, {error, not_started}, State};
-        #{To := #backup{plan = Plan}} -> {noreply, asked(Plan, From, State)};
+        #{To := Backup} -> {noreply, next(To, waits(again, From, Backup), State)};
         #{} -> {reply, {ok, #{cut => 0}}, State}
     end;
 handle_call(Stray, _From, State) ->
     ok = warp_stray:note(backup, call, Stray),
     {reply, {error, {unknown_request, Stray}}, State}.
 
-%% A run that has begun may have read what was changed since.
-asked(#{target := Target} = Plan, Waiter, #state{backups = Backups} = State) ->
-    To = warp_backup_target:describe(Target),
-    Backup = (maps:get(To, Backups, #backup{plan = Plan}))#backup{plan = Plan},
-    next(To, Backup#backup{next = [Waiter | Backup#backup.next]}, State).
+%% Runs that were asked for are made, and none after them.
+stopped(#backup{plan = Plan, runs = Runs, next = Next, timer = Timer} = Backup) ->
+    ok = cancel(Timer),
+    Once = fun({start, Of}) -> {run, Of}; (Aim) -> Aim end,
+    Backup#backup{
+        timer = none,
+        plan = case Plan of none -> none; _ -> Plan#{every := once} end,
+        runs = case Runs of none -> none; {Pid, Aim, Waiters} -> {Pid, Once(Aim), Waiters} end,
+        next = [{Once(Aim), From} || {Aim, From} <- Next]
+    }.
 
-next(To, #backup{runs = none, next = Waiters, plan = Plan, timer = Timer} = Backup, State) ->
-    #state{context = Context, backups = Backups} = State,
+asked({_, #{target := Target}} = Aim, From, #state{backups = Backups} = State) ->
+    To = warp_backup_target:describe(Target),
+    next(To, waits(Aim, From, maps:get(To, Backups, #backup{})), State).
+
+%% A run that has begun may have read what was changed since.
+waits(Aim, From, #backup{next = Next} = Backup) -> Backup#backup{next = Next ++ [{Aim, From}]}.
+
+%% Who waits first has a run begun, together with all who want the same.
+next(To, #backup{runs = none, next = [{Aim, _} | _] = Next} = Backup, State) ->
+    {Same, Others} = lists:partition(fun({Of, _}) -> Of =:= Aim end, Next),
+    begun(To, Aim, [From || {_, From} <- Same], Backup#backup{next = Others}, State);
+next(To, Backup, State) ->
+    kept(To, Backup, State).
+
+begun(To, again, Waiters, #backup{plan = none, used = Used} = Backup, State) ->
+    Answer = case Used of true -> {error, not_started}; false -> {ok, #{cut => 0}} end,
+    lists:foreach(fun(From) -> gen_server:reply(From, Answer) end, Waiters),
+    ended(To, Backup, State);
+begun(To, Aim, Waiters, #backup{timer = Timer} = Backup, #state{context = Context, backups = Backups} = State) ->
     ok = cancel(Timer),
     Self = self(),
     %% NOTE: before anything is stored there. After a restart a deletion has to wait for this target too.
     Remembered = is_map_key(To, Backups) orelse remember(Context, [To | maps:keys(Backups)]),
-    Quiet = Plan#{progress := fun(_) -> ok end},
+    Plan = case Aim of again -> Backup#backup.plan; {_, Of} -> Of end,
     Pid = spawn_link(fun() ->
         Stored = fun() -> Self ! {stored, self()} end,
         Self ! {done, self(), case Remembered of {error, _} = Error -> Error; _ -> made(Context, Plan, Stored) end}
     end),
-    %% What a caller is told of its own run it is not told of later ones.
-    kept(To, Backup#backup{plan = Quiet, runs = {Pid, Waiters}, next = [], timer = none}, State);
-next(To, Backup, State) ->
-    kept(To, Backup, State).
+    kept(To, Backup#backup{runs = {Pid, Aim, Waiters}, timer = none}, State).
 
 cancel(none) -> ok;
 cancel(Timer) ->
@@ -211,23 +258,11 @@ made(Context, Plan, Stored) ->
     end.
 
 made_of(Context, #{target := Target, keys := Keys, master := Master, progress := Tell}, Stored) ->
-    opened(Target, fun(Segments) ->
-        %% A function of the user must not end a run.
-        Noted = fun(Report) -> _ = Stored(), try Tell(Report) catch _:_ -> ok end end,
-        Run = fun(Of) ->
-            warp_backup_run:run(Context, #{segments => Segments, keys => Of, master => Master}, Noted)
-        end,
-        case Keys of
-            none -> Run(Segments);
-            _ -> opened(Keys, Run)
-        end
+    %% A function of the user must not end a run.
+    Noted = fun(Report) -> _ = Stored(), try Tell(Report) catch _:_ -> ok end end,
+    warp_backup_places:with(Target, Keys, fun(Places) ->
+        warp_backup_run:run(Context, Places#{master => Master}, Noted)
     end).
-
-opened(Target, Fun) ->
-    case warp_backup_target:open(Target) of
-        {ok, Open} -> try Fun(Open) after ok = warp_backup_target:close(Open) end;
-        {error, _} = Error -> Error
-    end.
 
 kept(To, Backup, #state{context = #{backups := Table}, backups = Backups} = State) ->
     true = ets:insert(Table, {To, Backup#backup.plan, about(To, Backup)}),
@@ -246,7 +281,7 @@ handle_cast(Stray, State) ->
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({stored, Pid}, #state{backups = Backups} = State) ->
-    Used = maps:map(fun(_, #backup{runs = {Of, _}} = Backup) when Of =:= Pid -> Backup#backup{used = true};
+    Used = maps:map(fun(_, #backup{runs = {Of, _, _}} = Backup) when Of =:= Pid -> Backup#backup{used = true};
                        (_, Backup) -> Backup
                     end, Backups),
     {noreply, State#state{backups = Used}};
@@ -259,7 +294,8 @@ handle_info({'EXIT', Pid, Reason}, State) ->
     {noreply, done(Pid, {error, Why}, State)};
 handle_info({again, To}, #state{backups = Backups} = State) ->
     case Backups of
-        #{To := #backup{timer = Timer} = Backup} when Timer =/= none -> {noreply, next(To, Backup, State)};
+        #{To := #backup{timer = Timer} = Backup} when Timer =/= none ->
+            {noreply, begun(To, again, [], Backup, State)};
         #{} -> {noreply, State}
     end;
 handle_info(Stray, State) ->
@@ -267,20 +303,33 @@ handle_info(Stray, State) ->
     {noreply, State}.
 
 done(Pid, Result, #state{backups = Backups} = State) ->
-    case [Of || {_, #backup{runs = {Runs, _}}} = Of <- maps:to_list(Backups), Runs =:= Pid] of
-        [{To, #backup{runs = {_, Waiters}} = Backup}] ->
-            Used = Backup#backup.used orelse element(1, Result) =:= ok,
-            Next = ended(To, noted(Result, To, Backup#backup{runs = none, used = Used}, State), State),
+    case [Of || {_, #backup{runs = {Runs, _, _}}} = Of <- maps:to_list(Backups), Runs =:= Pid] of
+        [{To, #backup{runs = {_, Aim, Waiters}, used = Used} = Backup}] ->
+            IsOk = element(1, Result) =:= ok,
+            Over = Backup#backup{runs = none, used = Used orelse IsOk},
+            Ended = case Aim of
+                again -> noted(Result, To, Over, State);
+                {_, _} when IsOk -> noted(Result, To, adopted(Aim, Over), State);
+                %% Whoever asked for it knows; what worked before goes on.
+                {_, _} -> Over
+            end,
+            Next = ended(To, Ended, State),
             lists:foreach(fun(From) -> gen_server:reply(From, Result) end, Waiters),
             Next;
         [] ->
             State
     end.
 
+%% What a caller is told of its own run it is not told of later ones.
+adopted({start, Plan}, Backup) ->
+    Backup#backup{plan = Plan#{progress := fun(_) -> ok end}};
+%% It goes on as often as before.
+adopted({run, Plan}, #backup{plan = Before} = Backup) ->
+    Every = case Before of none -> once; #{every := Of} -> Of end,
+    adopted({start, Plan#{every := Every}}, Backup).
+
 noted({ok, Report}, _To, Backup, _State) ->
     Backup#backup{last = Report, failing = none};
-noted({error, _}, _To, #backup{last = none} = Backup, _State) ->
-    Backup;
 noted({error, Why}, _To, #backup{failing = {_, Since}} = Backup, _State) ->
     Backup#backup{failing = {Why, Since}};
 noted({error, Why}, To, Backup, #state{context = #{name := Name}}) ->
@@ -290,15 +339,15 @@ noted({error, Why}, To, Backup, #state{context = #{name := Name}}) ->
 
 ended(To, #backup{next = [_ | _]} = Backup, State) ->
     next(To, Backup, State);
-%% The first run to a target has failed: whoever began it knows.
+%% Nothing was ever stored there.
 ended(To, #backup{used = false}, #state{context = #{backups := Table} = Context, backups = Backups} = State) ->
     true = ets:delete(Table, To),
     Left = maps:remove(To, Backups),
     %% If that cannot be written now, the target has to be forgotten by hand after a restart.
     _ = remember(Context, maps:keys(Left)),
     State#state{backups = Left};
-ended(To, #backup{last = none} = Backup, State) ->
-    kept(To, Backup#backup{plan = none, timer = none}, State);
+ended(To, #backup{plan = none} = Backup, State) ->
+    kept(To, Backup, State);
 ended(To, #backup{plan = #{every := Every}, failing = Failing} = Backup, State) ->
     Pause = case {Every, Failing} of
         {once, none} -> none;

@@ -14,6 +14,10 @@ all() ->
      nothing_is_restored_over_a_context, damage_is_named_and_nothing_is_restored, old_keys_do_not_help,
      a_large_context_takes_several_segments, keys_that_are_older_are_told, one_entity_can_be_restored_alone,
      an_empty_context_has_a_backup, a_master_key_is_made_once, a_backup_says_what_it_is,
+     a_plan_is_adopted_once_it_has_worked, a_run_keeps_how_often_others_are_made, a_stop_ends_what_has_begun,
+     callers_with_other_plans_get_their_own_answers, a_plan_outlives_a_crash_while_its_target_is_away,
+     a_deletion_right_after_a_crash_knows_the_targets, a_crash_forgets_no_target,
+     a_list_of_targets_that_cannot_be_read_stops_the_start,
      another_master_key_takes_over, one_of_two_master_keys_works_after_an_interruption].
 
 init_per_testcase(_, Config) -> warp_test:init_case(Config).
@@ -338,6 +342,131 @@ a_backup_says_what_it_is(Config) ->
     {ok, _} = warp_backup:run(Ctx, target(Config) ++ "-2", #{master_key => Service}),
     ?assertMatch({ok, #{wrapped_by := <<"service">>}}, warp_backup:about(target(Config) ++ "-2")).
 
+%% What did not work changes nothing, and what worked goes on.
+a_plan_is_adopted_once_it_has_worked(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    ok = fill(Ctx, 1, 20),
+    Good = #{to => target(Config), every => 60000, master_key => master(Config)},
+    {ok, #{cut := 1}} = warp_backup:start(Ctx, Good),
+    Bad = {file, filename:join(dir(Config), "other")},
+    ok = warp_backup:new_master_key(element(2, Bad)),
+    ?assertEqual({error, wrong_master_key}, warp_backup:start(Ctx, Good#{master_key => Bad, every => 1000})),
+    ?assertEqual({error, wrong_master_key}, warp_backup:run(Ctx, target(Config), #{master_key => Bad})),
+    ?assertMatch(#{backups := [#{every := 60000, failing := none}]}, warp_core:stats(Ctx)),
+    ?assertEqual(ok, warp_core:delete(warp_core:entity(Ctx, name(1)))),
+    {ok, _} = warp_backup:start(Ctx, Good#{every => 1000}),
+    ?assertMatch(#{backups := [#{every := 1000}]}, warp_core:stats(Ctx)).
+
+a_run_keeps_how_often_others_are_made(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    ok = fill(Ctx, 1, 20),
+    {ok, _} = backup(Ctx, Config),
+    ?assertMatch(#{backups := [#{every := once}]}, warp_core:stats(Ctx)),
+    {ok, _} = warp_backup:start(Ctx, #{to => target(Config), every => 1000, master_key => master(Config)}),
+    {ok, _} = backup(Ctx, Config),
+    ?assertMatch(#{backups := [#{every := 1000}]}, warp_core:stats(Ctx)),
+    ok = fill(Ctx, 21, 40),
+    ok = warp_test:wait_until(fun() ->
+        #{backups := [#{cut := Cut}]} = warp_core:stats(Ctx),
+        Cut =:= 2
+    end, 20000).
+
+a_stop_ends_what_has_begun(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    ok = fill(Ctx, 1, 20),
+    Waits = started(Ctx, Config),
+    Run = in_a_run(),
+    ok = warp_backup:stop(Ctx, target(Config)),
+    Run ! go,
+    ?assertMatch({ok, #{cut := 1}}, answer(Waits)),
+    ?assertMatch(#{backups := [#{every := once}]}, warp_core:stats(Ctx)).
+
+callers_with_other_plans_get_their_own_answers(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    ok = fill(Ctx, 1, 20),
+    Bad = {file, filename:join(dir(Config), "other")},
+    ok = warp_backup:new_master_key(element(2, Bad)),
+    First = started(Ctx, Config),
+    Run = in_a_run(),
+    Others = [asking(fun() -> warp_backup:run(Ctx, target(Config), #{master_key => Key}) end)
+              || Key <- [Bad, master(Config), Bad, master(Config)]],
+    Deletes = asking(fun() -> warp_core:delete(warp_core:entity(Ctx, name(7)), #{receipt => true}) end),
+    ok = warp_test:wait_until(fun() ->
+        [Pid] = pids(Ctx, backup),
+        {state, _, Backups} = sys:get_state(Pid),
+        [5] =:= [length(element(4, Backup)) || Backup <- maps:values(Backups)]
+    end),
+    Run ! go,
+    ?assertMatch({ok, #{cut := 1}}, answer(First)),
+    ?assertMatch([{error, wrong_master_key}, {ok, _}, {error, wrong_master_key}, {ok, _}],
+                 [answer(Other) || Other <- Others]),
+    ?assertMatch({ok, #{backups := [#{cut := 2}]}}, answer(Deletes)),
+    ?assertMatch(#{backups := [#{every := 60000}]}, warp_core:stats(Ctx)).
+
+a_plan_outlives_a_crash_while_its_target_is_away(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    ok = fill(Ctx, 1, 20),
+    {ok, #{cut := 1}} = warp_backup:start(Ctx, #{to => target(Config), every => 1000, master_key => master(Config)}),
+    Away = target(Config) ++ ".away",
+    ok = file:rename(target(Config), Away),
+    ok = file:write_file(target(Config), "in its way"),
+    kill(Ctx, backup),
+    ok = fill(Ctx, 21, 40),
+    ok = warp_test:wait_until(fun() ->
+        #{backups := [#{failing := Failing, every := 1000}]} = warp_core:stats(Ctx),
+        Failing =/= none
+    end, 20000),
+    ok = file:delete(target(Config)),
+    ok = file:rename(Away, target(Config)),
+    ok = warp_test:wait_until(fun() ->
+        #{backups := [#{cut := Cut}]} = warp_core:stats(Ctx),
+        Cut =:= 2
+    end, 20000).
+
+%% With the keeper the plans are gone, and the targets are not.
+a_deletion_right_after_a_crash_knows_the_targets(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    ok = fill(Ctx, 1, 40),
+    {ok, _} = backup(Ctx, Config),
+    [begin
+         kill(Ctx, Part),
+         deleted_after_a_crash(warp_core:entity(Ctx, name(N)))
+     end || {N, Part} <- lists:zip(lists:seq(1, 20), lists:append(lists:duplicate(10, [backup, keeper])))].
+
+deleted_after_a_crash(Entity) ->
+    case warp_core:delete(Entity, #{receipt => true}) of
+        {ok, #{backups := [_]}} -> ok;
+        {error, {still_to_erase, #{target := backup}}} -> ok;
+        {error, Why} when Why =/= timeout -> deleted_after_a_crash(Entity)
+    end.
+
+a_crash_forgets_no_target(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 1}),
+    Run = fun(On, N) ->
+        {ok, _} = warp_backup:run(On, target(Config) ++ integer_to_list(N), #{master_key => master(Config)})
+    end,
+    [Run(Ctx, N) || N <- [1, 2, 3]],
+    Again = warp_test:restart(Ctx),
+    Run(Again, 2),
+    [Before] = pids(Again, backup),
+    kill(Again, backup),
+    ok = warp_test:wait_until(fun() -> [Before] =/= pids(Again, backup) end),
+    ?assertMatch(#{backups := [#{every := not_started}, #{every := once}, #{every := not_started}]},
+                 warp_core:stats(Again)),
+    ?assertMatch(#{backups := [_, _, _]}, warp_core:stats(warp_test:restart(Again))).
+
+a_list_of_targets_that_cannot_be_read_stops_the_start(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    ok = warp_test:stop(Ctx),
+    Path = filename:join([dir(Config), "test", "backups"]),
+    ok = file:make_dir(Path),
+    Start = fun() -> warp_core:start(#{context => <<"test">>, data_dir => dir(Config), shards => 2,
+                                       aggregates => warp_test:aggregates()}) end,
+    ?assertMatch({error, {io_error, _}}, Start()),
+    ok = file:del_dir(Path),
+    {ok, Again} = Start(),
+    ok = warp_core:stop(Again).
+
 another_master_key_takes_over(Config) ->
     Ctx = warp_test:start(Config, #{shards => 2}),
     Keys = filename:join(dir(Config), "keys-elsewhere"),
@@ -416,6 +545,39 @@ rewrap_on(To, A, B) ->
     rewrap_on(To, B, A).
 
 %% ------------------------------------------------------------------ Helpers
+
+%% Begins backups, of which the first run waits until it may go on.
+started(Ctx, Config) ->
+    Self = self(),
+    Waits = fun(_) ->
+        case put(has_waited, true) of
+            undefined ->
+                Self ! {in_a_run, self()},
+                receive go -> ok end;
+            true -> ok
+        end
+    end,
+    asking(fun() ->
+        warp_backup:start(Ctx, #{to => target(Config), every => 60000, master_key => master(Config), progress => Waits})
+    end).
+
+in_a_run() ->
+    receive {in_a_run, Run} -> Run end.
+
+pids(Ctx, Part) -> [Pid || {Of, Pid} <- warp_test:processes(Ctx), Of =:= Part].
+
+kill(Ctx, Part) ->
+    [Pid] = pids(Ctx, Part),
+    exit(Pid, kill).
+
+asking(Fun) ->
+    Self = self(),
+    Tag = make_ref(),
+    _ = spawn_link(fun() -> Self ! {Tag, Fun()} end),
+    Tag.
+
+answer(Tag) ->
+    receive {Tag, Answer} -> Answer end.
 
 %% What is in the target.
 objects(Config) ->
