@@ -10,7 +10,7 @@
 %% gives a cut, without what was deleted since.
 -module(warp_backup).
 
--export([run/2, run/3, start/2, stop/2, forget/2]).
+-export([run/2, run/3, start/2, merge/2, stop/2, forget/2]).
 -export([list/1, list/2, verify/1, verify/2, check/1, check/2, restore/2, restore/3]).
 -export([about/1, new_master_key/1, rewrap/2]).
 
@@ -26,10 +26,25 @@
     %% only its owner may read; `{env, Name}' of a variable; or `#{name, wrap, unwrap}', functions that have a
     %% service for keys wrap and unwrap the backup's key.
     master_key := warp_backup_master:given(),
-    %% Is called with the report so far after each object that was stored.
+    %% Which cuts are kept: `all'; the last so many; or all that are needed to restore any time of the last so many
+    %% milliseconds. With both, what either of them keeps. Segments up to the oldest of these cuts may be merged.
+    keep => warp_backup_keep:keep(),
+    %% Is called with the report so far after each object that was stored, and after each that was read for merging.
     progress => fun((report()) -> term())
 }.
--type report() :: warp_backup_run:report().
+-type report() :: #{
+    %% The number of the cut that was made, or of the last one where nothing has changed since.
+    cut := non_neg_integer(),
+    %% Up to when the backup has everything.
+    at := warp_core:micros(),
+    segments := non_neg_integer(),
+    key_pages := non_neg_integer(),
+    rows := non_neg_integer(),
+    events := non_neg_integer(),
+    bytes := non_neg_integer(),
+    %% How many older segments were merged into others, or left because nobody reads them.
+    merged := non_neg_integer()
+}.
 -type cut() :: warp_backup_cuts:cut().
 -type restore_options() :: #{
     %% The folder that has the backup.
@@ -72,6 +87,7 @@
     | no_backup
     | no_keys
     | target_in_use
+    | merged_meanwhile
     | wrong_master_key
     | disk_full
     | {no_master_key, Why :: binary()}
@@ -91,13 +107,17 @@
 
 %% @doc As {@link run/3}, with `to' among the options.
 -spec run(warp_core:ctx(), options()) -> {ok, report()} | {error, error()}.
-run(Ctx, Options) -> planned(Ctx, Options, [], fun warp_backup_server:run/3).
+run(Ctx, Options) -> planned(Ctx, Options, [as_before()], fun warp_backup_server:run/3).
 
 %% @doc Backs a context up once. Only what is new since the last run is read and stored. A run
 %% that was interrupted is made again.
 %%
 %% The report has the number of the cut (`cut'), up to when the backup has everything (`at'), and how many segments, key
 %% pages, rows, events and bytes were stored: 0 where nothing has changed since the last cut, whose number it has then.
+%%
+%% With `keep' Warp may merge some older segments afterwards: eight or more at a time, into one of 32 MiB of rows at most,
+%% without what was erased. The default is what {@link start/2} was called with, or else `all', and what is given counts
+%% for this run alone. Where merging fails the run has not: see `unmerged' in `warp_core:stats/1'.
 %%
 %% Errors: `{bad_option, Name, Why}'; `{no_master_key, Why}' when it cannot be read; `wrong_master_key' when the backup
 %% was begun with another one; `{master_key_refused, Why}'; `{other_backup, #{context, shards}}': the target has a
@@ -110,7 +130,7 @@ run(Ctx, To, Options) -> run(Ctx, with(to, To, Options)).
 
 %% @doc Backs a context up again and again, every `every' milliseconds (60000), from now on until the context stops or
 %% {@link stop/2} is called, and at once when an entity is deleted. Waits for the first run, and gives its report.
-%% Other options are those of {@link run/3}. Called again for the same target it changes how.
+%% Other options are those of {@link run/3}; `keep' is `all' unless given. Called again for the same target it changes how.
 %%
 %% What fails later is in the log and in `warp_core:stats/1', under `backups', and is tried again.
 %%
@@ -118,7 +138,21 @@ run(Ctx, To, Options) -> run(Ctx, with(to, To, Options)).
 -spec start(warp_core:ctx(), map()) -> {ok, report()} | {error, error()}.
 start(Ctx, Options) ->
     Every = fun(Millis) -> warp_check:integer(Millis, 1000, warp_deadline:longest()) end,
-    planned(Ctx, Options, [{every, 60000, Every}], fun warp_backup_server:start/3).
+    planned(Ctx, Options, [{every, 60000, Every}, {keep, all, fun warp_backup_keep:check/1}],
+            fun warp_backup_server:start/3).
+
+%% @doc Makes a run as {@link run/3} does, and then goes through all segments up to the oldest cut that is kept: merges
+%% those that fit into one of 32 MiB of rows, and writes again without it what has a quarter or more that was erased.
+%% It reads all of them. The cuts before the oldest one that is kept are no longer there.
+%%
+%% Options are those of {@link run/2}, with `keep'. Errors: those of {@link run/3}, also where the run was made and the
+%% merging failed: segments are then as they were, or merged.
+-spec merge(warp_core:ctx(), options()) -> {ok, report()} | {error, error()}.
+merge(Ctx, Options) ->
+    planned(Ctx, Options, [{keep, required, fun warp_backup_keep:check/1}], fun warp_backup_server:merge/3).
+
+as_before() ->
+    {keep, as_before, fun(as_before) -> {ok, as_before}; (Given) -> warp_backup_keep:check(Given) end}.
 
 planned(Ctx, Options, More, Ask) ->
     Given = [{to, required, fun warp_backup_target:check/1},
@@ -128,8 +162,10 @@ planned(Ctx, Options, More, Ask) ->
     case {warp_check:options(Options, Given ++ More), warp_context:of_handle(Ctx)} of
         {{ok, _}, {ok, #{cluster := Cluster}}} when Cluster =/= single_node ->
             {error, clustered};
-        {{ok, #{to := To, keys_to := Keys, master_key := Master, progress := Tell} = Checked}, {ok, Context}} ->
-            Ask(Context, #{target => To, keys => Keys, master => Master, every => maps:get(every, Checked, once),
+        {{ok, #{to := To, keys_to := Keys, master_key := Master, keep := Keep, progress := Tell} = Checked},
+         {ok, Context}} ->
+            Every = maps:get(every, Checked, as_before),
+            Ask(Context, #{target => To, keys => Keys, master => Master, every => Every, keep => Keep,
                            progress => Tell}, infinity);
         {{error, _} = Error, _} -> Error;
         {_, not_found} -> {error, context_stopped}
@@ -223,7 +259,7 @@ verify(From) -> verify(From, #{}).
 %% @doc Checks a backup. Without `master_key' that all segments are there and as they were written; with it also that
 %% everything in them can be opened and is whole. Options are those of {@link restore/3}.
 %%
-%% Error: `{backup_damaged, Message}' names each segment that is damaged, missing or exchanged; others as for
+%% Errors: `{backup_damaged, Message}' names each segment that is damaged, missing or exchanged; others as for
 %% {@link restore/3}.
 -spec verify(file:name_all(), map()) -> {ok, verify_report()} | {error, error()}.
 verify(From, Options) ->
@@ -253,8 +289,8 @@ without_keys(Target, Backup, Segments, Tell, Report) ->
     Of = length(Segments),
     Looked = fun(Done) -> Tell(#{done => Done, 'of' => Of, events => 0}) end,
     case warp_backup_read:check(Target, Backup, {Segments, fun(_, _) -> ok end, Looked}) of
-        {ok, []} -> {ok, Report};
-        {ok, Damage} -> {error, {backup_damaged, unicode:characters_to_binary(lists:join("; ", Damage))}};
+        {ok, [], _} -> {ok, Report};
+        {ok, Damage, _} -> {error, {backup_damaged, unicode:characters_to_binary(lists:join("; ", Damage))}};
         {error, _} = Error -> Error
     end.
 
@@ -303,7 +339,8 @@ restore(DataDir, Options) ->
 %% Errors: `{bad_option, Name, Why}'; `no_backup'; `no_keys': the key pages are not there; `{no_such_cut, Until}';
 %% `{not_empty, Path}': there is a context, or something else; `{other_restore, Path}': a restore of another cut was
 %% interrupted there: remove that folder. `{backup_damaged, Message}' and `{key_unknown, Message}', with nothing
-%% restored; those of the master key as for {@link run/3}; `disk_full', `{io_error, Message}'.
+%% restored; `merged_meanwhile': segments were merged while they were read, so call it again; those of the master key as
+%% for {@link run/3}; `disk_full', `{io_error, Message}'.
 -spec restore(DataDir :: file:name_all(), From :: file:name_all(), map()) ->
     {ok, restore_report()} | {error, error()}.
 restore(DataDir, From, Options) -> restore(DataDir, with(from, From, Options)).

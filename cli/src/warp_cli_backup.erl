@@ -7,13 +7,18 @@
 -import(warp_cli_units, [count/1, bytes/1, text/1, time/1, many/2]).
 
 -define(EVERY_S, 60).
+-define(DAY_MS, 24 * 60 * 60 * 1000).
 
 -spec commands() -> [warp_cli_command:command(), ...].
 commands() ->
     To = #{name => to, value => <<"TARGET">>, required => true, about => <<"the folder that has the backup">>},
     Making = [To, #{name => keys_to, value => <<"TARGET">>,
                     about => <<"the folder for the backup's key pages, if that is to be another one">>}
-              | warp_cli_target:key_options(master_key, required)],
+              | warp_cli_target:key_options(master_key, required)]
+        ++ [#{name => keep_cuts, value => <<"N">>, is => positive,
+              about => <<"keep the last N cuts; segments before them may be merged">>},
+            #{name => keep_days, value => <<"N">>, is => positive,
+              about => <<"keep what is needed to restore any time of the last N days">>}],
     [#{words => [<<"backup">>, <<"run">>],
        about => <<"Back a context up once, with what is new since the last run">>,
        text => <<"The VM that has the context open makes the backup and reads the master key, in its file or in its\n"
@@ -34,6 +39,16 @@ commands() ->
                                about => <<"the pause between two runs (60)">>}],
        examples => [<<"warp backup start data/bank --to backups/bank --master-key bank.key --every 300">>],
        run => fun start/1},
+     #{words => [<<"backup">>, <<"merge">>],
+       about => <<"Make a backup smaller: merge old segments, without what was deleted">>,
+       text => <<"Makes a run first, and then reads all segments up to the oldest cut that is kept. Older cuts cannot\n"
+                 "be restored any more. `warp backup start' with `--keep-cuts' or `--keep-days' merges by itself, a few\n"
+                 "segments at a time.">>,
+       opens => true,
+       asks => true,
+       options => Making,
+       examples => [<<"warp backup merge data/bank --to backups/bank --master-key bank.key --keep-days 30">>],
+       run => fun merge/1},
      #{words => [<<"backup">>, <<"stop">>],
        about => <<"End what `warp backup start' has begun">>,
        text => <<"The backup stays. Deletions still wait until their entities are dead data in it.">>,
@@ -59,7 +74,29 @@ run(#{to := To} = Args) ->
 request(#{to := To} = Args) ->
     #{master_key := Master} = warp_cli_target:master(master_key, Args),
     Keys = warp_cli_target:keys(keys_to, Args),
-    Keys#{to => warp_cli_target:path(To), master_key => warp_cli_target:in_json(Master)}.
+    Keep = maps:from_list([{cuts, N} || #{keep_cuts := N} <- [Args]] ++
+                              [{age, N * ?DAY_MS} || #{keep_days := N} <- [Args]]),
+    Request = Keys#{to => warp_cli_target:path(To), master_key => warp_cli_target:in_json(Master)},
+    case map_size(Keep) of
+        0 -> Request;
+        _ -> Request#{keep => Keep}
+    end.
+
+merge(#{to := To} = Args) ->
+    case request(Args) of
+        #{keep := _} = Request ->
+            Report = warp_cli_context:with(Args, open, fun(Ask, #{<<"context">> := Name}) ->
+                ok = warp_cli_terminal:confirm(
+                    ["Old segments of the backup of ", Name, " in ", To, " will be merged, and what was deleted is left "
+                     "out of them. Cuts before those that are kept cannot be restored any more."], Args),
+                warp_cli_context:ask(Ask, Request#{op => backup_merge})
+            end),
+            warp_cli_result:print(Args, Report, fun(#{<<"merged">> := Merged}) ->
+                [made(Report), "Merged: ", many(Merged, "old segment"), ".\n"]
+            end);
+        #{} ->
+            warp_cli_fail:usage(<<"`warp backup merge' needs --keep-cuts or --keep-days: what must still be restorable.">>)
+    end.
 
 made(#{<<"cut">> := Cut, <<"segments">> := 0}) ->
     ["Nothing has changed since cut ", count(Cut), ".\n"];
@@ -114,7 +151,7 @@ summary(Backups) ->
     Times = [At || #{<<"at">> := At} <- Backups, is_integer(At)],
     [count(length(Backups)), [[", the last cut of ", time(lists:max(Times))] || Times =/= []],
      [[", ", count(length(Of)), $\s, Said]
-      || {Is, Said} <- [{failing, "failing"}, {not_started, "not started"}],
+      || {Is, Said} <- [{failing, "failing"}, {unmerged, "not merging"}, {not_started, "not started"}],
          Of <- [[State || State <- States, State =:= Is]], Of =/= []]].
 
 %% @doc The backups of a context, one a line.
@@ -129,12 +166,15 @@ every(Millis) when is_integer(Millis) -> warp_cli_units:seconds(Millis / 1000);
 every(_) -> "-".
 
 state(#{<<"failing">> := #{}}) -> failing;
+state(#{<<"unmerged">> := #{}}) -> unmerged;
 state(#{<<"running">> := true}) -> running;
 state(#{<<"every">> := <<"not_started">>}) -> not_started;
 state(_) -> waiting.
 
 shown(#{<<"failing">> := #{<<"why">> := Why, <<"since">> := Since}}) ->
     ["failing since ", time(Since), ": ", text(Why)];
+shown(#{<<"unmerged">> := #{<<"why">> := Why, <<"since">> := Since}}) ->
+    ["does not merge since ", time(Since), ": ", text(Why)];
 shown(Backup) ->
     case state(Backup) of
         running -> "running";

@@ -144,6 +144,7 @@ reason(no_keys) -> no_keys;
 reason(not_started) -> not_started;
 reason(running) -> running;
 reason(target_in_use) -> target_in_use;
+reason(merged_meanwhile) -> merged_meanwhile;
 reason(wrong_master_key) -> wrong_master_key;
 reason({no_master_key, Message}) -> {no_master_key, Message};
 reason({master_key_refused, Why}) -> {master_key_refused, text(Why)};
@@ -215,6 +216,7 @@ because({seed_nodes, {too_many, Max}}) -> format("it has more than ~b seed nodes
 because(neither_type_nor_run) -> <<"it has neither a type nor a step function to run">>;
 because({duplicate_name, Name}) -> format("two have the name ~ts", [text(Name)]);
 because(neither_time_nor_cursor) -> <<"it is neither a time nor a cursor">>;
+because(not_what_to_keep) -> <<"it is at least 1">>;
 because(not_a_cut) -> <<"it is no cut: their numbers are from 1 on">>;
 because(not_a_master_key) -> <<"it is no master key">>;
 because(not_a_seq_or_function) -> <<"it is not a seq from 0 on">>;

@@ -38,8 +38,9 @@ subscription(#{name := Name, of_entity := Entity, state := State, since := Since
                behind_positions := Positions, behind_seconds := Seconds, retrying := Retrying, parked := Parked}) ->
     {subscription, option(Name), option(Entity), State, Since, option(why(Why)), Positions, Seconds, Retrying, Parked}.
 
-backup(#{to := To, every := Every, running := IsRunning, cut := Cut, at := At, failing := Failing}) ->
-    {backup, To, every(Every), IsRunning, option(Cut), option(At), backup_failing(Failing)}.
+backup(#{to := To, every := Every, running := IsRunning, cut := Cut, at := At, failing := Failing,
+         unmerged := Unmerged}) ->
+    {backup, To, every(Every), IsRunning, option(Cut), option(At), backup_failing(Failing), backup_failing(Unmerged)}.
 
 every(Millis) when is_integer(Millis) -> {every, Millis};
 every(Other) -> Other.

@@ -1,7 +1,7 @@
 %% @private The cuts of a backup: the points in time that it can be restored to.
 -module(warp_backup_cuts).
 
--export([all/1, find/2, check/4]).
+-export([all/1, of_segment/4, find/2, check/4]).
 
 -export_type([cut/0, until/0, check/0]).
 
@@ -29,22 +29,27 @@ each([], _Target, _Sum, Cuts) ->
     {ok, lists:reverse(Cuts)};
 each([{_Stream, Number, Name, Bytes} | Segments], Target, {Count, Before}, Cuts) ->
     Sum = {Count + 1, Before + Bytes},
-    case warp_backup_target:read(Target, Name, max(0, Bytes - ?END_BYTES), ?END_BYTES) of
-        {ok, End} ->
-            case warp_nif:segment_cut(Number, End) of
-                {ok, none} ->
-                    each(Segments, Target, Sum, Cuts);
-                {ok, {Cut, At}} ->
-                    Found = #{cut => Cut, at => At, segments => Count + 1, bytes => Before + Bytes},
-                    each(Segments, Target, Sum, [Found | Cuts]);
-                {error, _} = Error ->
-                    Error
-            end;
-        %% Merged into another one meanwhile.
+    case of_segment(Target, Number, Name, Bytes) of
+        {ok, none} ->
+            each(Segments, Target, Sum, Cuts);
+        {ok, {Cut, At}} ->
+            Found = #{cut => Cut, at => At, segments => Count + 1, bytes => Before + Bytes},
+            each(Segments, Target, Sum, [Found | Cuts]);
         not_found ->
             each(Segments, Target, {Count, Before}, Cuts);
         {error, _} = Error ->
             Error
+    end.
+
+%% @doc The cut that a segment of so many bytes completes. `not_found': it was merged into another one meanwhile. Errors:
+%% as above.
+-spec of_segment(warp_backup_target:open(), Segment :: pos_integer(), warp_backup_target:name(), pos_integer()) ->
+    {ok, {Cut :: pos_integer(), warp_core:micros()} | none} | not_found | {error, term()}.
+of_segment(Target, Number, Name, Bytes) ->
+    case warp_backup_target:read(Target, Name, max(0, Bytes - ?END_BYTES), ?END_BYTES) of
+        {ok, End} -> warp_nif:segment_cut(Number, End);
+        not_found -> not_found;
+        {error, _} = Error -> Error
     end.
 
 %% @doc One of them. `{no_such_cut, Until}'.

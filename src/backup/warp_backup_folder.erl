@@ -112,6 +112,8 @@ is_object(Name) -> re:run(Name, "^[a-z0-9/-]+$") =/= nomatch.
 -spec delete(binary(), warp_backup_target:name()) -> ok | {error, warp_backup_target:error()}.
 delete(Dir, Name) ->
     Path = path(Dir, Name),
+    %% What a killed VM had half written.
+    _ = file:delete(<<Path/binary, ".new">>),
     case file:delete(Path) of
         ok -> ok;
         {error, enoent} -> ok;

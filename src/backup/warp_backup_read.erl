@@ -8,17 +8,17 @@
 -type segment() :: {Stream :: non_neg_integer(), Segment :: pos_integer(), warp_backup_target:name(), integer()}.
 
 %% @doc Looks at all of these segments without keys, one after the other: what is damaged or missing, in sentences.
-%% Calls Tell with the number of segments that are done, and Each with each segment that is whole.
-%% An error is one of the target.
+%% Calls Tell with the number of segments that are done, and Each with each segment that is whole. Gives the chain, too,
+%% which says what is to be read. Errors: `merged_meanwhile', and those of the target.
 -spec check(warp_backup_target:open(), Backup :: non_neg_integer(),
             {[segment()], Each :: fun((segment(), binary()) -> ok | {error, term()}), fun((integer()) -> term())}) ->
-    {ok, [binary()]} | {error, term()}.
+    {ok, [binary()], warp_nif:chain()} | {error, term()}.
 check(Target, Backup, {Segments, Each, Tell}) ->
     check(Segments, Target, Backup, {warp_nif:chain_new(), Each, Tell}, {0, []}).
 
 check([], _Target, _Backup, {Chain, _, _}, {_, Damage}) ->
     %% What does not open leaves a gap, which needs no sentence of its own.
-    {ok, lists:reverse(Damage) ++ [Break || Damage =:= [], Break <- warp_nif:chain_breaks(Chain)]};
+    {ok, lists:reverse(Damage) ++ [Break || Damage =:= [], Break <- warp_nif:chain_breaks(Chain)], Chain};
 check([{_, Number, Name, _} = Segment | Segments], Target, Backup, {Chain, Each, Tell} = Tools, {Done, Damage}) ->
     Next = fun(More) ->
         _ = Tell(Done + 1),
@@ -36,7 +36,7 @@ check([{_, Number, Name, _} = Segment | Segments], Target, Backup, {Chain, Each,
                 {error, Why} -> Next([text(Why)])
             end;
         not_found ->
-            Next([<<"segment ", (integer_to_binary(Number))/binary, " went away while it was read">>]);
+            {error, merged_meanwhile};
         {error, _} = Error ->
             Error
     end.
@@ -47,15 +47,22 @@ text({newer_format, Object, Version}) ->
 text({_, Message}) when is_binary(Message) -> Message;
 text(Why) -> unicode:characters_to_binary(warp_error:format_error(Why)).
 
-%% @doc Gives a restore all key pages, and all that the segments say of erased keys, and looks at the segments. Error:
-%% `{backup_damaged, Message}'; those of the targets.
+%% @doc Gives a restore all key pages, and all that the segments say of erased keys, and looks at the segments. Gives
+%% those that a cut is made of: without those that were merged into others. Errors: `{backup_damaged, Message}';
+%% `merged_meanwhile'; those of the targets.
 -spec load(warp_nif:restoring(), Segments :: warp_backup_target:open(), Keys :: warp_backup_target:open(),
-           {Backup :: non_neg_integer(), [segment()], fun((integer()) -> term())}) -> ok | {error, term()}.
-load(Restoring, Target, KeysTarget, {Backup, Segments, Tell}) ->
+           {Backup :: non_neg_integer(), [segment()], Cut :: pos_integer(), fun((integer()) -> term())}) ->
+    {ok, [segment()]} | {error, term()}.
+load(Restoring, Target, KeysTarget, {Backup, Segments, Cut, Tell}) ->
     Erased = fun({_, Number, _, _}, Bytes) -> done(warp_nif:restore_erased(Restoring, Number, Bytes)) end,
     case check(Target, Backup, {Segments, Erased, Tell}) of
-        {ok, []} -> pages(Restoring, KeysTarget);
-        {ok, Damage} -> {error, {backup_damaged, unicode:characters_to_binary(lists:join("; ", Damage))}};
+        {ok, [], Chain} ->
+            Used = maps:from_keys(warp_nif:chain_used(Chain, Cut), used),
+            case pages(Restoring, KeysTarget) of
+                ok -> {ok, [Segment || {_, Number, _, _} = Segment <- Segments, is_map_key(Number, Used)]};
+                {error, _} = Error -> Error
+            end;
+        {ok, Damage, _} -> {error, {backup_damaged, unicode:characters_to_binary(lists:join("; ", Damage))}};
         {error, _} = Error -> Error
     end.
 
@@ -83,7 +90,7 @@ done({error, _} = Error) -> Error.
 
 %% @doc Restores segments, or opens all that is in them: how many rows and events they have, how many lives were erased
 %% since, and how many rows have events that were cleared since. Errors: those of the target and of the files;
-%% `{backup_damaged, Message}'; `{key_unknown, Message}'.
+%% `{backup_damaged, Message}'; `{key_unknown, Message}'; `merged_meanwhile'.
 -spec segments(warp_nif:restoring(), warp_backup_target:open(), [segment()], restore | check,
                fun((integer(), map()) -> term())) -> {ok, map()} | {error, term()}.
 segments(Restoring, Target, Segments, How, Tell) ->
@@ -105,7 +112,7 @@ segments([{_, Number, Name, _} | Segments], {Restoring, Target, How, Tell} = Too
                     Error
             end;
         not_found ->
-            {error, {backup_damaged, <<Name/binary, " went away while it was read">>}};
+            {error, merged_meanwhile};
         {error, _} = Error ->
             Error
     end.

@@ -30,8 +30,8 @@
 %%
 %% Errors: `{not_empty, Path}': there is a context; `{other_restore, Path}': the folder beside has another cut or
 %% backup, begun earlier; `{no_such_cut, Until}'; `no_backup': the target has none; `no_keys': the place of the keys has
-%% none; `{backup_damaged, Message}', `{key_unknown, Message}', with which nothing has its name; those of the master
-%% key, the targets and the files.
+%% none; `{backup_damaged, Message}', `{key_unknown, Message}', with which nothing has its name; `merged_meanwhile'; those
+%% of the master key, the targets and the files.
 -spec run(warp_backup_run:places(), DataDir :: binary(),
           {warp_backup_cuts:until(), Entity :: all | binary()},
           {warp_nif:access(), [warp_nif:kind()], fun((map()) -> term())}) -> {ok, report()} | {error, term()}.
@@ -40,21 +40,21 @@ run(Places, DataDir, {Until, Entity}, {Access, Kinds, Tell}) ->
         {Backup, #{context := Name, shards := Shards} = About} = opened(Places),
         Path = filename:join(DataDir, Name),
         ok = no_context(Path),
-        {Cut, Used, All} = chosen(Places, Until),
+        {Cut, All} = chosen(Places, Until),
         Dir = <<Path/binary, ".restoring">>,
         {ok, Lock} = locked(Dir, Access),
         try
             ok = ok_of(marked(Dir, About, {Cut, Entity}, Access)),
             Only = case Entity of all -> nil; _ -> Entity end,
             Restoring = ok(warp_nif:restore(Backup, Dir, {Name, Shards, Only}, Access, Kinds)),
-            Counts = restored(Restoring, Places, About, {Used, All}, restore, Tell),
+            Counts = restored(Restoring, Places, About, {Cut, All}, restore, Tell),
             ok = ok_of(warp_nif:restore_finish(Restoring)),
             ok = ok_of(warp_nif:establish(Lock)),
             ok = no_context(Path),
             ok = ok_of(warp_nif:rename_folder(Dir, Path)),
             %% NOTE: not before. Without it nobody could tell which cut a folder has that did not get its name.
             ok = ok_of(file_deleted(filename:join(Path, ?MARK))),
-            {ok, report(About, Cut, Used, Counts)}
+            {ok, report(About, Cut, Counts)}
         after
             ok = warp_nif:unlock(Lock)
         end
@@ -68,11 +68,11 @@ run(Places, DataDir, {Until, Entity}, {Access, Kinds, Tell}) ->
 check(Places, Until, Tell) ->
     try
         {Backup, #{context := Name, shards := Shards} = About} = opened(Places),
-        {Cut, Used, All} = chosen(Places, Until),
+        {Cut, All} = chosen(Places, Until),
         %% Nothing is made there.
         Restoring = ok(warp_nif:restore(Backup, <<"/nonexistent">>, {Name, Shards, nil}, owner, [])),
-        Counts = restored(Restoring, Places, About, {Used, All}, check, Tell),
-        {ok, report(About, Cut, Used, Counts)}
+        Counts = restored(Restoring, Places, About, {Cut, All}, check, Tell),
+        {ok, report(About, Cut, Counts)}
     catch
         throw:{error, _} = Error -> Error
     end.
@@ -84,21 +84,22 @@ opened(#{segments := Target, master := Master}) ->
         {error, _} = Error -> throw(Error)
     end.
 
-%% The cut, the segments up to it, and all segments.
+%% The cut, and all segments.
 chosen(#{segments := Target}, Until) ->
-    #{cut := Number} = Cut = ok(warp_backup_cuts:find(ok(warp_backup_cuts:all(Target)), Until)),
-    All = ok(warp_backup_stream:numbers(Target, all)),
-    {Cut, [Segment || {_, N, _, _} = Segment <- All, N =< Number], All}.
+    Cut = ok(warp_backup_cuts:find(ok(warp_backup_cuts:all(Target)), Until)),
+    {Cut, ok(warp_backup_stream:numbers(Target, all))}.
 
-restored(Restoring, #{segments := Target, keys := Keys}, #{number := Backup}, {Used, All}, How, Tell) ->
-    Of = length(All) + length(Used),
+restored(Restoring, #{segments := Target, keys := Keys}, #{number := Backup}, {#{cut := Cut}, All}, How, Tell) ->
+    Count = length(All),
+    Of = Count + length([Segment || {_, Number, _, _} = Segment <- All, Number =< Cut]),
     Looked = fun(Done) -> Tell(#{done => Done, 'of' => Of, events => 0}) end,
-    ok = ok_of(warp_backup_read:load(Restoring, Target, Keys, {Backup, All, Looked})),
-    Read = fun(Done, #{events := Events}) -> Tell(#{done => length(All) + Done, 'of' => Of, events => Events}) end,
-    ok(warp_backup_read:segments(Restoring, Target, Used, How, Read)).
+    Used = ok(warp_backup_read:load(Restoring, Target, Keys, {Backup, All, Cut, Looked})),
+    Read = fun(Done, #{events := Events}) -> Tell(#{done => Of - length(Used) + Done, 'of' => Of, events => Events}) end,
+    Counts = ok(warp_backup_read:segments(Restoring, Target, Used, How, Read)),
+    Counts#{segments => length(Used)}.
 
-report(#{context := Name, shards := Shards}, #{cut := Cut, at := At}, Used, Counts) ->
-    Counts#{context => Name, shards => Shards, cut => Cut, at => At, segments => length(Used)}.
+report(#{context := Name, shards := Shards}, #{cut := Cut, at := At}, Counts) ->
+    Counts#{context => Name, shards => Shards, cut => Cut, at => At}.
 
 no_context(Path) ->
     case file:list_dir(Path) of

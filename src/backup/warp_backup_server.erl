@@ -3,7 +3,9 @@
 -module(warp_backup_server).
 -behaviour(gen_server).
 
--export([new/0, start_link/1, start/3, stop/2, forget/2, run/3, erased/2, stats/1, remembered/1]).
+-export([new/0, start_link/1, start/3, stop/2, forget/2, run/3, merge/3, erased/2, stats/1, remembered/1]).
+
+-export_type([report/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -include_lib("kernel/include/logger.hrl").
@@ -13,13 +15,15 @@
 %% The file, beside the shards, with the addresses of the targets that were ever backed up to.
 -define(REMEMBERED, "backups").
 
+%% `keep' and `every' may be those of the plan that is there.
 -type plan() :: #{target := warp_backup_target:target(), keys := warp_backup_target:target() | none,
-                  master := warp_backup_master:master(), every := pos_integer() | once,
-                  progress := fun((warp_backup_run:report()) -> term())}.
+                  master := warp_backup_master:master(), every := pos_integer() | once | as_before,
+                  keep := warp_backup_keep:keep() | as_before, progress := fun((report()) -> term())}.
+-type report() :: #{cut := non_neg_integer(), atom() => integer()}.
 
-%% What a run is made for. `start' and `run' are by a plan of their own, which is adopted once it has worked; `again' is
-%% by the plan that is there.
--type aim() :: {start | run, plan()} | again.
+%% What a run is made for. All but `again' have a plan of their own, which is adopted once it has worked.
+%% `merge' is a run that then merges all that can be merged.
+-type aim() :: {start | run | merge, plan()} | again.
 
 -record(backup, {
     %% None: nothing has worked since this start of the context.
@@ -32,7 +36,10 @@
     used = false :: boolean(),
     %% When the last cut was made, and why the last run failed, if it did.
     last = none :: none | warp_backup_run:report(),
-    failing = none :: none | {Why :: term(), Since :: warp_core:micros()}
+    failing = none :: none | {Why :: term(), Since :: warp_core:micros()},
+    %% Up to which segment merging gains nothing; and why the last attempt failed, if it did.
+    settled = 0 :: non_neg_integer(),
+    unmerged = none :: none | {Why :: term(), Since :: warp_core:micros()}
 }).
 
 -record(state, {
@@ -52,12 +59,16 @@ start_link(Ref) ->
 
 %% @doc Begins to back up to a target again and again, or changes how. Waits for the first run, and gives its report.
 %% After an error nothing has begun.
--spec start(warp_context:context(), plan(), timeout()) -> {ok, warp_backup_run:report()} | {error, term()}.
+-spec start(warp_context:context(), plan(), timeout()) -> {ok, report()} | {error, term()}.
 start(Context, Plan, Timeout) -> ask(Context, {start, Plan}, Timeout).
 
 %% @doc Makes one run, or waits for one that has begun after this call.
--spec run(warp_context:context(), plan(), timeout()) -> {ok, warp_backup_run:report()} | {error, term()}.
+-spec run(warp_context:context(), plan(), timeout()) -> {ok, report()} | {error, term()}.
 run(Context, Plan, Timeout) -> ask(Context, {run, Plan}, Timeout).
+
+%% @doc Makes a run, and merges all that can be merged.
+-spec merge(warp_context:context(), plan(), timeout()) -> {ok, report()} | {error, term()}.
+merge(Context, Plan, Timeout) -> ask(Context, {merge, Plan}, Timeout).
 
 %% @doc Ends the backups to a target; a run that is under way ends first. `not_started': there are none.
 -spec stop(warp_context:context(), warp_backup_target:target()) -> ok | {error, not_started | term()}.
@@ -163,10 +174,8 @@ remember(#{dir := Dir, file_access := Access}, Targets) ->
 path(Dir) -> filename:join(Dir, ?REMEMBERED).
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
-handle_call({start, Plan}, From, State) ->
-    {noreply, asked({start, Plan}, From, State)};
-handle_call({run, Plan}, From, State) ->
-    {noreply, asked({run, Plan}, From, State)};
+handle_call({Aim, #{target := _}} = Asked, From, State) when Aim =:= start; Aim =:= run; Aim =:= merge ->
+    {noreply, asked(Asked, From, State)};
 handle_call({stop, To}, _From, #state{backups = Backups} = State) ->
     case Backups of
         #{To := Backup} ->
@@ -236,12 +245,21 @@ begun(To, Aim, Waiters, #backup{timer = Timer} = Backup, #state{context = Contex
     Self = self(),
     %% NOTE: before anything is stored there. After a restart a deletion has to wait for this target too.
     Remembered = is_map_key(To, Backups) orelse remember(Context, [To | maps:keys(Backups)]),
-    Plan = case Aim of again -> Backup#backup.plan; {_, Of} -> Of end,
+    Plan = plan(Aim, Backup),
+    How = case Aim of {merge, _} -> all; _ -> {some, Backup#backup.settled} end,
     Pid = spawn_link(fun() ->
-        Stored = fun() -> Self ! {stored, self()} end,
-        Self ! {done, self(), case Remembered of {error, _} = Error -> Error; _ -> made(Context, Plan, Stored) end}
+        Say = fun(What) -> Self ! {What, self()} end,
+        Result = case Remembered of {error, _} = Error -> Error; _ -> made(Context, Plan, How, Say) end,
+        Self ! {done, self(), Result}
     end),
     kept(To, Backup#backup{runs = {Pid, Aim, Waiters}, timer = none}, State).
+
+plan(again, #backup{plan = Plan}) -> Plan;
+plan({_, Plan}, Backup) ->
+    maps:map(fun(Key, as_before) -> maps:get(Key, before(Backup)); (_, Value) -> Value end, Plan).
+
+before(#backup{plan = none}) -> #{every => once, keep => all};
+before(#backup{plan = Plan}) -> Plan.
 
 cancel(none) -> ok;
 cancel(Timer) ->
@@ -249,30 +267,50 @@ cancel(Timer) ->
     ok.
 
 %% NOTE: what it crashes with may have a key in it. Nobody sees more than where that was.
-made(Context, Plan, Stored) ->
+made(Context, Plan, How, Say) ->
     try
-        made_of(Context, Plan, Stored)
+        made_of(Context, Plan, How, Say)
     catch
         Class:Reason:Stack ->
             {error, {internal, unicode:characters_to_binary(warp_redact:crash(Class, Reason, Stack))}}
     end.
 
-made_of(Context, #{target := Target, keys := Keys, master := Master, progress := Tell}, Stored) ->
+made_of(Context, #{target := Target, keys := Keys, master := Master, keep := Keep, progress := Tell}, How, Say) ->
     %% A function of the user must not end a run.
-    Noted = fun(Report) -> _ = Stored(), try Tell(Report) catch _:_ -> ok end end,
-    warp_backup_places:with(Target, Keys, fun(Places) ->
-        warp_backup_run:run(Context, Places#{master => Master}, Noted)
+    Noted = fun(Report) -> _ = Say(stored), try Tell(Report) catch _:_ -> ok end end,
+    warp_backup_places:with(Target, Keys, fun(Open) ->
+        Places = Open#{master => Master},
+        case warp_backup_run:run(Context, Places, fun(Report) -> Noted(Report#{merged => 0}) end) of
+            {ok, Report} -> merged(Context, Places, {Keep, How}, Report#{merged => 0}, {Noted, Say});
+            {error, _} = Error -> Error
+        end
     end).
+
+%% A run that was made is made, whatever becomes of the merging that nobody has asked for.
+merged(Context, Places, {Keep, How}, Report, {Noted, Say}) ->
+    case {warp_backup_merge:run(Context, Places, Keep, How, fun() -> Noted(Report) end), How} of
+        {{ok, #{merged := Count, settled := Settled}}, _} ->
+            _ = Say({settled, Settled}),
+            {ok, Report#{merged := Count}};
+        {{error, Why}, {some, _}} ->
+            _ = Say({unmerged, Why}),
+            {ok, Report};
+        {{error, _} = Error, all} ->
+            Error
+    end.
 
 kept(To, Backup, #state{context = #{backups := Table}, backups = Backups} = State) ->
     true = ets:insert(Table, {To, Backup#backup.plan, about(To, Backup)}),
     State#state{backups = Backups#{To => Backup}}.
 
-about(To, #backup{plan = Plan, last = Last, failing = Failing, runs = Runs}) ->
+about(To, #backup{plan = Plan, last = Last, failing = Failing, unmerged = Unmerged, runs = Runs}) ->
     #{to => To, every => case Plan of none -> not_started; #{every := Every} -> Every end, running => Runs =/= none,
       cut => case Last of none -> none; #{cut := Cut} -> Cut end,
       at => case Last of none -> none; #{at := At} -> At end,
-      failing => case Failing of none -> none; {Why, Since} -> #{why => Why, since => Since} end}.
+      failing => since(Failing), unmerged => since(Unmerged)}.
+
+since(none) -> none;
+since({Why, Since}) -> #{why => Why, since => Since}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(Stray, State) ->
@@ -280,11 +318,12 @@ handle_cast(Stray, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
-handle_info({stored, Pid}, #state{backups = Backups} = State) ->
-    Used = maps:map(fun(_, #backup{runs = {Of, _, _}} = Backup) when Of =:= Pid -> Backup#backup{used = true};
-                       (_, Backup) -> Backup
-                    end, Backups),
-    {noreply, State#state{backups = Used}};
+handle_info({stored, Pid}, State) ->
+    {noreply, of_run(Pid, fun(_To, Backup) -> Backup#backup{used = true} end, State)};
+handle_info({{settled, Settled}, Pid}, State) ->
+    {noreply, of_run(Pid, fun(_To, Backup) -> Backup#backup{settled = Settled, unmerged = none} end, State)};
+handle_info({{unmerged, Why}, Pid}, State) ->
+    {noreply, of_run(Pid, fun(To, Backup) -> unmerged(Why, To, Backup, State) end, State)};
 handle_info({done, Pid, Result}, State) ->
     {noreply, done(Pid, Result, State)};
 handle_info({'EXIT', _Pid, normal}, State) ->
@@ -301,6 +340,20 @@ handle_info({again, To}, #state{backups = Backups} = State) ->
 handle_info(Stray, State) ->
     ok = warp_stray:note(backup, message, Stray),
     {noreply, State}.
+
+%% Changes the backup whose run this is.
+of_run(Pid, Fun, #state{backups = Backups} = State) ->
+    Changed = maps:map(fun(To, #backup{runs = {Of, _, _}} = Backup) when Of =:= Pid -> Fun(To, Backup);
+                          (_, Backup) -> Backup
+                       end, Backups),
+    State#state{backups = Changed}.
+
+unmerged(Why, _To, #backup{unmerged = {_, Since}} = Backup, _State) ->
+    Backup#backup{unmerged = {Why, Since}};
+unmerged(Why, To, Backup, #state{context = #{name := Name}}) ->
+    ?LOG_WARNING("Warp: context ~ts is backed up to ~ts, but old segments there cannot be merged. Warp tries again. ~ts",
+                 [Name, To, warp_error:format_error(Why)]),
+    Backup#backup{unmerged = {Why, os:system_time(microsecond)}}.
 
 done(Pid, Result, #state{backups = Backups} = State) ->
     case [Of || {_, #backup{runs = {Runs, _, _}}} = Of <- maps:to_list(Backups), Runs =:= Pid] of
@@ -320,13 +373,12 @@ done(Pid, Result, #state{backups = Backups} = State) ->
             State
     end.
 
-%% What a caller is told of its own run it is not told of later ones.
-adopted({start, Plan}, Backup) ->
-    Backup#backup{plan = Plan#{progress := fun(_) -> ok end}};
-%% It goes on as often as before.
-adopted({run, Plan}, #backup{plan = Before} = Backup) ->
-    Every = case Before of none -> once; #{every := Of} -> Of end,
-    adopted({start, Plan#{every := Every}}, Backup).
+%% What a caller is told of its own run it is not told of later ones. How often runs are made, and what they keep, only
+%% a start says.
+adopted({Kind, Plan} = Aim, Backup) ->
+    Lasting = case Kind of start -> Plan; _ -> before(Backup) end,
+    Adopted = maps:merge(plan(Aim, Backup), maps:with([every, keep], Lasting)),
+    Backup#backup{plan = Adopted#{progress := fun(_) -> ok end}}.
 
 noted({ok, Report}, _To, Backup, _State) ->
     Backup#backup{last = Report, failing = none};

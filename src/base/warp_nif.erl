@@ -13,7 +13,8 @@
 -export([make_keys/2, cut/2, backup_new/0, backup_key/1, backup_object/3, backup_about/1, backup_open/2]).
 -export([save/4, save_page/1, save_index/1, save_segment/1]).
 -export([restore/5, restore_page/4, restore_erased/3, restore_segment/4, restore_finish/1]).
--export([keys_index/2, segment_cut/2, chain_new/0, chain_add/4, chain_breaks/1]).
+-export([keys_index/2, segment_cut/2, segment_label/2, chain_new/0, chain_add/4, chain_used/2, chain_breaks/1]).
+-export([merge_new/2, merge_add/3, merge_seal/3]).
 -export([exists/1, file_bytes/1, put_file/4, get_file/1, rename_folder/2, delete_files/2, open_files/0]).
 -export([check_shard/1, check_folder/3, check_file/2, check_next/1, check_journal/1, check_folder_journal/1]).
 -export([uncheck_folder/1]).
@@ -33,7 +34,7 @@
 -export_type([access/0, projection/0, lock/0, journal/0, shard/0, rules/0, packed/0, ticket/0]).
 -export_type([folder/0, check/0, damage/0, packed_event/0, answer/0, stop/0, reason/0]).
 -export_type([kind/0, retyping/0, followed/0, place/0, incarnation/0]).
--export_type([backup/0, saving/0, restoring/0, chain/0]).
+-export_type([backup/0, saving/0, restoring/0, chain/0, merging/0]).
 -export_type([stage/0, source/0, page/0, outline/0, digest/0, file_reason/0]).
 
 %% Who may read the files that Warp creates: the VM's user alone, or everybody whom the umask lets.
@@ -42,6 +43,8 @@
 -opaque saving() :: reference().
 -opaque restoring() :: reference().
 -opaque chain() :: reference().
+%% A segment of a backup that is being made of others.
+-opaque merging() :: reference().
 -opaque lock() :: reference().
 -opaque journal() :: reference().
 -opaque shard() :: reference().
@@ -627,8 +630,34 @@ keys_index(_Backup, _Index) -> ?MISSING.
 -spec chain_new() -> chain().
 chain_new() -> ?MISSING.
 
+%% @doc What the beginning of a segment says, from its first 144 KiB at least: the number of the first segment that it has
+%% the blocks of, and its random id. Error: `{backup_damaged, Message}'.
+-spec segment_label(Segment :: pos_integer(), binary()) ->
+    {ok, {First :: pos_integer(), Id :: binary()}} | {error, reason()}.
+segment_label(_Segment, _Beginning) -> ?MISSING.
+
+%% @doc A segment that is to be made of others, without any yet. Blocks whose keys were erased in these shards are left
+%% out.
+-spec merge_new(backup(), [{Number :: non_neg_integer(), shard()}]) -> merging().
+merge_new(_Backup, _Shards) -> ?MISSING.
+
+%% @doc Adds a segment that follows the last one, after it was checked: how many bytes of it were left out. `full': there
+%% is no room for it, so it has to be the first of the next one. Errors: `{backup_damaged, Message}', also of segments
+%% that do not follow; `closed' when a shard is; those of the shards' files.
+-spec merge_add(merging(), Segment :: pos_integer(), binary()) ->
+    {ok, LeftOut :: non_neg_integer() | full} | {error, reason()}.
+merge_add(Merging, Number, Bytes) -> ?ANSWER(merge_add(Merging, Number, Bytes, Tag)).
+
+merge_add(_Merging, _Number, _Bytes, _Tag) -> ?MISSING.
+
+%% @doc The segment that replaces those that were added, made at this time by this node. Nothing can be added then.
+-spec merge_seal(merging(), warp_core:micros(), Node :: binary()) -> {ok, binary()} | {error, reason()}.
+merge_seal(Merging, Time, Node) -> ?ANSWER(merge_seal(Merging, Time, Node, Tag)).
+
+merge_seal(_Merging, _Time, _Node, _Tag) -> ?MISSING.
+
 %% @doc Looks at a segment without keys, and adds it to the chain. An error when it is no segment, or its label, lists
-%% or trailer are damaged; other damage is in the result.
+%% or trailer are damaged; other damage is in the result. The hash is that which the label of the next segment has.
 -spec chain_add(chain(), Backup :: non_neg_integer(), Segment :: pos_integer(), binary()) ->
     {ok, {{Stream :: non_neg_integer(), First :: pos_integer(), warp_core:micros()},
           Cut :: {pos_integer(), warp_core:micros()} | none, Hash :: binary(),
@@ -637,6 +666,11 @@ chain_new() -> ?MISSING.
 chain_add(Chain, Backup, Number, Bytes) -> ?ANSWER(chain_add(Chain, Backup, Number, Bytes, Tag)).
 
 chain_add(_Chain, _Backup, _Number, _Bytes, _Tag) -> ?MISSING.
+
+%% @doc The numbers of the segments of a chain that are to be read, in order, of those up to a number: without those
+%% that were merged into others that are there.
+-spec chain_used(chain(), UpTo :: pos_integer()) -> [pos_integer()].
+chain_used(_Chain, _UpTo) -> ?MISSING.
 
 %% @doc Why the segments of a chain do not follow each other, in sentences.
 -spec chain_breaks(chain()) -> [binary()].

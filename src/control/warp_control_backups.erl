@@ -2,12 +2,12 @@
 %% says where it is, and this VM reads it there.
 -module(warp_control_backups).
 
--export([run/3, start/3]).
+-export([run/3, start/3, merge/3]).
 
 -type tell() :: fun((iodata()) -> ok).
 
-%% @doc Backs a context up once. The arguments are `to', `keys_to', and `master_key' as `{"file": PATH}' or
-%% `{"env": NAME}'. Errors: those of `warp_backup:run/2'.
+%% @doc Backs a context up once. The arguments are `to', `keys_to', `keep' as `{"cuts": N, "age": MILLISECONDS}', and
+%% `master_key' as `{"file": PATH}' or `{"env": NAME}'. Errors: those of `warp_backup:run/2'.
 -spec run(warp_core:ctx(), Args :: map(), tell()) -> {ok, map()} | {error, term()}.
 run(Ctx, Args, Tell) ->
     followed(fun(Progress) -> warp_backup:run(Ctx, (options(Args))#{progress => Progress}) end, Tell).
@@ -19,12 +19,21 @@ start(Ctx, #{<<"every">> := Every} = Args, Tell) ->
     Options = (options(Args))#{every => Every},
     followed(fun(Progress) -> warp_backup:start(Ctx, Options#{progress => Progress}) end, Tell).
 
+%% @doc Backs a context up once, and merges all old segments that can be merged. Arguments as above, with `keep'. Errors:
+%% those of `warp_backup:merge/2'.
+-spec merge(warp_core:ctx(), Args :: map(), tell()) -> {ok, map()} | {error, term()}.
+merge(Ctx, Args, Tell) ->
+    followed(fun(Progress) -> warp_backup:merge(Ctx, (options(Args))#{progress => Progress}) end, Tell).
+
 options(#{<<"to">> := To, <<"master_key">> := Key} = Args) ->
-    Options = #{to => To, master_key => master(Key)},
-    case Args of
-        #{<<"keys_to">> := Keys} -> Options#{keys_to => Keys};
-        #{} -> Options
-    end.
+    More = [{keys_to, Keys} || #{<<"keys_to">> := Keys} <- [Args]] ++ [{keep, keep(Keep)} || #{<<"keep">> := Keep} <- [Args]],
+    maps:from_list([{to, To}, {master_key, master(Key)} | More]).
+
+keep(#{} = Keep) ->
+    maps:from_list([case Key of <<"cuts">> -> {cuts, N}; <<"age">> -> {age, N}; _ -> {Key, N} end
+                    || {Key, N} <- maps:to_list(Keep)]);
+keep(Other) ->
+    Other.
 
 master(#{<<"file">> := File}) -> {file, File};
 master(#{<<"env">> := Name}) when is_binary(Name) -> {env, unicode:characters_to_list(Name)};

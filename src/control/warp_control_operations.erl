@@ -39,6 +39,8 @@ run(<<"backup_run">>, #{<<"to">> := _, <<"master_key">> := _} = Args, Ctx, Tell)
     warp_control_backups:run(Ctx, Args, Tell);
 run(<<"backup_start">>, #{<<"to">> := _, <<"master_key">> := _, <<"every">> := _} = Args, Ctx, Tell) ->
     warp_control_backups:start(Ctx, Args, Tell);
+run(<<"backup_merge">>, #{<<"to">> := _, <<"master_key">> := _, <<"keep">> := _} = Args, Ctx, Tell) ->
+    warp_control_backups:merge(Ctx, Args, Tell);
 run(<<"backup_stop">>, #{<<"to">> := To}, Ctx, _) -> done(warp_backup:stop(Ctx, To));
 run(<<"backup_forget">>, #{<<"to">> := To}, Ctx, _) -> done(warp_backup:forget(Ctx, To));
 run(<<"cluster">>, _, Ctx, _) -> cluster(Ctx);

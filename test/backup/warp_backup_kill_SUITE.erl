@@ -66,7 +66,8 @@ round(Round, Config, Known) ->
     All = cuts(Round, Config),
     [#{cut := Last} = Now] = [Cut || #{cut := Of} = Cut <- All, Of =:= Last],
     same(Rows, came_back(Now, Round, Config, Live)),
-    _ = [came_back(lists:last(Killed), Round, Config, Live) || Killed =/= []],
+    %% It may have been merged since.
+    _ = [came_back(Cut, Round, Config, Live) || #{cut := Of} = Cut <- All, Killed =/= [], Of =:= maps:get(cut, lists:last(Killed))],
     _ = [came_back(lists:nth(rand:uniform(length(All)), All), Round, Config, Live) || Round rem 3 =:= 0],
     Logs.
 
@@ -328,7 +329,7 @@ opts(Config) ->
       aggregates => warp_backup_load:aggregates()}.
 
 backup(Round, Config) ->
-    #{to => target(Round, Config), master_key => master(Config), every => 1000}.
+    #{to => target(Round, Config), master_key => master(Config), every => 1000, keep => #{cuts => 3}}.
 
 target(Round, Config) ->
     filename:join(dir(Config), "backup-" ++ integer_to_list((Round - 1) div ?ROUNDS_OF_TARGET)).

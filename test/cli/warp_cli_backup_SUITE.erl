@@ -18,6 +18,7 @@ groups() ->
       [a_running_context_is_backed_up_and_restored,
        a_stopped_context_is_backed_up_and_restored,
        backups_start_and_stop,
+       old_segments_are_merged,
        each_cut_can_be_restored,
        an_entity_is_exported_and_nothing_stays,
        damage_and_old_keys_have_the_status_1,
@@ -124,6 +125,28 @@ a_stopped_context_is_backed_up_and_restored(Config) ->
     {Restored, {0, Json, <<>>}} = restore(Config, "restored", ["--until", "1", "--json"]),
     ?assertMatch({ok, #{<<"erased">> := 1}}, warp_json:decode(string:trim(Json))),
     ?assertEqual({0, 3}, {events(Restored, "alice"), events(Restored, "bob")}).
+
+old_segments_are_merged(Config) ->
+    Bank = ?config(bank, Config),
+    To = ?config(to, Config),
+    Vm = filled(Config),
+    [begin
+         ok = warp_fault_vm:run(Vm, fun() -> ?MODULE:credit(<<"bob">>, 1) end),
+         {0, _, _} = backup(Config, ["--keep-days", "1"])
+     end || _ <- [1, 2, 3]],
+    Merge = ["backup", "merge", Bank, "--to", To, "--master-key", ?config(key, Config)],
+    {2, <<>>, Said} = run(Merge ++ ["--yes"]),
+    matches(Said, "needs --keep-cuts or --keep-days"),
+    {2, <<>>, _} = run(Merge ++ ["--keep-cuts", "0", "--yes"]),
+    {2, <<>>, _} = run(Merge ++ ["--keep-cuts", "1"]),
+    {0, Made, _} = run(Merge ++ ["--keep-cuts", "1", "--yes"]),
+    matches(Made, "^Nothing has changed since cut 3\\.\nMerged: 3 old segments\\.$"),
+    {0, [[#{<<"cut">> := 3, <<"segments">> := 1}]]} = json(["backup", "list", To], #{}),
+    close(Vm),
+    %% A stopped context, too.
+    {0, [#{<<"merged">> := 0}]} = json(Merge ++ ["--keep-days", "30", "--yes"], #{}),
+    {Restored, {0, _, <<>>}} = restore(Config, "restored", []),
+    ?assertEqual(6, events(Restored, "bob")).
 
 backups_start_and_stop(Config) ->
     Bank = ?config(bank, Config),

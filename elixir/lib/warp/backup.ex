@@ -57,7 +57,8 @@ defmodule Warp.Backup do
           key_pages: non_neg_integer,
           rows: non_neg_integer,
           events: non_neg_integer,
-          bytes: non_neg_integer
+          bytes: non_neg_integer,
+          merged: non_neg_integer
         }
   @typedoc "A cut, with how many segments and bytes there are up to it."
   @type cut :: %{cut: pos_integer, at: integer, segments: pos_integer, bytes: pos_integer}
@@ -69,6 +70,9 @@ defmodule Warp.Backup do
     * `:to` - the folder of the backup. Each context has one of its own. It is made when it is not there.
     * `:master_key` - see `t:master_key/0`.
     * `:keys_to` - another folder for the key pages: who has only one of the two can read nothing.
+    * `:keep` - which cuts are kept: `:all`; `%{cuts: n}`, the last so many; or `%{age: milliseconds}`, all that are needed
+      to restore any time since then. A map with both keeps what either of them does. Some segments up to the oldest of
+      these cuts may be merged then. The default is what `start/2` was called with.
     * `:progress` - a function that is called with the report so far after each object that was stored.
 
   Errors: `{:no_master_key, message}`; `:wrong_master_key`, the backup was begun with another one;
@@ -78,6 +82,14 @@ defmodule Warp.Backup do
   """
   @spec run(Warp.context(), keyword) :: {:ok, report} | {:error, Warp.reason()}
   def run(context, options), do: with_target(options, :to, &:warp_backup.run(context, &1, &2))
+
+  @doc """
+  Makes a run, and then goes through all segments up to the oldest cut that is kept: merges those that fit into one, and
+  leaves out what was deleted. Older cuts cannot be restored any more. Options and errors are those of `run/2`, with
+  `:keep`.
+  """
+  @spec merge(Warp.context(), keyword) :: {:ok, report} | {:error, Warp.reason()}
+  def merge(context, options), do: :warp_backup.merge(context, to_map(options))
 
   @doc """
   Backs a context up again and again, from now on until the context stops or `stop/2` is called, and at once when an

@@ -19,6 +19,21 @@ defmodule Warp.BackupTest do
     bank
   end
 
+  test "old segments are merged", %{dir: dir, to: to, key: key} do
+    bank = start(dir, "merged")
+    alice = Warp.entity(bank, "alice")
+
+    for amount <- 1..3 do
+      Warp.append!(alice, %Deposited{amount: amount})
+      assert {:ok, %{cut: ^amount, merged: 0}} = Backup.run(bank, to: to, master_key: key, keep: %{cuts: 3})
+    end
+
+    assert {:error, {:missing_option, :keep}} = Backup.merge(bank, to: to, master_key: key)
+    assert {:error, {:bad_option, :keep, _}} = Backup.merge(bank, to: to, master_key: key, keep: %{cuts: 0})
+    assert {:ok, %{cut: 3, merged: 2}} = Backup.merge(bank, to: to, master_key: key, keep: %{cuts: 2, age: 1})
+    assert {:ok, [%{cut: 2, segments: 1}, %{cut: 3}]} = Backup.list(to)
+  end
+
   test "a context is restored as it was at a cut, without what was deleted", %{dir: dir, to: to, key: key} do
     bank = start(dir, "cuts")
     [alice, bob] = for id <- ["alice", "bob"], do: Warp.entity(bank, id)

@@ -34,6 +34,7 @@ pub opaque type Backup {
     keys: Option(String),
     master_key: Option(MasterKey),
     every: Int,
+    keep: Keep,
     until: Until,
     file_access: FileAccess,
     stored: fn(Report) -> Nil,
@@ -60,6 +61,20 @@ pub type MasterKey {
   )
 }
 
+/// Which cuts of a backup are kept. Segments up to the oldest of them may be merged.
+///
+pub type Keep {
+  /// For `run` what `start` was called with, and for `start` all of them.
+  AsBefore
+  KeepAll
+  /// The last so many.
+  LastCuts(count: Int)
+  /// All that are needed to restore any time of the last so many milliseconds.
+  Age(milliseconds: Int)
+  /// What either of them keeps.
+  LastCutsAndAge(count: Int, milliseconds: Int)
+}
+
 /// Which cut of a backup is restored.
 ///
 pub type Until {
@@ -82,6 +97,7 @@ pub fn at(folder: String) -> Backup {
     keys: None,
     master_key: None,
     every: 60_000,
+    keep: AsBefore,
     until: End,
     file_access: Owner,
     stored: fn(_) { Nil },
@@ -108,6 +124,13 @@ pub fn keys_at(backup: Backup, folder: String) -> Backup {
 ///
 pub fn every(backup: Backup, milliseconds: Int) -> Backup {
   Backup(..backup, every: milliseconds)
+}
+
+/// Sets which cuts are kept, so that `run`, `start` and `merge` may merge the older
+/// segments. `merge` needs it. The default is `AsBefore`.
+///
+pub fn keep(backup: Backup, keep: Keep) -> Backup {
+  Backup(..backup, keep:)
 }
 
 /// Sets which cut `restore` restores, and up to which `verify` opens the backup.
@@ -153,6 +176,8 @@ pub type Report {
     rows: Int,
     events: Int,
     bytes: Int,
+    /// How many older segments were merged into others.
+    merged: Int,
   )
 }
 
@@ -178,6 +203,14 @@ pub fn run(context: Context, backup: Backup) -> Result(Report, Error(reason))
 ///
 @external(erlang, "warp_backup_ffi", "start")
 pub fn start(context: Context, backup: Backup) -> Result(Report, Error(reason))
+
+/// Makes a run, and then goes through all segments up to the oldest cut that is
+/// kept: merges those that fit into one, and leaves out what was deleted. Older cuts
+/// cannot be restored any more. Errors: those of `run`; `error.MissingOption`
+/// without `keep`.
+///
+@external(erlang, "warp_backup_ffi", "merge")
+pub fn merge(context: Context, backup: Backup) -> Result(Report, Error(reason))
 
 /// Ends the backups that `start` has begun, after a run that is under way.
 /// Deletions still wait until their entities are dead data in the backup. Errors:
@@ -312,7 +345,8 @@ pub type Restored {
 /// something else; `error.OtherRestore` if a restore of another cut was interrupted
 /// there; `error.BackupDamaged` and `error.KeyUnknown`, with nothing restored;
 /// `error.NoMasterKey`, `error.WrongMasterKey`, `error.MasterKeyRefused`;
-/// `error.DataDirInUse`, `error.Unreachable`, `error.DiskFull`, `error.IoError`.
+/// `error.DataDirInUse`, `error.Unreachable`, `error.DiskFull`, `error.IoError`;
+/// `error.MergedMeanwhile` if segments were merged meanwhile: call it again.
 ///
 pub fn restore(
   backup: Backup,

@@ -307,6 +307,9 @@ pub type Error(reason) {
   Running
   /// Something else writes to the target: give each context a target of its own.
   TargetInUse
+  /// Segments of the backup were merged while they were read. Call it again: a
+  /// restore goes on where it was.
+  MergedMeanwhile
   /// The backup was begun with another master key. Without that one nothing of it
   /// can be restored.
   WrongMasterKey
@@ -790,6 +793,9 @@ pub fn to_string(error: Error(reason)) -> String {
     TargetInUse ->
       "Something else writes to that target. Give each context a target of its "
       <> "own."
+    MergedMeanwhile ->
+      "Segments of the backup were merged while they were read. Call it again: a "
+      <> "restore goes on where it was."
     WrongMasterKey ->
       "The backup was begun with another master key. Use that one: without it "
       <> "nothing of the backup can be restored."

@@ -146,6 +146,8 @@ pub type Backup {
     at: Option(Int),
     /// Why the runs fail, and since when. Warp goes on trying.
     failing: Option(BackupFailing),
+    /// Why old segments cannot be merged, and since when. Runs go on beside that.
+    unmerged: Option(BackupFailing),
   )
 }
 

@@ -8,8 +8,8 @@ import testkit.{afterwards}
 import warp.{ReceiptBackup}
 import warp/aggregate
 import warp/backup.{
-  type Backup, Checked, Cut, End, Env, File, Opened, Point, Report, Restored, Service,
-  Time, Verified,
+  type Backup, AsBefore, Checked, Cut, End, Env, File, KeepAll, LastCuts,
+  LastCutsAndAge, Opened, Point, Report, Restored, Service, Time, Verified,
 }
 import warp/context.{type WarpOptions, Umask, WarpOptions}
 import warp/error
@@ -42,6 +42,26 @@ fn balance(ctx: warp.Context, entity: String) -> Int {
   balance
 }
 
+pub fn old_segments_are_merged_test() {
+  use options, backup <- with_backup
+  use ctx <- with_context(options)
+  list.each([1, 2, 3, 4], fn(amount) {
+    credit(ctx, "alice", amount)
+    let assert Ok(Report(merged: 0, ..)) =
+      backup |> backup.keep(LastCuts(4)) |> backup.run(ctx, _)
+  })
+  let merge = fn(keep) { backup |> backup.keep(keep) |> backup.merge(ctx, _) }
+  assert merge(AsBefore) == Error(error.MissingOption("keep"))
+  let assert Error(error.BadOption("keep", _)) = merge(LastCuts(0))
+  let assert Ok(Report(cut: 4, merged: 0, ..)) = merge(KeepAll)
+  let assert Ok(Report(merged: 2, ..)) = merge(LastCuts(3))
+  let assert Ok(Report(merged: 0, ..)) =
+    merge(LastCutsAndAge(1, 24 * 3_600_000))
+  let assert Ok([Point(cut: 2, segments: 1, ..), Point(cut: 3, ..), _]) =
+    backup.list(backup)
+  Nil
+}
+
 pub fn each_cut_is_restored_without_what_was_deleted_test() {
   use options, backup <- with_backup
   let stored = process.new_subject()
@@ -57,6 +77,7 @@ pub fn each_cut_is_restored_without_what_was_deleted_test() {
       bytes:,
       at:,
       key_pages:,
+      merged: 0,
     )) = backup.run(ctx, telling)
     assert key_pages > 0 && bytes > 0 && at > 1_700_000_000_000_000
     credit(ctx, "alice", 5)

@@ -883,6 +883,7 @@ pub fn every_error_says_what_to_do_test() {
     error.NotStarted,
     error.Running,
     error.TargetInUse,
+    error.MergedMeanwhile,
     error.WrongMasterKey,
     error.NoMasterKey("x"),
     error.MasterKeyRefused("x"),

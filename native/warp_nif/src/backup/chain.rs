@@ -158,8 +158,8 @@ pub fn positions<'a>(links: impl Iterator<Item = &'a Link>) -> Vec<Break> {
     breaks
 }
 
-/// What the label of the next segment has.
-fn stands_for(link: &Link) -> Hash {
+/// The hash that the label of the next segment has.
+pub fn stands_for(link: &Link) -> Hash {
     if link.label.is_merged() {
         link.label.stands_for
     } else {

@@ -63,7 +63,7 @@ fn read_all(bytes: &[u8]) {
         let _ = segment.check_signature(&key(0));
         let _ = Lives::new(&segment, life_key).expect("begins").count();
         let mut merge = super::merge::Merge::default();
-        let _ = merge.add(&segment, [1; 32], |_, _, _| false);
+        let _ = merge.add::<Error>(&segment, [1; 32], |_, _, _| Ok(false));
     }
 }
 

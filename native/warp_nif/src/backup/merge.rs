@@ -27,22 +27,24 @@ pub struct Merge {
 
 impl Merge {
     /// Adds a segment that follows the last one, and whose SHA-256 this is. `is_dead` says whether the key of a
-    /// shard's incarnation and part was erased. False when there is no room for it: then it has to be the first of the
-    /// next one. Errors: `Gap` when it does not follow, and `Damaged`.
-    pub fn add(
+    /// shard's incarnation and part was erased. How many bytes were left out for that; `None` when there is no room for
+    /// it: then it has to be the first of the next one. Errors: `Gap` when it does not follow, and `Damaged`; those of `is_dead`.
+    pub fn add<E: From<Error>>(
         &mut self,
         segment: &Segment<'_>,
         hash: Hash,
-        is_dead: impl Fn(u16, i64, u16) -> bool,
-    ) -> Result<bool> {
+        mut is_dead: impl FnMut(u16, i64, u16) -> std::result::Result<bool, E>,
+    ) -> std::result::Result<Option<u64>, E> {
         self.check_follows(segment.label())?;
         let mut alive = Vec::new();
         let mut size = 0usize;
+        let mut dead = 0;
         for entry in segment.index() {
             let place = entry.place;
             let is_dead_part =
-                place.part > 0 && is_dead(place.shard, place.incarnation, place.part);
-            if is_dead_part || is_dead(place.shard, place.incarnation, 0) {
+                place.part > 0 && is_dead(place.shard, place.incarnation, place.part)?;
+            if is_dead_part || is_dead(place.shard, place.incarnation, 0)? {
+                dead += u64::from(entry.length);
                 continue;
             }
             let (header, block) = segment.block(entry)?;
@@ -59,7 +61,7 @@ impl Merge {
             .saturating_add(edits.saturating_mul(Edit::BYTES))
             .saturating_add(segment.runs().len().saturating_mul(Run::BYTES));
         if self.ends.is_some() && self.taken.saturating_add(size) > ROOM {
-            return Ok(false);
+            return Ok(None);
         }
         self.taken = self.taken.saturating_add(size);
         for (entry, block) in alive {
@@ -86,18 +88,17 @@ impl Merge {
             .take()
             .map_or_else(|| last.clone(), |(first, _, _)| first);
         self.ends = Some((first, last, hash));
-        Ok(true)
+        Ok(Some(dead))
     }
 
     /// Writes the segment that replaces those that were added. `id` is 32 new random bytes, `time` in microseconds
-    /// since 1970, `node` who merges; `keeps` says of an erased key whether any segment may still have blocks of it.
-    /// Errors: `Misuse` when none were added, `Io`.
+    /// since 1970, `node` who merges. All erased keys stay listed, since others may have copies of older segments and key
+    /// pages. Errors: `Misuse` when none were added, `Io`.
     pub fn seal(
         self,
         id: [u8; 32],
         time: i64,
         node: String,
-        keeps: impl Fn(&Edit) -> bool,
         backup_key: &Key,
         out: &mut impl Write,
     ) -> Result<Sealed> {
@@ -109,7 +110,6 @@ impl Merge {
             hash
         };
         let mut parts = self.parts;
-        parts.erased.retain(keeps);
         let (index, blocks) = in_order(&parts);
         parts.index = index;
         parts.blocks = blocks;
@@ -188,15 +188,25 @@ mod tests {
     use crate::backup::write::Writer;
     use crate::log::Row;
 
+    fn add(
+        merge: &mut Merge,
+        written: &Written,
+        hash: Hash,
+        is_dead: impl Fn(u16, i64, u16) -> bool,
+    ) -> Result<bool> {
+        let is_dead = |shard, incarnation, part| Ok::<_, Error>(is_dead(shard, incarnation, part));
+        let added = merge.add(&written.open(), hash, is_dead)?;
+        Ok(added.is_some())
+    }
+
     fn merge(written: &[&Written], is_dead: impl Fn(u16, i64, u16) -> bool + Copy) -> Written {
         let mut merge = Merge::default();
         for one in written {
-            let taken = merge.add(&one.open(), one.sealed.hash, is_dead);
-            assert!(taken.expect("follows"));
+            assert!(add(&mut merge, one, one.sealed.hash, is_dead).expect("follows"));
         }
         let mut bytes = Vec::new();
         let sealed = merge
-            .seal([9; 32], 5, "n".into(), |_| true, &key(0), &mut bytes)
+            .seal([9; 32], 5, "n".into(), &key(0), &mut bytes)
             .expect("seals");
         Written { bytes, sealed }
     }
@@ -281,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_kept_and_of_erased_keys_those_that_may_matter() {
+    fn lists_are_kept() {
         let mut before = [0; 32];
         let written = [1, 2].map(|number| {
             let mut writer = Writer::new(head(number, before));
@@ -305,22 +315,17 @@ mod tests {
         });
         let mut merge = Merge::default();
         for one in &written {
-            assert!(
-                merge
-                    .add(&one.open(), one.sealed.hash, |_, _, _| false)
-                    .expect("follows")
-            );
+            assert!(add(&mut merge, one, one.sealed.hash, |_, _, _| false).expect("follows"));
         }
         let mut bytes = Vec::new();
-        let keeps = |edit: &Edit| edit.of == 2;
-        let sealed = merge.seal([9; 32], 5, "n".into(), keeps, &key(0), &mut bytes);
+        let sealed = merge.seal([9; 32], 5, "n".into(), &key(0), &mut bytes);
         let merged = Written {
             bytes,
             sealed: sealed.expect("seals"),
         };
         let segment = merged.open();
         assert_eq!(segment.changed().len(), 2);
-        assert_eq!(segment.erased(), written[1].open().erased());
+        assert_eq!(segment.erased().len(), 2);
         assert_eq!(segment.runs().len(), 1);
     }
 
@@ -379,12 +384,8 @@ mod tests {
         let [one, two, three] = three();
         let gap = |first: &Written, second: &Written, hash| {
             let mut merge = Merge::default();
-            assert!(
-                merge
-                    .add(&first.open(), hash, |_, _, _| false)
-                    .expect("the first")
-            );
-            let added = merge.add(&second.open(), second.sealed.hash, |_, _, _| false);
+            assert!(add(&mut merge, first, hash, |_, _, _| false).expect("the first"));
+            let added = add(&mut merge, second, second.sealed.hash, |_, _, _| false);
             matches!(added, Err(Error::Gap { number, .. }) if number == second.sealed.label.number)
         };
         assert!(!gap(&one, &two, one.sealed.hash));
@@ -393,8 +394,7 @@ mod tests {
         assert!(gap(&one, &two, [1; 32]));
         let other = segment(2, one.sealed.hash, 4, &[]);
         assert!(gap(&one, &other, one.sealed.hash));
-        let nothing =
-            Merge::default().seal([9; 32], 5, "n".into(), |_| true, &key(0), &mut Vec::new());
+        let nothing = Merge::default().seal([9; 32], 5, "n".into(), &key(0), &mut Vec::new());
         assert!(matches!(nothing, Err(Error::Misuse(_))));
     }
 
@@ -408,21 +408,9 @@ mod tests {
         let one = large(1, [0; 32], 0);
         let two = large(2, one.sealed.hash, 1);
         let mut merge = Merge::default();
-        assert!(
-            merge
-                .add(&one.open(), one.sealed.hash, |_, _, _| false)
-                .expect("fits")
-        );
-        assert!(
-            !merge
-                .add(&two.open(), two.sealed.hash, |_, _, _| false)
-                .expect("follows")
-        );
-        assert!(
-            merge
-                .add(&two.open(), two.sealed.hash, |_, _, _| true)
-                .expect("nothing alive")
-        );
+        assert!(add(&mut merge, &one, one.sealed.hash, |_, _, _| false).expect("fits"));
+        assert!(!add(&mut merge, &two, two.sealed.hash, |_, _, _| false).expect("follows"));
+        assert!(add(&mut merge, &two, two.sealed.hash, |_, _, _| true).expect("nothing alive"));
     }
 
     proptest! {

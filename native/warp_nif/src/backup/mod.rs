@@ -19,10 +19,6 @@ pub mod key_ring;
 pub mod keys_index;
 pub mod label;
 pub mod master;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "what merges segments is not there yet")
-)]
 pub mod merge;
 mod object;
 pub mod pages;

@@ -24,7 +24,7 @@ use crate::threads::{BACKUPS, FILES, answer};
 /// The name of the wrapping that is done here.
 const OWN: &str = "master";
 
-fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+pub fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
     let mut made = NewBinary::new(env, bytes.len());
     made.copy_from_slice(bytes);
     made.into()
@@ -39,7 +39,7 @@ fn make_keys<'a>(env: Env<'a>, shard: ResourceArc<Shard>, up_to: i64, tag: Term<
 }
 
 /// An open backup.
-pub struct BackupHandle(Arc<OpenBackup>);
+pub struct BackupHandle(pub Arc<OpenBackup>);
 
 #[rustler::resource_impl]
 impl Resource for BackupHandle {}
@@ -346,7 +346,7 @@ where
 }
 
 /// Has work done with a binary, of which no byte is copied: large ones are counted.
-fn with_bytes<'a, W>(env: Env<'a>, bytes: Term<'a>, tag: Term<'a>, work: W) -> Term<'a>
+pub fn with_bytes<'a, W>(env: Env<'a>, bytes: Term<'a>, tag: Term<'a>, work: W) -> Term<'a>
 where
     W: for<'b> FnOnce(Env<'b>, &[u8]) -> Result<Term<'b>> + Send + 'static,
 {
@@ -432,10 +432,26 @@ fn chain_add<'a>(
             .collect();
         let cut = segment.cut().map(|cut| (cut.number, cut.time));
         let about = (label.stream, label.first, label.time);
-        let hashed = binary(env, &hash);
-        relock(&chain.0).push(Link { label, hash });
+        let link = Link { label, hash };
+        let hashed = binary(env, &chain::stands_for(&link));
+        relock(&chain.0).push(link);
         Ok((about, or_none(env, cut), hashed, reaches, damage).encode(env))
     })
+}
+
+/// The numbers of the segments that are to be read, in order, of those up to this number: without those that were merged
+/// into others that are there.
+#[rustler::nif]
+fn chain_used(chain: ResourceArc<ChainHandle>, up_to: u64) -> Vec<u64> {
+    let links = relock(&chain.0);
+    let links: Vec<Link> = links
+        .iter()
+        .filter(|link| link.label.number <= up_to)
+        .cloned()
+        .collect();
+    let used = chain::check(&links).used;
+    let used = used.iter().filter_map(|at| links.get(*at));
+    used.map(|link| link.label.number).collect()
 }
 
 /// What is wrong with the chain of what was added: `[Message]`.

@@ -79,6 +79,9 @@ impl ShardFile {
     /// Brings what a segment has of the shard into the file, in one transaction. Errors: those of the file; `Corrupt`
     /// when rows do not follow on those that are there.
     pub fn apply(&mut self, mut batch: Batch, kinds: &Kinds) -> Result<()> {
+        // The segment may have been merged of some that an interrupted restore has brought in.
+        batch.rows.retain(|row| row.position > self.to);
+        batch.runs.retain(|(first, _)| *first > self.to);
         batch.rows.sort_unstable_by_key(|row| row.position);
         let (connection, to) = (&self.connection, batch.to);
         in_transaction(connection, || fill(connection, batch, kinds))

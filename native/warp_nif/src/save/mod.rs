@@ -1,6 +1,7 @@
 //! Saving a context: the rows of its open shards, up to a cut, become segments of a backup, and their keys key pages.
 //! It reads beside all else, and what it needs of a shard for one segment in one view of its file.
 
+pub mod dead;
 mod fill;
 mod pages;
 
