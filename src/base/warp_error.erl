@@ -280,6 +280,15 @@ event_reasons() ->
      {{batch_too_large_bytes, 'Bytes', 'Max'}, [entity, saga],
       <<"The batch, or the saga's plan, has {Bytes} bytes of JSON, and may have {Max}.">>,
       <<"Make several of it.">>},
+     {{entity_not_empty, #{last_seq => 'Seq', differs => 'Differs'}}, [entity],
+      <<"The entity has {Seq} events already, and from seq {Differs} on not those of the import. Nothing was stored.">>,
+      <<"Delete the entity first, or put the events back in another context.">>},
+     {{import_too_large, 'Events', 'Max'}, [entity],
+      <<"The import has {Events} events, and may have {Max}, since all are stored in one commit.">>,
+      <<"Restore the entity into a context of its own, see docs/backups.md.">>},
+     {{import_too_large_bytes, 'Bytes', 'Max'}, [entity],
+      <<"The import has {Bytes} bytes of JSON, and may have {Max}, since all are stored in one commit.">>,
+      <<"Restore the entity into a context of its own, see docs/backups.md.">>},
      {no_event, [entity],
       <<"The entity has no event with that seq.">>, <<"Look for the seq with warp_core:history/2.">>}].
 
@@ -465,6 +474,7 @@ whys() ->
      {{not_an_integer_from, 'Min'}, <<"is not an integer from {Min} on">>},
      {{not_an_integer_between, 'Min', 'Max'}, <<"is not an integer from {Min} to {Max}">>},
      {{not_one_of, 'Values'}, <<"is not one of {Values}">>},
+     {{of_other_entity, 'Entity'}, <<"is that of an event of the entity {Entity}">>},
      {not_a_cluster, <<"is neither single_node nor {{clustered, #{{seed_nodes => Nodes}}}}">>},
      {no_seed_nodes, <<"has no seed nodes">>},
      {node_without_name, <<"needs a VM with a name, such as `erl -name warp@10.0.0.1'">>},
