@@ -201,13 +201,13 @@ what_cannot_be_folded_is_not_stored(Config) ->
     ?assertEqual({error, {rejected, no}}, warp_core:append(Alice, #{type => <<"T">>, payload => #{by => 1}})).
 
 old_names_and_versions_stay(Config) ->
-    Old = (warp_test:seen())#{name => <<"Old">>},
+    Old = (seen())#{name => <<"Old">>},
     Before = warp_test:start(Config, #{aggregates => [Old, warp_test:log()]}),
     Alice = warp_core:entity(Before, <<"alice">>),
     {ok, {1, 2}} = warp_core:append_batch(Alice, [(saw(#{n => 1}))#{aggregate => <<"Old">>}, noted(<<"x">>)]),
     {ok, 3} = warp_core:append(Alice, (saw(#{n => 2}))#{aggregate => <<"Old">>, schema_vsn => 3}),
     {ok, Events} = warp_core:export(Alice),
-    New = (warp_test:seen())#{version => 9, aliases => [<<"Old">>]},
+    New = (seen())#{version => 9, aliases => [<<"Old">>]},
     Ctx = warp_test:restart(Before, #{aggregates => [New, warp_test:log()]}),
     Again = warp_core:entity(Ctx, <<"alice">>),
     {ok, States} = warp_core:get(Again, <<"Seen">>),
@@ -286,8 +286,8 @@ an_import_waits_for_what_was_asked_before(Config) ->
     ?assertNot(is_process_alive(Holder)).
 
 queued(Pid) ->
-    {message_queue_len, Length} = process_info(Pid, message_queue_len),
-    Length.
+    {messages, Messages} = process_info(Pid, messages),
+    length([Request || {'$gen_call', _, Request} <- Messages]).
 
 of_many_imports_and_appends_at_once_one_begins_the_entity(Config) ->
     Ctx = warp_test:start(Config),
@@ -620,6 +620,10 @@ value() ->
     end.
 
 %% ---------------------------------------------------------------- helpers
+
+seen() ->
+    [Seen] = [Aggregate || #{name := <<"Seen">>} = Aggregate <- warp_test:aggregates()],
+    Seen.
 
 exported(N) -> (incremented(1))#{seq => N, recorded_at => 1795178321547399 + N}.
 
