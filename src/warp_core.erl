@@ -272,8 +272,8 @@
     | {batch_too_large | batch_too_large_bytes, pos_integer(), Max :: pos_integer()}
     | disk_full.
 
-%% An event as {@link export/1} gives it. What a new event can leave out it can leave out too, and `entity' may say whose
-%% it is.
+%% An event as {@link export/1} gives it. What a new event can leave out it can leave out too, and `entity' may say
+%% whose it is.
 -type exported_event() :: #{
     type := binary(),
     payload := map() | binary(),
@@ -841,8 +841,8 @@ export(Entity) ->
     export(Entity, #{}).
 
 %% @doc All events of an entity, from the first to the last, as they were stored: an empty list without events. {@link
-%% import/3} puts them back, there or elsewhere; an append takes them too, as new events of its own time. Waits without a limit unless
-%% `timeout' gives one.
+%% import/3} puts them back, there or elsewhere; an append takes them too, as new events of its own time. Waits without
+%% a limit unless `timeout' gives one.
 -spec export(entity(), read_options()) -> {ok, [event()]} | {error, error() | warp_check:wrong()}.
 export(Entity, Options) ->
     at_owner(Entity, export, [Options], repeatable, fun() -> export_here(Entity, Options) end).
@@ -869,25 +869,26 @@ import(Entity, Events) ->
     import(Entity, Events, #{}).
 
 %% @doc Puts the events of an entity back as they were, such as those that {@link export/1} gave of a context that was
-%% restored from a backup: with their seqs, ids, types, versions, payloads, metadata and times. Answers with the seq of the
-%% last one when all of them are durable.
+%% restored from a backup: with their seqs, ids, types, versions, payloads, metadata and times. Answers with the seq of
+%% the last one when all of them are durable.
 %%
-%% The entity must have no events, and the list all events from the first one on, in order. All are stored or none, and no
-%% reader ever sees a part of them. Aggregates fold them, and projections, subscriptions and policies get them as new
+%% The entity must have no events, and the list all events from the first one on, in order. All are stored or none, and
+%% no reader ever sees a part of them. Aggregates fold them, and projections, subscriptions and policies get them as new
 %% rows; `validate' is not called, since they are facts. An aggregate that is gone has to be given to start again, and
 %% one that was renamed needs its old name among its `aliases'.
 %%
 %% An import that is made again, as after `timeout' or `interrupted', answers as it did the first time, also if events
 %% were appended since. Waits without a limit unless `timeout' gives one.
 %%
-%% An import may have 100,000 events, and 64 MiB as JSON: they are one commit, and all appends of the context wait for it.
-%% A larger entity can only be restored into a context of its own.
+%% An import may have 100,000 events, and 32 MiB as JSON: they are one commit, and all appends of the context wait for
+%% it. A larger entity can only be restored into a context of its own.
 %%
-%% Errors: `{entity_not_empty, #{last_seq => Seq}}': the entity has other events; `differs' says from which seq on.
-%% `{import_too_large | import_too_large_bytes, Count, Max}'. `{bad_event, N, Field, Why}': a seq is not the next one, a
-%% time is none, or something else is no event; `{bad_event, N, entity | id, Why}' when it is one of another entity.
-%% `{apply_failed | migrate_failed, Crash}', `{bad_return, migrate, Returned}': the events cannot be folded, and
-%% nothing was stored. `empty_batch', `duplicate_event_id', `reserved_id', `unknown_aggregate', and those of `t:error()'.
+%% Errors: `{entity_not_empty, #{last_seq => Seq, differs => Differs}}': the entity has other events, from the seq
+%% Differs on. `{import_too_large | import_too_large_bytes, Count, Max}'. `{bad_event, N, Field, Why}': a seq is not the
+%% next one, a time is none, or something else is no event; with the field `entity' or `id' also: it is one of another
+%% entity. `{apply_failed | migrate_failed, Crash}', `{bad_return, migrate, Returned}': the events cannot be folded, and
+%% nothing was stored. `empty_batch', `duplicate_event_id', `reserved_id', `unknown_aggregate', `disk_full', and those
+%% of `t:error()'.
 -spec import(entity(), [exported_event(), ...], #{timeout => timeout()}) -> {ok, seq()} | {error, import_error()}.
 import(Entity, Events, Options) ->
     case warp_entity_options:import(Options) of

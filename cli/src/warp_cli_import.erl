@@ -10,9 +10,9 @@
 commands() ->
     [#{words => [<<"import">>],
        about => <<"Put exported events back into an entity that has none">>,
-       text => <<"FILE is what `warp export', `warp restore --export' or `warp events --json --from 1' wrote. The events\n"
-                 "keep their seqs, ids and times, and are stored all or not at all. The VM that has the context open\n"
-                 "reads the file, and its aggregates fold them. Given again, the command finds that they are there.">>,
+       text => <<"FILE is what `warp export' or `warp restore --export' wrote. The events keep their seqs, ids and\n"
+                 "times, and are stored all or not at all. The VM that has the context open reads the file, and its\n"
+                 "aggregates fold them. Given again, the command finds that they are there.">>,
        asks => true,
        places => [#{name => dir, shown => <<"DIR">>, is => folder},
                   #{name => file, shown => <<"FILE">>, is => file}],

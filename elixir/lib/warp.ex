@@ -478,8 +478,8 @@ defmodule Warp do
 
   @doc """
   Puts the events of an entity that has none back as they were, such as those that `export/2` gave of a context that was
-  restored from a backup: with their seqs, ids, types, versions, payloads, metadata and times. Answers with the seq of the
-  last one when all of them are durable.
+  restored from a backup: with their seqs, ids, types, versions, payloads, metadata and times. Answers with the seq of
+  the last one when all of them are durable.
 
       iex> {:ok, bank} = Warp.context("bank")
       iex> alice = Warp.entity(bank, "alice")
@@ -492,7 +492,7 @@ defmodule Warp do
       iex> Warp.get!(alice, Account).balance
       30
 
-  The list has all events from the first one on, up to 100,000, and 64 MiB as JSON. All are stored or none. Aggregates
+  The list has all events from the first one on, up to 100,000, and 32 MiB as JSON. All are stored or none. Aggregates
   fold them, and projections and subscribers get them as new events; `validate` is not called. An import that is made
   again answers as it did the first time. Where the entity has other events the error is
   `{:entity_not_empty, %{last_seq: seq, differs: seq}}`. Option: `:timeout` (`:infinity`), milliseconds.

@@ -361,7 +361,7 @@ pub fn export_with(
 /// seqs, ids, types, versions, payloads, metadata and times. Returns the seq of
 /// the last one when all of them are durable. Waits for as long as it takes.
 ///
-/// The list has all events from the first one on, up to 100,000, and 64 MiB as
+/// The list has all events from the first one on, up to 100,000, and 32 MiB as
 /// JSON. All are stored or none. Aggregates fold them, and projections and
 /// subscribers get them as new events; the validate of an aggregate is not
 /// called. An import that is made again answers as it did the first time.

@@ -745,8 +745,8 @@ import_add(_Import, _Rules, _Entity, _Events, _First, _RecordedAt) -> ?MISSING.
     {ok, Bytes :: pos_integer(), [packed_event()], Parts :: [binary()] | many} | {error, term()}.
 import_add_dirty(_Import, _Rules, _Entity, _Events, _First, _RecordedAt) -> ?MISSING.
 
-%% @doc Queues that an entity without events gets all events of an import, in one commit. No id stands in them twice. The
-%% calling process gets an `answer()'. Errors: nothing was queued; `interrupted' of one that was released.
+%% @doc Queues that an entity without events gets all events of an import, in one commit. No id stands in them twice.
+%% The calling process gets an `answer()'. Errors: nothing was queued; `interrupted' of one that was released.
 -spec import(shard(), binary(), import()) -> ok | {error, reason()}.
 import(_Shard, _Entity, _Import) -> ?MISSING.
 

@@ -42,8 +42,11 @@ read(File) ->
                 {error, Why} -> {error, {cannot_read, File, Why}}
             end;
         {false, _} ->
-            {error, {cannot_read, File, case file:read_file_info(File) of {error, Why} -> Why; {ok, _} -> not_a_file end}}
+            {error, {cannot_read, File, missing(file:read_file_info(File))}}
     end.
+
+missing({error, Why}) -> Why;
+missing({ok, _}) -> not_a_file.
 
 lines(Text) ->
     [Line || Line <- binary:split(Text, [<<"\n">>, <<"\r">>], [global]), Line =/= <<>>].

@@ -218,8 +218,8 @@ accept(#{count := Count, events := Events, bytes := Bytes} = Pack, Template, Cor
             Error
     end.
 
-%% @doc What to do next: hand appends or an import to the writer, have the entity erased, or answer a refusal that is first in the
-%% queue. `nothing' while there are entries in flight, or when none waits.
+%% @doc What to do next: hand appends or an import to the writer, have the entity erased, or answer a refusal that is
+%% first in the queue. `nothing' while there are entries in flight, or when none waits.
 -spec take(core()) ->
     {append, [{warp_nif:packed(), warp_core:micros()}], core()}
     | {import, warp_nif:import(), core()}

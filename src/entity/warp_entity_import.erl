@@ -1,5 +1,5 @@
-%% @private Events of an entity that are put back as they were: checks them, packs them row by row and folds them, in the
-%% caller's process; and says whether an entity has them already.
+%% @private Events of an entity that are put back as they were: checks them, packs them row by row and folds them, in
+%% the caller's process; and says whether an entity has them already.
 %%
 %% All of them are stored in one commit, which is what bounds them: a reader sees all or none, whatever happens.
 -module(warp_entity_import).
@@ -20,9 +20,10 @@
 -type context() :: #{aggregates := #{binary() => warp_aggregate:aggregate()}, aliases := warp_aggregate:aliases(),
                      atom() => term()}.
 
-%% As many rows and bytes of a shard as may wait to be brought into its file.
+%% Not more rows of a shard than may wait to be brought into its file, and half of the bytes that may wait for the
+%% writer, so that there is room for others beside them.
 -define(MAX_EVENTS, 100000).
--define(MAX_BYTES, 64 * 1024 * 1024).
+-define(MAX_BYTES, 32 * 1024 * 1024).
 %% What one row may have.
 -define(MAX_ROW, 10000).
 -define(PAGE, 1000).
@@ -96,7 +97,11 @@ common(#{aggregates := Aggregates, aliases := Aliases}, Id, Deadline) ->
     #common{id = Id, import = warp_nif:import_new(os:system_time(microsecond)), rules = Rules, deadline = Deadline}.
 
 current(Packed, Aliases) when map_size(Aliases) =:= 0 -> Packed;
-current(Packed, Aliases) -> [setelement(3, Event, maps:get(element(3, Event), Aliases, element(3, Event))) || Event <- Packed].
+current(Packed, Aliases) ->
+    [case Aliases of
+         #{Stored := Name} -> setelement(3, Event, Name);
+         #{} -> Event
+     end || {_, _, Stored, _, _, _} = Event <- Packed].
 
 %% ------------------------------------------------------------------ The events
 
@@ -141,23 +146,23 @@ fields(_, _N, _Id) -> {undefined, not_a_map}.
 
 %% The other entity whose events these are: all have the ids of events without ids, and none says whose it is. Who means
 %% it so says `entity'.
-foreign([#{id := First} = Event | _] = Events, Id) when is_binary(First), not is_map_key(entity, Event) ->
-    case byte_size(First) - 2 of
-        Bytes when Bytes > 0 ->
-            case First of
-                <<Other:Bytes/binary, "#1">> when Other =/= Id ->
-                    IsOther = fun(#{id := Of, seq := Seq}) -> Of =:= <<Other/binary, "#", (integer_to_binary(Seq))/binary>>;
-                                 (_) -> false
-                    end,
-                    case lists:all(IsOther, Events) of true -> Other; false -> none end;
-                _ ->
-                    none
+foreign([#{id := First} = Event | _] = Events, Id) when
+    is_binary(First), byte_size(First) > 2, not is_map_key(entity, Event)
+->
+    case split_binary(First, byte_size(First) - 2) of
+        {Other, <<"#1">>} ->
+            case Other =/= Id andalso lists:all(fun(Each) -> is_derived(Each, Other) end, Events) of
+                true -> Other;
+                false -> none
             end;
         _ ->
             none
     end;
 foreign(_Events, _Id) ->
     none.
+
+is_derived(#{id := Id, seq := Seq}, Entity) -> Id =:= <<Entity/binary, "#", (integer_to_binary(Seq))/binary>>;
+is_derived(_Event, _Entity) -> false.
 
 %% ------------------------------------------------------------------ Rows
 

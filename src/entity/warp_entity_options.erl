@@ -1,7 +1,8 @@
 %% @private Checks the options that concern entities, of `warp_core:start/1' and of each call.
 -module(warp_entity_options).
 
--export([start/0, append/1, decide/1, read/1, export/1, import/1, delete/1, correction/2, time/1, history/1, entities/1, events/2]).
+-export([start/0, append/1, decide/1, read/1, export/1, import/1, delete/1, correction/2, time/1]).
+-export([history/1, entities/1, events/2]).
 
 -define(MAX_PENDING, 1000000).
 -define(MAX_NAME_BYTES, 512).

@@ -271,7 +271,8 @@ exported_events_are_put_back(Config) ->
     {1, <<>>, Missing} = run(["import", Bank, "--entity", "new", File ++ ".gone", "--yes"]),
     ?assertMatch({match, _}, re:run(Missing, "cannot be read: enoent")),
     {1, <<>>, Folder} = run(["import", Bank, "--entity", "new", Bank, "--yes", "--json"]),
-    ?assertMatch({ok, #{<<"error">> := #{<<"reason">> := <<"cannot_read">>}}}, warp_json:decode(lists:last(lines(Folder)))),
+    ?assertMatch({ok, #{<<"error">> := #{<<"reason">> := <<"cannot_read">>}}},
+                 warp_json:decode(lists:last(lines(Folder)))),
     ok = file:write_file(Damaged, binary:replace(Exported, <<"\"amount\":1">>, <<"\"amount\":2">>)),
     {1, <<>>, InTheWay} = run(["import", Bank, "--entity", "alice", Damaged, "--yes"]),
     ?assertMatch({match, _}, re:run(InTheWay, "has 1000 events already, and from seq 1 on not those")),
@@ -342,7 +343,8 @@ only_a_running_context_can_do_some_things(Config) ->
          {3, <<>>, Json} = run(Args ++ ["--json"]),
          ?assertMatch({ok, #{<<"error">> := #{<<"reason">> := <<"not_running">>}}}, warp_json:decode(string:trim(Json)))
      end
-     || Args <- [["stats", Bank], ["import", Bank, "--entity", "alice", "x", "--yes"], ["sagas", "retry", Bank, "--saga", "x"], ["projections", "status", Bank],
+     || Args <- [["stats", Bank], ["import", Bank, "--entity", "alice", "x", "--yes"],
+                 ["sagas", "retry", Bank, "--saga", "x"], ["projections", "status", Bank],
                  ["projections", "rebuild", Bank, "--yes"], ["cluster", "status", Bank], ["cluster", "members", Bank],
                  ["cluster", "leave", Bank, "--yes"], ["cluster", "forget", Bank, "--node", "a@b", "--yes"],
                  ["cluster", "adopt", Bank, "--yes"]]].

@@ -222,20 +222,22 @@ old_names_and_versions_stay(Config) ->
 batches_stay_together_and_large_ones_are_cut(Config) ->
     Ctx = warp_test:start(Config),
     Alice = warp_core:entity(Ctx, <<"alice">>),
-    %% Written anew, these numbers take half as many bytes more.
-    Text = iolist_to_binary(["{\"a\":[", lists:join($,, lists:duplicate(200000, "1e15")), "]}"]),
-    {ok, {1, 14}} = warp_core:append_batch(Alice, lists:duplicate(14, saw(Text))),
-    {ok, {15, 10014}} = warp_core:append_batch(Alice, lists:duplicate(10000, noted(<<"x">>))),
-    {ok, 10015} = warp_core:append(Alice, noted(<<"y">>)),
+    %% Written anew, these numbers take more bytes, and together more than a row may have.
+    Text = iolist_to_binary(["{\"a\":[", lists:join($,, lists:duplicate(120000, "1e15")), "]}"]),
+    {ok, {1, 26}} = warp_core:append_batch(Alice, lists:duplicate(26, saw(Text))),
+    {ok, {27, 10026}} = warp_core:append_batch(Alice, lists:duplicate(10000, noted(<<"x">>))),
+    {ok, 10027} = warp_core:append(Alice, noted(<<"y">>)),
     {ok, Events} = warp_core:export(Alice),
     ok = warp_core:delete(Alice),
-    ?assertEqual({ok, 10015}, warp_core:import(Alice, Events)),
+    ?assertEqual({ok, 10027}, warp_core:import(Alice, Events)),
     assert_same(Events, Alice),
-    {ok, #{events := Placed}} = warp_core:events(Ctx, #{shard => warp_test:shard_of(Alice), limit => 10000}),
-    {ok, #{events := Last}} = warp_core:events(Ctx, #{shard => warp_test:shard_of(Alice), limit => 10000,
-                                                      'after' => #{warp_test:shard_of(Alice) => last(Placed)}}),
-    Of = [{Seq, Position} || #{seq := Seq, position := Position} <- Placed ++ Last],
-    ?assertEqual(1, length(lists:usort([Position || {Seq, Position} <- Of, Seq > 14, Seq < 10015]))),
+    N = warp_test:shard_of(Alice),
+    {ok, #{events := Placed}} = warp_core:events(Ctx, #{shard => N, limit => 10000}),
+    {ok, #{events := Last}} = warp_core:events(Ctx, #{shard => N, limit => 10000, 'after' => #{N => last(Placed)}}),
+    Positions = fun(First, To) ->
+        length(lists:usort([At || #{seq := Seq, position := At} <- Placed ++ Last, Seq >= First, Seq =< To]))
+    end,
+    ?assertEqual({2, 1, 1}, {Positions(1, 26), Positions(27, 10026), Positions(10027, 10027)}),
     ?assertMatch({ok, _}, warp_core:verify(Ctx)).
 
 last(Placed) -> maps:get(position, lists:last(Placed)).
@@ -246,9 +248,9 @@ limits_are_named(Config) ->
     Many = [exported(N) || N <- lists:seq(1, 100001)],
     ?assertEqual({error, {import_too_large, 100001, 100000}}, warp_core:import(Alice, Many)),
     Wide = binary:copy(<<"x">>, 1000000),
-    ?assertMatch({error, {import_too_large_bytes, Bytes, 67108864}} when Bytes > 67108864,
+    ?assertMatch({error, {import_too_large_bytes, Bytes, 33554432}} when Bytes > 33554432,
                  warp_core:import(Alice, [(exported(N))#{aggregate => <<"Log">>, payload => #{text => Wide}}
-                                          || N <- lists:seq(1, 68)])),
+                                          || N <- lists:seq(1, 34)])),
     ?assertEqual({ok, []}, warp_core:export(Alice)),
     ?assertEqual({ok, 100000}, warp_core:import(Alice, lists:droplast(Many))),
     ?assertEqual({ok, 100000}, warp_core:get(Alice, <<"Counter">>)),
@@ -310,7 +312,7 @@ shape(Log) -> [By || #{payload := #{<<"by">> := By}} <- Log].
 imported(Who) -> lists:duplicate(20, Who).
 
 check_answer({import, _, {ok, 20}}) -> ok;
-check_answer({import, _, {error, {entity_not_empty, #{last_seq := N}}}}) -> ?assert(N =:= 1 orelse N =:= 20 orelse N =:= 21);
+check_answer({import, _, {error, {entity_not_empty, #{last_seq := N}}}}) -> ?assert(lists:member(N, [1, 20, 21]));
 check_answer({append, {ok, N}}) -> ?assert(N =:= 1 orelse N =:= 21);
 check_answer({delete, ok}) -> ok.
 
@@ -321,7 +323,10 @@ a_reader_sees_all_or_nothing(Config) ->
     Self = self(),
     Looks = [fun() -> case warp_core:export(Alice) of {ok, All} -> length(All) end end,
              fun() -> {ok, N} = warp_core:get(Alice, <<"Counter">>), N end,
-             fun() -> {ok, N} = warp_core:state_at(Alice, <<"Counter">>, {seq, 1 bsl 40}, #{timeout => infinity}), N end,
+             fun() ->
+                 {ok, N} = warp_core:state_at(Alice, <<"Counter">>, {seq, 1 bsl 40}, #{timeout => infinity}),
+                 N
+             end,
              fun() ->
                  case warp_core:history(Alice, #{direction => backward, limit => 1}) of
                      {ok, [#{seq := Seq}]} -> Seq;
@@ -549,7 +554,8 @@ random_histories_come_back(Config) ->
     ?assertMatch({ok, _}, warp_core:verify(Ctx)).
 
 commands() ->
-    Kinds = proper_types:non_empty(proper_types:list(proper_types:oneof([<<"saw">>, <<"given">>, <<"noted">>, <<"big">>]))),
+    Kind = proper_types:oneof([<<"saw">>, <<"given">>, <<"noted">>, <<"big">>]),
+    Kinds = proper_types:non_empty(proper_types:list(Kind)),
     Command = proper_types:frequency(
         [{5, {append, Kinds}}, {2, export}, {2, delete}, {4, import}, {1, passivate},
          {1, {import_part, proper_types:range(1, 20)}}]),
@@ -561,7 +567,8 @@ run(Commands, Ctx) ->
     ok = warp_core:delete(Entity),
     true.
 
-flat(Commands) -> lists:append([case Command of [_ | _] -> Command; [] -> []; _ -> [Command] end || Command <- Commands]).
+flat(Commands) ->
+    lists:append([case Command of [_ | _] -> Command; [] -> []; _ -> [Command] end || Command <- Commands]).
 
 step({append, Kinds}, Entity, {Log, Saved}) ->
     Events = [new(Kind) || Kind <- Kinds],
