@@ -223,21 +223,24 @@ batches_stay_together_and_large_ones_are_cut(Config) ->
     Ctx = warp_test:start(Config),
     Alice = warp_core:entity(Ctx, <<"alice">>),
     %% Written anew, these numbers take more bytes, and together more than a row may have.
-    Text = iolist_to_binary(["{\"a\":[", lists:join($,, lists:duplicate(120000, "1e15")), "]}"]),
-    {ok, {1, 26}} = warp_core:append_batch(Alice, lists:duplicate(26, saw(Text))),
-    {ok, {27, 10026}} = warp_core:append_batch(Alice, lists:duplicate(10000, noted(<<"x">>))),
-    {ok, 10027} = warp_core:append(Alice, noted(<<"y">>)),
+    Text = iolist_to_binary(["{\"a\":[", lists:join($,, lists:duplicate(100000, "1e5")), "]}"]),
+    Wide = (saw(Text))#{aggregate => <<"Log">>},
+    Patient = #{timeout => 60000},
+    {ok, {1, 30}} = warp_core:append_batch(Alice, lists:duplicate(30, Wide), Patient),
+    {ok, {31, 10030}} = warp_core:append_batch(Alice, lists:duplicate(10000, noted(<<"x">>)), Patient),
+    {ok, 10031} = warp_core:append(Alice, noted(<<"y">>)),
     {ok, Events} = warp_core:export(Alice),
-    ok = warp_core:delete(Alice),
-    ?assertEqual({ok, 10027}, warp_core:import(Alice, Events)),
+    ok = warp_core:delete(Alice, Patient),
+    ?assertEqual({ok, 10031}, warp_core:import(Alice, Events)),
     assert_same(Events, Alice),
     N = warp_test:shard_of(Alice),
-    {ok, #{events := Placed}} = warp_core:events(Ctx, #{shard => N, limit => 10000}),
-    {ok, #{events := Last}} = warp_core:events(Ctx, #{shard => N, limit => 10000, 'after' => #{N => last(Placed)}}),
+    {ok, #{events := Placed}} = warp_core:events(Ctx, #{shard => N, limit => 10000, timeout => 60000}),
+    {ok, #{events := Last}} = warp_core:events(Ctx, #{shard => N, limit => 10000, timeout => 60000,
+                                              'after' => #{N => last(Placed)}}),
     Positions = fun(First, To) ->
         length(lists:usort([At || #{seq := Seq, position := At} <- Placed ++ Last, Seq >= First, Seq =< To]))
     end,
-    ?assertEqual({2, 1, 1}, {Positions(1, 26), Positions(27, 10026), Positions(10027, 10027)}),
+    ?assertEqual({2, 1, 1}, {Positions(1, 30), Positions(31, 10030), Positions(10031, 10031)}),
     ?assertMatch({ok, _}, warp_core:verify(Ctx)).
 
 last(Placed) -> maps:get(position, lists:last(Placed)).
@@ -253,7 +256,7 @@ limits_are_named(Config) ->
                                           || N <- lists:seq(1, 34)])),
     ?assertEqual({ok, []}, warp_core:export(Alice)),
     ?assertEqual({ok, 100000}, warp_core:import(Alice, lists:droplast(Many))),
-    ?assertEqual({ok, 100000}, warp_core:get(Alice, <<"Counter">>)),
+    ?assertEqual({ok, 100000}, warp_core:get(Alice, <<"Counter">>, #{timeout => 60000})),
     ?assertEqual({ok, 100001}, warp_core:append(Alice, incremented())).
 
 %% ---------------------------------------------------------------- Beside others
