@@ -28,7 +28,8 @@
 -export([check_response/2, check_response/3]).
 -export([reqids_new/0, reqids_add/3, reqids_size/1, reqids_to_list/1]).
 -export([decide/3, decide/4, cast/3, pid/1, shard_of/1]).
--export([get/2, get/3, state_at/3, state_at/4, history/1, history/2, export/1, export/2, delete/1, delete/2]).
+-export([get/2, get/3, state_at/3, state_at/4, history/1, history/2, export/1, export/2, import/2, import/3,
+         delete/1, delete/2]).
 -export([entities/1, entities/2, events/1, events/2]).
 -export([query/3, query/4, await_projection/2]).
 -export([wait/3, stats/1, verify/1, verify/2, correct_time/3]).
@@ -39,6 +40,7 @@
 -export_type([request_id/0, request_id_collection/0, response/0, response_timeout/0]).
 -export_type([append_options/0, decide_options/0, decision/1, read_options/0, history_options/0]).
 -export_type([list_options/0, place/0, events_options/0, positions/0, placed_event/0, list_error/0]).
+-export_type([exported_event/0, import_error/0]).
 -export_type([query_options/0, query_error/0, start_error/0, delete_error/0, receipt/0, error/0]).
 -export_type([write_error/0, read_error/0, verify_error/0]).
 
@@ -268,6 +270,30 @@
     | {duplicate_event_id, binary()}
     | empty_batch
     | {batch_too_large | batch_too_large_bytes, pos_integer(), Max :: pos_integer()}
+    | disk_full.
+
+%% An event as {@link export/1} gives it. What a new event can leave out it can leave out too, and `entity' may say
+%% whose it is.
+-type exported_event() :: #{
+    type := binary(),
+    payload := map() | binary(),
+    aggregate => binary(),
+    id => binary(),
+    schema_vsn => pos_integer(),
+    metadata => map() | binary(),
+    seq := seq(),
+    recorded_at := micros(),
+    entity => binary()
+}.
+%% The errors of {@link import/3}.
+-type import_error() ::
+    read_error()
+    %% The entity has events. `differs' is the seq of the first one that is not as it was to be, or that is not there.
+    | {entity_not_empty, #{last_seq := seq(), differs := seq()}}
+    | {import_too_large | import_too_large_bytes, pos_integer(), Max :: pos_integer()}
+    | {bad_event, pos_integer(), Field :: term(), Why :: term()}
+    | {reserved_id | duplicate_event_id, binary()}
+    | empty_batch
     | disk_full.
 
 %% The errors of {@link delete/2}.
@@ -814,9 +840,9 @@ history(Entity, Options) ->
 export(Entity) ->
     export(Entity, #{}).
 
-%% @doc All events of an entity, from the first to the last, as they were stored: an empty list without events. The
-%% events can be appended, as they are, to an empty entity with the same id elsewhere. Waits without a limit unless
-%% `timeout' gives one.
+%% @doc All events of an entity, from the first to the last, as they were stored: an empty list without events. {@link
+%% import/3} puts them back, there or elsewhere; an append takes them too, as new events of its own time. Waits without
+%% a limit unless `timeout' gives one.
 -spec export(entity(), read_options()) -> {ok, [event()]} | {error, error() | warp_check:wrong()}.
 export(Entity, Options) ->
     at_owner(Entity, export, [Options], repeatable, fun() -> export_here(Entity, Options) end).
@@ -835,6 +861,73 @@ export_here(Entity, Options) ->
             end);
         {error, _} = Error ->
             Error
+    end.
+
+%% @equiv import(Entity, Events, #{})
+-spec import(entity(), [exported_event(), ...]) -> {ok, seq()} | {error, import_error()}.
+import(Entity, Events) ->
+    import(Entity, Events, #{}).
+
+%% @doc Puts the events of an entity back as they were, such as those that {@link export/1} gave of a context that was
+%% restored from a backup: with their seqs, ids, types, versions, payloads, metadata and times. Answers with the seq of
+%% the last one when all of them are durable.
+%%
+%% The entity must have no events, and the list all events from the first one on, in order. All are stored or none, and
+%% no reader ever sees a part of them. Aggregates fold them, and projections, subscriptions and policies get them as new
+%% rows; `validate' is not called, since they are facts. An aggregate that is gone has to be given to start again, and
+%% one that was renamed needs its old name among its `aliases'.
+%%
+%% An import that is made again, as after `timeout' or `interrupted', answers as it did the first time, also if events
+%% were appended since. Waits without a limit unless `timeout' gives one.
+%%
+%% An import may have 100,000 events, and 32 MiB as JSON: they are one commit, and all appends of the context wait for
+%% it. A larger entity can only be restored into a context of its own.
+%%
+%% Errors: `{entity_not_empty, #{last_seq => Seq, differs => Differs}}': the entity has other events, from the seq
+%% Differs on. `{import_too_large | import_too_large_bytes, Count, Max}'. `{bad_event, N, Field, Why}': a seq is not the
+%% next one, a time is none, or something else is no event; with the field `entity' or `id' also: it is one of another
+%% entity. `{apply_failed | migrate_failed, Crash}', `{bad_return, migrate, Returned}': the events cannot be folded, and
+%% nothing was stored. `empty_batch', `duplicate_event_id', `reserved_id', `unknown_aggregate', `disk_full', and those
+%% of `t:error()'.
+-spec import(entity(), [exported_event(), ...], #{timeout => timeout()}) -> {ok, seq()} | {error, import_error()}.
+import(Entity, Events, Options) ->
+    case warp_entity_options:import(Options) of
+        {ok, #{timeout := Timeout}} ->
+            Deadline = warp_deadline:from(Timeout),
+            at_owner(Entity, import, [Events, Options], idempotent, fun() ->
+                in_context(Entity, fun(Context, Id) ->
+                    case warp_entity_import:prepare(Context, Id, Events, Deadline) of
+                        {ok, Import} -> imported(Context, Entity, Events, Import, Deadline);
+                        {error, _} = Error -> Error
+                    end
+                end)
+            end);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% NOTE: after a timeout the entity's process may still store the events.
+imported(Context, Entity, Events, #{bytes := Bytes} = Import, Deadline) ->
+    case warp_entity_call:call(Entity, {import, Import}, Bytes, Deadline, repeatable) of
+        {error, timeout} = Error ->
+            Error;
+        Answer ->
+            ok = warp_entity_import:release(Import),
+            case Answer of
+                {stored, 1, Last} -> {ok, Last};
+                {error, {entity_not_empty, Found}} -> imported_before(Context, Entity, Events, Found, Deadline);
+                {error, _} = Error -> Error
+            end
+    end.
+
+imported_before(Context, #warp_entity{id = Id, shard = N}, Events, Found, Deadline) ->
+    Compared = warp_context:with_shard(Context, N, fun(Handle) ->
+        warp_entity_import:compare(Context, Handle, Id, Events, Deadline)
+    end),
+    case Compared of
+        same -> {ok, length(Events)};
+        {differs, Seq} -> {error, {entity_not_empty, Found#{differs => Seq}}};
+        {error, _} = Error -> Error
     end.
 
 %% @equiv entities(Ctx, #{})
@@ -1158,7 +1251,7 @@ patience(Function, Args) ->
     case lists:reverse(Args) of
         [#{timeout := infinity} | _] -> infinity;
         [#{timeout := Timeout} | _] when is_integer(Timeout), Timeout >= 0 -> warp_deadline:from(Timeout);
-        _ when Function =:= export -> infinity;
+        _ when Function =:= export; Function =:= import -> infinity;
         _ when Function =:= delete -> warp_deadline:from(?DELETE_MS);
         _ -> warp_deadline:from(?TIMEOUT_MS)
     end.

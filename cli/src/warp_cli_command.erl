@@ -54,8 +54,8 @@
 -callback commands() -> [command(), ...].
 
 %% The commands in the order of the help.
--define(MODULES, [warp_cli_inspect, warp_cli_stats, warp_cli_verify, warp_cli_events, warp_cli_export, warp_cli_erase,
-                  warp_cli_sagas, warp_cli_subscriptions, warp_cli_projections, warp_cli_cluster,
+-define(MODULES, [warp_cli_inspect, warp_cli_stats, warp_cli_verify, warp_cli_events, warp_cli_export, warp_cli_import,
+                  warp_cli_erase, warp_cli_sagas, warp_cli_subscriptions, warp_cli_projections, warp_cli_cluster,
                   warp_cli_backup, warp_cli_backups, warp_cli_restore, warp_cli_keys, warp_cli_completion,
                   warp_cli_version]).
 

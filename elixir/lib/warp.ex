@@ -470,11 +470,36 @@ defmodule Warp do
   def history(entity, options \\ []), do: entity |> :warp_core.history(Options.to_map(options)) |> with_nil()
 
   @doc """
-  All events of an entity as they were stored, with maps as payloads. They can be appended as they are to an empty
-  entity of the same id elsewhere. Option: `:timeout` (`:infinity`), milliseconds.
+  All events of an entity as they were stored, with maps as payloads. `import_events/3` puts them back, there or
+  elsewhere. Option: `:timeout` (`:infinity`), milliseconds.
   """
   @spec export(entity, keyword) :: {:ok, [Event.t()]} | {:error, reason}
   def export(entity, options \\ []), do: entity |> :warp_core.export(Options.to_map(options)) |> with_nil()
+
+  @doc """
+  Puts the events of an entity that has none back as they were, such as those that `export/2` gave of a context that was
+  restored from a backup: with their seqs, ids, types, versions, payloads, metadata and times. Answers with the seq of
+  the last one when all of them are durable.
+
+      iex> {:ok, bank} = Warp.context("bank")
+      iex> alice = Warp.entity(bank, "alice")
+      iex> Warp.append_batch(alice, [%Account.Deposited{amount: 50}, %Account.Withdrawn{amount: 20}])
+      iex> {:ok, events} = Warp.export(alice)
+      iex> Warp.delete(alice)
+      :ok
+      iex> Warp.import_events(alice, events)
+      {:ok, 2}
+      iex> Warp.get!(alice, Account).balance
+      30
+
+  The list has all events from the first one on, up to 100,000, and 32 MiB as JSON. All are stored or none. Aggregates
+  fold them, and projections and subscribers get them as new events; `validate` is not called. An import that is made
+  again answers as it did the first time. Where the entity has other events the error is
+  `{:entity_not_empty, %{last_seq: seq, differs: seq}}`. Option: `:timeout` (`:infinity`), milliseconds.
+  """
+  @spec import_events(entity, [Event.t()], keyword) :: {:ok, seq} | {:error, reason}
+  def import_events(entity, events, options \\ []),
+    do: :warp_core.import(entity, events, Options.to_map(options))
 
   @doc """
   A page of the entities that have events, in no order that means anything: each with its `id`, and the `seq` of its

@@ -341,8 +341,7 @@ pub fn history_with(
 /// Every event of an entity, oldest first, as it was stored. An entity without
 /// events has an empty export. Waits for as long as it takes.
 ///
-/// To copy the entity, append the exported events to an empty entity with the
-/// same id in another context.
+/// `import_events` puts them back as they were, in this context or in another.
 ///
 pub fn export(entity: Entity) -> Result(List(Event), Error(reason)) {
   export_with(entity, call.options())
@@ -355,6 +354,39 @@ pub fn export_with(
   options: call.Options,
 ) -> Result(List(Event), Error(reason)) {
   engine_export(entity, call.to_map(options))
+}
+
+/// Puts the events of an entity that has none back as they were, such as those
+/// that `export` gave of a context that was restored from a backup: with their
+/// seqs, ids, types, versions, payloads, metadata and times. Returns the seq of
+/// the last one when all of them are durable. Waits for as long as it takes.
+///
+/// The list has all events from the first one on, up to 100,000, and 32 MiB as
+/// JSON. All are stored or none. Aggregates fold them, and projections and
+/// subscribers get them as new events; the validate of an aggregate is not
+/// called. An import that is made again answers as it did the first time.
+///
+/// Errors: `error.EntityNotEmpty` if the entity has other events,
+/// `error.BadEvent`, `error.ImportTooLarge`, `error.ImportTooLargeBytes`, those
+/// of the functions of an aggregate, and those of appending.
+///
+pub fn import_events(
+  entity: Entity,
+  events: List(Event),
+) -> Result(Int, Error(reason)) {
+  import_events_with(entity, events, call.options())
+}
+
+/// Puts events back with a timeout: see `import_events` and `warp/call`. After
+/// `error.Timeout` the events may still be stored, and the import can be made
+/// again.
+///
+pub fn import_events_with(
+  entity: Entity,
+  events: List(Event),
+  options: call.Options,
+) -> Result(Int, Error(reason)) {
+  engine_import(entity, events, call.to_map(options))
 }
 
 /// Waits until the entity has the event with this seq, for at most so many
@@ -486,6 +518,13 @@ fn engine_history(
   entity: Entity,
   options: history.Map,
 ) -> Result(List(Event), Error(reason))
+
+@external(erlang, "warp_ffi", "import_events")
+fn engine_import(
+  entity: Entity,
+  events: List(Event),
+  options: call.Map,
+) -> Result(Int, Error(reason))
 
 @external(erlang, "warp_ffi", "export")
 fn engine_export(

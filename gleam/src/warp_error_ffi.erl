@@ -19,6 +19,9 @@ reason({wrong_expected_seq, Seq}) -> {wrong_expected_seq, Seq};
 reason({id_conflict, Seq}) -> {id_conflict, Seq};
 reason({duplicate_event_id, Id}) -> {duplicate_event_id, Id};
 reason({reserved_id, Id}) -> {reserved_id, Id};
+reason({entity_not_empty, #{last_seq := Seq, differs := Differs}}) -> {entity_not_empty, Seq, Differs};
+reason({import_too_large, Events, Max}) -> {import_too_large, Events, Max};
+reason({import_too_large_bytes, Bytes, Max}) -> {import_too_large_bytes, Bytes, Max};
 reason(no_event) -> no_event;
 
 reason({bad_entity_id, Why}) -> {bad_entity_id, problem(Why)};
@@ -204,6 +207,7 @@ problem(Why) -> {because, because(Why)}.
 because({unknown_aggregate, Name}) -> format("~ts is none that the context was started with", [Name]);
 because({step_arity, Name, 3, _}) -> format("the step function ~ts is one that compensates", [Name]);
 because({expected, N, given, M}) -> format("the statement has ~b parameters, and ~b were given", [N, M]);
+because({of_other_entity, Id}) -> format("it is that of an event of the entity ~ts", [Id]);
 because({too_many, Max}) -> format("there are more than ~b", [Max]);
 because({too_large, Max}) -> format("there are more than ~b bytes", [Max]);
 because({too_large, Size, Unit}) -> format("it has more than ~b ~ts", [Size, Unit]);

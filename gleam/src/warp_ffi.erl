@@ -6,7 +6,8 @@
 
 -export([start/1, start_link/1, named/1, stop/1]).
 -export([append/2, append/3, append_batch/3, decide/4, cast/3, pid/1, shard_of/1]).
--export([get/2, get/3, state_at/4, history/2, export/2, delete/1, delete_with_receipt/1, correct_time/3]).
+-export([get/2, get/3, state_at/4, history/2, export/2, import_events/3]).
+-export([delete/1, delete_with_receipt/1, correct_time/3]).
 -export([decision/2, failure/1, verdict/1, message/3, encode/3, raise_undecodable/2]).
 -export([identity/1, null/0, infinity/0, monotonic_milliseconds/0]).
 
@@ -90,6 +91,11 @@ history(Entity, Options) ->
     {ok, [warp_core:event()]} | {error, warp_error_ffi:error()}.
 export(Entity, Options) ->
     result(warp_core:export(Entity, Options)).
+
+-spec import_events(warp_core:entity(), [warp_core:exported_event()], #{timeout => timeout()}) ->
+    {ok, warp_core:seq()} | {error, warp_error_ffi:error()}.
+import_events(Entity, Events, Options) ->
+    result(warp_core:import(Entity, Events, Options)).
 
 -spec delete(warp_core:entity()) -> {ok, nil} | {error, warp_error_ffi:error()}.
 delete(Entity) ->

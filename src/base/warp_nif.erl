@@ -23,6 +23,7 @@
 -export([stage_open/2, stage_aim/2, stage_next/2, stage_write/3, stage_missing/1, stage_sync/1, stage_seal/2]).
 -export([stage_close/1]).
 -export([submit/5, submit_clearing/6, replace/5, erase/2, clear/3, correct_time/4, pass/1, save_snapshot/5]).
+-export([import_new/1, import_add/6, import_add_dirty/6, import/3, import_release/1]).
 -export([head/2, snapshot/3, page/6, check_ids/3, stats/1, fault/1]).
 -export([open_entities/2, closed_entities/5, entities/5, entity_count/1, other_aggregates/2, correlations/3]).
 -export([last_row/2, follow/5, follow_entity/6, position_before/2, run_of/2]).
@@ -31,7 +32,7 @@
 
 -on_load(init/0).
 
--export_type([access/0, projection/0, lock/0, journal/0, shard/0, rules/0, packed/0, ticket/0]).
+-export_type([access/0, projection/0, lock/0, journal/0, shard/0, rules/0, packed/0, import/0, ticket/0]).
 -export_type([folder/0, check/0, damage/0, packed_event/0, answer/0, stop/0, reason/0]).
 -export_type([kind/0, retyping/0, followed/0, place/0, incarnation/0]).
 -export_type([backup/0, saving/0, restoring/0, chain/0, merging/0]).
@@ -51,6 +52,7 @@
 -opaque rules() :: reference().
 -opaque projection() :: reference().
 -opaque packed() :: reference().
+-opaque import() :: reference().
 -opaque ticket() :: reference().
 -opaque folder() :: reference().
 -opaque check() :: reference().
@@ -760,6 +762,31 @@ submit(_Shard, _Entity, _Base, _Appends, _Receipt) -> ?MISSING.
 -spec submit_clearing(shard(), binary(), warp_core:seq(), [{packed(), warp_core:micros()}],
                       [warp_core:seq()], retyping()) -> ok | {error, reason()}.
 submit_clearing(_Shard, _Entity, _Base, _Appends, _Seqs, _Types) -> ?MISSING.
+
+%% @doc Events of an entity that are put back at that time, so far none.
+-spec import_new(warp_core:micros()) -> import().
+import_new(_At) -> ?MISSING.
+
+%% @doc Checks events of one time, the first of which has the seq First, and packs them as the next row of an import.
+%% Gives the bytes of the row, and the events and binaries that {@link pack/4} gives. `dirty': call {@link
+%% import_add_dirty/6}. After an error the import is of no use.
+-spec import_add(import(), rules(), binary(), [map()], First :: warp_core:seq(), warp_core:micros()) ->
+    {ok, Bytes :: pos_integer(), [packed_event()], Parts :: [binary()] | many} | {error, term()} | dirty.
+import_add(_Import, _Rules, _Entity, _Events, _First, _RecordedAt) -> ?MISSING.
+
+%% @doc As {@link import_add/6}, on a dirty scheduler.
+-spec import_add_dirty(import(), rules(), binary(), [map()], First :: warp_core:seq(), warp_core:micros()) ->
+    {ok, Bytes :: pos_integer(), [packed_event()], Parts :: [binary()] | many} | {error, term()}.
+import_add_dirty(_Import, _Rules, _Entity, _Events, _First, _RecordedAt) -> ?MISSING.
+
+%% @doc Queues that an entity without events gets all events of an import, in one commit. No id stands in them twice.
+%% The calling process gets an `answer()'. Errors: nothing was queued; `interrupted' of one that was released.
+-spec import(shard(), binary(), import()) -> ok | {error, reason()}.
+import(_Shard, _Entity, _Import) -> ?MISSING.
+
+%% @doc Frees the memory of an import that nobody needs any more.
+-spec import_release(import()) -> ok.
+import_release(_Import) -> ?MISSING.
 
 %% @doc Queues that the log of an entity, which has to end at seq Base, is erased and begins anew with an append, whose
 %% events have no ids: both, or neither. The calling process gets an `answer()', when that is durable. The bytes of

@@ -24,6 +24,8 @@ run(<<"stats">>, _, Ctx, _) -> of_stats(Ctx, fun(Stats) -> {ok, Stats} end);
 run(<<"verify">>, _, Ctx, Tell) -> warp_core:verify(Ctx, #{progress => progress(Tell)});
 run(<<"events">>, #{<<"entity">> := Id} = Args, Ctx, Tell) -> events(warp_core:entity(Ctx, Id), Args, Tell);
 run(<<"last">>, #{<<"entity">> := Id}, Ctx, _) -> last(warp_core:entity(Ctx, Id));
+run(<<"import">>, #{<<"entity">> := Id, <<"file">> := File}, Ctx, _) ->
+    warp_control_import:run(warp_core:entity(Ctx, Id), File);
 run(<<"erase">>, #{<<"entity">> := Id}, Ctx, _) ->
     done(warp_core:delete(warp_core:entity(Ctx, Id), #{timeout => ?WAIT_MS}));
 run(<<"sagas">>, Args, Ctx, _) -> sagas(maps:get(<<"only">>, Args, all), Ctx);

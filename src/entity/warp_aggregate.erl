@@ -3,7 +3,7 @@
 -module(warp_aggregate).
 
 -export([version/1, folds/1, judges/1, initial/1, live/6, replay/4, follow/3, migrate/2, failed/4]).
--export([aliases/1, stored_names/2, current/2]).
+-export([aliases/1, stored_names/2, current/2, event/4]).
 
 -export_type([aggregate/0, states/0, aliases/0, reason/0]).
 
@@ -102,6 +102,11 @@ run([{_, _, Name, _, _, _} = Packed | Events], Name, Aggregate, Common, Seq0, St
     end;
 run(Events, _Name, _Aggregate, _Common, Seq, State) ->
     {ok, State, Events, Seq}.
+
+%% @doc A packed event as reading it gives it.
+-spec event(warp_nif:packed_event(), Entity :: binary(), warp_core:seq(), warp_core:micros()) -> warp_core:event().
+event(Packed, Entity, Seq, Time) ->
+    event(Packed, {<<Entity/binary, $#>>, Time}, Seq).
 
 event({Type, Payload, Aggregate, Id0, Vsn, Metadata}, {Prefix, Time}, Seq) ->
     Id =

@@ -393,6 +393,8 @@ advance(#state{core = Core0, handle = Handle, id = Id} = State) ->
             Base = warp_entity_core:base(Core),
             %% A submission takes a limited number of appends, so more may wait behind it.
             wanting(submitted(warp_nif:submit(Handle, Id, Base, Rows, Receipt), Ready));
+        {import, Import, Core} ->
+            queued(warp_nif:import(Handle, Id, Import), unpublish(State#state{core = Core}));
         {erase, Erasure, Core} ->
             unpublish(prepare(Erasure, State#state{core = Core}));
         {refuse, Settled, Core} ->

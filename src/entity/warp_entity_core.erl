@@ -41,6 +41,12 @@
     decided = none :: none | {warp_entity_pack:packed(), [message()]}
 }).
 -record(deletion, {from :: warp_entity_reply:from(), erasure :: erasure()}).
+-record(import, {
+    from :: warp_entity_reply:from(),
+    import :: warp_entity_import:import(),
+    %% The state of the log behind it.
+    log :: #log{}
+}).
 
 -record(core, {
     context :: context(),
@@ -58,11 +64,12 @@
 -opaque core() :: #core{}.
 %% The module that takes the steps of a deletion before the log is erased, and its argument: see `warp_entity'.
 -type erasure() :: {module(), term()}.
--opaque entry() :: #append{} | #refusal{} | #deletion{}.
+-opaque entry() :: #append{} | #refusal{} | #deletion{} | #import{}.
 -type template() :: all_new | [new | warp_core:seq()].
 -type request() ::
     {append, warp_entity_pack:packed(), any | no_stream | warp_core:seq()}
     | {decide, binary(), fun((term()) -> warp_core:decision(term()))}
+    | {import, warp_entity_import:import()}
     %% The rest of an append, of which some events were in the log already.
     | {rest, warp_entity_pack:packed(), template(), Bytes :: non_neg_integer(), [message()]}.
 -type message() :: {pid(), term()}.
@@ -111,6 +118,8 @@ request(Request, From, Core) ->
             Append = #append{from = From, request = Request, pack = Pack, template = Template,
                              messages = Messages, log = Ahead},
             queue(Append, Core#core{ahead = Ahead});
+        {imported, Import, Ahead} ->
+            queue(#import{from = From, import = Import, log = Ahead}, Core#core{ahead = Ahead});
         {Result, Messages} ->
             queue(#refusal{from = From, request = Request, messages = Messages, result = Result}, Core);
         {Result, Messages, Pack} ->
@@ -148,6 +157,10 @@ judge({decide, Name, Fun}, #core{ahead = #log{states = States}} = Core) ->
         #{} ->
             {{error, {unknown_aggregate, Name}}, []}
     end;
+judge({import, #{count := Count, time := Time, states := States} = Import}, #core{ahead = #log{seq = 0}}) ->
+    {imported, Import, #log{seq = Count, time = Time, states = States}};
+judge({import, _}, #core{ahead = #log{seq = Seq}}) ->
+    {{error, {entity_not_empty, #{last_seq => Seq}}}, []};
 judge({rest, Pack, Template, _, Messages}, Core) ->
     with_messages(accept(Pack, Template, Core), Messages).
 
@@ -205,10 +218,11 @@ accept(#{count := Count, events := Events, bytes := Bytes} = Pack, Template, Cor
             Error
     end.
 
-%% @doc What to do next: hand appends to the writer, have the entity erased, or answer a refusal that is first in the
-%% queue. `nothing' while there are entries in flight, or when none waits.
+%% @doc What to do next: hand appends or an import to the writer, have the entity erased, or answer a refusal that is
+%% first in the queue. `nothing' while there are entries in flight, or when none waits.
 -spec take(core()) ->
     {append, [{warp_nif:packed(), warp_core:micros()}], core()}
+    | {import, warp_nif:import(), core()}
     | {erase, erasure(), core()}
     | {refuse, settled(), core()}
     | {nothing, core()}.
@@ -225,6 +239,8 @@ take(#core{queue = Queue} = Core) ->
             {refuse, Settled, Next};
         [#deletion{erasure = Erasure} = Deletion | Rest] ->
             {erase, Erasure, Core#core{in_flight = [Deletion], queue = lists:reverse(Rest)}};
+        [#import{import = #{import := Import}} = Entry | Rest] ->
+            {import, Import, Core#core{in_flight = [Entry], queue = lists:reverse(Rest)}};
         Entries ->
             {Taken, Rest} = split(Entries, ?MAX_APPENDS, []),
             Rows = [{maps:get(packed, Pack), Time}
@@ -266,6 +282,7 @@ replies(#core{in_flight = InFlight} = Core) ->
 -spec bytes(request() | delete) -> non_neg_integer().
 bytes({append, #{bytes := Bytes}, _}) -> Bytes;
 bytes({rest, _, _, Bytes, _}) -> Bytes;
+bytes({import, #{bytes := Bytes}}) -> Bytes;
 bytes(_Request) -> 0.
 
 %% @doc Notes that all entries in flight are stored, and their callers answered.
@@ -322,6 +339,8 @@ settle_entry(#append{from = From, request = Request, log = Log} = Entry, Core) -
             _ -> {stored_at, fill(Template, First)}
         end,
     {{answer, From, Request, sending(Messages, Result)}, Core#core{committed = Log}};
+settle_entry(#import{from = From, import = Import, log = #log{seq = Last} = Log}, Core) ->
+    {{answer, From, {import, Import}, {stored, 1, Last}}, Core#core{committed = Log}};
 settle_entry(#refusal{from = From, request = Request, result = Result, decided = {Pack, Messages}}, Core) ->
     {{look_up, From, {rest, Pack, all_new, bytes(Request), Messages}, Result}, Core};
 settle_entry(#refusal{from = From, request = Request, result = Result} = Refusal, Core) ->
@@ -416,6 +435,7 @@ again(Entries, Core) ->
     lists:foldl(
         fun
             (#deletion{from = From, erasure = Erasure}, Acc) -> deletion(Erasure, From, Acc);
+            (#import{from = From, import = Import}, Acc) -> request({import, Import}, From, Acc);
             (#append{from = From, request = Request}, Acc) -> request(Request, From, Acc);
             (#refusal{from = From, request = Request} = Refusal, Acc) ->
                 ok = release(Refusal),
@@ -432,10 +452,12 @@ release(_Entry) -> ok.
 
 from(#append{from = From}) -> From;
 from(#refusal{from = From}) -> From;
+from(#import{from = From}) -> From;
 from(#deletion{from = From}) -> From.
 
 of_entry(#append{request = Request}) -> Request;
 of_entry(#refusal{request = Request}) -> Request;
+of_entry(#import{import = Import}) -> {import, Import};
 of_entry(#deletion{}) -> delete.
 
 %% @doc Copies the parts of much larger binaries that the states hold, if nothing is under way.

@@ -1,7 +1,8 @@
 %% @private Checks the options that concern entities, of `warp_core:start/1' and of each call.
 -module(warp_entity_options).
 
--export([start/0, append/1, decide/1, read/1, export/1, delete/1, correction/2, history/1, entities/1, events/2]).
+-export([start/0, append/1, decide/1, read/1, export/1, import/1, delete/1, correction/2, time/1]).
+-export([history/1, entities/1, events/2]).
 
 -define(MAX_PENDING, 1000000).
 -define(MAX_NAME_BYTES, 512).
@@ -48,6 +49,11 @@ read(Given) ->
 export(Given) ->
     warp_check:options(Given, [{timeout, infinity, fun warp_check:timeout/1}]).
 
+%% @doc The options of an import: `timeout' (`infinity').
+-spec import(term()) -> {ok, #{timeout := timeout()}} | {error, warp_check:wrong()}.
+import(Given) ->
+    export(Given).
+
 %% @doc The options of a deletion: `timeout' (10000 ms), `receipt' (false).
 -spec delete(term()) -> {ok, #{timeout := timeout(), receipt := boolean()}} | {error, warp_check:wrong()}.
 delete(Given) ->
@@ -60,13 +66,17 @@ delete(Given) ->
 correction(Seq, Micros) ->
     case warp_check:one(seq, Seq, fun(N) -> warp_check:integer(N, 1, 1 bsl 62) end) of
         {ok, _} ->
-            case warp_check:one(recorded_at, Micros, fun(N) -> warp_check:integer(N, 1 bsl 47, 1 bsl 62 - 1) end) of
+            case warp_check:one(recorded_at, Micros, fun time/1) of
                 {ok, _} -> ok;
                 {error, _} = Error -> Error
             end;
         {error, _} = Error ->
             Error
     end.
+
+%% @doc A check: a time that an event can have, in microseconds since 1970. All of them take the same bytes in the file.
+-spec time(term()) -> {ok, warp_core:micros()} | {error, term()}.
+time(Micros) -> warp_check:integer(Micros, 1 bsl 47, 1 bsl 62 - 1).
 
 %% @doc The options of a history: `from' (0, which is the first event, or the last one backward), `limit' (1000),
 %% `direction' (forward), `migrate' (true), `timeout' (5000 ms).

@@ -1,7 +1,7 @@
 %% @private Checks and packs the events of an append for the log, in the caller's process.
 -module(warp_entity_pack).
 
--export([rules/1, pack/4, pack_with/4, keep/3, release/1, is_large/1]).
+-export([rules/1, pack/4, pack_with/4, put_back/5, keep/3, release/1, is_large/1]).
 
 -export_type([packed/0]).
 
@@ -52,6 +52,27 @@ pack_with(Rules, Id, Default, Events) ->
             end
     catch
         error:badarg -> {error, {bad_event, 1, undefined, not_a_list}}
+    end.
+
+%% @doc Packs events of one time that are put back, as a row of an import. Gives the bytes of the row, and the events as
+%% terms. Errors: those of {@link pack/4}.
+-spec put_back(warp_nif:import(), warp_nif:rules(), binary(), [map(), ...], {warp_core:seq(), warp_core:micros()}) ->
+    {ok, Bytes :: pos_integer(), [warp_nif:packed_event()]} | {error, term()}.
+put_back(Import, Rules, Id, Events, {First, Time}) ->
+    Dirty = fun() -> warp_nif:import_add_dirty(Import, Rules, Id, Events, First, Time) end,
+    Added =
+        case length(Events) > ?MANY of
+            true ->
+                Dirty();
+            false ->
+                case warp_nif:import_add(Import, Rules, Id, Events, First, Time) of
+                    dirty -> Dirty();
+                    Result -> Result
+                end
+        end,
+    case Added of
+        {ok, Bytes, Packed, Parts} -> {ok, Bytes, compact(Packed, Parts, Bytes)};
+        {error, _} = Error -> Error
     end.
 
 result({ok, Packed, Count, Bytes, HasIds, Events, Parts}) ->

@@ -21,6 +21,7 @@ groups() ->
        no_argument_crashes_it,
        a_running_context_is_looked_at,
        a_running_context_is_worked_with,
+       exported_events_are_put_back,
        a_stopped_context_is_looked_at,
        a_stopped_context_is_worked_with,
        a_stopped_context_with_a_projection_keeps_it,
@@ -235,6 +236,48 @@ a_running_context_is_worked_with(Config) ->
     ?assertMatch({0, [#{<<"state">> := _}]}, json(["projections", "rebuild", Bank, "--yes", "--no-wait"], #{})),
     close(Vm).
 
+exported_events_are_put_back(Config) ->
+    Bank = ?config(bank, Config),
+    Vm = filled(Config, #{}),
+    {0, Exported, _} = run(["export", Bank, "--entity", "alice"]),
+    [File, Restored, Damaged] = [filename:join(?config(dir, Config), Name)
+                                 || Name <- ["zażółć.jsonl", "restored.jsonl", "damaged.jsonl"]],
+    ok = file:write_file(File, Exported),
+    Import = ["import", Bank, "--entity", "alice", File],
+    {2, <<>>, Asked} = run(Import, #{stdin => "yes\n"}),
+    ?assertMatch({match, _}, re:run(Asked, "has 1,000 events.*Nothing was done", [dotall])),
+    %% They are all there.
+    {0, <<"The entity alice has the 1,000 events.\n">>, _} = run(Import ++ ["--yes"]),
+    %% A backup has them as well.
+    Target = filename:join(?config(dir, Config), "backup"),
+    Key = filename:join(?config(dir, Config), "key"),
+    {0, _, _} = run(["keys", "new", Key]),
+    {0, _, _} = run(["backup", "run", Bank, "--to", Target, "--master-key", Key]),
+    {0, Then, _} = run(["restore", Target, "--master-key", Key, "--entity", "alice", "--export"]),
+    ?assertEqual(Exported, Then),
+    ok = file:write_file(Restored, Then),
+    {0, _, _} = run(["erase", Bank, "--entity", "alice", "--yes"]),
+    {0, [#{<<"entity">> := <<"alice">>, <<"events">> := 1000}]} =
+        json(["import", Bank, "--entity", "alice", Restored, "--yes"], #{}),
+    {0, Exported, _} = run(["export", Bank, "--entity", "alice"]),
+    ?assertEqual({ok, 1000}, warp_fault_vm:run(Vm, fun() -> warp_core:get(entity(<<"alice">>), <<"Account">>) end)),
+    %% What is in the way, or no export, changes nothing.
+    {1, <<>>, Other} = run(["import", Bank, "--entity", "bob", File, "--yes"]),
+    ?assertMatch({match, _}, re:run(Other, "id is that of an event of the entity alice")),
+    {0, Bob, _} = run(["export", Bank, "--entity", "bob"]),
+    ok = file:write_file(Damaged, [Bob, "{\"seq\":"]),
+    {1, <<>>, Unread} = run(["import", Bank, "--entity", "new", Damaged, "--yes"]),
+    ?assertMatch({match, _}, re:run(Unread, "Event 3 .counted from 1. cannot be stored")),
+    {1, <<>>, Missing} = run(["import", Bank, "--entity", "new", File ++ ".gone", "--yes"]),
+    ?assertMatch({match, _}, re:run(Missing, "cannot be read: enoent")),
+    {1, <<>>, Folder} = run(["import", Bank, "--entity", "new", Bank, "--yes", "--json"]),
+    ?assertMatch({ok, #{<<"error">> := #{<<"reason">> := <<"cannot_read">>}}},
+                 warp_json:decode(lists:last(lines(Folder)))),
+    ok = file:write_file(Damaged, binary:replace(Exported, <<"\"amount\":1">>, <<"\"amount\":2">>)),
+    {1, <<>>, InTheWay} = run(["import", Bank, "--entity", "alice", Damaged, "--yes"]),
+    ?assertMatch({match, _}, re:run(InTheWay, "has 1000 events already, and from seq 1 on not those")),
+    close(Vm).
+
 %% ------------------------------------------------------------------ A context that is stopped
 
 a_stopped_context_is_looked_at(Config) ->
@@ -300,7 +343,8 @@ only_a_running_context_can_do_some_things(Config) ->
          {3, <<>>, Json} = run(Args ++ ["--json"]),
          ?assertMatch({ok, #{<<"error">> := #{<<"reason">> := <<"not_running">>}}}, warp_json:decode(string:trim(Json)))
      end
-     || Args <- [["stats", Bank], ["sagas", "retry", Bank, "--saga", "x"], ["projections", "status", Bank],
+     || Args <- [["stats", Bank], ["import", Bank, "--entity", "alice", "x", "--yes"],
+                 ["sagas", "retry", Bank, "--saga", "x"], ["projections", "status", Bank],
                  ["projections", "rebuild", Bank, "--yes"], ["cluster", "status", Bank], ["cluster", "members", Bank],
                  ["cluster", "leave", Bank, "--yes"], ["cluster", "forget", Bank, "--node", "a@b", "--yes"],
                  ["cluster", "adopt", Bank, "--yes"]]].

@@ -56,6 +56,13 @@ every_node_is_asked_about_every_entity(Config) ->
         {ok, #{entities := [#{id := <<"alice">>, seq := 4}]}} = warp_core:entities(warp_cluster_vm:ctx()),
         {ok, #{events := [_, _, _, _]}} = warp_core:events(warp_cluster_vm:ctx()),
         {ok, Pid} = warp_core:pid(E),
+        {ok, Events} = warp_core:export(E),
+        ok = warp_core:delete(E),
+        {ok, 4} = warp_core:import(E, Events),
+        {ok, 4} = warp_core:import(E, Events),
+        Other = [hd(Events), (hd(Events))#{seq := 2, id := <<"k">>}],
+        {error, {entity_not_empty, #{differs := 2}}} = warp_core:import(E, Other),
+        {ok, Events} = warp_core:export(E),
         ok = warp_core:delete(E),
         {ok, []} = warp_core:history(E),
         node(Pid)

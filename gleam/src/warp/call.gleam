@@ -16,8 +16,8 @@ type Setting {
   Timeout(Int)
 }
 
-/// The defaults: an export waits for as long as it takes, and every other call
-/// for 5000 milliseconds.
+/// The defaults: an export and an import wait for as long as it takes, and every
+/// other call for 5000 milliseconds.
 ///
 pub fn options() -> Options {
   Options([])

@@ -37,6 +37,13 @@ pub type Error(reason) {
   /// The id has the form `ENTITY#SEQ`, which Warp gives to events without an
   /// id of their own.
   ReservedId(id: String)
+  /// The entity has events already, the last one with the seq `last_seq`, and
+  /// from the seq `differs` on they are not those of the import.
+  EntityNotEmpty(last_seq: Int, differs: Int)
+  /// The import has more than `max` events.
+  ImportTooLarge(events: Int, max: Int)
+  /// The import has more than `max` bytes of JSON.
+  ImportTooLargeBytes(bytes: Int, max: Int)
   /// The entity has no event with this seq.
   NoEvent
 
@@ -432,6 +439,24 @@ pub fn to_string(error: Error(reason)) -> String {
       <> quote(id)
       <> " has the form ENTITY#SEQ, which Warp gives to events without an id. "
       <> "Choose another id."
+    EntityNotEmpty(last_seq, differs) ->
+      "The entity has "
+      <> int.to_string(last_seq)
+      <> " events already, and from seq "
+      <> int.to_string(differs)
+      <> " on not those of the import. Delete the entity first."
+    ImportTooLarge(events, max) ->
+      "The import has "
+      <> int.to_string(events)
+      <> " events, and may have "
+      <> int.to_string(max)
+      <> ". Restore the entity into a context of its own."
+    ImportTooLargeBytes(bytes, max) ->
+      "The import has "
+      <> int.to_string(bytes)
+      <> " bytes of JSON, and may have "
+      <> int.to_string(max)
+      <> ". Restore the entity into a context of its own."
     NoEvent -> "The entity has no event with this seq."
 
     BadEntityId(problem) -> "The entity's id " <> problem_to_string(problem)

@@ -9,6 +9,7 @@ import gleam/option.{None}
 import warp
 import warp/aggregate.{type AggregateDefinition, AggregateDefinition}
 import warp/append
+import warp/call
 import warp/context.{Normal, ReadThrough, WarpOptions}
 import warp/error
 import warp/event.{type Event}
@@ -383,6 +384,29 @@ pub fn stats_count_what_was_stored_test() {
   })
   warp.stop(ctx)
   assert warp.stats(ctx) == Error(error.ContextStopped)
+}
+
+pub fn exported_events_are_put_back_test() {
+  use options <- with_options([counter()])
+  use ctx <- with_context(options)
+  let alice = warp.entity(ctx, "alice")
+  let assert Ok(1) = warp.append(alice, by(1) |> event.with_id("k"))
+  let assert Ok(2) = warp.append(alice, by(2))
+  let assert Ok(events) = warp.export(alice)
+  assert warp.import_events(alice, events) == Ok(2)
+  let assert Ok(Nil) = warp.delete(alice)
+  assert warp.import_events(alice, events) == Ok(2)
+  assert warp.export(alice) == Ok(events)
+  let assert Ok([first, ..]) = Ok(events)
+  assert warp.import_events(alice, [first |> event.with_id("other")])
+    == Error(error.EntityNotEmpty(last_seq: 2, differs: 1))
+  assert warp.import_events_with(
+      warp.entity(ctx, "bob"),
+      [by(1)],
+      call.options() |> call.timeout(5000),
+    )
+    == Error(error.BadEvent(1, "seq", error.Missing))
+  assert warp.import_events(alice, []) == Error(error.EmptyBatch)
 }
 
 pub fn a_wrong_time_is_corrected_test() {

@@ -604,6 +604,11 @@ pub fn reasons_of_the_engine_have_a_variant_each_test() {
   assert variant("{bad_saga_id, not_a_saga}")
     == error.BadSagaId(error.NotASaga)
   assert variant("no_event") == error.NoEvent
+  assert variant("{entity_not_empty, #{last_seq => 7, differs => 3}}")
+    == error.EntityNotEmpty(7, 3)
+  assert variant("{import_too_large, 2, 1}") == error.ImportTooLarge(2, 1)
+  assert variant("{import_too_large_bytes, 2, 1}")
+    == error.ImportTooLargeBytes(2, 1)
   assert variant("{bad_option, aggregates, not_a_list}")
     == error.BadOption("aggregates", error.NotAList)
   assert variant("{bad_option, aggregates, {<<\"$warp\">>, name, reserved}}")
@@ -783,6 +788,9 @@ pub fn every_error_says_what_to_do_test() {
     error.DuplicateEventId("x"),
     error.ReservedId("x"),
     error.NoEvent,
+    error.EntityNotEmpty(2, 1),
+    error.ImportTooLarge(2, 1),
+    error.ImportTooLargeBytes(2, 1),
     error.BadEntityId(error.NotAHandle),
     error.BadSagaId(error.NotASaga),
     error.BadEntityId(error.Reserved),

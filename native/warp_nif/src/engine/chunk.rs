@@ -21,6 +21,7 @@ pub fn take(batch: &mut Batch) -> Vec<(Arc<Shared>, Command)> {
         bytes += size(&command);
         rows += match &command {
             Command::Append(submission) => submission.appends.len(),
+            Command::Import { rows, .. } => rows.len(),
             Command::Clear { events, .. } => events.len().max(1),
             _ => 1,
         };

@@ -150,6 +150,7 @@ pub(super) fn asker(command: &Command) -> Option<LocalPid> {
     match command {
         Command::Append(submission) => submission.from,
         Command::Erase { from, .. }
+        | Command::Import { from, .. }
         | Command::Replace { from, .. }
         | Command::Clear { from, .. }
         | Command::CorrectTime { from, .. }

@@ -171,6 +171,7 @@ impl Opened {
         let journal = &mut self.journal;
         let answer = match &command {
             Command::Append(submission) => staged.append(journal, submission)?,
+            Command::Import { entity, rows, .. } => staged.import(journal, entity, rows)?,
             Command::Replace {
                 entity,
                 base,

@@ -218,6 +218,10 @@ impl Writer<'_> {
                 let answer = staged.append(journal, submission)?;
                 Ok(Settled::Now(answer))
             }
+            Command::Import { entity, rows, .. } => {
+                let answer = staged.import(journal, entity, rows)?;
+                Ok(Settled::Now(answer))
+            }
             Command::Replace {
                 entity,
                 base,

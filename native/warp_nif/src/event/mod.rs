@@ -1,7 +1,8 @@
-//! Events on their way in (`pack`, `ticket`) and out (`stored`).
+//! Events on their way in (`pack`, `ticket`), out (`stored`) and back (`import`).
 
 pub mod fields;
 pub mod ids;
+pub mod import;
 pub mod pack;
 pub mod packed;
 pub mod refusal;
@@ -13,6 +14,7 @@ pub mod ticket;
 pub mod weight;
 
 pub use ids::GivenId;
+pub use import::{Import, ImportRow, Returned, imported_at};
 pub use pack::{Done, pack};
 pub use packed::{Packed, PackedHandle};
 pub use refusal::PackError;

@@ -7,10 +7,12 @@ use rustler::{Atom, Binary, Encoder, Env, NewBinary, Term};
 
 use super::fields::{Fields, NoEvent};
 use super::ids::Ids;
+use super::import::Returned;
 use super::packed::Packed;
 use super::refusal::PackError;
 use super::row::{Row, Why};
 use super::rules::{Aggregate, Rules};
+use super::stored::derived_seq;
 use super::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_ID_BYTES, MAX_NAME_BYTES, weight};
 use crate::atoms;
 use crate::json::Parts;
@@ -28,15 +30,16 @@ pub struct Done<'a> {
 
 /// Packs the events of one append to `entity`.
 ///
-/// `default` names the aggregate of events that name none (else the context's only one).
-/// `budget` limits the bytes of JSON read and written.
+/// `default` names the aggregate of events that name none (else the context's only one). With `returned` they are
+/// put back as they were: an id that is that of an event without one is left out again, and no other of that form
+/// is taken. `budget` limits the bytes of JSON read and written.
 pub fn pack<'a>(
     env: Env<'a>,
     rules: &Rules,
     entity: &str,
     default: Option<Binary<'a>>,
     events: Term<'a>,
-    budget: usize,
+    (returned, budget): (Option<Returned>, usize),
 ) -> Result<Done<'a>, PackError<'a>> {
     let is_small = budget < usize::MAX;
     if weight::is_enough() && !(rules.is_own && is_small) {
@@ -47,6 +50,7 @@ pub fn pack<'a>(
         rules,
         entity,
         default,
+        returned,
         only: rules.default().map(|only| Known::only(env, only)),
         last: None,
         n: 0,
@@ -72,6 +76,7 @@ struct Packer<'a, 'r> {
     rules: &'r Rules,
     entity: &'r str,
     default: Option<Binary<'a>>,
+    returned: Option<Returned>,
     /// The aggregate of events that name none, where the append has no default.
     only: Option<Known<'a, 'r>>,
     /// The aggregate that was named last.
@@ -166,10 +171,20 @@ impl<'a, 'r> Packer<'a, 'r> {
         self.any_judges |= aggregate.judges;
 
         self.row.put(if self.n > 1 { ",{" } else { "{" });
+        // NOTE: in front of everything else, which is how such a row is told from others.
+        if let Some(Returned { at, .. }) = self.returned
+            && self.n == 1
+        {
+            self.row.put(&format!("\"imported\":{at},"));
+        }
         let kind = self.required(given.kind, atoms::r#type())?;
         self.row.put("\"type\":");
         self.name(kind, atoms::r#type(), MAX_NAME_BYTES)?;
-        if let Some(id) = given.id {
+        let id = match (given.id, self.returned) {
+            (Some(id), Some(Returned { first, .. })) => self.given_before(id, first)?,
+            (id, _) => id,
+        };
+        if let Some(id) = id {
             self.row.put(",\"id\":");
             self.id(id)?;
         }
@@ -199,7 +214,7 @@ impl<'a, 'r> Packer<'a, 'r> {
 
         if self.rules.judges {
             let env = self.env;
-            let id = given.id.unwrap_or_else(|| atoms::undefined().encode(env));
+            let id = id.unwrap_or_else(|| atoms::undefined().encode(env));
             let vsn = schema_vsn.encode(env);
             let none = || Term::map_new(env);
             let metadata = metadata.unwrap_or_else(|| *self.no_metadata.get_or_insert_with(none));
@@ -231,6 +246,17 @@ impl<'a, 'r> Packer<'a, 'r> {
         let known = self.rules.find(bytes);
         self.last = known.map(|aggregate| Known { aggregate, name });
         self.last.ok_or(PackError::UnknownAggregate(name))
+    }
+
+    /// The id of an event that is put back, unless it is the one of an event without an id.
+    fn given_before(&self, term: Term<'a>, first: u64) -> Result<Option<Term<'a>>, PackError<'a>> {
+        let binary: Option<Binary<'a>> = term.decode().ok();
+        let text = binary.and_then(|id| std::str::from_utf8(id.as_slice()).ok());
+        match text.and_then(|text| derived_seq(self.entity, text)) {
+            None => Ok(Some(term)),
+            Some(seq) if seq == first + self.n as u64 - 1 => Ok(None),
+            Some(_) => Err(PackError::ReservedId(term)),
+        }
     }
 
     fn id(&mut self, term: Term<'a>) -> Result<(), PackError<'a>> {
@@ -278,6 +304,7 @@ impl<'a, 'r> Packer<'a, 'r> {
     }
 
     fn bad_term(&self, field: Term<'a>, why: impl Encoder) -> PackError<'a> {
-        PackError::Event(self.n, field, why.encode(self.env))
+        let before = self.returned.map_or(0, |returned| returned.first - 1);
+        PackError::Event(before + self.n as u64, field, why.encode(self.env))
     }
 }

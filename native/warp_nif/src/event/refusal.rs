@@ -8,11 +8,13 @@ use crate::atoms;
 /// Why a list of events is not taken. Each becomes one Erlang term.
 pub enum PackError<'a> {
     /// `{bad_event, N, Field, Why}`, N counting from 1.
-    Event(usize, Term<'a>, Term<'a>),
+    Event(u64, Term<'a>, Term<'a>),
     /// `{unknown_aggregate, Name}`.
     UnknownAggregate(Term<'a>),
     /// `{duplicate_event_id, Id}`: twice in the same append.
     DuplicateId(Term<'a>),
+    /// `{reserved_id, Id}`: of an event that is put back.
+    ReservedId(Term<'a>),
     /// `empty_batch`.
     Empty,
     /// `{batch_too_large, Count, Max}`.
@@ -35,6 +37,7 @@ impl Encoder for PackError<'_> {
                 (atoms::unknown_aggregate(), name.in_env(env)).encode(env)
             }
             Self::DuplicateId(id) => (atoms::duplicate_event_id(), id.in_env(env)).encode(env),
+            Self::ReservedId(id) => (atoms::reserved_id(), id.in_env(env)).encode(env),
             Self::Empty => atoms::empty_batch().encode(env),
             Self::TooMany(n) => (atoms::batch_too_large(), n, MAX_BATCH_EVENTS).encode(env),
             Self::TooManyBytes(n) => {

@@ -70,7 +70,8 @@ fn pack_within<'a>(
     budget: usize,
 ) -> Term<'a> {
     let entity = std::str::from_utf8(entity.as_slice()).unwrap_or_default();
-    match event::pack(env, rules, entity, default.decode().ok(), events, budget) {
+    let default = default.decode().ok();
+    match event::pack(env, rules, entity, default, events, (None, budget)) {
         Ok(Done {
             packed,
             terms,

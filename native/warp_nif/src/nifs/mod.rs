@@ -10,6 +10,9 @@
 //! | `json` | `json_encode`, `json_decode` | normal | stop at [`BUDGET`] bytes and ask for the dirty one |
 //! | | `json_encode_dirty`, `json_decode_dirty` | dirty CPU | as much JSON as the caller allows |
 //! | `commands` | `submit`, `submit_clearing`, `replace`, `erase`, `clear`, `correct_time`, `pass` | normal | only queue; at most [`commands::MAX_APPENDS`] rows at once |
+//! | `imports` | `import_new`, `import` | normal | shares what was packed |
+//! | | `import_add` | normal | stops at [`BUDGET`] bytes and asks for `import_add_dirty` |
+//! | | `import_add_dirty`, `import_release` | dirty CPU | up to 16 MiB of JSON; frees up to 100,000 rows |
 //! | `snapshots` | `save_snapshot` | normal | only queues; what takes long to copy is copied by a thread of ours |
 //! | | `snapshot` | normal | hands over to a thread of ours |
 //! | `shards` | `open_journal`, `close_journal`, `open`, `close` | normal | hand over to a thread of ours |
@@ -43,6 +46,7 @@ pub mod faults;
 pub mod files;
 pub mod found;
 pub mod handoff;
+pub mod imports;
 pub mod json;
 pub mod log;
 pub mod merge;

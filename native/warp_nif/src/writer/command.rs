@@ -7,13 +7,22 @@ use rustler::{LocalPid, ResourceArc};
 
 use crate::erase::clearing::{Clearing, Retyping};
 use crate::error::Error;
-use crate::event::{Packed, PackedHandle, Tied};
+use crate::event::{ImportRow, Packed, PackedHandle, Tied};
 use crate::index::ids::Stop;
 
 /// A request to the writer. Answers go to the process that asked, if one did: `from`.
 pub enum Command {
     /// Append rows to one entity.
     Append(Submission),
+    /// Append rows to an entity without events: all of them in one commit, or none.
+    Import {
+        /// The entity's id.
+        entity: String,
+        /// In order. No event id stands in them twice.
+        rows: Arc<Vec<ImportRow>>,
+        /// Who is told that they are durable.
+        from: Option<LocalPid>,
+    },
     /// Erase everything of an entity, and begin its log anew with one row: both, or neither.
     Replace {
         /// The entity's id.

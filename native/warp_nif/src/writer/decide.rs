@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::erase::clearing::Retyping;
 use crate::error::{Error, Result};
-use crate::event::Packed;
+use crate::event::{ImportRow, Packed};
 use crate::index::chain;
 use crate::index::entities::EntityInfo;
 use crate::index::ids::Stop;
@@ -43,6 +43,32 @@ impl Staged {
             journal.rewind(records);
         }
         appended
+    }
+
+    /// The rows of an import, whose ids need not be looked up: the entity has no events.
+    pub fn import<N: Notes>(
+        &mut self,
+        journal: &mut Journal<N>,
+        entity: &str,
+        rows: &[ImportRow],
+    ) -> Result<Answer> {
+        let (entity, mut info) = self.entity(entity)?;
+        if let Some(info) = info {
+            return Ok(Answer::WrongBase(info.seq));
+        }
+        for row in rows {
+            let next = self.row(
+                journal,
+                &entity,
+                info.as_ref(),
+                &row.packed,
+                row.recorded_at,
+            );
+            info = Some(next);
+        }
+        Ok(Answer::Stored {
+            incarnation: info.map_or(0, |info| info.incarnation),
+        })
     }
 
     fn append_all<N: Notes>(

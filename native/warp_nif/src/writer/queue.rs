@@ -161,6 +161,7 @@ pub fn taken_up(shared: &Shared, command: &Command) {
 pub fn size(command: &Command) -> usize {
     match command {
         Command::Append(submission) => submission.appends.iter().map(|a| a.packed.data.len()).sum(),
+        Command::Import { rows, .. } => rows.iter().map(|row| row.packed.data.len()).sum(),
         Command::Replace { append, .. } => append.packed.data.len(),
         Command::Erase { .. }
         | Command::Clear { .. }
