@@ -10,9 +10,10 @@
 
 -spec commands() -> [warp_cli_command:command(), ...].
 commands() ->
-    To = #{name => to, value => <<"TARGET">>, required => true, about => <<"the folder that has the backup">>},
+    To = #{name => to, value => <<"TARGET">>, required => true,
+           about => <<"the folder that has the backup, or s3://BUCKET/PREFIX">>},
     Making = [To, #{name => keys_to, value => <<"TARGET">>,
-                    about => <<"the folder for the backup's key pages, if that is to be another one">>}
+                    about => <<"the folder or bucket for the backup's key pages, if that is to be another one">>}
               | warp_cli_target:key_options(master_key, required)],
     [#{words => [<<"backup">>, <<"run">>],
        about => <<"Back a context up once, with what is new since the last run">>,
@@ -59,7 +60,7 @@ run(#{to := To} = Args) ->
 request(#{to := To} = Args) ->
     #{master_key := Master} = warp_cli_target:master(master_key, Args),
     Keys = warp_cli_target:keys(keys_to, Args),
-    Keys#{to => warp_cli_target:path(To), master_key => warp_cli_target:in_json(Master)}.
+    Keys#{to => warp_cli_target:target(To), master_key => warp_cli_target:in_json(Master)}.
 
 made(#{<<"cut">> := Cut, <<"segments">> := 0}) ->
     ["Nothing has changed since cut ", count(Cut), ".\n"];
@@ -86,7 +87,7 @@ start(#{to := To} = Args) ->
     first(Report, To).
 
 stop(#{to := To} = Args) ->
-    Path = warp_cli_target:path(To),
+    Path = warp_cli_target:target(To),
     warp_cli_context:with(Args, refuse, fun(Ask, _Hello) ->
         _ = warp_cli_context:ask(Ask, #{op => backup_stop, to => Path}),
         warp_cli_result:print(Args, #{to => Path, state => stopped},
@@ -94,7 +95,7 @@ stop(#{to := To} = Args) ->
     end).
 
 forget(#{to := To} = Args) ->
-    Path = warp_cli_target:path(To),
+    Path = warp_cli_target:target(To),
     warp_cli_context:with(Args, refuse, fun(Ask, #{<<"context">> := Name}) ->
         ok = warp_cli_terminal:confirm(
             ["The context ", Name, " will forget its backup in ", Path, ": deletions wait for it no more. What is "

@@ -25,6 +25,10 @@ const CONFLICTS: u32 = 10;
 /// See above.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(200);
 
+/// What whoever gave the address has to know.
+const NO_CONDITIONS: &str = "status 501: the storage cannot write an object only where there is none \
+                             (If-None-Match); a backup needs that";
+
 /// A bucket, or the part of one that is below a prefix.
 pub struct Bucket {
     /// Makes the requests.
@@ -104,6 +108,9 @@ impl Bucket {
                     }) => return Answer::Exists,
                     // Who writes it may fail yet.
                     Some(Seen::Status { status: 409, .. }) => sleep(CONFLICT_PAUSE).await,
+                    Some(Seen::Status { status: 501, .. }) => {
+                        return Answer::Failed(Failure::Refused(NO_CONDITIONS.into()));
+                    }
                     seen => return Answer::Failed(self.failure(&error, seen)),
                 },
             }

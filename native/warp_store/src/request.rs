@@ -73,7 +73,11 @@ fn name(frame: &mut Bytes) -> Option<String> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails says where")]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that fails says where"
+)]
 mod tests {
     use super::*;
 

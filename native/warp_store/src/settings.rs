@@ -73,10 +73,9 @@ impl Keys {
     /// A text of somebody else, without what it may repeat of the keys.
     pub fn hidden(&self, text: &str) -> String {
         let mut hidden = text.to_owned();
-        for key in [Some(&self.secret), self.token.as_ref(), Some(&self.id)] {
-            if let Some(key) = key {
-                hidden = hidden.replace(key.as_str(), "...");
-            }
+        let keys = [Some(&self.secret), self.token.as_ref(), Some(&self.id)];
+        for key in keys.into_iter().flatten() {
+            hidden = hidden.replace(key.as_str(), "...");
         }
         hidden
     }
