@@ -479,8 +479,8 @@ whys() ->
       <<"may have only letters, digits, _, . and -, and may not begin with . or -">>},
      {only_letters_digits_underscore, <<"may have only letters, digits and _, and may not begin with a digit">>},
      {not_a_path, <<"is not a path">>},
-     {{not_s3, 'Field'},
-      <<"has a wrong or unknown {Field} for S3-compatible storage; docs/backups.md says what there is, and keys are "
+     {{not_s3, 'Key'},
+      <<"has a wrong or unknown {Key} for S3-compatible storage; docs/backups.md says what there is, and keys are "
         "given as names of variables only">>},
      {not_a_place, <<"is not what `next' of a page of entities was">>},
      {not_an_offset, <<"is no offset of a stream">>},

@@ -5,6 +5,7 @@ argument `unconditional` it knows no If-None-Match, as some storage does.
 """
 import json
 import logging
+import os
 import sys
 import threading
 
@@ -13,6 +14,8 @@ from moto import settings
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
+# A list of a few objects has several pages.
+os.environ["MOTO_S3_DEFAULT_MAX_KEYS"] = "20"
 conditional = "unconditional" not in sys.argv[1:]
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 dispatcher = DomainDispatcherApplication(create_backend_app)
