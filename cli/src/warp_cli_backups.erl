@@ -10,7 +10,8 @@
 commands() ->
     [#{words => [<<"backup">>, <<"list">>],
        about => <<"List the cuts of a backup, which are what it can be restored to">>,
-       text => <<"Each run that found something new has made one. TARGET is the folder or bucket that has\nthe backup.">>,
+       text => <<"Each run that found something new has made one. TARGET is the folder or bucket that has the\n"
+                 "backup.">>,
        places => [warp_cli_target:place()],
        examples => [<<"warp backup list backups/bank">>, <<"warp backup list backups/bank --json">>],
        run => fun list/1},

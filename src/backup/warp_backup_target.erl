@@ -18,7 +18,7 @@
 -type config() :: term().
 -type name() :: binary().
 %% `{unreachable, Why}': the target does not answer now. `{storage_refused, Message}': it answers that it will not do
-%% it. `{no_store_program, Message}': the program that speaks to it was not built. `disk_full'; and `{io_error, Message}'.
+%% it. `{no_store_program, Message}': the program that speaks to it was not built. `disk_full'; `{io_error, Message}'.
 -type error() ::
     {unreachable, term()} | {storage_refused | no_store_program, binary()} | disk_full | {io_error, binary()}.
 

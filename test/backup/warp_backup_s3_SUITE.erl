@@ -81,10 +81,11 @@ what_is_wrong_with_an_address_is_named(Config) ->
              {access_key_id, #{s3 => "bank", access_key_id => <<"AKIA">>}},
              {secret_access_key, #{s3 => "bank", secret_access_key => {env, "A=B"}}},
              {bukket, #{s3 => "bank", bukket => 1}}],
-    [?assertEqual({error, {bad_option, from, {not_s3, Field}}}, warp_backup:list(Given)) || {Field, Given} <- Wrong],
+    [?assertEqual({error, {bad_option, from, {not_s3, Field}}}, warp_backup:list(From)) || {Field, From} <- Wrong],
     Ctx = warp_test:start(Config),
+    Given = #{to => "x", master_key => {env, "X"}},
     [?assertEqual({error, {bad_option, Option, {not_s3, prefix}}},
-                  warp_backup:run(Ctx, maps:merge(#{to => "x", master_key => {env, "X"}}, #{Option => "s3://bank//a/.."})))
+                  warp_backup:run(Ctx, Given#{Option => "s3://bank//a/.."}))
      || Option <- [to, keys_to]],
     Text = warp_error:format_error({bad_option, from, {not_s3, endpoint}}),
     ?assertMatch({_, _}, binary:match(Text, <<"wrong or unknown endpoint">>)).

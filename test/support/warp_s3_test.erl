@@ -1,5 +1,5 @@
-%% A real S3 server for suites, in a program of its own, and a door before it: whoever goes through it can be cut off, as
-%% by a server that ended, while the server keeps what it has.
+%% A real S3 server for suites, in a program of its own, and a door before it: whoever goes through it can be cut off,
+%% as by a server that ended, while the server keeps what it has.
 -module(warp_s3_test).
 
 -export([start/1, stop/1, address/1, pause/1, resume/1]).
