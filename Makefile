@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup build nif nif-fault nif-weak gleam test test-long test-otp27 test-otp28 chaos chaos-server check bench bench-peers
-.PHONY: demo demo-rqlite demo-transfer demo-cluster gateway server clean
+.PHONY: demo demo-rqlite demo-transfer demo-cluster gateway store server clean
 
 # Arguments that bench, chaos, demo and test-otp27 hand on: make demo ARGS="--csv orders.csv --id customer"
 ARGS ?=
@@ -34,10 +34,10 @@ gleam: nif ## Compile the Gleam packages, with gleam and Hex or with native/glea
 	@scripts/gleam build gleam
 	@scripts/gleam build gleam/kuma
 
-test: setup gateway build nif-fault nif-weak ## Run all tests and print their totals
+test: setup gateway store build nif-fault nif-weak ## Run all tests and print their totals
 	@scripts/run-tests
 
-test-long: setup gateway build nif-fault nif-weak ## Run the same tests with many more rounds
+test-long: setup gateway store build nif-fault nif-weak ## Run the same tests with many more rounds
 	@WARP_LONG=1 scripts/run-tests
 
 test-otp27: build nif-fault nif-weak ## Run tests with OTP 27, in a Debian 13 of their own: make test-otp27 ARGS="core"
@@ -82,8 +82,12 @@ gateway: ## Build only the program that has the server's wire, into server/priv/
 	@scripts/setup nif
 	@scripts/build-gateway
 
+store: ## Build only the program that keeps backups in S3-compatible storage, into priv/
+	@scripts/setup nif
+	@scripts/build-store
+
 server: gateway build ## Start a server with a context to play with: make server ARGS="--port 9090"
 	@scripts/run-erlang demo warp_demo_server $(ARGS)
 
 clean: ## Remove everything that was built, the demo's data too
-	@rm -rf _build elixir/_build target priv/*.so priv/warp_query gleam/build gleam/*/build gleam/standins/*/build examples/*/build
+	@rm -rf _build elixir/_build target priv/*.so priv/warp_query priv/warp_store gleam/build gleam/*/build gleam/standins/*/build examples/*/build

@@ -1,10 +1,10 @@
 %% @doc Backups of a context, in which a deleted entity is dead data: each life of an entity is sealed with a key of its
 %% own, and deleting the entity destroys that key, also in the backups that were taken before.
 %%
-%% A backup is kept in a target: a folder, which may be one of another machine that is mounted. It is made of
-%% segments, which never change, and of key pages, which each run replaces. The key pages are sealed with the backup's
-%% key, and that is wrapped by a master key, which Warp reads when it needs it, and never keeps. Who loses the master
-%% key, or the key pages, can restore nothing.
+%% A backup is kept in a target: a folder, which may be one of another machine that is mounted, or a bucket of
+%% S3-compatible storage (see `t:warp_backup_s3:given/0'). It is made of segments, which never change, and of key pages,
+%% which each run replaces. The key pages are sealed with the backup's key, and that is wrapped by a master key, which
+%% Warp reads when it needs it, and never keeps. Who loses the master key, or the key pages, can restore nothing.
 %%
 %% Each run adds a cut: the state of the whole context between two commits, with each saga whole or under way. A restore
 %% gives a cut, without what was deleted since.
@@ -18,10 +18,11 @@
 -export_type([restore_options/0, restore_report/0, verify_report/0, check_report/0, about/0]).
 
 -type options() :: #{
-    %% The folder to back up to.
-    to := file:name_all(),
+    %% What to back up to: the path of a folder, or a bucket of S3-compatible storage, `#{s3 => Bucket, ...}' or
+    %% `<<"s3://BUCKET/PREFIX?endpoint=...">>'.
+    to := warp_backup_target:given(),
     %% Where the key pages are kept, if elsewhere: who has both and the master key can read the backup.
-    keys_to => file:name_all(),
+    keys_to => warp_backup_target:given(),
     %% The master key: `{file, Path}' of a file with 64 hexadecimal digits, such as `openssl rand -hex 32' makes, that
     %% only its owner may read; `{env, Name}' of a variable; or `#{name, wrap, unwrap}', functions that have a
     %% service for keys wrap and unwrap the backup's key.
@@ -47,9 +48,9 @@
 }.
 -type cut() :: warp_backup_cuts:cut().
 -type restore_options() :: #{
-    %% The folder that has the backup.
-    from := file:name_all(),
-    keys_from => file:name_all(),
+    %% Where the backup is.
+    from := warp_backup_target:given(),
+    keys_from => warp_backup_target:given(),
     master_key => warp_backup_master:given(),
     %% Which cut. Default: `end', the last one.
     until => warp_backup_cuts:until(),
@@ -99,6 +100,7 @@
     | {backup_damaged | key_unknown, Message :: binary()}
     | {newer_format, binary(), integer()}
     | {unreachable, term()}
+    | {storage_refused | no_store_program, Message :: binary()}
     | {shard_unavailable, non_neg_integer()}
     %% Another restore writes there.
     | {data_dir_in_use, binary()}
@@ -125,7 +127,7 @@ run(Ctx, Options) -> planned(Ctx, Options, [as_before()], fun warp_backup_server
 %% was put back to an older state and has gone on, so that it is not what the backup goes on from; begin a new backup
 %% in another target. `{shard_unavailable, N}' while a shard is not open. `disk_full', `{io_error, Message}',
 %% `{backup_damaged, Message}'. `context_stopped'; `clustered': contexts of a cluster cannot be backed up yet.
--spec run(warp_core:ctx(), file:name_all(), map()) -> {ok, report()} | {error, error()}.
+-spec run(warp_core:ctx(), warp_backup_target:given(), map()) -> {ok, report()} | {error, error()}.
 run(Ctx, To, Options) -> run(Ctx, with(to, To, Options)).
 
 %% @doc Backs a context up again and again, every `every' milliseconds (60000), from now on until the context stops or
@@ -173,12 +175,12 @@ planned(Ctx, Options, More, Ask) ->
 
 %% @doc Ends the backups to a target that {@link start/2} has begun; a run that is under way ends first. Deletions still
 %% wait until their entities are dead data there. Errors: `not_started'; `{bad_option, to, Why}'; `context_stopped'.
--spec stop(warp_core:ctx(), file:name_all()) -> ok | {error, error()}.
+-spec stop(warp_core:ctx(), warp_backup_target:given()) -> ok | {error, error()}.
 stop(Ctx, To) -> with_target(Ctx, To, fun warp_backup_server:stop/2).
 
 %% @doc Says that a target is gone, with all that was backed up to it: deletions wait for it no more. Errors: `running',
 %% while a run is under way; as for {@link stop/2}.
--spec forget(warp_core:ctx(), file:name_all()) -> ok | {error, error()}.
+-spec forget(warp_core:ctx(), warp_backup_target:given()) -> ok | {error, error()}.
 forget(Ctx, To) -> with_target(Ctx, To, fun warp_backup_server:forget/2).
 
 with_target(Ctx, To, Ask) ->
@@ -200,7 +202,7 @@ new_master_key(File) ->
 
 %% @doc Of which context a backup is, when it was begun, and what has wrapped its key. Needs no key. Errors:
 %% `no_backup', `{backup_damaged, Message}', those of the target.
--spec about(file:name_all()) -> {ok, about()} | {error, error()}.
+-spec about(warp_backup_target:given()) -> {ok, about()} | {error, error()}.
 about(From) ->
     from(From, #{}, [], fun(#{segments := Target}, _) ->
         case object(Target) of
@@ -220,8 +222,8 @@ about(From) ->
 %%
 %% Errors: `{missing_option, Name}', `{bad_option, Name, Why}'; `no_backup'; `wrong_master_key': neither of both opens
 %% it; those of a master key as for {@link run/3}; `{backup_damaged, Message}', those of the target.
--spec rewrap(file:name_all(), #{master_key := warp_backup_master:given(),
-                                new_master_key := warp_backup_master:given()}) -> ok | {error, error()}.
+-spec rewrap(warp_backup_target:given(), #{master_key := warp_backup_master:given(),
+                                           new_master_key := warp_backup_master:given()}) -> ok | {error, error()}.
 rewrap(To, Options) ->
     Given = [{Name, required, fun warp_backup_master:check/1} || Name <- [master_key, new_master_key]],
     from(To, Options, Given, fun(#{segments := Target}, #{master_key := Old, new_master_key := New}) ->
@@ -237,13 +239,13 @@ rewrapped({ok, Object}, Target) -> warp_backup_target:replace(Target, <<"backup"
 rewrapped({error, _} = Error, _Target) -> Error.
 
 %% @equiv list(From, #{})
--spec list(file:name_all()) -> {ok, [cut()]} | {error, error()}.
+-spec list(warp_backup_target:given()) -> {ok, [cut()]} | {error, error()}.
 list(From) -> list(From, #{}).
 
 %% @doc The cuts of a backup, the oldest first: the number of each, its time in microseconds since 1970, and how many
 %% segments and bytes there are up to it. Needs no key. Errors: `no_backup', `{backup_damaged, Message}', those of the
 %% target.
--spec list(file:name_all(), #{}) -> {ok, [cut()]} | {error, error()}.
+-spec list(warp_backup_target:given(), #{}) -> {ok, [cut()]} | {error, error()}.
 list(From, Options) ->
     from(From, Options, [], fun(#{segments := Target}, _) ->
         case warp_backup_cuts:all(Target) of
@@ -253,7 +255,7 @@ list(From, Options) ->
     end).
 
 %% @equiv verify(From, #{})
--spec verify(file:name_all()) -> {ok, verify_report()} | {error, error()}.
+-spec verify(warp_backup_target:given()) -> {ok, verify_report()} | {error, error()}.
 verify(From) -> verify(From, #{}).
 
 %% @doc Checks a backup. Without `master_key' that all segments are there and as they were written; with it also that
@@ -261,7 +263,7 @@ verify(From) -> verify(From, #{}).
 %%
 %% Errors: `{backup_damaged, Message}' names each segment that is damaged, missing or exchanged; others as for
 %% {@link restore/3}.
--spec verify(file:name_all(), map()) -> {ok, verify_report()} | {error, error()}.
+-spec verify(warp_backup_target:given(), map()) -> {ok, verify_report()} | {error, error()}.
 verify(From, Options) ->
     from(From, Options, reading(none), fun(#{segments := Target, master := Master} = Places, Given) ->
         #{progress := Tell, until := Until} = Given,
@@ -298,7 +300,7 @@ with_keys({ok, Counts}, Report) -> {ok, maps:merge(Report, maps:with([rows, even
 with_keys({error, _} = Error, _Report) -> Error.
 
 %% @equiv check(From, #{})
--spec check(file:name_all()) -> {ok, check_report()} | {error, error()}.
+-spec check(warp_backup_target:given()) -> {ok, check_report()} | {error, error()}.
 check(From) -> check(From, #{}).
 
 %% @doc Looks whether the key pages are as new as the segments. Where they are older, what is newer has no key, and a
@@ -307,7 +309,8 @@ check(From) -> check(From, #{}).
 %% The report has the last cut and its time, when the key pages were written, and the shards whose keys are older than
 %% their segments: none, if all is well. Errors: `no_backup'; `no_keys': there are no key pages; `{backup_damaged,
 %% Message}'; those of the targets.
--spec check(file:name_all(), #{keys_from => file:name_all()}) -> {ok, check_report()} | {error, error()}.
+-spec check(warp_backup_target:given(), #{keys_from => warp_backup_target:given()}) ->
+    {ok, check_report()} | {error, error()}.
 check(From, Options) ->
     from(From, Options, [{keys_from, none, fun place/1}], fun(#{segments := Target, keys := Keys}, _) ->
         case object(Target) of
@@ -341,7 +344,7 @@ restore(DataDir, Options) ->
 %% interrupted there: remove that folder. `{backup_damaged, Message}' and `{key_unknown, Message}', with nothing
 %% restored; `merged_meanwhile': segments were merged while they were read, so call it again; those of the master key as
 %% for {@link run/3}; `disk_full', `{io_error, Message}'.
--spec restore(DataDir :: file:name_all(), From :: file:name_all(), map()) ->
+-spec restore(DataDir :: file:name_all(), From :: warp_backup_target:given(), map()) ->
     {ok, restore_report()} | {error, error()}.
 restore(DataDir, From, Options) -> restore(DataDir, with(from, From, Options)).
 

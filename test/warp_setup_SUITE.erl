@@ -29,6 +29,7 @@ a_target_names_what_it_lacks_and_nothing_else(Config) ->
     ?assertEqual([<<"chromium">>, <<"npm">>, <<"pip">>],
                  lacks(Config, "typescript", ["rebar3", "unzip", "sqlite3", "python3", "node" | Has])),
     ?assertEqual([<<"pip">>, <<"python3">>], lacks(Config, "openapi", ["rebar3" | Has])),
+    ?assertEqual([<<"pip">>, <<"python3">>], lacks(Config, "s3", ["rebar3" | Has])),
     ?assertEqual([<<"chromium">>, <<"elixir">>, <<"pip">>, <<"unzip">>],
                  lacks(Config, "test", ["rebar3", "curl", "dialyzer", "sqlite3", "python3", "node", "npm" | Has])),
     %% Once, however many of the target's parts need it.

@@ -11,9 +11,10 @@
 
 -spec commands() -> [warp_cli_command:command(), ...].
 commands() ->
-    To = #{name => to, value => <<"TARGET">>, required => true, about => <<"the folder that has the backup">>},
+    To = #{name => to, value => <<"TARGET">>, required => true,
+           about => <<"the folder that has the backup, or s3://BUCKET/PREFIX">>},
     Making = [To, #{name => keys_to, value => <<"TARGET">>,
-                    about => <<"the folder for the backup's key pages, if that is to be another one">>}
+                    about => <<"the folder or bucket for the backup's key pages, if that is to be another one">>}
               | warp_cli_target:key_options(master_key, required)]
         ++ [#{name => keep_cuts, value => <<"N">>, is => positive,
               about => <<"keep the last N cuts; segments before them may be merged">>},
@@ -76,7 +77,7 @@ request(#{to := To} = Args) ->
     Keys = warp_cli_target:keys(keys_to, Args),
     Keep = maps:from_list([{cuts, N} || #{keep_cuts := N} <- [Args]] ++
                               [{age, N * ?DAY_MS} || #{keep_days := N} <- [Args]]),
-    Request = Keys#{to => warp_cli_target:path(To), master_key => warp_cli_target:in_json(Master)},
+    Request = Keys#{to => warp_cli_target:target(To), master_key => warp_cli_target:in_json(Master)},
     case map_size(Keep) of
         0 -> Request;
         _ -> Request#{keep => Keep}
@@ -123,7 +124,7 @@ start(#{to := To} = Args) ->
     first(Report, To).
 
 stop(#{to := To} = Args) ->
-    Path = warp_cli_target:path(To),
+    Path = warp_cli_target:target(To),
     warp_cli_context:with(Args, refuse, fun(Ask, _Hello) ->
         _ = warp_cli_context:ask(Ask, #{op => backup_stop, to => Path}),
         warp_cli_result:print(Args, #{to => Path, state => stopped},
@@ -131,7 +132,7 @@ stop(#{to := To} = Args) ->
     end).
 
 forget(#{to := To} = Args) ->
-    Path = warp_cli_target:path(To),
+    Path = warp_cli_target:target(To),
     warp_cli_context:with(Args, refuse, fun(Ask, #{<<"context">> := Name}) ->
         ok = warp_cli_terminal:confirm(
             ["The context ", Name, " will forget its backup in ", Path, ": deletions wait for it no more. What is "

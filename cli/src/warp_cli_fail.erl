@@ -11,7 +11,8 @@
                       <<"shard_unavailable">>, <<"node_unavailable">>, <<"bad_request">>, <<"internal">>,
                       <<"not_clustered">>, <<"no_projections">>, <<"newer_format">>, <<"not_a_shard">>,
                       <<"io_error">>, <<"unreachable">>, <<"no_backup">>, <<"no_master_key">>,
-                      <<"wrong_master_key">>, <<"master_key_refused">>]).
+                      <<"wrong_master_key">>, <<"master_key_refused">>, <<"storage_refused">>,
+                      <<"no_store_program">>]).
 
 %% @doc Calls a function, and gives the status that the program ends with.
 -spec with_status(fun(() -> term())) -> 0..3.

@@ -11,7 +11,8 @@ all() ->
     ["Works with contexts of the database Warp: those that run, through their VMs, those that are stopped, and backups."
      "\n\nUsage: warp COMMAND [DIR] [OPTION...]\n\n"
      "DIR is the folder of a context, DATA_DIR/CONTEXT. Without it the variable WARP_DIR says where that is.\n"
-     "TARGET is the folder of a backup.\n\n"
+     "TARGET is the folder of a backup, or s3://BUCKET/PREFIX, behind which ?endpoint=...&region=... can stand; the\n"
+     "keys to a bucket are in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the VM that uses it.\n\n"
      "Commands:\n",
      [["  ", string:pad(iolist_to_binary(warp_cli_command:name(Of)), Width + 2), About, $\n]
       || #{about := About} = Of <- Commands],

@@ -46,13 +46,13 @@ new(#{file := Given} = Args) ->
     end.
 
 show(#{target := Target} = Args) ->
-    About = warp_cli_target:result(warp_backup:about(warp_cli_target:path(Target))),
+    About = warp_cli_target:result(warp_backup:about(warp_cli_target:target(Target))),
     warp_cli_result:print(Args, About, fun shown/1).
 
 rotate(#{target := Target} = Args) ->
     Options = maps:merge(warp_cli_target:master(master_key, Args), warp_cli_target:master(new_master_key, Args)),
-    ok = warp_cli_target:result(warp_backup:rewrap(warp_cli_target:path(Target), Options)),
-    ok = warp_cli_result:print(Args, #{target => warp_cli_target:path(Target), state => rotated}, fun(_) ->
+    ok = warp_cli_target:result(warp_backup:rewrap(warp_cli_target:target(Target), Options)),
+    ok = warp_cli_result:print(Args, #{target => warp_cli_target:target(Target), state => rotated}, fun(_) ->
         ["The new master key opens the backup in ", Target, " now, and the old one does not.\n"]
     end),
     warp_cli_terminal:note("Give the new one to what backs up, and keep a copy of it elsewhere.").

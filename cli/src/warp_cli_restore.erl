@@ -81,7 +81,7 @@ own(Dir, Existing) ->
     end.
 
 restored(Dir, #{target := Target}, Options) ->
-    warp_cli_target:result(warp_backup:restore(Dir, warp_cli_target:path(Target),
+    warp_cli_target:result(warp_backup:restore(Dir, warp_cli_target:target(Target),
                                                Options#{progress => fun warp_cli_target:progress/1})).
 
 shown(Path, #{shards := Shards, cut := Cut, at := At, segments := Segments, rows := Rows, events := Events,

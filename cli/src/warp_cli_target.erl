@@ -1,7 +1,7 @@
 %% @private What the commands for backups take: where a backup is, where its keys are, and where the master key is.
 -module(warp_cli_target).
 
--export([place/0, options/0, key_options/2, path/1, keys/2, master/2, in_json/1, result/1, progress/1]).
+-export([place/0, options/0, key_options/2, path/1, target/1, keys/2, master/2, in_json/1, result/1, progress/1]).
 
 -type master() :: {file, binary()} | {env, string()}.
 
@@ -13,7 +13,7 @@ place() -> #{name => target, shown => <<"TARGET">>, is => folder}.
 -spec options() -> [warp_cli_command:option()].
 options() ->
     [#{name => keys_from, value => <<"TARGET">>,
-       about => <<"the folder of the backup's key pages, if that is another one">>}].
+       about => <<"the folder or bucket of the backup's key pages, if that is another one">>}].
 
 %% @doc The options that say where a master key is, the file of which has this name.
 -spec key_options(master_key | new_master_key, required | optional) -> [warp_cli_command:option()].
@@ -32,9 +32,14 @@ names(new_master_key) -> {new_master_key_env, <<"new master key">>}.
 -spec path(binary()) -> binary().
 path(Given) -> filename:absname(Given).
 
+%% @doc A target as another program, in another folder, understands it.
+-spec target(binary()) -> binary().
+target(<<"s3://", _/binary>> = Bucket) -> Bucket;
+target(Folder) -> path(Folder).
+
 %% @doc The place of the key pages under this name, if it was given.
 -spec keys(keys_to | keys_from, warp_cli_command:args()) -> #{keys_to | keys_from => binary()}.
-keys(Name, Args) -> maps:map(fun(_, Given) -> path(Given) end, maps:with([Name], Args)).
+keys(Name, Args) -> maps:map(fun(_, Given) -> target(Given) end, maps:with([Name], Args)).
 
 %% @doc Where the master key is, if that was given.
 -spec master(master_key | new_master_key, warp_cli_command:args()) ->

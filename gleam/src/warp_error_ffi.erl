@@ -159,6 +159,8 @@ reason({other_restore, Path}) -> {other_restore, Path};
 reason({backup_damaged, Message}) -> {backup_damaged, Message};
 reason({key_unknown, Message}) -> {key_unknown, Message};
 reason({unreachable, Why}) -> {unreachable, text(Why)};
+reason({storage_refused, Message}) -> {storage_refused, Message};
+reason({no_store_program, Message}) -> {no_store_program, Message};
 
 reason(Reason) -> {unknown, Reason}.
 
@@ -208,6 +210,7 @@ because({unknown_aggregate, Name}) -> format("~ts is none that the context was s
 because({step_arity, Name, 3, _}) -> format("the step function ~ts is one that compensates", [Name]);
 because({expected, N, given, M}) -> format("the statement has ~b parameters, and ~b were given", [N, M]);
 because({of_other_entity, Id}) -> format("it is that of an event of the entity ~ts", [Id]);
+because({not_s3, Field}) -> format("its ~ts is wrong or unknown", [Field]);
 because({too_many, Max}) -> format("there are more than ~b", [Max]);
 because({too_large, Max}) -> format("there are more than ~b bytes", [Max]);
 because({too_large, Size, Unit}) -> format("it has more than ~b ~ts", [Size, Unit]);

@@ -175,7 +175,7 @@ by_status() ->
             %% Of starting a context and of backups, which no client does.
             no_backup, clustered, no_keys, not_started, running, target_in_use, wrong_master_key, no_master_key,
             master_key_refused, other_backup, forked, no_such_cut, not_empty, other_restore, backup_damaged,
-            key_unknown, merged_meanwhile, unreachable,
+            key_unknown, merged_meanwhile, unreachable, storage_refused, no_store_program,
             data_dir_in_use, too_few_files, nif_not_loaded, shard_count_mismatch, not_a_shard, not_a_projection,
             was_projected, wrong_identity, newer_format, target_refused, no_certificate_in, cannot_read,
             no_certificates_of_this_system, application_not_started, folder_of_cluster, folder_of_node,

@@ -4,7 +4,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([check/1, describe/1, open/1, close/1, create/3, replace/3, read/2, read/4, list/2, delete/2]).
+-export([check/1, describe/1, open/1, close/1, can_create/1, create/3, replace/3, read/2, read/4, list/2, delete/2]).
 
 %% @doc Takes the path of a folder, which need not be there.
 -spec check(term()) -> {ok, binary()} | {error, not_a_path}.
@@ -20,6 +20,10 @@ open(Dir) -> {ok, Dir}.
 
 -spec close(binary()) -> ok.
 close(_Dir) -> ok.
+
+%% @doc Every file system can.
+-spec can_create(binary()) -> ok.
+can_create(_Dir) -> ok.
 
 %% @doc Writes a file that is not there, durably.
 -spec create(binary(), warp_backup_target:name(), binary()) -> ok | exists | {error, warp_backup_target:error()}.

@@ -42,6 +42,7 @@ run(Context, Places, Tell) ->
 
 saved(#{shards := Shards} = Context, #{segments := Target} = Places, Tell) ->
     Stream = warp_backup_stream:number(Context),
+    ok = ok_of(warp_backup_target:can_create(Target)),
     {Backup, Number} = opened(Context, Places),
     #{reaches := Reaches, segment := Last, hash := Hash} =
         ok(warp_backup_stream:last(Target, Number, Stream, Shards)),
@@ -75,7 +76,9 @@ opened(#{name := Name, shards := Shards} = Context, #{segments := Target, master
             Object = ok(warp_backup_master:wrap(Master, Backup, About)),
             case warp_backup_target:create(Target, ?OBJECT, Object) of
                 ok -> opened(Context, Places);
-                exists -> throw({error, target_in_use});
+                exists ->
+                    ok = ok_of(same(warp_backup_target:read(Target, ?OBJECT), Object)),
+                    opened(Context, Places);
                 {error, _} = Error -> throw(Error)
             end;
         {error, _} = Error ->

@@ -5,26 +5,31 @@
 %% target, and anybody reads.
 -module(warp_backup_target).
 
--export([check/1, describe/1, open/1, close/1, create/3, replace/3, read/2, read/4, list/2, delete/2]).
+-export([check/1, describe/1, open/1, close/1, can_create/1, create/3, replace/3, read/2, read/4, list/2, delete/2]).
 
 -export_type([given/0, target/0, open/0, name/0, error/0]).
 
-%% What a user gives: the path of a folder.
--type given() :: file:name_all().
+%% What a user gives: the path of a folder; or a bucket of S3-compatible storage, as a map or as a text that begins
+%% with `s3://'.
+-type given() :: file:name_all() | warp_backup_s3:given().
 %% A checked target.
 -opaque target() :: {module(), config()}.
 -opaque open() :: {module(), term()}.
 -type config() :: term().
 -type name() :: binary().
-%% `{unreachable, Why}': the target does not answer now. `disk_full'; and `{io_error, Message}'.
--type error() :: {unreachable, term()} | disk_full | {io_error, binary()}.
+%% `{unreachable, Why}': the target does not answer now. `{storage_refused, Message}': it answers that it will not do
+%% it. `{no_store_program, Message}': the program that speaks to it was not built. `disk_full'; `{io_error, Message}'.
+-type error() ::
+    {unreachable, term()} | {storage_refused | no_store_program, binary()} | disk_full | {io_error, binary()}.
 
-%% Checks what the user gave. Pure.
+%% Checks what the user gave. Reads nothing but variables of the environment.
 -callback check(given()) -> {ok, config()} | {error, Why :: term()}.
 %% Where it is, for people, without secrets.
 -callback describe(config()) -> binary().
 -callback open(config()) -> {ok, term()} | {error, error()}.
 -callback close(term()) -> ok.
+%% Whether `create' keeps what is there, of two at the same time too: called before the first object is created.
+-callback can_create(term()) -> ok | {error, error()}.
 %% Writes an object that is not there. `exists': it is, and stays as it is.
 -callback create(term(), name(), binary()) -> ok | exists | {error, error()}.
 %% Writes an object, in place of the one that is there.
@@ -41,11 +46,16 @@
 %% @doc Checks what the user gave. `Why' of an error says what is wrong with it.
 -spec check(term()) -> {ok, target()} | {error, Why :: term()}.
 check(Given) ->
-    Module = warp_backup_folder,
+    Module = module(Given),
     case Module:check(Given) of
         {ok, Config} -> {ok, {Module, Config}};
         {error, _} = Error -> Error
     end.
+
+module(#{s3 := _}) -> warp_backup_s3;
+module(<<"s3://", _/binary>>) -> warp_backup_s3;
+module("s3://" ++ _) -> warp_backup_s3;
+module(_) -> warp_backup_folder.
 
 %% @doc Where the target is, for people, without secrets.
 -spec describe(target()) -> binary().
@@ -62,6 +72,10 @@ open({Module, Config}) ->
 %% @doc Closes a target.
 -spec close(open()) -> ok.
 close({Module, Open}) -> Module:close(Open).
+
+%% @doc Looks whether {@link create/3} keeps its promise here. To be called before it.
+-spec can_create(open()) -> ok | {error, error()}.
+can_create({Module, Open}) -> Module:can_create(Open).
 
 %% @doc Writes an object that is not there, durably. `exists': it is, and stays as it is.
 -spec create(open(), name(), binary()) -> ok | exists | {error, error()}.

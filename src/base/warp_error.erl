@@ -201,7 +201,13 @@ backup_reasons() ->
       <<"Give the newest key pages that there are: they may be older than the segments, or incomplete.">>},
      {{unreachable, 'Reason'}, [backup],
       <<"The target cannot be reached: {Reason}.">>,
-      <<"Try again when it can. Backups that were started go on by themselves.">>}].
+      <<"Try again when it can. Backups that were started go on by themselves.">>},
+     {{storage_refused, 'Message'}, [backup],
+      <<"The storage of the backup refuses what Warp asks for: {Message}.">>,
+      <<"See to the bucket, the keys to it and what they allow, as docs/backups.md says.">>},
+     {{no_store_program, 'Message'}, [backup],
+      <<"Warp cannot speak to S3-compatible storage: {Message}.">>,
+      <<"Run make store in Warp's folder, which needs Rust.">>}].
 
 start_reasons() ->
     [{{missing_option, 'Key'}, [start, backup],
@@ -486,6 +492,9 @@ whys() ->
       <<"may have only letters, digits, _, . and -, and may not begin with . or -">>},
      {only_letters_digits_underscore, <<"may have only letters, digits and _, and may not begin with a digit">>},
      {not_a_path, <<"is not a path">>},
+     {{not_s3, 'Key'},
+      <<"has a wrong or unknown {Key} for S3-compatible storage; docs/backups.md says what there is, and keys are "
+        "given as names of variables only">>},
      {not_a_place, <<"is not what `next' of a page of entities was">>},
      {not_an_offset, <<"is no offset of a stream">>},
      {not_positions, <<"is not what `next' of a page of events was">>},

@@ -167,7 +167,8 @@ wrong_keys_and_wrong_targets_are_told(Config) ->
     ?assertMatch({error, {no_master_key, _}}, warp_backup:run(Ctx, To, #{master_key => {env, "WARP_NO_SUCH_KEY"}})),
     ?assertEqual({error, {missing_option, master_key}}, warp_backup:run(Ctx, To, #{})),
     ?assertMatch({error, {bad_option, to, _}}, warp_backup:run(Ctx, "", #{master_key => {file, Other}})),
-    ?assertMatch({error, {bad_option, to, _}}, warp_backup:run(Ctx, #{to => #{s3 => "x"}, master_key => {env, "X"}})),
+    [?assertMatch({error, {bad_option, to, _}}, warp_backup:run(Ctx, #{to => Given, master_key => {env, "X"}}))
+     || Given <- [#{s3 => "x"}, #{s3 => "bank", key => "x"}, #{}, "s3://"]],
     ?assertEqual({error, {missing_option, to}}, warp_backup:run(Ctx, #{master_key => {env, "X"}})),
     ?assertEqual({error, {missing_option, from}}, warp_backup:restore("x", #{master_key => {env, "X"}})),
     [?assertMatch({error, {bad_option, _, _}}, Call(none))

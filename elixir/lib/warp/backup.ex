@@ -3,10 +3,10 @@ defmodule Warp.Backup do
   Backups of a context, in which a deleted entity is dead data: each life of an entity is sealed with a key of its own,
   and deleting the entity destroys that key, also in the backups that were made before.
 
-  A backup is kept in a folder, which may be one of another machine that is mounted. It is made of segments, which
-  never change, and of key pages, which each run replaces. Each run adds a cut: the state of the whole context between
-  two commits. Who loses the master key, or the key pages, can restore nothing. `docs/backups.md` says how to set
-  backups up, and how to restore.
+  A backup is kept in a folder, which may be one of another machine that is mounted, or in a bucket: see
+  `t:target/0`. It is made of segments, which never change, and of key pages, which each run replaces. Each run adds a
+  cut: the state of the whole context between two commits. Who loses the master key, or the key pages, can restore
+  nothing. `docs/backups.md` says how to set backups up, and how to restore.
 
       iex> {:ok, bank} = Warp.context("bank")
       iex> dir = Path.join(System.tmp_dir!(), "warp-backup-#{System.unique_integer([:positive])}")
@@ -26,12 +26,37 @@ defmodule Warp.Backup do
       iex> File.rm_rf!(dir)
 
   Every function checks its options first (`{:error, {:bad_option, name, why}}`), and can give
-  `{:error, {:unreachable, why}}`, `{:error, {:io_error, message}}` and `{:error, {:backup_damaged, message}}`; those
+  `{:error, {:unreachable, why}}`, `{:error, {:io_error, message}}` and `{:error, {:backup_damaged, message}}`, with a
+  bucket also `{:error, {:storage_refused, message}}` and `{:error, {:no_store_program, message}}`; those
   with a context also `{:error, :context_stopped}` and `{:error, :interrupted}`.
   """
 
   alias Warp.Options
 
+  @typedoc """
+  Where a backup is: the path of a folder; or a bucket of S3-compatible storage, as `"s3://BUCKET/PREFIX"`, behind which
+  `"?endpoint=...&region=..."` can stand, or as a map:
+
+    * `:s3` - the bucket, which has to be there, and `:prefix`, what the names of all objects begin with.
+    * `:endpoint` - the address of the storage. The default is AWS, or what `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`
+      of the environment says.
+    * `:region` - the default is `AWS_REGION` or `AWS_DEFAULT_REGION` of the environment, or `"us-east-1"`.
+    * `:access_key_id`, `:secret_access_key`, `:session_token` - `{:env, name}`, the variables that have the keys. The
+      defaults are those of AWS, such as `AWS_ACCESS_KEY_ID`.
+    * `:timeout` (120000) - how many milliseconds a request to the storage may take.
+  """
+  @type target ::
+          Path.t()
+          | %{
+              required(:s3) => String.t(),
+              optional(:prefix) => String.t(),
+              optional(:endpoint) => String.t(),
+              optional(:region) => String.t(),
+              optional(:access_key_id) => {:env, String.t()},
+              optional(:secret_access_key) => {:env, String.t()},
+              optional(:session_token) => {:env, String.t()},
+              optional(:timeout) => pos_integer
+            }
   @typedoc """
   The master key, which wraps the key of a backup: a file with 64 hexadecimal digits, such as `openssl rand -hex 32`
   prints, that only its owner may read; a variable of the environment with such digits; or functions that have a
@@ -67,9 +92,10 @@ defmodule Warp.Backup do
   Backs a context up once. Only what is new since the last run is read and stored. A run that was interrupted is made
   again.
 
-    * `:to` - the folder of the backup. Each context has one of its own. It is made when it is not there.
+    * `:to` - where the backup is, see `t:target/0`. Each context has a place of its own. A folder is made when it is
+      not there.
     * `:master_key` - see `t:master_key/0`.
-    * `:keys_to` - another folder for the key pages: who has only one of the two can read nothing.
+    * `:keys_to` - another place for the key pages: who has only one of the two can read nothing.
     * `:keep` - which cuts are kept: `:all`; `%{cuts: n}`, the last so many; or `%{age: milliseconds}`, all that are needed
       to restore any time since then. A map with both keeps what either of them does. Some segments up to the oldest of
       these cuts may be merged then. The default is what `start/2` was called with.
@@ -105,14 +131,14 @@ defmodule Warp.Backup do
   Ends the backups to a folder that `start/2` has begun, after a run that is under way. Deletions still wait until their
   entities are dead data there. Error: `:not_started`.
   """
-  @spec stop(Warp.context(), Path.t()) :: :ok | {:error, Warp.reason()}
+  @spec stop(Warp.context(), target) :: :ok | {:error, Warp.reason()}
   defdelegate stop(context, to), to: :warp_backup
 
   @doc """
   Says that a folder is gone for good, with all that was backed up to it: deletions wait for it no more. Errors:
   `:running`, while a run is under way; `:not_started`.
   """
-  @spec forget(Warp.context(), Path.t()) :: :ok | {:error, Warp.reason()}
+  @spec forget(Warp.context(), target) :: :ok | {:error, Warp.reason()}
   defdelegate forget(context, to), to: :warp_backup
 
   @doc """
@@ -126,18 +152,18 @@ defmodule Warp.Backup do
   Has the backup opened by `:new_master_key` in place of `:master_key`: only its object `backup` is replaced. Errors:
   `:no_backup`; those of the master key as for `run/2`.
   """
-  @spec rewrap(Path.t(), keyword) :: :ok | {:error, Warp.reason()}
+  @spec rewrap(target, keyword) :: :ok | {:error, Warp.reason()}
   def rewrap(to, options), do: :warp_backup.rewrap(to, to_map(options))
 
   @doc """
   Of which `:context` a backup is and with how many `:shards`, when it was begun (`:created`, in microseconds since
   1970), and what has wrapped its key (`:wrapped_by`). Needs no key. Error: `:no_backup`.
   """
-  @spec about(Path.t()) :: {:ok, map} | {:error, Warp.reason()}
+  @spec about(target) :: {:ok, map} | {:error, Warp.reason()}
   defdelegate about(from), to: :warp_backup
 
   @doc "The cuts of a backup, the oldest first. Needs no key. Error: `:no_backup`."
-  @spec list(Path.t()) :: {:ok, [cut]} | {:error, Warp.reason()}
+  @spec list(target) :: {:ok, [cut]} | {:error, Warp.reason()}
   defdelegate list(from), to: :warp_backup
 
   @doc """
@@ -148,7 +174,7 @@ defmodule Warp.Backup do
   Error: `{:backup_damaged, message}` names each segment that is damaged, missing or exchanged. Others are those of
   `restore/2`.
   """
-  @spec verify(Path.t(), keyword) :: {:ok, map} | {:error, Warp.reason()}
+  @spec verify(target, keyword) :: {:ok, map} | {:error, Warp.reason()}
   def verify(from, options \\ []), do: :warp_backup.verify(from, to_map(options))
 
   @doc """
@@ -157,7 +183,7 @@ defmodule Warp.Backup do
   Where they are older, what is newer cannot be read, and a key that was erased may still be there. Needs no key.
   Option: `:keys_from`. Errors: `:no_backup`, `:no_keys`.
   """
-  @spec check(Path.t(), keyword) :: {:ok, map} | {:error, Warp.reason()}
+  @spec check(target, keyword) :: {:ok, map} | {:error, Warp.reason()}
   def check(from, options \\ []), do: :warp_backup.check(from, to_map(options))
 
   @doc """
@@ -165,7 +191,7 @@ defmodule Warp.Backup do
   since. Start it then as any other, with the name and the number of `:shards` that the answer has. A restore that was
   interrupted goes on when it is called again. Sagas that were under way at the cut go on when the context starts.
 
-    * `:from` - the folder of the backup, and `:keys_from` that of its key pages, if it is another one.
+    * `:from` - where the backup is, and `:keys_from` where its key pages are, if that is another place.
     * `:master_key` - see `t:master_key/0`.
     * `:until` (`:end`) - the last cut; `{:cut, number}`; or `{:time, time}`, the last one that was made at this
       `DateTime`, or microseconds since 1970, or before.

@@ -91,6 +91,13 @@ pub type Until {
 /// The folder need not exist: it is made with the first object in it. Each context
 /// has a folder of its own.
 ///
+/// A text such as `s3://BUCKET/PREFIX?endpoint=http://127.0.0.1:9000&region=local`
+/// is a bucket of S3-compatible storage, which has to exist. What stands behind the
+/// `?` may be left out: the storage is that of AWS then, or what the usual variables
+/// of the environment say. The keys to it are in `AWS_ACCESS_KEY_ID` and
+/// `AWS_SECRET_ACCESS_KEY`, or in the variables that `access_key_id_env=NAME` and
+/// `secret_access_key_env=NAME` name.
+///
 pub fn at(folder: String) -> Backup {
   Backup(
     folder:,
@@ -112,8 +119,8 @@ pub fn master_key(backup: Backup, key: MasterKey) -> Backup {
   Backup(..backup, master_key: Some(key))
 }
 
-/// Keeps the key pages in this folder, and not with the segments: who has only one
-/// of the two can read nothing.
+/// Keeps the key pages in this folder or bucket, and not with the segments: who has
+/// only one of the two can read nothing.
 ///
 pub fn keys_at(backup: Backup, folder: String) -> Backup {
   Backup(..backup, keys: Some(folder))
@@ -189,7 +196,8 @@ pub type Report {
 /// folder has a backup of another context; `error.TargetInUse`; `error.Forked` if
 /// the context was put back to an older state, and has gone on;
 /// `error.Clustered`; `error.ShardUnavailable`; `error.BackupDamaged`, `error.Unreachable`,
-/// `error.DiskFull`, `error.IoError` and `error.ContextStopped`.
+/// `error.DiskFull`, `error.IoError` and `error.ContextStopped`; with a bucket also
+/// `error.StorageRefused` and `error.NoStoreProgram`, as from all that use one.
 ///
 @external(erlang, "warp_backup_ffi", "run")
 pub fn run(context: Context, backup: Backup) -> Result(Report, Error(reason))

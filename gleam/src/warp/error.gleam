@@ -343,6 +343,11 @@ pub type Error(reason) {
   KeyUnknown(message: String)
   /// The target of the backups cannot be reached.
   Unreachable(why: String)
+  /// The storage of the backup was reached, and refuses what Warp asks for.
+  StorageRefused(message: String)
+  /// The program that speaks to S3-compatible storage was not built: `make store`
+  /// builds it.
+  NoStoreProgram(message: String)
   /// The entity is gone from the context. What this backup has of it may still be
   /// restored. Warp goes on trying by itself where it backs up to that target.
   BackupStillToErase(to: String, why: Error(reason))
@@ -863,6 +868,10 @@ pub fn to_string(error: Error(reason)) -> String {
       "The target of the backups cannot be reached: "
       <> why
       <> ". Backups that were started go on by themselves."
+    StorageRefused(message) ->
+      "The storage of the backup refuses what Warp asks for: " <> message <> "."
+    NoStoreProgram(message) ->
+      "Warp cannot speak to S3-compatible storage: " <> message <> "."
     BackupStillToErase(to, why) ->
       "The entity is gone from the context, but what the backup in "
       <> to
