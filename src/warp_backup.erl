@@ -117,9 +117,9 @@ run(Ctx, Options) -> planned(Ctx, Options, [as_before()], fun warp_backup_server
 %% The report has the number of the cut (`cut'), up to when the backup has everything (`at'), and how many segments, key
 %% pages, rows, events and bytes were stored: 0 where nothing has changed since the last cut, whose number it has then.
 %%
-%% With `keep' Warp may merge some older segments afterwards: eight or more at a time, into one of 32 MiB of rows at most,
-%% without what was erased. The default is what {@link start/2} was called with, or else `all', and what is given counts
-%% for this run alone. Where merging fails the run has not: see `unmerged' in `warp_core:stats/1'.
+%% With `keep' Warp may merge some older segments afterwards: eight or more at a time, into one of 32 MiB of rows at
+%% most, without what was erased. The default is what {@link start/2} was called with, or else `all', and what is given
+%% counts for this run alone. Where merging fails the run has not: see `unmerged' in `warp_core:stats/1'.
 %%
 %% Errors: `{bad_option, Name, Why}'; `{no_master_key, Why}' when it cannot be read; `wrong_master_key' when the backup
 %% was begun with another one; `{master_key_refused, Why}'; `{other_backup, #{context, shards}}': the target has a
@@ -132,7 +132,8 @@ run(Ctx, To, Options) -> run(Ctx, with(to, To, Options)).
 
 %% @doc Backs a context up again and again, every `every' milliseconds (60000), from now on until the context stops or
 %% {@link stop/2} is called, and at once when an entity is deleted. Waits for the first run, and gives its report.
-%% Other options are those of {@link run/3}; `keep' is `all' unless given. Called again for the same target it changes how.
+%% Other options are those of {@link run/3}; `keep' is `all' unless given. Called again for the same target it changes
+%% how.
 %%
 %% What fails later is in the log and in `warp_core:stats/1', under `backups', and is tried again.
 %%

@@ -42,9 +42,9 @@ commands() ->
        run => fun start/1},
      #{words => [<<"backup">>, <<"merge">>],
        about => <<"Make a backup smaller: merge old segments, without what was deleted">>,
-       text => <<"Makes a run first, and then reads all segments up to the oldest cut that is kept. Older cuts cannot\n"
-                 "be restored any more. `warp backup start' with `--keep-cuts' or `--keep-days' merges by itself, a few\n"
-                 "segments at a time.">>,
+       text => <<"Makes a run first, and then reads all segments up to the oldest cut that is kept. Older cuts\n"
+                 "cannot be restored any more. `warp backup start' with `--keep-cuts' or `--keep-days' merges by\n"
+                 "itself, a few segments at a time.">>,
        opens => true,
        asks => true,
        options => Making,
@@ -88,15 +88,16 @@ merge(#{to := To} = Args) ->
         #{keep := _} = Request ->
             Report = warp_cli_context:with(Args, open, fun(Ask, #{<<"context">> := Name}) ->
                 ok = warp_cli_terminal:confirm(
-                    ["Old segments of the backup of ", Name, " in ", To, " will be merged, and what was deleted is left "
-                     "out of them. Cuts before those that are kept cannot be restored any more."], Args),
+                    ["Old segments of the backup of ", Name, " in ", To, " will be merged, and what was deleted is "
+                     "left out of them. Cuts before those that are kept cannot be restored any more."], Args),
                 warp_cli_context:ask(Ask, Request#{op => backup_merge})
             end),
             warp_cli_result:print(Args, Report, fun(#{<<"merged">> := Merged}) ->
                 [made(Report), "Merged: ", many(Merged, "old segment"), ".\n"]
             end);
         #{} ->
-            warp_cli_fail:usage(<<"`warp backup merge' needs --keep-cuts or --keep-days: what must still be restorable.">>)
+            warp_cli_fail:usage(<<"`warp backup merge' needs --keep-cuts or --keep-days: what must still be "
+                                  "restorable.">>)
     end.
 
 made(#{<<"cut">> := Cut, <<"segments">> := 0}) ->

@@ -41,8 +41,8 @@ each([{_Stream, Number, Name, Bytes} | Segments], Target, {Count, Before}, Cuts)
             Error
     end.
 
-%% @doc The cut that a segment of so many bytes completes. `not_found': it was merged into another one meanwhile. Errors:
-%% as above.
+%% @doc The cut that a segment of so many bytes completes. `not_found': it was merged into another one meanwhile.
+%% Errors: as above.
 -spec of_segment(warp_backup_target:open(), Segment :: pos_integer(), warp_backup_target:name(), pos_integer()) ->
     {ok, {Cut :: pos_integer(), warp_core:micros()} | none} | not_found | {error, term()}.
 of_segment(Target, Number, Name, Bytes) ->

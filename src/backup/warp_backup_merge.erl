@@ -1,4 +1,5 @@
-%% @private Makes larger segments of a backup's small old ones, without what was erased since. The calling process does it.
+%% @private Makes larger segments of a backup's small old ones, without what was erased since. The calling process does
+%% it.
 %%
 %% A merged segment has the number of the last one that it replaces, and takes its place; then the others are deleted.
 %% Whoever is interrupted in between leaves segments that nobody reads, and that the next merge deletes.
@@ -8,8 +9,8 @@
 
 -export_type([how/0, merged/0]).
 
-%% `{some, Settled}': at most one new segment, of those behind the number up to which nothing is to be gained. `all': all
-%% that can be merged, and each that has much that was erased.
+%% `{some, Settled}': at most one new segment, of those behind the number up to which nothing is to be gained. `all':
+%% all that can be merged, and each that has much that was erased.
 -type how() :: {some, Settled :: non_neg_integer()} | all.
 -type merged() :: #{
     %% How many segments were replaced.
@@ -33,8 +34,8 @@
 
 %% @doc Merges segments up to the oldest cut that is kept. `Tell' is called after each segment that was read.
 %%
-%% Errors: `{shard_unavailable, N}'; `{backup_damaged, Message}' of a segment that would be merged, which stays as it is;
-%% `target_in_use': another one has changed a segment meanwhile; those of the master key and of the target.
+%% Errors: `{shard_unavailable, N}'; `{backup_damaged, Message}' of a segment that would be merged, which stays as it
+%% is; `target_in_use': another one has changed a segment meanwhile; those of the master key and of the target.
 -spec run(warp_context:context(), warp_backup_run:places(), warp_backup_keep:keep(), how(), fun(() -> term())) ->
     {ok, merged()} | {error, term()}.
 run(Context, #{segments := Target} = Places, Keep, How, Tell) ->

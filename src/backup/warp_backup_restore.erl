@@ -30,8 +30,8 @@
 %%
 %% Errors: `{not_empty, Path}': there is a context; `{other_restore, Path}': the folder beside has another cut or
 %% backup, begun earlier; `{no_such_cut, Until}'; `no_backup': the target has none; `no_keys': the place of the keys has
-%% none; `{backup_damaged, Message}', `{key_unknown, Message}', with which nothing has its name; `merged_meanwhile'; those
-%% of the master key, the targets and the files.
+%% none; `{backup_damaged, Message}', `{key_unknown, Message}', with which nothing has its name; `merged_meanwhile';
+%% those of the master key, the targets and the files.
 -spec run(warp_backup_run:places(), DataDir :: binary(),
           {warp_backup_cuts:until(), Entity :: all | binary()},
           {warp_nif:access(), [warp_nif:kind()], fun((map()) -> term())}) -> {ok, report()} | {error, term()}.
@@ -94,7 +94,8 @@ restored(Restoring, #{segments := Target, keys := Keys}, #{number := Backup}, {#
     Of = Count + length([Segment || {_, Number, _, _} = Segment <- All, Number =< Cut]),
     Looked = fun(Done) -> Tell(#{done => Done, 'of' => Of, events => 0}) end,
     Used = ok(warp_backup_read:load(Restoring, Target, Keys, {Backup, All, Cut, Looked})),
-    Read = fun(Done, #{events := Events}) -> Tell(#{done => Of - length(Used) + Done, 'of' => Of, events => Events}) end,
+    Before = Of - length(Used),
+    Read = fun(Done, #{events := Events}) -> Tell(#{done => Before + Done, 'of' => Of, events => Events}) end,
     Counts = ok(warp_backup_read:segments(Restoring, Target, Used, How, Read)),
     Counts#{segments => length(Used)}.
 

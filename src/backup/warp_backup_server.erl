@@ -351,7 +351,7 @@ of_run(Pid, Fun, #state{backups = Backups} = State) ->
 unmerged(Why, _To, #backup{unmerged = {_, Since}} = Backup, _State) ->
     Backup#backup{unmerged = {Why, Since}};
 unmerged(Why, To, Backup, #state{context = #{name := Name}}) ->
-    ?LOG_WARNING("Warp: context ~ts is backed up to ~ts, but old segments there cannot be merged. Warp tries again. ~ts",
+    ?LOG_WARNING("Warp: context ~ts is backed up to ~ts, but old segments cannot be merged. Warp tries again. ~ts",
                  [Name, To, warp_error:format_error(Why)]),
     Backup#backup{unmerged = {Why, os:system_time(microsecond)}}.
 

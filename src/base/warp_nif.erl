@@ -632,8 +632,8 @@ keys_index(_Backup, _Index) -> ?MISSING.
 -spec chain_new() -> chain().
 chain_new() -> ?MISSING.
 
-%% @doc What the beginning of a segment says, from its first 144 KiB at least: the number of the first segment that it has
-%% the blocks of, and its random id. Error: `{backup_damaged, Message}'.
+%% @doc What the beginning of a segment says, from its first 144 KiB at least: the number of the first segment that it
+%% has the blocks of, and its random id. Error: `{backup_damaged, Message}'.
 -spec segment_label(Segment :: pos_integer(), binary()) ->
     {ok, {First :: pos_integer(), Id :: binary()}} | {error, reason()}.
 segment_label(_Segment, _Beginning) -> ?MISSING.
@@ -643,9 +643,9 @@ segment_label(_Segment, _Beginning) -> ?MISSING.
 -spec merge_new(backup(), [{Number :: non_neg_integer(), shard()}]) -> merging().
 merge_new(_Backup, _Shards) -> ?MISSING.
 
-%% @doc Adds a segment that follows the last one, after it was checked: how many bytes of it were left out. `full': there
-%% is no room for it, so it has to be the first of the next one. Errors: `{backup_damaged, Message}', also of segments
-%% that do not follow; `closed' when a shard is; those of the shards' files.
+%% @doc Adds a segment that follows the last one, after it was checked: how many bytes of it were left out. `full':
+%% there is no room for it, so it has to be the first of the next one. Errors: `{backup_damaged, Message}', also of
+%% segments that do not follow; `closed' when a shard is; those of the shards' files.
 -spec merge_add(merging(), Segment :: pos_integer(), binary()) ->
     {ok, LeftOut :: non_neg_integer() | full} | {error, reason()}.
 merge_add(Merging, Number, Bytes) -> ?ANSWER(merge_add(Merging, Number, Bytes, Tag)).

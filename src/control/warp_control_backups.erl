@@ -19,14 +19,15 @@ start(Ctx, #{<<"every">> := Every} = Args, Tell) ->
     Options = (options(Args))#{every => Every},
     followed(fun(Progress) -> warp_backup:start(Ctx, Options#{progress => Progress}) end, Tell).
 
-%% @doc Backs a context up once, and merges all old segments that can be merged. Arguments as above, with `keep'. Errors:
-%% those of `warp_backup:merge/2'.
+%% @doc Backs a context up once, and merges all old segments that can be merged. Arguments as above, with `keep'.
+%% Errors: those of `warp_backup:merge/2'.
 -spec merge(warp_core:ctx(), Args :: map(), tell()) -> {ok, map()} | {error, term()}.
 merge(Ctx, Args, Tell) ->
     followed(fun(Progress) -> warp_backup:merge(Ctx, (options(Args))#{progress => Progress}) end, Tell).
 
 options(#{<<"to">> := To, <<"master_key">> := Key} = Args) ->
-    More = [{keys_to, Keys} || #{<<"keys_to">> := Keys} <- [Args]] ++ [{keep, keep(Keep)} || #{<<"keep">> := Keep} <- [Args]],
+    More = [{keys_to, Keys} || #{<<"keys_to">> := Keys} <- [Args]] ++
+        [{keep, keep(Keep)} || #{<<"keep">> := Keep} <- [Args]],
     maps:from_list([{to, To}, {master_key, master(Key)} | More]).
 
 keep(#{} = Keep) ->

@@ -67,7 +67,8 @@ round(Round, Config, Known) ->
     [#{cut := Last} = Now] = [Cut || #{cut := Of} = Cut <- All, Of =:= Last],
     same(Rows, came_back(Now, Round, Config, Live)),
     %% It may have been merged since.
-    _ = [came_back(Cut, Round, Config, Live) || #{cut := Of} = Cut <- All, Killed =/= [], Of =:= maps:get(cut, lists:last(Killed))],
+    LastKilled = [Of || #{cut := Of} <- lists:sublist(lists:reverse(Killed), 1)],
+    _ = [came_back(Cut, Round, Config, Live) || #{cut := Of} = Cut <- All, [Of] =:= LastKilled],
     _ = [came_back(lists:nth(rand:uniform(length(All)), All), Round, Config, Live) || Round rem 3 =:= 0],
     Logs.
 

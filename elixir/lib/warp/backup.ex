@@ -96,9 +96,9 @@ defmodule Warp.Backup do
       not there.
     * `:master_key` - see `t:master_key/0`.
     * `:keys_to` - another place for the key pages: who has only one of the two can read nothing.
-    * `:keep` - which cuts are kept: `:all`; `%{cuts: n}`, the last so many; or `%{age: milliseconds}`, all that are needed
-      to restore any time since then. A map with both keeps what either of them does. Some segments up to the oldest of
-      these cuts may be merged then. The default is what `start/2` was called with.
+    * `:keep` - which cuts are kept: `:all`; `%{cuts: n}`, the last so many; or `%{age: milliseconds}`, all that are
+      needed to restore any time since then. A map with both keeps what either of them does. Some segments up to the
+      oldest of these cuts may be merged then. The default is what `start/2` was called with.
     * `:progress` - a function that is called with the report so far after each object that was stored.
 
   Errors: `{:no_master_key, message}`; `:wrong_master_key`, the backup was begun with another one;

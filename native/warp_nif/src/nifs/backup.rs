@@ -24,6 +24,7 @@ use crate::threads::{BACKUPS, FILES, answer};
 /// The name of the wrapping that is done here.
 const OWN: &str = "master";
 
+/// A binary with these bytes.
 pub fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
     let mut made = NewBinary::new(env, bytes.len());
     made.copy_from_slice(bytes);
