@@ -48,7 +48,7 @@ commands() ->
        opens => true,
        asks => true,
        options => Making,
-       examples => [<<"warp backup merge data/bank --to backups/bank --master-key bank.key --keep-days 30">>],
+       examples => [<<"warp backup merge data/bank --to backups/bank --master-key bank.key --keep-days 30 --yes">>],
        run => fun merge/1},
      #{words => [<<"backup">>, <<"stop">>],
        about => <<"End what `warp backup start' has begun">>,

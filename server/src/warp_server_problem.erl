@@ -151,7 +151,8 @@ headers(_) -> [].
 
 by_status() ->
     [{400, [bad_json, number_too_large, bad_request, unknown_field, bad_entity_id, bad_event, unknown_aggregate,
-            duplicate_event_id, reserved_id, empty_batch, batch_too_large, batch_too_large_bytes, missing_option,
+            duplicate_event_id, reserved_id, empty_batch, batch_too_large, batch_too_large_bytes,
+            import_too_large, import_too_large_bytes, missing_option,
             unknown_option, bad_option, bad_saga_id, bad_saga, empty_saga, too_many_steps, bad_step, bad_note,
             bad_cursor, bad_param, bad_params, bad_command, read_only, sql_error, too_many_rows, result_too_large,
             query_too_large, no_projections]},
@@ -162,7 +163,7 @@ by_status() ->
      {408, [request_timeout]},
      {409, [wrong_expected_seq, id_conflict, saga_conflict, not_stuck, others_say, in_use, already_running, not_running,
             already_started, node_up, last_member, not_clustered, not_in_doubt, in_doubt, not_a_member, forgotten,
-            set_aside, rebuild_due, saga_waits, cancelled, entity_deleted, not_held]},
+            set_aside, rebuild_due, saga_waits, cancelled, entity_deleted, entity_not_empty, not_held]},
      {410, [gone]},
      {413, [body_too_large]},
      {415, [unsupported_media_type]},

@@ -44,7 +44,7 @@ run(Places, DataDir, {Until, Entity}, {Access, Kinds, Tell}) ->
         Dir = <<Path/binary, ".restoring">>,
         {ok, Lock} = locked(Dir, Access),
         try
-            ok = ok_of(marked(Dir, About, {Cut, Entity}, Access)),
+            ok = ok_of(marked(Dir, About, {Cut, Entity, lists:max([N || {_, N, _, _} <- All])}, Access)),
             Only = case Entity of all -> nil; _ -> Entity end,
             Restoring = ok(warp_nif:restore(Backup, Dir, {Name, Shards, Only}, Access, Kinds)),
             Counts = restored(Restoring, Places, About, {Cut, All}, restore, Tell),
@@ -117,15 +117,37 @@ locked(Dir, Access) ->
     end.
 
 %% Goes on with the same cut only. What a crash has left before the mark was there is nothing.
-marked(Dir, #{number := Backup}, {#{cut := Cut}, Entity}, Access) ->
+%%
+%% NOTE: when the backup has more segments than when this was begun, it begins anew: they may say that an entity was
+%% deleted whose rows are in the files already.
+marked(Dir, #{number := Backup}, {#{cut := Cut}, Entity, Last}, Access) ->
     Path = filename:join(Dir, ?MARK),
     Of = case Entity of all -> <<"all">>; _ -> binary:encode_hex(crypto:hash(sha256, Entity)) end,
-    Mark = iolist_to_binary(io_lib:format("~b ~b ~ts~n", [Backup, Cut, Of])),
+    Same = iolist_to_binary(io_lib:format("~b ~b ~ts ", [Backup, Cut, Of])),
+    Mark = <<Same/binary, (integer_to_binary(Last))/binary, "\n">>,
     case file:read_file(Path) of
-        {ok, Mark} -> ok;
-        {ok, _} -> {error, {other_restore, Dir}};
-        {error, enoent} -> warp_nif:put_file(Path, Mark, Access, replace);
-        {error, Reason} -> {error, io_error(Path, Reason)}
+        {ok, Mark} ->
+            ok;
+        {ok, <<Same:(byte_size(Same))/binary, _/binary>>} ->
+            ok = ok_of(warp_nif:delete_files(Dir, <<"shard-">>)),
+            ok = none_left(Dir),
+            warp_nif:put_file(Path, Mark, Access, replace);
+        {ok, _} ->
+            {error, {other_restore, Dir}};
+        {error, enoent} ->
+            warp_nif:put_file(Path, Mark, Access, replace);
+        {error, Reason} ->
+            {error, io_error(Path, Reason)}
+    end.
+
+%% What cannot be deleted stays, and must not be gone on with.
+none_left(Dir) ->
+    case file:list_dir_all(Dir) of
+        {ok, Names} ->
+            _ = [throw({error, io_error(filename:join(Dir, Name), eacces)}) || "shard-" ++ _ = Name <- Names],
+            ok;
+        {error, Reason} ->
+            throw({error, io_error(Dir, Reason)})
     end.
 
 file_deleted(Path) ->

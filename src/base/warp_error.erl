@@ -251,7 +251,7 @@ start_reasons() ->
       <<"Give the projections a database that nobody else writes to.">>},
      {{no_certificate_in, 'File'}, [start],
       <<"The file {File} has no certificate in it.">>, <<"Give a PEM file of certificates as cacertfile.">>},
-     {{cannot_read, 'File', 'Reason'}, [start, entity],
+     {{cannot_read, 'File', 'Reason'}, [start],
       <<"The file {File} cannot be read: {Reason}.">>, <<"Correct its path, or its access rights.">>},
      {{no_certificates_of_this_system, 'Reason'}, [start],
       <<"This system has no certificates that say whom to trust.">>,

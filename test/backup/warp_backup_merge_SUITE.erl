@@ -14,7 +14,8 @@ all() ->
      steps_of_sagas_that_were_cleared_are_left_out, the_last_segment_may_be_merged_too,
      segments_that_an_interruption_left_do_no_harm, a_merge_that_is_killed_loses_nothing,
      a_damaged_segment_is_not_merged, another_writer_is_noticed, a_restore_beside_merges_ends,
-     an_interrupted_restore_goes_on_with_merged_segments, a_large_context_stays_in_several_segments,
+     an_interrupted_restore_goes_on_with_merged_segments, an_interrupted_restore_brings_nothing_deleted_back,
+     a_large_context_stays_in_several_segments,
      only_a_start_says_what_later_runs_keep, what_to_keep_is_checked].
 
 init_per_testcase(_, Config) -> warp_test:init_case(Config).
@@ -237,14 +238,25 @@ an_interrupted_restore_goes_on_with_merged_segments(Config) ->
     [begin ok = fill(Ctx, N), {ok, _} = run(Ctx, Config, all) end || N <- lists:seq(1, 12)],
     State = rows_of(Ctx),
     Dir = filename:join(dir(Config), "halfway"),
-    Stops = fun(#{done := 18}) -> exit(interrupted); (_) -> ok end,
-    {_, Watch} = spawn_monitor(fun() ->
-        warp_backup:restore(Dir, target(Config), #{master_key => master(Config), progress => Stops})
-    end),
-    receive {'DOWN', Watch, process, _, Reason} -> ?assertEqual(interrupted, Reason) end,
+    interrupted(Dir, Config, 18, #{}),
     {ok, #{merged := 12}} = merge(Ctx, Config, #{cuts => 1}),
     {ok, #{events := 24, segments := 1}} = warp_backup:restore(Dir, target(Config), #{master_key => master(Config)}),
     ?assertEqual(State, rows(filename:join(Dir, "test"))),
+    {ok, _} = warp_core:verify(filename:join(Dir, "test")).
+
+%% Whose rows the interrupted one has written, and who was deleted before the next call.
+an_interrupted_restore_brings_nothing_deleted_back(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    [begin ok = fill(Ctx, N), {ok, _} = run(Ctx, Config, all) end || N <- lists:seq(1, 12)],
+    Dir = filename:join(dir(Config), "halfway"),
+    Until = #{until => {cut, 12}},
+    interrupted(Dir, Config, 20, Until),
+    ?assertNotEqual([], warp_test:files_with(Dir, name(2))),
+    ok = warp_core:delete(warp_core:entity(Ctx, name(2))),
+    {ok, #{events := 22, erased := 1}} =
+        warp_backup:restore(Dir, target(Config), Until#{master_key => master(Config)}),
+    ?assertEqual([], warp_test:files_with(Dir, name(2))),
+    ?assertEqual(rows_of(Ctx), rows(filename:join(Dir, "test"))),
     {ok, _} = warp_core:verify(filename:join(Dir, "test")).
 
 a_large_context_stays_in_several_segments(Config) ->
@@ -288,6 +300,14 @@ what_to_keep_is_checked(Config) ->
     ?assertEqual({error, no_backup}, warp_backup:list(target(Config))).
 
 %% ------------------------------------------------------------------ Helpers
+
+%% A restore that ends after so many steps.
+interrupted(Dir, Config, Steps, Options) ->
+    Stops = fun(#{done := Done}) when Done =:= Steps -> exit(interrupted); (_) -> ok end,
+    {_, Watch} = spawn_monitor(fun() ->
+        warp_backup:restore(Dir, target(Config), Options#{master_key => master(Config), progress => Stops})
+    end),
+    receive {'DOWN', Watch, process, _, Reason} -> ?assertEqual(interrupted, Reason) end.
 
 fill(Ctx, N) ->
     {ok, _} = warp_core:append_batch(warp_core:entity(Ctx, name(N)), [warp_test:credited(N), warp_test:credited(1)]),
