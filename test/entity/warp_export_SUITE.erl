@@ -74,7 +74,7 @@ append_all(_Entity, []) ->
     ok;
 append_all(Entity, Events) ->
     {Now, Later} = lists:split(min(5, length(Events)), Events),
-    ?assertMatch({ok, _}, warp_core:append_batch(Entity, Now)),
+    ?assertMatch({ok, _}, warp_core:append_batch(Entity, Now, #{timeout => 60000})),
     append_all(Entity, Later).
 
 %% Without the time, which is assigned anew; to the bit.

@@ -224,7 +224,7 @@ limits_of_a_query(Config) ->
     {ok, #{rows := Rows}} = Limited(50000, infinity),
     ?assertEqual(50000, length(Rows)),
     Wide = <<"SELECT hex(zeroblob(40000000))">>,
-    ?assertEqual({error, {result_too_large, 64 * 1024 * 1024}}, query(Target, Wide, [])),
+    ?assertEqual({error, {result_too_large, 64 * 1024 * 1024}}, query(Target, Wide, [], #{timeout => 60000})),
     Began = erlang:monotonic_time(millisecond),
     Endless = <<"WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c">>,
     ?assertEqual({error, timeout}, query(Target, Endless, [], #{timeout => 300})),

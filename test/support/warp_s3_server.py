@@ -21,10 +21,17 @@ logging.getLogger("werkzeug").setLevel(logging.ERROR)
 dispatcher = DomainDispatcherApplication(create_backend_app)
 
 
+# Storage looks whether an object is there and writes it in one step, and moto in two.
+one_write = threading.Lock()
+
+
 def application(environ, start_response):
     if not conditional:
         environ.pop("HTTP_IF_NONE_MATCH", None)
-    return dispatcher(environ, start_response)
+    if environ["REQUEST_METHOD"] != "PUT":
+        return dispatcher(environ, start_response)
+    with one_write:
+        return dispatcher(environ, start_response)
 
 
 server = make_server("127.0.0.1", 0, application, threaded=True)
