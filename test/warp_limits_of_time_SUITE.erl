@@ -41,17 +41,17 @@ made() ->
 %% What `warp_projection' does for `warp_core' is called through that.
 without_a_limit() ->
     [{warp_core, start, 1}, {warp_core, start_link, 1}, {warp_core, stop, 1}, {warp_core, export, 1},
-     {warp_core, verify, 1}, {warp_core, verify, 2},
+     {warp_core, import, 2}, {warp_core, verify, 1}, {warp_core, verify, 2},
      {warp_saga, commit, 2}, {warp_saga, cancel, 2}, {warp_saga, retry, 2}, {warp_saga, resolve, 3},
      {warp_saga, recover_pending, 1}, {warp_projection, query, 4}, {warp_projection, await, 2},
      %% That is each of its commands for as long as it takes.
      {warp_subscription, transaction, 4},
      {warp_cluster, migrate, 1}, {warp_cluster, leave, 1}, {warp_cluster, forget, 2},
      %% As long as reading and writing the targets takes, and no longer than a run that is under way.
-     {warp_backup, run, 2}, {warp_backup, run, 3}, {warp_backup, start, 2}, {warp_backup, stop, 2},
-     {warp_backup, forget, 2}, {warp_backup, list, 1}, {warp_backup, list, 2}, {warp_backup, verify, 1},
-     {warp_backup, verify, 2}, {warp_backup, check, 1}, {warp_backup, check, 2}, {warp_backup, restore, 2},
-     {warp_backup, restore, 3}, {warp_backup, about, 1}, {warp_backup, new_master_key, 1},
+     {warp_backup, run, 2}, {warp_backup, run, 3}, {warp_backup, start, 2}, {warp_backup, merge, 2},
+     {warp_backup, stop, 2}, {warp_backup, forget, 2}, {warp_backup, list, 1}, {warp_backup, list, 2},
+     {warp_backup, verify, 1}, {warp_backup, verify, 2}, {warp_backup, check, 1}, {warp_backup, check, 2},
+     {warp_backup, restore, 2}, {warp_backup, restore, 3}, {warp_backup, about, 1}, {warp_backup, new_master_key, 1},
      {warp_backup, rewrap, 2}].
 
 %% Each function with its limit in milliseconds, the given one or the one that it documents. The entity Hot has a
@@ -60,6 +60,7 @@ calls(Ctx, Hot, Cold, Aside, {Sub, Ended}) ->
     Brief = #{timeout => 300},
     Wait = #{wait => 300},
     Nothing = fun(_) -> {ok, []} end,
+    Again = [(incremented())#{seq => 1, recorded_at => 1}],
     Requests = fun(Request) -> warp_core:reqids_add(Request, one, warp_core:reqids_new()) end,
     Saga = warp_saga_test:saga(<<"new">>, [warp_saga_test:waits_for_gate(<<"hot">>)]),
     [{{warp_core, append, 2}, 5000, fun() -> warp_core:append(Hot, incremented()) end},
@@ -97,6 +98,7 @@ calls(Ctx, Hot, Cold, Aside, {Sub, Ended}) ->
      {{warp_core, history, 1}, 5000, fun() -> warp_core:history(Hot) end},
      {{warp_core, history, 2}, 300, fun() -> warp_core:history(Hot, Brief) end},
      {{warp_core, export, 2}, 300, fun() -> warp_core:export(Hot, Brief) end},
+     {{warp_core, import, 3}, 300, fun() -> warp_core:import(Hot, Again, Brief) end},
      {{warp_core, entities, 1}, 5000, fun() -> warp_core:entities(Ctx) end},
      {{warp_core, entities, 2}, 300, fun() -> warp_core:entities(Ctx, Brief) end},
      {{warp_core, events, 1}, 5000, fun() -> warp_core:events(Ctx) end},
