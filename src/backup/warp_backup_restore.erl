@@ -24,6 +24,8 @@
 
 %% Says of a folder that is not complete what is being restored.
 -define(MARK, "restoring").
+%% How far a folder is that is not complete, and how that stands in it. Another one is not gone on with.
+-define(FORMAT, 2).
 -define(LOCK_PATIENCE_MS, 1000).
 
 %% @doc Restores a cut, or what it has of one entity.
@@ -44,11 +46,18 @@ run(Places, DataDir, {Until, Entity}, {Access, Kinds, Tell}) ->
         Dir = <<Path/binary, ".restoring">>,
         {ok, Lock} = locked(Dir, Access),
         try
-            ok = ok_of(marked(Dir, About, {Cut, Entity}, Access)),
+            ok = ok_of(marked(Dir, About, {Cut, Entity, lists:max([N || {_, N, _, _} <- All])}, Access)),
             Only = case Entity of all -> nil; _ -> Entity end,
             Restoring = ok(warp_nif:restore(Backup, Dir, {Name, Shards, Only}, Access, Kinds)),
-            Counts = restored(Restoring, Places, About, {Used, All}, restore, Tell),
-            ok = ok_of(warp_nif:restore_finish(Restoring)),
+            Counts =
+                try
+                    Of = restored(Restoring, Places, About, {Used, All}, restore, Tell),
+                    ok = ok_of(warp_nif:restore_finish(Restoring)),
+                    Of
+                after
+                    %% What was written before an error is kept. What keeps it from that is the error already.
+                    _ = warp_nif:restore_close(Restoring)
+                end,
             ok = ok_of(warp_nif:establish(Lock)),
             ok = no_context(Path),
             ok = ok_of(warp_nif:rename_folder(Dir, Path)),
@@ -115,15 +124,34 @@ locked(Dir, Access) ->
     end.
 
 %% Goes on with the same cut only. What a crash has left before the mark was there is nothing.
-marked(Dir, #{number := Backup}, {#{cut := Cut}, Entity}, Access) ->
+%%
+%% NOTE: when the backup has more segments than at the time when it was begun, it begins anew: these may say that an
+%% entity was deleted whose rows are there.
+marked(Dir, #{number := Backup}, {#{cut := Cut}, Entity, Last}, Access) ->
     Path = filename:join(Dir, ?MARK),
     Of = case Entity of all -> <<"all">>; _ -> binary:encode_hex(crypto:hash(sha256, Entity)) end,
-    Mark = iolist_to_binary(io_lib:format("~b ~b ~ts~n", [Backup, Cut, Of])),
+    Same = iolist_to_binary(io_lib:format("~b ~b ~b ~ts ", [?FORMAT, Backup, Cut, Of])),
+    Mark = <<Same/binary, (integer_to_binary(Last))/binary, "\n">>,
     case file:read_file(Path) of
-        {ok, Mark} -> ok;
-        {ok, _} -> {error, {other_restore, Dir}};
-        {error, enoent} -> warp_nif:put_file(Path, Mark, Access, replace);
-        {error, Reason} -> {error, io_error(Path, Reason)}
+        {ok, Mark} ->
+            ok;
+        {ok, <<Same:(byte_size(Same))/binary, _/binary>>} ->
+            ok = ok_of(warp_nif:delete_files(Dir, <<"shard-">>)),
+            ok = none_left(Dir),
+            warp_nif:put_file(Path, Mark, Access, replace);
+        {ok, _} ->
+            {error, {other_restore, Dir}};
+        {error, enoent} ->
+            warp_nif:put_file(Path, Mark, Access, replace);
+        {error, Reason} ->
+            {error, io_error(Path, Reason)}
+    end.
+
+none_left(Dir) ->
+    Names = case file:list_dir_all(Dir) of {ok, All} -> All; {error, Why} -> throw({error, io_error(Dir, Why)}) end,
+    case [Name || "shard-" ++ _ = Name <- Names] of
+        [] -> ok;
+        [Name | _] -> throw({error, io_error(filename:join(Dir, Name), eacces)})
     end.
 
 file_deleted(Path) ->

@@ -20,6 +20,7 @@
 //! | `log` | `follow`, `follow_entity`, `position_before`, `run_of` | normal | hand over to a thread of ours |
 //! | `verify` | `check_shard`, `check_folder`, `check_file`, `check_next`, `check_journal`, `check_folder_journal`, `uncheck_folder` | normal | hand over to a thread of ours |
 //! | `backup` | `make_keys` | normal | hands over to a thread of ours |
+//! | `restoring` | `restore_open`, `_write`, `_close` | normal | hand over to a thread of ours |
 //! | `handoff` | `outline`, `pages`, `digest`, `digest_of`, `move_wal`, `leave`, `forget`, `discard`, `adopt`, `create`, `staged_digest`, `stage_open`, `_aim`, `_next`, `_write`, `_missing`, `_sync`, `_seal`, `_close` | normal | hand over to a thread of ours |
 //! | `found` | `found` | normal | makes terms of at most [`BUDGET`] bytes of rows |
 //! | | `found_dirty` | dirty CPU | makes terms of all that a read has found |
@@ -43,6 +44,7 @@ pub mod handoff;
 pub mod json;
 pub mod log;
 pub mod projections;
+pub mod restoring;
 pub mod shards;
 pub mod snapshots;
 pub mod terms;
