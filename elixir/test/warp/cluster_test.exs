@@ -39,10 +39,10 @@ defmodule Warp.ClusterTest do
     {two, node_two} = start_peer(:two)
 
     bank = start(one, Path.join(dir, "1"), {:clustered, bootstrap: true})
-    assert ^bank = start(two, Path.join(dir, "2"), {:clustered, seed_nodes: [node_one]})
-
     alice = Warp.entity(bank, "alice")
-    assert {:ok, 1} = on(two, Warp, :append, [alice, %Deposited{amount: 5}])
+    # Before the other node joins, so that it is there when its shard moves.
+    assert {:ok, 1} = on(one, Warp, :append, [alice, %Deposited{amount: 5}])
+    assert ^bank = start(two, Path.join(dir, "2"), {:clustered, seed_nodes: [node_one]})
     assert :ok = on(two, Cluster, :migrate, [bank])
     assert {:ok, [%{node: ^node_one, shards: 2}, %{node: ^node_two, shards: 2}]} = on(one, Cluster, :members, [bank])
     assert {:ok, ring} = on(one, Cluster, :ring, [bank])
@@ -56,7 +56,8 @@ defmodule Warp.ClusterTest do
     assert entities == if(owner == node_two, do: 1, else: 0)
 
     assert {:ok, 2} = on(one, Warp, :append, [alice, %Withdrawn{amount: 2}])
-    assert {:ok, %Account{balance: 3}} = on(two, Warp, :get, [alice, Account])
+    assert {:ok, 3} = on(two, Warp, :append, [alice, %Deposited{amount: 1}])
+    for node <- [one, two], do: assert({:ok, %Account{balance: 4}} = on(node, Warp, :get, [alice, Account]))
 
     assert {:error, {:bad_option, :timeout, _}} = on(two, Cluster, :leave, [bank, [timeout: -1]])
     assert :ok = on(two, Cluster, :leave, [bank, [timeout: 60_000]])
