@@ -1,13 +1,19 @@
 //! Writing a whole file, so that whoever looks finds it whole or not at all, also after a loss of power.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use super::access::{Access, check_kind, create_dirs, sync_parent};
 use super::beside;
 use crate::error::{Error, Result};
+
+/// How often it is tried, and after which pause, while another one writes a file of the same name.
+const TRIES: u32 = 400;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What becomes of a file that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +36,9 @@ pub fn put(path: &Path, bytes: &[u8], access: Access, there: There) -> Result<bo
     }
     let new = beside(path, ".new");
     check_kind(&new)?;
-    write(&new, bytes, access).map_err(|error| {
+    // NOTE: it stays locked until the file has its name, so that nobody else writes into it, or names it.
+    let mut file = own(&new, access).map_err(|error| Error::io(path, error))?;
+    write(&mut file, bytes).map_err(|error| {
         // A part of it is of no use to anyone; the error to tell is the first one.
         let _ = fs::remove_file(&new);
         Error::io(path, error)
@@ -67,13 +75,49 @@ fn overwrite(mut file: &File) -> io::Result<()> {
     file.sync_data()
 }
 
-fn write(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
-    let mut file: File = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(access.of_files())
-        .open(path)?;
+/// An empty file that this call alone has, in place of what a crash has left. Error: `WouldBlock`, when another one has
+/// it for long.
+fn own(new: &Path, access: Access) -> io::Result<File> {
+    for _ in 0..TRIES {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(access.of_files())
+            .open(new)?;
+        match file.try_lock() {
+            // The other one may have given it its name since it was opened here.
+            Ok(()) if is_there(&file, new)? => {
+                file.set_len(0)?;
+                return Ok(file);
+            }
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                // A file system without locks.
+                file.set_len(0)?;
+                return Ok(file);
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Err(io::Error::new(
+        ErrorKind::WouldBlock,
+        "another process has been writing this file for two seconds",
+    ))
+}
+
+/// Whether the open file still has this name.
+fn is_there(file: &File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -146,6 +190,47 @@ mod tests {
         fs::write(dir.path().join("1.new"), "a part of something longer").expect("written");
         assert!(put(&path, b"one", Access::Owner, There::Stays).expect("written"));
         assert_eq!(fs::read(&path).expect("read"), b"one");
+        assert_eq!(names(dir.path()), ["1"]);
+    }
+
+    /// Whoever comes first is there, whole; also where both begin at once.
+    #[test]
+    fn of_many_at_once_one_is_written() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        for round in 0..50 {
+            let path = dir.path().join(round.to_string());
+            let written: Vec<_> = thread::scope(|scope| {
+                let writers: Vec<_> = (0..4_u8)
+                    .map(|writer| {
+                        let path = &path;
+                        scope.spawn(move || {
+                            let bytes = vec![writer; 50_000 * (usize::from(writer) + 1)];
+                            put(path, &bytes, Access::Owner, There::Stays).expect("put")
+                        })
+                    })
+                    .collect();
+                writers
+                    .into_iter()
+                    .map(|writer| writer.join().expect("ended"))
+                    .collect()
+            });
+            let first = written.iter().position(|written| *written).expect("one");
+            assert_eq!(written.iter().filter(|written| **written).count(), 1);
+            let found = fs::read(&path).expect("read");
+            assert_eq!(found, vec![first as u8; 50_000 * (first + 1)]);
+        }
+        assert_eq!(names(dir.path()).len(), 50);
+    }
+
+    #[test]
+    fn what_another_one_is_writing_is_not_written_into() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("1");
+        let other = own(&dir.path().join("1.new"), Access::Owner).expect("own");
+        let waits = put(&path, b"one", Access::Owner, There::Stays);
+        assert!(matches!(waits, Err(Error::Io(_))));
+        drop(other);
+        assert!(put(&path, b"one", Access::Owner, There::Stays).expect("written"));
         assert_eq!(names(dir.path()), ["1"]);
     }
 
