@@ -340,6 +340,10 @@ restore(DataDir, Options) ->
 %%
 %% Sagas that were under way at the cut go on when the context starts, as after a crash at that moment.
 %%
+%% A run stores keys last. While one is under way, or after one that was interrupted, the newest cut can be left out:
+%% the report has its number as `left_out', `none' else. Who asks for it by `{cut, N}' then gets `{key_unknown,
+%% Message}'.
+%%
 %% Errors: `{bad_option, Name, Why}'; `no_backup'; `no_keys': the key pages are not there; `{no_such_cut, Until}';
 %% `{not_empty, Path}': there is a context, or something else; `{other_restore, Path}': a restore of another cut was
 %% interrupted there: remove that folder. `{backup_damaged, Message}' and `{key_unknown, Message}', with nothing

@@ -84,13 +84,18 @@ restored(Dir, #{target := Target}, Options) ->
     warp_cli_target:result(warp_backup:restore(Dir, warp_cli_target:target(Target),
                                                Options#{progress => fun warp_cli_target:progress/1})).
 
-shown(Path, #{shards := Shards, cut := Cut, at := At, segments := Segments, rows := Rows, events := Events,
-              erased := Erased, cleared := Cleared}) ->
+shown(Path, #{shards := Shards, cut := Cut, at := At, left_out := LeftOut, segments := Segments, rows := Rows,
+              events := Events, erased := Erased, cleared := Cleared}) ->
     ["Restored ", Path, ".\n\n",
      warp_cli_table:pairs(
         [{"cut", [count(Cut), " of ", exact_time(At)]}, {"shards", count(Shards)}, {"segments", count(Segments)},
          {"appends", count(Rows)}, {"events", count(Events)}, {"deleted since", count(Erased)},
-         {"appends cleared since", count(Cleared)}])].
+         {"appends cleared since", count(Cleared)}]),
+     case LeftOut of
+         none -> [];
+         _ -> ["\nThe newest cut, ", count(LeftOut), ", was left out: its keys are not stored, since the run that made "
+               "it did not end, or since these key pages are an old copy.\n"]
+     end].
 
 %% ------------------------------------------------------------------ One entity's events
 

@@ -76,7 +76,8 @@ restore(DataDir, Backup) ->
 
 restore(DataDir, {backup, Folder, _, _, _, _, _, _, _, _} = Backup, More) ->
     map(fun(#{context := Context, shards := Shards, cut := Cut, at := At, segments := Segments} = Report) ->
-        {restored, Context, Shards, Cut, At, Segments, opened(Report)}
+        LeftOut = case Report of #{left_out := none} -> none; #{left_out := Newest} -> {some, Newest} end,
+        {restored, Context, Shards, Cut, At, LeftOut, Segments, opened(Report)}
     end, warp_backup:restore(DataDir, Folder, maps:merge(read(Backup), More))).
 
 read({backup, _Folder, Keys, Master, _Every, _Keep, Until, Access, _Stored, Progress}) ->

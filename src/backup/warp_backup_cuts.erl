@@ -1,7 +1,7 @@
 %% @private The cuts of a backup: the points in time that it can be restored to.
 -module(warp_backup_cuts).
 
--export([all/1, of_segment/4, find/2, check/4]).
+-export([all/1, of_segment/4, restorable/4, check/4]).
 
 -export_type([cut/0, until/0, check/0]).
 
@@ -52,9 +52,39 @@ of_segment(Target, Number, Name, Bytes) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc One of them. `{no_such_cut, Until}'.
--spec find([cut()], until()) -> {ok, cut()} | {error, {no_such_cut, until()}}.
-find(Cuts, Until) ->
+%% @doc The cut that a restore takes, and the one that it leaves out, if it does. While a run is under way, or after one
+%% that was interrupted, the keys of the newest cut may not be stored yet: only who asks for that one by its number gets
+%% it then. Errors: `{no_such_cut, Until}'; those of the targets; `{backup_damaged, Message}'.
+-spec restorable(warp_backup_target:open(), Keys :: warp_backup_target:open(), Backup :: non_neg_integer(), until()) ->
+    {ok, {cut(), LeftOut :: none | pos_integer()}} | {error, term()}.
+restorable(Target, Keys, Backup, Until) ->
+    case {all(Target), Until} of
+        {{ok, Cuts}, {cut, _}} ->
+            find(Cuts, none, Until);
+        {{ok, Cuts}, _} ->
+            %% NOTE: the index is read after the list of cuts. A run may go on meanwhile.
+            Covered = warp_backup_stream:covered(Keys, Backup),
+            HasKeys = fun(#{cut := Cut}) -> has_keys(warp_backup_stream:reaches(Target, Backup, 1, Cut), Covered) end,
+            {Left, LeftOut} = with_keys(lists:reverse(Cuts), HasKeys),
+            find(Left, LeftOut, Until);
+        {{error, _} = Error, _} ->
+            Error
+    end.
+
+%% What else is wrong is found, and said, when the backup is read.
+with_keys([#{cut := Newest} = Cut, Before | Older], HasKeys) ->
+    case HasKeys(Cut) orelse not HasKeys(Before) of
+        true -> {lists:reverse([Cut, Before | Older]), none};
+        false -> {lists:reverse([Before | Older]), Newest}
+    end;
+with_keys(Cuts, _HasKeys) ->
+    {Cuts, none}.
+
+has_keys({ok, Reaches}, {ok, Covered}) -> warp_backup_stream:is_covered(Reaches, Covered);
+has_keys(_, _) -> true.
+
+%% One of them.
+find(Cuts, LeftOut, Until) ->
     Fits = fun(#{cut := Cut, at := At}) ->
         case Until of
             'end' -> true;
@@ -64,7 +94,7 @@ find(Cuts, Until) ->
     end,
     case lists:filter(Fits, Cuts) of
         [] -> {error, {no_such_cut, Until}};
-        Found -> {ok, lists:last(Found)}
+        Found -> {ok, {lists:last(Found), LeftOut}}
     end.
 
 %% @doc Compares the key pages with the segments of a backup. Errors: `no_backup', while it has no cut; `no_keys';

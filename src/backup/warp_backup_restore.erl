@@ -13,6 +13,8 @@
     shards := pos_integer(),
     cut := pos_integer(),
     at := warp_core:micros(),
+    %% The newest cut, if it could not be taken since its keys are not stored.
+    left_out := none | pos_integer(),
     segments := non_neg_integer(),
     rows := non_neg_integer(),
     events := non_neg_integer(),
@@ -40,7 +42,7 @@ run(Places, DataDir, {Until, Entity}, {Access, Kinds, Tell}) ->
         {Backup, #{context := Name, shards := Shards} = About} = opened(Places),
         Path = filename:join(DataDir, Name),
         ok = no_context(Path),
-        {Cut, All} = chosen(Places, Until),
+        {Cut, All} = chosen(Places, About, Until),
         Dir = <<Path/binary, ".restoring">>,
         {ok, Lock} = locked(Dir, Access),
         try
@@ -68,7 +70,7 @@ run(Places, DataDir, {Until, Entity}, {Access, Kinds, Tell}) ->
 check(Places, Until, Tell) ->
     try
         {Backup, #{context := Name, shards := Shards} = About} = opened(Places),
-        {Cut, All} = chosen(Places, Until),
+        {Cut, All} = chosen(Places, About, Until),
         %% Nothing is made there.
         Restoring = ok(warp_nif:restore(Backup, <<"/nonexistent">>, {Name, Shards, nil}, owner, [])),
         Counts = restored(Restoring, Places, About, {Cut, All}, check, Tell),
@@ -85,9 +87,9 @@ opened(#{segments := Target, master := Master}) ->
     end.
 
 %% The cut, and all segments.
-chosen(#{segments := Target}, Until) ->
-    Cut = ok(warp_backup_cuts:find(ok(warp_backup_cuts:all(Target)), Until)),
-    {Cut, ok(warp_backup_stream:numbers(Target, all))}.
+chosen(#{segments := Target, keys := Keys}, #{number := Backup}, Until) ->
+    {Cut, LeftOut} = ok(warp_backup_cuts:restorable(Target, Keys, Backup, Until)),
+    {Cut#{left_out => LeftOut}, ok(warp_backup_stream:numbers(Target, all))}.
 
 restored(Restoring, #{segments := Target, keys := Keys}, #{number := Backup}, {#{cut := Cut}, All}, How, Tell) ->
     Count = length(All),
@@ -99,8 +101,8 @@ restored(Restoring, #{segments := Target, keys := Keys}, #{number := Backup}, {#
     Counts = ok(warp_backup_read:segments(Restoring, Target, Used, How, Read)),
     Counts#{segments => length(Used)}.
 
-report(#{context := Name, shards := Shards}, #{cut := Cut, at := At}, Counts) ->
-    Counts#{context => Name, shards => Shards, cut => Cut, at => At}.
+report(#{context := Name, shards := Shards}, Cut, Counts) ->
+    maps:merge(Counts#{context => Name, shards => Shards}, maps:with([cut, at, left_out], Cut)).
 
 no_context(Path) ->
     case file:list_dir(Path) of

@@ -1,8 +1,11 @@
-%% @private Backs a context up once: cuts, has keys made, and stores key pages, their index, and then segments. The last
-%% segment completes the cut. The calling process does it.
+%% @private Backs a context up once: cuts, has keys made, and stores segments, of which the last one has the cut, then
+%% key pages, and their index. The calling process does it.
 %%
-%% It can be interrupted anywhere, and made again: what has no name in the target was not stored, and a run goes on
-%% behind the last segment that is there.
+%% It can be interrupted anywhere, and made again: what has no name in the target was not stored. A run goes on behind
+%% the last segment that is there, and stores the key pages that the index does not have yet.
+%%
+%% NOTE: segments first. Only one of two contexts can create a segment, and key pages are replaced: whoever comes
+%% second must not have put its own in place of those of the other.
 -module(warp_backup_run).
 
 -export([run/3]).
@@ -40,25 +43,27 @@ run(Context, Places, Tell) ->
         throw:{error, _} = Error -> Error
     end.
 
-saved(#{shards := Shards} = Context, #{segments := Target} = Places, Tell) ->
+saved(#{shards := Shards} = Context, #{segments := Target, keys := Keys} = Places, Tell) ->
     Stream = warp_backup_stream:number(Context),
     ok = ok_of(warp_backup_target:can_create(Target)),
     {Backup, Number} = opened(Context, Places),
     #{reaches := Reaches, segment := Last, hash := Hash} =
         ok(warp_backup_stream:last(Target, Number, Stream, Shards)),
+    Covered = ok(warp_backup_stream:covered(Keys, Number)),
     Handles = [{N, ok(with_shard(Context, N, fun(Handle) -> {ok, Handle} end))} || N <- lists:seq(0, Shards - 1)],
     ok = not_forked(Handles, Reaches),
     {Time, _Run, Positions} = ok(cut(Context, Handles)),
-    Parts = [{Handle, N, From, Run, To}
+    Parts = [{Handle, N, {From, Run, To}, maps:get(N, Covered, 0)}
              || {N, Handle} <- Handles, #{N := {From, Run}} <- [Reaches], {Of, To} <- Positions, Of =:= N],
     Report = #{cut => Last, at => Time, segments => 0, key_pages => 0, rows => 0, events => 0, bytes => 0},
-    case [Part || {_, _, From, _, To} = Part <- Parts, To > From] of
-        [] when Last > 0 ->
-            Report;
-        Changed ->
-            _ = [ok = ok_of(keys(Context, N, To)) || {_, N, _, _, To} <- Changed],
-            {ok, Saving} = warp_nif:save(Backup, {Stream, Shards, atom_to_binary(node()), Last, Hash}, Time, Parts),
-            segments(Saving, Stream, Places, Tell, pages(Saving, Places, Tell, Report))
+    IsNew = Last =:= 0 orelse lists:any(fun({_, _, {From, _, To}, _}) -> To > From end, Parts),
+    Keyless = [{N, To} || {_, N, {_, _, To}, Up} <- Parts, To > Up],
+    _ = [ok = ok_of(keys(Context, N, To)) || {N, To} <- Keyless],
+    {ok, Saving} = warp_nif:save(Backup, {Stream, Shards, atom_to_binary(node()), Last, Hash}, Time, Parts),
+    Stored = case IsNew of true -> segments(Saving, Stream, Places, Tell, Report); false -> Report end,
+    case IsNew orelse Keyless =/= [] of
+        true -> pages(Saving, Places, Tell, Stored);
+        false -> Stored
     end.
 
 opened(#{name := Name, shards := Shards} = Context, #{segments := Target, master := Master} = Places) ->

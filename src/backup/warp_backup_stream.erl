@@ -1,14 +1,16 @@
 %% @private The segments of a target: their names, and where a context goes on.
 -module(warp_backup_stream).
 
--export([number/1, name/2, numbers/2, last/4, page/2, pages/1, index/0]).
+-export([number/1, name/2, numbers/2, last/4, reaches/4, page/2, pages/1, index/0, covered/2, is_covered/2]).
 
--export_type([state/0]).
+-export_type([state/0, reaches/0, covered/0]).
 
-%% Where the next segment goes on: the number and the SHA-256 of the last one, and for each shard the last position that
-%% the segments have, with its run.
--type state() :: #{segment := non_neg_integer(), hash := binary(),
-                   reaches := #{non_neg_integer() => {Position :: integer(), Run :: integer()}}}.
+%% Where the next segment goes on: the number and the SHA-256 of the last one, and how far the segments go.
+-type state() :: #{segment := non_neg_integer(), hash := binary(), reaches := reaches()}.
+%% For each shard the last position that the segments have, with its run.
+-type reaches() :: #{non_neg_integer() => {Position :: integer(), Run :: integer()}}.
+%% For each shard up to which position the key pages are complete.
+-type covered() :: #{non_neg_integer() => integer()}.
 
 %% @doc The number of the stream that this node writes.
 -spec number(warp_context:context()) -> non_neg_integer().
@@ -52,6 +54,15 @@ last(Target, Backup, Stream, Shards) ->
             Error
     end.
 
+%% @doc How far the segments go up to this one. Errors: as above.
+-spec reaches(warp_backup_target:open(), Backup :: non_neg_integer(), Stream :: non_neg_integer(),
+              Segment :: pos_integer()) -> {ok, reaches()} | {error, term()}.
+reaches(Target, Backup, Stream, Segment) ->
+    case of_last(warp_backup_target:read(Target, name(Stream, Segment)), Backup, Segment) of
+        {ok, #{reaches := Reaches}} -> {ok, Reaches};
+        {error, _} = Error -> Error
+    end.
+
 of_last({ok, Bytes}, Backup, Segment) ->
     case warp_nif:chain_add(warp_nif:chain_new(), Backup, Segment, Bytes) of
         {ok, {_, _, Hash, Reaches, []}} ->
@@ -86,5 +97,26 @@ pages(Target) ->
 %% @doc The name of the index of the key pages.
 -spec index() -> warp_backup_target:name().
 index() -> <<"keys/index">>.
+
+%% @doc Up to where the key pages are complete, as their index says; nowhere without one. Errors: those of the target,
+%% and what is wrong with the index.
+-spec covered(warp_backup_target:open(), Backup :: non_neg_integer()) -> {ok, covered()} | {error, term()}.
+covered(Keys, Backup) ->
+    case warp_backup_target:read(Keys, index()) of
+        {ok, Index} ->
+            case warp_nif:keys_index(Backup, Index) of
+                {ok, {_, _, Shards}} -> {ok, maps:from_list([{N, Edits} || {N, _, Edits} <- Shards])};
+                {error, _} = Error -> Error
+            end;
+        not_found ->
+            {ok, #{}};
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc Whether the key pages have all keys of segments that go so far.
+-spec is_covered(reaches(), covered()) -> boolean().
+is_covered(Reaches, Covered) ->
+    lists:all(fun({N, {To, _}}) -> To =< maps:get(N, Covered, 0) end, maps:to_list(Reaches)).
 
 text(Format, Values) -> unicode:characters_to_binary(io_lib:format(Format, Values)).

@@ -552,11 +552,12 @@ backup_open(Object, {How, Key}) -> backup_open(Object, Key, How =:= master).
 backup_open(_Object, _Key, _IsMaster) -> ?MISSING.
 
 %% @doc Begins to save shards up to a cut, which was at this time, and whose lives have keys. A stream is `{Number,
-%% Shards, Node, LastSegment, ItsHash}', and a part, in the order of shards, `{Shard, N, FromPosition, ItsRun, UpTo}'.
+%% Shards, Node, LastSegment, ItsHash}', and a part, in the order of shards, `{Shard, N, {FromPosition, ItsRun, UpTo},
+%% Covered}': the stored key pages are complete up to `Covered'.
 -spec save(backup(), Stream :: tuple(), warp_core:micros(), Parts :: [tuple()]) -> {ok, saving()}.
 save(_Backup, _Stream, _Time, _Parts) -> ?MISSING.
 
-%% @doc The next key page, to be stored before any segment.
+%% @doc The next key page that has changed since the stored ones. To be stored behind the segments.
 -spec save_page(saving()) ->
     {ok, {Shard :: non_neg_integer(), Page :: non_neg_integer(), binary()} | none} | {error, reason()}.
 save_page(Saving) -> ?ANSWER(save_page(Saving, Tag)).

@@ -13,6 +13,7 @@ all() ->
      an_older_folder_that_has_gone_on_is_refused, wrong_keys_and_wrong_targets_are_told,
      nothing_is_restored_over_a_context, damage_is_named_and_nothing_is_restored, old_keys_do_not_help,
      a_large_context_takes_several_segments, keys_that_are_older_are_told, one_entity_can_be_restored_alone,
+     keys_that_were_not_stored_are_caught_up, lost_keys_are_stored_again, of_two_contexts_at_once_one_has_a_backup,
      an_empty_context_has_a_backup, a_master_key_is_made_once, a_backup_says_what_it_is,
      a_plan_is_adopted_once_it_has_worked, a_run_keeps_how_often_others_are_made, a_stop_ends_what_has_begun,
      callers_with_other_plans_get_their_own_answers, a_plan_outlives_a_crash_while_its_target_is_away,
@@ -293,8 +294,86 @@ keys_that_are_older_are_told(Config) ->
         warp_backup:restore(filename:join(dir(Config), Dir), target(Config),
                             #{master_key => master(Config), keys_from => From})
     end,
-    ?assertMatch({error, {key_unknown, _}}, Restore("a", Keys ++ "-old")),
-    ?assertMatch({ok, #{events := 200}}, Restore("b", Keys)).
+    ?assertMatch({ok, #{cut := 1, left_out := 2, events := 100}}, Restore("a", Keys ++ "-old")),
+    ?assertMatch({ok, #{cut := 2, left_out := none, events := 200}}, Restore("b", Keys)),
+    ok = fill(Ctx, 101, 150),
+    {ok, _} = Run(),
+    ?assertMatch({error, {key_unknown, _}}, Restore("c", Keys ++ "-old")).
+
+%% Segments are stored first: a run that ends before the keys are there leaves a cut that cannot be restored yet.
+keys_that_were_not_stored_are_caught_up(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    Keys = filename:join(dir(Config), "keys-elsewhere"),
+    Options = #{master_key => master(Config), keys_to => Keys},
+    Run = fun() -> warp_backup:run(Ctx, target(Config), Options) end,
+    ok = fill(Ctx, 1, 50),
+    {ok, #{cut := 1}} = Run(),
+    Time = os:system_time(microsecond),
+    ok = fill(Ctx, 40, 100),
+    Before = all_of(Ctx),
+    %% No page can take the place of a folder.
+    Page = filename:join(Keys, "keys/0000/0000000000"),
+    ok = file:rename(Page, Page ++ "-away"),
+    ok = file:make_dir(Page),
+    {error, {io_error, _}} = Run(),
+    ok = file:del_dir(Page),
+    ok = file:rename(Page ++ "-away", Page),
+    Restore = fun(Dir, Until) ->
+        warp_backup:restore(filename:join(dir(Config), Dir), target(Config),
+                            #{master_key => master(Config), keys_from => Keys, until => Until})
+    end,
+    ?assertMatch({ok, #{cut := 1, left_out := 2, events := 100}}, Restore("a", 'end')),
+    ?assertMatch({ok, #{cut := 1, left_out := 2}}, Restore("b", {time, os:system_time(microsecond)})),
+    ?assertMatch({ok, #{cut := 1}}, Restore("c", {time, Time})),
+    ?assertMatch({error, {key_unknown, _}}, Restore("d", {cut, 2})),
+    ?assertMatch({ok, #{older := [0, 1]}}, warp_backup:check(target(Config), #{keys_from => Keys})),
+    %% Nothing has changed since but what is stored.
+    {ok, #{cut := 2, segments := 0, key_pages := 2}} = Run(),
+    {ok, #{cut := 2, segments := 0, key_pages := 0}} = Run(),
+    ?assertMatch({ok, #{older := []}}, warp_backup:check(target(Config), #{keys_from => Keys})),
+    {Restored, #{cut := 2, left_out := none}} = restored(Config, "e", #{keys_from => Keys}),
+    ?assertEqual(Before, all_of(Restored)).
+
+lost_keys_are_stored_again(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    ok = fill(Ctx, 1, 50),
+    {ok, #{key_pages := 2}} = backup(Ctx, Config),
+    ok = fill(Ctx, 51, 60),
+    {ok, _} = backup(Ctx, Config),
+    Before = all_of(Ctx),
+    ok = file:del_dir_r(filename:join(target(Config), "keys")),
+    ?assertEqual({error, no_keys}, warp_backup:check(target(Config))),
+    {ok, #{cut := 2, segments := 0, key_pages := 2}} = backup(Ctx, Config),
+    {Restored, #{cut := 2}} = restored(Config, "again", #{}),
+    ?assertEqual(Before, all_of(Restored)).
+
+%% Two contexts of one name that begin to back up to one place: whoever comes second leaves the other's backup whole.
+of_two_contexts_at_once_one_has_a_backup(Config) ->
+    Ctxs = [begin
+                Ctx = warp_test:start(Config, #{shards => 2, data_dir => filename:join(dir(Config), Name)}),
+                ok = fill(Ctx, From, From + 40),
+                {Name, Ctx}
+            end || {Name, From} <- [{"one", 1}, {"two", 100}]],
+    Options = #{master_key => master(Config)},
+    Won = [begin
+               Target = filename:join(dir(Config), "race-" ++ integer_to_list(Round)),
+               Self = self(),
+               Runs = [spawn_monitor(fun() ->
+                           receive go -> Self ! {ran, Name, warp_backup:run(Ctx, Target, Options)} end
+                       end) || {Name, Ctx} <- Ctxs],
+               [Pid ! go || {Pid, _} <- Runs],
+               Results = [receive {ran, Name, Result} -> {Name, Result} end || {Name, _} <- Ctxs],
+               [receive {'DOWN', Ref, process, _, normal} -> ok end || {_, Ref} <- Runs],
+               [{Winner, _}] = [Of || {_, {ok, _}} = Of <- Results],
+               [Why] = [Why || {_, {error, Why}} <- Results],
+               {Target, Winner, case Why of {forked, _} -> later; target_in_use -> at_once end}
+           end || Round <- lists:seq(1, 20)],
+    ?assert(lists:keymember(at_once, 3, Won)),
+    Contents = [{Name, all_of(Ctx)} || {Name, Ctx} <- Ctxs],
+    [begin
+         {Restored, #{left_out := none}} = restored_from(Target, Config, "of-" ++ filename:basename(Target), #{}),
+         ?assertEqual(proplists:get_value(Winner, Contents), all_of(Restored))
+     end || {Target, Winner, _} <- Won].
 
 one_entity_can_be_restored_alone(Config) ->
     Ctx = warp_test:start(Config, #{shards => 3}),
@@ -620,9 +699,11 @@ backup(Ctx, Config) ->
     warp_backup:run(Ctx, target(Config), #{master_key => master(Config)}).
 
 %% A context of what was restored, under a data directory of its own.
-restored(Config, Name, Options) ->
+restored(Config, Name, Options) -> restored_from(target(Config), Config, Name, Options).
+
+restored_from(Target, Config, Name, Options) ->
     warp_test:stop_all(),
     DataDir = filename:join(dir(Config), Name),
     {ok, #{context := Context, shards := Shards} = Report} =
-        warp_backup:restore(DataDir, target(Config), Options#{master_key => master(Config)}),
+        warp_backup:restore(DataDir, Target, Options#{master_key => master(Config)}),
     {warp_test:start(#{context => Context, data_dir => DataDir, shards => Shards}), Report}.

@@ -294,15 +294,19 @@ wrong_keys_and_buckets_are_named(Config) ->
     ?assertMatch(#{backups := []}, warp_core:stats(Ctx)).
 
 %% The second one makes its first run while the first one is within it.
+%%
+%% NOTE: not both at once. This server looks whether an object is there and writes it in two steps.
 two_writers_notice_each_other(Config) ->
     One = warp_test:start(Config, #{shards => 2}),
     Two = warp_test:start(Config, #{shards => 2, data_dir => filename:join(?config(dir, Config), "two")}),
     ok = fill(One, 1, 10),
     ok = fill(Two, 11, 15),
-    Run = once(fun() -> {ok, #{cut := 1}} = backup(Two, Config) end),
-    ?assertEqual({error, target_in_use}, backup(One, Config, #{progress => Run})),
-    ?assertMatch({error, {forked, _}}, backup(One, Config)),
-    {ok, #{cut := 1, segments := 0}} = backup(Two, Config).
+    Run = once(fun() -> {error, {forked, _}} = backup(Two, Config) end),
+    {ok, #{cut := 1, segments := 1}} = backup(One, Config, #{progress => Run}),
+    ?assertMatch({error, {forked, _}}, backup(Two, Config)),
+    {ok, #{cut := 1, segments := 0}} = backup(One, Config),
+    Before = warp_backup_test:logs(One, warp_backup_test:names(One)),
+    ?assertEqual(Before, restored(Config, #{})).
 
 storage_that_writes_over_is_refused(Config) ->
     Server = warp_s3_test:start({"WARP_S3_OVER", ["unconditional"]}),

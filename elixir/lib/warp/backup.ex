@@ -199,6 +199,9 @@ defmodule Warp.Backup do
     * `:file_access` (`:owner`) - who may read the files; `:umask` for everybody whom the umask lets.
     * `:progress` - a function that is called with `%{done: n, of: n, events: n}` after each segment.
 
+  A run stores keys last. While one is under way, or after one that was interrupted, the newest cut can be left out:
+  `:left_out` has its number then, and `:none` else. Who asks for it by `{:cut, number}` gets `{:key_unknown, message}`.
+
   Errors: `:no_backup`; `:no_keys`; `{:no_such_cut, until}`; `{:not_empty, path}`, there is a context or something else;
   `{:other_restore, path}`, a restore of another cut was interrupted in this folder, which has to be removed;
   `{:backup_damaged, message}` and `{:key_unknown, message}`, with nothing restored; those of the master key as for

@@ -338,6 +338,9 @@ pub type Restored {
     cut: Int,
     /// When the cut was made, in microseconds since 1970, UTC.
     at: Int,
+    /// The newest cut, if it could not be taken since its keys are not stored: a run
+    /// that has not ended yet stores them last.
+    left_out: Option(Int),
     segments: Int,
     contents: Opened,
   )

@@ -88,7 +88,7 @@ pub fn each_cut_is_restored_without_what_was_deleted_test() {
     assert to == options.data_dir <> "/backup"
     Nil
   })
-  let assert Ok(Report(key_pages: 1, segments: 0, ..)) =
+  let assert Ok(Report(key_pages: 0, segments: 1, ..)) =
     process.receive(stored, 0)
 
   let assert Ok([

@@ -162,8 +162,9 @@ fn key_of(bytes: &Binary<'_>) -> Result<Key> {
     key.ok_or_else(|| Error::internal("a key that is none"))
 }
 
-/// What is to be saved of one shard: its handle and number, from which position and run, and up to which position.
-type PartTerm = (ResourceArc<Shard>, u16, i64, i64, i64);
+/// What is to be saved of one shard: its handle and number; from which position and run, and up to which position; and up
+/// to which position the stored key pages are complete.
+type PartTerm = (ResourceArc<Shard>, u16, (i64, i64, i64), i64);
 
 /// Begins to save shards up to a cut, which was at this time in microseconds since 1970: `{ok, Saving}`. `Stream` is
 /// `{Number, Shards, Node, LastSegment, ItsHash}`.
@@ -177,12 +178,13 @@ fn save<'a>(
 ) -> Term<'a> {
     let parts = parts
         .into_iter()
-        .map(|(shard, number, from, run, to)| Part {
+        .map(|(shard, number, (from, run, to), covered)| Part {
             shard,
             number,
             from,
             run,
             to,
+            covered,
         });
     let stream = Stream {
         number,

@@ -38,6 +38,8 @@ pub struct Part {
     pub run: i64,
     /// Up to which position it is saved.
     pub to: i64,
+    /// Up to which position the stored key pages are complete.
+    pub covered: i64,
 }
 
 /// Where the segments go on.
@@ -96,8 +98,8 @@ impl Saving {
         }
     }
 
-    /// The next key page that has to be stored before any segment: shard, number and bytes. Errors: `Closed`; those of
-    /// the files.
+    /// The next key page: shard, number and bytes. They are stored behind the segments, whose names only one context can
+    /// get. Errors: `Closed`; those of the files.
     pub fn page(&mut self) -> Result<Option<(u16, u64, Vec<u8>)>> {
         loop {
             let pages = match &mut self.pages {
@@ -120,8 +122,7 @@ impl Saving {
         }
     }
 
-    /// The index of the key pages, which is stored behind them, and before the segments. `others` are shards that are not
-    /// saved here. Error: as above.
+    /// The index of the key pages, which is stored behind them.
     pub fn index(&self) -> Vec<u8> {
         let shards = self.parts.iter().map(|part| Covered {
             shard: part.number,

@@ -1,4 +1,4 @@
-//! The key pages that a backup needs before its next segments.
+//! The key pages that a backup needs, which are stored behind its segments.
 
 use std::collections::BTreeSet;
 
@@ -15,13 +15,13 @@ pub fn changed(parts: &[Part]) -> Result<Vec<(usize, u64)>> {
     let mut all = Vec::new();
     for (at, part) in parts.iter().enumerate() {
         let mut pages = BTreeSet::new();
-        if part.to <= part.from {
+        if part.to <= part.covered {
             continue;
         }
         // The first one has the shard's own key.
-        pages.extend(page_of(part.from + 1)..=page_of(part.to));
+        pages.extend(page_of(part.covered + 1)..=page_of(part.to));
         part.shard.read(|reader| {
-            edits::between(reader.connection(), (part.from, part.to), |edit| {
+            edits::between(reader.connection(), (part.covered, part.to), |edit| {
                 pages.insert(page_of(edit.of));
                 Ok(())
             })
