@@ -99,8 +99,9 @@ merged([], _All, How, _Merging) ->
     #{merged => 0, settled => settled(How)};
 merged([Group | Groups], All, How, Merging) ->
     Numbers = [Number || {Number, _} <- Group],
-    Labels = labels(Numbers ++ next(lists:last(Numbers), All), Merging),
-    {Alive, Left} = lists:partition(fun(Number) -> not is_replaced(Number, Labels) end, Numbers),
+    Next = next(lists:last(Numbers), All),
+    Labels = labels(Numbers ++ Next, Merging),
+    {Alive, Left} = alive(Numbers, Next, Labels),
     lists:foreach(fun(Number) -> deleted(Number, maps:get(Number, Labels), Merging) end, Left),
     #{merged := Count} = First = made(Alive, Labels, How, Merging),
     #{merged := More} = Rest = merged(Groups, All, How, Merging),
@@ -119,8 +120,24 @@ label(Number, #merging{target = Target, stream = Stream}) ->
         {error, _} = Error -> throw(Error)
     end.
 
-is_replaced(Number, Labels) ->
-    lists:any(fun({Other, {First, _}}) -> Other > Number andalso First =< Number end, maps:to_list(Labels)).
+%% Without those that a later one has replaced: from the last on, with the lowest number that one behind has in it.
+alive(Numbers, Next, Labels) ->
+    Lowest = fun(Number, Least) ->
+        case Labels of
+            #{Number := {First, _}} -> min(First, Least);
+            #{} -> Least
+        end
+    end,
+    {Alive, Left, _} = lists:foldr(
+        fun(Number, {Alive, Left, Least}) ->
+            %% Each number is less than the atom `none'.
+            case Least =< Number of
+                true -> {Alive, [Number | Left], Lowest(Number, Least)};
+                false -> {[Number | Alive], Left, Lowest(Number, Least)}
+            end
+        end,
+        {[], [], lists:foldl(Lowest, none, Next)}, Numbers),
+    {Alive, Left}.
 
 made(Numbers, Labels, How, Merging) ->
     filled(Numbers, new(Merging), {Labels, How, Merging}, #{merged => 0, settled => settled(How)}).
