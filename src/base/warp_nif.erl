@@ -10,7 +10,8 @@
 -export([shard_of/2, rules/2, pack/4, pack_dirty/4, keep/2, release/1, ticket/0, tie/2, is_void/1]).
 -export([json_encode/2, json_encode_dirty/3, json_decode/1, json_decode_dirty/1]).
 -export([lock/3, establish/1, unlock/1, open_journal/2, close_journal/1, journal_stats/1, open/5, close/1]).
--export([make_keys/2, cut/2, backup_new/0, backup_key/1, backup_object/3, backup_about/1, backup_open/2]).
+-export([make_keys/2, cut/2, hold/3, release_hold/1]).
+-export([backup_new/0, backup_key/1, backup_object/3, backup_about/1, backup_open/2]).
 -export([save/4, save_page/1, save_index/1, save_segment/1]).
 -export([restore/5, restore_page/4, restore_erased/3, restore_segment/4, restore_finish/1]).
 -export([keys_index/2, segment_cut/2, segment_label/2, chain_new/0, chain_add/4, chain_used/2, chain_breaks/1]).
@@ -35,11 +36,12 @@
 -export_type([access/0, projection/0, lock/0, journal/0, shard/0, rules/0, packed/0, import/0, ticket/0]).
 -export_type([folder/0, check/0, damage/0, packed_event/0, answer/0, stop/0, reason/0]).
 -export_type([kind/0, retyping/0, followed/0, place/0, incarnation/0]).
--export_type([backup/0, saving/0, restoring/0, chain/0, merging/0]).
+-export_type([hold/0, backup/0, saving/0, restoring/0, chain/0, merging/0]).
 -export_type([stage/0, source/0, page/0, outline/0, digest/0, file_reason/0]).
 
 %% Who may read the files that Warp creates: the VM's user alone, or everybody whom the umask lets.
 -type access() :: owner | umask.
+-opaque hold() :: reference().
 -opaque backup() :: reference().
 -opaque saving() :: reference().
 -opaque restoring() :: reference().
@@ -513,6 +515,19 @@ cut(Journal, Shards) -> ?ANSWER(cut(Journal, Shards, Tag)).
 
 cut(_Journal, _Shards, _Tag) -> ?MISSING.
 
+%% @doc The same; then no commit is made until {@link release_hold/1}, or until the hold is garbage, for so many
+%% milliseconds at most.
+-spec hold(journal(), [shard()], Millis :: pos_integer()) ->
+    {ok, {warp_core:micros(), Run :: pos_integer(), [{N :: non_neg_integer(), Position :: non_neg_integer()}], hold()}}
+    | {error, reason()}.
+hold(Journal, Shards, Millis) -> ?ANSWER(hold(Journal, Shards, Millis, Tag)).
+
+hold(_Journal, _Shards, _Millis, _Tag) -> ?MISSING.
+
+%% @doc Lets commits be made again. Whether none was made up to now.
+-spec release_hold(hold()) -> boolean().
+release_hold(_Hold) -> ?MISSING.
+
 %% @doc A new backup, with a key of its own.
 -spec backup_new() -> {ok, backup()} | {error, reason()}.
 backup_new() -> ?MISSING.
@@ -551,11 +566,13 @@ backup_open(Object, {How, Key}) -> backup_open(Object, Key, How =:= master).
 
 backup_open(_Object, _Key, _IsMaster) -> ?MISSING.
 
-%% @doc Begins to save shards up to a cut, which was at this time, and whose lives have keys. A stream is `{Number,
-%% Shards, Node, LastSegment, ItsHash}', and a part, in the order of shards, `{Shard, N, {FromPosition, ItsRun, UpTo},
-%% Covered}': the stored key pages are complete up to `Covered'.
--spec save(backup(), Stream :: tuple(), warp_core:micros(), Parts :: [tuple()]) -> {ok, saving()}.
-save(_Backup, _Stream, _Time, _Parts) -> ?MISSING.
+%% @doc Begins to save shards up to a cut, which was at this time, and whose lives have keys. `Completes' says whether
+%% the last segment completes the cut. A stream is `{Number, Shards, Node, LastSegment, ItsHash}', and a part, in the
+%% order of shards, `{Shard | nil, N, {FromPosition, ItsRun, UpTo}, Covered}': the stored key pages are complete up to
+%% `Covered'. Of a shard `nil' nothing may be to save.
+-spec save(backup(), Stream :: tuple(), {warp_core:micros(), Completes :: boolean()}, Parts :: [tuple()]) ->
+    {ok, saving()}.
+save(_Backup, _Stream, _Cut, _Parts) -> ?MISSING.
 
 %% @doc The next key page that has changed since the stored ones. To be stored behind the segments.
 -spec save_page(saving()) ->

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustler::LocalPid;
 
 use crate::apply::store::Store;
+use crate::engine::hold::{Hold, Holding};
 use crate::engine::notes::LockNotes;
 use crate::engine::room::{Left, Room};
 use crate::error::{Error, Result};
@@ -194,6 +195,31 @@ impl Engine {
         }
         self.queue.wake();
         answer.recv().unwrap_or(Err(Error::Closed))
+    }
+
+    /// As [`Self::between_commits`]; then the writer makes no commit until the hold is released, for `limit` at most.
+    pub fn hold<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+        limit: Duration,
+    ) -> Result<(T, Hold)> {
+        let hold = Arc::new(Holding::default());
+        let held = Hold(Arc::clone(&hold));
+        let (done, answer) = channel();
+        let between: Between = Box::new(move |_| {
+            let result = work();
+            if done.send(result).is_ok() {
+                hold.wait(limit);
+            }
+        });
+        match &mut *relock(&self.between) {
+            Some(all) => all.push(between),
+            None => return Err(Error::Closed),
+        }
+        self.queue.wake();
+        let made = answer.recv().unwrap_or(Err(Error::Closed));
+        // When it failed the hold is dropped here, which releases it.
+        made.map(|made| (made, held))
     }
 
     /// For the writer: what it is to do between two commits.

@@ -1,11 +1,12 @@
 //! Cuts: the positions of all shards at one moment when no commit is half way.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustler::ResourceArc;
 
 use super::handle::{JournalHandle, Shard};
+use super::hold::Hold;
 use crate::error::{Error, Result};
 
 /// A moment between two commits. What is in the log up to these positions is what a crash at that moment leaves.
@@ -24,6 +25,21 @@ impl JournalHandle {
     ///
     /// Error: `Closed`, for a shard that is closed, or is another journal's.
     pub fn cut(&self, shards: &[ResourceArc<Shard>]) -> Result<Cut> {
+        let cut = self.positions(shards)?;
+        self.engine().between_commits(move |_| cut())
+    }
+
+    /// The same, and the writer makes no commit until the hold is released, for `limit` at most.
+    pub fn hold(&self, shards: &[ResourceArc<Shard>], limit: Duration) -> Result<(Cut, Hold)> {
+        let cut = self.positions(shards)?;
+        self.engine().hold(cut, limit)
+    }
+
+    /// What cuts, on the writer's thread.
+    fn positions(
+        &self,
+        shards: &[ResourceArc<Shard>],
+    ) -> Result<impl FnOnce() -> Result<Cut> + Send + use<>> {
         let engine = self.engine();
         if shards
             .iter()
@@ -36,7 +52,7 @@ impl JournalHandle {
             .iter()
             .map(|shard| Arc::clone(shard.shared()))
             .collect();
-        engine.between_commits(move |_| {
+        Ok(move || {
             if all.iter().any(|shared| shared.is_closed()) {
                 return Err(Error::Closed);
             }

@@ -18,6 +18,7 @@ pub mod handoff;
 mod handoff_crash_tests;
 #[cfg(test)]
 mod handoff_tests;
+mod hold;
 mod keys;
 #[cfg(test)]
 mod keys_tests;
@@ -39,3 +40,4 @@ mod wal_tests;
 pub mod write;
 
 pub use handle::{Config, JournalHandle, Shard};
+pub use hold::Hold;

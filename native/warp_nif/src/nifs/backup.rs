@@ -1,6 +1,7 @@
 //! What a backup asks of a shard.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustler::{Atom, Binary, Encoder, Env, NewBinary, OwnedEnv, Resource, ResourceArc, Term};
 
@@ -14,7 +15,7 @@ use crate::backup::label::NO_HASH;
 use crate::backup::master;
 use crate::backup::segment::Segment;
 use crate::backup::trailer::{TRAILER, Trailer};
-use crate::engine::{JournalHandle, Shard};
+use crate::engine::{Hold, JournalHandle, Shard};
 use crate::error::{Error, Result};
 use crate::restore::Restoring;
 use crate::save::{OpenBackup, Part, Saving, Stream};
@@ -44,6 +45,12 @@ pub struct BackupHandle(pub Arc<OpenBackup>);
 
 #[rustler::resource_impl]
 impl Resource for BackupHandle {}
+
+/// A writer that makes no commit.
+pub struct HoldHandle(Hold);
+
+#[rustler::resource_impl]
+impl Resource for HoldHandle {}
 
 /// A context that is being saved.
 pub struct SavingHandle(Mutex<Saving>);
@@ -75,6 +82,34 @@ fn cut<'a>(
         let cut = journal.cut(&shards);
         reply(env, cut.map(|cut| (cut.time, cut.run, cut.positions)))
     })
+}
+
+/// The same; then the writer makes no commit until `release_hold`, for so many milliseconds at most: `{ok, {Micros, Run,
+/// [{Shard, Position}], Hold}}` or `{error, Reason}`.
+#[rustler::nif]
+fn hold<'a>(
+    env: Env<'a>,
+    journal: ResourceArc<JournalHandle>,
+    shards: Vec<ResourceArc<Shard>>,
+    millis: u64,
+    tag: Term<'a>,
+) -> Term<'a> {
+    answer(env, &FILES, tag, move |env| {
+        let held = journal.hold(&shards, Duration::from_millis(millis));
+        reply(
+            env,
+            held.map(|(cut, hold)| {
+                let hold = ResourceArc::new(HoldHandle(hold));
+                (cut.time, cut.run, cut.positions, hold)
+            }),
+        )
+    })
+}
+
+/// Lets the writer go on: whether it has made no commit up to now.
+#[rustler::nif]
+fn release_hold(hold: ResourceArc<HoldHandle>) -> bool {
+    hold.0.release()
 }
 
 /// A new backup of a context, with a key of its own: `{ok, Backup}`.
@@ -162,18 +197,19 @@ fn key_of(bytes: &Binary<'_>) -> Result<Key> {
     key.ok_or_else(|| Error::internal("a key that is none"))
 }
 
-/// What is to be saved of one shard: its handle and number; from which position and run, and up to which position; and up
+/// What is to be saved of one shard: its handle, or `nil`, and its number; from which position and run, and up to which position; and up
 /// to which position the stored key pages are complete.
-type PartTerm = (ResourceArc<Shard>, u16, (i64, i64, i64), i64);
+type PartTerm = (Option<ResourceArc<Shard>>, u16, (i64, i64, i64), i64);
 
-/// Begins to save shards up to a cut, which was at this time in microseconds since 1970: `{ok, Saving}`. `Stream` is
+/// Begins to save shards up to a cut: when that was, in microseconds since 1970, and whether the last segment completes
+/// it: `{ok, Saving}`. `Stream` is
 /// `{Number, Shards, Node, LastSegment, ItsHash}`.
 #[rustler::nif]
 fn save<'a>(
     env: Env<'a>,
     backup: ResourceArc<BackupHandle>,
     (number, shards, node, segment, before): (u64, u32, String, u64, Binary<'a>),
-    time: i64,
+    cut: (i64, bool),
     parts: Vec<PartTerm>,
 ) -> Term<'a> {
     let parts = parts
@@ -193,7 +229,7 @@ fn save<'a>(
         segment,
         before: before.as_slice().try_into().unwrap_or(NO_HASH),
     };
-    let saving = Saving::new(Arc::clone(&backup.0), stream, time, parts.collect());
+    let saving = Saving::new(Arc::clone(&backup.0), stream, cut, parts.collect());
     (
         atoms::ok(),
         ResourceArc::new(SavingHandle(Mutex::new(saving))),

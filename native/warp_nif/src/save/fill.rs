@@ -64,8 +64,9 @@ pub struct Filled {
 /// Adds what the shard has behind `from`, up to `to`, or as much of that as has room. Errors: `Closed`; `Corrupt`, of
 /// damage; those of the file.
 pub fn fill(part: &Part, writer: &mut Writer, keys: &mut Keys) -> Result<Filled> {
-    let kinds = part.shard.kinds();
-    part.shard.read(|reader| {
+    let shard = part.shard()?;
+    let kinds = shard.kinds();
+    shard.read(|reader| {
         let connection = reader.connection();
         let mut edits = VecDeque::new();
         edits::between(connection, (part.from, part.to), |edit| {

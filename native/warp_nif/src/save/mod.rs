@@ -15,7 +15,7 @@ use crate::backup::label::Hash;
 use crate::backup::trailer::Cut;
 use crate::backup::write::{Head, Writer};
 use crate::engine::Shard;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use fill::{Filled, Keys};
 
 /// An open backup: its random number and its key.
@@ -28,8 +28,8 @@ pub struct OpenBackup {
 
 /// What is to be saved of one shard.
 pub struct Part {
-    /// The shard.
-    pub shard: ResourceArc<Shard>,
+    /// The shard; `None` for one of which nothing is saved here.
+    pub shard: Option<ResourceArc<Shard>>,
     /// Its number.
     pub number: u16,
     /// The last position that the segments before have.
@@ -40,6 +40,13 @@ pub struct Part {
     pub to: i64,
     /// Up to which position the stored key pages are complete.
     pub covered: i64,
+}
+
+impl Part {
+    /// The shard. Error: `Closed`, when it is not here.
+    fn shard(&self) -> Result<&ResourceArc<Shard>> {
+        self.shard.as_ref().ok_or(Error::Closed)
+    }
 }
 
 /// Where the segments go on.
@@ -76,6 +83,8 @@ pub struct Saving {
     backup: Arc<OpenBackup>,
     stream: Stream,
     time: i64,
+    /// Whether the last segment completes the cut.
+    completes: bool,
     parts: Vec<Part>,
     /// Which part comes next.
     at: usize,
@@ -85,12 +94,19 @@ pub struct Saving {
 }
 
 impl Saving {
-    /// Of these parts, whose lives have keys up to the cut, which was at this time. In the order of shards.
-    pub fn new(backup: Arc<OpenBackup>, stream: Stream, time: i64, parts: Vec<Part>) -> Self {
+    /// Of these parts, whose lives have keys up to the cut, which was at this time, and which the last segment completes
+    /// or does not. In the order of shards.
+    pub fn new(
+        backup: Arc<OpenBackup>,
+        stream: Stream,
+        (time, completes): (i64, bool),
+        parts: Vec<Part>,
+    ) -> Self {
         Self {
             backup,
             stream,
             time,
+            completes,
             parts,
             at: 0,
             pages: None,
@@ -190,7 +206,7 @@ impl Saving {
         let mut bytes = Vec::new();
         let sealed = writer.seal(
             |shard, incarnation, key| keys.find(shard, incarnation, key),
-            is_last.then_some(cut),
+            (is_last && self.completes).then_some(cut),
             &self.backup.key,
             &mut bytes,
         )?;

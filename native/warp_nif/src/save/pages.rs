@@ -20,7 +20,7 @@ pub fn changed(parts: &[Part]) -> Result<Vec<(usize, u64)>> {
         }
         // The first one has the shard's own key.
         pages.extend(page_of(part.covered + 1)..=page_of(part.to));
-        part.shard.read(|reader| {
+        part.shard()?.read(|reader| {
             edits::between(reader.connection(), (part.covered, part.to), |edit| {
                 pages.insert(page_of(edit.of));
                 Ok(())
@@ -38,7 +38,7 @@ pub fn seal(backup: &OpenBackup, part: &Part, number: u64) -> Result<Option<Vec<
         .unwrap_or(i64::MAX)
         .saturating_mul(POSITIONS);
     let last = first.saturating_add(POSITIONS - 1);
-    let lives = part.shard.read(|reader| {
+    let lives = part.shard()?.read(|reader| {
         let connection = reader.connection();
         let mut lives = Vec::new();
         keys::between(connection, (first - 1, last), |position, keys| {
