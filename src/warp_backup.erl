@@ -81,7 +81,6 @@
 }.
 -type error() ::
     context_stopped
-    | clustered
     | not_started
     | running
     | interrupted
@@ -125,8 +124,9 @@ run(Ctx, Options) -> planned(Ctx, Options, [as_before()], fun warp_backup_server
 %% was begun with another one; `{master_key_refused, Why}'; `{other_backup, #{context, shards}}': the target has a
 %% backup of that context; `target_in_use': another context writes to it; `{forked, #{shard, position}}': the context
 %% was put back to an older state and has gone on, so that it is not what the backup goes on from; begin a new backup
-%% in another target. `{shard_unavailable, N}' while a shard is not open. `disk_full', `{io_error, Message}',
-%% `{backup_damaged, Message}'. `context_stopped'; `clustered': contexts of a cluster cannot be backed up yet.
+%% in another target. `{shard_unavailable, N}' while a shard is not open, `{node_unavailable, Node}' while a node of a
+%% cluster cannot be reached. `disk_full', `{io_error, Message}',
+%% `{backup_damaged, Message}'. `context_stopped'.
 -spec run(warp_core:ctx(), warp_backup_target:given(), map()) -> {ok, report()} | {error, error()}.
 run(Ctx, To, Options) -> run(Ctx, with(to, To, Options)).
 
@@ -163,8 +163,6 @@ planned(Ctx, Options, More, Ask) ->
              {master_key, required, fun warp_backup_master:check/1},
              {progress, fun(_) -> ok end, fun function/1}],
     case {warp_check:options(Options, Given ++ More), warp_context:of_handle(Ctx)} of
-        {{ok, _}, {ok, #{cluster := Cluster}}} when Cluster =/= single_node ->
-            {error, clustered};
         {{ok, #{to := To, keys_to := Keys, master_key := Master, keep := Keep, progress := Tell} = Checked},
          {ok, Context}} ->
             Every = maps:get(every, Checked, as_before),
@@ -268,7 +266,7 @@ verify(From) -> verify(From, #{}).
 verify(From, Options) ->
     from(From, Options, reading(none), fun(#{segments := Target, master := Master} = Places, Given) ->
         #{progress := Tell, until := Until} = Given,
-        case {object(Target), warp_backup_stream:numbers(Target, all), warp_backup_cuts:all(Target)} of
+        case {object(Target), warp_backup_stream:numbers(Target), warp_backup_cuts:all(Target)} of
             {{ok, #{number := Backup}}, {ok, Segments}, {ok, Cuts}} ->
                 Report = #{segments => length(Segments), cuts => length(Cuts)},
                 case Master of

@@ -141,7 +141,6 @@ reason({node_up, Node}) -> {node_up, text(Node)};
 reason(last_member) -> last_member;
 reason(not_clustered) -> not_clustered;
 
-reason(clustered) -> clustered;
 reason(no_backup) -> no_backup;
 reason(no_keys) -> no_keys;
 reason(not_started) -> not_started;

@@ -174,7 +174,7 @@ by_status() ->
      {500, [internal, io_error, corrupt, state_not_json, validate_failed, apply_failed, migrate_failed, decide_failed,
             until_failed, bad_return, stale_function, unknown_step, step_not_exported, step_arity, shortened,
             %% Of starting a context and of backups, which no client does.
-            no_backup, clustered, no_keys, not_started, running, target_in_use, wrong_master_key, no_master_key,
+            no_backup, no_keys, not_started, running, target_in_use, wrong_master_key, no_master_key,
             master_key_refused, other_backup, forked, no_such_cut, not_empty, other_restore, backup_damaged,
             key_unknown, merged_meanwhile, unreachable, storage_refused, no_store_program,
             data_dir_in_use, too_few_files, nif_not_loaded, shard_count_mismatch, not_a_shard, not_a_projection,

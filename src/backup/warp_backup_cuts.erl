@@ -20,7 +20,7 @@
 %% `{backup_damaged, Message}'.
 -spec all(warp_backup_target:open()) -> {ok, [cut()]} | {error, term()}.
 all(Target) ->
-    case warp_backup_stream:numbers(Target, all) of
+    case warp_backup_stream:numbers(Target) of
         {ok, Segments} -> each(Segments, Target, {0, 0}, []);
         {error, _} = Error -> Error
     end.
@@ -64,7 +64,7 @@ restorable(Target, Keys, Backup, Until) ->
         {{ok, Cuts}, _} ->
             %% NOTE: the index is read after the list of cuts. A run may go on meanwhile.
             Covered = warp_backup_stream:covered(Keys, Backup),
-            HasKeys = fun(#{cut := Cut}) -> has_keys(warp_backup_stream:reaches(Target, Backup, 1, Cut), Covered) end,
+            HasKeys = fun(#{cut := Cut}) -> has_keys(warp_backup_stream:reaches(Target, Backup, Cut), Covered) end,
             {Left, LeftOut} = with_keys(lists:reverse(Cuts), HasKeys),
             find(Left, LeftOut, Until);
         {{error, _} = Error, _} ->
@@ -112,7 +112,7 @@ check(Target, Keys, Backup, Shards) ->
     end.
 
 older(Target, Backup, Shards, #{cut := Cut, at := At}, {ok, {_, KeysAt, Covered}}) ->
-    case warp_backup_stream:last(Target, Backup, 1, Shards) of
+    case warp_backup_stream:last(Target, Backup, Shards) of
         {ok, #{reaches := Reaches}} ->
             Older = [N || {N, {To, _}} <- lists:sort(maps:to_list(Reaches)),
                           not lists:any(fun({Of, _, Edits}) -> Of =:= N andalso Edits >= To end, Covered)],

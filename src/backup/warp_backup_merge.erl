@@ -26,7 +26,6 @@
 
 -record(merging, {
     target :: warp_backup_target:open(),
-    stream :: non_neg_integer(),
     backup :: warp_nif:backup(),
     shards :: [{non_neg_integer(), warp_nif:shard()}],
     tell :: fun(() -> term())
@@ -39,13 +38,12 @@
 -spec run(warp_context:context(), warp_backup_run:places(), warp_backup_keep:keep(), how(), fun(() -> term())) ->
     {ok, merged()} | {error, term()}.
 run(Context, #{segments := Target} = Places, Keep, How, Tell) ->
-    Stream = warp_backup_stream:number(Context),
     try
-        case groups(Target, ok(warp_backup_stream:numbers(Target, Stream)), Keep, How) of
+        case groups(Target, ok(warp_backup_stream:numbers(Target)), Keep, How) of
             {[], _All} ->
                 {ok, #{merged => 0, settled => settled(How)}};
             {Groups, All} ->
-                Merging = #merging{target = Target, stream = Stream, backup = opened(Places),
+                Merging = #merging{target = Target, backup = opened(Places),
                                    shards = shards(Context), tell = Tell},
                 {ok, merged(Groups, All, How, Merging)}
         end
@@ -93,7 +91,8 @@ opened(#{segments := Target, master := Master}) ->
         {error, _} = Error -> throw(Error)
     end.
 
-shards(#{shards := Shards} = Context) -> [{N, ok(warp_context:shard(Context, N))} || N <- lists:seq(0, Shards - 1)].
+%% In a cluster this node knows of the shards that it has which keys were erased.
+shards(Context) -> [{N, ok(warp_context:shard(Context, N))} || N <- warp_context_owners:here(Context)].
 
 merged([], _All, How, _Merging) ->
     #{merged => 0, settled => settled(How)};
@@ -113,8 +112,8 @@ next(Last, All) -> lists:sublist([Number || {Number, _} <- All, Number > Last], 
 labels(Numbers, Merging) ->
     maps:from_list([{Number, Label} || Number <- Numbers, {ok, Label} <- [label(Number, Merging)]]).
 
-label(Number, #merging{target = Target, stream = Stream}) ->
-    case warp_backup_target:read(Target, warp_backup_stream:name(Stream, Number), 0, ?LABEL_BYTES) of
+label(Number, #merging{target = Target}) ->
+    case warp_backup_target:read(Target, warp_backup_stream:name(Number), 0, ?LABEL_BYTES) of
         {ok, Beginning} -> {ok, ok(warp_nif:segment_label(Number, Beginning))};
         not_found -> not_found;
         {error, _} = Error -> throw(Error)
@@ -176,23 +175,23 @@ is_worth([_, _ | _], _Bytes, _Dead, _How) -> true;
 is_worth([_], Bytes, Dead, all) -> Dead * ?DEAD_SHARE >= Bytes;
 is_worth(_Members, _Bytes, _Dead, _How) -> false.
 
-read(Number, #merging{target = Target, stream = Stream}) ->
-    case warp_backup_target:read(Target, warp_backup_stream:name(Stream, Number)) of
+read(Number, #merging{target = Target}) ->
+    case warp_backup_target:read(Target, warp_backup_stream:name(Number)) of
         {ok, Object} -> Object;
         not_found -> throw({error, target_in_use});
         {error, _} = Error -> throw(Error)
     end.
 
-replaced(Handle, [Last | Others] = Members, Labels, #merging{target = Target, stream = Stream} = Merging) ->
+replaced(Handle, [Last | Others] = Members, Labels, #merging{target = Target} = Merging) ->
     Object = ok(warp_nif:merge_seal(Handle, os:system_time(microsecond), atom_to_binary(node()))),
     lists:foreach(fun(Number) -> ok = unchanged(Number, maps:get(Number, Labels), Merging) end, Members),
-    ok = ok_of(warp_backup_target:replace(Target, warp_backup_stream:name(Stream, Last), Object)),
+    ok = ok_of(warp_backup_target:replace(Target, warp_backup_stream:name(Last), Object)),
     lists:foreach(fun(Number) -> deleted(Number, maps:get(Number, Labels), Merging) end, Others).
 
 %% NOTE: whoever else merges here may have put other segments into this one meanwhile.
-deleted(Number, Label, #merging{target = Target, stream = Stream} = Merging) ->
+deleted(Number, Label, #merging{target = Target} = Merging) ->
     ok = unchanged(Number, Label, Merging),
-    ok = ok_of(warp_backup_target:delete(Target, warp_backup_stream:name(Stream, Number))).
+    ok = ok_of(warp_backup_target:delete(Target, warp_backup_stream:name(Number))).
 
 unchanged(Number, Label, Merging) ->
     case label(Number, Merging) of

@@ -89,7 +89,7 @@ opened(#{segments := Target, master := Master}) ->
 %% The cut, and all segments.
 chosen(#{segments := Target, keys := Keys}, #{number := Backup}, Until) ->
     {Cut, LeftOut} = ok(warp_backup_cuts:restorable(Target, Keys, Backup, Until)),
-    {Cut#{left_out => LeftOut}, ok(warp_backup_stream:numbers(Target, all))}.
+    {Cut#{left_out => LeftOut}, ok(warp_backup_stream:numbers(Target))}.
 
 restored(Restoring, #{segments := Target, keys := Keys}, #{number := Backup}, {#{cut := Cut}, All}, How, Tell) ->
     Count = length(All),

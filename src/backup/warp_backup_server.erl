@@ -4,6 +4,7 @@
 -behaviour(gen_server).
 
 -export([new/0, start_link/1, start/3, stop/2, forget/2, run/3, merge/3, erased/2, stats/1, remembered/1]).
+-export([erased_here/2]).
 
 -export_type([report/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
@@ -78,12 +79,43 @@ stop(Context, Target) -> ask(Context, {stop, warp_backup_target:describe(Target)
 -spec forget(warp_context:context(), warp_backup_target:target()) -> ok | {error, term()}.
 forget(Context, Target) -> ask(Context, {forget, warp_backup_target:describe(Target)}, infinity).
 
-%% @doc Waits until all that was erased up to now is dead data in all targets that this context backs up to: what these
-%% are. Errors: `interrupted' while this process or what it knows is being restarted; else the first of the targets that
-%% this is not known of, and why.
+%% @doc Waits until all that was erased up to now is dead data in all targets that this context backs up to, from
+%% whichever node: what these are. Errors: `interrupted' while this process or what it knows is being restarted;
+%% `{node_unavailable, Node}': it cannot be asked what it backs up to; else the first of the targets that this is not
+%% known of, and why.
 -spec erased(warp_context:context(), warp_deadline:deadline()) ->
-    {ok, [#{to := binary(), cut := non_neg_integer()}]} | {error, interrupted | {To :: binary(), Why :: term()}}.
+    {ok, [#{to := binary(), cut := non_neg_integer()}]}
+    | {error, interrupted | {node_unavailable, node()} | {To :: binary(), Why :: term()}}.
 erased(Context, Deadline) ->
+    case {of_this_node(Context, Deadline), warp_cluster_member:other_members(Context)} of
+        {{ok, Here}, {ok, Nodes}} -> of_others(Nodes, Context, Deadline, Here);
+        {{error, _} = Error, _} -> Error;
+        {_, {error, _} = Error} -> Error
+    end.
+
+of_others([], _Context, _Deadline, Done) ->
+    {ok, Done};
+of_others([Node | Nodes], #{ref := Ref} = Context, Deadline, Done) ->
+    case warp_cluster_member:server(Context, Node, 0) of
+        {ok, Server} ->
+            Call = {?MODULE, erased_here, [Ref, warp_deadline:left(Deadline)]},
+            case warp_backup_nodes:ask(Server, Call, Deadline) of
+                {ok, There} -> of_others(Nodes, Context, Deadline, Done ++ (There -- Done));
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc The same for the targets of this node alone, for another one.
+-spec erased_here(warp_context:ref(), timeout()) -> {ok, [map()]} | {error, term()}.
+erased_here(Ref, Timeout) ->
+    case warp_context:find(Ref) of
+        {ok, Context} -> of_this_node(Context, warp_deadline:from(Timeout));
+        not_found -> {error, interrupted}
+    end.
+
+of_this_node(Context, Deadline) ->
     case warp_context:registered(Context, backup) of
         {ok, Pid} ->
             %% NOTE: after the process was found, which is registered once the table has all targets.

@@ -1,7 +1,7 @@
 %% @private The segments of a target: their names, and where a context goes on.
 -module(warp_backup_stream).
 
--export([number/1, name/2, numbers/2, last/4, reaches/4, page/2, pages/1, index/0, covered/2, is_covered/2]).
+-export([number/0, name/1, numbers/1, last/3, state/3, reaches/3, page/2, pages/1, index/0, covered/2, is_covered/2]).
 
 -export_type([state/0, reaches/0, covered/0]).
 
@@ -12,24 +12,23 @@
 %% For each shard up to which position the key pages are complete.
 -type covered() :: #{non_neg_integer() => integer()}.
 
-%% @doc The number of the stream that this node writes.
--spec number(warp_context:context()) -> non_neg_integer().
-number(#{cluster := single_node}) -> 1;
-number(_Context) ->
-    <<Number:64, _/binary>> = crypto:hash(sha256, atom_to_binary(node())),
-    Number.
+%% All nodes of a cluster write one stream, one after the other.
+-define(STREAM, 1).
+
+%% @doc The number of the stream.
+-spec number() -> pos_integer().
+number() -> ?STREAM.
 
 %% @doc The name of a segment.
--spec name(Stream :: non_neg_integer(), Segment :: pos_integer()) -> warp_backup_target:name().
-name(Stream, Segment) -> text("segments/~16.16.0b/~10..0b", [Stream, Segment]).
+-spec name(Segment :: pos_integer()) -> warp_backup_target:name().
+name(Segment) -> text("segments/~16.16.0b/~10..0b", [?STREAM, Segment]).
 
-%% @doc The names of the segments of all streams with the numbers of stream and segment and the sizes, in order.
--spec numbers(warp_backup_target:open(), all | non_neg_integer()) ->
+%% @doc The names of the segments with the numbers of stream and segment and the sizes, in order.
+-spec numbers(warp_backup_target:open()) ->
     {ok, [{Stream :: non_neg_integer(), Segment :: pos_integer(), warp_backup_target:name(), Bytes :: integer()}]}
     | {error, term()}.
-numbers(Target, Stream) ->
-    Prefix = case Stream of all -> <<"segments/">>; _ -> text("segments/~16.16.0b/", [Stream]) end,
-    case warp_backup_target:list(Target, Prefix) of
+numbers(Target) ->
+    case warp_backup_target:list(Target, <<"segments/">>) of
         {ok, Found} -> {ok, lists:append([of_name(Name, Bytes) || {Name, Bytes} <- Found])};
         {error, _} = Error -> Error
     end.
@@ -39,11 +38,12 @@ of_name(<<"segments/", Stream:16/binary, "/", Segment:10/binary>> = Name, Bytes)
 of_name(_Name, _Bytes) ->
     [].
 
-%% @doc Where a stream goes on, from its last segment. Errors: those of the target, and what is wrong with the segment.
--spec last(warp_backup_target:open(), Backup :: non_neg_integer(), Stream :: non_neg_integer(),
-           Shards :: pos_integer()) -> {ok, state()} | {error, term()}.
-last(Target, Backup, Stream, Shards) ->
-    case numbers(Target, Stream) of
+%% @doc Where the stream goes on, from its last segment. Errors: those of the target, and what is wrong with the
+%% segment.
+-spec last(warp_backup_target:open(), Backup :: non_neg_integer(), Shards :: pos_integer()) ->
+    {ok, state()} | {error, term()}.
+last(Target, Backup, Shards) ->
+    case numbers(Target) of
         {ok, []} ->
             Reaches = maps:from_list([{N, {0, 0}} || N <- lists:seq(0, Shards - 1)]),
             {ok, #{segment => 0, hash => <<0:256>>, reaches => Reaches}};
@@ -55,15 +55,25 @@ last(Target, Backup, Stream, Shards) ->
     end.
 
 %% @doc How far the segments go up to this one. Errors: as above.
--spec reaches(warp_backup_target:open(), Backup :: non_neg_integer(), Stream :: non_neg_integer(),
-              Segment :: pos_integer()) -> {ok, reaches()} | {error, term()}.
-reaches(Target, Backup, Stream, Segment) ->
-    case of_last(warp_backup_target:read(Target, name(Stream, Segment)), Backup, Segment) of
+-spec reaches(warp_backup_target:open(), Backup :: non_neg_integer(), Segment :: pos_integer()) ->
+    {ok, reaches()} | {error, term()}.
+reaches(Target, Backup, Segment) ->
+    case of_last(warp_backup_target:read(Target, name(Segment)), Backup, Segment) of
         {ok, #{reaches := Reaches}} -> {ok, Reaches};
         {error, _} = Error -> Error
     end.
 
 of_last({ok, Bytes}, Backup, Segment) ->
+    state(Bytes, Backup, Segment);
+of_last(not_found, _Backup, Segment) ->
+    {error, {backup_damaged, text("segment ~b went away while it was read", [Segment])}};
+of_last({error, _} = Error, _Backup, _Segment) ->
+    Error.
+
+%% @doc Where the stream goes on behind a segment. Error: what is wrong with the segment.
+-spec state(Segment :: binary(), Backup :: non_neg_integer(), Number :: pos_integer()) ->
+    {ok, state()} | {error, term()}.
+state(Bytes, Backup, Segment) ->
     case warp_nif:chain_add(warp_nif:chain_new(), Backup, Segment, Bytes) of
         {ok, {_, _, Hash, Reaches, []}} ->
             {ok, #{segment => Segment, hash => Hash,
@@ -72,11 +82,7 @@ of_last({ok, Bytes}, Backup, Segment) ->
             {error, {backup_damaged, Damage}};
         {error, _} = Error ->
             Error
-    end;
-of_last(not_found, _Backup, Segment) ->
-    {error, {backup_damaged, text("segment ~b went away while it was read", [Segment])}};
-of_last({error, _} = Error, _Backup, _Segment) ->
-    Error.
+    end.
 
 %% @doc The name of a key page.
 -spec page(Shard :: non_neg_integer(), Page :: non_neg_integer()) -> warp_backup_target:name().

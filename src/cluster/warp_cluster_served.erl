@@ -29,6 +29,9 @@ all() ->
 calls() ->
     #{warp_core => [{append, 3}, {append_batch, 3}, {decide, 4}, {cast, 3}, {pid, 1}, {get, 3}, {state_at, 4},
                     {history, 2}, {export, 2}, {import, 3}, {delete, 2}, {correct_time, 3}, {await_projection, 2}],
+      warp_backup_hold => [{begin_here, 3}],
+      warp_backup_saver => [{begin_here, 3}, {make_keys_here, 3}],
+      warp_backup_server => [{erased_here, 2}],
       warp_cluster_log => [{serve, 5}],
       warp_cluster_copy => [{entities, 2}, {outline, 2}, {pages, 3}],
       warp_cluster_mover => [{progress_here, 1}, {rounds_here, 2}],

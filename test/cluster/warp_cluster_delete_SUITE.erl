@@ -50,10 +50,6 @@ nothing_is_left_on_any_node(Config) ->
     Receipts = [warp_cluster_vm:run(Vm, fun() ->
                     warp_core:delete(warp_cluster_vm:entity(Id), #{timeout => 20000, receipt => true})
                 end) || {Vm, Id} <- lists:zip([B, C, A], Victims)],
-    ?assertEqual({error, clustered},
-                 warp_cluster_vm:run(A, fun() ->
-                     warp_backup:run(warp_cluster_vm:ctx(), "/nonexistent", #{master_key => {env, "NONE"}})
-                 end)),
     Nodes = [warp_cluster_vm:node_of(Vm) || Vm <- Vms],
     [begin
          {ok, #{entity := Id, events := Events, nodes := [First | Others]} = Receipt} = Answer,

@@ -104,7 +104,7 @@ defmodule Warp.Backup do
   Errors: `{:no_master_key, message}`; `:wrong_master_key`, the backup was begun with another one;
   `{:master_key_refused, why}`; `{:other_backup, %{context: name, shards: n}}`; `:target_in_use`, another context writes
   to the folder; `{:forked, %{shard: n, position: n}}`, the context was put back to an older state and has gone on, so
-  begin a new backup elsewhere; `:clustered`; `{:shard_unavailable, n}`; `:disk_full`.
+  begin a new backup elsewhere; `{:shard_unavailable, n}`; `{:node_unavailable, node}` in a cluster; `:disk_full`.
   """
   @spec run(Warp.context(), keyword) :: {:ok, report} | {:error, Warp.reason()}
   def run(context, options), do: with_target(options, :to, &:warp_backup.run(context, &1, &2))

@@ -195,7 +195,7 @@ pub type Report {
 /// `error.WrongMasterKey`, `error.MasterKeyRefused`; `error.OtherBackup` if the
 /// folder has a backup of another context; `error.TargetInUse`; `error.Forked` if
 /// the context was put back to an older state, and has gone on;
-/// `error.Clustered`; `error.ShardUnavailable`; `error.BackupDamaged`, `error.Unreachable`,
+/// `error.ShardUnavailable`; `error.NodeUnavailable` in a cluster; `error.BackupDamaged`, `error.Unreachable`,
 /// `error.DiskFull`, `error.IoError` and `error.ContextStopped`; with a bucket also
 /// `error.StorageRefused` and `error.NoStoreProgram`, as from all that use one.
 ///

@@ -300,8 +300,6 @@ pub type Error(reason) {
   NotClustered
 
   // Backups.
-  /// The context is one of a cluster, and such contexts cannot be backed up yet.
-  Clustered
   /// There is no backup at this place.
   NoBackup
   /// The key pages of the backup are not there. Without them nothing of it can be
@@ -807,9 +805,6 @@ pub fn to_string(error: Error(reason)) -> String {
       "The context runs on a single node. Start it with the option cluster set "
       <> "to Clustered."
 
-    Clustered ->
-      "The context is one of a cluster, and such contexts cannot be backed up "
-      <> "yet. Stop each node in turn and copy its folder, see docs/cluster.md."
     NoBackup ->
       "There is no backup at that place. Check the path, and whether what should "
       <> "be mounted there is mounted."

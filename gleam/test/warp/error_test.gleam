@@ -885,7 +885,6 @@ pub fn every_error_says_what_to_do_test() {
     error.CannotRead("x", "y"),
     error.NoCertificatesOfThisSystem("x"),
     error.Shortened("x"),
-    error.Clustered,
     error.NoBackup,
     error.NoKeys,
     error.NotStarted,
