@@ -89,33 +89,64 @@ done({ok, done}) -> ok;
 done({error, _} = Error) -> Error.
 
 %% @doc Restores segments, or opens all that is in them: how many rows and events they have, how many lives were erased
-%% since, and how many rows have events that were cleared since. Errors: those of the target and of the files;
-%% `{backup_damaged, Message}'; `{key_unknown, Message}'; `merged_meanwhile'.
+%% since, and how many rows have events that were cleared since. A segment is read and opened while the one before is
+%% written: so two of them are in memory. Errors: those of the target and of the files; `{backup_damaged, Message}';
+%% `{key_unknown, Message}'; `merged_meanwhile'.
 -spec segments(warp_nif:restoring(), warp_backup_target:open(), [segment()], restore | check,
                fun((integer(), map()) -> term())) -> {ok, map()} | {error, term()}.
 segments(Restoring, Target, Segments, How, Tell) ->
+    Read = fun(Segment) -> read(Segment, Restoring, Target, How) end,
     Nothing = #{rows => 0, events => 0, erased => 0, cleared => 0},
-    segments(Segments, {Restoring, Target, How, Tell}, 0, Nothing).
+    each(ahead(Segments, Read), {Restoring, Read, Tell}, 0, Nothing).
 
-segments([], _Tools, _Done, Counts) ->
+each(none, _Tools, _Done, Counts) ->
     {ok, Counts};
-segments([{_, Number, Name, _} | Segments], {Restoring, Target, How, Tell} = Tools, Done, Counts) ->
-    case warp_backup_target:read(Target, Name) of
-        {ok, Bytes} ->
-            case warp_nif:restore_segment(Restoring, Number, Bytes, How) of
-                {ok, {Rows, Events, Erased, Cleared}} ->
-                    #{rows := R, events := E, erased := X, cleared := C} = Counts,
-                    Next = #{rows => R + Rows, events => E + Events, erased => X + Erased, cleared => C + Cleared},
-                    _ = Tell(Done + 1, Next),
-                    segments(Segments, Tools, Done + 1, Next);
+each({{_, Monitor}, Rest}, {Restoring, Read, Tell} = Tools, Done, Counts) ->
+    case receive {'DOWN', Monitor, process, _, Ended} -> Ended end of
+        {read, {ok, {Of, Segment}}} ->
+            Next = ahead(Rest, Read),
+            case written(Restoring, Segment) of
+                ok ->
+                    Sum = sum(Of, Counts),
+                    _ = Tell(Done + 1, Sum),
+                    each(Next, Tools, Done + 1, Sum);
                 {error, _} = Error ->
+                    stop(Next),
                     Error
             end;
-        not_found ->
-            {error, merged_meanwhile};
-        {error, _} = Error ->
-            Error
+        {read, {error, _} = Error} ->
+            Error;
+        Crash ->
+            exit(Crash)
     end.
+
+%% Has the first of these read by a process of its own, whose end is the answer: what it has read goes with it.
+ahead([], _Read) -> none;
+ahead([Segment | Rest], Read) -> {spawn_monitor(fun() -> exit({read, Read(Segment)}) end), Rest}.
+
+stop(none) ->
+    ok;
+stop({{Pid, Monitor}, _}) ->
+    true = demonitor(Monitor, [flush]),
+    true = exit(Pid, kill),
+    ok.
+
+read({_, Number, Name, _}, Restoring, Target, How) ->
+    case {warp_backup_target:read(Target, Name), How} of
+        {{ok, Bytes}, restore} -> warp_nif:restore_open(Restoring, Number, Bytes);
+        {{ok, Bytes}, check} -> only_counts(warp_nif:restore_check(Restoring, Number, Bytes));
+        {not_found, _} -> {error, merged_meanwhile};
+        {{error, _} = Error, _} -> Error
+    end.
+
+only_counts({ok, Counts}) -> {ok, {Counts, none}};
+only_counts({error, _} = Error) -> Error.
+
+written(_Restoring, none) -> ok;
+written(Restoring, Segment) -> warp_nif:restore_write(Restoring, Segment).
+
+sum({Rows, Events, Erased, Cleared}, #{rows := R, events := E, erased := X, cleared := C}) ->
+    #{rows => R + Rows, events => E + Events, erased => X + Erased, cleared => C + Cleared}.
 
 until_error(_Fun, []) -> ok;
 until_error(Fun, [First | Rest]) ->

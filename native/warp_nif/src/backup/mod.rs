@@ -40,6 +40,6 @@ mod round_trip_tests;
 #[cfg(test)]
 mod speed_tests;
 #[cfg(test)]
-mod testing;
+pub mod testing;
 #[cfg(test)]
 mod vector_tests;

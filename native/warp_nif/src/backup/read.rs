@@ -49,22 +49,9 @@ type Payloads = Option<Rc<HashMap<i64, Vec<u8>>>>;
 type PartOf = ([u8; 32], Kind, u16);
 
 impl<'s, 'b, K: Fn(u16, i64, u16) -> Found> Lives<'s, 'b, K> {
-    /// All lives. `keys` gives the key of a shard's incarnation and part. Error: `System`.
-    pub fn new(segment: &'s Segment<'b>, keys: K) -> Result<Self> {
-        Self::of(segment, segment.index(), keys)
-    }
-
-    /// One life, if the segment has blocks of it. Error: `System`.
-    pub fn of_life(
-        segment: &'s Segment<'b>,
-        shard: u16,
-        incarnation: i64,
-        keys: K,
-    ) -> Result<Self> {
-        Self::of(segment, segment.life(shard, incarnation), keys)
-    }
-
-    fn of(segment: &'s Segment<'b>, left: &'s [Indexed], keys: K) -> Result<Self> {
+    /// Those of which these are the blocks, as they stand in the segment. `keys` gives the key of a shard's incarnation
+    /// and part. Error: `System`.
+    pub fn of(segment: &'s Segment<'b>, left: &'s [Indexed], keys: K) -> Result<Self> {
         Ok(Self {
             segment,
             left,
@@ -270,7 +257,10 @@ impl<K: Fn(u16, i64, u16) -> Found> Iterator for Lives<'_, '_, K> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let life = self.left.first()?.life();
-        let end = self.left.partition_point(|entry| entry.life() <= life);
+        // NOTE: most lives have one block, so nothing is searched for.
+        let is_other = |entry: &Indexed| entry.life() != life;
+        let end = self.left.iter().position(is_other);
+        let end = end.unwrap_or(self.left.len());
         let (entries, left) = self.left.split_at_checked(end)?;
         self.left = left;
         Some(self.life(entries))

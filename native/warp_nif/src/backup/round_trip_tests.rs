@@ -62,7 +62,7 @@ proptest! {
         segment.check_signature(&key(0)).expect("signed");
         // Life by life, too.
         for (incarnation, rows) in &expected {
-            let mut one = Lives::of_life(&segment, 0, *incarnation, life_key).expect("reads");
+            let mut one = Lives::of(&segment, segment.life(0, *incarnation), life_key).expect("reads");
             prop_assert_eq!(&one.next().expect("a life").expect("reads").rows, rows);
             prop_assert!(one.next().is_none());
         }

@@ -1,6 +1,6 @@
 //! What the shard knows about an entity's log: where it ends and where it can be entered.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
 use crate::error::Result;
 use crate::hash::hash64;
@@ -101,21 +101,49 @@ pub fn find(connection: &Connection, entity: &str) -> Result<Option<(EntityInfo,
     Ok(None)
 }
 
+/// The statement that `of_life` runs.
+pub fn of_life_statement(connection: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
+    connection
+        .prepare_cached("SELECT seq, head, rows FROM entities WHERE hash = ?1 AND incarnation = ?2")
+}
+
+/// Where the log of the life with this incarnation ends, of an entity with this hash, as the table says. `None` when it is
+/// not there. No two lives have one incarnation, so no row has to tell whose it is.
+pub fn of_life(
+    statement: &mut CachedStatement<'_>,
+    hash: i64,
+    incarnation: i64,
+) -> rusqlite::Result<Option<EntityInfo>> {
+    let found = statement.query_row((hash, incarnation), |row| {
+        Ok(EntityInfo {
+            incarnation,
+            seq: row.get::<_, i64>(0)?.cast_unsigned(),
+            head: row.get(1)?,
+            rows: row.get::<_, i64>(2)?.cast_unsigned(),
+        })
+    });
+    found.optional()
+}
+
+/// The statement that `upsert` runs.
+pub fn upsert_statement(connection: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
+    connection.prepare_cached(
+        "INSERT INTO entities (hash, incarnation, seq, head, rows, aggregates)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (hash, incarnation) DO UPDATE
+         SET seq = excluded.seq, head = excluded.head, rows = excluded.rows,
+             aggregates = aggregates | excluded.aggregates",
+    )
+}
+
 /// Writes what is known of an entity, and adds to its aggregates.
 pub fn upsert(
-    connection: &Connection,
+    statement: &mut CachedStatement<'_>,
     hash: i64,
     info: &EntityInfo,
     aggregates: Set,
 ) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO entities (hash, incarnation, seq, head, rows, aggregates)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT (hash, incarnation) DO UPDATE
-             SET seq = excluded.seq, head = excluded.head, rows = excluded.rows,
-                 aggregates = aggregates | excluded.aggregates",
-        )?
+    statement
         .execute((
             hash,
             info.incarnation,
@@ -125,6 +153,29 @@ pub fn upsert(
             aggregates,
         ))
         .map(drop)
+}
+
+/// Adds marks: incarnation, first seq and position of a row.
+pub fn insert_marks(connection: &Connection, mut marks: Vec<(i64, u64, i64)>) -> Result<()> {
+    marks.sort_unstable();
+    let mut insert = connection
+        .prepare_cached("INSERT INTO marks (incarnation, seq, position) VALUES (?1, ?2, ?3)")?;
+    for (incarnation, seq, at) in marks {
+        insert.execute((incarnation, seq.cast_signed(), at))?;
+    }
+    Ok(())
+}
+
+/// Adds hashes of ids: incarnation, hash and position of the row.
+pub fn insert_ids(connection: &Connection, mut ids: Vec<(i64, i64, i64)>) -> Result<()> {
+    ids.sort_unstable();
+    let mut insert = connection.prepare_cached(
+        "INSERT OR IGNORE INTO ids (incarnation, hash, position) VALUES (?1, ?2, ?3)",
+    )?;
+    for id in ids {
+        insert.execute(id)?;
+    }
+    Ok(())
 }
 
 /// Which entity of the index a row of the log belongs to, by hash and incarnation, with its aggregates. `None` when it
