@@ -24,6 +24,7 @@ mod object;
 pub mod pages;
 pub mod read;
 pub mod room;
+pub mod row_list;
 mod rows;
 mod seal;
 pub mod sections;

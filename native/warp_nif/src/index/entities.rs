@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::hash::hash64;
 use crate::index::aggregates::Set;
 use crate::log::rows::{self, Row};
+use crate::sqlite::insert_all;
 
 /// Every how many rows of an entity one is marked, so that a read can start near it.
 pub const MARK_EVERY: u64 = if cfg!(test) { 8 } else { 64 };
@@ -155,26 +156,43 @@ pub fn upsert(
         .map(drop)
 }
 
+/// Adds entities that the table does not have: the hash, what is known, and the aggregates of each.
+pub fn insert_new(connection: &Connection, entities: &[(i64, EntityInfo, Set)]) -> Result<()> {
+    let insert = "INSERT OR FAIL INTO entities (hash, incarnation, seq, head, rows, aggregates)";
+    insert_all(connection, insert, entities, |(hash, info, set)| {
+        [
+            (*hash).into(),
+            info.incarnation.into(),
+            info.seq.cast_signed().into(),
+            info.head.into(),
+            info.rows.cast_signed().into(),
+            (*set).into(),
+        ]
+    })?;
+    Ok(())
+}
+
 /// Adds marks: incarnation, first seq and position of a row.
 pub fn insert_marks(connection: &Connection, mut marks: Vec<(i64, u64, i64)>) -> Result<()> {
     marks.sort_unstable();
-    let mut insert = connection
-        .prepare_cached("INSERT INTO marks (incarnation, seq, position) VALUES (?1, ?2, ?3)")?;
-    for (incarnation, seq, at) in marks {
-        insert.execute((incarnation, seq.cast_signed(), at))?;
-    }
+    let insert = "INSERT OR FAIL INTO marks (incarnation, seq, position)";
+    insert_all(connection, insert, &marks, |(incarnation, seq, at)| {
+        [
+            (*incarnation).into(),
+            seq.cast_signed().into(),
+            (*at).into(),
+        ]
+    })?;
     Ok(())
 }
 
 /// Adds hashes of ids: incarnation, hash and position of the row.
 pub fn insert_ids(connection: &Connection, mut ids: Vec<(i64, i64, i64)>) -> Result<()> {
     ids.sort_unstable();
-    let mut insert = connection.prepare_cached(
-        "INSERT OR IGNORE INTO ids (incarnation, hash, position) VALUES (?1, ?2, ?3)",
-    )?;
-    for id in ids {
-        insert.execute(id)?;
-    }
+    let insert = "INSERT OR IGNORE INTO ids (incarnation, hash, position)";
+    insert_all(connection, insert, &ids, |(incarnation, hash, at)| {
+        [(*incarnation).into(), (*hash).into(), (*at).into()]
+    })?;
     Ok(())
 }
 

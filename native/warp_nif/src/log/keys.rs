@@ -20,6 +20,7 @@ use super::rows;
 use super::schema::{self, set_meta};
 use crate::backup::key::Key;
 use crate::error::{Error, Result};
+use crate::sqlite::insert_all;
 
 /// How many bytes a key has.
 pub const KEY: usize = 32;
@@ -209,17 +210,21 @@ pub fn restore<'k>(
     if made(connection)?.is_none() {
         begin(connection)?;
     }
-    let mut insert =
-        connection.prepare_cached("INSERT OR REPLACE INTO keys (position, key) VALUES (?1, ?2)")?;
-    for (incarnation, keys) in lives {
+    let bytes_of = |keys: &[Option<Key>]| {
         let mut bytes = Zeroizing::new(vec![0; keys.len() * KEY]);
         for (place, key) in bytes.chunks_exact_mut(KEY).zip(keys) {
             if let Some(key) = key {
                 place.copy_from_slice(key.expose());
             }
         }
-        insert.execute((incarnation, bytes.as_slice()))?;
-    }
+        bytes
+    };
+    let mut all: Vec<_> = lives.map(|(at, keys)| (at, bytes_of(keys))).collect();
+    all.sort_unstable_by_key(|(incarnation, _)| *incarnation);
+    let insert = "INSERT OR REPLACE INTO keys (position, key)";
+    insert_all(connection, insert, &all, |(incarnation, keys)| {
+        [(*incarnation).into(), keys.as_slice().into()]
+    })?;
     set_meta(connection, "keyed", up_to)?;
     Ok(())
 }

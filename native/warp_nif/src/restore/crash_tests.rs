@@ -33,7 +33,7 @@ fn restores() -> u64 {
 }
 
 /// Entities with many rows and with few, and sagas that are closed long after they were begun, which frees pages.
-fn saved() -> Saved {
+pub fn saved() -> Saved {
     let mut saver = Saver::new(SHARDS);
     for n in 0..9000u64 {
         let data = |kind: &str, more: &str| {
@@ -161,7 +161,7 @@ fn open(path: &Path) -> Connection {
 }
 
 /// All that the shards of a folder have, by query; and every page fits, also free ones.
-fn tables(dir: &Path) -> Vec<Vec<Vec<String>>> {
+pub fn tables(dir: &Path) -> Vec<Vec<Vec<String>>> {
     let of_shard = |shard: u32| {
         let file = open(&dir.join(format!("shard-{shard:04}.db")));
         let mode: String = file

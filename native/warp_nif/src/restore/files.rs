@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::flush::Flusher;
 use super::parallel;
 use super::shard::ShardFile;
 use super::slice::Slice;
 use crate::backup::key_ring::KeyRing;
 use crate::error::{Error, Result};
 use crate::files::{self, Access};
+use crate::log::kinds::Kinds;
 use crate::open::file::{self, Identity, journal_of};
 use crate::sqlite::random;
 
@@ -28,6 +30,8 @@ pub struct Files {
     /// `None` for one that was not opened yet.
     shards: BTreeMap<u16, Option<ShardFile>>,
     settled: Instant,
+    /// NOTE: behind the shards, since it ends last: see [`ShardFile`].
+    flusher: Flusher,
 }
 
 impl Files {
@@ -50,20 +54,27 @@ impl Files {
             access,
             shards: (0..numbers).map(|number| (number, None)).collect(),
             settled: Instant::now(),
+            flusher: Flusher::default(),
         })
     }
 
     /// Brings what a segment has into the files, and now and then makes all of it durable. Errors: those of the files,
     /// after which these are only to be dropped.
-    pub fn write(&mut self, mut slices: BTreeMap<u16, Slice>, ring: &KeyRing) -> Result<()> {
+    pub fn write(
+        &mut self,
+        mut slices: BTreeMap<u16, Slice>,
+        kinds: &Kinds,
+        ring: &KeyRing,
+    ) -> Result<()> {
         let work = self.opened_by(ring, |number| slices.remove(&number));
         parallel::each(work, |(opening, file, slice)| {
-            opening.of(file)?.write(&slice)
+            opening.of(file)?.write(&slice, kinds)
         })?;
         if self.settled.elapsed() >= SETTLE {
-            self.settle()?;
+            return self.settle();
         }
-        Ok(())
+        let open = self.shards.values().flatten();
+        self.flusher.begin(open.map(ShardFile::file).collect())
     }
 
     /// Makes all of it durable. Errors: those of the files, likewise.
@@ -81,6 +92,7 @@ impl Files {
             opening.of(file)?;
             file.take().map_or(Ok(()), ShardFile::finish)
         })?;
+        self.flusher.wait()?;
         // NOTE: a journal that came back after a loss of power would undo what the file has.
         files::sync_dir(&self.dir)
     }

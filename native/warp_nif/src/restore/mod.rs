@@ -5,12 +5,15 @@
 //! goes on with the same segments.
 
 mod files;
+mod flush;
 mod parallel;
 mod shard;
 mod slice;
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod resume_tests;
 #[cfg(test)]
 mod speed_tests;
 #[cfg(test)]
@@ -55,7 +58,7 @@ impl Counts {
         self.erased += u64::from(life.is_erased);
         self.cleared += life.cleared as u64;
         self.rows += life.rows.len() as u64;
-        self.events += life.rows.iter().map(|row| row.count).sum::<u64>();
+        self.events += life.rows.iter().map(|(row, _)| row.count).sum::<u64>();
     }
 }
 
@@ -136,7 +139,7 @@ impl Restoring {
         let ring = self.ring();
         let (counts, lives) = self.read(&segment, &ring, |life| {
             let shard = life.shard;
-            Ok((shard, Opened::new(life, &self.kinds, &ring)?))
+            Ok((shard, Opened::new(life, &ring)?))
         })?;
         let mut slices: BTreeMap<u16, Slice> = BTreeMap::new();
         for reach in &segment.label().reaches {
@@ -213,7 +216,7 @@ impl Restoring {
     pub fn write(&self, segment: OpenSegment) -> Result<()> {
         let mut held = relock(&self.files);
         let files = held.as_mut().ok_or(Error::Closed)?;
-        let written = files.write(segment.0, &self.ring());
+        let written = files.write(segment.0, &self.kinds, &self.ring());
         if written.is_err() {
             // What a transaction has of half a segment is undone.
             *held = None;

@@ -5,7 +5,9 @@
 //! little, since most pages are new. One transaction has many segments, and says up to where the file was brought with
 //! it.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
@@ -15,6 +17,7 @@ use crate::backup::key_ring::KeyRing;
 use crate::error::{Error, Result};
 use crate::files::Access;
 use crate::log::keys::{self, OF_SHARD};
+use crate::log::kinds::Kinds;
 use crate::log::schema;
 use crate::open::file::{self, Identity};
 use crate::sqlite::sums::steps;
@@ -25,8 +28,12 @@ const CACHE: i64 = 128 * 1024;
 const CACHE_OF_SHARD: (i64, i64) = (1024, 16 * 1024);
 
 /// The file of a shard.
+///
+/// NOTE: a file that SQLite has open loses its locks when it is closed by anybody else in this process. So `file` is there
+/// as long as the connection.
 pub struct ShardFile {
     connection: Connection,
+    file: Arc<File>,
     path: PathBuf,
     to: i64,
 }
@@ -50,21 +57,28 @@ impl ShardFile {
             schema::meta(&connection, "flushed")
         };
         let to = begin().map_err(|error: Error| error.at(path))?;
+        let file = File::open(path).map_err(|error| Error::io(path, error))?;
         Ok(Self {
             connection,
+            file: Arc::new(file),
             path: path.to_owned(),
             to,
         })
     }
 
+    /// The file itself, to have it go to the disk.
+    pub fn file(&self) -> (PathBuf, Arc<File>) {
+        (self.path.clone(), Arc::clone(&self.file))
+    }
+
     /// Brings what a segment has of the shard into the file, but for what is there. Errors: those of [`Slice::write`],
     /// after which the file is only to be closed.
-    pub fn write(&mut self, slice: &Slice) -> Result<()> {
+    pub fn write(&mut self, slice: &Slice, kinds: &Kinds) -> Result<()> {
         if slice.to <= self.to {
             return Ok(());
         }
         let begin = self.begin();
-        let begun = begin.and_then(|()| slice.write(&self.connection, self.to));
+        let begun = begin.and_then(|()| slice.write(&self.connection, kinds, self.to));
         begun.map_err(|error| error.at(&self.path))?;
         self.to = slice.to;
         Ok(())
