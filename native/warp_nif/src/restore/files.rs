@@ -98,7 +98,6 @@ impl Files {
     }
 
     /// The shards for which there is something to do, each with what opens it.
-    #[expect(clippy::type_complexity, reason = "what a piece of work is")]
     fn opened_by<'f, W>(
         &'f mut self,
         ring: &'f KeyRing,
