@@ -5,6 +5,9 @@
 
 -export_type([segment/0]).
 
+%% The end of its process is its answer.
+-dialyzer({nowarn_function, ahead/2}).
+
 -type segment() :: {Stream :: non_neg_integer(), Segment :: pos_integer(), warp_backup_target:name(), integer()}.
 
 %% @doc Looks at all of these segments without keys, one after the other: what is damaged or missing, in sentences.
@@ -136,8 +139,8 @@ written(Restoring, Segment) -> warp_nif:restore_write(Restoring, Segment).
 sum({Rows, Events, Erased, Cleared}, #{rows := R, events := E, erased := X, cleared := C}) ->
     #{rows => R + Rows, events => E + Events, erased => X + Erased, cleared => C + Cleared}.
 
-%% Takes what is read of each of these, in order. The next one is read meanwhile, by a process of its own whose end is the
-%% answer. One at a time: a target need not answer two at once.
+%% Takes what is read of each of these, in order. The next one is read meanwhile, by a process of its own whose end is
+%% the answer. One at a time: a target need not answer two at once.
 in_turn(Segments, Read, Take, State) -> in_turn(ahead(Segments, Read), {Read, Take}, State).
 
 in_turn(none, _Tools, State) ->

@@ -610,7 +610,8 @@ restore_check(Restoring, Number, Bytes) -> ?ANSWER(restore_check(Restoring, Numb
 
 restore_check(_Restoring, _Number, _Bytes, _Tag) -> ?MISSING.
 
-%% @doc Opens all that is in a segment, to be written. Segments can be opened beside each other, and while one is written.
+%% @doc Opens all that is in a segment, to be written. Segments can be opened beside each other, and while one is
+%% written.
 -spec restore_open(restoring(), Segment :: pos_integer(), binary()) ->
     {ok, {restored(), open_segment()}} | {error, reason()}.
 restore_open(Restoring, Number, Bytes) -> ?ANSWER(restore_open(Restoring, Number, Bytes, Tag)).

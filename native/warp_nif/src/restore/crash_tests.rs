@@ -12,10 +12,13 @@ use crate::sqlite::{Sums, open_with_sums};
 
 const CHILD: &str = "WARP_TEST_RESTORE_CHILD";
 const SHARDS: u32 = 3;
-/// What two restores of one backup have in common: all but the number of the journal.
+/// What two restores of one backup have in common: all but the numbers of the journal and of the aggregates.
 const QUERIES: [&str; 8] = [
     "SELECT * FROM log ORDER BY position",
-    "SELECT * FROM entities ORDER BY hash, incarnation",
+    "SELECT hash, incarnation, seq, head, rows,
+            (SELECT group_concat(name) FROM
+              (SELECT name FROM aggregates AS known WHERE entities.aggregates >> number & 1 ORDER BY name))
+     FROM entities ORDER BY hash, incarnation",
     "SELECT * FROM marks ORDER BY incarnation, seq",
     "SELECT * FROM ids ORDER BY incarnation, hash, position",
     "SELECT * FROM open_sagas ORDER BY incarnation",
