@@ -5,9 +5,6 @@
 
 -export_type([segment/0]).
 
-%% The end of its process is its answer.
--dialyzer({nowarn_function, ahead/2}).
-
 -type segment() :: {Stream :: non_neg_integer(), Segment :: pos_integer(), warp_backup_target:name(), integer()}.
 
 %% @doc Looks at all of these segments without keys, one after the other: what is damaged or missing, in sentences.
@@ -159,6 +156,7 @@ in_turn({{_, Monitor}, Rest}, {Read, Take} = Tools, State) ->
             exit(Crash)
     end.
 
+-dialyzer({nowarn_function, ahead/2}).
 ahead([], _Read) -> none;
 ahead([Segment | Rest], Read) -> {spawn_monitor(fun() -> exit({read, Read(Segment)}) end), Rest}.
 
