@@ -14,31 +14,36 @@
             {[segment()], Each :: fun((segment(), binary()) -> ok | {error, term()}), fun((integer()) -> term())}) ->
     {ok, [binary()], warp_nif:chain()} | {error, term()}.
 check(Target, Backup, {Segments, Each, Tell}) ->
-    check(Segments, Target, Backup, {warp_nif:chain_new(), Each, Tell}, {0, []}).
-
-check([], _Target, _Backup, {Chain, _, _}, {_, Damage}) ->
-    %% What does not open leaves a gap, which needs no sentence of its own.
-    {ok, lists:reverse(Damage) ++ [Break || Damage =:= [], Break <- warp_nif:chain_breaks(Chain)], Chain};
-check([{_, Number, Name, _} = Segment | Segments], Target, Backup, {Chain, Each, Tell} = Tools, {Done, Damage}) ->
-    Next = fun(More) ->
-        _ = Tell(Done + 1),
-        check(Segments, Target, Backup, Tools, {Done + 1, lists:reverse(More) ++ Damage})
-    end,
-    case warp_backup_target:read(Target, Name) of
-        {ok, Bytes} ->
-            case warp_nif:chain_add(Chain, Backup, Number, Bytes) of
-                {ok, {_, _, _, _, []}} ->
-                    case Each(Segment, Bytes) of
-                        ok -> Next([]);
-                        {error, Why} -> Next([text(Why)])
-                    end;
-                {ok, {_, _, _, _, Found}} -> Next(Found);
-                {error, Why} -> Next([text(Why)])
-            end;
-        not_found ->
+    Chain = warp_nif:chain_new(),
+    Read = fun({_, _, Name, _} = Segment) -> {Segment, warp_backup_target:read(Target, Name)} end,
+    Look = fun
+        ({Segment, {ok, Bytes}}, {Done, Damage}) ->
+            More = looked(Chain, Backup, Segment, Bytes, Each),
+            _ = Tell(Done + 1),
+            {ok, {Done + 1, lists:reverse(More, Damage)}};
+        ({_, not_found}, _) ->
             {error, merged_meanwhile};
+        ({_, {error, _} = Error}, _) ->
+            Error
+    end,
+    case in_turn(Segments, Read, Look, {0, []}) of
+        {ok, {_, Damage}} ->
+            %% What does not open leaves a gap, which needs no sentence of its own.
+            {ok, lists:reverse(Damage) ++ [Break || Damage =:= [], Break <- warp_nif:chain_breaks(Chain)], Chain};
         {error, _} = Error ->
             Error
+    end.
+
+%% What is wrong with a segment.
+looked(Chain, Backup, {_, Number, _, _} = Segment, Bytes, Each) ->
+    case warp_nif:chain_add(Chain, Backup, Number, Bytes) of
+        {ok, {_, _, _, _, []}} ->
+            case Each(Segment, Bytes) of
+                ok -> [];
+                {error, Why} -> [text(Why)]
+            end;
+        {ok, {_, _, _, _, Found}} -> Found;
+        {error, Why} -> [text(Why)]
     end.
 
 text({backup_damaged, Message}) -> Message;
@@ -89,33 +94,78 @@ done({ok, done}) -> ok;
 done({error, _} = Error) -> Error.
 
 %% @doc Restores segments, or opens all that is in them: how many rows and events they have, how many lives were erased
-%% since, and how many rows have events that were cleared since. Errors: those of the target and of the files;
-%% `{backup_damaged, Message}'; `{key_unknown, Message}'; `merged_meanwhile'.
+%% since, and how many rows have events that were cleared since. A segment is read and opened while the one before is
+%% written: so two of them are in memory. Errors: those of the target and of the files; `{backup_damaged, Message}';
+%% `{key_unknown, Message}'; `merged_meanwhile'.
 -spec segments(warp_nif:restoring(), warp_backup_target:open(), [segment()], restore | check,
                fun((integer(), map()) -> term())) -> {ok, map()} | {error, term()}.
 segments(Restoring, Target, Segments, How, Tell) ->
-    Nothing = #{rows => 0, events => 0, erased => 0, cleared => 0},
-    segments(Segments, {Restoring, Target, How, Tell}, 0, Nothing).
-
-segments([], _Tools, _Done, Counts) ->
-    {ok, Counts};
-segments([{_, Number, Name, _} | Segments], {Restoring, Target, How, Tell} = Tools, Done, Counts) ->
-    case warp_backup_target:read(Target, Name) of
-        {ok, Bytes} ->
-            case warp_nif:restore_segment(Restoring, Number, Bytes, How) of
-                {ok, {Rows, Events, Erased, Cleared}} ->
-                    #{rows := R, events := E, erased := X, cleared := C} = Counts,
-                    Next = #{rows => R + Rows, events => E + Events, erased => X + Erased, cleared => C + Cleared},
-                    _ = Tell(Done + 1, Next),
-                    segments(Segments, Tools, Done + 1, Next);
+    Read = fun(Segment) -> read(Segment, Restoring, Target, How) end,
+    Write = fun
+        ({ok, {Of, Segment}}, {Done, Counts}) ->
+            case written(Restoring, Segment) of
+                ok ->
+                    Sum = sum(Of, Counts),
+                    _ = Tell(Done + 1, Sum),
+                    {ok, {Done + 1, Sum}};
                 {error, _} = Error ->
                     Error
             end;
-        not_found ->
-            {error, merged_meanwhile};
-        {error, _} = Error ->
+        ({error, _} = Error, _) ->
             Error
+    end,
+    case in_turn(Segments, Read, Write, {0, #{rows => 0, events => 0, erased => 0, cleared => 0}}) of
+        {ok, {_, Counts}} -> {ok, Counts};
+        {error, _} = Error -> Error
     end.
+
+read({_, Number, Name, _}, Restoring, Target, How) ->
+    case {warp_backup_target:read(Target, Name), How} of
+        {{ok, Bytes}, restore} -> warp_nif:restore_open(Restoring, Number, Bytes);
+        {{ok, Bytes}, check} -> only_counts(warp_nif:restore_check(Restoring, Number, Bytes));
+        {not_found, _} -> {error, merged_meanwhile};
+        {{error, _} = Error, _} -> Error
+    end.
+
+only_counts({ok, Counts}) -> {ok, {Counts, none}};
+only_counts({error, _} = Error) -> Error.
+
+written(_Restoring, none) -> ok;
+written(Restoring, Segment) -> warp_nif:restore_write(Restoring, Segment).
+
+sum({Rows, Events, Erased, Cleared}, #{rows := R, events := E, erased := X, cleared := C}) ->
+    #{rows => R + Rows, events => E + Events, erased => X + Erased, cleared => C + Cleared}.
+
+%% Takes what is read of each of these, in order. The next one is read meanwhile, by a process of its own whose end is
+%% the answer. One at a time: a target need not answer two at once.
+in_turn(Segments, Read, Take, State) -> in_turn(ahead(Segments, Read), {Read, Take}, State).
+
+in_turn(none, _Tools, State) ->
+    {ok, State};
+in_turn({{_, Monitor}, Rest}, {Read, Take} = Tools, State) ->
+    case receive {'DOWN', Monitor, process, _, Ended} -> Ended end of
+        {read, Found} ->
+            Next = ahead(Rest, Read),
+            try Take(Found, State) of
+                {ok, Taken} -> in_turn(Next, Tools, Taken);
+                {error, _} = Error -> stop(Next), Error
+            catch
+                Class:Why:Stack -> stop(Next), erlang:raise(Class, Why, Stack)
+            end;
+        Crash ->
+            exit(Crash)
+    end.
+
+-dialyzer({nowarn_function, ahead/2}).
+ahead([], _Read) -> none;
+ahead([Segment | Rest], Read) -> {spawn_monitor(fun() -> exit({read, Read(Segment)}) end), Rest}.
+
+stop(none) ->
+    ok;
+stop({{Pid, Monitor}, _}) ->
+    true = demonitor(Monitor, [flush]),
+    true = exit(Pid, kill),
+    ok.
 
 until_error(_Fun, []) -> ok;
 until_error(Fun, [First | Rest]) ->

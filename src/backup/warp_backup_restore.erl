@@ -49,8 +49,15 @@ run(Places, DataDir, {Until, Entity}, {Access, Kinds, Tell}) ->
             ok = ok_of(marked(Dir, About, {Cut, Entity, lists:max([N || {_, N, _, _} <- All])}, Access)),
             Only = case Entity of all -> nil; _ -> Entity end,
             Restoring = ok(warp_nif:restore(Backup, Dir, {Name, Shards, Only}, Access, Kinds)),
-            Counts = restored(Restoring, Places, About, {Cut, All}, restore, Tell),
-            ok = ok_of(warp_nif:restore_finish(Restoring)),
+            Counts =
+                try
+                    Of = restored(Restoring, Places, About, {Cut, All}, restore, Tell),
+                    ok = ok_of(warp_nif:restore_finish(Restoring)),
+                    Of
+                after
+                    %% What was written before an error is kept. What keeps it from that is the error already.
+                    _ = warp_nif:restore_close(Restoring)
+                end,
             ok = ok_of(warp_nif:establish(Lock)),
             ok = no_context(Path),
             ok = ok_of(warp_nif:rename_folder(Dir, Path)),

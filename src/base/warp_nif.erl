@@ -13,7 +13,8 @@
 -export([make_keys/2, cut/2, hold/3, release_hold/1]).
 -export([backup_new/0, backup_key/1, backup_object/3, backup_about/1, backup_open/2]).
 -export([save/4, save_page/1, save_index/1, save_segment/1]).
--export([restore/5, restore_page/4, restore_erased/3, restore_segment/4, restore_finish/1]).
+-export([restore/5, restore_page/4, restore_erased/3, restore_check/3, restore_open/3, restore_write/2]).
+-export([restore_finish/1, restore_close/1]).
 -export([keys_index/2, segment_cut/2, segment_label/2, chain_new/0, chain_add/4, chain_used/2, chain_breaks/1]).
 -export([merge_new/2, merge_add/3, merge_seal/3]).
 -export([exists/1, file_bytes/1, put_file/4, get_file/1, rename_folder/2, delete_files/2, open_files/0]).
@@ -36,7 +37,7 @@
 -export_type([access/0, projection/0, lock/0, journal/0, shard/0, rules/0, packed/0, import/0, ticket/0]).
 -export_type([folder/0, check/0, damage/0, packed_event/0, answer/0, stop/0, reason/0]).
 -export_type([kind/0, retyping/0, followed/0, place/0, incarnation/0]).
--export_type([hold/0, backup/0, saving/0, restoring/0, chain/0, merging/0]).
+-export_type([hold/0, backup/0, saving/0, restoring/0, open_segment/0, restored/0, chain/0, merging/0]).
 -export_type([stage/0, source/0, page/0, outline/0, digest/0, file_reason/0]).
 
 %% Who may read the files that Warp creates: the VM's user alone, or everybody whom the umask lets.
@@ -45,6 +46,11 @@
 -opaque backup() :: reference().
 -opaque saving() :: reference().
 -opaque restoring() :: reference().
+-opaque open_segment() :: reference().
+%% What a segment has: so many rows and events, so many lives that were erased since, and so many rows with events that
+%% were cleared since.
+-type restored() :: {Rows :: non_neg_integer(), Events :: non_neg_integer(), ErasedLives :: non_neg_integer(),
+                     ClearedRows :: non_neg_integer()}.
 -opaque chain() :: reference().
 %% A segment of a backup that is being made of others.
 -opaque merging() :: reference().
@@ -616,21 +622,37 @@ restore_erased(Restoring, Number, Bytes) -> ?ANSWER(restore_erased(Restoring, Nu
 
 restore_erased(_Restoring, _Number, _Bytes, _Tag) -> ?MISSING.
 
-%% @doc Brings a segment into the files, or only opens all that is in it.
--spec restore_segment(restoring(), Segment :: pos_integer(), binary(), restore | check) ->
-    {ok, {Rows :: non_neg_integer(), Events :: non_neg_integer(), ErasedLives :: non_neg_integer(),
-          ClearedRows :: non_neg_integer()}}
-    | {error, reason()}.
-restore_segment(Restoring, Number, Bytes, How) ->
-    ?ANSWER(restore_segment(Restoring, Number, Bytes, How =:= check, Tag)).
+%% @doc Opens all that is in a segment, and keeps nothing.
+-spec restore_check(restoring(), Segment :: pos_integer(), binary()) -> {ok, restored()} | {error, reason()}.
+restore_check(Restoring, Number, Bytes) -> ?ANSWER(restore_check(Restoring, Number, Bytes, Tag)).
 
-restore_segment(_Restoring, _Number, _Bytes, _IsChecked, _Tag) -> ?MISSING.
+restore_check(_Restoring, _Number, _Bytes, _Tag) -> ?MISSING.
+
+%% @doc Opens all that is in a segment, to be written. Segments can be opened beside each other, and while one is
+%% written.
+-spec restore_open(restoring(), Segment :: pos_integer(), binary()) ->
+    {ok, {restored(), open_segment()}} | {error, reason()}.
+restore_open(Restoring, Number, Bytes) -> ?ANSWER(restore_open(Restoring, Number, Bytes, Tag)).
+
+restore_open(_Restoring, _Number, _Bytes, _Tag) -> ?MISSING.
+
+%% @doc Brings a segment into the files, once. Segments are written in their order. After an error the files are closed.
+-spec restore_write(restoring(), open_segment()) -> ok | {error, reason()}.
+restore_write(Restoring, Segment) -> ?ANSWER(restore_write(Restoring, Segment, Tag)).
+
+restore_write(_Restoring, _Segment, _Tag) -> ?MISSING.
 
 %% @doc Ends a restore: all files are complete then, and closed.
 -spec restore_finish(restoring()) -> ok | {error, reason()}.
 restore_finish(Restoring) -> ?ANSWER(restore_finish(Restoring, Tag)).
 
 restore_finish(_Restoring, _Tag) -> ?MISSING.
+
+%% @doc Closes the files of a restore that is given up, unless they are: the same restore goes on with what was written.
+-spec restore_close(restoring()) -> ok | {error, reason()}.
+restore_close(Restoring) -> ?ANSWER(restore_close(Restoring, Tag)).
+
+restore_close(_Restoring, _Tag) -> ?MISSING.
 
 %% @doc The cut that a segment completes, from its last 256 bytes at least. Error: `{backup_damaged, Message}'.
 -spec segment_cut(Segment :: pos_integer(), binary()) ->

@@ -74,23 +74,13 @@ impl Index {
     }
 
     /// Writes it all, in the transaction under way.
-    pub fn write(mut self, connection: &Connection, changes: &Changes) -> Result<()> {
+    pub fn write(self, connection: &Connection, changes: &Changes) -> Result<()> {
+        let mut upsert = entities::upsert_statement(connection)?;
         for ((hash, _), (_, info, aggregates)) in &self.entities {
-            entities::upsert(connection, *hash, info, *aggregates)?;
+            entities::upsert(&mut upsert, *hash, info, *aggregates)?;
         }
-        self.marks.sort_unstable();
-        let mut insert = connection
-            .prepare_cached("INSERT INTO marks (incarnation, seq, position) VALUES (?1, ?2, ?3)")?;
-        for (incarnation, seq, at) in self.marks {
-            insert.execute((incarnation, seq.cast_signed(), at))?;
-        }
-        self.ids.sort_unstable();
-        let mut insert = connection.prepare_cached(
-            "INSERT OR IGNORE INTO ids (incarnation, hash, position) VALUES (?1, ?2, ?3)",
-        )?;
-        for id in self.ids {
-            insert.execute(id)?;
-        }
+        entities::insert_marks(connection, self.marks)?;
+        entities::insert_ids(connection, self.ids)?;
         open_table::flush(connection, changes)?;
         Ok(())
     }

@@ -61,7 +61,9 @@ fn read_all(bytes: &[u8]) {
     let _ = verify(bytes);
     if let Ok(segment) = Segment::open(bytes, BACKUP, 1) {
         let _ = segment.check_signature(&key(0));
-        let _ = Lives::new(&segment, life_key).expect("begins").count();
+        let _ = Lives::of(&segment, segment.index(), life_key)
+            .expect("begins")
+            .count();
         let mut merge = super::merge::Merge::default();
         let _ = merge.add::<Error>(&segment, [1; 32], |_, _, _| Ok(false));
     }

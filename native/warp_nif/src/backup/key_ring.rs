@@ -38,17 +38,19 @@ impl KeyRing {
         if self.is_erased(shard, incarnation, part) {
             return Found::Erased;
         }
-        let page = self.pages.get(&(shard, page_of(incarnation)));
-        let life = page.and_then(|page| page.find(incarnation));
+        let life = self.life(shard, incarnation);
         life.map_or(Found::Unknown, |life| life.key(part))
     }
 
-    /// The lives of a shard that were not erased, in order.
-    pub fn of_shard(&self, shard: u16) -> impl Iterator<Item = &Lived> {
-        let pages = self.pages.range((shard, 0)..=(shard, u64::MAX));
-        pages
-            .flat_map(|(_, page)| page.lives.iter())
-            .filter(move |life| matches!(self.find(shard, life.incarnation, 0), Found::Key(_)))
+    /// How many keys a life has, erased ones too; 0 when it is not known.
+    pub fn parts(&self, shard: u16, incarnation: i64) -> u16 {
+        let parts = self.life(shard, incarnation).map(|life| life.keys.len());
+        parts.map_or(0, |parts| u16::try_from(parts).unwrap_or(u16::MAX))
+    }
+
+    fn life(&self, shard: u16, incarnation: i64) -> Option<&Lived> {
+        let page = self.pages.get(&(shard, page_of(incarnation)))?;
+        page.find(incarnation)
     }
 
     /// The lives of the entities with this tag in a shard that were not erased: one entity may have had several.
@@ -110,6 +112,10 @@ mod tests {
         }
         assert_eq!(state(&ring, 9, 0), "unknown");
         assert!(matches!(ring.find(2, 7, 0), Found::Unknown));
+        assert_eq!(
+            (ring.parts(1, 7), ring.parts(1, 9), ring.parts(2, 7)),
+            (3, 0, 0)
+        );
         assert_eq!(ring.with_tag(1, [7; 8]).count(), 1);
         assert_eq!(ring.with_tag(2, [7; 8]).count(), 0);
         assert_eq!(ring.with_tag(1, [8; 8]).count(), 0);

@@ -184,6 +184,7 @@ mod tests {
     use super::*;
     use crate::backup::chain::{Link, check, positions};
     use crate::backup::key::Found;
+    use crate::backup::row_list::RowList;
     use crate::backup::testing::*;
     use crate::backup::write::Writer;
     use crate::log::Row;
@@ -230,7 +231,9 @@ mod tests {
 
     fn rows(written: &[&Written], keys: impl Fn(u16, i64, u16) -> Found + Copy) -> Vec<Row> {
         let lives = written.iter().flat_map(|one| one.lives(keys));
-        let mut rows: Vec<Row> = lives.flat_map(|life| life.expect("a life").rows).collect();
+        let mut rows: Vec<Row> = lives
+            .flat_map(|life| life.expect("a life").rows.to_rows())
+            .collect();
         rows.sort_by_key(|row| row.position);
         rows
     }
@@ -286,7 +289,8 @@ mod tests {
         let merged = merge(&[&step], |_, _, part| part == 1);
         assert_eq!(merged.sealed.blocks, 2);
         let lives = merged.lives(keys_without(&[(0, 1, 1)]));
-        let data = &lives[0].as_ref().expect("a life").rows[0].data;
+        let rows = lives[0].as_ref().expect("a life").rows.to_rows();
+        let data = &rows[0].data;
         assert!(data.contains("secret 2") && !data.contains("secret 1"));
     }
 
@@ -366,17 +370,17 @@ mod tests {
         let [a, saga] = &lives[..] else {
             panic!("two lives");
         };
-        let times = |rows: &[Row]| {
+        let times = |rows: &RowList| {
             rows.iter()
-                .map(|row| row.recorded_at - first.recorded_at)
+                .map(|(row, _)| row.recorded_at - first.recorded_at)
                 .collect()
         };
         let a = a.as_ref().expect("a life");
         let found: [Vec<i64>; 2] = [times(&a.rows), times(&a.revisions)];
         assert_eq!(found, [vec![1], vec![2, 3]]);
         let saga = saga.as_ref().expect("a life");
-        assert_eq!(saga.rows, [plan]);
-        assert_eq!(saga.revisions, [cleared.clone(), cleared]);
+        assert_eq!(saga.rows.to_rows(), [plan]);
+        assert_eq!(saga.revisions.to_rows(), [cleared.clone(), cleared]);
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod object;
 pub mod pages;
 pub mod read;
 pub mod room;
+pub mod row_list;
 mod rows;
 mod seal;
 pub mod sections;
@@ -40,6 +41,6 @@ mod round_trip_tests;
 #[cfg(test)]
 mod speed_tests;
 #[cfg(test)]
-mod testing;
+pub mod testing;
 #[cfg(test)]
 mod vector_tests;

@@ -10,11 +10,12 @@ use super::error::{BlockPlace, Error, Place, Result};
 use super::index::Indexed;
 use super::key::{Found, Key};
 use super::room::ROOM;
+use super::row_list::RowList;
 use super::rows::{Rows, Unpacked, payloads};
 use super::seal::{Opener, Refused};
 use super::segment::Segment;
 use crate::hash::{hash64, jump};
-use crate::log::Row;
+use crate::journal::RowRef;
 
 /// What a segment has of one life.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,13 +27,11 @@ pub struct Life {
     /// Whether its key was erased, so that there are no rows.
     pub is_erased: bool,
     /// Its new rows, in order.
-    pub rows: Vec<Row>,
+    pub rows: RowList,
     /// Rows of this segment or of earlier ones as they stand since they were changed. The last one of a row holds.
-    pub revisions: Vec<Row>,
+    pub revisions: RowList,
     /// How many of all these rows have events that are cleared here since the key of their step was erased.
     pub cleared: usize,
-    /// How many bytes of data all these rows have.
-    pub bytes: usize,
 }
 
 /// The lives of a segment, in order. What is wrong with one of them is an error in its place, and does not end it.
@@ -41,6 +40,8 @@ pub struct Lives<'s, 'b, K> {
     left: &'s [Indexed],
     keys: K,
     opener: Opener,
+    /// Room for the rows of a block as they are packed.
+    packed: Vec<u8>,
 }
 
 /// The payloads of one part of the rows of a block, by position. `None`: its key was erased.
@@ -49,27 +50,15 @@ type Payloads = Option<Rc<HashMap<i64, Vec<u8>>>>;
 type PartOf = ([u8; 32], Kind, u16);
 
 impl<'s, 'b, K: Fn(u16, i64, u16) -> Found> Lives<'s, 'b, K> {
-    /// All lives. `keys` gives the key of a shard's incarnation and part. Error: `System`.
-    pub fn new(segment: &'s Segment<'b>, keys: K) -> Result<Self> {
-        Self::of(segment, segment.index(), keys)
-    }
-
-    /// One life, if the segment has blocks of it. Error: `System`.
-    pub fn of_life(
-        segment: &'s Segment<'b>,
-        shard: u16,
-        incarnation: i64,
-        keys: K,
-    ) -> Result<Self> {
-        Self::of(segment, segment.life(shard, incarnation), keys)
-    }
-
-    fn of(segment: &'s Segment<'b>, left: &'s [Indexed], keys: K) -> Result<Self> {
+    /// Those of which these are the blocks, as they stand in the segment. `keys` gives the key of a shard's incarnation
+    /// and part. Error: `System`.
+    pub fn of(segment: &'s Segment<'b>, left: &'s [Indexed], keys: K) -> Result<Self> {
         Ok(Self {
             segment,
             left,
             keys,
             opener: Opener::new()?,
+            packed: Vec::new(),
         })
     }
 
@@ -81,10 +70,9 @@ impl<'s, 'b, K: Fn(u16, i64, u16) -> Found> Lives<'s, 'b, K> {
             shard,
             incarnation,
             is_erased: false,
-            rows: Vec::new(),
-            revisions: Vec::new(),
+            rows: RowList::default(),
+            revisions: RowList::default(),
             cleared: 0,
-            bytes: 0,
         };
         let sizes = blocks.iter().map(|(header, _)| header.plain as usize);
         if sizes.fold(0usize, usize::saturating_add) > ROOM {
@@ -115,40 +103,42 @@ impl<'s, 'b, K: Fn(u16, i64, u16) -> Found> Lives<'s, 'b, K> {
         life: &mut Life,
     ) -> Result<()> {
         let place = header.place();
-        let bytes = self.open(key, header, block)?;
-        let unpacked: std::result::Result<Vec<Unpacked<'_>>, _> = Rows::of(&bytes).collect();
-        let unpacked = unpacked.map_err(|why| self.damaged_at(place, why))?;
-        let mut found = Vec::with_capacity(unpacked.len());
-        for row in unpacked {
-            let (row, is_whole) = self.join(blocks, header, &row, parts)?;
+        let taken = life.rows.bytes().saturating_add(life.revisions.bytes());
+        let list = match header.kind {
+            Kind::Rows => &mut life.rows,
+            Kind::Revisions => &mut life.revisions,
+        };
+        let (known, before) = (list.len(), list.bytes());
+        let mut packed = std::mem::take(&mut self.packed);
+        self.open(key, header, block, &mut packed)?;
+        list.reserve(header.rows.min(header.plain) as usize, packed.len());
+        for row in Rows::of(&packed) {
+            let row = row.map_err(|why| self.damaged_at(place, why))?;
+            let is_whole = self.join(blocks, header, &row, parts, list)?;
             life.cleared += usize::from(!is_whole);
             // A cleared payload takes more room here than in the block.
-            life.bytes = life.bytes.saturating_add(row.data.len());
-            if life.bytes > 2 * ROOM {
+            if taken.saturating_add(list.bytes().saturating_sub(before)) > 2 * ROOM {
                 return Err(self.damaged_at(place, "its rows are larger than a segment"));
             }
-            found.push(row);
         }
-        if let Some(why) = self.foreign(header, &found) {
-            return Err(self.damaged_at(place, why));
+        self.packed = packed;
+        match self.foreign(header, list, known) {
+            Some(why) => Err(self.damaged_at(place, why)),
+            None => Ok(()),
         }
-        match header.kind {
-            Kind::Rows => life.rows.append(&mut found),
-            Kind::Revisions => life.revisions.append(&mut found),
-        }
-        Ok(())
     }
 
-    /// The row with its payloads; those whose key was erased are cleared.
+    /// Adds the row with its payloads; those whose key was erased are cleared. Whether none was.
     fn join(
         &mut self,
         blocks: &[(Header, &[u8])],
         header: &Header,
         row: &Unpacked<'_>,
         parts: &mut HashMap<PartOf, Payloads>,
-    ) -> Result<(Row, bool)> {
+        list: &mut RowList,
+    ) -> Result<bool> {
         if row.cuts.is_empty() {
-            let joined = row.join(|_| None);
+            let joined = row.join_into(list, |_| None);
             return joined.map_err(|why| self.damaged_at(header.place(), why));
         }
         let mut of_row: HashMap<u16, Payloads> = HashMap::new();
@@ -169,7 +159,7 @@ impl<'s, 'b, K: Fn(u16, i64, u16) -> Found> Lives<'s, 'b, K> {
                 left.insert(*part, payloads.get(&position).ok_or_else(missing)?);
             }
         }
-        let joined = row.join(|cut| {
+        let joined = row.join_into(list, |cut| {
             let rest = left.get_mut(&cut.part)?;
             let (payload, behind) = rest.split_at_checked(cut.length).unwrap_or_default();
             *rest = behind;
@@ -189,11 +179,12 @@ impl<'s, 'b, K: Fn(u16, i64, u16) -> Found> Lives<'s, 'b, K> {
             return Ok(None);
         };
         let mut all = HashMap::new();
+        let mut bytes = Vec::new();
         let of_part = blocks.iter().filter(|(header, _)| {
             header.part == part && header.origin == rows.origin && header.kind == rows.kind
         });
         for (header, block) in of_part {
-            let bytes = self.open(&key, header, block)?;
+            self.open(&key, header, block, &mut bytes)?;
             let found = payloads(&bytes).map_err(|why| self.damaged_at(header.place(), why))?;
             let found = found.into_iter();
             all.extend(found.map(|(position, payload)| (position, payload.to_vec())));
@@ -222,8 +213,8 @@ impl<'s, 'b, K: Fn(u16, i64, u16) -> Found> Lives<'s, 'b, K> {
         }
     }
 
-    fn open(&mut self, key: &Key, header: &Header, block: &[u8]) -> Result<Vec<u8>> {
-        let opened = self.opener.open(key, header, block);
+    fn open(&mut self, key: &Key, header: &Header, block: &[u8], rows: &mut Vec<u8>) -> Result<()> {
+        let opened = self.opener.open(key, header, block, rows);
         opened.map_err(|refused| match refused {
             Refused::WrongKey => {
                 Error::WrongKey(self.segment.object(), Place::Block(header.place()))
@@ -232,20 +223,23 @@ impl<'s, 'b, K: Fn(u16, i64, u16) -> Found> Lives<'s, 'b, K> {
         })
     }
 
-    /// Why rows are not those that the header says, or not of the life or the shard.
-    fn foreign(&self, header: &Header, rows: &[Row]) -> Option<&'static str> {
-        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+    /// Why rows from this one on are not those that the header says, or not of the life or the shard.
+    fn foreign(&self, header: &Header, rows: &RowList, from: usize) -> Option<&'static str> {
+        let mut found = rows.from(from).map(|(row, _)| row);
+        let all = found.clone();
+        let Some(first) = found.next() else {
             return Some("it has no rows");
         };
+        let last = found.next_back().unwrap_or(first);
         let place = header.place();
         let last_seq = header.seq.saturating_add(u64::from(header.events));
         let shards = self.segment.label().shards;
         if (place.first, place.last) != (first.position, last.position)
             || (header.seq, last_seq) != (first.seq, last.last_seq())
-            || header.rows as usize != rows.len()
+            || header.rows as usize != rows.len().saturating_sub(from)
         {
             Some("its rows are not those that its header says")
-        } else if !are_of_shard(rows, u32::from(header.shard), shards) {
+        } else if !are_of_shard(all, u32::from(header.shard), shards) {
             Some("an entity is not of this shard")
         } else {
             None
@@ -270,7 +264,10 @@ impl<K: Fn(u16, i64, u16) -> Found> Iterator for Lives<'_, '_, K> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let life = self.left.first()?.life();
-        let end = self.left.partition_point(|entry| entry.life() <= life);
+        // NOTE: most lives have one block, so nothing is searched for.
+        let is_other = |entry: &Indexed| entry.life() != life;
+        let end = self.left.iter().position(is_other);
+        let end = end.unwrap_or(self.left.len());
         let (entries, left) = self.left.split_at_checked(end)?;
         self.left = left;
         Some(self.life(entries))
@@ -296,32 +293,32 @@ fn span(blocks: &[(Header, &[u8])]) -> BlockPlace {
 }
 
 /// Whether the entities of all rows belong into this shard of so many.
-fn are_of_shard(rows: &[Row], shard: u32, shards: u32) -> bool {
+fn are_of_shard<'r>(mut rows: impl Iterator<Item = RowRef<'r>>, shard: u32, shards: u32) -> bool {
     let mut known = "";
-    rows.iter().all(|row| {
+    rows.all(|row| {
         let is_known = row.entity == known;
-        known = &row.entity;
+        known = row.entity;
         is_known || jump(hash64(row.entity.as_bytes()), shards) == shard
     })
 }
 
 /// Why the rows of a life are not its log.
 fn contradiction(life: &Life) -> Option<&'static str> {
-    let is_own = |row: &Row| match life.incarnation {
+    let is_own = |row: RowRef<'_>| match life.incarnation {
         0 => row.prev == 0,
         incarnation => (row.prev == 0) == (row.position == incarnation) && row.prev < row.position,
     };
-    let follows = |pair: &[Row]| match pair {
-        [one, two] => two.prev == one.position && two.seq == one.last_seq() + 1,
-        _ => true,
-    };
-    let all = || life.rows.iter().chain(&life.revisions);
-    let entity = all().next().map(|row| &row.entity);
+    let rows = || life.rows.iter().map(|(row, _)| row);
+    let all = || rows().chain(life.revisions.iter().map(|(row, _)| row));
+    let entity = all().next().map(|row| row.entity);
+    let mut pairs = rows().zip(rows().skip(1));
     if !all().all(is_own) {
         Some("a row is not of its life")
-    } else if life.incarnation > 0 && !all().all(|row| Some(&row.entity) == entity) {
+    } else if life.incarnation > 0 && !all().all(|row| Some(row.entity) == entity) {
         Some("it has rows of two entities")
-    } else if life.incarnation > 0 && !life.rows.windows(2).all(follows) {
+    } else if life.incarnation > 0
+        && !pairs.all(|(one, two)| two.prev == one.position && two.seq == one.last_seq() + 1)
+    {
         Some("its rows do not follow each other")
     } else {
         None

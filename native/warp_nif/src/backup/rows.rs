@@ -5,8 +5,8 @@
 
 use super::apart::{Cut, join, rest};
 use super::bytes::{Fields, put_bytes, put_signed, put_varint};
+use super::row_list::RowList;
 use crate::journal::RowRef;
-use crate::log::Row;
 use crate::log::row::contradiction;
 
 /// The entity's id stands here.
@@ -217,35 +217,39 @@ impl<'a> Unpacked<'a> {
         self.row.position
     }
 
-    /// The row, and whether it is as it was when it was packed: `payload` gives what was cut out, and what it does not
-    /// give is cleared. Error: what is wrong with it.
-    pub fn join<'p>(
+    /// Adds the row to others, and says whether it is as it was when it was packed: `payload` gives what was cut out,
+    /// and what it does not give is cleared. Error: what is wrong with it.
+    pub fn join_into<'p>(
         &self,
+        rows: &mut RowList,
         mut payload: impl FnMut(&Cut) -> Option<&'p [u8]>,
-    ) -> Result<(Row, bool), &'static str> {
+    ) -> Result<bool, &'static str> {
+        let misfit = "the payloads of a row do not fit";
+        if self.cuts.is_empty() {
+            let data = std::str::from_utf8(self.rest).map_err(|_| misfit)?;
+            return self.push(rows, data, true);
+        }
         let mut is_whole = true;
         let data = join(self.rest, &self.cuts, |cut| {
             let given = payload(cut);
             is_whole &= given.is_some();
             given
         });
-        let row = self.row;
-        let row = Row {
-            position: row.position,
-            entity: row.entity.to_owned(),
-            aggregate: row.aggregate.to_owned(),
-            seq: row.seq,
-            count: row.count,
-            recorded_at: row.recorded_at,
-            prev: row.prev,
-            data: data.ok_or("the payloads of a row do not fit")?,
-        };
-        if is_whole && row.borrow().checksum() != self.checksum {
+        self.push(rows, &data.ok_or(misfit)?, is_whole)
+    }
+
+    fn push(&self, rows: &mut RowList, data: &str, is_whole: bool) -> Result<bool, &'static str> {
+        let row = RowRef { data, ..self.row };
+        let checksum = row.checksum();
+        if is_whole && checksum != self.checksum {
             return Err("the checksum of a row does not fit");
         }
-        match contradiction(&row.borrow()) {
+        match contradiction(&row) {
             Some(why) => Err(why),
-            None => Ok((row, is_whole)),
+            None => {
+                rows.push(&row, checksum);
+                Ok(is_whole)
+            }
         }
     }
 }
@@ -372,11 +376,25 @@ mod tests {
 
     use super::*;
     use crate::backup::testing::{apart, life, plan_row};
+    use crate::log::Row;
 
     fn unpack(bytes: &[u8]) -> Vec<Row> {
-        Rows::of(bytes)
-            .map(|row| row.expect("a row").join(|_| None).expect("sound").0)
-            .collect()
+        let mut rows = RowList::default();
+        for row in Rows::of(bytes) {
+            let joined = row.expect("a row").join_into(&mut rows, |_| None);
+            assert_eq!(joined, Ok(true));
+        }
+        rows.to_rows()
+    }
+
+    /// A row by itself, and whether it is whole.
+    fn join<'p>(
+        row: &Unpacked<'_>,
+        payload: impl FnMut(&Cut) -> Option<&'p [u8]>,
+    ) -> Result<(Row, bool), &'static str> {
+        let mut rows = RowList::default();
+        let is_whole = row.join_into(&mut rows, payload)?;
+        Ok((rows.to_rows().remove(0), is_whole))
     }
 
     proptest! {
@@ -399,8 +417,8 @@ mod tests {
         #[test]
         fn any_bytes_are_an_answer(bytes: Vec<u8>) {
             for row in Rows::of(&bytes).flatten() {
-                let _ = row.join(|_| None);
-                let _ = row.join(|cut| bytes.get(..cut.length));
+                let _ = join(&row, |_| None);
+                let _ = join(&row, |cut| bytes.get(..cut.length));
             }
             let _ = payloads(&bytes);
         }
@@ -415,7 +433,7 @@ mod tests {
             changed[at] = byte;
             // The bytes of a checksum are compared with what they are of.
             let read: Result<Vec<Row>, &str> = Rows::of(&changed)
-                .map(|row| Ok(row?.join(|_| None)?.0))
+                .map(|row| Ok(join(&row?, |_| None)?.0))
                 .collect();
             prop_assert!(read.is_err(), "{read:?}");
         }
@@ -462,14 +480,14 @@ mod tests {
             .expect("sound");
         assert_eq!(unpacked.cuts, cuts);
         let all = |cut: &Cut| row.data.as_bytes().get(cut.at..cut.at + cut.length);
-        assert_eq!(unpacked.join(all), Ok((row.clone(), true)));
-        let (cleared, is_whole) = unpacked.join(|_| None).expect("cleared");
+        assert_eq!(join(&unpacked, all), Ok((row.clone(), true)));
+        let (cleared, is_whole) = join(&unpacked, |_| None).expect("cleared");
         assert!(!is_whole && cleared.data.len() == row.data.len());
         assert!(cleared.data.contains("Cleared") && !cleared.data.contains("secret"));
         // A payload of another row is not taken for this one's.
         let other = b"{\"f\":\"secret 9\"}";
         assert!(cuts.iter().all(|cut| cut.length == other.len()));
-        assert!(unpacked.join(|_| Some(other)).is_err());
+        assert!(join(&unpacked, |_| Some(other)).is_err());
     }
 
     #[test]

@@ -139,13 +139,14 @@ impl Opener {
         })
     }
 
-    /// The rows of a block, given with its header.
+    /// Puts the rows of a block, given with its header, into `rows`, in place of what that has.
     pub fn open(
         &mut self,
         life: &Key,
         header: &Header,
         block: &[u8],
-    ) -> std::result::Result<Vec<u8>, Refused> {
+        rows: &mut Vec<u8>,
+    ) -> std::result::Result<(), Refused> {
         let cut_off = Refused::Malformed("it is cut off");
         let (associated, sealed) = block.split_at_checked(HEADER).ok_or(cut_off)?;
         let key = block_key(life, &header.origin, header.number);
@@ -156,18 +157,18 @@ impl Opener {
         if plain > ROOM {
             return Err(Refused::Malformed("it has too many bytes"));
         }
-        let rows = match header.codec {
-            Codec::Plain => packed.to_vec(),
+        rows.clear();
+        match header.codec {
+            Codec::Plain => rows.extend_from_slice(packed),
             Codec::Zstd => {
-                let mut rows = Vec::with_capacity(plain);
+                rows.reserve(plain);
                 self.zstd
-                    .decompress_to_buffer(packed, &mut rows)
+                    .decompress_to_buffer(packed, rows)
                     .map_err(|_| Refused::Malformed("zstd does not unpack it"))?;
-                rows
             }
-        };
+        }
         if rows.len() == plain {
-            Ok(rows)
+            Ok(())
         } else {
             Err(Refused::Malformed("it has another number of bytes"))
         }
@@ -214,7 +215,10 @@ mod tests {
     }
 
     fn open(life: &Key, header: &Header, block: &[u8]) -> std::result::Result<Vec<u8>, Refused> {
-        Opener::new().expect("opener").open(life, header, block)
+        // What is there already is not kept.
+        let mut rows = vec![9; 500];
+        let mut opener = Opener::new().expect("opener");
+        opener.open(life, header, block, &mut rows).map(|()| rows)
     }
 
     proptest! {

@@ -41,7 +41,7 @@ fn measure() {
         });
         let reading = best(|| {
             let segment = written.open();
-            let lives = Lives::new(&segment, life_key).expect("begins");
+            let lives = Lives::of(&segment, segment.index(), life_key).expect("begins");
             let read: usize = lives.map(|life| life.expect("a life").rows.len()).sum();
             assert_eq!(read as i64, ROWS);
         });

@@ -164,7 +164,9 @@ impl Written {
 
     /// All its lives.
     pub fn lives(&self, keys: impl Fn(u16, i64, u16) -> Found) -> Vec<Result<Life>> {
-        Lives::new(&self.open(), keys).expect("reads").collect()
+        let segment = self.open();
+        let lives = Lives::of(&segment, segment.index(), keys);
+        lives.expect("reads").collect()
     }
 }
 

@@ -55,20 +55,25 @@ impl Names {
     ) -> Result<Set> {
         let mut set = 0;
         for name in aggregates {
-            set |= bit(match self.number(name) {
-                Some(number) => number,
-                None => self.add(connection, name)?,
-            });
+            set |= self.bit_of(connection, name)?;
         }
         Ok(set)
     }
 
-    fn add(&mut self, connection: &Connection, name: &Arc<str>) -> Result<i64> {
+    /// The bit of this aggregate, likewise.
+    pub fn bit_of(&mut self, connection: &Connection, name: &str) -> Result<Set> {
+        Ok(bit(match self.number(name) {
+            Some(number) => number,
+            None => self.add(connection, name)?,
+        }))
+    }
+
+    fn add(&mut self, connection: &Connection, name: &str) -> Result<i64> {
         let number = self.0.len() as i64;
         connection
             .prepare_cached("INSERT INTO aggregates (number, name) VALUES (?1, ?2)")?
-            .execute((number, name.as_ref()))?;
-        self.0.push(Arc::clone(name));
+            .execute((number, name))?;
+        self.0.push(name.into());
         Ok(number)
     }
 

@@ -1,11 +1,12 @@
 //! What the shard knows about an entity's log: where it ends and where it can be entered.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
 use crate::error::Result;
 use crate::hash::hash64;
 use crate::index::aggregates::Set;
 use crate::log::rows::{self, Row};
+use crate::sqlite::insert_all;
 
 /// Every how many rows of an entity one is marked, so that a read can start near it.
 pub const MARK_EVERY: u64 = if cfg!(test) { 8 } else { 64 };
@@ -101,21 +102,49 @@ pub fn find(connection: &Connection, entity: &str) -> Result<Option<(EntityInfo,
     Ok(None)
 }
 
+/// The statement that `of_life` runs.
+pub fn of_life_statement(connection: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
+    connection
+        .prepare_cached("SELECT seq, head, rows FROM entities WHERE hash = ?1 AND incarnation = ?2")
+}
+
+/// Where the log of the life with this incarnation ends, of an entity with this hash, as the table says. `None` when it is
+/// not there. No two lives have one incarnation, so no row has to tell whose it is.
+pub fn of_life(
+    statement: &mut CachedStatement<'_>,
+    hash: i64,
+    incarnation: i64,
+) -> rusqlite::Result<Option<EntityInfo>> {
+    let found = statement.query_row((hash, incarnation), |row| {
+        Ok(EntityInfo {
+            incarnation,
+            seq: row.get::<_, i64>(0)?.cast_unsigned(),
+            head: row.get(1)?,
+            rows: row.get::<_, i64>(2)?.cast_unsigned(),
+        })
+    });
+    found.optional()
+}
+
+/// The statement that `upsert` runs.
+pub fn upsert_statement(connection: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
+    connection.prepare_cached(
+        "INSERT INTO entities (hash, incarnation, seq, head, rows, aggregates)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (hash, incarnation) DO UPDATE
+         SET seq = excluded.seq, head = excluded.head, rows = excluded.rows,
+             aggregates = aggregates | excluded.aggregates",
+    )
+}
+
 /// Writes what is known of an entity, and adds to its aggregates.
 pub fn upsert(
-    connection: &Connection,
+    statement: &mut CachedStatement<'_>,
     hash: i64,
     info: &EntityInfo,
     aggregates: Set,
 ) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO entities (hash, incarnation, seq, head, rows, aggregates)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT (hash, incarnation) DO UPDATE
-             SET seq = excluded.seq, head = excluded.head, rows = excluded.rows,
-                 aggregates = aggregates | excluded.aggregates",
-        )?
+    statement
         .execute((
             hash,
             info.incarnation,
@@ -125,6 +154,46 @@ pub fn upsert(
             aggregates,
         ))
         .map(drop)
+}
+
+/// Adds entities that the table does not have: the hash, what is known, and the aggregates of each.
+pub fn insert_new(connection: &Connection, entities: &[(i64, EntityInfo, Set)]) -> Result<()> {
+    let insert = "INSERT OR FAIL INTO entities (hash, incarnation, seq, head, rows, aggregates)";
+    insert_all(connection, insert, entities, |(hash, info, set)| {
+        [
+            (*hash).into(),
+            info.incarnation.into(),
+            info.seq.cast_signed().into(),
+            info.head.into(),
+            info.rows.cast_signed().into(),
+            (*set).into(),
+        ]
+    })?;
+    Ok(())
+}
+
+/// Adds marks: incarnation, first seq and position of a row.
+pub fn insert_marks(connection: &Connection, mut marks: Vec<(i64, u64, i64)>) -> Result<()> {
+    marks.sort_unstable();
+    let insert = "INSERT OR FAIL INTO marks (incarnation, seq, position)";
+    insert_all(connection, insert, &marks, |(incarnation, seq, at)| {
+        [
+            (*incarnation).into(),
+            seq.cast_signed().into(),
+            (*at).into(),
+        ]
+    })?;
+    Ok(())
+}
+
+/// Adds hashes of ids: incarnation, hash and position of the row.
+pub fn insert_ids(connection: &Connection, mut ids: Vec<(i64, i64, i64)>) -> Result<()> {
+    ids.sort_unstable();
+    let insert = "INSERT OR IGNORE INTO ids (incarnation, hash, position)";
+    insert_all(connection, insert, &ids, |(incarnation, hash, at)| {
+        [(*incarnation).into(), (*hash).into(), (*at).into()]
+    })?;
+    Ok(())
 }
 
 /// Which entity of the index a row of the log belongs to, by hash and incarnation, with its aggregates. `None` when it

@@ -24,6 +24,11 @@ pub struct RowRef<'a> {
 }
 
 impl<'a> RowRef<'a> {
+    /// The seq of its last event.
+    pub fn last_seq(&self) -> u64 {
+        self.seq + self.count - 1
+    }
+
     /// Adds the body of the row's record: what the header does not have.
     pub fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.seq.to_le_bytes());

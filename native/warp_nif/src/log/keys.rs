@@ -20,6 +20,7 @@ use super::rows;
 use super::schema::{self, set_meta};
 use crate::backup::key::Key;
 use crate::error::{Error, Result};
+use crate::sqlite::insert_all;
 
 /// How many bytes a key has.
 pub const KEY: usize = 32;
@@ -199,29 +200,31 @@ pub fn between(
     Ok(())
 }
 
-/// Gives lives the keys that a backup knows of them, `None` for one that was erased, up to a position, in place of what
-/// is there, in the transaction under way. Lives that the log does not have get none.
-pub fn restore(
+/// Gives lives the keys that a backup knows of them, `None` for one that was erased, in the transaction under way. They are
+/// all that begin in the log behind what has keys, up to a position.
+pub fn restore<'k>(
     connection: &Connection,
-    lives: impl Iterator<Item = (i64, Vec<Option<Key>>)>,
+    lives: impl Iterator<Item = (i64, &'k [Option<Key>])>,
     up_to: i64,
 ) -> Result<()> {
     if made(connection)?.is_none() {
         begin(connection)?;
     }
-    let mut insert = connection.prepare_cached(
-        "INSERT OR REPLACE INTO keys (position, key) SELECT ?1, ?2
-         WHERE ?1 = 0 OR EXISTS (SELECT 1 FROM log WHERE position = ?1 AND prev = 0)",
-    )?;
-    for (incarnation, keys) in lives.filter(|(incarnation, _)| *incarnation <= up_to) {
+    let bytes_of = |keys: &[Option<Key>]| {
         let mut bytes = Zeroizing::new(vec![0; keys.len() * KEY]);
-        for (place, key) in bytes.chunks_exact_mut(KEY).zip(&keys) {
+        for (place, key) in bytes.chunks_exact_mut(KEY).zip(keys) {
             if let Some(key) = key {
                 place.copy_from_slice(key.expose());
             }
         }
-        insert.execute((incarnation, bytes.as_slice()))?;
-    }
+        bytes
+    };
+    let mut all: Vec<_> = lives.map(|(at, keys)| (at, bytes_of(keys))).collect();
+    all.sort_unstable_by_key(|(incarnation, _)| *incarnation);
+    let insert = "INSERT OR REPLACE INTO keys (position, key)";
+    insert_all(connection, insert, &all, |(incarnation, keys)| {
+        [(*incarnation).into(), keys.as_slice().into()]
+    })?;
     set_meta(connection, "keyed", up_to)?;
     Ok(())
 }

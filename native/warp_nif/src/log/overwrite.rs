@@ -37,20 +37,14 @@ pub fn data(connection: &Connection, row: &Row, data: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes a row, as it stands elsewhere, in the place of the one at its position, if that is not erased.
-pub fn row(connection: &Connection, row: &Row) -> Result<()> {
+/// Writes a row with this checksum, as it stands elsewhere, in the place of the one at its position, if that is not erased.
+pub fn row(connection: &Connection, row: &RowRef<'_>, checksum: i64) -> Result<()> {
     connection
         .prepare_cached(
             "UPDATE log SET recorded_at = ?2, data = ?3, checksum = ?4
              WHERE position = ?1 AND checksum <> ?5",
         )?
-        .execute((
-            row.position,
-            row.recorded_at,
-            &row.data,
-            row.borrow().checksum(),
-            ERASED,
-        ))?;
+        .execute((row.position, row.recorded_at, row.data, checksum, ERASED))?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use super::row::{ERASED, contradiction};
 use crate::error::Result;
 use crate::journal::RowRef;
+use crate::sqlite;
 
 pub use super::row::{Row, assert_sound, broken, takes_time};
 
@@ -51,6 +52,32 @@ pub fn insert(statement: &mut CachedStatement<'_>, row: &RowRef<'_>, checksum: i
         checksum,
         row.data,
     ])?;
+    Ok(())
+}
+
+/// Writes rows, each with its checksum, of which `row` tells: they stand behind all others, in order. Errors: those of the
+/// file, after which the transaction under way is to be undone.
+pub fn insert_all<'r, R>(
+    connection: &Connection,
+    rows: &'r [R],
+    row: impl Fn(&'r R) -> (RowRef<'r>, i64),
+) -> Result<()> {
+    let insert = "INSERT OR FAIL INTO log
+         (position, entity, aggregate, seq, count, recorded_at, prev, checksum, data)";
+    sqlite::insert_all(connection, insert, rows, |of| {
+        let (row, checksum) = row(of);
+        [
+            row.position.into(),
+            row.entity.into(),
+            row.aggregate.into(),
+            row.seq.cast_signed().into(),
+            row.count.cast_signed().into(),
+            row.recorded_at.into(),
+            row.prev.into(),
+            checksum.into(),
+            row.data.into(),
+        ]
+    })?;
     Ok(())
 }
 

@@ -3,9 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustler::{Atom, Binary, Encoder, Env, NewBinary, OwnedEnv, Resource, ResourceArc, Term};
+use rustler::{Atom, Binary, Encoder, Env, Resource, ResourceArc, Term};
 
-use super::terms::{KindTerm, access_of, kinds_of, or_none, path, reply, reply_ok};
+use super::restoring::RestoringHandle;
+use super::terms::{
+    KindTerm, access_of, binary, kinds_of, or_none, path, reply, reply_ok, with_bytes,
+};
 use crate::atoms;
 use crate::backup::chain::{self, Link};
 use crate::backup::error::{self as backup, Object, Place};
@@ -24,13 +27,6 @@ use crate::threads::{BACKUPS, FILES, answer};
 
 /// The name of the wrapping that is done here.
 const OWN: &str = "master";
-
-/// A binary with these bytes.
-pub fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
-    let mut made = NewBinary::new(env, bytes.len());
-    made.copy_from_slice(bytes);
-    made.into()
-}
 
 /// Has the keys made of all lives up to a position: `ok` or `{error, Reason}`.
 #[rustler::nif]
@@ -57,12 +53,6 @@ pub struct SavingHandle(Mutex<Saving>);
 
 #[rustler::resource_impl]
 impl Resource for SavingHandle {}
-
-/// A context that is being restored; none once that is over.
-pub struct RestoringHandle(Mutex<Option<Restoring>>);
-
-#[rustler::resource_impl]
-impl Resource for RestoringHandle {}
 
 /// Segments that were looked at without keys.
 pub struct ChainHandle(Mutex<Vec<Link>>);
@@ -298,7 +288,7 @@ fn restore<'a>(
                 kinds?,
             )
         };
-        let restoring = restore().map(|new| RestoringHandle(Mutex::new(Some(new))));
+        let restoring = restore().map(RestoringHandle::new);
         reply(env, restoring.map(ResourceArc::new))
     })
 }
@@ -334,37 +324,18 @@ fn restore_erased<'a>(
     })
 }
 
-/// Opens all of a segment, and brings it into the files unless it is only to be checked: `{ok, {Rows, Events, Erased,
-/// Cleared}}`.
+/// Opens all of a segment, and keeps nothing: `{ok, {Rows, Events, Erased, Cleared}}`.
 #[rustler::nif]
-fn restore_segment<'a>(
+fn restore_check<'a>(
     env: Env<'a>,
     restoring: ResourceArc<RestoringHandle>,
     number: u64,
     bytes: Term<'a>,
-    is_checked: bool,
     tag: Term<'a>,
 ) -> Term<'a> {
     restoring_with(env, restoring, bytes, tag, move |env, restoring, bytes| {
-        let counts = if is_checked {
-            restoring.check(number, bytes)?
-        } else {
-            restoring.segment(number, bytes)?
-        };
+        let counts = restoring.check(number, bytes)?;
         Ok((counts.rows, counts.events, counts.erased, counts.cleared).encode(env))
-    })
-}
-
-/// Ends a restore: `ok`, when all files are complete and closed.
-#[rustler::nif]
-fn restore_finish<'a>(
-    env: Env<'a>,
-    restoring: ResourceArc<RestoringHandle>,
-    tag: Term<'a>,
-) -> Term<'a> {
-    answer(env, &BACKUPS, tag, move |env| {
-        let restoring = relock(&restoring.0).take().ok_or(Error::Closed);
-        reply_ok(env, restoring.and_then(Restoring::finish))
     })
 }
 
@@ -376,28 +347,10 @@ fn restoring_with<'a, W>(
     work: W,
 ) -> Term<'a>
 where
-    W: for<'b> FnOnce(Env<'b>, &mut Restoring, &[u8]) -> Result<Term<'b>> + Send + 'static,
+    W: for<'b> FnOnce(Env<'b>, &Restoring, &[u8]) -> Result<Term<'b>> + Send + 'static,
 {
-    with_bytes(env, bytes, tag, move |env, bytes| {
-        let mut restoring = relock(&restoring.0);
-        work(env, restoring.as_mut().ok_or(Error::Closed)?, bytes)
-    })
-}
-
-/// Has work done with a binary, of which no byte is copied: large ones are counted.
-pub fn with_bytes<'a, W>(env: Env<'a>, bytes: Term<'a>, tag: Term<'a>, work: W) -> Term<'a>
-where
-    W: for<'b> FnOnce(Env<'b>, &[u8]) -> Result<Term<'b>> + Send + 'static,
-{
-    let own = OwnedEnv::new();
-    let saved = own.save(bytes);
-    answer(env, &BACKUPS, tag, move |env| {
-        let done = own.run(|own| {
-            let bytes = saved.load(own).decode::<Binary<'_>>();
-            let bytes = bytes.map_err(|_| Error::internal("an object that is no binary"))?;
-            work(env, bytes.as_slice())
-        });
-        reply(env, done)
+    with_bytes(env, &BACKUPS, bytes, tag, move |env, bytes| {
+        work(env, restoring.get(), bytes)
     })
 }
 
@@ -456,7 +409,7 @@ fn chain_add<'a>(
     bytes: Term<'a>,
     tag: Term<'a>,
 ) -> Term<'a> {
-    with_bytes(env, bytes, tag, move |env, bytes| {
+    with_bytes(env, &BACKUPS, bytes, tag, move |env, bytes| {
         let segment = Segment::open(bytes, backup, number)?;
         let (hash, damage) = match segment.verify() {
             Ok(hash) => (hash, Vec::new()),

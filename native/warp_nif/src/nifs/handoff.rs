@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use rustler::{Atom, Binary, Encoder, Env, NewBinary, OwnedEnv, Resource, ResourceArc, Term};
+use rustler::{Atom, Binary, Encoder, Env, Resource, ResourceArc, Term};
 
-use super::terms::{access_of, or_none, path, reply, reply_ok, text};
+use super::terms::{access_of, binary, or_none, path, reply, reply_ok, text, with_bytes};
 use crate::atoms;
 use crate::engine::{JournalHandle, Shard};
 use crate::error::{Error, Result};
@@ -55,12 +55,6 @@ impl Source {
             Self::Closed(path) => handoff::pages_of_closed(path, pages),
         }
     }
-}
-
-fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
-    let mut made = NewBinary::new(env, bytes.len());
-    made.copy_from_slice(bytes);
-    made.into()
 }
 
 fn reply_binary<B: AsRef<[u8]>>(env: Env<'_>, result: Result<B>) -> Term<'_> {
@@ -223,20 +217,15 @@ fn stage_open<'a>(env: Env<'a>, file: Binary<'a>, access: Atom, tag: Term<'a>) -
 fn stage_aim<'a>(
     env: Env<'a>,
     stage: ResourceArc<StageHandle>,
-    (id, pages, sums): (u64, u64, Binary<'a>),
+    (id, pages, sums): (u64, u64, Term<'a>),
     tag: Term<'a>,
 ) -> Term<'a> {
-    let own = OwnedEnv::new();
-    let sums = own.save(sums.to_term(env));
-    answer(env, &FILES, tag, move |env| {
-        let outline = own.run(|own| {
-            let sums: Binary<'_> = sums.load(own).decode().ok()?;
-            Outline::decode(id, &sums).filter(|outline| outline.sums.len() as u64 == pages)
-        });
-        drop(own);
-        let outline =
-            outline.ok_or_else(|| Error::internal("another number of sums than of pages"));
-        reply(env, outline.and_then(|o| stage.with(|stage| stage.aim(o))))
+    with_bytes(env, &FILES, sums, tag, move |env, sums| {
+        let outline = Outline::decode(id, sums);
+        let outline = outline
+            .filter(|outline| outline.sums.len() as u64 == pages)
+            .ok_or_else(|| Error::internal("another number of sums than of pages"))?;
+        Ok(stage.with(|stage| stage.aim(outline))?.encode(env))
     })
 }
 
@@ -259,22 +248,11 @@ fn stage_write<'a>(
     env: Env<'a>,
     stage: ResourceArc<StageHandle>,
     pages: Vec<u32>,
-    bytes: Binary<'a>,
+    bytes: Term<'a>,
     tag: Term<'a>,
 ) -> Term<'a> {
-    // A large binary is kept by reference, not copied.
-    let own = OwnedEnv::new();
-    let bytes = own.save(bytes.to_term(env));
-    answer(env, &FILES, tag, move |env| {
-        let written = own.run(|own| {
-            let bytes: Binary<'_> = bytes
-                .load(own)
-                .decode()
-                .map_err(|_| Error::internal("no bytes"))?;
-            stage.with(|stage| stage.write(&pages, &bytes))
-        });
-        drop(own);
-        reply(env, written)
+    with_bytes(env, &FILES, bytes, tag, move |env, bytes| {
+        Ok(stage.with(|stage| stage.write(&pages, bytes))?.encode(env))
     })
 }
 

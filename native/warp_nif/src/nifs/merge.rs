@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use rustler::{Binary, Encoder, Env, Resource, ResourceArc, Term};
 
-use super::backup::{BackupHandle, binary, with_bytes};
-use super::terms::reply;
+use super::backup::BackupHandle;
+use super::terms::{binary, reply, with_bytes};
 use crate::atoms;
 use crate::backup::key::random;
 use crate::backup::label::Label;
@@ -55,7 +55,7 @@ fn merge_add<'a>(
     bytes: Term<'a>,
     tag: Term<'a>,
 ) -> Term<'a> {
-    with_bytes(env, bytes, tag, move |env, bytes| {
+    with_bytes(env, &BACKUPS, bytes, tag, move |env, bytes| {
         let mut merging = relock(&merging.0);
         let Merging {
             backup,

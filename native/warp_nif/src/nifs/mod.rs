@@ -22,8 +22,9 @@
 //! | `entities` | `head`, `last_row`, `page`, `check_ids`, `open_entities`, `closed_entities`, `entities`, `entity_count`, `other_aggregates`, `correlations` | normal | hand over to a thread of ours |
 //! | `log` | `follow`, `follow_entity`, `position_before`, `run_of` | normal | hand over to a thread of ours |
 //! | `verify` | `check_shard`, `check_folder`, `check_file`, `check_next`, `check_journal`, `check_folder_journal`, `uncheck_folder` | normal | hand over to a thread of ours |
-//! | `backup` | `make_keys`, `cut`, `hold`, `save_page`, `save_segment`, `restore`, `restore_page`, `_erased`, `_segment`, `_finish`, `chain_add` | normal | hand over to a thread of ours |
+//! | `backup` | `make_keys`, `cut`, `hold`, `save_page`, `save_segment`, `restore`, `restore_page`, `_erased`, `_check`, `chain_add` | normal | hand over to a thread of ours |
 //! | | `release_hold`, `backup_new`, `_key`, `_object`, `_about_of`, `_open`, `save`, `save_index`, `segment_cut`, `keys_index`, `chain_new`, `_used`, `_breaks` | normal | some kilobytes, or an entry for each segment |
+//! | `restoring` | `restore_open`, `_write`, `_finish`, `_close` | normal | hand over to a thread of ours |
 //! | `merge` | `merge_add`, `merge_seal` | normal | hand over to a thread of ours |
 //! | | `merge_new`, `segment_label` | normal | a label |
 //! | `handoff` | `outline`, `pages`, `digest`, `digest_of`, `move_wal`, `leave`, `forget`, `discard`, `adopt`, `create`, `staged_digest`, `stage_open`, `_aim`, `_next`, `_write`, `_missing`, `_sync`, `_seal`, `_close` | normal | hand over to a thread of ours |
@@ -51,6 +52,7 @@ pub mod json;
 pub mod log;
 pub mod merge;
 pub mod projections;
+pub mod restoring;
 pub mod shards;
 pub mod snapshots;
 pub mod terms;

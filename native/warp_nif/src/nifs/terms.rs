@@ -1,13 +1,13 @@
 //! What all NIFs take and give: texts, paths and results.
 
-use rustler::{Atom, Binary, Encoder, Env, ResourceArc, Term};
+use rustler::{Atom, Binary, Encoder, Env, NewBinary, OwnedEnv, ResourceArc, Term};
 
 use crate::atoms;
 use crate::engine::Shard;
 use crate::error::{Error, Result};
 use crate::files::Access;
 use crate::log::{Apart, Kind, Kinds};
-use crate::threads::{READS, answer};
+use crate::threads::{Pool, READS, answer};
 
 /// `{ok, Value}` or `{error, Reason}`.
 pub fn reply<'a, T: Encoder>(env: Env<'a>, result: Result<T>) -> Term<'a> {
@@ -86,6 +86,36 @@ where
     let entity = text(entity);
     reading(env, shard, tag, move |env, shard| {
         read(env, shard, &entity?)
+    })
+}
+
+/// These bytes as a binary.
+pub fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    let mut made = NewBinary::new(env, bytes.len());
+    made.copy_from_slice(bytes);
+    made.into()
+}
+
+/// Answers what `work` makes of a binary, of which no byte is copied: large ones are counted.
+pub fn with_bytes<'a, W>(
+    env: Env<'a>,
+    pool: &'static Pool,
+    bytes: Term<'a>,
+    tag: Term<'a>,
+    work: W,
+) -> Term<'a>
+where
+    W: for<'b> FnOnce(Env<'b>, &[u8]) -> Result<Term<'b>> + Send + 'static,
+{
+    let own = OwnedEnv::new();
+    let saved = own.save(bytes);
+    answer(env, pool, tag, move |env| {
+        let done = own.run(|own| {
+            let bytes = saved.load(own).decode::<Binary<'_>>();
+            let bytes = bytes.map_err(|_| Error::internal("bytes that are no binary"))?;
+            work(env, bytes.as_slice())
+        });
+        reply(env, done)
     })
 }
 

@@ -53,11 +53,7 @@ pub fn open(
         files::check_kind(&files::beside(path, suffix))?;
     }
     if may_create.is_some() {
-        // NOTE: with the sums, if there are any: rolling back writes pages.
-        sqlite::finish_creation(path, || match Sums::find(path) {
-            Ok(Some(sums)) => open_with_sums(path, READ_AND_WRITE, &sums),
-            _ => Ok(Connection::open_with_flags(path, READ_AND_WRITE)?),
-        })?;
+        roll_back(path)?;
     }
     let version = SHARD.version_of(path)?;
     let fresh = version.is_none();
@@ -103,6 +99,56 @@ pub fn open(
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.busy_timeout(BUSY)?;
     Ok((connection, sums))
+}
+
+/// Opens the shard at `path` of a folder that is not complete and that nobody else knows, or makes an empty file, which is
+/// to be filled in: whether it is one. What a transaction has done that was not ended is undone. The file has a rollback
+/// journal in place of a WAL. Errors: as for [`open`].
+pub fn open_unfinished(
+    path: &Path,
+    identity: &Identity,
+    access: Access,
+) -> Result<(Connection, bool)> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        files::check_kind(&files::beside(path, suffix))?;
+    }
+    roll_back(path)?;
+    let is_new = SHARD.is_missing(path)?;
+    let sums = if is_new {
+        let _ = files::create(path, access)?;
+        Sums::create(path)?
+    } else {
+        let missing = || Error::corrupt("the checksums of its pages are missing").at(path);
+        let sums = Sums::find(path)?.ok_or_else(missing)?;
+        sums.renew_free().map_err(|error| Error::io(path, error))?;
+        sums
+    };
+    let connection = open_with_sums(path, READ_AND_WRITE, &sums)?;
+    connection.busy_timeout(PATIENCE)?;
+    if !is_new {
+        check_identity(&connection, path, identity)?;
+    }
+    // NOTE: with EXTRA a transaction that was ended stays so. Its end is that the journal is gone.
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = DELETE;
+             PRAGMA synchronous = EXTRA;
+             PRAGMA fullfsync = ON;
+             PRAGMA secure_delete = ON;
+             PRAGMA temp_store = MEMORY;",
+        )
+        .map_err(|error| Error::from(error).at(path))?;
+    Ok((connection, is_new))
+}
+
+/// Undoes what a transaction has done to a shard without a WAL that was not ended: until then nothing in it means anything.
+/// Errors: `Corrupt`, `Io`.
+pub fn roll_back(path: &Path) -> Result<()> {
+    // NOTE: with the sums, if there are any: rolling back writes pages.
+    sqlite::finish_creation(path, || match Sums::find(path) {
+        Ok(Some(sums)) => open_with_sums(path, READ_AND_WRITE, &sums),
+        _ => Ok(Connection::open_with_flags(path, READ_AND_WRITE)?),
+    })
 }
 
 /// The number of the journal that the shards in a folder belong to, as the first of them says that can be
@@ -174,20 +220,26 @@ fn create(connection: &Connection, path: &Path, identity: &Identity) -> Result<(
         connection.pragma_update(None, "journal_mode", "DELETE")?;
         connection.pragma_update(None, "synchronous", "EXTRA")?;
         let transaction = connection.unchecked_transaction()?;
-        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-        connection.pragma_update(None, "user_version", FORMAT)?;
-        connection.execute_batch(SCHEMA)?;
-        let mut insert = connection.prepare("INSERT INTO meta (name, value) VALUES (?1, ?2)")?;
-        insert.execute(("context", &identity.context))?;
-        insert.execute(("shard", identity.shard))?;
-        insert.execute(("shards", identity.shards))?;
-        insert.execute(("flushed", 0))?;
-        insert.execute(("erased_bytes", 0))?;
-        insert.execute(("last_row", 0))?;
-        insert.execute(("journal", identity.journal.cast_signed()))?;
+        fill_in(connection, identity)?;
         transaction.commit()
     };
     create().map_err(|error| Error::from(error).at(path))?;
+    Ok(())
+}
+
+/// Makes the tables of an empty shard, in the transaction under way.
+pub fn fill_in(connection: &Connection, identity: &Identity) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    connection.pragma_update(None, "user_version", FORMAT)?;
+    connection.execute_batch(SCHEMA)?;
+    let mut insert = connection.prepare("INSERT INTO meta (name, value) VALUES (?1, ?2)")?;
+    insert.execute(("context", &identity.context))?;
+    insert.execute(("shard", identity.shard))?;
+    insert.execute(("shards", identity.shards))?;
+    insert.execute(("flushed", 0))?;
+    insert.execute(("erased_bytes", 0))?;
+    insert.execute(("last_row", 0))?;
+    insert.execute(("journal", identity.journal.cast_signed()))?;
     Ok(())
 }
 

@@ -192,7 +192,7 @@ impl Reader<'_> {
         let is_one = |name: &str| aggregates.is_some_and(|all| all.iter().any(|one| one == name));
         let mut has = Ok(false);
         chain::walk_back(self, name, chain::link(self, name, head)?, |row| {
-            has = Events::of(&row).map(|events| events.aggregates(&row).any(is_one));
+            has = Events::of(&row.borrow()).map(|events| events.aggregates(&row).any(is_one));
             match has {
                 Ok(false) => ControlFlow::Continue(()),
                 Ok(true) | Err(_) => ControlFlow::Break(()),

@@ -1,149 +1,130 @@
 //! The file of a shard that is being restored.
+//!
+//! Nobody reads it before the folder has its name, so it has no WAL: each page is written once, into its place. What has
+//! to be undone after a crash, SQLite keeps in a rollback journal, and undoes when the file is opened again. That is
+//! little, since most pages are new. One transaction has many segments, and says up to where the file was brought with
+//! it.
 
-use std::collections::HashMap;
-use std::path::Path;
-use std::time::Duration;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use crate::apply::index::Index;
-use crate::backup::key::Found;
+use super::slice::Slice;
+use crate::backup::key::{Found, Key};
 use crate::backup::key_ring::KeyRing;
 use crate::error::{Error, Result};
 use crate::files::Access;
-use crate::index::entities::{self, EntityInfo};
-use crate::log::keys;
-use crate::log::kinds::{Changes, Kinds};
-use crate::log::rows::{self, Row};
-use crate::log::runs;
-use crate::log::{overwrite, schema};
+use crate::log::keys::{self, OF_SHARD};
+use crate::log::kinds::Kinds;
+use crate::log::schema;
 use crate::open::file::{self, Identity};
-use crate::sqlite::{checkpoint_all, empty_wal, in_transaction};
-use crate::tail::found_row::found_row;
+use crate::sqlite::sums::steps;
 
-/// How long another program that reads the file is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// What a segment has of a shard.
-pub struct Batch {
-    /// Its rows.
-    pub rows: Vec<Row>,
-    /// Rows of this or earlier segments, as they stand since they were changed.
-    pub revisions: Vec<Row>,
-    /// From which position on which run wrote the rows.
-    pub runs: Vec<(i64, i64)>,
-    to: i64,
-}
-
-impl Batch {
-    /// One that reaches up to this position.
-    pub fn new(to: i64) -> Self {
-        Self {
-            rows: Vec::new(),
-            revisions: Vec::new(),
-            runs: Vec::new(),
-            to,
-        }
-    }
-
-    /// Whether a file that reaches so far has all of it.
-    pub fn is_empty(&self, to: i64) -> bool {
-        self.to <= to
-    }
-}
+/// How many KiB of pages all shards together keep in memory.
+const CACHE: i64 = 128 * 1024;
+/// How many KiB a shard keeps at least, and at most.
+const CACHE_OF_SHARD: (i64, i64) = (1024, 16 * 1024);
 
 /// The file of a shard.
+///
+/// NOTE: a file that SQLite has open loses its locks when it is closed by anybody else in this process. So `file` is there
+/// as long as the connection.
 pub struct ShardFile {
     connection: Connection,
-    path: std::path::PathBuf,
+    file: Arc<File>,
+    path: PathBuf,
     to: i64,
 }
 
 impl ShardFile {
-    /// Opens the file, or makes it. Errors: as for [`file::open`].
-    pub fn open(path: &Path, identity: &Identity, kinds: &Kinds, access: Access) -> Result<Self> {
-        let (connection, _sums) = file::open(path, identity, kinds, Some(access))?;
-        let to = schema::meta(&connection, "flushed").map_err(|error: Error| error.at(path))?;
+    /// Opens the file, or makes it, in a transaction that is not ended yet. Errors: as for [`file::open`].
+    pub fn open(path: &Path, identity: &Identity, access: Access, ring: &KeyRing) -> Result<Self> {
+        let (connection, is_new) = file::open_unfinished(path, identity, access)?;
+        let begin = || {
+            let (least, most) = CACHE_OF_SHARD;
+            let cache = (CACHE / identity.shards.max(1)).clamp(least, most);
+            connection.pragma_update(None, "cache_size", -cache)?;
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            if is_new {
+                file::fill_in(&connection, identity)?;
+                let shard = u16::try_from(identity.shard).unwrap_or(u16::MAX);
+                let own = own_keys(ring, shard);
+                let own = own.iter().map(|keys| (OF_SHARD, keys.as_slice()));
+                keys::restore(&connection, own, 0)?;
+            }
+            schema::meta(&connection, "flushed")
+        };
+        let to = begin().map_err(|error: Error| error.at(path))?;
+        let file = File::open(path).map_err(|error| Error::io(path, error))?;
         Ok(Self {
             connection,
+            file: Arc::new(file),
             path: path.to_owned(),
             to,
         })
     }
 
-    /// Up to which position it was brought.
-    pub fn to(&self) -> i64 {
-        self.to
+    /// The file itself, to have it go to the disk.
+    pub fn file(&self) -> (PathBuf, Arc<File>) {
+        (self.path.clone(), Arc::clone(&self.file))
     }
 
-    /// Brings what a segment has of the shard into the file, in one transaction. Errors: those of the file; `Corrupt`
-    /// when rows do not follow on those that are there.
-    pub fn apply(&mut self, mut batch: Batch, kinds: &Kinds) -> Result<()> {
-        // The segment may have been merged of some that an interrupted restore has brought in.
-        batch.rows.retain(|row| row.position > self.to);
-        batch.runs.retain(|(first, _)| *first > self.to);
-        batch.rows.sort_unstable_by_key(|row| row.position);
-        let (connection, to) = (&self.connection, batch.to);
-        in_transaction(connection, || fill(connection, batch, kinds))
-            .and_then(|()| checkpoint_all(connection).map(drop))
-            .map_err(|error: Error| error.at(&self.path))?;
-        self.to = to;
+    /// Brings what a segment has of the shard into the file, but for what is there. Errors: those of [`Slice::write`],
+    /// after which the file is only to be closed.
+    pub fn write(&mut self, slice: &Slice, kinds: &Kinds) -> Result<()> {
+        if slice.to <= self.to {
+            return Ok(());
+        }
+        let begin = self.begin();
+        let begun = begin.and_then(|()| slice.write(&self.connection, kinds, self.to));
+        begun.map_err(|error| error.at(&self.path))?;
+        self.to = slice.to;
         Ok(())
     }
 
-    /// Gives the lives of the shard the keys that a backup has sealed them with, and closes the file.
-    pub fn finish(self, number: u16, ring: &KeyRing) -> Result<()> {
-        let connection = &self.connection;
-        let end = || {
-            in_transaction(connection, || {
-                let lives = ring.of_shard(number).map(|life| {
-                    let parts = 0..u16::try_from(life.keys.len()).unwrap_or(u16::MAX);
-                    let found = parts.map(|part| match ring.find(number, life.incarnation, part) {
-                        Found::Key(key) => Some(key),
-                        Found::Erased | Found::Unknown => None,
-                    });
-                    (life.incarnation, found.collect::<Vec<_>>())
-                });
-                keys::restore(connection, lives, self.to)
-            })?;
-            empty_wal(connection, PATIENCE)
+    fn begin(&self) -> Result<()> {
+        if self.connection.is_autocommit() {
+            self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        }
+        Ok(())
+    }
+
+    /// Ends the transaction: what it has outlives a loss of power. Errors: those of the file.
+    pub fn settle(&mut self) -> Result<()> {
+        if self.connection.is_autocommit() {
+            return Ok(());
+        }
+        steps::pass();
+        let ended = self.connection.execute_batch("COMMIT");
+        steps::pass();
+        ended.map_err(|error| Error::from(error).at(&self.path))
+    }
+
+    /// Ends the last transaction, makes the file one that has a WAL, as shards have, and closes it. Errors: those of the
+    /// file.
+    pub fn finish(mut self) -> Result<()> {
+        self.settle()?;
+        let end = || -> Result<()> {
+            let mode = "PRAGMA journal_mode = WAL";
+            let mode: String = self.connection.query_row(mode, [], |row| row.get(0))?;
+            if mode != "wal" {
+                return Err(Error::internal(format!("SQLite keeps the mode {mode}")));
+            }
+            Ok(())
         };
-        end().map_err(|error: Error| error.at(&self.path))
+        end().map_err(|error| error.at(&self.path))?;
+        steps::pass();
+        let closed = self.connection.close();
+        closed.map_err(|(_, error)| Error::from(error).at(&self.path))
     }
 }
 
-fn fill(connection: &Connection, batch: Batch, kinds: &Kinds) -> Result<()> {
-    let mut insert = rows::insert_statement(connection)?;
-    let mut index = Index::default();
-    let mut changes = Changes::default();
-    let mut known: HashMap<std::sync::Arc<str>, EntityInfo> = HashMap::new();
-    let mut last = None;
-    for row in batch.rows {
-        let position = row.position;
-        let before = match known.get(row.entity.as_str()) {
-            _ if row.prev == 0 => None,
-            Some(info) => Some(info.clone()),
-            None => entities::find(connection, &row.entity)?.map(|(info, _)| info),
-        };
-        let found = found_row(row, before.as_ref(), kinds)?;
-        rows::insert(&mut insert, &found.borrow(), found.checksum)?;
-        index.row(connection, &found)?;
-        if let Some(open) = found.open {
-            changes.apply(found.info.incarnation, found.seq == 1, open);
-        }
-        known.insert(found.entity, found.info);
-        last = Some(position);
+/// The shard's own key, if the backup has it.
+fn own_keys(ring: &KeyRing, shard: u16) -> Option<Vec<Option<Key>>> {
+    match ring.find(shard, OF_SHARD, 0) {
+        Found::Key(key) => Some(vec![Some(key)]),
+        Found::Erased | Found::Unknown => None,
     }
-    for row in &batch.revisions {
-        overwrite::row(connection, row)?;
-    }
-    for (first, run) in batch.runs {
-        runs::begin(connection, first, run)?;
-    }
-    index.write(connection, &changes)?;
-    schema::set_meta(connection, "flushed", batch.to)?;
-    if let Some(last) = last {
-        schema::set_meta(connection, "last_row", last)?;
-    }
-    Ok(())
 }

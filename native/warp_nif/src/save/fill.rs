@@ -12,6 +12,7 @@ use crate::backup::write::Writer;
 use crate::erase::erasing::Hidden;
 use crate::error::Result;
 use crate::index::entities;
+use crate::log::Apart;
 use crate::log::edits::{self, What};
 use crate::log::keys::{self, OF_SHARD};
 use crate::log::kinds::Kinds;
@@ -117,7 +118,7 @@ struct Filling<'f> {
     counts: (u64, u64),
 }
 
-impl Filling<'_> {
+impl<'f> Filling<'f> {
     /// Whether all had room.
     fn all(&mut self) -> Result<bool> {
         for (first, run) in runs::between(self.connection, (self.part.from, self.part.to))? {
@@ -173,15 +174,19 @@ impl Filling<'_> {
 
     fn row(&mut self, row: &Row) -> Result<bool> {
         let incarnation = self.life(row)?;
-        let shard = self.part.number;
-        let apart = self.kinds.of(&row.entity).filter(|_| row.prev == 0);
-        let apart = apart.map(|kind| &kind.apart);
+        let (shard, apart) = (self.part.number, self.apart(row));
         let is_taken = self.writer.row(shard, incarnation, &row.borrow(), apart)?;
         if is_taken {
             self.counts.0 += 1;
             self.counts.1 += row.count;
         }
         Ok(is_taken)
+    }
+
+    /// Which payloads of a row have keys of their own: those of a first row can.
+    fn apart(&self, row: &Row) -> Option<&'f Apart> {
+        let kind = self.kinds.of(&row.entity).filter(|_| row.prev == 0)?;
+        Some(&kind.apart)
     }
 
     /// The incarnation whose key a row has; 0: the shard's own.
@@ -250,8 +255,7 @@ impl Filling<'_> {
             // It was added as it stands now.
             return Ok(true);
         }
-        let apart = self.kinds.of(&row.entity).filter(|_| row.prev == 0);
-        let apart = apart.map(|kind| &kind.apart);
+        let apart = self.apart(row);
         let (shard, row) = (edit.shard, row.borrow());
         Ok(self.writer.revision(shard, incarnation, &row, apart)? && self.writer.changed(edit))
     }

@@ -2,6 +2,7 @@
 //! header that is checked before SQLite touches the file, reads that closing waits for, a
 //! write-ahead log, and checksums of the pages.
 
+pub mod bulk;
 pub mod claim;
 pub mod creation;
 pub mod gate;
@@ -13,6 +14,7 @@ pub mod sums;
 pub mod transaction;
 pub mod wal;
 
+pub use bulk::insert_all;
 pub use claim::Claim;
 pub use creation::finish_creation;
 pub use gate::{Gate, PATIENCE, UnderWay};

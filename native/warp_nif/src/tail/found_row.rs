@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::event::{Packed, derived_seq, other_aggregates, parse_row};
 use crate::hash::{distinct, hash64};
 use crate::index::entities::EntityInfo;
+use crate::journal::RowRef;
 use crate::log::kinds::Kinds;
 use crate::log::row::{Row, broken};
 use crate::tail::stretch::TailRow;
@@ -16,7 +17,7 @@ pub fn found_row(row: Row, before: Option<&EntityInfo>, kinds: &Kinds) -> Result
     if (row.seq.wrapping_sub(1), row.prev) != ends_at {
         return Err(broken(row.position, "out of sequence"));
     }
-    let events = Events::of(&row)?;
+    let events = Events::of(&row.borrow())?;
     let checksum = row.borrow().checksum();
     Ok(TailRow {
         open: kinds.leaves_open(&row.entity, &row.aggregate),
@@ -46,6 +47,13 @@ pub struct Events {
 }
 
 impl Events {
+    /// Those of a row that Warp has written and whose checksum fits, if one of them may have an id or an aggregate of
+    /// its own: most have none, and need not be read for that. Error: `Corrupt`, likewise.
+    pub fn named(row: &RowRef<'_>) -> Result<Option<Self>> {
+        let may_name = row.data.contains(r#""id""#) || row.data.contains(r#""aggregate""#);
+        may_name.then(|| Self::of(row)).transpose()
+    }
+
     /// The aggregates of all of them, that of their row first.
     pub fn aggregates<'a>(&'a self, row: &'a Row) -> impl Iterator<Item = &'a str> {
         let others = self.others.iter().map(AsRef::as_ref);
@@ -53,17 +61,47 @@ impl Events {
     }
 
     /// Those of a row. Error: `Corrupt` when they are not what Warp writes.
-    pub fn of(row: &Row) -> Result<Self> {
-        let events = parse_row(&row.data)?;
+    pub fn of(row: &RowRef<'_>) -> Result<Self> {
+        let events = parse_row(row.data)?;
         let ids = events
             .iter()
             .filter_map(|event| event.id.as_deref())
-            .filter(|id| derived_seq(&row.entity, id).is_none())
+            .filter(|id| derived_seq(row.entity, id).is_none())
             .map(|id| hash64(id.as_bytes()));
         Ok(Self {
             ids: distinct(ids),
             count: events.len(),
             others: other_aggregates(&events),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_rows_that_name_something_are_read() {
+        let named = |data: &str| {
+            let row = crate::log::row::testing::row(data);
+            let all = Events::of(&row.borrow()).expect("read");
+            let found = Events::named(&row.borrow()).expect("read");
+            let told = |of: &Events| (of.ids.clone(), of.others.clone());
+            let none = (Vec::new(), Vec::new());
+            assert_eq!(found.as_ref().map_or(none, told), told(&all), "{data}");
+            found.is_some()
+        };
+        assert!(!named(
+            r#"[{"type":"T","payload":{"a":"idle"}},{"type":"T","schema_vsn":2,"payload":{}}]"#
+        ));
+        assert!(named(
+            r#"[{"type":"T","payload":{}},{"type":"T","id":"x","payload":{}}]"#
+        ));
+        assert!(named(
+            r#"[{"type":"T","payload":{}},{"type":"T","aggregate":"B","payload":{}}]"#
+        ));
+        assert!(named(r#"[{"type":"T","payload":{"id":1}}]"#));
+        assert!(named(r#"[{"type":"T","id":"e#1","payload":{}}]"#));
+        assert!(Events::named(&crate::log::row::testing::row(r#"[{"id"}]"#).borrow()).is_err());
     }
 }

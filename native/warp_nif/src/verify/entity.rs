@@ -116,7 +116,7 @@ impl Walk {
         if row.prev == 0 && at != self.info.incarnation {
             return Err(broken(at, "the index has another first row of its entity"));
         }
-        let events = Events::of(row)?;
+        let events = Events::of(&row.borrow())?;
         if events.count as u64 != row.count {
             return Err(broken(at, "it has another number of events than it says"));
         }

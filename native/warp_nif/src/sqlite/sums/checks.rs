@@ -8,10 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use super::frames::{self, Frames};
 use super::table::{self, BLOCK, PAGE, Table};
 use super::{file, steps};
+use crate::sqlite::pages::read_pages;
 use crate::sync::relock;
 
 /// How many bytes at the beginning of a database SQLite reads by themselves, before it knows its pages.
 const FILE_HEADER: u64 = 100;
+
+/// Where a database says which page is the first with a list of free ones, in words of four bytes; behind it stands how
+/// many are free.
+const FREE_LIST: usize = 8;
 
 /// A file whose pages are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,6 +227,39 @@ impl Sums {
             write(&self.table).put_back(&blocks);
         }
         saved
+    }
+
+    /// Notes the sums of free pages as they stand, of a database that nobody has open. Undoing a transaction does not undo
+    /// what it has done to pages that were free before it, since nobody reads them: they fit, or do not. Errors: those of
+    /// the file; `InvalidData`, when the list of free pages does not fit its own sums.
+    pub fn renew_free(&self) -> io::Result<()> {
+        let database = File::open(&self.database)?;
+        let of = |page| read_pages(&database, &[page]);
+        let word = |bytes: &[u8], at: usize| {
+            let word = bytes.get(at * 4..)?.first_chunk().copied()?;
+            Some(u32::from_be_bytes(word))
+        };
+        let first = of(1)?;
+        let mut next = word(&first, FREE_LIST).unwrap_or(0);
+        let mut left = word(&first, FREE_LIST + 1).unwrap_or(0);
+        while next != 0 && left > 0 {
+            let trunk = of(next)?;
+            let stored = read(&self.table).get(next.into());
+            if !table::is_fit(self.id, next.into(), &trunk, stored) {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    self.says(next.into()),
+                ));
+            }
+            let leaves = word(&trunk, 1).unwrap_or(0).min(left - 1);
+            for page in (2..).take(leaves as usize).map_while(|at| word(&trunk, at)) {
+                let sum = table::sum(self.id, page.into(), &of(page)?);
+                write(&self.table).set(page.into(), sum);
+            }
+            left = left.saturating_sub(leaves.saturating_add(1));
+            next = word(&trunk, 0).unwrap_or(0);
+        }
+        self.save()
     }
 
     /// Has it write to another file. What it wrote to before.
