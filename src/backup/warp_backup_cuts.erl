@@ -47,10 +47,23 @@ each([{_Stream, Number, Name, Bytes} | Segments], Target, {Count, Before}, Cuts)
     {ok, {Cut :: pos_integer(), warp_core:micros()} | none} | not_found | {error, term()}.
 of_segment(Target, Number, Name, Bytes) ->
     case warp_backup_target:read(Target, Name, max(0, Bytes - ?END_BYTES), ?END_BYTES) of
-        {ok, End} -> warp_nif:segment_cut(Number, End);
-        not_found -> not_found;
-        {error, _} = Error -> Error
+        {ok, End} ->
+            case warp_nif:segment_cut(Number, End) of
+                {ok, _} = Cut -> Cut;
+                %% A merged one may have taken its place since it was listed, and end elsewhere.
+                {error, _} -> of_whole(warp_backup_target:read(Target, Name), Number)
+            end;
+        not_found ->
+            not_found;
+        {error, _} = Error ->
+            Error
     end.
+
+of_whole({ok, Object}, Number) ->
+    Size = min(byte_size(Object), ?END_BYTES),
+    warp_nif:segment_cut(Number, binary:part(Object, byte_size(Object), -Size));
+of_whole(Other, _Number) ->
+    Other.
 
 %% @doc The cut that a restore takes, and the one that it leaves out, if it does. While a run is under way, or after one
 %% that was interrupted, the keys of the newest cut may not be stored yet: only who asks for that one by its number gets
