@@ -27,7 +27,7 @@
 -record(merging, {
     target :: warp_backup_target:open(),
     backup :: warp_nif:backup(),
-    shards :: [{non_neg_integer(), warp_nif:shard()}],
+    shards :: [{non_neg_integer(), warp_nif:shard(), Covered :: integer()}],
     tell :: fun(() -> term())
 }).
 
@@ -43,8 +43,8 @@ run(Context, #{segments := Target} = Places, Keep, How, Tell) ->
             {[], _All} ->
                 {ok, #{merged => 0, settled => settled(How)}};
             {Groups, All} ->
-                Merging = #merging{target = Target, backup = opened(Places),
-                                   shards = shards(Context), tell = Tell},
+                {Backup, Covered} = opened(Places),
+                Merging = #merging{target = Target, backup = Backup, shards = shards(Context, Covered), tell = Tell},
                 {ok, merged(Groups, All, How, Merging)}
         end
     catch
@@ -84,15 +84,18 @@ cut(Target, Number, {Name, Bytes}) ->
         {error, _} = Error -> throw(Error)
     end.
 
-opened(#{segments := Target, master := Master}) ->
+opened(#{segments := Target, keys := Keys, master := Master}) ->
     case warp_backup_target:read(Target, <<"backup">>) of
-        {ok, Object} -> ok(warp_backup_master:open(Master, Object));
+        {ok, Object} ->
+            #{number := Number} = ok(warp_nif:backup_about(Object)),
+            {ok(warp_backup_master:open(Master, Object)), ok(warp_backup_stream:covered(Keys, Number))};
         not_found -> throw({error, no_backup});
         {error, _} = Error -> throw(Error)
     end.
 
 %% In a cluster this node knows of the shards that it has which keys were erased.
-shards(Context) -> [{N, ok(warp_context:shard(Context, N))} || N <- warp_context_owners:here(Context)].
+shards(Context, Covered) ->
+    [{N, ok(warp_context:shard(Context, N)), maps:get(N, Covered, 0)} || N <- warp_context_owners:here(Context)].
 
 merged([], _All, How, _Merging) ->
     #{merged => 0, settled => settled(How)};

@@ -678,9 +678,9 @@ chain_new() -> ?MISSING.
     {ok, {First :: pos_integer(), Id :: binary()}} | {error, reason()}.
 segment_label(_Segment, _Beginning) -> ?MISSING.
 
-%% @doc A segment that is to be made of others, without any yet. Blocks whose keys were erased in these shards are left
-%% out.
--spec merge_new(backup(), [{Number :: non_neg_integer(), shard()}]) -> merging().
+%% @doc A segment that is to be made of others, without any yet. Blocks are left out whose keys were erased in these
+%% shards up to the positions up to which the stored key pages are complete.
+-spec merge_new(backup(), [{Number :: non_neg_integer(), shard(), Covered :: integer()}]) -> merging().
 merge_new(_Backup, _Shards) -> ?MISSING.
 
 %% @doc Adds a segment that follows the last one, after it was checked: how many bytes of it were left out. `full':

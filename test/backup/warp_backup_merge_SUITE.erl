@@ -11,6 +11,7 @@ suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [cuts_that_are_kept_come_back_as_they_were, a_time_that_is_kept_comes_back, what_was_erased_is_left_out,
+     what_no_run_knows_to_be_erased_stays,
      steps_of_sagas_that_were_cleared_are_left_out, the_last_segment_may_be_merged_too,
      segments_that_an_interruption_left_do_no_harm, a_merge_that_is_killed_loses_nothing,
      a_damaged_segment_is_not_merged, another_writer_is_noticed, a_restore_beside_merges_ends,
@@ -77,6 +78,28 @@ what_was_erased_is_left_out(Config) ->
     ok = warp_core:delete(warp_core:entity(Ctx, name(8))),
     {ok, #{merged := 2}} = merge(Ctx, Config, #{cuts => 1}),
     ?assert(bytes(Config) < 20000),
+    came_back(Config, 'end', [{'end', rows_of(Ctx)}]).
+
+%% A deletion between a run and its merge: the key pages have its keys, and the segment that is kept has rows of it.
+what_no_run_knows_to_be_erased_stays(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    [begin ok = fill(Ctx, N), {ok, _} = run(Ctx, Config, all) end || N <- lists:seq(1, 8)],
+    _ = [{ok, _} = warp_core:append(warp_core:entity(Ctx, name(N)), warp_test:credited(1)) || N <- [1, 2]],
+    {ok, #{cut := 9}} = run(Ctx, Config, all),
+    All = rows_of(Ctx),
+    %% Its deletion makes no run.
+    ok = warp_backup:forget(Ctx, target(Config)),
+    ok = warp_core:delete(warp_core:entity(Ctx, name(1))),
+    {ok, To} = warp_backup_target:check(target(Config)),
+    {ok, Master} = warp_backup_master:check(master(Config)),
+    {ok, Context} = warp_context:of_handle(Ctx),
+    {ok, #{merged := 8}} = warp_backup_places:with(To, none, fun(Open) ->
+        warp_backup_merge:run(Context, Open#{master => Master}, #{cuts => 2}, all, fun() -> ok end)
+    end),
+    came_back(Config, 'end', [{'end', All}]),
+    ok = whole(Config),
+    %% The next run says that it was deleted.
+    {ok, #{cut := 10}} = merge(Ctx, Config, #{cuts => 1}),
     came_back(Config, 'end', [{'end', rows_of(Ctx)}]).
 
 steps_of_sagas_that_were_cleared_are_left_out(Config) ->

@@ -31,13 +31,17 @@ struct Merging {
 #[rustler::resource_impl]
 impl Resource for MergingHandle {}
 
-/// A segment of none yet. Blocks are left out whose keys these shards have erased: `[{Number, Shard}]`.
+/// A segment of none yet. Blocks are left out whose keys these shards have erased up to the positions up to which the key
+/// pages are complete: `[{Number, Shard, Covered}]`.
 #[rustler::nif]
 fn merge_new(
     backup: ResourceArc<BackupHandle>,
-    shards: Vec<(u16, ResourceArc<Shard>)>,
+    shards: Vec<(u16, ResourceArc<Shard>, i64)>,
 ) -> ResourceArc<MergingHandle> {
-    let shards: BTreeMap<_, _> = shards.into_iter().collect();
+    let shards = shards
+        .into_iter()
+        .map(|(number, shard, covered)| (number, (shard, covered)));
+    let shards: BTreeMap<_, _> = shards.collect();
     let merging = Merging {
         backup: Arc::clone(&backup.0),
         dead: Dead::new(shards),
