@@ -50,7 +50,7 @@ pub struct Reach {
 pub struct Label {
     /// The random number of the backup.
     pub backup: u64,
-    /// The random number of the stream: one context, or one node of a cluster, writes it.
+    /// The number of the stream: the nodes of a cluster write one, one after the other.
     pub stream: u64,
     /// How many shards the context has.
     pub shards: u32,
