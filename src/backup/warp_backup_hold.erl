@@ -13,7 +13,7 @@
 -type cut() :: {warp_core:micros(), #{non_neg_integer() => non_neg_integer()}}.
 
 %% How long a node holds commits up at most. Then the cut is none, and another one is made.
--define(HOLD_MS, 1000).
+-define(HOLD_MS, 500).
 
 %% @doc Makes a cut. Errors: `{shard_unavailable, N}'; `interrupted'; `{node_unavailable, Node}'; `not_at_once': a node
 %% could not hold its commits up until all had answered, or a shard moved meanwhile; `timeout'.

@@ -29,9 +29,11 @@
 
 -define(OBJECT, <<"backup">>).
 
-%% How long a run goes on trying while shards move from node to node, or while another node makes a run.
+%% How long a run goes on trying while shards move from node to node, or while another node makes a run. The pauses in
+%% between grow from the first to the second of these: each attempt at a cut may hold commits up.
 -define(PATIENCE_MS, 60000).
 -define(PAUSE_MS, 200).
+-define(LONG_PAUSE_MS, 5000).
 
 %% What a run is made of.
 -record(run, {
@@ -53,9 +55,9 @@
 %% another one writes to the target; those of the master key ({@link warp_backup_master}), of the target ({@link
 %% warp_backup_target}) and of the shards.
 -spec run(warp_context:context(), places(), fun((report()) -> term())) -> {ok, report()} | {error, term()}.
-run(Context, Places, Tell) -> run(Context, Places, Tell, warp_deadline:from(?PATIENCE_MS)).
+run(Context, Places, Tell) -> run(Context, Places, Tell, {?PAUSE_MS, warp_deadline:from(?PATIENCE_MS)}).
 
-run(#{owners := Owners} = Context, Places, Tell, Deadline) ->
+run(#{owners := Owners} = Context, Places, Tell, {Pause, Deadline}) ->
     try
         {ok, saved(Context, Places, Tell)}
     catch
@@ -63,8 +65,8 @@ run(#{owners := Owners} = Context, Places, Tell, Deadline) ->
             IsTried = not warp_context_owners:is_single(Owners) andalso is_passing(Why),
             case IsTried andalso not warp_deadline:is_over(Deadline) of
                 true ->
-                    ok = timer:sleep(?PAUSE_MS),
-                    run(Context, Places, Tell, Deadline);
+                    ok = timer:sleep(Pause),
+                    run(Context, Places, Tell, {min(2 * Pause, ?LONG_PAUSE_MS), Deadline});
                 false when Why =:= not_at_once; Why =:= closed; element(1, Why) =:= not_here ->
                     {error, interrupted};
                 false ->
