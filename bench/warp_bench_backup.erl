@@ -25,32 +25,31 @@ backup(#{seconds := Seconds} = Options) ->
         [{"10 an entity", 10}, {"of one entity", Events}]),
     beside(Options).
 
-%% A context with so many events of 200 bytes: backed up, checked, and restored.
+%% A context with so many events of 200 bytes: backed up, checked, and, once it is stopped, restored.
 whole(#{dir := Dir, shards := Shards}, Events, PerEntity) ->
     [Target, Restored] = Beside = [Dir ++ "-target", Dir ++ "-restored"],
     _ = [file:del_dir_r(Path) || Path <- Beside],
     Options = #{master_key => master(Dir)},
-    with_context(Dir, #{shards => Shards, aggregates => [warp_bench_run:log()]}, fun(Ctx) ->
+    Saved = with_context(Dir, #{shards => Shards, aggregates => [warp_bench_run:log()]}, fun(Ctx) ->
         fill(Ctx, Events, PerEntity),
         %% NOTE: a run reads what the applier has written; what is still to be applied would count as its own.
         warp_test:await_applied(Ctx),
-        Of = fun(Name, Work) ->
-            Before = cpu_micros(),
-            {Took, {ok, #{events := Events} = Report}} = timer:tc(Work),
-            {Name, Took, cpu_micros() - Before, Report}
-        end,
-        Measured = [{_, _, _, #{bytes := Bytes}} | _] = [
-            Of("first run", fun() -> warp_backup:run(Ctx, Target, Options) end),
-            Of("verify with the keys", fun() -> warp_backup:verify(Target, Options) end),
-            Of("restore", fun() -> warp_backup:restore(Restored, Target, Options) end)
-        ],
-        [row(Name, {per_second, Events * 1000000 / Took},
-             [rate(Events * 1000000 / Took), warp_bench_run:micros(Cpu / Events), io_lib:format("~.1f", [Bytes / Took]),
-              integer_to_list(round(Bytes / Events))])
-         || {Name, Took, Cpu, _} <- Measured]
+        [measured("first run", Events, fun() -> warp_backup:run(Ctx, Target, Options) end),
+         measured("verify with the keys", Events, fun() -> warp_backup:verify(Target, Options) end)]
     end),
+    Last = measured("restore", Events, fun() -> warp_backup:restore(Restored, Target, Options) end),
+    [{_, _, _, #{bytes := Bytes}} | _] = Saved,
+    [row(Name, {per_second, Events * 1000000 / Took},
+         [rate(Events * 1000000 / Took), warp_bench_run:micros(Cpu / Events), io_lib:format("~.1f", [Bytes / Took]),
+          integer_to_list(round(Bytes / Events))])
+     || {Name, Took, Cpu, _} <- Saved ++ [Last]],
     _ = [ok = file:del_dir_r(Path) || Path <- Beside],
     ok.
+
+measured(Name, Events, Work) ->
+    Before = cpu_micros(),
+    {Took, {ok, #{events := Events} = Report}} = timer:tc(Work),
+    {Name, Took, cpu_micros() - Before, Report}.
 
 %% One process with many appends in flight.
 fill(Ctx, Events, PerEntity) ->
