@@ -8,6 +8,9 @@
 %%
 %% Each run adds a cut: the state of the whole context between two commits, with each saga whole or under way. A restore
 %% gives a cut, without what was deleted since.
+%%
+%% In a cluster one node makes the run for all, which hold their commits for a moment, so that the cut is of all of
+%% them. Only that node needs the target and the master key.
 -module(warp_backup).
 
 -export([run/2, run/3, start/2, merge/2, stop/2, forget/2]).

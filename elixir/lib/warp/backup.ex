@@ -6,7 +6,8 @@ defmodule Warp.Backup do
   A backup is kept in a folder, which may be one of another machine that is mounted, or in a bucket: see
   `t:target/0`. It is made of segments, which never change, and of key pages, which each run replaces. Each run adds a
   cut: the state of the whole context between two commits. Who loses the master key, or the key pages, can restore
-  nothing. `docs/backups.md` says how to set backups up, and how to restore.
+  nothing. In a cluster one node makes the run for all, and only that node needs the folder and the master key.
+  `docs/backups.md` says how to set backups up, and how to restore.
 
       iex> {:ok, bank} = Warp.context("bank")
       iex> dir = Path.join(System.tmp_dir!(), "warp-backup-#{System.unique_integer([:positive])}")

@@ -16,6 +16,9 @@
 //// run replaces. Each run adds a cut: the state of the whole context between two
 //// commits. Who loses the master key, or the key pages, can restore nothing.
 ////
+//// In a cluster one node makes the run for all. Only that node needs the folder
+//// and the master key.
+////
 //// `docs/backups.md` says how to set backups up, and how to restore.
 
 import gleam/option.{type Option, None, Some}
