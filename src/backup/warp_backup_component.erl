@@ -17,10 +17,11 @@ check_folder(_Settings, Dir) ->
 new(_Settings) ->
     #{backups => warp_backup_server:new()}.
 
-%% @doc The process that makes runs.
+%% @doc The process that makes runs. The plans are the supervisor's, which calls this, and outlive the keeper's tables.
 -spec children(warp_context:ref(), warp_component:settings()) -> [supervisor:child_spec()].
 children(Ref, _Settings) ->
-    [#{id => backup, start => {warp_backup_server, start_link, [Ref]}, shutdown => brutal_kill}].
+    Plans = warp_backup_server:plans(),
+    [#{id => backup, start => {warp_backup_server, start_link, [Ref, Plans]}, shutdown => brutal_kill}].
 
 %% @doc What is known of each target.
 -spec stats(warp_context:context()) -> #{backups := [map()]}.

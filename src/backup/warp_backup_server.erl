@@ -3,7 +3,7 @@
 -module(warp_backup_server).
 -behaviour(gen_server).
 
--export([new/0, start_link/1, start/3, stop/2, forget/2, run/3, merge/3, erased/2, stats/1, remembered/1]).
+-export([new/0, plans/0, start_link/2, start/3, stop/2, forget/2, run/3, merge/3, erased/2, stats/1, remembered/1]).
 -export([erased_here/2]).
 
 -export_type([report/0]).
@@ -45,18 +45,24 @@
 
 -record(state, {
     context :: warp_context:context(),
+    plans :: ets:table(),
     %% By the address of the target.
     backups = #{} :: #{binary() => #backup{}}
 }).
 
-%% @doc The table of what is known of each target: {To, plan() | none, About}. It outlives the process.
+%% @doc The table of what is known of each target: {To, About}. It outlives the process.
 -spec new() -> ets:table().
 new() -> ets:new(warp_backups, [public, set]).
 
+%% @doc The table of the plan of each target, {To, plan()}, which the calling process owns. Backups go on with it after
+%% a crash: it has to outlive all processes of the context.
+-spec plans() -> ets:table().
+plans() -> ets:new(warp_backup_plans, [public, set]).
+
 %% @doc Starts the process of a context.
--spec start_link(warp_context:ref()) -> gen_server:start_ret().
-start_link(Ref) ->
-    gen_server:start_link(?MODULE, Ref, []).
+-spec start_link(warp_context:ref(), Plans :: ets:table()) -> gen_server:start_ret().
+start_link(Ref, Plans) ->
+    gen_server:start_link(?MODULE, {Ref, Plans}, []).
 
 %% @doc Begins to back up to a target again and again, or changes how. Waits for the first run, and gives its report.
 %% After an error nothing has begun.
@@ -121,7 +127,7 @@ of_this_node(Context, Deadline) ->
             %% NOTE: after the process was found, which is registered once the table has all targets.
             case rows(Context) of
                 gone -> {error, interrupted};
-                Rows -> erased([To || {To, _, _} <- Rows], Pid, Deadline, [])
+                Rows -> erased([To || {To, _} <- Rows], Pid, Deadline, [])
             end;
         none ->
             {error, interrupted}
@@ -144,7 +150,7 @@ ask(Context, Request, Timeout) ->
 %% @doc What is known of each target: nothing while the table's keeper is being restarted.
 -spec stats(warp_context:context()) -> #{backups := [map()]}.
 stats(Context) ->
-    #{backups => case rows(Context) of gone -> []; Rows -> [About || {_, _, About} <- Rows] end}.
+    #{backups => case rows(Context) of gone -> []; Rows -> [About || {_, About} <- Rows] end}.
 
 rows(#{backups := Table}) ->
     try
@@ -154,12 +160,12 @@ rows(#{backups := Table}) ->
         error:badarg -> gone
     end.
 
--spec init(warp_context:ref()) -> {ok, #state{}} | {stop, {shutdown, context_stopped} | term()}.
-init(Ref) ->
+-spec init({warp_context:ref(), ets:table()}) -> {ok, #state{}} | {stop, {shutdown, context_stopped} | term()}.
+init({Ref, Plans}) ->
     _ = process_flag(trap_exit, true),
     case warp_context:find(Ref) of
         {ok, Context} ->
-            case resumed(Context) of
+            case resumed(Context, Plans) of
                 {ok, _} = Resumed ->
                     ok = warp_context:register(Context, backup, self()),
                     Resumed;
@@ -172,18 +178,17 @@ init(Ref) ->
 
 %% What this process did before it crashed goes on; and a target that an earlier start of the context has backed up to
 %% may hold what is deleted from now on.
-resumed(#{backups := Table, dir := Dir} = Context) ->
+resumed(#{dir := Dir} = Context, Plans) ->
     case remembered(Dir) of
         {ok, Remembered} ->
-            Known = maps:from_list([{To, Plan} || {To, Plan, _} <- ets:tab2list(Table)]),
-            Plans = maps:merge(maps:from_keys(Remembered, none), Known),
-            All = maps:map(fun(_, Plan) -> #backup{plan = Plan, used = true} end, Plans),
+            Known = maps:merge(maps:from_keys(Remembered, none), maps:from_list(ets:tab2list(Plans))),
+            All = maps:map(fun(_, Plan) -> #backup{plan = Plan, used = true} end, Known),
             %% NOTE: all of them first. Each that begins may have the list of targets written.
             {ok, maps:fold(
                 fun(To, #backup{plan = none} = Backup, State) -> kept(To, Backup, State);
                    (To, Backup, State) -> begun(To, again, [], Backup, State)
                 end,
-                #state{context = Context, backups = All}, All)};
+                #state{context = Context, plans = Plans, backups = All}, All)};
         {error, _} = Error ->
             Error
     end.
@@ -218,14 +223,13 @@ handle_call({stop, To}, _From, #state{backups = Backups} = State) ->
         #{} ->
             {reply, {error, not_started}, State}
     end;
-handle_call({forget, To}, _From, #state{context = #{backups := Table} = Context, backups = Backups} = State) ->
+handle_call({forget, To}, _From, #state{context = Context, backups = Backups} = State) ->
     case Backups of
         #{To := #backup{runs = none, timer = Timer}} ->
             case remember(Context, maps:keys(Backups) -- [To]) of
                 ok ->
                     ok = cancel(Timer),
-                    true = ets:delete(Table, To),
-                    {reply, ok, State#state{backups = maps:remove(To, Backups)}};
+                    {reply, ok, gone(To, State)};
                 {error, _} = Error ->
                     {reply, Error, State}
             end;
@@ -331,9 +335,15 @@ merged(Context, Places, {Keep, How}, Report, {Noted, Say}) ->
             Error
     end.
 
-kept(To, Backup, #state{context = #{backups := Table}, backups = Backups} = State) ->
-    true = ets:insert(Table, {To, Backup#backup.plan, about(To, Backup)}),
-    State#state{backups = Backups#{To => Backup}}.
+kept(To, #backup{plan = Plan} = Backup, #state{context = #{backups := Table}, plans = Plans, backups = All} = State) ->
+    _ = [true = ets:insert(Plans, {To, Plan}) || Plan =/= none],
+    true = ets:insert(Table, {To, about(To, Backup)}),
+    State#state{backups = All#{To => Backup}}.
+
+gone(To, #state{context = #{backups := Table}, plans = Plans, backups = All} = State) ->
+    true = ets:delete(Plans, To),
+    true = ets:delete(Table, To),
+    State#state{backups = maps:remove(To, All)}.
 
 about(To, #backup{plan = Plan, last = Last, failing = Failing, unmerged = Unmerged, runs = Runs}) ->
     #{to => To, every => case Plan of none -> not_started; #{every := Every} -> Every end, running => Runs =/= none,
@@ -424,12 +434,11 @@ noted({error, Why}, To, Backup, #state{context = #{name := Name}}) ->
 ended(To, #backup{next = [_ | _]} = Backup, State) ->
     next(To, Backup, State);
 %% Nothing was ever stored there.
-ended(To, #backup{used = false}, #state{context = #{backups := Table} = Context, backups = Backups} = State) ->
-    true = ets:delete(Table, To),
-    Left = maps:remove(To, Backups),
+ended(To, #backup{used = false}, State) ->
+    #state{context = Context, backups = Left} = Next = gone(To, State),
     %% If that cannot be written now, the target has to be forgotten by hand after a restart.
     _ = remember(Context, maps:keys(Left)),
-    State#state{backups = Left};
+    Next;
 ended(To, #backup{plan = none} = Backup, State) ->
     kept(To, Backup, State);
 ended(To, #backup{plan = #{every := Every}, failing = Failing} = Backup, State) ->

@@ -17,6 +17,7 @@ all() ->
      an_empty_context_has_a_backup, a_master_key_is_made_once, a_backup_says_what_it_is,
      a_plan_is_adopted_once_it_has_worked, a_run_keeps_how_often_others_are_made, a_stop_ends_what_has_begun,
      callers_with_other_plans_get_their_own_answers, a_plan_outlives_a_crash_while_its_target_is_away,
+     a_plan_outlives_all_processes_of_its_context,
      a_deletion_right_after_a_crash_knows_the_targets, a_crash_forgets_no_target,
      a_list_of_targets_that_cannot_be_read_stops_the_start,
      another_master_key_takes_over, one_of_two_master_keys_works_after_an_interruption].
@@ -473,7 +474,7 @@ callers_with_other_plans_get_their_own_answers(Config) ->
     Deletes = asking(fun() -> warp_core:delete(warp_core:entity(Ctx, name(7)), #{receipt => true}) end),
     ok = warp_test:wait_until(fun() ->
         [Pid] = pids(Ctx, backup),
-        {state, _, Backups} = sys:get_state(Pid),
+        {state, _, _, Backups} = sys:get_state(Pid),
         [5] =:= [length(element(4, Backup)) || Backup <- maps:values(Backups)]
     end),
     Run ! go,
@@ -503,7 +504,27 @@ a_plan_outlives_a_crash_while_its_target_is_away(Config) ->
         Cut =:= 2
     end, 20000).
 
-%% With the keeper the plans are gone, and the targets are not.
+a_plan_outlives_all_processes_of_its_context(Config) ->
+    Ctx = warp_test:start(Config, #{shards => 2}),
+    ok = fill(Ctx, 1, 20),
+    Plan = #{to => target(Config), every => 1000, master_key => master(Config)},
+    {ok, #{cut := 1}} = warp_backup:start(Ctx, Plan),
+    {ok, _} = warp_backup:run(Ctx, target(Config) ++ "-once", maps:without([to, every], Plan)),
+    kill(Ctx, keeper),
+    ok = warp_test:wait_until(fun() -> appended(Ctx) =:= ok end),
+    ok = warp_test:wait_until(fun() -> lists:member({1000, 2}, plans(Ctx)) end, 20000),
+    ?assertMatch([{1000, 2}, {once, _}], plans(Ctx)),
+    ok = warp_core:delete(warp_core:entity(Ctx, name(3))),
+    ok = warp_backup:stop(Ctx, target(Config)),
+    %% What was forgotten stays so.
+    ok = warp_backup:forget(Ctx, target(Config)),
+    kill(Ctx, keeper),
+    ok = warp_test:wait_until(fun() -> [once] =:= [Every || {Every, _} <- plans(Ctx)] end).
+
+plans(Ctx) -> lists:sort([{Every, Cut} || #{every := Every, cut := Cut} <- maps:get(backups, warp_core:stats(Ctx))]).
+
+appended(Ctx) -> element(1, warp_core:append(warp_core:entity(Ctx, name(21)), warp_test:credited(1))).
+
 a_deletion_right_after_a_crash_knows_the_targets(Config) ->
     Ctx = warp_test:start(Config, #{shards => 2}),
     ok = fill(Ctx, 1, 40),
