@@ -6,7 +6,8 @@
 -export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
 -export([what_all_nodes_have_comes_back/1, shards_move_between_runs_and_during_them/1, a_cut_has_sagas_whole/1,
          a_deletion_waits_for_the_backups_of_all_nodes/1, a_node_that_is_away_is_named/1,
-         a_node_that_stands_still_holds_nobody_up/1, two_nodes_may_back_up_to_one_target/1]).
+         a_node_that_stands_still_holds_nobody_up/1, two_nodes_may_back_up_to_one_target/1,
+         who_is_killed_in_a_run_is_followed_by_another/1]).
 %% Inside a VM
 -export([fill/2, transfers/2]).
 
@@ -20,7 +21,8 @@ suite() -> [{timetrap, {minutes, 4}}].
 all() ->
     [what_all_nodes_have_comes_back, shards_move_between_runs_and_during_them, a_cut_has_sagas_whole,
      a_deletion_waits_for_the_backups_of_all_nodes, a_node_that_is_away_is_named,
-     a_node_that_stands_still_holds_nobody_up, two_nodes_may_back_up_to_one_target].
+     a_node_that_stands_still_holds_nobody_up, two_nodes_may_back_up_to_one_target,
+     who_is_killed_in_a_run_is_followed_by_another].
 
 init_per_testcase(_Case, Config) -> warp_cluster_vm:init_case([a, b, c], Config).
 
@@ -204,6 +206,36 @@ two_nodes_may_back_up_to_one_target(Config) ->
     end, lists:seq(1, 5)),
     Before = logs(A),
     ?assertEqual(Before, restored(Config, "both", #{})).
+
+%% Segments are stored, and key pages are not.
+who_is_killed_in_a_run_is_followed_by_another(Config) ->
+    [A, B, C] = Vms = vms(Config),
+    ok = warp_cluster_vm:open_all(Vms, #{}),
+    ok = settled(A),
+    ok = on(A, fun() -> ?MODULE:fill(1, 30) end),
+    {ok, #{cut := First}} = backup(A, Config),
+    ok = on(A, fun() -> ?MODULE:fill(20, 60) end),
+    Self = self(),
+    {Target, Stops} = {target(Config), fun(#{segments := N}) -> [timer:sleep(infinity) || N =:= 3]; (_) -> ok end},
+    Options = options(Config, #{progress => Stops}),
+    _ = spawn(fun() -> Self ! {ran, catch on(C, fun() -> warp_backup:run(ctx(), Target, Options) end)} end),
+    ok = warp_test:wait_until(fun() ->
+        length(filelib:wildcard(filename:join([Target, "segments", "*", "??????????"]))) >= First + 3
+    end),
+    ok = warp_cluster_vm:kill(C),
+    receive {ran, {'EXIT', _}} -> ok end,
+    Node = warp_cluster_vm:node_of(C),
+    ok = warp_test:wait_until(fun() -> backup(B, Config) =:= {error, {node_unavailable, Node}} end, 60000),
+    Again = warp_cluster_vm:start(c, warp_cluster_vm:dir(Config)),
+    try
+        ok = warp_cluster_vm:open(Again, [A], #{}),
+        ok = settled(A),
+        {ok, #{key_pages := 8}} = backup(B, Config),
+        Before = logs(A),
+        ?assertEqual(Before, restored(Config, "followed", #{}))
+    after
+        warp_cluster_vm:kill(Again)
+    end.
 
 %% ------------------------------------------------------------------ Helpers
 
