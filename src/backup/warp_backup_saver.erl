@@ -90,26 +90,30 @@ make_keys_here(Ref, N, To) ->
 
 %% @doc Starts one here, for a run that may be on another node.
 -spec begin_here(warp_context:ref(), Run :: pid(), task()) -> {ok, pid()} | {error, term()}.
-begin_here(Ref, Run, Of) ->
-    case gen_server:start(?MODULE, {Ref, Run, Of}, []) of
-        {ok, _} = Started -> Started;
-        {error, {shutdown, Why}} -> {error, Why};
-        {error, _} -> {error, interrupted}
+begin_here(Ref, Run, {{Object, Key}, Stream, Cut, Parts}) ->
+    %% NOTE: not in the process itself, whose crash would show the key.
+    case warp_nif:backup_open(Object, {key, Key}) of
+        {ok, Backup} -> started(gen_server:start(?MODULE, {Ref, Run, {Backup, Stream, Cut, Parts}}, []));
+        {error, _} = Error -> Error
     end.
 
--spec init({warp_context:ref(), pid(), task()}) -> {ok, state()} | {stop, {shutdown, term()}}.
-init({Ref, Run, {{Object, Key}, Stream, Cut, Parts}}) ->
+started({ok, _} = Started) -> Started;
+started({error, {shutdown, Why}}) -> {error, Why};
+started({error, _}) -> {error, interrupted}.
+
+-spec init({warp_context:ref(), pid(), tuple()}) -> {ok, state()} | {stop, {shutdown, term()}}.
+init({Ref, Run, {Backup, Stream, Cut, Parts}}) ->
     _ = monitor(process, Run),
     case warp_context:find(Ref) of
         {ok, Context} ->
             With = [{handle(Context, Part), Part} || Part <- Parts],
-            case {warp_nif:backup_open(Object, {key, Key}), [Why || {{error, Why}, _} <- With]} of
-                {{ok, Backup}, []} ->
+            case [Why || {{error, Why}, _} <- With] of
+                [] ->
                     Open = [{Handle, N, Range, Covered} || {Handle, {N, Range, Covered}} <- With],
                     {ok, Saving} = warp_nif:save(Backup, Stream, Cut, Open),
                     {ok, {Saving, <<>>}};
-                {{error, Why}, _} -> {stop, {shutdown, Why}};
-                {_, [Why | _]} -> {stop, {shutdown, Why}}
+                [Why | _] ->
+                    {stop, {shutdown, Why}}
             end;
         not_found ->
             {stop, {shutdown, context_stopped}}
