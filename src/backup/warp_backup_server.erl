@@ -13,6 +13,8 @@
 
 %% The pause after a run that failed, unless runs are more frequent.
 -define(RETRY_MS, 5000).
+%% The pause before another node is asked again.
+-define(LOOK_MS, 100).
 %% The file, beside the shards, with the addresses of the targets that were ever backed up to.
 -define(REMEMBERED, "backups").
 
@@ -87,7 +89,7 @@ forget(Context, Target) -> ask(Context, {forget, warp_backup_target:describe(Tar
 
 %% @doc Waits until all that was erased up to now is dead data in all targets that this context backs up to, from
 %% whichever node: what these are. Errors: `interrupted' while this process or what it knows is being restarted;
-%% `{node_unavailable, Node}': it cannot be asked what it backs up to; else the first of the targets that this is not
+%% `{node_unavailable, Node}': it cannot be asked by the deadline what it backs up to; else the first of the targets that this is not
 %% known of, and why.
 -spec erased(warp_context:context(), warp_deadline:deadline()) ->
     {ok, [#{to := binary(), cut := non_neg_integer()}]}
@@ -101,14 +103,27 @@ erased(Context, Deadline) ->
 
 of_others([], _Context, _Deadline, Done) ->
     {ok, Done};
-of_others([Node | Nodes], #{ref := Ref} = Context, Deadline, Done) ->
+of_others([Node | Nodes] = All, Context, Deadline, Done) ->
+    case of_other(Node, Context, Deadline) of
+        {ok, There} ->
+            of_others(Nodes, Context, Deadline, Done ++ (There -- Done));
+        {error, Why} when Why =:= interrupted; Why =:= {node_unavailable, Node} ->
+            %% It may come back, or leave.
+            ok = timer:sleep(min(?LOOK_MS, warp_deadline:left(Deadline))),
+            case {warp_deadline:is_over(Deadline), warp_cluster_member:other_members(Context)} of
+                {true, _} -> {error, Why};
+                {false, {ok, Now}} -> of_others([Of || Of <- All, lists:member(Of, Now)], Context, Deadline, Done);
+                {false, {error, _} = Error} -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+of_other(Node, #{ref := Ref} = Context, Deadline) ->
     case warp_cluster_member:server(Context, Node, 0) of
         {ok, Server} ->
             Call = {?MODULE, erased_here, [Ref, warp_deadline:left(Deadline)]},
-            case warp_backup_nodes:ask(Server, Call, Deadline) of
-                {ok, There} -> of_others(Nodes, Context, Deadline, Done ++ (There -- Done));
-                {error, _} = Error -> Error
-            end;
+            warp_backup_nodes:ask(Server, Call, Deadline);
         {error, _} = Error ->
             Error
     end.
