@@ -30,7 +30,7 @@
 -define(OBJECT, <<"backup">>).
 
 %% How long a run goes on trying while shards move from node to node, or while another node makes a run. The pauses in
-%% between grow from the first to the second of these: each attempt at a cut may hold commits up.
+%% between grow from the first to the second of these with each attempt at a cut that held commits up for nothing.
 -define(PATIENCE_MS, 60000).
 -define(PAUSE_MS, 200).
 -define(LONG_PAUSE_MS, 5000).
@@ -66,7 +66,9 @@ run(#{owners := Owners} = Context, Places, Tell, {Pause, Deadline}) ->
             case IsTried andalso not warp_deadline:is_over(Deadline) of
                 true ->
                     ok = timer:sleep(Pause),
-                    run(Context, Places, Tell, {min(2 * Pause, ?LONG_PAUSE_MS), Deadline});
+                    IsHeld = Why =:= not_at_once orelse Why =:= timeout,
+                    Next = case IsHeld of true -> min(2 * Pause, ?LONG_PAUSE_MS); false -> Pause end,
+                    run(Context, Places, Tell, {Next, Deadline});
                 false when Why =:= not_at_once; Why =:= closed; element(1, Why) =:= not_here ->
                     {error, interrupted};
                 false ->

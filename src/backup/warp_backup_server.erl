@@ -89,8 +89,8 @@ forget(Context, Target) -> ask(Context, {forget, warp_backup_target:describe(Tar
 
 %% @doc Waits until all that was erased up to now is dead data in all targets that this context backs up to, from
 %% whichever node: what these are. Errors: `interrupted' while this process or what it knows is being restarted;
-%% `{node_unavailable, Node}': it cannot be asked by the deadline what it backs up to; else the first of the targets that this is not
-%% known of, and why.
+%% `{node_unavailable, Node}': it cannot be asked by the deadline what it backs up to; else the first of the targets
+%% that this is not known of, and why.
 -spec erased(warp_context:context(), warp_deadline:deadline()) ->
     {ok, [#{to := binary(), cut := non_neg_integer()}]}
     | {error, interrupted | {node_unavailable, node()} | {To :: binary(), Why :: term()}}.
