@@ -171,15 +171,19 @@ not_forked(Context, Reaches) ->
 %% Each node adds what it has behind what the others have stored. The last one completes the cut.
 segments([], State, _Run, Report) ->
     {State, Report};
-segments([{Place, Ns} | Groups], State, #run{cut = {_, Positions}} = Run, Report) ->
+segments([{Place, Ns} | Groups], State, #run{number = Backup, cut = {_, Positions}} = Run, Report) ->
     Part = fun(N, {From, Before}) ->
         To = case lists:member(N, Ns) of true -> maps:get(N, Positions); false -> From end,
         {N, {From, Before, To}, To}
     end,
     Saver = saver(Place, State, Groups =:= [], Part, Run),
-    {Next, Stored} = stored(Saver, State, Run, Report),
+    {#{segment := Number} = Next, Object, Stored} = stored(Saver, {State, none}, Run, Report),
     ok = warp_backup_saver:stop(Saver),
-    segments(Groups, Next, Run, Stored).
+    case Groups =:= [] orelse Object =:= none of
+        true -> segments(Groups, Next, Run, Stored);
+        %% How far it goes is for the next node to know.
+        false -> segments(Groups, ok(warp_backup_stream:state(Object, Backup, Number)), Run, Stored)
+    end.
 
 saver(Place, #{segment := Last, hash := Hash, reaches := Reaches}, Completes, Part,
       #run{context = #{shards := Shards} = Context, keys = Keys, cut = {Time, _}}) ->
@@ -187,11 +191,12 @@ saver(Place, #{segment := Last, hash := Hash, reaches := Reaches}, Completes, Pa
     Parts = [Part(N, Reach) || {N, Reach} <- lists:sort(maps:to_list(Reaches))],
     ok(warp_backup_saver:start(Place, Context, {Keys, Stream, {Time, Completes}, Parts})).
 
-stored(Saver, State, #run{places = #{segments := Target}, tell = Tell, number = Backup} = Run, Report) ->
+%% With the last segment, if there was one.
+stored(Saver, {State, Before}, #run{places = #{segments := Target}, tell = Tell} = Run, Report) ->
     case ok(warp_backup_saver:segment(Saver)) of
         none ->
-            {State, Report};
-        {Number, _Hash, _IsLast, Rows, Events, Object} ->
+            {State, Before, Report};
+        {Number, Hash, _IsLast, Rows, Events, Object} ->
             Name = warp_backup_stream:name(Number),
             case warp_backup_target:create(Target, Name, Object) of
                 ok -> ok;
@@ -202,7 +207,7 @@ stored(Saver, State, #run{places = #{segments := Target}, tell = Tell, number = 
             Next = Report#{cut := Number, segments := N + 1, rows := R + Rows, events := E + Events,
                            bytes := B + byte_size(Object)},
             _ = Tell(Next),
-            stored(Saver, ok(warp_backup_stream:state(Object, Backup, Number)), Run, Next)
+            stored(Saver, {State#{segment := Number, hash := Hash}, Object}, Run, Next)
     end.
 
 %% A target that stored it may have failed to say so.
