@@ -15,6 +15,8 @@
 -import(warp_test, [noted/1, noted/2]).
 
 -define(ROWS, 9000).
+%% Beside other suites the disk may be busy for longer than a caller waits.
+-define(PATIENT, #{timeout => infinity}).
 
 suite() -> [{timetrap, {minutes, 5}}].
 
@@ -49,7 +51,7 @@ crash_after(N, Dir, Stopped) ->
         _ = [{ok, _} = warp_core:append(Victim, noted(<<"victim-late">>))
              || N rem 2 =:= 0, _ <- lists:seq(1, 20)],
         warp_fault_vm:fault({abort_after, N}),
-        ok = warp_core:delete(Victim),
+        ok = warp_core:delete(Victim, ?PATIENT),
         warp_fault_vm:fault(off),
         ok = warp_fault_vm:close()
     end),
@@ -73,7 +75,7 @@ after_crash(N, Dir, Ctx) when N rem 3 =:= 0 ->
     delete_and_look(Dir, Ctx);
 after_crash(N, Dir, Ctx) ->
     assert_empty(victim(Ctx)),
-    [?assertEqual({ok, 1}, warp_core:append(victim(Ctx), noted(<<"reborn">>, <<"id-7">>)))
+    [?assertEqual({ok, 1}, warp_core:append(victim(Ctx), noted(<<"reborn">>, <<"id-7">>), ?PATIENT))
      || _ <- [once, twice]],
     case N rem 3 of
         1 ->
@@ -88,7 +90,7 @@ after_crash(N, Dir, Ctx) ->
     end.
 
 delete_and_look(Dir, Ctx) ->
-    ?assertEqual(ok, warp_core:delete(victim(Ctx))),
+    ?assertEqual(ok, warp_core:delete(victim(Ctx), ?PATIENT)),
     ?assertEqual([], warp_test:files_with(Dir, <<"victim">>)),
     assert_empty(victim(Ctx)),
     assert_others(Ctx),

@@ -55,7 +55,7 @@ crash(Fun) ->
         catch
             Class:Reason:Stack ->
                 receive {'DOWN', Ref, process, Vm, _} -> crashed
-                after 10000 -> erlang:raise(Class, Reason, Stack)
+                after 30000 -> erlang:raise(Class, Reason, Stack)
                 end
         end,
     warp_test:wait_until(fun() -> not filelib:is_dir("/proc/" ++ Pid) end),

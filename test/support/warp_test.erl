@@ -168,7 +168,7 @@ await_applied(Ctx) ->
     wait_until(fun() -> maps:get(unflushed_rows, warp_core:stats(Ctx)) =:= 0 end).
 
 wait_until(Fun) ->
-    wait_until(Fun, 10000).
+    wait_until(Fun, 30000).
 
 wait_until(Fun, Millis) ->
     wait_until_deadline(Fun, erlang:monotonic_time(millisecond) + Millis).
