@@ -1,5 +1,5 @@
-%% Backups: the first run, which takes everything, a check with keys, a restore, and appends while a context is backed
-%% up again and again.
+%% Backups: the first run, which takes everything, a check with keys, a restore of all and of one entity, and appends
+%% while a context is backed up again and again.
 -module(warp_bench_backup).
 
 -export([backup/1]).
@@ -17,23 +17,22 @@
 -spec backup(map()) -> ok.
 backup(#{seconds := Seconds} = Options) ->
     Events = Seconds * ?EVENTS,
-    lists:foreach(
-        fun({Name, PerEntity}) ->
-            title([thousands(Events), " events, ", Name], ["events/s", "CPU/event", "MB/s stored", "bytes/event"]),
-            whole(Options, Events, PerEntity)
-        end,
-        [{"10 an entity", 10}, {"of one entity", Events}]),
+    Ten = fun(N) -> <<"order-", (integer_to_binary(N rem (Events div 10)))/binary>> end,
+    One = fun(_) -> <<"order">> end,
+    Columns = ["events/s", "CPU/event", "MB/s stored", "bytes/event"],
+    title([thousands(Events), " events, 10 an entity"], Columns),
+    whole(Options, Events, Ten),
+    title([thousands(Events), " events of one entity"], Columns),
+    whole(Options, Events, One),
+    title([thousands(Events), " events of one, as many of others"], ["events/s", "CPU/event", "seconds"]),
+    alone(Options, Events, {One, Ten}),
     beside(Options).
 
 %% A context with so many events of 200 bytes: backed up, checked, and, once it is stopped, restored.
-whole(#{dir := Dir, shards := Shards}, Events, PerEntity) ->
-    [Target, Restored] = Beside = [Dir ++ "-target", Dir ++ "-restored"],
-    _ = [file:del_dir_r(Path) || Path <- Beside],
+whole(#{dir := Dir} = Given, Events, EntityOf) ->
+    [Target, Restored] = Beside = emptied(Dir),
     Options = #{master_key => master(Dir)},
-    Saved = with_context(Dir, #{shards => Shards, aggregates => [warp_bench_run:log()]}, fun(Ctx) ->
-        fill(Ctx, Events, PerEntity),
-        %% NOTE: a run reads what the applier has written; what is still to be applied would count as its own.
-        warp_test:await_applied(Ctx),
+    Saved = filled(Given, [{Events, EntityOf}], fun(Ctx) ->
         [measured("first run", Events, fun() -> warp_backup:run(Ctx, Target, Options) end),
          measured("verify with the keys", Events, fun() -> warp_backup:verify(Target, Options) end)]
     end),
@@ -46,30 +45,55 @@ whole(#{dir := Dir, shards := Shards}, Events, PerEntity) ->
     _ = [ok = file:del_dir_r(Path) || Path <- Beside],
     ok.
 
+%% One entity is restored from a backup that has as many events of others.
+alone(#{dir := Dir} = Given, Events, {One, Others}) ->
+    [Target, Restored] = Beside = emptied(Dir),
+    Options = #{master_key => master(Dir)},
+    {ok, _} = filled(Given, [{Events, Others}, {Events, One}], fun(Ctx) -> warp_backup:run(Ctx, Target, Options) end),
+    Restore = fun() -> warp_backup:restore(Restored, Target, Options#{entity => One(1)}) end,
+    {Name, Took, Cpu, _} = measured("restore of the one", Events, Restore),
+    row(Name, {per_second, Events * 1000000 / Took},
+        [rate(Events * 1000000 / Took), warp_bench_run:micros(Cpu / Events), io_lib:format("~.2f", [Took / 1000000])]),
+    _ = [ok = file:del_dir_r(Path) || Path <- Beside],
+    ok.
+
+%% Folders for a backup and for what is restored from it.
+emptied(Dir) ->
+    Beside = [Dir ++ "-target", Dir ++ "-restored"],
+    _ = [file:del_dir_r(Path) || Path <- Beside],
+    Beside.
+
+filled(#{dir := Dir, shards := Shards}, Fills, Fun) ->
+    with_context(Dir, #{shards => Shards, aggregates => [warp_bench_run:log()]}, fun(Ctx) ->
+        [fill(Ctx, Events, EntityOf) || {Events, EntityOf} <- Fills],
+        %% NOTE: a run reads what the applier has written; what is still to be applied would count as its own.
+        warp_test:await_applied(Ctx),
+        Fun(Ctx)
+    end).
+
 measured(Name, Events, Work) ->
     Before = cpu_micros(),
     {Took, {ok, #{events := Events} = Report}} = timer:tc(Work),
     {Name, Took, cpu_micros() - Before, Report}.
 
 %% One process with many appends in flight.
-fill(Ctx, Events, PerEntity) ->
+fill(Ctx, Events, EntityOf) ->
     {First, Rest} = lists:split(min(?IN_FLIGHT, Events), lists:seq(1, Events)),
     Append = fun(N, Requests) ->
-        Entity = warp_core:entity(Ctx, <<"order-", (integer_to_binary(N rem (Events div PerEntity)))/binary>>),
-        warp_core:append_request(Entity, event(N), #{}, N, Requests)
+        warp_core:append_request(warp_core:entity(Ctx, EntityOf(N)), event(N), #{}, N, Requests)
     end,
     Full = lists:foldl(Append, warp_core:reqids_new(), First),
     Left = lists:foldl(fun(N, Requests) -> Append(N, answered(Requests)) end, Full, Rest),
-    emptied(Left).
+    all_answered(Left).
 
 answered(Requests) ->
     {{ok, _}, _, Rest} = warp_core:receive_response(Requests, infinity, true),
     Rest.
 
-emptied(Requests) ->
+all_answered(Requests) ->
     case warp_core:reqids_size(Requests) of
         0 -> ok;
-        _ -> emptied(answered(Requests))
+        _ -> all_answered(answered(Requests))
     end.
 
 %% 200 bytes as it is stored.
