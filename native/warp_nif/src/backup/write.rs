@@ -278,9 +278,12 @@ impl Writer {
         };
         let texts = row.entity.len() + row.aggregate.len();
         let most = NUMBERS + texts + row.data.len() + cuts.iter().map(most_of).sum::<usize>();
-        let new = [0].iter().chain(&parts);
-        let new = new.filter(|part| !self.open.contains_key(&lane(**part)));
-        if !self.has_room(most + BESIDE * new.count()) {
+        let is_new = |part: &&u16| !self.open.contains_key(&lane(**part));
+        let new = || [0].iter().chain(&parts).filter(is_new).count();
+        // Which lanes are new is looked up only where it matters.
+        if !self.has_room(most + BESIDE * (1 + parts.len()))
+            && !self.has_room(most + BESIDE * new())
+        {
             return Ok(false);
         }
         let size = NUMBERS + texts + row.data.len();

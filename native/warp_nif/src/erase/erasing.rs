@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::hash::hash64;
 use crate::index::entities::EntityInfo;
 use crate::index::open_table;
+use crate::journal::RowRef;
 use crate::log::edits;
 use crate::log::keys;
 use crate::log::overwrite;
@@ -208,7 +209,7 @@ impl Hidden {
     }
 
     /// Whether this row is one of them.
-    pub fn has(&self, row: &Row) -> bool {
+    pub fn has(&self, row: &RowRef<'_>) -> bool {
         self.0.iter().any(|(left, name)| {
             (left.incarnation..=left.position).contains(&row.position)
                 && match name {

@@ -5,6 +5,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use crate::error::Result;
 use crate::hash::hash64;
 use crate::index::aggregates::Set;
+use crate::journal::RowRef;
 use crate::log::rows::{self, Row};
 use crate::sqlite::insert_all;
 
@@ -198,7 +199,7 @@ pub fn insert_ids(connection: &Connection, mut ids: Vec<(i64, i64, i64)>) -> Res
 
 /// Which entity of the index a row of the log belongs to, by hash and incarnation, with its aggregates. `None` when it
 /// is not in the index.
-pub fn row_of(connection: &Connection, row: &Row) -> Result<Option<(i64, i64, Set)>> {
+pub fn row_of(connection: &Connection, row: &RowRef<'_>) -> Result<Option<(i64, i64, Set)>> {
     let hash = hash64(row.entity.as_bytes()).cast_signed();
     let mut statement = connection.prepare_cached(
         "SELECT incarnation, head, aggregates FROM entities
@@ -209,7 +210,7 @@ pub fn row_of(connection: &Connection, row: &Row) -> Result<Option<(i64, i64, Se
         // Another entity can have the same hash.
         let head: i64 = each.get(1)?;
         let name = name_at(connection, head)?;
-        if name.as_ref() == Some(&row.entity) {
+        if name.as_deref() == Some(row.entity) {
             return Ok(Some((hash, each.get(0)?, each.get(2)?)));
         }
     }

@@ -15,11 +15,11 @@ use zeroize::Zeroizing;
 
 use super::apart::Part;
 use super::kinds::Kinds;
-use super::row::Row;
 use super::rows;
 use super::schema::{self, set_meta};
 use crate::backup::key::Key;
 use crate::error::{Error, Result};
+use crate::journal::RowRef;
 use crate::sqlite::insert_all;
 
 /// How many bytes a key has.
@@ -94,7 +94,7 @@ fn make_some(
         let incarnation: i64 = life.get(0)?;
         match rows::at(connection, incarnation) {
             Ok(None) | Err(Error::Corrupt(_)) => {}
-            Ok(Some(row)) => match parts(kinds, &row) {
+            Ok(Some(row)) => match parts(kinds, &row.borrow()) {
                 Ok(None) | Err(Error::Corrupt(_)) => {}
                 Ok(Some(parts)) => insert(connection, incarnation, count(&parts), &parts)?,
                 Err(error) => return Err(error),
@@ -112,10 +112,10 @@ fn make_some(
 /// is anybody's: what is left of an entity that was closed and removed.
 ///
 /// Error: `Corrupt`, when the row is not what Warp writes.
-pub fn parts(kinds: &Kinds, first: &Row) -> Result<Option<Vec<Part>>> {
-    match kinds.of(&first.entity) {
+pub fn parts(kinds: &Kinds, first: &RowRef<'_>) -> Result<Option<Vec<Part>>> {
+    match kinds.of(first.entity) {
         Some(kind) if kind.closing == first.aggregate => Ok(None),
-        Some(kind) => kind.apart.of(&first.data).map(Some),
+        Some(kind) => kind.apart.of(first.data).map(Some),
         None => Ok(Some(Vec::new())),
     }
 }
@@ -157,7 +157,7 @@ pub fn erase(connection: &Connection, incarnation: i64) -> Result<()> {
 /// Overwrites the keys of a life's payloads that are cleared, likewise.
 pub fn clear(connection: &Connection, kinds: &Kinds, incarnation: i64, seqs: &[u64]) -> Result<()> {
     let Some(parts) = rows::at(connection, incarnation)?
-        .map(|first| parts(kinds, &first))
+        .map(|first| parts(kinds, &first.borrow()))
         .transpose()?
         .flatten()
     else {

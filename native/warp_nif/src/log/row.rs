@@ -29,6 +29,21 @@ pub struct Row {
     pub data: String,
 }
 
+impl From<RowRef<'_>> for Row {
+    fn from(row: RowRef<'_>) -> Self {
+        Self {
+            position: row.position,
+            entity: row.entity.into(),
+            aggregate: row.aggregate.into(),
+            seq: row.seq,
+            count: row.count,
+            recorded_at: row.recorded_at,
+            prev: row.prev,
+            data: row.data.into(),
+        }
+    }
+}
+
 impl Row {
     /// The seq of its last event.
     pub fn last_seq(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! Reading rows of the log by position, and adding rows.
 
-use rusqlite::types::{FromSql, ValueRef};
+use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 
 use super::row::{ERASED, contradiction};
@@ -88,6 +88,8 @@ pub fn insert_erased(connection: &Connection, position: i64) -> Result<()> {
     Ok(())
 }
 
+const ANOTHER_TYPE: &str = "a column of another type";
+
 const SELECT_ROWS: &str =
     "SELECT position, entity, aggregate, seq, count, recorded_at, prev, data, checksum
      FROM log WHERE position >= ?1 AND position <= ?2 ORDER BY position";
@@ -99,7 +101,7 @@ const SELECT_ROWS: &str =
 pub fn at(connection: &Connection, position: i64) -> Result<Option<Row>> {
     let found = connection
         .prepare_cached(SELECT_ROWS)?
-        .query_row([position, position], |row| Ok(from_sql(row)))
+        .query_row([position, position], |row| Ok(from_sql(row).map(owned)))
         .optional()?;
     found.unwrap_or_else(|| Err(broken(position, "missing")))
 }
@@ -113,7 +115,7 @@ pub fn after(
     let mut statement = connection.prepare(SELECT_ROWS)?;
     let mut rows = statement.query([position.saturating_add(1), i64::MAX])?;
     while let Some(row) = rows.next()? {
-        if let Some(row) = from_sql(row)? {
+        if let Some(row) = owned(from_sql(row)?) {
             each(row)?;
         }
     }
@@ -125,7 +127,7 @@ pub fn after(
 pub fn each_after(
     connection: &Connection,
     position: i64,
-    mut each: impl FnMut(i64, Result<Option<Row>>, usize) -> Result<bool>,
+    mut each: impl FnMut(i64, Result<Option<RowRef<'_>>>, usize) -> Result<bool>,
 ) -> Result<()> {
     let mut statement = connection.prepare_cached(SELECT_ROWS)?;
     let mut rows = statement.query([position.saturating_add(1), i64::MAX])?;
@@ -150,26 +152,29 @@ pub fn last_position(connection: &Connection) -> Result<i64> {
     )
 }
 
-fn from_sql(row: &rusqlite::Row<'_>) -> Result<Option<Row>> {
+fn owned(row: Option<RowRef<'_>>) -> Option<Row> {
+    row.map(Row::from)
+}
+
+fn from_sql<'r>(row: &'r rusqlite::Row<'_>) -> Result<Option<RowRef<'r>>> {
     let position: i64 = row.get(0)?;
     if is_erased(row)? {
         return Ok(None);
     }
-    let found = Row {
+    let found = RowRef {
         position,
-        entity: column(row, 1, position)?,
-        aggregate: column(row, 2, position)?,
+        entity: text(row, 1, position)?,
+        aggregate: text(row, 2, position)?,
         seq: number(row, 3, position)?,
         count: number(row, 4, position)?,
-        recorded_at: column(row, 5, position)?,
-        prev: column(row, 6, position)?,
-        data: column(row, 7, position)?,
+        recorded_at: integer(row, 5, position)?,
+        prev: integer(row, 6, position)?,
+        data: text(row, 7, position)?,
     };
-    let stored: i64 = column(row, 8, position)?;
-    if found.borrow().checksum() != stored {
+    if found.checksum() != integer(row, 8, position)? {
         return Err(broken(position, "its checksum does not fit"));
     }
-    match contradiction(&found.borrow()) {
+    match contradiction(&found) {
         None => Ok(Some(found)),
         Some(what) => Err(broken(position, what)),
     }
@@ -187,12 +192,17 @@ fn is_erased(row: &rusqlite::Row<'_>) -> Result<bool> {
     Ok(matches!(row.get_ref(8)?, ValueRef::Integer(ERASED)))
 }
 
-fn column<T: FromSql>(row: &rusqlite::Row<'_>, at: usize, position: i64) -> Result<T> {
-    row.get(at)
-        .map_err(|_| broken(position, "a column of another type"))
+fn text<'r>(row: &'r rusqlite::Row<'_>, at: usize, position: i64) -> Result<&'r str> {
+    let value = row.get_ref(at)?;
+    value.as_str().map_err(|_| broken(position, ANOTHER_TYPE))
+}
+
+fn integer(row: &rusqlite::Row<'_>, at: usize, position: i64) -> Result<i64> {
+    let value = row.get_ref(at)?;
+    value.as_i64().map_err(|_| broken(position, ANOTHER_TYPE))
 }
 
 fn number(row: &rusqlite::Row<'_>, at: usize, position: i64) -> Result<u64> {
-    let number: i64 = column(row, at, position)?;
+    let number = integer(row, at, position)?;
     u64::try_from(number).map_err(|_| broken(position, "a negative number"))
 }

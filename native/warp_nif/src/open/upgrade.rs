@@ -50,7 +50,7 @@ fn name_aggregates(connection: &Connection) -> Result<()> {
         };
         // One that is not found is not in the index yet, or is being erased.
         if let Some((hash, incarnation, before)) = entities::row_of(connection, &row)? {
-            let others = other_aggregates(&parse_row(&row.data)?);
+            let others = other_aggregates(&parse_row(row.data)?);
             let of_row: Arc<str> = row.aggregate.into();
             let set = names.set_of(connection, std::iter::once(&of_row).chain(&others))?;
             if before & set != set {

@@ -3,6 +3,7 @@
 use crate::erase::erasing::Hidden;
 use crate::error::{Error, Result};
 use crate::event::RESERVED;
+use crate::journal::RowRef;
 use crate::log::rows::{self, Row};
 use crate::reader::view::{Reader, applied};
 
@@ -49,20 +50,21 @@ impl Reader<'_> {
         };
         // NOTE: memory first, so that nothing erased is seen that was erased before this call.
         let erased = self.shared().tail().erased();
-        let is_gone = |row: &Row| {
+        let is_gone = |row: &RowRef<'_>| {
             let mut of_row = erased
                 .iter()
                 .filter(|(entity, _)| entity.as_ref() == row.entity);
             of_row.any(|(_, at)| *at > row.position)
         };
         let hidden = Hidden::read(self.connection())?;
-        let is_seen = |row: &Row| followed.has(&row.entity) && !hidden.has(row) && !is_gone(row);
+        let is_seen =
+            |row: &RowRef<'_>| followed.has(row.entity) && !hidden.has(row) && !is_gone(row);
         let mut bytes = 0;
         let read = rows::each_after(self.connection(), position, |at, row, size| {
             let row = row?;
             stretch.last = at;
             bytes += size + 64;
-            stretch.rows.extend(row.filter(is_seen));
+            stretch.rows.extend(row.filter(is_seen).map(Row::from));
             stretch.at_end = bytes < max_bytes;
             Ok(stretch.at_end)
         });
@@ -88,7 +90,9 @@ impl Reader<'_> {
                 stretch.last = next;
                 if let Some(row) = tail.row(next) {
                     bytes += row.data.len() + 64;
-                    stretch.rows.extend(Some(row).filter(is_seen));
+                    stretch
+                        .rows
+                        .extend(Some(row).filter(|row| is_seen(&row.borrow())));
                 }
                 stretch.at_end = bytes < max_bytes;
             }

@@ -12,11 +12,12 @@ use crate::backup::write::Writer;
 use crate::erase::erasing::Hidden;
 use crate::error::Result;
 use crate::index::entities;
+use crate::journal::RowRef;
 use crate::log::Apart;
 use crate::log::edits::{self, What};
 use crate::log::keys::{self, OF_SHARD};
 use crate::log::kinds::Kinds;
-use crate::log::rows::{self, Row};
+use crate::log::rows;
 use crate::log::runs;
 
 /// The keys of the lives of a segment, by shard and incarnation.
@@ -81,6 +82,7 @@ pub fn fill(part: &Part, writer: &mut Writer, keys: &mut Keys) -> Result<Filled>
             writer: &mut *writer,
             keys: &mut *keys,
             edits,
+            hidden: Hidden::read(connection)?,
             lives: HashMap::new(),
             to: part.from,
             counts: (0, 0),
@@ -111,6 +113,8 @@ struct Filling<'f> {
     writer: &'f mut Writer,
     keys: &'f mut Keys,
     edits: VecDeque<edits::Edit>,
+    /// Lives that are being erased, whose rows may still be there.
+    hidden: Hidden,
     /// The incarnations of entities that were met.
     lives: HashMap<String, i64>,
     /// Up to which position all is added.
@@ -131,7 +135,6 @@ impl<'f> Filling<'f> {
                 return Ok(false);
             }
         }
-        let hidden = Hidden::read(self.connection)?;
         let (connection, from, end) = (self.connection, self.part.from, self.part.to);
         let mut has_room = true;
         rows::each_after(connection, from, |position, row, _| {
@@ -139,7 +142,7 @@ impl<'f> Filling<'f> {
                 return Ok(false);
             }
             has_room = self.edits(position - 1)?;
-            if has_room && let Some(row) = row?.filter(|row| !hidden.has(row)) {
+            if has_room && let Some(row) = row?.filter(|row| !self.hidden.has(row)) {
                 has_room = self.row(&row)?;
             }
             if has_room {
@@ -172,10 +175,10 @@ impl<'f> Filling<'f> {
         Ok(true)
     }
 
-    fn row(&mut self, row: &Row) -> Result<bool> {
+    fn row(&mut self, row: &RowRef<'_>) -> Result<bool> {
         let incarnation = self.life(row)?;
         let (shard, apart) = (self.part.number, self.apart(row));
-        let is_taken = self.writer.row(shard, incarnation, &row.borrow(), apart)?;
+        let is_taken = self.writer.row(shard, incarnation, row, apart)?;
         if is_taken {
             self.counts.0 += 1;
             self.counts.1 += row.count;
@@ -184,32 +187,37 @@ impl<'f> Filling<'f> {
     }
 
     /// Which payloads of a row have keys of their own: those of a first row can.
-    fn apart(&self, row: &Row) -> Option<&'f Apart> {
-        let kind = self.kinds.of(&row.entity).filter(|_| row.prev == 0)?;
+    fn apart(&self, row: &RowRef<'_>) -> Option<&'f Apart> {
+        let kind = self.kinds.of(row.entity).filter(|_| row.prev == 0)?;
         Some(&kind.apart)
     }
 
-    /// The incarnation whose key a row has; 0: the shard's own.
-    fn life(&mut self, row: &Row) -> Result<i64> {
-        let is_nobodys = row.prev == 0 && keys::parts(self.kinds, row)?.is_none();
-        let incarnation = if is_nobodys {
-            OF_SHARD
-        } else if row.prev == 0 {
+    /// The incarnation whose key a row has; 0: the shard's own. Its keys are known then.
+    fn life(&mut self, row: &RowRef<'_>) -> Result<i64> {
+        let is_first = row.prev == 0;
+        if is_first && keys::parts(self.kinds, row)?.is_none() {
+            self.learn(OF_SHARD)?;
+            return Ok(OF_SHARD);
+        }
+        if !is_first && let Some(known) = self.lives.get(row.entity) {
+            return Ok(*known);
+        }
+        let incarnation = if is_first {
             row.position
-        } else if let Some(known) = self.lives.get(&row.entity) {
-            *known
         } else {
             let found = entities::row_of(self.connection, row)?;
             let (_, incarnation, _) = found
                 .ok_or_else(|| rows::broken(row.position, "its entity is not in the index"))?;
             incarnation
         };
-        if !is_nobodys && self.lives.get(&row.entity) != Some(&incarnation) {
-            self.lives.insert(row.entity.clone(), incarnation);
-        }
-        self.keys
-            .learn(self.connection, self.part.number, incarnation)?;
+        self.learn(incarnation)?;
+        self.lives.insert(row.entity.into(), incarnation);
         Ok(incarnation)
+    }
+
+    fn learn(&mut self, incarnation: i64) -> Result<()> {
+        self.keys
+            .learn(self.connection, self.part.number, incarnation)
     }
 
     fn edit(&mut self, edit: &edits::Edit) -> Result<bool> {
@@ -225,9 +233,11 @@ impl<'f> Filling<'f> {
             What::Changed => {
                 let changed = of_part(0, edit.of);
                 match rows::at(self.connection, edit.of) {
-                    Ok(Some(row)) => self.changed(&row, changed),
+                    Ok(Some(row)) if !self.hidden.has(&row.borrow()) => {
+                        self.changed(&row.borrow(), changed)
+                    }
                     // Erased since, which has an edit of its own.
-                    Ok(None) => Ok(true),
+                    Ok(_) => Ok(true),
                     Err(error) => Err(error),
                 }
             }
@@ -235,7 +245,7 @@ impl<'f> Filling<'f> {
     }
 
     /// The row as it stands now, if an earlier segment has it; and which of its keys are gone.
-    fn changed(&mut self, row: &Row, edit: Edit) -> Result<bool> {
+    fn changed(&mut self, row: &RowRef<'_>, edit: Edit) -> Result<bool> {
         let incarnation = self.life(row)?;
         if row.prev == 0 && incarnation != OF_SHARD {
             let gone = self.keys.0.get(&(edit.shard, incarnation));
@@ -256,7 +266,7 @@ impl<'f> Filling<'f> {
             return Ok(true);
         }
         let apart = self.apart(row);
-        let (shard, row) = (edit.shard, row.borrow());
-        Ok(self.writer.revision(shard, incarnation, &row, apart)? && self.writer.changed(edit))
+        let is_taken = self.writer.revision(edit.shard, incarnation, row, apart)?;
+        Ok(is_taken && self.writer.changed(edit))
     }
 }

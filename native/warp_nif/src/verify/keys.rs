@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 
 use crate::error::{Error, Result};
+use crate::journal::RowRef;
 use crate::log::edits::{self, Edit, What};
 use crate::log::keys::{self, KEY, OF_SHARD};
 use crate::log::kinds::Kinds;
-use crate::log::{Row, rows, schema};
+use crate::log::{rows, schema};
 
 /// What is known of the lives that begin among these rows.
 #[derive(Default)]
@@ -21,7 +22,7 @@ pub struct Lives {
 
 impl Lives {
     /// Notes a row that is sound, and not being erased.
-    pub fn row(&mut self, kinds: &Kinds, row: &Row) {
+    pub fn row(&mut self, kinds: &Kinds, row: &RowRef<'_>) {
         if row.prev != 0 {
             return;
         }
