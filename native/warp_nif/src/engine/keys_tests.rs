@@ -88,7 +88,7 @@ pub fn clear(opened: &mut Opened, entity: &str, seqs: &[u64]) {
     opened.commit(clear).expect("cleared");
 }
 
-fn retime(opened: &mut Opened, entity: &str, seq: u64) {
+pub fn retime(opened: &mut Opened, entity: &str, seq: u64) {
     let retime = Command::CorrectTime {
         entity: entity.into(),
         seq,

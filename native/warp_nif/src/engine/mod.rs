@@ -17,11 +17,11 @@ pub mod handoff;
 #[cfg(test)]
 mod handoff_crash_tests;
 #[cfg(test)]
-mod handoff_tests;
+pub mod handoff_tests;
 mod hold;
 mod keys;
 #[cfg(test)]
-mod keys_tests;
+pub mod keys_tests;
 #[cfg(test)]
 mod kind_tests;
 pub mod looked;
@@ -29,7 +29,7 @@ mod notes;
 mod reply;
 mod room;
 #[cfg(test)]
-mod testing;
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod turn;

@@ -68,41 +68,45 @@ pub struct Filled {
 pub fn fill(part: &Part, writer: &mut Writer, keys: &mut Keys) -> Result<Filled> {
     let shard = part.shard()?;
     let kinds = shard.kinds();
-    shard.read(|reader| {
-        let connection = reader.connection();
-        let mut edits = VecDeque::new();
-        edits::between(connection, (part.from, part.to), |edit| {
-            edits.push_back(edit);
-            Ok(())
-        })?;
-        let mut filling = Filling {
-            connection,
-            kinds,
-            part,
-            writer: &mut *writer,
-            keys: &mut *keys,
-            edits,
-            hidden: Hidden::read(connection)?,
-            lives: HashMap::new(),
-            to: part.from,
-            counts: (0, 0),
-        };
-        let is_full = !filling.all()?;
-        let Filling {
-            to,
-            counts: (rows, events),
-            ..
-        } = filling;
-        let to = if is_full { to } else { part.to };
-        let run = runs::at(connection, to)?;
-        writer.reach(part.number, to, run)?;
-        Ok(Filled {
-            to,
-            run,
-            is_full,
-            rows,
-            events,
-        })
+    shard.read(|reader| fill_from(reader.connection(), kinds, part, writer, keys))
+}
+
+/// Likewise, from a view of its file.
+fn fill_from(
+    connection: &Connection,
+    kinds: &Kinds,
+    part: &Part,
+    writer: &mut Writer,
+    keys: &mut Keys,
+) -> Result<Filled> {
+    let mut edits = VecDeque::new();
+    edits::between(connection, (part.from, part.to), |edit| {
+        edits.push_back(edit);
+        Ok(())
+    })?;
+    let mut filling = Filling {
+        connection,
+        kinds,
+        part,
+        writer,
+        keys,
+        edits,
+        hidden: Hidden::read(connection)?,
+        lives: HashMap::new(),
+        to: part.from,
+        counts: (0, 0),
+    };
+    let is_full = !filling.all()?;
+    let (to, (rows, events)) = (filling.to, filling.counts);
+    let to = if is_full { to } else { part.to };
+    let run = runs::at(connection, to)?;
+    writer.reach(part.number, to, run)?;
+    Ok(Filled {
+        to,
+        run,
+        is_full,
+        rows,
+        events,
     })
 }
 
@@ -268,5 +272,52 @@ impl<'f> Filling<'f> {
         let apart = self.apart(row);
         let is_taken = self.writer.revision(edit.shard, incarnation, row, apart)?;
         Ok(is_taken && self.writer.changed(edit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::testing::head;
+    use crate::engine::handoff_tests::note;
+    use crate::engine::keys_tests::{erase, make_all, retime};
+    use crate::engine::testing::{self, Opened, open};
+
+    const ROWS: i64 = 10;
+
+    /// How many rows and events a segment gets of what stands behind the first rows.
+    fn fill_rest(opened: &mut Opened) -> Result<(u64, u64)> {
+        make_all(opened);
+        let connection = opened.store.connection();
+        let part = Part {
+            shard: None,
+            number: 0,
+            from: ROWS,
+            run: runs::at(connection, ROWS)?,
+            to: opened.store.applied(),
+            covered: 0,
+        };
+        let mut writer = Writer::new(head(2, [0; 32]));
+        writer.begin(part.number, part.from, part.run, false);
+        let (kinds, mut keys) = (testing::kinds(), Keys::default());
+        let filled = fill_from(connection, &kinds, &part, &mut writer, &mut keys)?;
+        Ok((filled.rows, filled.events))
+    }
+
+    #[test]
+    fn a_corrected_row_of_a_life_that_is_being_erased_is_left_out() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let mut opened = open(&dir.path().join("s.db")).expect("opened");
+        for _ in 0..ROWS {
+            note(&mut opened, "alice", "text");
+        }
+        make_all(&mut opened);
+        retime(&mut opened, "alice", 2);
+        erase(&mut opened, "alice");
+        note(&mut opened, "alice", "of a new life");
+        opened.apply().expect("applied");
+        let is_there = rows::at(opened.store.connection(), 2).expect("read");
+        assert!(is_there.is_some(), "it was erased in one piece");
+        assert_eq!(fill_rest(&mut opened).expect("filled"), (1, 1));
     }
 }
