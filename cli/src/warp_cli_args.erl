@@ -47,7 +47,14 @@ args(Command, Words) ->
 
 -spec needs(warp_cli_command:command(), iodata()) -> no_return().
 needs(Command, What) ->
-    warp_cli_fail:usage(["`", warp_cli_command:name(Command), "' needs ", What, "."]).
+    wrong(Command, ["' needs ", What, "."]).
+
+%% Says how the command is called.
+-spec wrong(warp_cli_command:command(), iodata()) -> no_return().
+wrong(Command, What) ->
+    Name = warp_cli_command:name(Command),
+    warp_cli_fail:usage(["`", Name, What],
+                        ["Call it as `", warp_cli_help:called_as(Command), "'; `warp ", Name, " --help' says more."]).
 
 placed([], [], _Command, Args) ->
     Args;
@@ -81,8 +88,8 @@ each([<<"--", Text/binary>> | Words], Command, Args) ->
         [#{name := Of}] when Given =:= [] -> each(Words, Command, Args#{Of => true});
         [Option] -> warp_cli_fail:usage([shown(Option), " takes no value."]);
         [] ->
-            warp_cli_fail:usage(["`", warp_cli_command:name(Command), "' has no option --", Name, ".",
-                                 meant(Name, [dashed(Of) || #{name := Of} <- Options], "--")])
+            wrong(Command, ["' has no option --", Name, ".",
+                            meant(Name, [dashed(Of) || #{name := Of} <- Options], "--")])
     end;
 each([<<"-", _, _/binary>> = Short | _], _Command, _Args) ->
     warp_cli_fail:usage(["There is no option ", Short, ". Options begin with two dashes."]);
@@ -90,7 +97,7 @@ each([Word | Words], Command, Args) ->
     each(Words, Command, word(Word, Command, Args)).
 
 word(Word, Command, #{words := Words} = Args) ->
-    _ = [warp_cli_fail:usage(["`", warp_cli_command:name(Command), "' has no place for `", Word, "'."])
+    _ = [wrong(Command, ["' has no place for `", Word, "'."])
          || length(Words) =:= length(warp_cli_command:places(Command))],
     Args#{words := [Word | Words]}.
 

@@ -34,7 +34,7 @@ commands() ->
        run => fun check/1}].
 
 list(#{target := Target} = Args) ->
-    Cuts = warp_cli_target:result(warp_backup:list(warp_cli_target:target(Target))),
+    Cuts = warp_cli_target:result(Target, warp_backup:list(warp_cli_target:target(Target))),
     warp_cli_result:print(Args, Cuts, fun(_) ->
         warp_cli_table:format(
             [{right, "cut"}, {left, "time"}, {right, "segments"}, {right, "size"}],
@@ -45,8 +45,9 @@ list(#{target := Target} = Args) ->
 verify(#{target := Target} = Args) ->
     Master = warp_cli_target:master(master_key, Args),
     Options = maps:merge(Master, warp_cli_target:keys(keys_from, Args)),
-    Report = warp_cli_target:result(warp_backup:verify(warp_cli_target:target(Target),
-                                                       Options#{progress => fun warp_cli_target:progress/1})),
+    Report = warp_cli_target:result(
+        Target, warp_backup:verify(warp_cli_target:target(Target),
+                                   Options#{progress => fun warp_cli_target:progress/1})),
     ok = warp_cli_result:print(Args, Report, fun verified/1),
     _ = [warp_cli_terminal:note("Whether the events can be opened was not checked: that needs the master key.")
          || Master =:= #{}],
@@ -62,7 +63,7 @@ verified(#{segments := Segments, cuts := Cuts} = Report) ->
 
 check(#{target := Target} = Args) ->
     #{older := Older} = Report = warp_cli_target:result(
-        warp_backup:check(warp_cli_target:target(Target), warp_cli_target:keys(keys_from, Args))),
+        Target, warp_backup:check(warp_cli_target:target(Target), warp_cli_target:keys(keys_from, Args))),
     ok = warp_cli_result:print(Args, Report, fun checked/1),
     case Older of
         [] ->

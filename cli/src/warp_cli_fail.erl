@@ -2,7 +2,7 @@
 %% calls one of these functions, and nothing behind it runs.
 -module(warp_cli_fail).
 
--export([with_status/1, usage/1, unreachable/2, unreachable/3, answer/1, said/1, bad/0, bug/3]).
+-export([with_status/1, usage/1, usage/2, unreachable/2, unreachable/3, answer/1, said/1, bad/0, bug/3]).
 
 -type message() :: #{reason := binary(), meaning := binary(), to_do := binary()}.
 
@@ -35,7 +35,11 @@ with_status(Run) ->
 %% @doc The program was called in a wrong way.
 -spec usage(iodata()) -> no_return().
 usage(Text) ->
-    ToDo = <<"`warp --help' lists the commands, and `warp COMMAND --help' says what each takes.">>,
+    usage(Text, <<"`warp --help' lists the commands, and `warp COMMAND --help' says what each takes.">>).
+
+%% @doc Likewise, with what to do instead.
+-spec usage(iodata(), iodata()) -> no_return().
+usage(Text, ToDo) ->
     throw({fail, 2, message(<<"usage">>, Text, ToDo)}).
 
 %% @doc The context or the backup cannot be reached or opened.

@@ -1,7 +1,7 @@
 %% @private The texts of `--help'. Pure.
 -module(warp_cli_help).
 
--export([all/0, of_command/1]).
+-export([all/0, of_command/1, called_as/1]).
 
 %% @doc All commands.
 -spec all() -> iodata().
@@ -22,15 +22,20 @@ statuses() ->
     "Status: 0, all is well; 1, the answer is a bad one, such as damage; 2, the command was called in a wrong way, or\n"
     "not confirmed; 3, the context or the backup could not be reached or opened.\n".
 
+%% @doc How a command is called: what it needs, and that it has options.
+-spec called_as(warp_cli_command:command()) -> iodata().
+called_as(Command) ->
+    ["warp ", warp_cli_command:name(Command),
+     [[$\s, place(Of)] || Of <- warp_cli_command:places(Command)],
+     [[$\s, option(Of)] || #{required := true} = Of <- warp_cli_command:options(Command)], " [OPTION...]"].
+
 %% @doc One command.
 -spec of_command(warp_cli_command:command()) -> iodata().
 of_command(#{about := About, examples := Examples} = Command) ->
     Options = warp_cli_command:options(Command),
     Shown = [{option(Of), Text} || #{about := Text} = Of <- Options],
     Width = lists:max([iolist_size(Of) || {Of, _} <- Shown]),
-    [About, ".\n\nUsage: warp ", warp_cli_command:name(Command),
-     [[$\s, place(Of)] || Of <- warp_cli_command:places(Command)],
-     [[$\s, option(Of)] || #{required := true} = Of <- Options], " [OPTION...]\n",
+    [About, ".\n\nUsage: ", called_as(Command), $\n,
      [[$\n, Text, $\n] || #{text := Text} <- [Command]],
      "\nOptions:\n",
      [["  ", string:pad(iolist_to_binary(Of), Width + 2), Text, $\n] || {Of, Text} <- Shown],

@@ -46,12 +46,12 @@ new(#{file := Given} = Args) ->
     end.
 
 show(#{target := Target} = Args) ->
-    About = warp_cli_target:result(warp_backup:about(warp_cli_target:target(Target))),
+    About = warp_cli_target:result(Target, warp_backup:about(warp_cli_target:target(Target))),
     warp_cli_result:print(Args, About, fun shown/1).
 
 rotate(#{target := Target} = Args) ->
     Options = maps:merge(warp_cli_target:master(master_key, Args), warp_cli_target:master(new_master_key, Args)),
-    ok = warp_cli_target:result(warp_backup:rewrap(warp_cli_target:target(Target), Options)),
+    ok = warp_cli_target:result(Target, warp_backup:rewrap(warp_cli_target:target(Target), Options)),
     ok = warp_cli_result:print(Args, #{target => warp_cli_target:target(Target), state => rotated}, fun(_) ->
         ["The new master key opens the backup in ", Target, " now, and the old one does not.\n"]
     end),

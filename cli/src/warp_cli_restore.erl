@@ -81,8 +81,9 @@ own(Dir, Existing) ->
     end.
 
 restored(Dir, #{target := Target}, Options) ->
-    warp_cli_target:result(warp_backup:restore(Dir, warp_cli_target:target(Target),
-                                               Options#{progress => fun warp_cli_target:progress/1})).
+    warp_cli_target:result(
+        Target, warp_backup:restore(Dir, warp_cli_target:target(Target),
+                                    Options#{progress => fun warp_cli_target:progress/1})).
 
 shown(Path, #{shards := Shards, cut := Cut, at := At, left_out := LeftOut, segments := Segments, rows := Rows,
               events := Events, erased := Erased, cleared := Cleared}) ->

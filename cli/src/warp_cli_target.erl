@@ -1,7 +1,8 @@
 %% @private What the commands for backups take: where a backup is, where its keys are, and where the master key is.
 -module(warp_cli_target).
 
--export([place/0, options/0, key_options/2, path/1, target/1, keys/2, master/2, in_json/1, result/1, progress/1]).
+-export([place/0, options/0, key_options/2, path/1, target/1, keys/2, master/2, in_json/1, result/1, result/2,
+         progress/1]).
 
 -type master() :: {file, binary()} | {env, string()}.
 
@@ -73,6 +74,15 @@ result(Result) ->
         {ok, Value} -> Value;
         {error, Why} -> warp_cli_fail:answer(Why)
     end.
+
+%% @doc Likewise, of a function that reads the backup at a place.
+-spec result(Target :: binary(), ok | {ok, Value} | {error, term()}) -> ok | Value.
+result(Target, {error, no_backup}) ->
+    {ok, #{to_do := ToDo}} = warp_error:describe(no_backup),
+    ok = warp_cli_terminal:clear_progress(),
+    warp_cli_fail:unreachable(<<"no_backup">>, ["There is no backup at ", target(Target), "."], ToDo);
+result(_Target, Result) ->
+    result(Result).
 
 %% @doc Shows how far the reading of a backup is.
 -spec progress(#{done := non_neg_integer(), 'of' := non_neg_integer(), events := non_neg_integer()}) -> ok.

@@ -93,7 +93,8 @@ wrong_usage_has_the_status_2(Config) ->
      || {Args, Said} <-
             [{[], "No command"}, {["inspekt"], "Did you mean inspect\\?"}, {["fly"], "There is no command `fly'"},
              {["sagas"], "`sagas retry'"}, {["sagas", "list"], "DATA_DIR/CONTEXT"}, {["inspect"], "WARP_DIR"},
-             {["inspect", Bank, Bank], "no place for"}, {["inspect", Bank, "--quik"], "Did you mean --quick\\?"},
+             {["inspect", Bank, Bank], "no place for .* Call it as `warp inspect DIR \\[OPTION"},
+             {["inspect", Bank, "--quik"], "Did you mean --quick\\?"},
              {["inspect", Bank, "--quick=yes"], "takes no value"}, {["events", Bank], "needs --entity ID"},
              {["events", Bank, "--entity"], "value is missing"}, {["events", Bank, "--entity="], "is empty"},
              {["events", Bank, "--entity", "a", "--entity", "b"], "given twice"},

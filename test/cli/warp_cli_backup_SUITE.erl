@@ -271,6 +271,9 @@ what_cannot_be_opened_has_the_status_3(Config) ->
                            {["backup", "run", ?config(bank, Config), "--to", To, "--master-key", Other],
                             <<"wrong_master_key">>},
                            {["backup", "run", None, "--to", To, "--master-key", Other], <<"unreachable">>}]],
+    %% Whoever has changed the order of the arguments sees which one was taken for the backup.
+    {3, <<>>, Said} = run(["restore", X, To, "--master-key", Other]),
+    ?assertMatch({match, _}, re:run(Said, ["There is no backup at ", X, "\\."])),
     ?assertNot(filelib:is_dir(X)),
     ?assertNot(filelib:is_dir(None)).
 
