@@ -40,7 +40,11 @@ run(#{data_dir := Given} = Args) ->
     ok = own(Dir, existing(Dir)),
     #{context := Name} = Report = restored(Dir, Args, Options),
     Path = filename:join(Dir, Name),
-    warp_cli_result:print(Args, Report#{dir => Path}, fun(_) -> shown(Path, Report) end);
+    ok = warp_cli_result:print(Args, Report#{dir => Path}, fun(_) -> shown(Path, Report) end),
+    _ = [warp_cli_terminal:note(["The backup has no events of ", Entity, " at this cut: there were none then, or they "
+                                 "were deleted since."])
+         || #{entity := Entity} <- [Args], #{events := 0} <- [Report]],
+    ok;
 run(_Args) ->
     warp_cli_fail:usage("`restore' needs DATA_DIR, or --entity ID and --export.").
 

@@ -81,6 +81,11 @@ result(Target, {error, no_backup}) ->
     {ok, #{to_do := ToDo}} = warp_error:describe(no_backup),
     ok = warp_cli_terminal:clear_progress(),
     warp_cli_fail:unreachable(<<"no_backup">>, ["There is no backup at ", target(Target), "."], ToDo);
+result(Target, {error, {no_such_cut, _} = Why}) ->
+    {ok, #{meaning := Meaning}} = warp_error:describe(Why),
+    ok = warp_cli_terminal:clear_progress(),
+    warp_cli_fail:said(#{reason => <<"no_such_cut">>, meaning => Meaning,
+                         to_do => <<"`warp backup list ", Target/binary, "' shows those that it has.">>});
 result(_Target, Result) ->
     result(Result).
 

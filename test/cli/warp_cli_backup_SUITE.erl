@@ -274,6 +274,11 @@ what_cannot_be_opened_has_the_status_3(Config) ->
     %% Whoever has changed the order of the arguments sees which one was taken for the backup.
     {3, <<>>, Said} = run(["restore", X, To, "--master-key", Other]),
     ?assertMatch({match, _}, re:run(Said, ["There is no backup at ", X, "\\."])),
+    Key = ["--master-key", ?config(key, Config)],
+    {1, <<>>, NoCut} = run(["restore", To, X, "--until", "99"] ++ Key),
+    ?assertMatch({match, _}, re:run(NoCut, ["no such cut.*`warp backup list ", To, "'"])),
+    {0, _, NoEvents} = run(["restore", To, filename:join(Dir, "nobody"), "--entity", "nobody"] ++ Key),
+    ?assertMatch({match, _}, re:run(NoEvents, "has no events of nobody at this cut")),
     ?assertNot(filelib:is_dir(X)),
     ?assertNot(filelib:is_dir(None)).
 
